@@ -1,0 +1,40 @@
+"""reserve: a generic, thread-pooled server. HTTP and WSGI first of all, and any protocol of your own.
+
+Everything public is imported on first use (PEP 562), so that ``import reserve`` costs nothing that is not needed.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from reserve.apps.http.server import ReserveWSGIServer
+    from reserve.engine.handler import Park
+    from reserve.engine.listeners import listen
+    from reserve.engine.server import Hooks, Server
+    from reserve.gateways.dispatch import PathInfoDispatcher
+
+__version__ = "0.4.0"
+
+__all__ = ["Hooks", "Park", "PathInfoDispatcher", "ReserveWSGIServer", "Server", "__version__", "listen"]
+
+_HOMES = {
+    "Hooks": "reserve.engine.server",
+    "Park": "reserve.engine.handler",
+    "PathInfoDispatcher": "reserve.gateways.dispatch",
+    "ReserveWSGIServer": "reserve.apps.http.server",
+    "Server": "reserve.engine.server",
+    "listen": "reserve.engine.listeners",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'reserve' has no attribute {name!r}")
+    return getattr(import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

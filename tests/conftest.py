@@ -1,0 +1,62 @@
+"""What every test gets: a check that it leaks no thread and no descriptor, and a gate for foreign programs."""
+
+from __future__ import annotations
+
+import gc
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+_GRACE = 5.0
+"""Seconds in which a thread that was told to stop may end; a join returns as soon as it has."""
+
+
+def _require_peer(name: str) -> str:
+    path = shutil.which(name)
+    if path is not None:
+        return path
+    if os.environ.get("RESERVE_CI") == "1":
+        pytest.fail(f"the program {name} is not installed, and RESERVE_CI=1 makes that an error", pytrace=False)
+    pytest.skip(f"the program {name} is not installed")
+
+
+@pytest.fixture(scope="session")
+def require_peer() -> Callable[[str], str]:
+    """``require_peer("curl")`` gives its path, or skips the test; with RESERVE_CI=1 it fails instead."""
+    return _require_peer
+
+
+@pytest.fixture(autouse=True)
+def _leaks_nothing() -> Iterator[None]:
+    threads = set(threading.enumerate())
+    descriptors = _descriptors()
+    yield
+    deadline = time.monotonic() + _GRACE
+    for thread in set(threading.enumerate()) - threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    alive = [thread.name for thread in threading.enumerate() if thread not in threads]
+    leaked = _new(descriptors)
+    if leaked:
+        gc.collect()  # A cycle is no leak; an unclosed socket in it warns now, and that is an error.
+        leaked = _new(descriptors)
+    assert not alive, f"threads are still running after the test: {alive}"
+    assert not leaked, f"descriptors are still open after the test: {leaked}"
+
+
+def _descriptors() -> dict[int, str]:
+    found: dict[int, str] = {}
+    for entry in Path("/proc/self/fd").iterdir() if os.path.isdir("/proc/self/fd") else ():
+        try:
+            found[int(entry.name)] = os.readlink(entry)
+        except FileNotFoundError:  # the descriptor that lists the directory
+            continue
+    return found
+
+
+def _new(before: dict[int, str]) -> dict[int, str]:
+    return {fd: target for fd, target in _descriptors().items() if before.get(fd) != target}
