@@ -1,0 +1,74 @@
+"""Where the body of a request ends, and whether the connection may go on behind it: decided here, once, for everyone.
+
+Runs on any thread. RFC 9112 section 6.3, with every choice that it leaves open made the strict way: smuggling needs
+two readers who disagree, so whatever two readers could read differently is refused.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reserve.errors import RemoteError
+from reserve.protocol.http1.fields import TOKEN
+from reserve.protocol.http1.limits import Limits
+
+__all__ = ["body_length", "client_keeps_alive", "expects_continue"]
+
+LENGTH_DIGITS = 19
+"""More digits than any length has; leading zeros count too."""
+
+
+def body_length(environ: dict[str, Any], minor: int, limits: Limits) -> int | None:
+    """Octets of body by Content-Length, 0 without a body, None for chunked. CONTENT_LENGTH is left in plain form.
+
+    :raises RemoteError: 400 for anything ambiguous or malformed, 413 above ``--max-body``, 501 for an unknown coding.
+    """
+    codings: str | None = environ.get("HTTP_TRANSFER_ENCODING")
+    stated: str | None = environ.get("CONTENT_LENGTH")
+    if codings is not None:
+        if stated is not None:
+            raise RemoteError(400, "Content-Length together with Transfer-Encoding is refused (RFC 9112 section 6.1)")
+        if minor == 0:
+            raise RemoteError(400, "HTTP/1.0 has no Transfer-Encoding (RFC 9112 section 6.1)")
+        if codings.lower() != "chunked":
+            _refuse_codings(codings)
+        return None
+    if stated is None:
+        return 0
+    if not (stated.isascii() and stated.isdigit() and len(stated) <= LENGTH_DIGITS):
+        raise RemoteError(400, f"Content-Length {stated[:30]!r} is not a number of octets (RFC 9110 section 8.6)")
+    length = int(stated)
+    if length > limits.max_body:
+        raise RemoteError(413, f"Content-Length {length} is above the limit of {limits.max_body} octets (--max-body)")
+    environ["CONTENT_LENGTH"] = str(length)
+    return length
+
+
+def _refuse_codings(codings: str) -> None:
+    names = [coding.partition(";")[0].strip(" \t").lower() for coding in codings.split(",")]
+    rule = f"Transfer-Encoding {codings[:60]!r}"
+    if not all(TOKEN(name) for name in names):
+        raise RemoteError(400, f"{rule} is malformed (RFC 9112 section 6.1)")
+    if "chunked" in names[:-1] or names == ["chunked"]:
+        raise RemoteError(400, f"{rule}: chunked comes once, last and without parameters (RFC 9112 section 7)")
+    raise RemoteError(501, f"{rule}: only chunked is implemented")
+
+
+def client_keeps_alive(value: str, minor: int) -> bool:
+    """What a Connection field allows (RFC 9112 section 9.3); "close" wins over "keep-alive"."""
+    options = [option.strip(" \t") for option in value.lower().split(",")]
+    return "close" not in options and (minor == 1 or "keep-alive" in options)
+
+
+def expects_continue(value: str, minor: int, length: int | None) -> bool:
+    """Whether the client waits for a 100 (RFC 9110 section 10.1.1). HTTP/1.0 cannot ask; without a body nothing waits.
+
+    :raises RemoteError: 417 for an expectation that is not 100-continue.
+    """
+    if minor == 0:
+        return False
+    members = [member.strip(" \t").lower() for member in value.split(",")]
+    expected = [member for member in members if member]
+    if any(member != "100-continue" for member in expected):
+        raise RemoteError(417, f"Expect {value[:60]!r} cannot be met, only 100-continue (RFC 9110 section 10.1.1)")
+    return bool(expected) and length != 0

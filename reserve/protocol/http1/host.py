@@ -1,0 +1,43 @@
+"""Who the request is for: the grammar of the Host field and of the authority in an absolute-form target.
+
+Runs on any thread. RFC 3986 section 3.2 and RFC 9112 section 3.2: ``uri-host [ ":" port ]``, where the host is a
+registered name, an IPv4 address or an IPv6 address in brackets. User information is no part of it.
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import AddressValueError, IPv6Address
+
+from reserve.errors import RemoteError
+
+__all__ = ["KNOWN_HOSTS", "check_host"]
+
+AUTHORITY = re.compile(
+    r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]{2,45})\]|(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+)(?::(?P<port>[0-9]{0,5}))?"
+)
+
+MOST_KNOWN = 1024
+LONGEST_KNOWN = 255
+
+KNOWN_HOSTS: set[str] = set()
+"""Values that passed before, at most :data:`MOST_KNOWN`: a server sees the same few names all day."""
+
+
+def check_host(value: str) -> None:
+    """Refuse a Host value or an authority that is not ``host[:port]`` with a 400; "" is for the caller to judge."""
+    match = AUTHORITY.fullmatch(value)
+    if match is None:
+        raise RemoteError(400, f"Host {value[:60]!r} is not host[:port] (RFC 9112 section 3.2)")
+    ipv6, port = match["ipv6"], match["port"]
+    if ipv6 is not None:
+        try:
+            IPv6Address(ipv6)
+        except AddressValueError:
+            raise RemoteError(400, f"Host {value[:60]!r} has no IPv6 address in brackets (RFC 3986 3.2.2)") from None
+    if port and int(port) > 65535:
+        raise RemoteError(400, f"Host {value[:60]!r} has a port above 65535")
+    if len(value) <= LONGEST_KNOWN:
+        if len(KNOWN_HOSTS) >= MOST_KNOWN:
+            KNOWN_HOSTS.clear()
+        KNOWN_HOSTS.add(value)

@@ -1,0 +1,34 @@
+"""The sizes and counts that one HTTP/1 message may have: each with a name, a unit, a default and an option.
+
+A field named ``max_head`` here is the option ``--max-head``. Sizes are octets. Imported by anyone, changed by no one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Limits"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a parser refuses beyond. RFC 9112 section 3 wants request lines of 8,000 octets taken at least."""
+
+    max_request_line: int = 16384
+    """The request line with its line end; more is a 414 (or a 501 when it is the method that does not end)."""
+    max_field: int = 16384
+    """One field line with its line end; more is a 431."""
+    max_head: int = 65536
+    """The whole head, request line and field lines and empty line; more is a 431."""
+    max_fields: int = 128
+    """Field lines in one head; more is a 431."""
+    max_chunk_line: int = 4096
+    """One chunk-size line with its extensions; more is a 400."""
+    max_chunk_extensions: int = 65536
+    """All chunk extensions of one body together; more is a 400."""
+    max_trailer: int = 16384
+    """The whole trailer section; more is a 431."""
+    max_trailer_fields: int = 64
+    """Trailer field lines; more is a 431."""
+    max_body: int = 1073741824
+    """Octets of content of one request, whatever its framing; more is a 413."""

@@ -1,0 +1,70 @@
+"""The trailer section behind a chunked body: its grammar, its limits, and the names that may not stand there.
+
+Part of a body decoder; runs where that runs. A trailer is read and kept apart from the head, never merged into it
+(RFC 9110 section 6.5.1), and a name that could change how the message was routed, framed or authorised after that was
+decided is refused.
+"""
+
+from __future__ import annotations
+
+from reserve.errors import RemoteError
+from reserve.protocol.http1.fields import FIELD_LINE
+from reserve.protocol.http1.limits import Limits
+
+__all__ = ["FORBIDDEN_TRAILERS", "TrailerReader"]
+
+FORBIDDEN_TRAILERS = frozenset({
+    "authorization", "cache-control", "connection", "content-encoding", "content-length", "content-range",
+    "content-type", "cookie", "expect", "forwarded", "host", "if-match", "if-modified-since", "if-none-match",
+    "if-range", "if-unmodified-since", "keep-alive", "max-forwards", "pragma", "proxy-authenticate",
+    "proxy-authorization", "proxy-connection", "range", "set-cookie", "te", "trailer", "transfer-encoding",
+    "upgrade", "www-authenticate",
+})  # fmt: skip
+
+
+class TrailerReader:
+    """Reads field lines up to the empty line."""
+
+    __slots__ = ("_limits", "_line", "_octets", "complete", "fields")
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._line = bytearray()
+        self._octets = 0
+        self.fields: list[tuple[str, str]] = []
+        self.complete = False
+
+    def feed(self, data: bytes, position: int) -> int:
+        """Read lines of ``data`` from ``position``; return the position behind what was read.
+
+        :raises RemoteError: 400 for a malformed or forbidden field, 431 above one of the limits.
+        """
+        limits = self._limits
+        while position < len(data) and not self.complete:
+            end = data.find(b"\n", position) + 1
+            stop = end or len(data)
+            self._octets += stop - position
+            if self._octets > limits.max_trailer:
+                raise RemoteError(431, f"the trailer is longer than {limits.max_trailer} octets (--max-trailer)")
+            self._line += data[position:stop]
+            position = stop
+            if end:
+                line = self._line.decode("latin-1")
+                self._line.clear()
+                if line == "\r\n":
+                    self.complete = True
+                else:
+                    self._add(line)
+        return position
+
+    def _add(self, line: str) -> None:
+        if len(self.fields) >= self._limits.max_trailer_fields:
+            limit = self._limits.max_trailer_fields
+            raise RemoteError(431, f"more than {limit} trailer fields (--max-trailer-fields)")
+        match = FIELD_LINE.fullmatch(line)
+        if match is None:
+            raise RemoteError(400, f"trailer line {line[:60]!r} is malformed (RFC 9112 section 7.1.2)")
+        name = match[1]
+        if name.lower().replace("_", "-") in FORBIDDEN_TRAILERS:
+            raise RemoteError(400, f"{name} cannot be a trailer field (RFC 9110 section 6.5.1)")
+        self.fields.append((name, match[2].strip(" \t")))

@@ -1,0 +1,96 @@
+"""Where a head ends, and what is refused before it does."""
+
+from __future__ import annotations
+
+import contextlib
+from functools import partial
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reserve.errors import RemoteError
+from reserve.protocol.http1.head import HeadReader, parse_head
+from reserve.protocol.http1.limits import Limits
+from tests.protocol.http1.delivery import BASE, LIMITS, deliver, one_head, read_heads
+
+GET = b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+def test_pipelined_heads_come_one_by_one() -> None:
+    heads = deliver(b"".join(GET % i for i in range(5)), read_heads)
+    assert [head["target"] for head in heads] == ["/0", "/1", "/2", "/3", "/4"]
+
+
+def test_rest_is_what_stands_behind_the_head() -> None:
+    reader = HeadReader(LIMITS)
+    assert reader.feed(GET % 1 + b"bo\r\n\r\ndy") == GET % 1
+    assert reader.rest == b"bo\r\n\r\ndy"
+    assert reader.feed(b"") is None
+    assert reader.rest == b""
+    assert not reader.started
+    assert reader.feed(b"G") is None
+    assert reader.started
+    assert reader.feed(b"ET / HTTP/1.0\r\n\r\nX") == b"GET / HTTP/1.0\r\n\r\n"
+    assert (reader.rest, reader.started) == (b"X", False)
+
+
+def test_a_few_empty_lines_in_front_are_dropped() -> None:
+    assert one_head(b"\r\n" * 4 + GET % 1)["target"] == "/1"
+    assert one_head(b"\r\n" * 5 + GET % 1) == {"status": 400}
+
+
+@pytest.mark.parametrize(
+    ("status", "octets"),
+    [
+        (400, b"\x16"), (400, b"\n"), (400, b"\rG"), (400, b" "), (400, b"\x80"), (400, b"GET / HTTP/1.1\n"),
+        (400, b"HELO\r\n"),
+        (505, b"PRI * HTTP/2.0\r\n"), (400, b"GET / HTTP/1.1\r\nHost: a\n"), (400, b"GET / HTTP/1.1\r\n\n"),
+        (414, b"GET /" + b"a" * 16380), (501, b"A" * 16385), (431, b"GET / HTTP/1.1\r\nX: " + b"a" * 16382),
+        (431, b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 129),
+        (431, b"GET / HTTP/1.1\r\n" + (b"X: " + b"y" * 9000 + b"\r\n") * 7 + b"X" * 2486),
+    ],
+)  # fmt: skip
+def test_refused_at_once(status: int, octets: bytes) -> None:
+    assert deliver(octets, read_heads) == [status]
+    assert read_heads([octets[: len(octets) - 1]]) == []
+
+
+def test_limits_are_exact() -> None:
+    line, field = b"GET / HTTP/1.1\r\n", b"Host: a\r\n"
+    data = line + field + b"\r\n"
+    exact = {"max_request_line": len(line), "max_field": len(field), "max_head": len(data), "max_fields": 1}
+    assert deliver(data, lambda pieces: read_heads(pieces, Limits(**exact)))[0]["method"] == "GET"
+    for name, status in (("max_request_line", 414), ("max_field", 431), ("max_head", 431), ("max_fields", 431)):
+        less = Limits(**{**exact, name: exact[name] - 1})
+        assert deliver(data, partial(read_heads, limits=less)) == [status]
+
+
+def test_nothing_is_kept_after_a_refusal() -> None:
+    reader = HeadReader(LIMITS)
+    with pytest.raises(RemoteError):
+        reader.feed(b"GET / HTTP/1.1\r\nX: y\n")
+    assert (reader.started, reader.rest) == (False, b"")
+    assert reader.feed(GET % 2) == GET % 2
+
+
+PIECES = st.sampled_from(
+    [b"GET / HTTP/1.1\r\n", b"Host: a\r\n", b"\r\n", b"\n", b"\r", b" ", b":", b"X: y\r\n", b"HTTP/2.0",
+     b"CONNECT /", b"\0",
+     b"Content-Length: 3\r\n", b"Transfer-Encoding: chunked\r\n", b"#", b"\xff", b"Host: b\r\n", b"Expect: x\r\n"]
+)  # fmt: skip
+STREAMS = st.one_of(
+    st.binary(max_size=60), st.lists(st.one_of(PIECES, st.binary(max_size=3)), max_size=12).map(b"".join)
+)
+
+
+@given(STREAMS, st.sampled_from([LIMITS, Limits(max_request_line=20, max_field=12, max_head=40, max_fields=2)]))
+def test_any_octets_are_read_or_refused_alike_in_any_pieces(data: bytes, limits: Limits) -> None:
+    deliver(data, lambda pieces: read_heads(pieces, limits))
+
+
+@given(st.binary(max_size=80))
+def test_only_remote_errors_leave_the_parser(data: bytes) -> None:
+    for block in (data, data + b"\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\n" + data + b"\r\n\r\n"):
+        with contextlib.suppress(RemoteError):
+            assert parse_head(block, BASE, LIMITS).method
