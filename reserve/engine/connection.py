@@ -1,0 +1,265 @@
+"""One accepted connection: its socket, its driver, and the token that says whose it is.
+
+A connection is in exactly one state (:class:`State`). While it waits (PARKED, FLUSHING, LINGERING) nobody owns it and
+its token lies in :attr:`Connection.slot`; whoever pops the token owns it from then on, so an event, a deadline, a
+stop and ``server.send`` cannot both win. Only the owner touches the socket, the driver and the output.
+
+An event for a connection that is owned is left in :attr:`Connection.pending`. The owner puts the token back first and
+looks at ``pending`` afterwards; the leader writes ``pending`` first and tries the token afterwards; so one of the two
+sees it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import struct
+import threading
+from collections import deque
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any
+
+from reserve.engine.deadlines import NEVER
+from reserve.engine.output import FilePart, Output
+from reserve.errors import ClientDisconnected
+
+if TYPE_CHECKING:
+    from reserve.engine.driver import Close, Driver
+    from reserve.engine.server import Server
+
+__all__ = ["DEADLINE", "NUDGE", "Connection", "State", "wait_for"]
+
+DEADLINE = 0x10000
+"""In ``pending``: the deadline has passed (never a bit of a poller's mask)."""
+NUDGE = 0x20000
+"""In ``pending``: somebody changed something that the driver should look at (a stop, a ``server.send``)."""
+
+
+class State(IntEnum):
+    """Where a connection is."""
+
+    READY = 0
+    """In the queue: the leader will step it."""
+    OWNED = 1
+    """A thread is stepping it or runs its application."""
+    PARKED = 2
+    """It waits for the peer, or for its deadline."""
+    FLUSHING = 3
+    """Its output waits for room."""
+    LINGERING = 4
+    """The answer is out and our side is shut; it reads and forgets what the peer still sends."""
+    CLOSED = 5
+
+
+class Connection:
+    """Made by the accept thread, used by its owner."""
+
+    __slots__ = (
+        "__weakref__",
+        "claimant",
+        "closing",
+        "deadline",
+        "detached",
+        "driver",
+        "ending",
+        "fd",
+        "lent",
+        "linger_left",
+        "lost",
+        "output",
+        "peer",
+        "pending",
+        "recv",
+        "send",
+        "server",
+        "slot",
+        "sock",
+        "state",
+        "timer_at",
+        "wait_kind",
+        "wants_worker",
+        "watched",
+    )
+
+    def __init__(self, server: Server, sock: socket.socket, peer: Any) -> None:
+        self.server = server
+        self.sock = sock
+        self.fd = sock.fileno()
+        self.peer = peer
+        """The raw address of the other end, as ``accept`` gave it."""
+        self.recv = sock.recv
+        self.send = sock.send
+        self.driver: Driver
+        self.state = State.READY
+        self.slot: deque[bool] = deque(maxlen=1)
+        self.pending = 0
+        self.deadline = NEVER
+        self.timer_at = NEVER
+        """Where it hangs in :class:`~reserve.engine.deadlines.Deadlines`; guarded by the lock there."""
+        self.wait_kind = ""
+        self.output: Output | None = None
+        self.closing: Close | None = None
+        self.linger_left = -1
+        self.watched = False
+        """The poller knows the descriptor."""
+        self.wants_worker = False
+        """Its driver asked for :meth:`Driver.run` and it waits for a worker."""
+        self.ending = False
+        """The one run that is left is the driver's farewell; then the socket is closed."""
+        self.lent = False
+        """A worker is inside its run and has put the token back meanwhile, so that the leader flushes the output."""
+        self.lost = False
+        """The connection failed while it was lent."""
+        self.claimant: threading.Lock | None = None
+        """Where the worker of a lent connection waits for the token. See :meth:`reclaim`."""
+        self.detached = False
+        """The socket was given away and is not ours to close."""
+
+    def take(self) -> bool:
+        """Own the connection, if nobody does. Any thread."""
+        try:
+            return self.slot.pop()
+        except IndexError:
+            return False
+
+    # ---- by the worker that runs its driver ----
+
+    def lend(self) -> None:
+        """Have the output flushed while the application goes on; before the next use of the connection, reclaim it."""
+        self.lent = True
+        self.server.flush_meanwhile(self)
+
+    def reclaim(self) -> None:
+        """Own a lent connection again; waits, at most for one flush that does not block.
+
+        Raises ClientDisconnected when the connection has failed meanwhile.
+        """
+        if not self.take():
+            self.claimant = bed = threading.Lock()
+            bed.acquire()
+            # Whoever has the token looks for a claimant after putting it back: one of us two finds the other.
+            if not self.take():
+                bed.acquire()
+            self.claimant = None
+        self.lent = False
+        self.state = State.OWNED
+        if self.lost:
+            raise ClientDisconnected("the client went away, or took nothing for longer than --write-timeout")
+
+    def give_back(self) -> None:
+        """By the leader: put the token of a lent connection back without waiting for any event."""
+        self.slot.append(True)
+        claimant = self.claimant
+        if claimant is not None and self.take():
+            if self.claimant is claimant:
+                claimant.release()
+            else:  # that claim has been met already; the connection was lent again meanwhile
+                self.give_back()
+
+    # ---- by the owner ----
+
+    def write(self, data: bytes) -> None:
+        """Send what fits now and keep the rest, by reference, to be flushed.
+
+        Raises ClientDisconnected when the connection has failed.
+        """
+        output = self.output
+        if output is None:
+            try:
+                sent = self.send(data)
+            except (BlockingIOError, InterruptedError):
+                sent = 0
+            except OSError as error:
+                raise ClientDisconnected(f"the client went away: {error.strerror or error}") from None
+            if sent == len(data):
+                return
+            output = self.output = Output()
+            output.append(memoryview(data)[sent:])
+        else:
+            output.append(data)
+
+    def write_file(self, fd: int, offset: int, count: int) -> None:
+        """Send ``count`` octets of an open file behind what waits already; the descriptor may be closed at once."""
+        if self.output is None:
+            self.output = Output()
+        self.output.append_file(FilePart(fd, offset, count))
+
+    def make_room(self, memory: int, disk: int, folder: str | None) -> bool:
+        """On a worker, before more is written: flush what waits, and move what is over ``memory`` octets to a file.
+
+        False when more than ``disk`` octets have gone to the file already: the writer has to wait, see :meth:`drain`.
+        Raises ClientDisconnected when the connection has failed, OSError when the disk is full.
+        """
+        output = self.output
+        if output is None or self._flush(output) or output.size <= memory:
+            return True
+        if output.spooled + output.size > disk:
+            return False
+        output.spill(folder)
+        return True
+
+    def _flush(self, output: Output) -> bool:
+        try:
+            done, _ = output.flush(self.sock)
+        except OSError as error:
+            raise ClientDisconnected(f"the client went away: {error.strerror or error}") from None
+        if done:
+            self.output = None
+        return done
+
+    def drain(self, limit: int, timeout: float) -> None:
+        """Block until at most ``limit`` octets wait in memory: only ever on a worker, for one that writes too fast.
+
+        Raises ClientDisconnected when the peer takes nothing for ``timeout`` seconds, or the connection fails.
+        """
+        output = self.output
+        while output is not None and not self._flush(output):
+            if output.size <= limit:
+                return
+            if not wait_for(self.fd, timeout, write=True):
+                raise ClientDisconnected(f"the client took nothing for {timeout:g} s (--write-timeout)")
+
+    def hung_up(self) -> bool:
+        """Has the peer closed its end, as far as one look can tell? Octets that wait to be read hide it."""
+        try:
+            return self.sock.recv(1, socket.MSG_PEEK) == b""
+        except (BlockingIOError, InterruptedError):
+            return False
+        except OSError:
+            return True
+
+    def unread(self) -> bool:
+        """Say whether octets that nobody has received have come, as far as one look can tell."""
+        try:
+            return self.sock.recv(1, socket.MSG_PEEK) != b""
+        except OSError:
+            return False
+
+    def reset(self) -> None:
+        """Make the close that follows a reset: the peer must not take what it has got for the whole."""
+        with contextlib.suppress(OSError):
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    def shut(self, how: int) -> None:
+        """Shut the socket down; one that the peer has reset is down already."""
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(how)
+
+    def close_socket(self) -> None:
+        """Shut down both ways and close, also under a makefile that is still alive (a forked copy is shut, too)."""
+        self.shut(socket.SHUT_RDWR)
+        fd = self.sock.detach()
+        if fd >= 0:
+            with contextlib.suppress(OSError):
+                socket.close(fd)
+
+
+def wait_for(fd: int, timeout: float | None, *, write: bool = False) -> bool:
+    """Block this thread until the descriptor is readable (or writable); False when ``timeout`` seconds passed."""
+    if hasattr(select, "poll"):
+        poll = select.poll()
+        poll.register(fd, select.POLLOUT if write else select.POLLIN)
+        return bool(poll.poll(None if timeout is None else timeout * 1000))
+    sets: tuple[list[int], list[int]] = ([], [fd]) if write else ([fd], [])
+    return any(select.select(*sets, [], timeout))

@@ -1,0 +1,79 @@
+"""Which connections have run out of time, at a cost that grows with those alone.
+
+Connections hang in buckets of one sixteenth of a second. A connection has at most one entry, and the entry may be
+early: when it comes due and the connection's deadline has moved on, it is hung up again. So a connection that is
+served thousands of times a second touches this table once in a keep-alive time, not once in a request.
+
+Any thread may call :meth:`Deadlines.add` and :meth:`Deadlines.discard`; the leader calls :meth:`Deadlines.due`.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from reserve.engine.connection import Connection
+
+__all__ = ["NEVER", "Deadlines"]
+
+NEVER = math.inf
+"""The deadline of what may wait for ever."""
+
+_TICK = 0.0625  # a power of two, so that bucket numbers and times convert without rounding
+
+
+class Deadlines:
+    """The table. Guarded by one lock that is held for a few operations, and never across a call out."""
+
+    __slots__ = ("_buckets", "_keys", "_lock", "next_at")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._buckets: dict[int, set[Connection]] = {}
+        self._keys: list[int] = []
+        self.next_at = NEVER
+        """When the first entry comes due. Read by the leader without the lock: a late reading is followed by a wake-
+        up.
+        """
+
+    def add(self, connection: Connection, at: float) -> bool:
+        """Hang the connection up for ``at`` instead of wherever it hangs; True when that is now the earliest entry."""
+        key = math.ceil(at / _TICK)
+        with self._lock:
+            self._drop(connection)
+            bucket = self._buckets.get(key)
+            if bucket is None:
+                bucket = self._buckets[key] = set()
+                heapq.heappush(self._keys, key)
+            bucket.add(connection)
+            connection.timer_at = key * _TICK
+            if connection.timer_at < self.next_at:
+                self.next_at = connection.timer_at
+                return True
+        return False
+
+    def discard(self, connection: Connection) -> None:
+        """Take the connection down: it is closed and its entry would only keep it in memory."""
+        if connection.timer_at != NEVER:
+            with self._lock:
+                self._drop(connection)
+
+    def due(self, now: float) -> list[Connection]:
+        """Take down and return the connections whose entry has come due. Whether it is too late, the caller decides."""
+        found: list[Connection] = []
+        with self._lock:
+            while self._keys and (self._keys[0] * _TICK <= now or not self._buckets[self._keys[0]]):
+                for connection in self._buckets.pop(heapq.heappop(self._keys)):
+                    connection.timer_at = NEVER
+                    found.append(connection)
+            self.next_at = self._keys[0] * _TICK if self._keys else NEVER
+        return found
+
+    def _drop(self, connection: Connection) -> None:
+        if connection.timer_at != NEVER:
+            # The bucket stays, empty, until it comes due: taking it out of the heap would cost a search.
+            self._buckets[int(connection.timer_at / _TICK)].discard(connection)
+            connection.timer_at = NEVER

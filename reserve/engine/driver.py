@@ -1,0 +1,89 @@
+"""The contract between the engine and what drives a connection.
+
+A *driver* is ours and never blocks: it receives, decides, and says what it waits for. It runs on whoever leads, which
+may be the monitor, so it calls no application code, writes no log and touches no disk. Whatever may block is returned
+as :class:`Run` and happens in :meth:`Driver.run`, on a worker, with the lead given away.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from reserve.engine.deadlines import NEVER
+
+if TYPE_CHECKING:
+    from reserve.engine.connection import Connection
+
+__all__ = ["CLOSE", "LINGER", "RUN", "Action", "Close", "Driver", "DriverFactory", "Run", "Wait"]
+
+
+class Wait:
+    """Park the connection until one of ``events`` (READ, WRITE) or until ``deadline``.
+
+    One mutable value for each driver, changed and returned again: nothing is allocated for a request.
+    """
+
+    __slots__ = ("deadline", "events", "kind")
+
+    def __init__(self, kind: str, events: int, deadline: float = NEVER) -> None:
+        self.kind = kind
+        """What is waited for (``head``, ``body``, ``keep-alive`` …): handed to :meth:`Driver.expired`."""
+        self.events = events
+        self.deadline = deadline
+
+
+class Run:
+    """Call :meth:`Driver.run` on a worker, then step again."""
+
+    __slots__ = ()
+
+
+class Close:
+    """End the connection when its output has left. ``linger``: the peer may still be sending; let it read our last
+    words.
+    """
+
+    __slots__ = ("linger",)
+
+    def __init__(self, *, linger: bool) -> None:
+        self.linger = linger
+
+
+RUN = Run()
+CLOSE = Close(linger=False)
+LINGER = Close(linger=True)
+
+Action: TypeAlias = "Wait | Run | Close"
+
+
+class Driver(Protocol):
+    """What drives one connection. Only the connection's owner calls it, so it needs no lock."""
+
+    def step(self, events: int, now: float) -> Action:
+        """Make what progress is possible. ``events`` is a hint (0: none in particular) and may be wrong.
+
+        The engine calls it only while nothing waits in the connection's output.
+        """
+
+    def run(self) -> None:
+        """The part that may block: application code, a file. On a worker; what it raises is logged and ends the
+        connection.
+        """
+
+    def expired(self, kind: str, now: float) -> Action:
+        """The deadline of the :class:`Wait` named ``kind`` has passed."""
+
+    def refuse(self, reason: str) -> bytes | None:
+        """The last words to a client that cannot be served (``reason``: ``overload``); None: none in this protocol."""
+
+    def closed(self, reason: str) -> bool:
+        """The connection is over (the owner is about to close the socket). True: :meth:`run` has to be called once
+        more.
+        """
+
+
+class DriverFactory(Protocol):
+    """What a server is given instead of a plain ``handle`` when the application brings a driver of its own."""
+
+    def make_driver(self, connection: Connection) -> Driver:
+        """The driver of a connection that has just been accepted. On the accept thread: no I/O, no blocking."""

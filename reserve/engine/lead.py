@@ -1,0 +1,112 @@
+"""The lead: the right to poll and to step connections. There is one; a thread has it, or it lies in the slot.
+
+Whoever pops it from the slot has it, and an empty slot means that somebody else does: that pop is the only decision,
+so it cannot be given twice. Followers sleep here, each on a lock of its own. The two sides look in opposite order, so
+none is overlooked: who lays the lead down looks for sleepers afterwards; who lies down to sleep looks into the slot
+afterwards.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+
+__all__ = ["Follower", "Lead"]
+
+
+class Follower:
+    """What a thread needs to wait for the lead. Its own thread calls :meth:`Lead.wait`; anyone who pops it wakes it,
+    once.
+    """
+
+    __slots__ = ("_bed", "leads")
+
+    def __init__(self) -> None:
+        self._bed = threading.Lock()
+        self._bed.acquire()
+        self.leads = False
+        """Has the lead. Written by its own thread only."""
+
+    def sleep(self) -> None:
+        self._bed.acquire()
+
+    def wake(self) -> None:
+        self._bed.release()
+
+
+class Lead:
+    """The slot and the sleepers."""
+
+    __slots__ = ("_closed", "_slot", "laid_down", "sleepers")
+
+    def __init__(self) -> None:
+        self._slot: deque[bool] = deque((True,), maxlen=1)
+        self._closed = False
+        self.sleepers: deque[Follower] = deque()
+        self.laid_down = 0
+        """How often the lead was left in the slot. Written by the thread that has it: no two at once."""
+
+    @property
+    def free(self) -> bool:
+        """It lies in the slot (a look, not a promise)."""
+        return bool(self._slot)
+
+    def take(self) -> bool:
+        """Have the lead, if it lies in the slot. Any thread."""
+        try:
+            return self._slot.pop()
+        except IndexError:
+            return False
+
+    # ---- by the thread that has it ----
+
+    def lay_down(self) -> None:
+        """Leave it in the slot: its last holder hopes to take it back, and the monitor watches."""
+        self.laid_down += 1
+        self._slot.append(True)
+
+    def give(self) -> None:
+        """Wake a follower with it; without one, lay it down."""
+        while not self.pass_on():
+            self.lay_down()
+            # A follower may have looked into the slot just before and lain down just after we looked for it.
+            if not self.sleepers or not self.take():
+                return
+
+    def pass_on(self) -> bool:
+        """Wake a follower with it, if one sleeps."""
+        try:
+            follower = self.sleepers.pop()  # the last to lie down is the one whose memory is still warm
+        except IndexError:
+            return False
+        follower.wake()
+        return True
+
+    # ---- by a follower ----
+
+    def wait(self, me: Follower, before_sleep: Callable[[], None]) -> bool:
+        """Block until this follower has the lead (True), or until :meth:`close` (False)."""
+        if self.take():
+            me.leads = True
+            return True
+        self.sleepers.append(me)
+        if self._closed:
+            return False
+        if self.take():
+            # Who pops a sleeper has the lead in hand, and we have it: so we still lie there.
+            self.sleepers.remove(me)
+            me.leads = True
+            return True
+        before_sleep()
+        me.sleep()
+        if self._closed:
+            return False
+        me.leads = True
+        return True
+
+    def close(self) -> None:
+        """Send every follower home, now and from now on. Any thread, once."""
+        self._closed = True
+        while self.pass_on():
+            pass

@@ -1,0 +1,140 @@
+"""What could not be sent at once: kept by reference, counted, and sent by whoever owns the connection when there is
+room.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import tempfile
+from collections import deque
+from typing import BinaryIO
+
+__all__ = ["FilePart", "Output"]
+
+_PIECE = 262144  # octets offered to one send: more is copied into the kernel in vain when the buffer is full
+
+
+class FilePart:
+    """A stretch of a file that is sent from the page cache, at explicit offsets.
+
+    Owns its descriptor (a duplicate): the application's file may be closed, moved or read further meanwhile.
+    """
+
+    __slots__ = ("fd", "left", "offset", "spool")
+
+    def __init__(self, fd: int, offset: int, count: int, *, spool: bool = False) -> None:
+        self.fd = os.dup(fd)
+        self.offset = offset
+        self.left = count
+        self.spool = spool
+        """A stretch of the output's own spool file: the next stretch may be joined to it."""
+
+    def send(self, sock: socket.socket) -> int:
+        """Send some of it. Raises BlockingIOError when there is no room, OSError when the file ends too early."""
+        if hasattr(os, "sendfile"):
+            sent = os.sendfile(sock.fileno(), self.fd, self.offset, self.left)
+        else:
+            # Never reached where sendfile exists; pread would be missing on the same platforms.
+            os.lseek(self.fd, self.offset, os.SEEK_SET)
+            piece = os.read(self.fd, min(self.left, 65536))
+            sent = sock.send(piece) if piece else 0
+        if sent == 0:
+            raise OSError("the file became shorter while it was sent")
+        self.offset += sent
+        self.left -= sent
+        return sent
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+
+class Output:
+    """A queue of octets and stretches of files. Used by the connection's owner only."""
+
+    __slots__ = ("_parts", "_spool", "_spool_end", "size", "spooled")
+
+    def __init__(self) -> None:
+        self._parts: deque[memoryview | FilePart] = deque()
+        self._spool: BinaryIO | None = None
+        self._spool_end = 0
+        self.size = 0
+        """Octets in memory that wait here (files are not counted: they cost a descriptor, not memory)."""
+        self.spooled = 0
+        """Octets that were moved to the spool file so far."""
+
+    def append(self, data: bytes | memoryview) -> None:
+        self._parts.append(memoryview(data))
+        self.size += len(data)
+
+    def append_file(self, part: FilePart) -> None:
+        self._parts.append(part)
+
+    def spill(self, folder: str | None) -> None:
+        """Move what waits in memory to a file without a name. Blocks on the disk, so a worker calls it. Raises
+        OSError.
+        """
+        if self._spool is None:
+            self._spool = tempfile.TemporaryFile(dir=folder, prefix="reserve-answer-", buffering=0)  # noqa: SIM115
+        parts = self._parts
+        kept: list[FilePart] = []
+        for part in parts:
+            if isinstance(part, FilePart):
+                kept.append(part)
+                continue
+            count = len(part)
+            while part:
+                part = part[self._spool.write(part) :]
+            last = kept[-1] if kept else None
+            if last is not None and last.offset + last.left == self._spool_end and last.spool:
+                last.left += count
+            else:
+                kept.append(FilePart(self._spool.fileno(), self._spool_end, count, spool=True))
+            self._spool_end += count
+            self.spooled += count
+        parts.clear()
+        parts.extend(kept)
+        self.size = 0
+
+    def flush(self, sock: socket.socket) -> tuple[bool, int]:
+        """Send until all is gone (True) or there is no room (False); with the number of octets that left.
+
+        Raises OSError when the connection, or a file, fails.
+        """
+        parts = self._parts
+        total = 0
+        try:
+            while parts:
+                part = parts[0]
+                if isinstance(part, FilePart):
+                    total += part.send(sock)
+                    if not part.left:
+                        part.close()
+                        parts.popleft()
+                    continue
+                sent = sock.send(part[:_PIECE])
+                total += sent
+                self.size -= sent
+                if sent == len(part):
+                    parts.popleft()
+                else:
+                    parts[0] = part[sent:]
+        except (BlockingIOError, InterruptedError):
+            return False, total
+        self.close_spool()
+        return True, total
+
+    def close(self) -> None:
+        """Throw away what is left."""
+        while self._parts:
+            part = self._parts.popleft()
+            if isinstance(part, FilePart):
+                part.close()
+        self.size = 0
+        self.close_spool()
+
+    def close_spool(self) -> None:
+        """Give the spool file back; stretches of it that wait have descriptors of their own."""
+        if self._spool is not None:
+            self._spool.close()
+            self._spool = None

@@ -1,0 +1,221 @@
+"""The queue of connections: the accept thread puts them in, workers get them out, and parked ones wait behind it.
+
+:meth:`ReadyQueue.put`, :meth:`ReadyQueue.park` and :meth:`ReadyQueue.nudge` may be called by any thread.
+:meth:`ReadyQueue.get` blocks a worker until there is a connection for it: the one worker that has the lead waits in
+the poller for all the others, which sleep on the lead. What ``get`` returns is owned by the caller, which steps it
+and parks it, puts it back, or closes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import deque
+from collections.abc import Sized
+
+from reserve.engine.clock import Clock
+from reserve.engine.connection import DEADLINE, Connection, State
+from reserve.engine.deadlines import Deadlines
+from reserve.engine.handoff import HandOff
+from reserve.engine.lead import Follower, Lead
+from reserve.engine.monitor import Monitor
+from reserve.engine.poller import Poller
+
+__all__ = ["ReadyQueue"]
+
+
+class ReadyQueue:
+    """See the module.
+
+    :param policy: decides, run by run, whether a follower is woken.
+    :param monitor: takes over when the lead lies idle.
+    """
+
+    def __init__(self, poller: Poller, clock: Clock, policy: HandOff, monitor: Monitor) -> None:
+        self.connections: dict[int, Connection] = {}
+        """Descriptor to connection: every one that is not closed. Changed under a lock, read by anyone."""
+        self._admission = threading.Lock()
+        self.lead = Lead()
+        self.deadlines = Deadlines()
+        self.closed = False
+        self.monitor_leads = False
+        """Written by the monitor: no worker was free, and it wants to be told when one is."""
+        self._poller = poller
+        self._clock = clock
+        self._now = clock.now
+        self._policy = policy
+        self._monitor = monitor
+        self.runs = 0
+        """Runs begun by a thread that had the lead. Written by the thread that has it: no two at once."""
+        self._ready: deque[Connection] = deque()
+        self._calls: deque[Connection] = deque()
+        self._polling = False
+        self.wake = poller.wakeup.signal
+        """Make the leader look around. Any thread, also a signal handler."""
+        clock.subscribe(self.wake)
+
+    def __len__(self) -> int:
+        """Connections that wait for the leader or for a worker."""
+        return len(self._ready) + len(self._calls)
+
+    # ---- any thread ----
+
+    def put(self, connection: Connection) -> None:
+        """Owned to READY: at the tail, to be stepped by whoever leads."""
+        connection.state = State.READY
+        self._ready.append(connection)
+        if self._polling:
+            self._polling = False
+            self.wake()
+
+    def put_call(self, connection: Connection) -> None:
+        """Owned to READY: its driver wants :meth:`Driver.run`, and the next free worker takes it."""
+        connection.wants_worker = True
+        connection.state = State.READY
+        self._calls.append(connection)
+        # A sleeping worker is woken with the lead, and looks for calls before it polls. (If the lead is taken, it is
+        # the caller's, who looks for calls or for sleepers next.)
+        if self.lead.sleepers and self.lead.take():
+            self.lead.give()
+
+    def park(self, connection: Connection, mask: int, deadline: float, kind: str, state: State) -> None:
+        """Owned to waiting: for an event of ``mask``, a nudge, or the deadline. Raises OSError when it cannot be
+        watched.
+        """
+        connection.deadline = deadline
+        connection.wait_kind = kind
+        connection.state = state
+        # Armed while still owned: afterwards another thread may have closed the socket and the number be in use again.
+        if connection.watched:
+            self._poller.arm(connection.fd, mask)
+        else:
+            self._poller.add(connection.fd, mask)
+            connection.watched = True
+        connection.slot.append(True)
+        if deadline < connection.timer_at:
+            self._hang_up(connection, deadline)
+        if connection.pending and connection.take():
+            self.put(connection)
+
+    def nudge(self, connection: Connection, event: int) -> None:
+        """Have the connection stepped although nothing arrived; if it is owned now, as soon as it is parked."""
+        connection.pending = event
+        if connection.take():
+            self.put(connection)
+
+    def admit(self, connection: Connection) -> None:
+        """By the accept thread: the connection exists from now on."""
+        with self._admission:
+            self.connections[connection.fd] = connection
+
+    def forget(self, connection: Connection) -> None:
+        """By the owner, before the socket is closed or given away."""
+        connection.state = State.CLOSED
+        fd = connection.fd
+        with self._admission:
+            # A handler may have closed its socket itself; then the number may belong to a newcomer already.
+            if self.connections.get(fd) is connection:
+                del self.connections[fd]
+                if connection.watched:
+                    self._poller.remove(fd)
+        connection.watched = False
+        self.deadlines.discard(connection)
+
+    def close(self) -> None:
+        """Send every worker home. Connections that are left are the caller's to close."""
+        self.closed = True
+        self._clock.unsubscribe(self.wake)
+        self.wake()
+        self.lead.close()
+
+    # ---- workers ----
+
+    def get(self, worker: Follower) -> Connection | None:
+        """Block until there is a connection for this worker (it owns it then), or until :meth:`close` (None)."""
+        calls = self._calls
+        while not self.closed:
+            if calls:
+                with contextlib.suppress(IndexError):  # another worker was faster
+                    return calls.popleft()
+            if worker.leads:
+                connection = self.next_ready(calls)
+                if connection is not None:
+                    return connection
+            elif not self.lead.wait(worker, self._going_to_sleep):
+                break
+        return None
+
+    def step_aside(self, worker: Follower) -> bool:
+        """Before this worker blocks in :meth:`Driver.run`: nobody may wait for it. True when it hopes to come back."""
+        if not worker.leads:
+            return False
+        worker.leads = False
+        kept = self._policy.keep()
+        self.runs += 1
+        if kept:
+            self.lead.lay_down()
+        else:
+            self.lead.give()
+        if self._monitor.asleep:
+            self._monitor.alarm()
+        return kept
+
+    def step_back(self, worker: Follower) -> None:
+        """After a run for which :meth:`step_aside` said True: lead again, unless the lead is gone."""
+        worker.leads = self.lead.take()
+
+    # ---- whoever leads ----
+
+    def next_ready(self, more_urgent: Sized) -> Connection | None:
+        """The next connection to step; without one, wait for a batch of events first. None: look around and call again.
+
+        :param more_urgent: do not wait while this is not empty: a worker looks at the calls, the monitor at free
+            workers.
+        """
+        if self._ready:
+            return self._ready.popleft()  # nobody else takes from it
+        self._polling = True
+        # Whoever put something before it saw the flag is seen here; whoever comes later sees the flag and wakes us.
+        if not (self._ready or more_urgent or self.closed):
+            self._wait()
+        self._polling = False
+        return None
+
+    def _wait(self) -> None:
+        """Wait in the poller; everything that happened is READY afterwards."""
+        timeout = self._clock.timeout(self.deadlines.next_at)
+        connections = self.connections
+        ready = self._ready
+        for fd, mask in self._poller.poll(timeout):
+            connection = connections.get(fd)
+            if connection is not None:  # else the wake-up's own descriptor, or an event that comes too late
+                connection.pending = mask
+                if connection.take():
+                    connection.state = State.READY
+                    ready.append(connection)
+        now = self._now()
+        if now >= self.deadlines.next_at:
+            self._expire(now)
+
+    def _expire(self, now: float) -> None:
+        for connection in self.deadlines.due(now):
+            if connection.deadline > now:
+                self._hang_up(connection, connection.deadline)
+            elif connection.take():
+                if connection.deadline <= now:
+                    connection.pending = DEADLINE
+                # else it was served and parked again between the two looks: a step without an event parks it once more
+                self.put(connection)
+            # else it is owned: whoever parks it will find that it hangs nowhere
+
+    def _hang_up(self, connection: Connection, deadline: float) -> None:
+        if self.deadlines.add(connection, deadline) and self._polling:
+            self._polling = False
+            self.wake()
+        if connection.state is State.CLOSED:
+            self.deadlines.discard(connection)
+
+    def _going_to_sleep(self) -> None:
+        """A worker found nothing to do: the monitor, if it leads, hands the lead back."""
+        if self.monitor_leads:
+            self.wake()

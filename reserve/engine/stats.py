@@ -1,0 +1,31 @@
+"""A frozen picture of a running server, for people, tests and metrics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Stats"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stats:
+    """Counted without stopping anyone: the numbers belong to about the same moment."""
+
+    threads: int
+    """Workers."""
+    busy: int
+    """Workers inside an application."""
+    queued: int
+    """Connections that wait for the leader or for a worker."""
+    connections: int
+    """Connections that are open; the next four are among them."""
+    parked: int
+    flushing: int
+    lingering: int
+    owned: int
+    accepted: int
+    """Connections accepted since the start."""
+    handled: int
+    """Handler calls finished since the start (for HTTP: requests, and pieces of bodies written to files)."""
+    steals: int
+    """How often a stalled handler lost the lead to the monitor."""
