@@ -1,0 +1,188 @@
+"""The WSGI gateway (PEP 3333): runs an application for one exchange after another.
+
+One gateway serves all connections; :meth:`WSGIGateway.respond` is called by many workers at once and keeps nothing
+between calls. It guarantees that every exchange ends in exactly one of ``finish``, ``abort`` and ``fail``, that the
+``close()`` of an answer is called exactly once however the answer ended, and that nothing an application raises goes
+further up: SystemExit, KeyboardInterrupt and the like included, because a worker is not the place where a server ends.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from reserve.errors import ClientDisconnected, UsageError
+from reserve.gateways.answer import Answer
+from reserve.gateways.dispatch import under_root
+from reserve.gateways.exchange import Application, Environ, Exchange
+from reserve.gateways.streams import ErrorStream, FileWrapper
+
+__all__ = ["WSGIGateway", "log_error", "request_line", "tunnelled"]
+
+_LOGGER = logging.getLogger("reserve.error")
+
+
+def log_error(message: str, error: BaseException) -> None:
+    """The default error-log hook: one record with a traceback in the logger ``reserve.error``."""
+    _LOGGER.error(message, exc_info=error)
+
+
+def request_line(environ: Mapping[str, Any]) -> str:
+    """Method and target for a log line: one line of ASCII, whatever the application has done to the environ."""
+    method, uri, script, path, query = (
+        value if isinstance(value := environ.get(key), str) else ""
+        for key in ("REQUEST_METHOD", "REQUEST_URI", "SCRIPT_NAME", "PATH_INFO", "QUERY_STRING")
+    )
+    text = f"{method or '-'} {uri or script + path + ('?' + query if query else '')}"
+    return ascii(text if len(text) <= 500 else text[:500] + "...")[1:-1]
+
+
+def tunnelled(path: str) -> str:
+    """A path as a person writes it, in the form that WSGI environs have: UTF-8 octets shown as latin-1 (PEP 3333)."""
+    return path.encode("utf-8").decode("latin-1")
+
+
+class WSGIGateway:
+    """Runs a WSGI application.
+
+    :param app: the application.
+    :param root_path: the path that the application is mounted under, decoded, like ``/shop``; it becomes SCRIPT_NAME.
+        A slash at its end is dropped. A path that has it loses it; one that has not (a frontend took it away) is kept.
+    :param multithread: ``wsgi.multithread``: may another thread of this process run the application meanwhile?
+    :param multiprocess: ``wsgi.multiprocess``: may another process?
+    :param log: receives one sentence and the exception for every failure of the application, on the worker.
+    :param errors: ``wsgi.errors``. Default: whole lines to standard error.
+    :raises UsageError: for a ``root_path`` that does not begin with a slash, or an ``app`` that cannot be called.
+    """
+
+    def __init__(
+        self,
+        app: Application,
+        *,
+        root_path: str = "",
+        multithread: bool = True,
+        multiprocess: bool = False,
+        log: Callable[[str, BaseException], None] = log_error,
+        errors: ErrorStream | None = None,
+    ) -> None:
+        if not callable(app):
+            raise UsageError(f"a WSGI application is a callable (environ, start_response), got {app!r:.80}")
+        self._application = app
+        self.app = app
+        """What is called: the application, or what stands before it because of a root path."""
+        self.mount(root_path)
+        self._multithread = multithread
+        self._multiprocess = multiprocess
+        self._log = log
+        self._errors = ErrorStream() if errors is None else errors
+
+    def mount(self, root_path: str) -> None:
+        """Have the application under ``root_path`` (see the class) from now on; before the first request."""
+        root_path = root_path.removesuffix("/")
+        if root_path and not root_path.startswith("/"):
+            raise UsageError(f"a root path begins with a slash, like /shop; got {root_path!r:.80} (--root-path)")
+        self.app = under_root(self._application, tunnelled(root_path)) if root_path else self._application
+
+    def use_log(self, log: Callable[[str, BaseException], None]) -> None:
+        """Report failures of the application to ``log`` from now on; before the first request."""
+        self._log = log
+
+    def base_environ(
+        self,
+        *,
+        server_name: str,
+        server_port: str,
+        remote_addr: str,
+        remote_port: str,
+        url_scheme: str,
+        software: str,
+        extra: Mapping[str, Any],
+    ) -> Environ:
+        """What every request of one connection starts with: made once, copied for each request.
+
+        The caller adds what a request brings: REQUEST_METHOD, PATH_INFO, QUERY_STRING, SERVER_PROTOCOL, ``HTTP_*``,
+        CONTENT_TYPE, CONTENT_LENGTH, ``wsgi.input``.
+
+        :param server_name: host or address; ``localhost`` if empty, since PEP 3333 wants it never empty.
+        :param server_port: decimal; the scheme's default port if empty, for the same reason.
+        :param remote_addr: the client's address; empty on a UNIX socket.
+        :param remote_port: decimal; empty on a UNIX socket.
+        :param url_scheme: ``http`` or ``https``; the latter adds ``HTTPS=on``.
+        :param software: SERVER_SOFTWARE.
+        :param extra: more of it, such as TLS variables or peer credentials; it wins over everything here.
+        """
+        https = url_scheme == "https"
+        environ: Environ = {
+            "GATEWAY_INTERFACE": "CGI/1.1",
+            "SERVER_SOFTWARE": software,
+            "SERVER_NAME": server_name or "localhost",
+            "SERVER_PORT": server_port or ("443" if https else "80"),
+            "REMOTE_ADDR": remote_addr,
+            "REMOTE_PORT": remote_port,
+            "SCRIPT_NAME": "",
+            "wsgi.version": (1, 0),
+            "wsgi.url_scheme": url_scheme,
+            "wsgi.errors": self._errors,
+            "wsgi.multithread": self._multithread,
+            "wsgi.multiprocess": self._multiprocess,
+            "wsgi.run_once": False,
+            "wsgi.input_terminated": True,
+            "wsgi.file_wrapper": FileWrapper,
+        }
+        if https:
+            environ["HTTPS"] = "on"
+        environ.update(extra)
+        return environ
+
+    def respond(self, exchange: Exchange) -> None:
+        """Run the application and send its answer. On a worker; raises nothing that comes out of the application."""
+        answer = Answer(exchange)
+        result = None
+        try:
+            result = self.app(exchange.environ, answer.start_response)
+            answer.deliver(result)
+            exchange.finish()
+        except BaseException as error:
+            self._failed(exchange, error)
+        finally:
+            answer.end()
+            if type(result) is not list:
+                self._close(exchange, result)
+            if self._errors.partial:
+                self._flush_errors(exchange)
+
+    def _failed(self, exchange: Exchange, error: BaseException) -> None:
+        """The one place that decides what an exception ends in, whoever raised it: application, answer or exchange."""
+        if isinstance(error, ClientDisconnected):
+            _LOGGER.debug("%s: %s", request_line(exchange.environ), error)
+            exchange.abort()
+            return
+        try:
+            self._report(exchange, "the application failed", error)
+        finally:
+            exchange.fail()
+
+    def _close(self, exchange: Exchange, result: object) -> None:
+        """Call the answer's ``close()``; its failure is reported, but what was sent stays as it is."""
+        try:
+            close = getattr(result, "close", None)
+            if close is not None:
+                close()
+        except ClientDisconnected as error:
+            _LOGGER.debug("%s: close(): %s", request_line(exchange.environ), error)
+        except BaseException as error:
+            self._report(exchange, "close() of the answer failed", error)
+
+    def _flush_errors(self, exchange: Exchange) -> None:
+        try:
+            self._errors.flush()
+        except BaseException as error:
+            self._report(exchange, "wsgi.errors could not be written", error)
+
+    def _report(self, exchange: Exchange, what: str, error: BaseException) -> None:
+        message = f"{request_line(exchange.environ)}: {what}: {type(error).__name__}"
+        try:
+            self._log(message, error)
+        except BaseException:
+            _LOGGER.exception("the error-log hook failed; it was given: %s", message)
