@@ -1,0 +1,130 @@
+"""The applications that ``reserve app NAME`` finds: reserve's own, which live in this package, and everybody else's.
+
+Runs on the main thread at start. An application is a module with ``launch(args)`` that returns a handler
+(``handle(socket, client_address, server)``, or what another bundled application documents). A name without dot and
+colon means one of ours first; a dotted name, and ``module:attribute``, always mean a module on the import path.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.machinery
+import os
+import pkgutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import cast
+
+from reserve.apps._arguments import Arguments, nearest, nearest_flag
+from reserve.apps._importing import load, parse_target, public_callables, resolve, users_code, where
+from reserve.errors import StartupError
+
+__all__ = [
+    "Application",
+    "Arguments",
+    "bundled_names",
+    "find",
+    "nearest",
+    "nearest_flag",
+    "open_foreign",
+    "put_directory_first",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Application:
+    """What a name turned out to mean."""
+
+    name: str
+    module: ModuleType | None
+    """The module of a bundled application, else None."""
+    note: str = ""
+    """Something the person should know, for instance that a file of theirs is hidden by our application."""
+
+    def launch(self, args: Arguments) -> object:
+        """Make the handler.
+
+        :param args: ``[program, words...]``; the program already has the name.
+        :raises UsageError: words that nobody takes.
+        :raises StartupError: the module cannot be imported, or its ``launch`` failed.
+        """
+        if self.module is None:
+            return open_foreign(self.name, args)
+        return cast("Callable[[Arguments], object]", self.module.launch)(args)
+
+
+def bundled_names() -> list[str]:
+    """The names of reserve's own applications."""
+    return sorted(found.name for found in pkgutil.iter_modules(__path__) if not found.name.startswith("_"))
+
+
+def find(name: str) -> Application:
+    """Decide what ``name`` means. A bundled application is imported; anything else only when it is launched."""
+    if name not in bundled_names():
+        return Application(name=name, module=None)
+    module = importlib.import_module(f"{__name__}.{name}")
+    if not hasattr(module, "launch"):
+        return Application(name=name, module=None)
+    local = importlib.machinery.PathFinder.find_spec(name, [os.getcwd()])
+    note = ""
+    if local is not None and local.origin is not None and not local.origin.startswith(os.path.join(*__path__, "")):
+        note = f"{name} is reserve's own application and hides {local.origin}; for that file write {name}:launch"
+    return Application(name=name, module=module, note=note)
+
+
+def put_directory_first() -> None:
+    """Put the working directory first on the import path, once."""
+    directory = os.getcwd()
+    if sys.path[:1] != [directory]:
+        sys.path.insert(0, directory)
+    importlib.invalidate_caches()
+
+
+def open_foreign(
+    name: str, args: Arguments, *, prefixes: tuple[str, ...] = (), instead: tuple[str, ...] = ()
+) -> object:
+    """Import what ``name`` says and make the application that it stands for.
+
+    ``module`` and ``module:launch`` are called with a list of their arguments; any other ``module:attribute`` and
+    ``module:factory()`` is the application itself.
+
+    :param args: ``[program, words...]``; the banner line goes to ``args.served``.
+    :param prefixes: packages to look in when the import path has no such module, for names without dot and colon.
+    :param instead: attributes that are the application itself when the module has no ``launch``.
+    :raises UsageError: a malformed name, or words that nobody takes.
+    :raises StartupError: no such module, an error in it, or nothing in it to serve.
+    """
+    target = parse_target(name)
+    module = load(target.module)
+    if module is None and target.path == () and "." not in name:
+        for prefix in prefixes:
+            module = module or load(f"{prefix}.{name}")
+    if module is None:
+        places = [f"{os.getcwd()} and the rest of the import path", *prefixes]
+        near = None if prefixes else nearest(name, bundled_names())
+        hint = f"; did you mean {near}?" if near else ""
+        raise StartupError(f"there is no module named {target.module}; looked in {', then in '.join(places)}{hint}")
+    own = module.__name__ != target.module
+    if target.path and (target.path != ("launch",) or target.call is not None):
+        args.refuse_rest(name)
+        args.served.append(where(module, ":" + name.partition(":")[2]))
+        return resolve(module, target)
+    if hasattr(module, "launch"):
+        args.refuse_lookalikes()
+        args.served.append(where(module) + (": not in this directory, but reserve's own example" if own else ""))
+        launch = resolve(module, parse_target(f"{target.module}:launch"))
+        if not callable(launch):
+            raise StartupError(f"launch of {module.__name__} is a {type(launch).__name__} and cannot be called")
+        with users_code(f"launch(args) of {module.__name__}"):
+            return cast("object", launch(list(args)))
+    for attribute in instead:
+        if hasattr(module, attribute):
+            args.refuse_rest(f"{module.__name__}:{attribute}")
+            args.served.append(where(module, f":{attribute}"))
+            return resolve(module, parse_target(f"{target.module}:{attribute}"))
+    looked_for = "neither launch(args) nor " + " nor ".join(instead) if instead else "no launch(args)"
+    wsgi = [attribute for attribute in ("application", "app") if hasattr(module, attribute)]
+    hint = f"; to serve its {wsgi[0]} with WSGI write: reserve app http wsgi {name}" if wsgi else ""
+    raise StartupError(f"{where(module)} has {looked_for}; {public_callables(module)}{hint}")

@@ -1,0 +1,7 @@
+"""The HTTP server: ``reserve app http wsgi NAME``."""
+
+from __future__ import annotations
+
+from reserve.apps.http.launch import ARGUMENTS, URL_SCHEME, launch
+
+__all__ = ["ARGUMENTS", "URL_SCHEME", "launch"]

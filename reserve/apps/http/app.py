@@ -1,0 +1,96 @@
+"""The HTTP application: joins the protocol, the engine and a gateway. One for each server."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from reserve.apps.http.accesslog import AccessLog
+from reserve.apps.http.datecache import DateCache
+from reserve.apps.http.driver import HTTPDriver
+from reserve.apps.http.settings import HTTPSettings
+from reserve.protocol.http1.limits import Limits
+
+if TYPE_CHECKING:
+    from reserve.engine.connection import Connection
+    from reserve.engine.server import Server
+    from reserve.gateways.wsgi import WSGIGateway
+
+__all__ = ["HTTPApp"]
+
+
+class HTTPApp:
+    """What a :class:`~reserve.engine.server.Server` serves HTTP with.
+
+    :param gateway: runs the application for each request.
+    :param settings: everything that can be told; see :class:`HTTPSettings`.
+    """
+
+    def __init__(self, gateway: WSGIGateway, settings: HTTPSettings | None = None) -> None:
+        self.gateway = gateway
+        self.settings = settings if settings is not None else HTTPSettings()
+        self.access_log: AccessLog | None = None
+        self.date_line = DateCache().line
+        self._adopt_settings()
+
+    def configure(self, values: Mapping[str, Any]) -> None:
+        """Take settings by their names, those of :class:`HTTPSettings` and of :class:`Limits` alike; before the
+        server starts.
+        """
+        limit_names = {field.name for field in dataclasses.fields(Limits)}
+        limits = {name: value for name, value in values.items() if name in limit_names}
+        others = {name: value for name, value in values.items() if name not in limit_names}
+        self.settings = dataclasses.replace(
+            self.settings, limits=dataclasses.replace(self.settings.limits, **limits), **others
+        )
+        self._adopt_settings()
+
+    def _adopt_settings(self) -> None:
+        header = self.settings.server_header
+        self.server_line = f"Server: {header}\r\n".encode("latin-1") if header else b""
+        self.gateway.mount(self.settings.root_path)
+
+    # ---- called by the server ----
+
+    def start(self, server: Server) -> None:
+        """Before the first connection."""
+        self.gateway.use_log(server.logs.failure)
+        if self.settings.access_log:
+            self.access_log = AccessLog(server.logs)
+            self.access_log.start()
+
+    def finish(self, server: Server) -> None:
+        """After the last connection."""
+        if self.access_log is not None:
+            self.access_log.stop()
+
+    def make_driver(self, connection: Connection) -> HTTPDriver:
+        return HTTPDriver(self, connection)
+
+    def base_environ(self, connection: Connection) -> dict[str, Any]:
+        """What every request of this connection starts with."""
+        server = connection.server
+        host, port = server.address_of(connection)
+        extra: dict[str, Any] = {"reserve.client_disconnected": connection.hung_up}
+        here = connection.sock.getsockname()
+        if isinstance(here, tuple):
+            name, server_port = here[0], str(here[1])
+            name = name[7:] if name.startswith("::ffff:") and "." in name else name
+        else:
+            name, server_port = "localhost", ""
+            peer = server.peer_of(connection)
+            if peer.pid is not None:
+                # The names that cheroot gave them.
+                extra["X_REMOTE_PID"] = str(peer.pid)
+                extra["X_REMOTE_UID"] = str(peer.uid)
+                extra["X_REMOTE_GID"] = str(peer.gid)
+        return self.gateway.base_environ(
+            server_name=name,
+            server_port=server_port,
+            remote_addr=host,
+            remote_port=str(port) if host else "",
+            url_scheme="http",
+            software=self.settings.server_header or "reserve",
+            extra=extra,
+        )

@@ -1,0 +1,340 @@
+"""Drives one HTTP/1 connection: heads and bodies off the workers, one answer after another on them.
+
+The engine calls :meth:`HTTPDriver.step` on whoever owns the connection and :meth:`HTTPDriver.run` on a worker.
+``step`` receives a head, and the body behind it, to memory; only then does it ask for a worker, to write an overlong
+body to a file or to run the application.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from enum import IntEnum
+from io import BytesIO
+from typing import TYPE_CHECKING, BinaryIO
+
+from reserve.apps.http.accesslog import Record
+from reserve.apps.http.body import BodyStore
+from reserve.apps.http.exchange import HTTPExchange
+from reserve.apps.http.inputstream import ConnectionInput, InputStream
+from reserve.engine.driver import CLOSE, LINGER, RUN, Action, Wait
+from reserve.engine.poller import READ
+from reserve.errors import ClientDisconnected, RemoteError
+from reserve.protocol.http1.body import ChunkedDecoder, LengthDecoder
+from reserve.protocol.http1.head import Head, HeadReader, parse_head
+from reserve.protocol.http1.response import CONTINUE, refusal
+
+if TYPE_CHECKING:
+    from reserve.apps.http.app import HTTPApp
+    from reserve.engine.connection import Connection
+
+__all__ = ["HTTPDriver"]
+
+_RECEIVE = 65536
+_GATHER = 262144  # octets of a body that are gathered before a worker writes them to its file
+
+
+class _Phase(IntEnum):
+    HEAD = 0
+    """Between two requests, or within a head."""
+    BODY = 1
+    """Receiving a body."""
+    SPILL = 2
+    """A worker is asked to write a piece of the body to its file."""
+    RESPOND = 3
+    """The request is complete and a worker is asked to run the application."""
+    ANSWERED = 4
+    """The application is done; what it left in the output may still be leaving."""
+
+
+class HTTPDriver:
+    """One connection; made by :class:`~reserve.apps.http.app.HTTPApp`."""
+
+    __slots__ = (
+        "_app",
+        "_base",
+        "_body",
+        "_body_start",
+        "_connection",
+        "_decoder",
+        "_exchange",
+        "_head",
+        "_head_deadline",
+        "_input",
+        "_limits",
+        "_now",
+        "_phase",
+        "_reader",
+        "_rest",
+        "_wait",
+    )
+
+    def __init__(self, app: HTTPApp, connection: Connection) -> None:
+        self._app = app
+        self._connection = connection
+        self._limits = app.settings.limits
+        self._now = connection.server.clock.now
+        self._base = app.base_environ(connection)
+        self._reader = HeadReader(self._limits)
+        self._rest = b""
+        self._phase = _Phase.HEAD
+        self._head: Head | None = None
+        self._decoder: LengthDecoder | ChunkedDecoder | None = None
+        self._body: BodyStore | None = None
+        self._body_start = 0.0
+        self._input: ConnectionInput | None = None
+        self._exchange: HTTPExchange | None = None
+        # A connection that never says a word is cut as one whose first head is too slow.
+        self._head_deadline = self._now() + app.settings.head_timeout
+        self._wait = Wait("head", READ, self._head_deadline)
+
+    # ---- the driver, off the workers ----
+
+    def step(self, events: int, now: float) -> Action:
+        phase = self._phase
+        try:
+            if phase is _Phase.HEAD:
+                return self._receive_head(now)
+            if phase is _Phase.ANSWERED:
+                return self._next(now)
+            if phase is _Phase.BODY or phase is _Phase.SPILL:
+                return self._receive_body(now)
+        except RemoteError as error:
+            return self._refuse(error)
+        except ClientDisconnected:
+            return CLOSE
+        return RUN
+
+    def expired(self, kind: str, now: float) -> Action:
+        if kind == "keep-alive" or (kind == "head" and not self._reader.started):
+            return CLOSE
+        option = "--head-timeout" if kind == "head" else "--body-timeout, --body-rate"
+        return self._refuse(RemoteError(408, f"the {kind} of the request came too slowly ({option})"))
+
+    def refuse(self, reason: str) -> bytes | None:
+        return refusal(
+            503,
+            "The server is overloaded; try again in a moment.",
+            date=self._app.date_line(),
+            server=self._app.server_line,
+            extra=[("Retry-After", "1")],
+        )
+
+    def closed(self, reason: str) -> bool:
+        if self._body is not None:
+            self._body.close()
+            self._body = None
+        return False
+
+    def _receive_head(self, now: float) -> Action:
+        reader = self._reader
+        receive = self._connection.recv
+        while True:
+            data = self._rest
+            if data:
+                self._rest = b""
+            else:
+                try:
+                    data = receive(_RECEIVE)
+                except (BlockingIOError, InterruptedError):
+                    break
+                if not data:
+                    return CLOSE  # between two requests that is how it should end; within a head nobody can be answered
+            fresh = not reader.started
+            block = reader.feed(data)
+            if block is not None:
+                return self._begin(block, now)
+            if fresh and reader.started and self._wait.kind == "keep-alive":
+                self._head_deadline = now + self._app.settings.head_timeout
+            if len(data) < _RECEIVE:
+                break  # a short receive has emptied the socket; the poller says when there is more
+        wait = self._wait
+        if reader.started:
+            wait.kind = "head"
+            wait.deadline = self._head_deadline
+        elif self._connection.server.stopping:
+            return CLOSE
+        wait.events = READ
+        return wait
+
+    def _begin(self, block: bytes, now: float) -> Action:
+        """Decide what follows a head that has come."""
+        head = parse_head(block, self._base, self._limits)
+        self._head = head
+        self._rest = self._reader.rest
+        if head.length == 0:
+            self._phase = _Phase.RESPOND
+            return RUN
+        settings = self._app.settings
+        length = head.length
+        self._decoder = ChunkedDecoder(self._limits) if length is None else LengthDecoder(length)
+        self._body_start = now
+        if settings.stream_bodies or (head.expect_continue and settings.expect == "app"):
+            self._phase = _Phase.RESPOND
+            return RUN
+        self._body = BodyStore(settings.body_memory, settings.spool_dir)
+        self._phase = _Phase.BODY
+        if head.expect_continue and not self._rest:
+            self._connection.write(CONTINUE)
+        return self._receive_body(now)
+
+    def _receive_body(self, now: float) -> Action:
+        decoder, body = self._decoder, self._body
+        assert decoder is not None
+        assert body is not None
+        receive = self._connection.recv
+        while not decoder.complete:
+            if body.waiting >= _GATHER:
+                self._phase = _Phase.SPILL
+                return RUN
+            data = self._rest
+            if data:
+                self._rest = b""
+            else:
+                try:
+                    data = receive(_RECEIVE)
+                except (BlockingIOError, InterruptedError):
+                    if body.too_large:
+                        self._phase = _Phase.SPILL
+                        return RUN
+                    return self._wait_for_body(decoder.received)
+                if not data:
+                    self._note("the client stopped in the body of its request; the application has not seen it")
+                    return CLOSE
+            payload = decoder.feed(data)
+            if payload:
+                body.add(payload)
+        self._rest = decoder.rest
+        self._phase = _Phase.RESPOND
+        return RUN
+
+    def _wait_for_body(self, received: int) -> Wait:
+        wait = self._wait
+        wait.kind = "body"
+        wait.events = READ
+        wait.deadline = self._body_deadline(received)
+        return wait
+
+    def _body_deadline(self, received: int) -> float:
+        """When the next octets have to be there: some time for free, and then as much as a slow but honest line
+        needs.
+        """
+        settings = self._app.settings
+        earned = received / settings.body_rate if settings.body_rate else 0.0
+        return self._body_start + settings.body_timeout + earned
+
+    def _next(self, now: float) -> Action:
+        """Decide whether another request may follow: the answer has left, to its last octet."""
+        exchange, stream = self._exchange, self._input
+        assert exchange is not None
+        self._exchange = self._input = self._head = self._decoder = None
+        if exchange.reset:
+            self._connection.reset()
+            return CLOSE
+        if stream is not None:
+            if not stream.complete:
+                return LINGER
+            self._rest = stream.rest()
+        if not exchange.keep_alive:
+            # Whoever sent more than we read would lose our answer to a reset; the usual client has sent nothing.
+            return LINGER if self._rest or self._connection.unread() else CLOSE
+        self._phase = _Phase.HEAD
+        wait = self._wait
+        wait.kind = "keep-alive"
+        wait.deadline = now + self._app.settings.keep_alive
+        return self._receive_head(now) if self._rest or self._connection.server.stopping else wait
+
+    def _refuse(self, error: RemoteError) -> Action:
+        """The last words on this connection: what was wrong with the request."""
+        head = self._head
+        self._note(f"{error.status} {error.message}")
+        self._rest = b""
+        data = refusal(
+            error.status,
+            error.message,
+            date=self._app.date_line(),
+            server=self._app.server_line,
+            head_request=head is not None and head.method == "HEAD",
+        )
+        try:
+            self._connection.write(data)
+        except ClientDisconnected:
+            return CLOSE
+        return LINGER
+
+    def _note(self, text: str) -> None:
+        host, port = self._connection.server.address_of(self._connection)
+        self._connection.server.logs.warning(f"{host or 'unix'}:{port}: {text}")
+
+    # ---- on a worker ----
+
+    def run(self) -> None:
+        if self._phase is _Phase.SPILL:
+            assert self._body is not None
+            self._body.spill()
+            return
+        head = self._head
+        assert head is not None
+        app = self._app
+        connection = self._connection
+        environ = head.environ
+        stored: BinaryIO | None = None
+        keep_alive = head.keep_alive and app.settings.keep_alive > 0 and not connection.server.stopping
+        body = self._body
+        if head.length == 0:
+            environ["wsgi.input"] = BytesIO()
+        elif body is not None:
+            environ["wsgi.input"] = stored = body.open()
+            if head.length is None:
+                # The body is whole now: this is what Django and others read (and a TE field would be a lie).
+                environ["CONTENT_LENGTH"] = str(body.size)
+                del environ["HTTP_TRANSFER_ENCODING"]
+        else:
+            environ["wsgi.input"] = self._open_stream()
+        exchange = self._exchange = HTTPExchange(app, connection, head, keep_alive, self._input)
+        self._phase = _Phase.ANSWERED
+        try:
+            app.gateway.respond(exchange)
+        finally:
+            if connection.lent:
+                with contextlib.suppress(ClientDisconnected):  # the next step finds the connection failed
+                    connection.reclaim()
+            if stored is not None:
+                stored.close()
+                assert body is not None
+                body.close()
+                self._body = None
+        log = app.access_log
+        if log is not None:
+            log.put(
+                Record(
+                    time.time(),
+                    environ.get("REMOTE_ADDR", ""),
+                    f"{head.method} {head.target} HTTP/1.{head.minor}",
+                    exchange.status,
+                    exchange.octets,
+                    environ.get("HTTP_REFERER", ""),
+                    environ.get("HTTP_USER_AGENT", ""),
+                )
+            )
+
+    def _open_stream(self) -> InputStream:
+        decoder = self._decoder
+        head = self._head
+        assert decoder is not None
+        assert head is not None
+        rest, self._rest = self._rest, b""
+        connection = self._connection
+
+        def send_continue() -> None:
+            connection.write(CONTINUE)
+
+        self._input = ConnectionInput(
+            connection,
+            decoder,
+            rest,
+            send_continue if head.expect_continue and not rest else None,
+            self._body_deadline,
+            self._now,
+        )
+        return InputStream(self._input, _RECEIVE)

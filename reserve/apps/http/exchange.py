@@ -1,0 +1,203 @@
+"""One request and its answer, on the worker's side: what a gateway writes to.
+
+Made by the HTTP driver for one request and used by the worker that runs it. It frames the answer (RFC 9112 section
+6), sends what fits, leaves the rest with the connection, and knows afterwards whether the connection may go on.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING, Any
+
+from reserve.errors import ApplicationError, ClientDisconnected
+from reserve.protocol.http1.response import LAST_CHUNK, Framing, ResponseHead, chunk, refusal, response_head
+
+if TYPE_CHECKING:
+    from reserve.apps.http.app import HTTPApp
+    from reserve.apps.http.inputstream import ConnectionInput
+    from reserve.engine.connection import Connection
+    from reserve.protocol.http1.head import Head
+
+__all__ = ["HTTPExchange"]
+
+_JOIN = 65536
+"""Octets of a body that are copied behind the head to leave in one system call."""
+
+
+class HTTPExchange:
+    """See :class:`reserve.gateways.exchange.Exchange`, which says what each method promises."""
+
+    __slots__ = (
+        "_app",
+        "_connection",
+        "_framing",
+        "_head",
+        "_head_data",
+        "_left",
+        "_stream",
+        "_unsized",
+        "environ",
+        "keep_alive",
+        "octets",
+        "reset",
+        "started",
+        "status",
+    )
+
+    def __init__(
+        self, app: HTTPApp, connection: Connection, head: Head, keep_alive: bool, stream: ConnectionInput | None
+    ) -> None:
+        self._app = app
+        self._connection = connection
+        self._head = head
+        self._stream = stream
+        self._head_data: bytes | None = None
+        self._framing = Framing.NONE
+        self._left: int | None = None
+        self._unsized: tuple[str, list[tuple[str, str]]] | None = None
+        self.environ: dict[str, Any] = head.environ
+        self.keep_alive = keep_alive
+        """May another request follow? Settled by the head of the answer, and lost when the answer fails."""
+        self.octets = 0
+        """Of the body, as far as they were handed to the connection."""
+        self.status = 0
+        self.started = False
+        self.reset = False
+        """The answer would look complete although it is not; only a reset tells the client."""
+
+    def begin(self, status: str, headers: list[tuple[str, str]], length: int | None) -> None:
+        head = self._head
+        if self._stream is not None and not self._stream.skip_arrived():
+            self.keep_alive = False  # what is left of the body must not be taken for the next request
+        made: ResponseHead = response_head(
+            status,
+            headers,
+            minor=head.minor,
+            head_request=head.method == "HEAD",
+            keep_alive=self.keep_alive,
+            # An application that makes no body for HEAD does not thereby say that GET has none.
+            length=length if length or head.method != "HEAD" else None,
+            date=self._app.date_line(),
+            server=self._app.server_line,
+        )
+        self._head_data = made.data
+        self._framing = made.framing
+        self._left = made.length
+        self._unsized = (status, headers) if length is None else None
+        self.keep_alive = made.keep_alive
+        self.status = int(status[:3])
+
+    def send(self, data: bytes) -> None:
+        count = len(data)
+        if not count:
+            return
+        framing = self._framing
+        if framing is Framing.LENGTH:
+            left = self._left
+            assert left is not None
+            if count > left:
+                self._send_wire(data[:left])
+                self.octets += left
+                self._left = 0
+                self.keep_alive = False
+                raise ApplicationError(f"the answer is longer than its Content-Length: {count - left} octets too many")
+            self._left = left - count
+        elif framing is Framing.CHUNKED:
+            data = b"".join(chunk(data))
+        elif framing is Framing.NONE:
+            return
+        self.octets += count
+        self._send_wire(data)
+        if self._connection.output is not None and self._left != 0:
+            self._connection.lend()
+
+    def send_file(self, file: Any, block_size: int) -> bool:
+        fd, offset, count = _stretch(file)
+        if count <= 0:
+            return False
+        if self._unsized is not None and not self.started and self._framing is not Framing.LENGTH:
+            self.begin(*self._unsized, count)  # the size of a file is known after all
+        framing = self._framing
+        if framing is Framing.CHUNKED:
+            return False
+        if framing is Framing.NONE:
+            return True
+        if framing is Framing.LENGTH:
+            assert self._left is not None
+            count = min(count, self._left)
+            self._left -= count
+        self._send_wire(b"")
+        self._connection.write_file(fd, offset, count)
+        self.octets += count
+        return True
+
+    def finish(self) -> None:
+        if self._framing is Framing.LENGTH and self._left:
+            raise ApplicationError(f"the answer is shorter than its Content-Length: {self._left} octets are missing")
+        if self._framing is Framing.CHUNKED:
+            self._send_wire(LAST_CHUNK)
+        elif not self.started:
+            self._send_wire(b"")
+
+    def abort(self) -> None:
+        self.keep_alive = False
+        if self.started and self._framing is Framing.UNTIL_CLOSE:
+            self.reset = True
+
+    def fail(self) -> None:
+        if self.started:
+            self.abort()
+            return
+        self.keep_alive = False
+        self.status = 500
+        self.started = True
+        self._head_data = None
+        data = refusal(
+            500,
+            "The application failed. The server's error log says how.",
+            date=self._app.date_line(),
+            server=self._app.server_line,
+            head_request=self._head.method == "HEAD",
+        )
+        try:
+            self._connection.write(data)
+        except ClientDisconnected:
+            self.reset = False  # nobody is left to tell
+
+    def _send_wire(self, data: bytes) -> None:
+        """Send octets of the framed answer, the head first."""
+        head = self._head_data
+        connection = self._connection
+        if connection.lent:
+            connection.reclaim()
+        if connection.output is not None:
+            self._make_room(connection, len(data))
+        if head is not None:
+            self._head_data = None
+            self.started = True
+            if len(data) <= _JOIN:
+                connection.write(head + data)
+                return
+            connection.write(head)
+        if data:
+            connection.write(data)
+
+    def _make_room(self, connection: Connection, count: int) -> None:
+        """The client is slower than the application: to the file with it, and past the file's limit this worker
+        waits.
+        """
+        settings = self._app.settings
+        if not connection.make_room(settings.response_memory, settings.max_response_spool - count, settings.spool_dir):
+            connection.drain(settings.response_memory, connection.server.settings.write_timeout)
+
+
+def _stretch(file: Any) -> tuple[int, int, int]:
+    """(descriptor, offset, octets) of what is left of a regular file; no octets for anything else."""
+    try:
+        fd = file.fileno()
+        offset = file.tell()
+        info = os.fstat(fd)
+    except (AttributeError, OSError, ValueError):
+        return -1, 0, 0
+    return fd, offset, info.st_size - offset if stat.S_ISREG(info.st_mode) else 0

@@ -1,0 +1,46 @@
+"""What the HTTP application can be told: one frozen value, with a unit and a default for every field.
+
+A field named ``head_timeout`` is the option ``--head-timeout``. Imported by anyone, changed by no one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from reserve.protocol.http1.limits import Limits
+
+__all__ = ["HTTPSettings"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HTTPSettings:
+    """Sizes are octets, times are seconds on the monotonic clock."""
+
+    limits: Limits = field(default_factory=Limits)
+    """The sizes and counts of the message itself."""
+    head_timeout: float = 10.0
+    """From the first octet of a head (or the connection's start) to its last."""
+    body_timeout: float = 20.0
+    """How long a body may take at any rate; beyond that it must come at ``body_rate``."""
+    body_rate: int = 500
+    """Octets a second that a body must keep up after ``body_timeout``. 0: no such rule, ``body_timeout`` is total."""
+    keep_alive: float = 15.0
+    """How long an idle connection waits for its next request. 0: every connection closes after one answer."""
+    body_memory: int = 65536
+    """How much of a request body is kept in memory before it goes to a file."""
+    spool_dir: str | None = None
+    """Where such files are made; they have no name there (None: the system's directory for temporary files)."""
+    response_memory: int = 262144
+    """How far an answer may be ahead of its client in memory before more of it goes to a file in ``spool_dir``."""
+    max_response_spool: int = 67108864
+    """How much of an answer such a file may hold before the application has to wait for its client."""
+    stream_bodies: bool = False
+    """Run the application at the end of the head; it reads the body from the connection, on its own thread."""
+    expect: str = "server"
+    """Who answers ``Expect: 100-continue``: ``server`` before the application runs, ``app`` on its first read."""
+    access_log: bool = True
+    """Write one line for each request to standard output (combined format)."""
+    server_header: str = "reserve"
+    """The Server field of every answer. Empty: none."""
+    root_path: str = ""
+    """The SCRIPT_NAME that everything is mounted under."""
