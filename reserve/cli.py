@@ -1,0 +1,190 @@
+"""The command ``reserve``: from words to a running server, and from a signal to its end.
+
+Runs on the main thread. The order is: options, directory and variables, sockets, application, server. Sockets come
+before the application because a wrong or busy address must not cost an import with all its side effects, and because a
+privileged port may have to be opened before an application gives up its rights. Whatever fails afterwards releases the
+sockets and their files again. Everything for people goes to standard error; standard output is the access log's.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import MutableMapping, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, cast
+
+from reserve.apps import Application, Arguments, bundled_names, find, put_directory_first
+from reserve.banner import banner, version
+from reserve.commandline import CommandLine, app_words, scan
+from reserve.errors import ReserveError, StartupError, UsageError
+from reserve.optionhelp import help_text
+from reserve.options import FLAGS
+from reserve.optionsources import Values, collect
+from reserve.signals import StopSignals
+
+if TYPE_CHECKING:
+    import socket
+
+    from reserve.engine.server import Server
+
+__all__ = ["main"]
+
+_DEFAULT_BIND = "127.0.0.1:8080"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code: 0 stopped cleanly, 1 could not start, 2 wrong usage.
+
+    :param argv: the words after the program's name. Default: those of this process.
+    """
+    line = list(sys.argv[1:] if argv is None else argv)
+    try:
+        command = scan(line)
+        if command.help:
+            sys.stdout.write(_help(command))
+            return 0
+        if command.version:
+            sys.stdout.write(f"reserve {version()}\n")
+            return 0
+        name, words = app_words(command)
+        values = collect(command.given, os.environ, os.getcwd())
+        with StopSignals() as signals:
+            _serve(name, words, command.after, values, signals)
+    except ReserveError as error:
+        sys.stderr.write(f"reserve: {error}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("reserve: interrupted before it served\n")
+        return StartupError.exit_code
+    return 0
+
+
+def _serve(name: str, words: Sequence[str], after: Sequence[str], values: Values, signals: StopSignals) -> None:
+    _prepare_process(values)
+    _log_to_stderr(str(values["log_level"]))
+    application = find(name)
+    if application.note:
+        _tell(application.note)
+    with ExitStack() as cleanup:
+        sockets, origin = _open_sockets(values, os.environ)
+        from reserve.engine.listeners import release
+
+        for sock in sockets:
+            cleanup.callback(release, sock)
+        args = Arguments(
+            [f"reserve {name}", *words, *after], literal=len(after), reserved=[flag for flag in FLAGS if len(flag) > 2]
+        )
+        handle = application.launch(args)
+        _configure(handle, name, values)
+        _wake_loggers()
+        text = banner(
+            served=args.served or [name],
+            sockets=sockets,
+            origin=origin,
+            scheme=getattr(application.module, "URL_SCHEME", ""),
+            threads=cast("int", values["threads"]),
+        )
+        server = _make_server(sockets, handle, values)
+        sys.stderr.write(text)
+        sys.stderr.flush()
+        signals.stops(server, cast("float", values["stop_timeout"]))
+        server.start()  # it closes the sockets when it ends; releasing them once more does nothing
+
+
+def _prepare_process(values: Values) -> None:
+    directory = values["chdir"]
+    if directory is not None:
+        try:
+            os.chdir(str(directory))
+        except OSError as error:
+            source = values.given["chdir"].source
+            raise StartupError(f"{source}: cannot change to {directory}: {error.strerror or error}") from error
+    spool = values["spool_dir"]
+    if spool is not None and not (os.path.isdir(str(spool)) and os.access(str(spool), os.W_OK | os.X_OK)):
+        source = values.given["spool_dir"].source
+        raise StartupError(f"{source}: {spool} is not a directory that this process may write to")
+    os.environ.update(dict(cast("tuple[tuple[str, str], ...]", values["env"])))
+    put_directory_first()
+
+
+def _open_sockets(values: Values, environ: MutableMapping[str, str]) -> tuple[list[socket.socket], str]:
+    """Open or take what the server listens on, and say where it came from when nobody asked for it by name."""
+    from reserve.engine.listeners import inherited, listen
+
+    binds = cast("tuple[str, ...]", values["bind"])
+    for field in ("unix_mode", "unix_owner"):
+        if values[field] is not None and not any(
+            bind.startswith("unix:") and not bind.startswith("unix:@") for bind in binds
+        ):
+            raise UsageError(f"{values.given[field].source} is for --bind unix:PATH, and there is no such bind")
+    passed = inherited(environ)
+    if passed and not binds:
+        names = sorted({name for name, _ in passed if name != "unknown"})
+        return [sock for _, sock in passed], "inherited" + (f" as {', '.join(names)}" if names else "")
+    unnamed = [sock.fileno() for _, sock in passed if f"fd:{sock.fileno()}" not in binds]
+    for _, sock in passed:
+        sock.detach()  # from here on only its number counts: listen() makes the one socket object that owns it
+    if unnamed:
+        source = values.given["bind"].source
+        raise UsageError(
+            f"{source} says {', '.join(binds)}, and {len(passed)} sockets were passed to this process as well; leave "
+            f"{source} out to serve those, or name them too: {' '.join(f'--bind fd:{fd}' for fd in unnamed)}"
+        )
+    sockets = listen(
+        *(binds or (_DEFAULT_BIND,)),
+        backlog=cast("int", values["backlog"]),
+        unix_mode=cast("int | None", values["unix_mode"]),
+        unix_owner=cast("str | None", values["unix_owner"]),
+    )
+    return sockets, "" if binds else "the default; --bind changes it"
+
+
+def _configure(handle: object, name: str, values: Values) -> None:
+    configure = getattr(handle, "configure", None)
+    if configure is not None:
+        configure(values.application())
+        return
+    given = values.given_for_application()
+    if given:
+        kind = "HTTP applications (reserve app http)"
+        raise UsageError(f"{given[0].source} is for {kind}; the application {name} has no use for it")
+    if not callable(handle) and not hasattr(handle, "make_driver"):
+        hint = "; did its launch(args) forget to return it?" if handle is None else ""
+        raise StartupError(f"{name} gave {handle!r:.80}, which is not a handler(socket, client_address, server){hint}")
+
+
+def _make_server(sockets: list[socket.socket], handle: object, values: Values) -> Server:
+    from reserve.engine.server import Server
+
+    return Server(sockets, cast("Any", handle), settings=values.engine(), own=True)
+
+
+def _help(command: CommandLine) -> str:
+    words = command.words
+    if words[:1] != ("app",) or len(words) == 1 or words[1].startswith("-"):
+        return help_text(names=tuple(bundled_names()))
+    program = " ".join(word for word in words[1:4] if not word.startswith("-"))
+    application = find(words[1]) if words[1] in bundled_names() else Application(name=words[1], module=None)
+    return help_text(program, arguments=getattr(application.module, "ARGUMENTS", ""))
+
+
+def _log_to_stderr(level: str) -> None:
+    logger = logging.getLogger("reserve")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s: %(message)s"))
+    logger.handlers[:] = [handler]
+    logger.setLevel(level.upper())
+    logger.propagate = False  # else an application that configures the root logger would double every line
+
+
+def _wake_loggers() -> None:
+    """``logging.config`` in an application disables every logger that exists by default, silencing the error log."""
+    for name in list(logging.root.manager.loggerDict):
+        if name == "reserve" or name.startswith("reserve."):
+            logging.getLogger(name).disabled = False
+
+
+def _tell(text: str) -> None:
+    sys.stderr.write(f"reserve: {text}\n")

@@ -1,0 +1,204 @@
+"""The one table of the server's options.
+
+Everything that a person can set is one row here, and everything that reads or explains options is made from the rows:
+the command line (``commandline.py``), the environment and the file (``optionsources.py``), ``-h`` and the reference
+page (``optionhelp.py``; ``python -m reserve.options`` prints it). A row either names a field of a settings class, whose
+default it takes, or belongs to the command itself. Constant after import; read by any thread.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import MISSING, dataclass, fields
+
+from reserve.apps.http.settings import HTTPSettings
+from reserve.engine.settings import EngineSettings
+from reserve.optionvalues import Choice, Count, Flag, Kind, Octal, Pair, Seconds, Size, Text
+from reserve.protocol.http1.limits import Limits
+
+__all__ = ["FLAGS", "OPTIONS", "Option"]
+
+COMMAND = "command"
+ENVIRONMENT = "environment"
+FILE = "file"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """One row: ``head-timeout`` is ``--head-timeout``, ``RESERVE_HEAD_TIMEOUT``, and the field ``head_timeout``."""
+
+    name: str
+    kind: Kind
+    help: str
+    group: str
+    home: type | None = None
+    """The settings class that the field belongs to; None: the command itself uses the value."""
+    default: object = None
+    short: str = ""
+    repeat: bool = False
+    sources: tuple[str, ...] = (COMMAND, ENVIRONMENT, FILE)
+
+    @property
+    def field(self) -> str:
+        """The name in the settings class and (one of two spellings) in a file."""
+        return self.name.replace("-", "_")
+
+    @property
+    def flag(self) -> str:
+        """The name on the command line."""
+        return f"--{self.name}"
+
+    @property
+    def variable(self) -> str:
+        """The name in the environment."""
+        return f"RESERVE_{self.field.upper()}"
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Every spelling on the command line."""
+        spelled = [self.flag]
+        if isinstance(self.kind, Flag) and self.sources != (COMMAND,):
+            spelled.append(f"--no-{self.name}")
+        if self.short:
+            spelled.append(self.short)
+        return tuple(spelled)
+
+
+def _row(home: type, group: str, name: str, kind: Kind, text: str) -> Option:
+    (match,) = [field for field in fields(home) if field.name == name.replace("-", "_")]
+    assert match.default is not MISSING, f"{home.__name__}.{match.name} has no plain default"
+    return Option(name=name, kind=kind, help=text, group=group, home=home, default=match.default)
+
+
+def _engine(name: str, kind: Kind, text: str) -> Option:
+    return _row(EngineSettings, "Threads and connections", name, kind, text)
+
+
+def _http(name: str, kind: Kind, text: str) -> Option:
+    return _row(HTTPSettings, "HTTP", name, kind, text)
+
+
+def _limit(name: str, kind: Kind, text: str) -> Option:
+    return _row(Limits, "HTTP limits", name, kind, text)
+
+
+def _is_header(text: str) -> bool:
+    return text == text.strip() and all(32 <= ord(letter) < 127 for letter in text)
+
+
+def _is_root(text: str) -> bool:
+    return text == "" or (text.startswith("/") and not text.endswith("/") and "?" not in text and "#" not in text)
+
+
+_LISTEN = "Where it listens"
+_COMMAND = "The command"
+_ADDRESS = Text("HOST:PORT, [V6]:PORT, :PORT, unix:PATH, unix:@NAME or fd:N", bool, "ADDR", "an address")
+_DIRECTORY = Text("a directory", bool, "DIR", "a path")
+_OWNER = Text("USER, USER:GROUP or :GROUP", lambda text: text.strip(":") != "", "OWNER", "a user and a group")
+_LEVELS = ("debug", "info", "warning", "error", "critical")
+_HEADER = Text("printable ASCII without blanks at its ends, or nothing", _is_header, "TEXT")
+_ROOT = Text("a path that begins with / and does not end with it, or nothing", _is_root, "PATH", "a path")
+_LINE = Size(128, 16 * 1024**2)
+_LARGE = 1024**4
+
+OPTIONS: tuple[Option, ...] = (
+    Option(
+        name="bind",
+        short="-b",
+        kind=_ADDRESS,
+        group=_LISTEN,
+        repeat=True,
+        default=(),
+        help="Listen here (repeatable). Without it: every socket that systemd or sdlaunch passed, or 127.0.0.1:8080.",
+    ),
+    Option(name="unix-mode", kind=Octal(), group=_LISTEN, help="Permissions of the socket files of unix:PATH binds."),
+    Option(name="unix-owner", kind=_OWNER, group=_LISTEN, help="Owner of the socket files of unix:PATH binds."),
+    _engine("threads", Count(1, 4096, growing=True), "Worker threads: how many handlers run at the same time."),
+    _engine("backlog", Count(1, 65535), "Connections that the kernel holds until they are accepted."),
+    _engine("handler-timeout", Seconds(0.001), "The socket timeout that a generic handler starts with."),
+    _engine("write-timeout", Seconds(0.001), "How long a peer may take nothing of an answer before it is cut off."),
+    _engine("linger-timeout", Seconds(0), "How long a closing connection still reads, so that the last words arrive."),
+    _engine("linger-bytes", Size(0, 1024**3), "How much a closing connection still reads."),
+    _engine("max-lingering", Count(0, 1000000), "How many connections may linger at once; the oldest are cut."),
+    _engine("max-output", Size(1, _LARGE), "What server.send may leave waiting on one parked connection."),
+    _engine("stop-timeout", Seconds(0), "How long a stop waits for the requests in flight."),
+    _http("head-timeout", Seconds(0.001), "From the first octet of a head to its last."),
+    _http("body-timeout", Seconds(0.001), "How long a body may take at any rate; then it must keep up body-rate."),
+    _http(
+        "body-rate",
+        Count(0, 10**9, "N", "octets a second"),
+        "What a body must keep up after body-timeout; 0: no such rule, body-timeout is for the whole body.",
+    ),
+    _http("keep-alive", Seconds(0), "How long an idle connection waits for a request; 0: close after each answer."),
+    _http("body-memory", Size(0, 1024**3), "How much of a request body stays in memory before it goes to a file."),
+    _http(
+        "response-memory",
+        Size(0, 1024**3),
+        "How far an answer may be ahead of its client in memory before more of it goes to a file.",
+    ),
+    _http(
+        "max-response-spool",
+        Size(0, _LARGE),
+        "How much of an answer such a file may hold before the application has to wait for its client.",
+    ),
+    _http("spool-dir", _DIRECTORY, "Where these files are made; by default the directory for temporary files."),
+    _http("stream-bodies", Flag(), "Run the application at the end of the head; it reads the body as it comes."),
+    _http(
+        "expect",
+        Choice(("server", "app")),
+        "Who answers 'Expect: 100-continue': the server before the application runs, or app on its first read.",
+    ),
+    _http("access-log", Flag(), "Write one line for each request to standard output (combined format)."),
+    _http("server-header", _HEADER, "The Server field of every answer; empty: none."),
+    _http("root-path", _ROOT, "The SCRIPT_NAME that everything is mounted under."),
+    _limit("max-request-line", _LINE, "The request line; more is a 414."),
+    _limit("max-field", _LINE, "One header field line; more is a 431."),
+    _limit("max-head", _LINE, "The whole head; more is a 431."),
+    _limit("max-fields", Count(1, 10000), "Field lines in one head; more is a 431."),
+    _limit("max-chunk-line", Size(16, 16 * 1024**2), "One chunk-size line with its extensions; more is a 400."),
+    _limit("max-chunk-extensions", Size(0, 1024**3), "All chunk extensions of one body together; more is a 400."),
+    _limit("max-trailer", Size(2, 16 * 1024**2), "The whole trailer section; more is a 431."),
+    _limit("max-trailer-fields", Count(0, 10000), "Trailer field lines; more is a 431."),
+    _limit("max-body", Size(0, _LARGE), "The content of one request, whatever its framing; more is a 413."),
+    Option(name="chdir", kind=_DIRECTORY, group=_COMMAND, help="Change to this directory before anything is opened."),
+    Option(
+        name="env",
+        kind=Pair(),
+        group=_COMMAND,
+        repeat=True,
+        default=(),
+        sources=(COMMAND, FILE),
+        help="Set an environment variable before the application is imported; may be repeated.",
+    ),
+    Option(
+        name="log-level",
+        kind=Choice(_LEVELS),
+        group=_COMMAND,
+        default="info",
+        help="The least serious messages that the error log, on standard error, shows.",
+    ),
+    Option(
+        name="config",
+        kind=Text("a file", bool, "FILE", "a path"),
+        group=_COMMAND,
+        sources=(COMMAND, ENVIRONMENT),
+        help="Read this file; by default reserve.toml, else pyproject.toml, of the working directory.",
+    ),
+    Option(name="version", kind=Flag(), group=_COMMAND, sources=(COMMAND,), help="Print the version and exit."),
+    Option(name="help", short="-h", kind=Flag(), group=_COMMAND, sources=(COMMAND,), help="Print this and exit."),
+)
+
+FLAGS: dict[str, Option] = {spelled: option for option in OPTIONS for spelled in option.flags}
+"""Every spelling on the command line, and what it means."""
+
+
+def main() -> int:
+    """Print the reference page: ``python -m reserve.options > reserve/docs/options.md``."""
+    from reserve.optionhelp import reference_page  # it reads the table, so it cannot be imported above
+
+    sys.stdout.write(reference_page())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,251 @@
+"""The kinds of value that an option may have: how it is written, what is allowed, how it is shown.
+
+Pure functions on text and TOML values; runs on any thread. Every kind refuses with ``ValueError``: with no text when
+``allowed`` says all there is to say, else with the reason. Who calls adds the option and where the value came from.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+__all__ = ["Choice", "Count", "Flag", "Kind", "Octal", "Pair", "Seconds", "Size", "Text"]
+
+_COUNT = re.compile(r"[0-9]{1,15}")
+_SIZE = re.compile(r"([0-9]{1,15})([kmg]?)", re.IGNORECASE)
+_SECONDS = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)(ms|s|m|h|d)?")
+_OCTAL = re.compile(r"(?:0o)?([0-7]{3,4})")
+_BYTES = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_TRUE = ("1", "true", "yes", "on")
+_FALSE = ("0", "false", "no", "off")
+
+
+class Kind:
+    """The base: a value that is written as text. ``allowed`` completes the sentence "allowed is ..."."""
+
+    metavar = "TEXT"
+    unit = "text"
+
+    @property
+    def allowed(self) -> str:
+        """What may be written, with the range."""
+        return "a text"
+
+    def parse(self, text: str) -> object:
+        """Read what a command line or an environment variable says."""
+        return text
+
+    def from_toml(self, value: object) -> object:
+        """Read what a TOML file says: by default a string, read like any other text."""
+        if not isinstance(value, str):
+            raise ValueError("in a file it is written as a string")
+        return self.parse(value)
+
+    def show(self, value: object) -> str:
+        """The value as a person would write it; empty for "none"."""
+        return "" if value is None else str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Count(Kind):
+    """A whole number."""
+
+    low: int
+    high: int
+    metavar: str = "N"
+    unit: str = "a number"
+    growing: bool = False
+    """Whether people may expect ``MIN:MAX`` here, so that it gets an answer of its own."""
+
+    @property
+    def allowed(self) -> str:
+        return f"a whole number from {self.low} to {self.high}"
+
+    def parse(self, text: str) -> int:
+        if self.growing and re.fullmatch(r"[0-9]+:[0-9]+", text):
+            raise ValueError("a pool that grows from MIN to MAX is not supported, write one number")
+        if not _COUNT.fullmatch(text) or not self.low <= int(text) <= self.high:
+            raise ValueError
+        return int(text)
+
+    def from_toml(self, value: object) -> int:
+        return self.parse(_written(value))
+
+
+@dataclass(frozen=True, slots=True)
+class Size(Kind):
+    """Octets, with the binary suffixes k, m and g."""
+
+    low: int
+    high: int
+    metavar: str = "SIZE"
+    unit: str = "octets"
+
+    @property
+    def allowed(self) -> str:
+        return f"octets from {self.show(self.low)} to {self.show(self.high)}, as 65536, 64k, 1m or 1g"
+
+    def parse(self, text: str) -> int:
+        match = _SIZE.fullmatch(text)
+        if match is None:
+            raise ValueError
+        size = int(match[1]) * _BYTES[match[2].lower()]
+        if not self.low <= size <= self.high:
+            raise ValueError
+        return size
+
+    def from_toml(self, value: object) -> int:
+        return self.parse(_written(value))
+
+    def show(self, value: object) -> str:
+        assert isinstance(value, int)
+        for suffix in ("g", "m", "k"):
+            if value and value % _BYTES[suffix] == 0:
+                return f"{value // _BYTES[suffix]}{suffix}"
+        return str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Seconds(Kind):
+    """A time span: seconds, or with a suffix ms, s, m, h, d."""
+
+    low: float
+    high: float = 604800.0
+    metavar: str = "TIME"
+    unit: str = "seconds"
+
+    @property
+    def allowed(self) -> str:
+        return f"a time from {self.show(self.low)} to {self.show(self.high)}, as 10, 1.5, 500ms, 30s, 2m or 1h"
+
+    def parse(self, text: str) -> float:
+        match = _SECONDS.fullmatch(text)
+        if match is None:
+            raise ValueError
+        return self._ranged(float(match[1]) * _UNITS[match[2] or "s"])
+
+    def from_toml(self, value: object) -> float:
+        return self._ranged(value) if isinstance(value, float) else self.parse(_written(value))
+
+    def _ranged(self, seconds: float) -> float:
+        if not self.low <= seconds <= self.high:  # a NaN fails here too
+            raise ValueError
+        return seconds
+
+    def show(self, value: object) -> str:
+        assert isinstance(value, (int, float))
+        if 0 < value < 1:
+            return f"{value * 1000:g}ms"
+        if value and value % 86400 == 0:
+            return f"{value / 86400:g}d"
+        return f"{value:g}s" if value else "0"
+
+
+@dataclass(frozen=True, slots=True)
+class Flag(Kind):
+    """On or off: ``--name`` and ``--no-name`` on the command line, a word elsewhere."""
+
+    metavar: str = ""
+    unit: str = "on or off"
+
+    @property
+    def allowed(self) -> str:
+        return "true or false (in the environment also 1, 0, yes, no, on, off)"
+
+    def parse(self, text: str) -> bool:
+        word = text.lower()
+        if word not in _TRUE + _FALSE:
+            raise ValueError
+        return word in _TRUE
+
+    def from_toml(self, value: object) -> bool:
+        if not isinstance(value, bool):
+            raise ValueError
+        return value
+
+    def show(self, value: object) -> str:
+        return "on" if value else "off"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice(Kind):
+    """One of a few words."""
+
+    words: tuple[str, ...]
+    metavar: str = "WORD"
+    unit: str = "a word"
+
+    @property
+    def allowed(self) -> str:
+        return f"{', '.join(self.words[:-1])} or {self.words[-1]}"
+
+    def parse(self, text: str) -> str:
+        if text not in self.words:
+            raise ValueError
+        return text
+
+
+@dataclass(frozen=True, slots=True)
+class Octal(Kind):
+    """The permission bits of a file. A bare TOML number would be read in base ten, so a file says it as a string."""
+
+    metavar: str = "MODE"
+    unit: str = "octal permission bits"
+
+    @property
+    def allowed(self) -> str:
+        return "three or four octal digits, as 660 or 0o660 (in a file as a string)"
+
+    def parse(self, text: str) -> int:
+        match = _OCTAL.fullmatch(text)
+        if match is None:
+            raise ValueError
+        return int(match[1], 8)
+
+    def show(self, value: object) -> str:
+        return "" if value is None else f"{value:o}"
+
+
+@dataclass(frozen=True, slots=True)
+class Text(Kind):
+    """Text that satisfies ``check``; ``rule`` says how, and completes "allowed is ..."."""
+
+    rule: str
+    check: Callable[[str], bool]
+    metavar: str = "TEXT"
+    unit: str = "text"
+
+    @property
+    def allowed(self) -> str:
+        return self.rule
+
+    def parse(self, text: str) -> str:
+        if "\0" in text or not self.check(text):
+            raise ValueError
+        return text
+
+
+@dataclass(frozen=True, slots=True)
+class Pair(Kind):
+    """``NAME=VALUE``: one variable."""
+
+    metavar: str = "NAME=VALUE"
+    unit: str = "a variable"
+
+    @property
+    def allowed(self) -> str:
+        return "NAME=VALUE with a name that is not empty"
+
+    def parse(self, text: str) -> tuple[str, str]:
+        name, equals, value = text.partition("=")
+        if not name or not equals or "\0" in text:
+            raise ValueError
+        return name, value
+
+
+def _written(value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        raise ValueError
+    return str(value)

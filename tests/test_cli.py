@@ -1,0 +1,435 @@
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+import reserve
+import reserve.engine.server
+from reserve.banner import urls
+from reserve.cli import main
+from reserve.engine.settings import EngineSettings
+from reserve.signals import StopSignals
+
+ROOT = str(Path(reserve.__file__).parent.parent)
+HANDLER = (
+    "def handle(socket, client_address, server):\n    socket.sendall(b'hello')\ndef launch(args):\n    return handle\n"
+)
+CONFIGURED = """
+class App:
+    def configure(self, values):
+        self.values = values
+    def __call__(self, socket, client_address, server): ...
+def launch(args):
+    return App()
+"""
+
+
+class FakeServer:
+    """Keeps what it was made with; ``start`` runs ``while_serving`` instead of serving."""
+
+    made: ClassVar[list[FakeServer]] = []
+    while_serving: ClassVar[Callable[[FakeServer], None]] = staticmethod(lambda server: None)
+
+    def __init__(self, fds: list[socket.socket], handle: Any, *, settings: EngineSettings, own: bool) -> None:
+        self.sockets, self.handle, self.settings, self.own = fds, handle, settings, own
+        self.stops: list[float | None] = []
+        self.addresses = [sock.getsockname() for sock in fds]
+        FakeServer.made.append(self)
+
+    def request_stop(self, timeout: float | None = None) -> None:
+        self.stops.append(timeout)
+
+    def start(self) -> None:
+        type(self).while_serving(self)
+        for sock in self.sockets:
+            sock.close()
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A working directory with a few modules; the process is as before afterwards."""
+    modules = set(sys.modules)
+    logger = logging.getLogger("reserve")
+    before = (list(logger.handlers), logger.level, logger.propagate, logger.disabled)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    for name in [name for name in os.environ if name.startswith(("RESERVE_", "LISTEN_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(FakeServer, "made", [])
+    monkeypatch.setattr(FakeServer, "while_serving", staticmethod(lambda server: None))
+    monkeypatch.setattr(reserve.engine.server, "Server", FakeServer)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cli_plain.py").write_text(HANDLER)
+    (tmp_path / "cli_configured.py").write_text(CONFIGURED)
+    yield tmp_path
+    logger.handlers[:], logger.level, logger.propagate, logger.disabled = before
+    for name in set(sys.modules) - modules:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def passed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], socket.socket]]:
+    """``passed(name)`` makes a listening socket that the command will find as inherited."""
+    import reserve.engine.listeners as listeners
+
+    found: list[tuple[str, socket.socket]] = []
+    monkeypatch.setattr(listeners, "inherited", lambda environ: list(found))
+
+    def add(name: str) -> socket.socket:
+        sock = socket.create_server(("127.0.0.1", 0))
+        found.append((name, sock))
+        return sock
+
+    yield add
+    for _, sock in found:
+        sock.close()
+
+
+# ---- what starts ----
+
+
+def test_it_serves_and_ends_with_zero(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["app", "cli_plain", "-b", "127.0.0.1:0", "--threads", "4"]) == 0
+    (server,) = FakeServer.made
+    assert server.settings == EngineSettings(threads=4)
+    assert server.own is True
+    assert server.handle.__name__ == "handle"
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines() == [
+        f"reserve {reserve.__version__} serves cli_plain ({place / 'cli_plain.py'})",
+        f"    on 127.0.0.1:{server.addresses[0][1]}",
+        "    with 4 threads; Ctrl-C stops it after the requests in flight",
+    ]
+
+
+def test_without_bind_it_is_the_default_and_the_banner_says_so(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import reserve.engine.listeners as listeners
+
+    asked: list[str] = []
+
+    def listen(*addresses: str, backlog: int, unix_mode: int | None, unix_owner: str | None) -> list[socket.socket]:
+        asked.extend(addresses)
+        assert (backlog, unix_mode, unix_owner) == (7, None, None)
+        return [socket.create_server(("127.0.0.1", 0))]
+
+    monkeypatch.setattr(listeners, "listen", listen)
+    assert main(["app", "cli_plain", "--backlog", "7"]) == 0
+    assert asked == ["127.0.0.1:8080"]
+    assert "(the default; --bind changes it)" in capsys.readouterr().err
+
+
+def test_several_addresses_with_unix_mode(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = place / "s.sock"
+    modes: list[int] = []
+    FakeServer.while_serving = staticmethod(lambda server: modes.append(path.stat().st_mode & 0o777))
+    assert main(["app", "cli_plain", "-b:0", "-b", f"unix:{path}", "--unix-mode=600", "--threads=1"]) == 0
+    assert modes == [0o600]
+    assert [len(server.sockets) for server in FakeServer.made] == [2]
+    err = capsys.readouterr().err
+    assert f"    on unix:{path}\n" in err
+    assert "with 1 thread;" in err
+    assert not path.exists()
+
+
+def test_directory_and_variables_come_before_the_import(place: Path) -> None:
+    (place / "sub").mkdir()
+    source = "import os\nseen = os.environ['CLI_COLOUR'], os.getcwd()\n" + HANDLER + "handle.seen = seen\n"
+    (place / "sub" / "cli_sub.py").write_text(source)
+    assert main(["--chdir", "sub", "--env=CLI_COLOUR=red", "app", "cli_sub", "-b127.0.0.1:0"]) == 0
+    assert FakeServer.made[0].handle.seen == ("red", str(place / "sub"))
+
+
+def test_an_application_gets_its_options(place: Path) -> None:
+    assert main(["app", "cli_configured", "-b", "127.0.0.1:0", "--keep-alive", "3", "--max-head=1k"]) == 0
+    values = FakeServer.made[0].handle.values
+    assert (values["keep_alive"], values["max_head"], values["access_log"]) == (3.0, 1024, True)
+    assert not {"threads", "bind", "env", "config", "log_level"} & set(values)
+
+
+def test_words_for_the_application(place: Path) -> None:
+    (place / "cli_words.py").write_text(
+        "def launch(args):\n    handle = lambda s, a, v: None\n    handle.args = args\n    return handle\n"
+    )
+    line = ["app", "cli_words", "one", "-b", "127.0.0.1:0", "--colour", "--", "-h", "--threads"]
+    assert main(line) == 0
+    assert FakeServer.made[0].handle.args == ["reserve cli_words", "one", "--colour", "-h", "--threads"]
+
+
+def test_the_error_log_survives_an_application_that_configures_logging(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = "import logging.config\nlogging.config.dictConfig({'version': 1})\n" + HANDLER
+    (place / "cli_logging.py").write_text(source)
+    FakeServer.while_serving = staticmethod(lambda server: logging.getLogger("reserve").warning("a worker sneezed"))
+    assert main(["app", "cli_logging", "-b", "127.0.0.1:0", "--log-level", "warning"]) == 0
+    assert " WARNING: a worker sneezed\n" in capsys.readouterr().err
+    assert not logging.getLogger("reserve").isEnabledFor(logging.INFO)
+
+
+# ---- inherited sockets ----
+
+
+def test_inherited_sockets_are_served(
+    place: Path, passed: Callable[[str], socket.socket], capsys: pytest.CaptureFixture[str]
+) -> None:
+    sockets = [passed("web"), passed("unknown")]
+    assert main(["app", "cli_plain"]) == 0
+    assert FakeServer.made[0].sockets == sockets
+    assert "   (inherited as web)\n" in capsys.readouterr().err
+
+
+def test_bind_beside_inherited_sockets_is_an_error(
+    place: Path, passed: Callable[[str], socket.socket], capsys: pytest.CaptureFixture[str]
+) -> None:
+    fd = passed("web").fileno()
+    try:
+        assert main(["app", "cli_plain", "-b", "127.0.0.1:0"]) == 2
+    finally:
+        os.close(fd)  # a descriptor that is refused stays as it was
+    assert (
+        "1 sockets were passed to this process as well; leave --bind out to serve those, or name them too: "
+        f"--bind fd:{fd}" in capsys.readouterr().err
+    )
+    assert FakeServer.made == []
+
+
+def test_inherited_sockets_may_be_named(place: Path, passed: Callable[[str], socket.socket]) -> None:
+    fd = passed("web").fileno()
+    assert main(["app", "cli_plain", "-b", "127.0.0.1:0", "-b", f"fd:{fd}"]) == 0
+    assert [sock.fileno() for sock in FakeServer.made[0].sockets] == [-1, -1]
+    assert len(FakeServer.made[0].addresses) == 2
+
+
+# ---- what a mistake gets ----
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "message"),
+    [
+        ([], 2, "reserve: the word 'app' is missing; write: reserve app NAME\n"),
+        (["http", "wsgi", "blog"], 2, "write: reserve app http wsgi blog\n"),
+        (["app"], 2, "reserve: the application's name is missing"),
+        (["app", "cli_plain", "--threads", "x"], 2, "reserve: --threads is 'x'; allowed is a whole number"),
+        (["app", "cli_plain", "--threads"], 2, "reserve: --threads needs a value"),
+        (["app", "cli_plain", "--thread", "4"], 2, "did you mean --threads? put it after -- to pass it on\n"),
+        (["app", "cli_plain", "--keep-alive", "4"], 2, "reserve: --keep-alive is for HTTP applications"),
+        (["app", "cli_plain", "-b", "8080"], 2, "reserve: --bind: cannot listen on '8080'"),
+        (
+            ["app", "cli_plain", "--unix-mode", "600"],
+            2,
+            "reserve: --unix-mode is for --bind unix:PATH, and there is no",
+        ),
+        (["app", "cli_plain", "-b", "192.0.2.1:0"], 1, "reserve: cannot listen on 192.0.2.1:0: "),
+        (["app", "cli_plain", "--chdir", "nowhere"], 1, "reserve: --chdir: cannot change to nowhere: No such file"),
+        (["app", "cli_configured", "--spool-dir", "nowhere"], 1, "reserve: --spool-dir: nowhere is not a directory"),
+        (["app", "cli_plain", "--config", "nowhere"], 1, "(named by --config): No such file"),
+        (["app", "cli_nowhere"], 1, "reserve: there is no module named cli_nowhere; looked in "),
+        (["app", "cli_none"], 1, "reserve: cli_none gave None, which is not a handler"),
+        (["app", "cli_plain.py"], 2, "looks like a file"),
+    ],
+)
+def test_one_sentence_and_the_exit_code(
+    place: Path, capsys: pytest.CaptureFixture[str], line: list[str], code: int, message: str
+) -> None:
+    (place / "cli_none.py").write_text("def launch(args): ...\n")
+    free = [] if any(word.startswith("-b") for word in line) or line[:1] != ["app"] else ["-b", "127.0.0.1:0"]
+    assert main(line[:2] + free + line[2:] if len(line) > 1 else line) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert message in err
+    assert err.count("\n") == 1
+    assert FakeServer.made == []
+
+
+def test_a_busy_address(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "cli_loud.py").write_text("print('imported')\n" + HANDLER)
+    with closing(socket.create_server(("127.0.0.1", 0))) as busy:
+        port = busy.getsockname()[1]
+        assert main(["app", "cli_loud", "-b", f"127.0.0.1:{port}"]) == 1
+    out, err = capsys.readouterr()
+    assert f"reserve: cannot listen on 127.0.0.1:{port}: " in err
+    assert out == ""  # a wrong address does not cost an import
+
+
+def test_a_bad_application_leaves_nothing_behind(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "cli_bad.py").write_text("1 / 0\n")
+    path = place / "s.sock"
+    assert main(["app", "cli_bad", "-b", f"unix:{path}", "-b", "127.0.0.1:0"]) == 1
+    assert not path.exists()
+    assert capsys.readouterr().err.splitlines() == [
+        "reserve: importing cli_bad failed:",
+        "Traceback (most recent call last):",
+        f'  File "{place / "cli_bad.py"}", line 1, in <module>',
+        *(["    1 / 0", "    ~~^~~"] if sys.version_info >= (3, 11) else ["    1 / 0"]),
+        "ZeroDivisionError: division by zero",
+    ]
+
+
+def test_an_application_that_exits_leaves_nothing_behind(place: Path) -> None:
+    (place / "cli_exit.py").write_text("raise SystemExit(3)\n")
+    path = place / "s.sock"
+    with pytest.raises(SystemExit) as caught:
+        main(["app", "cli_exit", "-b", f"unix:{path}"])
+    assert caught.value.code == 3
+    assert not path.exists()
+
+
+def test_a_hidden_file_is_mentioned(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "http.py").write_text("")
+    main(["app", "http", "-b", "127.0.0.1:0"])
+    assert capsys.readouterr().err.startswith(
+        f"reserve: http is reserve's own application and hides {place / 'http.py'}"
+    )
+
+
+# ---- help ----
+
+
+def test_help_names_the_application(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["-h"]) == 0
+    assert capsys.readouterr().out.startswith("usage: reserve [server options] app NAME")
+    assert main(["app", "http", "wsgi", "blog", "--threads", "-x", "--help"]) == 0
+    out = capsys.readouterr().out
+    assert "reserve app http wsgi blog -- -h" in out
+    assert "--mount /PREFIX=NAME" in out
+    assert main(["app", "cli_plain", "-h"]) == 0
+    assert "reserve app cli_plain -- -h" in capsys.readouterr().out
+    assert FakeServer.made == []
+
+
+def test_version(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"reserve {reserve.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("address", "scheme", "expected"),
+    [
+        ("127.0.0.1:8080", "http", ["http://127.0.0.1:8080/"]),
+        ("0.0.0.0:80", "http", ["http://0.0.0.0/", "http://localhost/"]),
+        ("[::]:8080", "http", ["http://[::]:8080/", "http://localhost:8080/"]),
+        ("[::1]:80", "http", ["http://[::1]/"]),
+        ("unix:/run/x.sock", "http", ["unix:/run/x.sock"]),
+        ("[::]:7", "", ["[::]:7"]),
+    ],
+)
+def test_urls(address: str, scheme: str, expected: list[str]) -> None:
+    assert urls(address, scheme) == expected
+
+
+# ---- signals ----
+
+
+def test_the_first_signal_drains_and_the_second_stops_at_once(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    def while_serving(server: FakeServer) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        assert server.stops == [None]
+        signal.raise_signal(signal.SIGINT)
+        assert server.stops == [None, 0]
+
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    FakeServer.while_serving = staticmethod(while_serving)
+    assert main(["app", "cli_plain", "-b", "127.0.0.1:0", "--stop-timeout", "9"]) == 0
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
+    err = capfd.readouterr().err
+    assert "requests in flight have 9 s, a second signal stops at once\n" in err
+    assert err.endswith("reserve: stopping at once\n")
+
+
+def test_a_signal_during_the_import_leaves_nothing_behind(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "cli_slow.py").write_text("import signal\nsignal.raise_signal(signal.SIGTERM)\n")
+    path = place / "s.sock"
+    assert main(["app", "cli_slow", "-b", f"unix:{path}"]) == 1
+    assert not path.exists()
+    assert capsys.readouterr().err == "reserve: interrupted before it served\n"
+
+
+def test_ours_count_when_the_application_took_the_signal(place: Path) -> None:
+    source = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + HANDLER
+    (place / "cli_taker.py").write_text(source)
+    before = signal.getsignal(signal.SIGTERM)
+    FakeServer.while_serving = staticmethod(lambda server: signal.raise_signal(signal.SIGTERM))
+    assert main(["app", "cli_taker", "-b", "127.0.0.1:0"]) == 0
+    assert FakeServer.made[0].stops == [None]
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_off_the_main_thread_no_signal_is_touched() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    seen: list[Any] = []
+
+    def run() -> None:
+        with StopSignals():
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert seen == [before]
+
+
+# ---- the real thing ----
+
+
+@contextmanager
+def running(directory: Path, *line: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """The command in a process of its own: the process, and the port that its banner shows."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("RESERVE_")}
+    environ["PYTHONPATH"] = ROOT
+    process = subprocess.Popen(
+        [sys.executable, "-m", "reserve", "app", *line, "-b", "127.0.0.1:0"],
+        cwd=directory, env=environ, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    try:
+        lines: list[str] = []
+        while not (lines and "Ctrl-C" in lines[-1]):
+            lines.append(process.stderr.readline())
+            assert lines[-1], f"no banner but {lines}"
+        yield process, int(lines[1].rpartition(":")[2])
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_client_is_answered_and_a_signal_ends_it(tmp_path: Path) -> None:
+    (tmp_path / "cli_plain.py").write_text(HANDLER)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with running(tmp_path, "cli_plain") as (process, port):
+            with socket.create_connection(("127.0.0.1", port), timeout=60) as client, client.makefile("rb") as answer:
+                assert answer.read() == b"hello"
+            process.send_signal(number)
+            _, err = process.communicate(timeout=60)
+            assert process.returncode == 0
+            assert err.startswith("reserve: stopping; requests in flight have 30 s")
+
+
+def test_a_second_signal_does_not_wait_for_a_handler(tmp_path: Path) -> None:
+    (tmp_path / "cli_stuck.py").write_text(
+        "def handle(socket, client_address, server):\n    socket.sendall(b'!')\n    socket.settimeout(None)\n"
+        "    socket.recv(1)\ndef launch(args):\n    return handle\n"
+    )
+    with running(tmp_path, "cli_stuck", "--stop-timeout", "1h") as (process, port):
+        assert process.stderr is not None
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
+            assert client.recv(1) == b"!"
+            process.send_signal(signal.SIGTERM)
+            assert "stopping; requests in flight have 3600 s" in process.stderr.readline()
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=60)
+            assert process.returncode == 0
