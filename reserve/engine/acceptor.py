@@ -20,6 +20,7 @@ from reserve.engine.wakeup import Wakeup
 
 __all__ = ["Acceptor"]
 
+_DEAD = {errno.EBADF, errno.EINVAL, errno.ENOTSOCK}  # closed or shut down by somebody else: it never recovers
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _BATCH = 64  # accepted from one listener before the next has its turn
 _PAUSE = 1.0  # seconds until it tries again although nothing was closed here: another process may have made room
@@ -43,6 +44,7 @@ class Acceptor:
         self._on_end = on_end
         self._logs = logs
         self._stopping = False
+        self._dead: list[socket.socket] = []
         self.wakeup = Wakeup()
         self.exhausted = False
         """No descriptors: it pauses until :meth:`room`. Until nobody is left waiting, so that it is said once."""
@@ -76,8 +78,8 @@ class Acceptor:
                 for key, _ in selector.select():
                     if key.fd == self.wakeup.fd:
                         self.wakeup.clear()
-                    else:
-                        self._accept(cast(socket.socket, key.fileobj))
+                    elif not self._accept(cast(socket.socket, key.fileobj)) and key.fileobj in self._dead:
+                        selector.unregister(key.fileobj)
             # What the kernel has accepted for us already is served, not reset.
             for listener in self._listeners:
                 while self._accept(listener):
@@ -97,6 +99,10 @@ class Acceptor:
             except OSError as error:
                 if error.errno in _EXHAUSTED:
                     self._pause(error)
+                    return False
+                if error.errno in _DEAD:
+                    self._dead.append(listener)
+                    self._logs.error(f"a listening socket was closed by somebody else: {error.strerror}")
                     return False
                 continue  # that one connection is gone before it was ours
             self.accepted += 1

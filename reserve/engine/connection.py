@@ -77,6 +77,7 @@ class Connection:
         "sock",
         "state",
         "timer_at",
+        "torn",
         "wait_kind",
         "wants_worker",
         "watched",
@@ -113,6 +114,8 @@ class Connection:
         """The connection failed while it was lent."""
         self.claimant: threading.Lock | None = None
         """Where the worker of a lent connection waits for the token. See :meth:`reclaim`."""
+        self.torn = False
+        """The close is to be a reset. See :meth:`reset`."""
         self.detached = False
         """The socket was given away and is not ours to close."""
 
@@ -128,7 +131,11 @@ class Connection:
     def lend(self) -> None:
         """Have the output flushed while the application goes on; before the next use of the connection, reclaim it."""
         self.lent = True
-        self.server.flush_meanwhile(self)
+        try:
+            self.server.flush_meanwhile(self)
+        except (OSError, ValueError) as error:  # it cannot be watched any more: closed, or after the server's end
+            self.lent = False
+            raise ClientDisconnected(f"the connection cannot be watched: {error}") from None
 
     def reclaim(self) -> None:
         """Own a lent connection again; waits, at most for one flush that does not block.
@@ -136,8 +143,9 @@ class Connection:
         Raises ClientDisconnected when the connection has failed meanwhile.
         """
         if not self.take():
-            self.claimant = bed = threading.Lock()
-            bed.acquire()
+            bed = threading.Lock()
+            bed.acquire()  # before anyone sees it: who meets the claim releases it
+            self.claimant = bed
             # Whoever has the token looks for a claimant after putting it back: one of us two finds the other.
             if not self.take():
                 bed.acquire()
@@ -217,8 +225,14 @@ class Connection:
         while output is not None and not self._flush(output):
             if output.size <= limit:
                 return
-            if not wait_for(self.fd, timeout, write=True):
+            if not self.wait(timeout, write=True):
                 raise ClientDisconnected(f"the client took nothing for {timeout:g} s (--write-timeout)")
+
+    def wait(self, timeout: float | None, *, write: bool = False) -> bool:
+        """Block until the socket is readable (or writable): only ever on a worker. False when ``timeout`` seconds
+        passed.
+        """
+        return wait_for(self.fd, timeout, write=write)
 
     def hung_up(self) -> bool:
         """Has the peer closed its end, as far as one look can tell? Octets that wait to be read hide it."""
@@ -238,6 +252,7 @@ class Connection:
 
     def reset(self) -> None:
         """Make the close that follows a reset: the peer must not take what it has got for the whole."""
+        self.torn = True
         with contextlib.suppress(OSError):
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
@@ -248,7 +263,8 @@ class Connection:
 
     def close_socket(self) -> None:
         """Shut down both ways and close, also under a makefile that is still alive (a forked copy is shut, too)."""
-        self.shut(socket.SHUT_RDWR)
+        if not self.torn:  # a shutdown would be the orderly end that the peer must not see
+            self.shut(socket.SHUT_RDWR)
         fd = self.sock.detach()
         if fd >= 0:
             with contextlib.suppress(OSError):

@@ -49,7 +49,8 @@ class Park:
         ``"done"`` (None was returned), ``"timeout"``, ``"error"`` (a handler raised), ``"lost"`` (the peer broke
         off), ``"stop"``. A later Park of the same connection replaces it.
 
-    All of them run on workers. Raises UsageError for arguments that cannot work.
+    All of them run on workers; only ``on_close`` of a connection that is cut at the end of a stop may run on the accept
+    thread, because the workers have gone home. Raises UsageError for arguments that cannot work.
     """
 
     __slots__ = ("on_close", "on_timeout", "reader", "resume", "timeout", "until")
@@ -134,10 +135,15 @@ class HandlerDriver:
     def step(self, events: int, now: float) -> Action:
         if self._call is not None:
             return RUN
+        if self._connection.detached:
+            return CLOSE
         if self._outbox:
             self._send_outbox()
         if self._finished:
             return CLOSE
+        if self._connection.output is not None:
+            # What was pushed leaves first: a handler that ran now could send past it.
+            return self._wait
         if self._happened():
             self._call = self._start if self._park is None else self._park.resume
             return RUN
@@ -195,7 +201,8 @@ class HandlerDriver:
     def post(self, data: bytes) -> None:
         """Queue octets for the peer. Any thread; the owner sends them. Raises ReserveError when too much waits."""
         with self._outbox_lock:
-            waiting = self._outbox_size + (self._connection.output.size if self._connection.output is not None else 0)
+            output = self._connection.output  # read once: its owner may be done with it at any moment
+            waiting = self._outbox_size + (output.size if output is not None else 0)
             if waiting + len(data) > self._factory.max_output:
                 raise ReserveError(
                     f"{waiting} octets wait for a peer that does not read; {len(data)} more would pass "
@@ -239,8 +246,11 @@ class HandlerDriver:
         """Is what this connection waits for there? Looked up, because every event may be spurious."""
         connection = self._connection
         park = self._park
-        if park is not None and park.reader is not None and park.reader.peek(1):
-            return True
+        try:
+            if park is not None and park.reader is not None and park.reader.peek(1):
+                return True
+        except OSError:
+            return True  # the handler sees it when it reads
         if self._wait.events == WRITE:
             return wait_for(connection.fd, 0, write=True)
         try:

@@ -8,6 +8,7 @@ afterwards.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -94,8 +95,9 @@ class Lead:
         if self._closed:
             return False
         if self.take():
-            # Who pops a sleeper has the lead in hand, and we have it: so we still lie there.
-            self.sleepers.remove(me)
+            # Who pops a sleeper has the lead in hand, and we have it: so we still lie there. Only a close pops without.
+            with contextlib.suppress(ValueError):
+                self.sleepers.remove(me)
             me.leads = True
             return True
         before_sleep()

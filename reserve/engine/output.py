@@ -32,12 +32,16 @@ class FilePart:
 
     def send(self, sock: socket.socket) -> int:
         """Send some of it. Raises BlockingIOError when there is no room, OSError when the file ends too early."""
-        if hasattr(os, "sendfile"):
-            sent = os.sendfile(sock.fileno(), self.fd, self.offset, self.left)
-        else:
-            # Never reached where sendfile exists; pread would be missing on the same platforms.
-            os.lseek(self.fd, self.offset, os.SEEK_SET)
-            piece = os.read(self.fd, min(self.left, 65536))
+        target = sock.fileno()
+        if target >= 0 and hasattr(os, "sendfile"):
+            sent = os.sendfile(target, self.fd, self.offset, self.left)
+        else:  # no such call on this platform, or a socket that is not the system's
+            count = min(self.left, 65536)
+            if hasattr(os, "pread"):
+                piece = os.pread(self.fd, count, self.offset)
+            else:
+                os.lseek(self.fd, self.offset, os.SEEK_SET)
+                piece = os.read(self.fd, count)
             sent = sock.send(piece) if piece else 0
         if sent == 0:
             raise OSError("the file became shorter while it was sent")
@@ -71,30 +75,41 @@ class Output:
         self._parts.append(part)
 
     def spill(self, folder: str | None) -> None:
-        """Move what waits in memory to a file without a name. Blocks on the disk, so a worker calls it. Raises
-        OSError.
+        """Move what waits in memory to a file without a name. Blocks on the disk, so a worker calls it.
+
+        Raises OSError when the disk is full; what has not been moved then still waits in memory.
         """
         if self._spool is None:
             self._spool = tempfile.TemporaryFile(dir=folder, prefix="reserve-answer-", buffering=0)  # noqa: SIM115
         parts = self._parts
-        kept: list[FilePart] = []
-        for part in parts:
-            if isinstance(part, FilePart):
-                kept.append(part)
-                continue
-            count = len(part)
-            while part:
-                part = part[self._spool.write(part) :]
-            last = kept[-1] if kept else None
-            if last is not None and last.offset + last.left == self._spool_end and last.spool:
-                last.left += count
-            else:
-                kept.append(FilePart(self._spool.fileno(), self._spool_end, count, spool=True))
-            self._spool_end += count
-            self.spooled += count
-        parts.clear()
-        parts.extend(kept)
-        self.size = 0
+        kept: deque[memoryview | FilePart] = deque()
+        try:
+            while parts:
+                part = parts[0]
+                last = kept[-1] if kept else None
+                moved = part if isinstance(part, FilePart) else self._spill_part(self._spool, part, last)
+                if moved is not None:
+                    kept.append(moved)
+                parts.popleft()
+        finally:
+            kept.extend(parts)
+            self._parts = kept
+
+    def _spill_part(self, spool: BinaryIO, part: memoryview, last: memoryview | FilePart | None) -> FilePart | None:
+        """Write one part to the end of the file; None when the stretch before it now covers it, too."""
+        count = len(part)
+        spool.seek(self._spool_end)
+        while part:
+            part = part[spool.write(part) :]
+        stretch = None
+        if isinstance(last, FilePart) and last.spool and last.offset + last.left == self._spool_end:
+            last.left += count
+        else:
+            stretch = FilePart(spool.fileno(), self._spool_end, count, spool=True)
+        self._spool_end += count
+        self.spooled += count
+        self.size -= count
+        return stretch
 
     def flush(self, sock: socket.socket) -> tuple[bool, int]:
         """Send until all is gone (True) or there is no room (False); with the number of octets that left.

@@ -57,17 +57,21 @@ class EpollPoller:
         self.wakeup = Wakeup()
         # Edge-triggered: each signal is one event and the counter never has to be read.
         self._epoll.register(self.wakeup.fd, select.EPOLLIN | select.EPOLLET)
-        self._once = select.EPOLLONESHOT | select.EPOLLRDHUP
+        # The peer's half-close matters to who reads. Who waits for room would be told of it again and again.
+        self._masks = {
+            mask: mask | select.EPOLLONESHOT | (select.EPOLLRDHUP if mask & READ else 0)
+            for mask in (0, READ, WRITE, READ | WRITE)
+        }
 
     def add(self, fd: int, mask: int) -> None:
-        self._epoll.register(fd, mask | self._once)
+        self._epoll.register(fd, self._masks[mask])
 
     def arm(self, fd: int, mask: int) -> None:
-        self._epoll.modify(fd, mask | self._once)
+        self._epoll.modify(fd, self._masks[mask])
 
     def remove(self, fd: int) -> None:
-        # FileNotFoundError: closed by its handler, and so unregistered. ValueError: this poller has been closed.
-        with contextlib.suppress(FileNotFoundError, ValueError):
+        # OSError: closed by its handler, and so unregistered. ValueError: this poller has been closed.
+        with contextlib.suppress(OSError, ValueError):
             self._epoll.unregister(fd)
 
     def poll(self, timeout: float | None) -> list[tuple[int, int]]:
@@ -76,10 +80,6 @@ class EpollPoller:
     def close(self) -> None:
         self._epoll.close()
         self.wakeup.close()
-
-    def fileno(self) -> int:
-        """The epoll's own descriptor (-1 when closed): a forked child closes its copy."""
-        return -1 if self._epoll.closed else self._epoll.fileno()
 
 
 class PortablePoller:
@@ -108,9 +108,10 @@ class PortablePoller:
         self._apply()
         try:
             keys = self._selector.select(timeout)
-        except OSError:
-            # select(2) fails as a whole when one of its descriptors is closed; then the removal has been posted.
-            if not self._posted:
+        except (OSError, ValueError):
+            # select(2) fails as a whole when one of its descriptors is closed: its removal has been posted, or a
+            # handler has closed its socket and is still running.
+            if not self._posted and not self._drop_closed():
                 raise
             keys = []
         finally:
@@ -139,13 +140,20 @@ class PortablePoller:
                 with contextlib.suppress(OSError, ValueError):
                     self._selector.register(fd, wanted)
 
+    def _drop_closed(self) -> bool:
+        """Forget the descriptors that are closed; say whether there were any."""
+        found = False
+        for key in list(self._selector.get_map().values()):
+            try:
+                select.select([key.fd], [], [], 0)
+            except (OSError, ValueError):
+                self._selector.unregister(key.fd)
+                found = True
+        return found
+
     def close(self) -> None:
         self._selector.close()
         self.wakeup.close()
-
-    def fileno(self) -> int:
-        """-1: this poller has no descriptor that a forked child must close by number."""
-        return -1
 
 
 def new_poller() -> Poller:

@@ -38,6 +38,8 @@ class ReadyQueue:
         self.lead = Lead()
         self.deadlines = Deadlines()
         self.closed = False
+        self.abandoned = False
+        """This is a forked child's copy: the connections are the parent's, and so are their ends and hooks."""
         self.monitor_leads = False
         """Written by the monitor: no worker was free, and it wants to be told when one is."""
         self._poller = poller
@@ -77,6 +79,8 @@ class ReadyQueue:
         # the caller's, who looks for calls or for sleepers next.)
         if self.lead.sleepers and self.lead.take():
             self.lead.give()
+            if self._monitor.asleep:  # it may have looked while we had the lead, which may lie in the slot again
+                self._monitor.alarm()
 
     def park(self, connection: Connection, mask: int, deadline: float, kind: str, state: State) -> None:
         """Owned to waiting: for an event of ``mask``, a nudge, or the deadline. Raises OSError when it cannot be

@@ -182,14 +182,18 @@ class Server:
         if not self._claim_start():
             raise UsageError("this server was started before; a stopped one cannot be used again: make another")
         fork.watch(self)
-        self.logs.start()
-        start = getattr(self._factory, "start", None)
-        if start is not None:
-            start(self)
-        self._call_hook(self.hooks.on_worker_start, "on_worker_start")
-        self._monitor.start(self._queue, self._stepper, self._pool.workers)
-        self._pool.start()
-        self._acceptor.thread.start()
+        try:
+            self.logs.start()
+            start = getattr(self._factory, "start", None)
+            if start is not None:
+                start(self)
+            self._call_hook(self.hooks.on_worker_start, "on_worker_start")
+            self._monitor.start(self._queue, self._stepper, self._pool.workers)
+            self._pool.start()
+            self._acceptor.thread.start()
+        except BaseException:  # no thread to be had, or the application could not start
+            self._give_up()
+            raise
         self._ready.set()
 
     def wait_ready(self, timeout: float | None = None) -> bool:
@@ -266,7 +270,9 @@ class Server:
         the setting ``max_output`` would wait for its peer.
         """
         connection = self._find(sock)
-        driver = connection.driver
+        driver = getattr(connection, "driver", None)
+        if driver is None:  # its owner closes it at this moment
+            raise UsageError("this socket is no more a connection of this server")
         if not isinstance(driver, HandlerDriver):
             raise UsageError("send() is for connections of a plain handler")
         driver.post(bytes(data))
@@ -307,6 +313,8 @@ class Server:
     def flush_meanwhile(self, connection: Connection) -> None:
         """Have the leader flush the output of a connection whose worker goes on. See :meth:`Connection.lend`."""
         deadline = self.clock.now() + self.settings.write_timeout
+        if self._queue.closed:
+            raise OSError("the server has stopped")
         self._queue.park(connection, WRITE, deadline, "write", State.FLUSHING)
 
     def _find(self, sock: socket.socket) -> Connection:
@@ -319,7 +327,12 @@ class Server:
         """On the accept thread."""
         sock.setblocking(False)
         connection = Connection(self, sock, peer)
-        connection.driver = self._factory.make_driver(connection)
+        try:
+            connection.driver = self._factory.make_driver(connection)
+        except Exception as error:  # one connection's driver must not end the accept thread
+            self.logs.failure("no driver could be made for a connection; it is closed", error)
+            connection.close_socket()
+            return
         self._queue.admit(connection)
         self._queue.put(connection)
 
@@ -352,9 +365,22 @@ class Server:
             self._monitor.close()
             self._cut()
             self._call_hook(self.hooks.on_worker_stop, "on_worker_stop")
-            self._dispose()
         finally:
-            self._finished.set()
+            try:
+                self._dispose()
+            finally:
+                self._finished.set()
+
+    def _give_up(self) -> None:
+        """By the thread that could not start everything: undo what was started."""
+        self.stopping = True
+        self._queue.close()
+        self._monitor.close()
+        for thread in (self._monitor.thread, *(worker.thread for worker in self._pool.workers)):
+            if thread.ident is not None:
+                thread.join()
+        self._dispose()
+        self._finished.set()
 
     def _drain(self) -> None:
         """Close what is idle; wait, until the deadline, for what is not."""
@@ -391,12 +417,11 @@ class Server:
             thread.join(max(0.0, until - time.monotonic()))
         for connection in list(self._queue.connections.values()):
             if not any(worker.connection is connection for worker in self._pool.workers):
-                self._bury(connection)
-
-    def _bury(self, connection: Connection) -> None:
-        with contextlib.suppress(Exception):
-            connection.driver.closed("stop")
-        self._stepper.discard(connection)
+                self._stepper.bury(connection, "stop")
+            elif connection.lent:
+                # Its worker may be waiting for the token, and nobody leads any more who could bring it back.
+                connection.lost = True
+                connection.give_back()
 
     def _close_listeners(self) -> None:
         if self._own:
@@ -419,15 +444,23 @@ class Server:
 
 
 def close_copies(server: Server) -> None:
-    """In a forked child: close its copies of every descriptor of the server. Takes no lock, shuts nothing down."""
-    poller_fd = getattr(server._poller, "fileno", lambda: -1)()
-    fds = [poller_fd, server._poller.wakeup.fd, server._acceptor.wakeup.fd]
-    fds += [listener.fileno() for listener in server._listeners]
-    fds += [connection.fd for connection in server._queue.connections.values()]
-    for fd in fds:
+    """In a forked child: close its copies of every descriptor of the server. Takes no lock, shuts nothing down.
+
+    Each is closed through the object that holds it, which forgets the number: one that remembered it would close, when
+    it is collected, whatever the child has opened meanwhile. The server has ended for the child: a handler that
+    returns there finds no queue, and a stop has nothing to wait for.
+    """
+    sockets = [*server._listeners, *(connection.sock for connection in server._queue.connections.values())]
+    for sock in sockets:
+        fd = sock.detach()
         if fd >= 0:
             with contextlib.suppress(OSError):
                 socket.close(fd)
+    server.stopping = server._queue.closed = server._queue.abandoned = True
+    server._poller.close()
+    server._acceptor.wakeup.close()
+    server._finished = threading.Event()  # the lock in the old one may belong to a thread that is not here
+    server._finished.set()
 
 
 def _settings(settings: EngineSettings | None, single: dict[str, Any]) -> EngineSettings:

@@ -43,8 +43,10 @@ class Stepper:
             self._flush_lent(connection, events, now)
             return False
         try:
-            if connection.output is not None and not self._flush(connection, connection.output, events, now):
-                return False
+            if connection.output is not None:
+                if not self._flush(connection, connection.output, events, now):
+                    return False
+                events &= ~DEADLINE  # it was the deadline of the output, and the output has left
             if connection.closing is not None:
                 self._close(connection, connection.closing, events, now)
                 return False
@@ -66,10 +68,21 @@ class Stepper:
         """By the owner: the connection is over. The driver's farewell, if it has one, runs on a worker first."""
         if not connection.ending and connection.driver.closed(reason):
             connection.ending = True
-            connection.shut(socket.SHUT_RDWR)
+            if not connection.detached:
+                connection.shut(socket.SHUT_RDWR)
             self._queue.put_call(connection)
         else:
             self.discard(connection)
+
+    def bury(self, connection: Connection, reason: str) -> None:
+        """End it after the queue was closed: nobody would take the farewell from there, so it runs here and now."""
+        try:
+            if connection.ending or connection.driver.closed(reason):
+                connection.ending = True
+                connection.driver.run()
+        except BaseException as error:
+            self._logs.failure("the farewell of a connection failed", error)
+        self.discard(connection)
 
     def discard(self, connection: Connection) -> None:
         """By the owner: forget the connection and close the socket (unless it was given away)."""

@@ -31,17 +31,16 @@ class Wakeup:
 
     def signal(self) -> None:
         """Make the descriptor readable. Signalling one that is already readable, or closed, changes nothing."""
-        # BlockingIOError: it is readable already. OSError: it was closed while the caller was on its way here.
-        with contextlib.suppress(OSError):
+        # BlockingIOError: it is readable already. OSError, ValueError: it was closed while the caller was on its way.
+        with contextlib.suppress(OSError, ValueError):
             if self._pair is None:
-                if self.fd >= 0:
-                    os.eventfd_write(self.fd, 1)
+                os.eventfd_write(self.fd, 1)
             else:
                 self._pair[1].send(b"\0")
 
     def clear(self) -> None:
         """Make the descriptor unreadable again; signals so far are taken as seen."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):
             if self._pair is None:
                 os.eventfd_read(self.fd)
             else:

@@ -80,12 +80,13 @@ class WorkerPool:
                 if worker.leads:
                     worker.leads = False
                     self._queue.lead.give()
-        self._hook(self._on_stop, "on_thread_stop")
+        if not self._queue.abandoned:
+            self._hook(self._on_stop, "on_thread_stop")
 
     def _hook(self, hook: Callable[[], None], name: str) -> None:
         try:
             hook()
-        except Exception as error:
+        except BaseException as error:
             self._logs.failure(f"the hook {name} failed", error)
 
     def _serve(self, worker: Worker) -> None:
@@ -117,13 +118,28 @@ class WorkerPool:
             connection.driver.run()
         except BaseException as error:
             # A worker outlives whatever is raised above it: SystemExit in a view ends the view, not the server.
+            if self._queue.abandoned:
+                return False
             self._logs.failure(f"{worker.thread.name}: the application failed; the connection is closed", error)
+            if connection.ending:
+                self._stepper.discard(connection)
+            elif self._queue.closed:
+                self._stepper.bury(connection, "error")
+            else:
+                worker.connection = None
+                self._stepper.end(connection, "error")
             worker.connection = None
-            self._stepper.end(connection, "error")
             return False
-        worker.connection = None
         worker.handled += 1
-        if connection.ending or self._queue.closed:
-            self._stepper.discard(connection)
+        if self._queue.abandoned:
             return False
-        return True
+        if connection.ending:
+            self._stepper.discard(connection)
+        elif self._queue.closed:
+            # Still ours in the eyes of the server, which buries what no worker holds.
+            self._stepper.bury(connection, "stop")
+        else:
+            worker.connection = None
+            return True
+        worker.connection = None
+        return False

@@ -1,0 +1,113 @@
+"""Both pollers, and a server that lives as long as the test."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import select
+import selectors
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from reserve.engine.listeners import listen
+from reserve.engine.poller import EpollPoller, Poller, PortablePoller
+from reserve.engine.server import Hooks, Server
+
+MakePoller = Callable[[], Poller]
+POLLERS: dict[str, MakePoller] = {"select": lambda: PortablePoller(selectors.SelectSelector())}
+if hasattr(selectors, "PollSelector"):
+    POLLERS["poll"] = lambda: PortablePoller(selectors.PollSelector())
+if hasattr(select, "epoll"):
+    POLLERS["epoll"] = EpollPoller
+
+
+@pytest.fixture(params=sorted(POLLERS))
+def make_poller(request: pytest.FixtureRequest) -> MakePoller:
+    """Each of the pollers in turn."""
+    return POLLERS[request.param]
+
+
+class Log:
+    """What the server has logged, and a way to wait for a line."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[int, str]] = []
+        self._changed = threading.Condition()
+
+    def __call__(self, level: int, text: str) -> None:
+        with self._changed:
+            self.lines.append((level, text))
+            self._changed.notify_all()
+
+    def wait(self, part: str) -> str:
+        with self._changed:
+            assert self._changed.wait_for(lambda: any(part in text for _, text in self.lines), 20), self.lines
+            return next(text for _, text in self.lines if part in text)
+
+    @property
+    def errors(self) -> list[str]:
+        return [text for level, text in self.lines if level >= logging.ERROR]
+
+
+class Running:
+    """One server and its log."""
+
+    def __init__(self, server: Server, log: Log) -> None:
+        self.server = server
+        self.log = log
+        self._clients: list[socket.socket] = []
+
+    def connect(self, number: int = 0) -> socket.socket:
+        """Connect to listener ``number``; the client is closed with the test and waits 20 s at most."""
+        address = self.server.addresses[number]
+        client = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
+        self._clients.append(client)
+        client.settimeout(20)
+        client.connect(address if isinstance(address, str) else ("127.0.0.1", address[1]))
+        return client
+
+    def close_clients(self) -> None:
+        for client in self._clients:
+            client.close()
+
+
+Serve = Callable[..., Running]
+
+
+@pytest.fixture
+def serve(make_poller: MakePoller) -> Iterator[Serve]:
+    """``serve(handle, threads=2, ...)`` starts a server on a free port; it is stopped when the test ends."""
+    with contextlib.ExitStack() as stack:
+
+        def start(handle: Any, *addresses: str, **options: Any) -> Running:
+            log = Log()
+            hooks = options.pop("hooks", None) or Hooks(error_log=log)
+            options.setdefault("threads", 2)
+            options["poller"] = options.get("poller") or make_poller()
+            server = Server(listen(*(addresses or ("127.0.0.1:0",))), handle, hooks=hooks, **options)
+            running = Running(server, log)
+            stack.callback(server.stop, 0)
+            stack.callback(running.close_clients)
+            server.serve_in_background()
+            return running
+
+        yield start
+
+
+def receive_all(client: socket.socket) -> bytes:
+    """Everything until the other end is closed."""
+    return b"".join(iter(lambda: client.recv(65536), b""))
+
+
+def receive(client: socket.socket, count: int) -> bytes:
+    """Exactly so many octets."""
+    data = b""
+    while len(data) < count:
+        piece = client.recv(count - len(data))
+        assert piece, f"the connection ended after {data!r}"
+        data += piece
+    return data

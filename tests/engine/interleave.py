@@ -1,0 +1,263 @@
+"""Drives the engine's own code, thread by thread, through every order of its steps that a bound allows.
+
+A :class:`Scheduler` lets one :class:`Task` (a real thread) run at a time. A task stops at *points*: with ``trace``
+before each line of the engine (or before each instruction that touches something shared), otherwise only where
+the test calls :meth:`Scheduler.point`. Locks are replaced by ones that tell the scheduler that the task is blocked, so
+a lost wake-up is seen as a deadlock at once, without a clock.
+"""
+
+from __future__ import annotations
+
+import _thread
+import dis
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType, SimpleNamespace, TracebackType
+from typing import Any
+
+import pytest
+
+import reserve.engine
+
+ENGINE = str(Path(reserve.engine.__file__).parent)
+_SHARED = ("STORE_ATTR", "DELETE_ATTR", "LOAD_ATTR", "LOAD_METHOD", "CALL", "STORE_SUBSCR", "BINARY_SUBSCR")
+
+
+class _Killed(BaseException):
+    """Unwinds a task that is left when the test is over."""
+
+
+class Task:
+    """One thread under the scheduler."""
+
+    def __init__(self, scheduler: Scheduler, name: str, target: Callable[[], object]) -> None:
+        self.name = name
+        self.finished = False
+        self.error: BaseException | None = None
+        self.result: object = None
+        self.waiting: Callable[[], bool] | None = None
+        """Blocked until this is true."""
+        self.killed = False
+        self.budget = 0
+        self.used = 0
+        self.go = threading.Lock()
+        self.go.acquire()
+        self._scheduler = scheduler
+        self._target = target
+        _thread.start_new_thread(self._main, ())  # half the price of a threading.Thread, and thousands are started
+
+    @property
+    def runnable(self) -> bool:
+        return not self.finished and (self.waiting is None or self.waiting())
+
+    def _main(self) -> None:
+        self.go.acquire()
+        try:
+            if not self.killed:
+                sys.settrace(self._scheduler.tracer)
+                self.result = self._target()
+        except _Killed:
+            pass
+        except BaseException as error:
+            self.error = error
+        finally:
+            sys.settrace(None)
+            self.finished = True
+            self._scheduler.back.release()
+
+
+class CoopLock:
+    """``threading.Lock`` for tasks, and for the controller as long as it never has to wait."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+        self._held = False
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        if timeout >= 0:  # time passes when the controller says so: one point, and it is over
+            self._scheduler.point()
+            if self._held:
+                return False
+        elif self._held:
+            if not blocking:
+                return False
+            self._scheduler.block(lambda: not self._held)
+        self._held = True
+        return True
+
+    def release(self) -> None:
+        if not self._held:
+            raise RuntimeError("release unlocked lock")
+        self._held = False
+
+    def locked(self) -> bool:
+        return self._held
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self.release()
+
+
+class Scheduler:
+    """See the module.
+
+    :param trace: ``"line"``, ``"shared"`` (every instruction that touches an attribute, an item, or calls), or "".
+    """
+
+    def __init__(self, trace: str = "") -> None:
+        self.tasks: list[Task] = []
+        self.current: Task | None = None
+        self.back = threading.Lock()
+        self.back.acquire()
+        self._trace = trace
+        self._offsets: dict[Any, set[int]] = {}
+        self.tracer = self._called if trace else None
+
+    def lock(self) -> CoopLock:
+        return CoopLock(self)
+
+    def spawn(self, name: str, target: Callable[[], object]) -> Task:
+        task = Task(self, name, target)
+        self.tasks.append(task)
+        return task
+
+    # ---- the controller ----
+
+    def run(self, task: Task, budget: int = sys.maxsize) -> int:
+        """Let ``task`` run for ``budget`` points, or until it blocks or ends; the number of points it used."""
+        if not task.runnable:
+            return 0
+        task.waiting = None
+        task.budget, task.used = budget, 0
+        self.current = task
+        task.go.release()
+        self.back.acquire()
+        self.current = None
+        return task.used
+
+    def finish(self) -> list[str]:
+        """Unwind what is left; the names of the tasks that were still blocked."""
+        left = [task for task in self.tasks if not task.finished]
+        for task in left:
+            task.killed = True
+            self.current = task
+            task.go.release()
+            self.back.acquire()
+        return [task.name for task in left]
+
+    # ---- the tasks ----
+
+    def point(self) -> None:
+        """The task may be stopped here."""
+        task = self.current
+        assert task is not None
+        task.used += 1
+        if task.used > task.budget:
+            task.used -= 1
+            self._yield(task)
+            task.used = 1
+
+    def block(self, until: Callable[[], bool]) -> None:
+        """The task cannot go on before ``until()`` is true."""
+        task = self.current
+        assert task is not None, "the controller itself would block"
+        while not until():
+            task.waiting = until
+            self._yield(task)
+
+    def _yield(self, task: Task) -> None:
+        if not task.killed:
+            self.back.release()
+            task.go.acquire()
+        if task.killed:
+            raise _Killed
+
+    def _called(self, frame: FrameType, event: str, arg: Any) -> Any:
+        if not frame.f_code.co_filename.startswith(ENGINE):
+            return None
+        if self._trace == "shared":
+            frame.f_trace_opcodes = True
+            frame.f_trace_lines = False
+        return self._stepped
+
+    def _stepped(self, frame: FrameType, event: str, arg: Any) -> Any:
+        task = self.current
+        if task is not None and task.killed:
+            return self._stepped
+        if event == "line" or (event == "opcode" and frame.f_lasti in self._interesting(frame.f_code)):
+            self.point()
+        return self._stepped
+
+    def _interesting(self, code: Any) -> set[int]:
+        found = self._offsets.get(code)
+        if found is None:
+            found = self._offsets[code] = {
+                step.offset for step in dis.get_instructions(code) if step.opname.startswith(_SHARED)
+            }
+        return found
+
+
+Scenario = Callable[[Scheduler], "Callable[[list[str]], None]"]
+"""Spawns its tasks and returns the check, which is given the names of the tasks that are blocked at the end."""
+
+
+def _play(scenario: Scenario, trace: str, prefix: list[tuple[int, int]], start: int) -> list[tuple[int, int]]:
+    """Run the segments of ``prefix``, then from task ``start`` on, each as far as it goes; what was added."""
+    scheduler = Scheduler(trace)
+    try:
+        check = scenario(scheduler)
+        tasks = scheduler.tasks
+        for index, count in prefix:
+            scheduler.run(tasks[index], count)
+        added: list[tuple[int, int]] = []
+        turn = start
+        while any(task.runnable for task in tasks):
+            if tasks[turn].runnable:
+                added.append((turn, scheduler.run(tasks[turn])))
+            turn = (turn + 1) % len(tasks)
+        for task in tasks:
+            if task.error is not None:
+                raise AssertionError(f"{task.name} failed") from task.error
+        check([task.name for task in tasks if not task.finished])
+        return added
+    except AssertionError as error:
+        raise AssertionError(f"schedule {prefix} then task {start} ({trace}): {error}") from (error.__cause__ or error)
+    finally:
+        scheduler.finish()
+
+
+def _scripts(
+    scenario: Scenario, trace: str, prefix: list[tuple[int, int]], start: int, preemptions: int, count: int
+) -> Iterator[int]:
+    added = _play(scenario, trace, prefix, start)
+    yield 1
+    if not preemptions:
+        return
+    for position, (task, points) in enumerate(added):
+        for cut in range(1, points + 1):
+            for other in range(count):
+                if other != task:
+                    yield from _scripts(
+                        scenario, trace, [*prefix, *added[:position], (task, cut)], other, preemptions - 1, count
+                    )
+
+
+def explore(scenario: Scenario, tasks: int, preemptions: int, trace: str) -> int:
+    """Try every schedule with at most so many preemptions; the number of schedules. Raises AssertionError."""
+    return sum(sum(_scripts(scenario, trace, [], start, preemptions, tasks)) for start in range(tasks))
+
+
+MODULES = ("lead", "connection", "readyqueue", "deadlines", "stepper", "monitor")
+
+
+def replace_locks(monkeypatch: pytest.MonkeyPatch, scheduler: Callable[[], Scheduler]) -> None:
+    """From now on the engine makes its locks with the scheduler of the moment."""
+    for name in MODULES:
+        module = getattr(__import__(f"reserve.engine.{name}", fromlist=["threading"]), "threading", None)
+        if module is not None:
+            fake = SimpleNamespace(Lock=lambda: scheduler().lock(), Thread=threading.Thread)
+            monkeypatch.setattr(f"reserve.engine.{name}.threading", fake)

@@ -1,0 +1,465 @@
+"""The state machine, exhaustively: the engine's own loops (two workers, the monitor) in every order of their steps and
+of what happens outside (octets, the end, a spurious event, a deadline, a send, room in the peer's window, a stop).
+
+A step is what one thread does between two places where it can be held up: the poller, an application, a look of the
+monitor, its bed. What happens inside of a step, between two threads, is explored in ``test_races``. After each step the
+invariants are checked; from each state that has not been seen the world is then left alone, and everything that waits
+must be served.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from reserve.engine.connection import NUDGE, Connection, State
+from reserve.engine.deadlines import NEVER
+from reserve.engine.driver import CLOSE, LINGER, RUN, Action, Wait
+from reserve.engine.monitor import Monitor
+from reserve.engine.poller import READ, WRITE
+from reserve.engine.readyqueue import ReadyQueue
+from reserve.engine.settings import EngineSettings
+from reserve.engine.stepper import Stepper
+from reserve.engine.workers import WorkerPool
+from reserve.testing import MemorySocket
+from tests.engine.interleave import Scheduler, replace_locks
+
+STATES = int(os.environ.get("RESERVE_MODEL_STATES", "800"))
+"""How many states of each variant are visited, nearest first; give a larger number for a long night."""
+IDLE = 10.0
+ANSWER = b"abcd"
+
+
+class ModelSocket(MemorySocket):
+    def __init__(self, fd: int) -> None:
+        super().__init__()
+        self._fd = fd
+
+    def fileno(self) -> int:
+        return self._fd
+
+    @property
+    def readable(self) -> bool:
+        return bool(self.incoming) or self.ended
+
+    def detach(self) -> int:
+        assert self._fd >= 0, "closed twice"
+        self._fd = -1
+        return -1
+
+
+class ModelPoller:
+    """Level-triggered and one-shot, as the real ones; ``poll`` is a place where a thread can be held up."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self.scheduler = scheduler
+        self.armed: dict[int, int] = {}
+        self.sockets: dict[int, ModelSocket] = {}
+        self.spurious: set[int] = set()
+        self.signalled = False
+        self.polling = 0
+        self.wakeup = SimpleNamespace(signal=self.signal, fd=-2)
+
+    def signal(self) -> None:
+        self.signalled = True
+
+    def add(self, fd: int, mask: int) -> None:
+        self.armed[fd] = mask
+
+    arm = add
+
+    def remove(self, fd: int) -> None:
+        self.armed.pop(fd, None)
+
+    def happened(self) -> list[tuple[int, int]]:
+        found = []
+        for fd, mask in self.armed.items():
+            sock = self.sockets[fd]
+            seen = (READ if sock.readable else 0) | (WRITE if sock.room != 0 else 0)
+            if seen & mask or fd in self.spurious:
+                found.append((fd, (seen & mask) or mask))
+        return found
+
+    def poll(self, timeout: float | None) -> list[tuple[int, int]]:
+        assert not self.polling, "two lead"
+        self.polling += 1
+        try:
+            if timeout != 0:
+                self.scheduler.block(lambda: self.signalled or bool(self.happened()))
+        finally:
+            self.polling -= 1
+        self.signalled = False
+        found = self.happened()
+        for fd, _ in found:
+            del self.armed[fd]
+            self.spurious.discard(fd)
+        return found
+
+
+class ModelClock:
+    def __init__(self) -> None:
+        self.time = 1000.0
+
+    def now(self) -> float:
+        return self.time
+
+    def timeout(self, deadline: float) -> float | None:
+        return 0.0 if deadline <= self.time else None
+
+    def subscribe(self, wake: Callable[[], None]) -> None:
+        pass
+
+    unsubscribe = subscribe
+
+
+class ModelDriver:
+    """Every octet is a request: a run that answers. ``l`` lends its connection meanwhile, ``x`` fails, ``c`` closes."""
+
+    def __init__(self, world: World, connection: Connection) -> None:
+        self.world = world
+        self.connection = connection
+        self.request = b""
+        self.finished = False
+        self.outbox: list[bytes] = []
+        self.wait = Wait("idle", READ, NEVER)
+        self.served = 0
+        self.ended: list[str] = []
+        self.farewells = 0
+        self.expiries = 0
+
+    def step(self, events: int, now: float) -> Action:
+        assert self.connection.output is None, "stepped while output waits"
+        self.world.owned_by_one(self.connection)
+        while self.outbox:
+            self.connection.write(self.outbox.pop())
+        if self.finished:
+            return LINGER
+        if self.connection.output is not None:
+            return self.wait
+        try:
+            self.request = self.connection.recv(1)
+        except BlockingIOError:
+            if self.world.stopping:
+                return CLOSE
+            if self.wait.deadline == NEVER or self.served:
+                self.wait.deadline = now + IDLE
+                self.served = 0
+            return self.wait
+        if not self.request:
+            return CLOSE
+        return RUN
+
+    def run(self) -> None:
+        connection = self.connection
+        if connection.ending:
+            self.farewells += 1
+            self.world.scheduler.point()
+            return
+        self.world.scheduler.point()
+        if self.request == b"x":
+            raise ValueError("the application fails")
+        connection.write(ANSWER)
+        if self.request == b"l" and connection.output is not None:
+            connection.lend()
+            self.world.scheduler.point()
+            connection.reclaim()
+        self.finished = self.request == b"c"
+        self.served += 1
+        self.world.served += 1
+
+    def expired(self, kind: str, now: float) -> Action:
+        assert now >= self.connection.deadline, "expired too early"
+        self.expiries += 1
+        return CLOSE
+
+    def refuse(self, reason: str) -> bytes | None:
+        return None
+
+    def closed(self, reason: str) -> bool:
+        self.ended.append(reason)
+        return True
+
+
+class World:
+    """The engine without a server: real queue, stepper, workers and monitor under the scheduler."""
+
+    def __init__(self, workers: int, connections: int, keep: bool, room: int | None) -> None:
+        self.scheduler = Scheduler()
+        _now[:] = [self.scheduler]
+        self.poller = ModelPoller(self.scheduler)
+        self.clock = ModelClock()
+        self.settings = EngineSettings(linger_timeout=5.0, write_timeout=5.0)
+        self.failures: list[str] = []
+        self.logs = SimpleNamespace(failure=lambda text, error: self.failures.append(f"{text}: {error!r}"))
+        logs = cast(Any, self.logs)
+        policy = cast(Any, SimpleNamespace(keep=lambda: keep, sample=lambda runs, stalled: None))
+        self.monitor = Monitor(policy, logs)
+        self.queue = ReadyQueue(cast(Any, self.poller), cast(Any, self.clock), policy, self.monitor)
+        self.stepper = Stepper(self.queue, cast(Any, self.clock), self.settings, logs)
+        self.pool = WorkerPool(workers, self.queue, self.stepper, logs, lambda: None, lambda: None)
+        self.monitor._queue, self.monitor._stepper = self.queue, self.stepper
+        self.monitor._workers, self.monitor._seen = self.pool.workers, [-1] * workers
+        self.stopping = False
+        self.served = 0
+        self.requests = 0
+        self.over: list[Connection] = []
+        self.looked = 0
+        self.tasks = [
+            self.scheduler.spawn(worker.thread.name, lambda worker=worker: self.pool._main(worker))  # type: ignore[misc]
+            for worker in self.pool.workers
+        ]
+        self.tasks.append(self.scheduler.spawn("monitor", self.monitor._main))
+        self.all: list[Connection] = []
+        self.drivers: list[ModelDriver] = []
+        self.sockets: list[ModelSocket] = []
+        for fd in range(7, 7 + connections):
+            sock = ModelSocket(fd)
+            sock.room = room
+            connection = Connection(cast(Any, self), cast(Any, sock), ("127.0.0.1", fd))
+            driver = ModelDriver(self, connection)
+            connection.driver = cast(Any, driver)
+            self.poller.sockets[fd] = sock
+            self.all.append(connection)
+            self.drivers.append(driver)
+            self.sockets.append(sock)
+            self.queue.admit(connection)
+            self.queue.put(connection)
+        self.used: dict[str, int] = {}
+
+    # ---- what a connection asks of its server ----
+
+    def flush_meanwhile(self, connection: Connection) -> None:
+        self.queue.park(connection, WRITE, self.clock.now() + self.settings.write_timeout, "write", State.FLUSHING)
+
+    def connection_closed(self, connection: Connection) -> None:
+        self.over.append(connection)
+
+    # ---- what can happen ----
+
+    LIMITS = {"q": 2, "l": 1, "x": 1, "c": 1, "end": 1, "spurious": 1, "time": 2, "send": 1, "room": 2, "stop": 1}  # noqa: RUF012
+
+    def actions(self, alphabet: str) -> list[str]:
+        found = [f"run {index}" for index, task in enumerate(self.tasks) if task.runnable]
+        for kind in alphabet.split():
+            if self.used.get(kind, 0) >= self.LIMITS[kind]:
+                continue
+            if kind in ("time", "stop"):
+                found.append(kind)
+            else:
+                found += [
+                    f"{kind} {index}"
+                    for index, connection in enumerate(self.all)
+                    if connection.state is not State.CLOSED
+                    and not (kind == "spurious" and connection.fd not in self.poller.armed)
+                ]
+        return found
+
+    def do(self, action: str) -> None:
+        kind, _, number = action.partition(" ")
+        index = int(number or 0)
+        if kind == "run":
+            if self.tasks[index].name == "monitor":
+                self.looked = self.queue.lead.laid_down
+            self.scheduler.run(self.tasks[index], 1)
+            return
+        self.used[kind] = self.used.get(kind, 0) + 1
+        connection, sock = self.all[index], self.sockets[index]
+        if kind in "qlxc":
+            sock.incoming += kind.encode()
+        elif kind == "end":
+            sock.ended = True
+        elif kind == "spurious":
+            self.poller.spurious.add(connection.fd)
+        elif kind == "room":
+            sock.room = (sock.room or 0) + 2
+        elif kind == "time":
+            self.clock.time += 6.0
+            self.poller.signal()
+        elif kind == "send":
+            self.drivers[index].outbox.append(b"s")
+            self.queue.nudge(connection, NUDGE)
+        elif kind == "stop":
+            self.stopping = True
+            for one in list(self.queue.connections.values()):
+                self.queue.nudge(one, NUDGE)
+
+    # ---- what must hold ----
+
+    def owned_by_one(self, connection: Connection) -> None:
+        assert not connection.slot
+        assert connection not in self.queue._ready
+        assert connection not in self.queue._calls
+
+    def check(self) -> None:
+        for task in self.tasks:
+            assert task.error is None, f"{task.name} died of {task.error!r}"
+        for text in self.failures:
+            assert "the application fails" in text or "ClientDisconnected" in text, text
+        queue, workers = self.queue, self.pool.workers
+        handed_over = sum(not cast(Any, worker)._bed._held and not worker.leads for worker in workers)
+        leads = queue.lead.free + sum(worker.leads for worker in workers) + queue.monitor_leads + handed_over
+        assert leads == 1, f"{leads} leads"
+        for connection, driver in zip(self.all, self.drivers, strict=True):
+            running = sum(worker.connection is connection for worker in workers)
+            slot, ready = len(connection.slot), queue._ready.count(connection)
+            calls = queue._calls.count(connection)
+            if connection.state is State.CLOSED:
+                assert running + slot + ready + calls == 0
+                assert self.over.count(connection) == 1, "not closed exactly once"
+                assert len(driver.ended) == driver.farewells == 1, "not ended exactly once"
+                assert connection.fd not in self.poller.armed
+                assert connection.timer_at == NEVER
+                continue
+            assert connection not in self.over
+            if connection.lent:
+                claimed = connection.claimant is not None and not cast(Any, connection.claimant)._held
+                assert running == 1
+                assert calls == 0
+                assert slot + ready + claimed == 1, f"token lost: {slot} {ready} {claimed}"
+            else:
+                assert running + slot + ready + calls == 1, f"{running} {slot} {ready} {calls} {connection.state!r}"
+            if slot and connection.lent and connection.state is State.OWNED:
+                assert connection.output is None or connection.lost  # nothing to flush: it only waits for its worker
+            elif slot:
+                assert connection.state in (State.PARKED, State.FLUSHING, State.LINGERING)
+                assert not connection.pending
+                assert connection.fd in self.poller.armed, "it waits for what nobody watches"
+                assert connection.deadline == NEVER or connection.timer_at <= connection.deadline + 1
+            elif ready or calls:
+                assert connection.state is State.READY
+
+    def settle(self) -> None:
+        """Nothing more happens outside, the peers take everything, and the threads run on: all must be served."""
+        for sock in self.sockets:
+            sock.room = None
+        unchanged = 0
+        for _ in range(80):
+            before = self.fingerprint()
+            for task in self.tasks:
+                self.scheduler.run(task, 1)
+            self.check()
+            unchanged = unchanged + 1 if self.fingerprint() == before else 0
+            if unchanged == 3:  # the monitor steals what it saw at its last look
+                break
+        for connection, sock, driver in zip(self.all, self.sockets, self.drivers, strict=True):
+            if connection.state is State.CLOSED:
+                continue
+            assert not self.stopping or connection.state is State.LINGERING, "it outlives the stop"
+            assert connection.state in (State.PARKED, State.LINGERING), f"{connection.state!r} for ever"
+            assert not sock.readable, "what has come is not read"
+            assert connection.output is None
+            assert not driver.outbox, "what was sent has not left"
+        # The end: whatever waits is late at last, and every thread goes home.
+        for _ in range(2):
+            self.clock.time += 100.0
+            self.poller.signal()
+            for _ in range(30):
+                for task in self.tasks:
+                    self.scheduler.run(task, 1)
+        assert len(self.over) == len(self.all), "a deadline has passed unseen"
+        self.check()
+        self.queue.close()
+        self.monitor.close()
+        for _ in range(10):
+            for task in self.tasks:
+                self.scheduler.run(task, 5)
+        assert all(task.finished for task in self.tasks), "a thread does not go home"
+
+    def fingerprint(self) -> Any:
+        queue, poller = self.queue, self.poller
+        return (
+            tuple(
+                (
+                    task.waiting is None, task.runnable, worker.leads, self._index(worker.connection),
+                    cast(Any, worker)._bed._held,
+                )
+                for task, worker in zip(self.tasks, self.pool.workers, strict=False)
+            ),
+            tuple(self._index(worker) for worker in queue.lead.sleepers) and len(queue.lead.sleepers),
+            queue.lead.free, queue.monitor_leads, self.monitor.asleep, queue.lead.laid_down == self.looked,
+            self.tasks[-1].waiting is None,
+            tuple(map(self._index, queue._ready)), tuple(map(self._index, queue._calls)), queue._polling,
+            poller.polling, poller.signalled, tuple(sorted(poller.armed.items())), tuple(poller.spurious),
+            self.clock.time, self.stopping, tuple(sorted(self.used.items())),
+            tuple(
+                (
+                    c.state, len(c.slot), c.pending, c.lent, c.output and c.output.size, c.closing is not None,
+                    c.deadline, c.timer_at, c.ending, c.claimant is not None, c.lost, c.wait_kind,
+                    bytes(s.incoming), s.ended, s.room,
+                    len(d.outbox), d.request, d.finished, d.served, d.wait.deadline,
+                )
+                for c, s, d in zip(self.all, self.sockets, self.drivers, strict=True)
+            ),
+        )  # fmt: skip
+
+    def _index(self, thing: Any) -> int:
+        return self.all.index(thing) if thing in self.all else -1
+
+    def end(self) -> None:
+        self.queue.closed = True
+        self.monitor._closed = True
+        self.scheduler.finish()
+
+
+_now: list[Scheduler] = []
+
+
+def _visit(make: Callable[[], World], path: tuple[str, ...], alphabet: str, seen: set[Any]) -> list[str]:
+    """Play the path; from a state that has not been seen, settle; the actions that are possible there."""
+    world = make()
+    try:
+        for action in path:
+            world.do(action)
+        world.check()
+        state = world.fingerprint()
+        if state in seen:
+            return []
+        seen.add(state)
+        actions = world.actions(alphabet)
+        world.settle()
+        return actions
+    except AssertionError as error:
+        raise AssertionError(f"after {list(path)}: {error}") from error
+    finally:
+        world.end()
+
+
+def drive(make: Callable[[], World], alphabet: str, states: int) -> tuple[int, int]:
+    """Breadth first; the number of states and the length of the longest path that were reached within ``states``."""
+    seen: set[Any] = set()
+    paths: deque[tuple[str, ...]] = deque([()])
+    depth = 0
+    while paths and len(seen) < states:
+        path = paths.popleft()
+        depth = len(path)
+        paths.extend((*path, action) for action in _visit(make, path, alphabet, seen))
+    return len(seen), depth
+
+
+@pytest.mark.parametrize(
+    ("alphabet", "workers", "connections", "keep", "room"),
+    [
+        ("q end spurious time stop", 1, 1, True, None),
+        ("q send time stop", 2, 1, False, None),
+        ("q x c time end stop", 1, 1, False, None),
+        ("q room time send stop", 1, 1, True, 2),
+        ("l room time send stop", 2, 1, False, 1),
+        ("l room end q stop", 1, 1, True, 1),
+        ("q spurious stop", 1, 2, True, None),
+        ("q c end", 2, 2, False, None),
+        ("q l room time", 1, 2, False, 1),
+    ],
+)
+def test_every_order(
+    monkeypatch: pytest.MonkeyPatch, alphabet: str, workers: int, connections: int, keep: bool, room: int | None
+) -> None:
+    replace_locks(monkeypatch, lambda: _now[-1])
+    states, depth = drive(lambda: World(workers, connections, keep, room), alphabet, STATES)
+    print(f"{states} states, paths of up to {depth} steps")
+    assert depth >= 4
+    assert states > 200
