@@ -10,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import http.client
 import io
+import logging
 import socket
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
@@ -19,12 +21,15 @@ from reserve.apps.http.app import HTTPApp
 from reserve.apps.http.settings import HTTPSettings
 from reserve.engine.clock import Clock
 from reserve.engine.connection import Connection
+from reserve.engine.deadlines import NEVER
 from reserve.engine.driver import RUN, Action, Close, DriverFactory, Wait
 from reserve.engine.handler import Handle
-from reserve.engine.listeners import listen
+from reserve.engine.listeners import listen, release
 from reserve.engine.logs import Logs
+from reserve.engine.poller import READ
 from reserve.engine.server import Peer, Server
 from reserve.engine.settings import EngineSettings
+from reserve.errors import ClientDisconnected
 from reserve.gateways.exchange import Application
 from reserve.gateways.wsgi import WSGIGateway
 
@@ -77,6 +82,8 @@ class MemorySocket:
         """What the server has sent and the client has not taken."""
         self.room: int | None = None
         """Octets that a send still takes (None: any number)."""
+        self.segment: int | None = None
+        """Octets that one receive gives at most, as if each segment arrived for itself (None: any number)."""
         self.ended = False
         """The client has shut down its side."""
         self.shut: set[int] = set()
@@ -93,9 +100,9 @@ class MemorySocket:
             if self.ended:
                 return b""
             raise BlockingIOError
-        data = bytes(self.incoming[:size])
+        data = bytes(self.incoming[: size if self.segment is None else min(size, self.segment)])
         if not flags & socket.MSG_PEEK:
-            del self.incoming[:size]
+            del self.incoming[: len(data)]
         return data
 
     def send(self, data: bytes | memoryview) -> int:
@@ -117,6 +124,36 @@ class MemorySocket:
         return -1
 
 
+class _MemoryLogs(Logs):
+    """Kept as a list, in the order of events."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[int, str]] = []
+
+    def info(self, text: str) -> None:
+        self.lines.append((logging.INFO, text))
+
+    def warning(self, text: str) -> None:
+        self.lines.append((logging.WARNING, text))
+
+    def error(self, text: str) -> None:
+        self.lines.append((logging.ERROR, text))
+
+    def failure(self, text: str, error: BaseException) -> None:
+        trace = "".join(traceback.format_exception(type(error), error, error.__traceback__)).rstrip()
+        self.error(f"{text}\n{trace}")
+
+
+class _MemoryConnection(Connection):
+    """One that cannot wait."""
+
+    __slots__ = ()
+
+    def wait(self, timeout: float | None, *, write: bool = False) -> bool:
+        what = "read" if write else "send"
+        raise ClientDisconnected(f"the application waits for its client to {what}, and a client in memory cannot")
+
+
 class _MemoryServer:
     """What a driver asks of its server."""
 
@@ -124,7 +161,7 @@ class _MemoryServer:
         self.clock = clock
         self.settings = EngineSettings()
         self.stopping = False
-        self.logs = Logs()
+        self.logs = _MemoryLogs()
 
     def flush_meanwhile(self, connection: Connection) -> None:
         connection.give_back()
@@ -153,9 +190,16 @@ class Response:
 class MemoryClient:
     """One connection to an application, in memory: deterministic, without sockets, threads and waiting.
 
+    It speaks to the protocol driver as the engine does: steps it while there is something to read, runs the
+    application when the driver asks for it, and flushes the output before anything else happens.
+
     :param app: a WSGI application, or anything with a driver of its own (``make_driver``).
     :param settings: for HTTP; by default those of a server. An access log is not kept in memory.
     :param clock: read for every deadline; :meth:`advance` lets it pass.
+
+    An application that has to wait for its client, for more of a streamed body than was sent or for room beyond
+    ``max_response_spool``, sees a client that went away: nobody could send or read meanwhile. :func:`running` is for
+    such.
     """
 
     def __init__(
@@ -165,21 +209,31 @@ class MemoryClient:
         clock: FakeClock | None = None,
     ) -> None:
         self.clock = clock if clock is not None else FakeClock()
-        factory = app if hasattr(app, "make_driver") else HTTPApp(WSGIGateway(app), settings)
         self.server = _MemoryServer(self.clock)
+        factory = app if hasattr(app, "make_driver") else HTTPApp(WSGIGateway(app), settings)
+        if isinstance(factory, HTTPApp):
+            factory.gateway.use_log(self.server.logs.failure)
         self.socket = MemorySocket()
-        self._connection = Connection(cast(Server, self.server), cast(socket.socket, self.socket), self.socket.peer)
+        server, sock = cast(Server, self.server), cast(socket.socket, self.socket)
+        self._connection = _MemoryConnection(server, sock, self.socket.peer)
         self._driver = self._connection.driver = factory.make_driver(self._connection)
         self._wait: Wait | None = None
+        self._closing = False
+        self._write_deadline = NEVER
         self.closed = False
         """The server has closed its end."""
         self._play(self._driver.step(0, self.clock.now()))
 
+    @property
+    def log(self) -> list[str]:
+        """What the server has written to its error log, tracebacks included."""
+        return [text for _, text in self.server.logs.lines]
+
     def send(self, data: bytes) -> bytes:
         """Send octets and return everything that the server has answered so far and that was not taken before."""
         self.socket.incoming += data
-        if not self.closed:
-            self._play(self._driver.step(1, self.clock.now()))
+        if not self.closed and self._flushed():
+            self._play(self._driver.step(READ, self.clock.now()))
         return self.take()
 
     def end(self) -> bytes:
@@ -187,12 +241,30 @@ class MemoryClient:
         self.socket.ended = True
         return self.send(b"")
 
+    def read(self, room: int | None) -> bytes:
+        """Have the socket take ``room`` more octets (None: any number) from now on; returns as :meth:`send` does.
+
+        0 at the beginning makes a client that does not read.
+        """
+        self.socket.room = room
+        return self.send(b"")
+
+    def stop(self) -> bytes:
+        """Begin to stop the server; returns as :meth:`send` does."""
+        self.server.stopping = True
+        return self.send(b"")
+
     def advance(self, seconds: float) -> bytes:
         """Let time pass; returns as :meth:`send` does."""
         self.clock.advance(seconds)
-        wait = self._wait
-        if not self.closed and wait is not None and wait.deadline <= self.clock.now():
-            self._play(self._driver.expired(wait.kind, self.clock.now()))
+        now = self.clock.now()
+        if self.closed:
+            return self.take()
+        if self._connection.output is not None:
+            if now >= self._write_deadline:
+                self._finish("timeout")
+        elif self._wait is not None and self._wait.deadline <= now:
+            self._play(self._driver.expired(self._wait.kind, now))
         return self.take()
 
     def take(self) -> bytes:
@@ -204,7 +276,10 @@ class MemoryClient:
     def request(
         self, method: str, target: str, headers: Iterable[tuple[str, str]] = (), body: bytes | None = None
     ) -> Response:
-        """Send one request and decode its answer. Host and Content-Length are added when they are missing."""
+        """Send one request and decode its answer. Host and Content-Length are added when they are missing.
+
+        Raises ``http.client.HTTPException`` when the answer is not whole.
+        """
         fields = list(headers)
         names = {name.lower() for name, _ in fields}
         if "host" not in names:
@@ -227,28 +302,56 @@ class MemoryClient:
         if not self.closed:
             self._finish("lost")
 
-    def _play(self, action: Action) -> None:
+    def _flushed(self) -> bool:
+        """Send what waits in the output; False while there is no room for all of it, or when that was the end."""
         connection = self._connection
-        while True:
-            if connection.output is not None:
-                done, _ = connection.output.flush(connection.sock)
-                if done:
-                    connection.output = None
-            if isinstance(action, Wait):
-                self._wait = action
-                return
-            if isinstance(action, Close):
+        output = connection.output
+        if output is None:
+            return True
+        done, sent = output.flush(connection.sock)
+        if done:
+            connection.output = None
+            if self._closing:
                 self._finish("done")
+            return not self.closed
+        if sent or self._write_deadline == NEVER:
+            self._write_deadline = self.clock.now() + self.server.settings.write_timeout
+        return False
+
+    def _play(self, action: Action) -> None:
+        incoming = self.socket.incoming
+        while True:
+            if isinstance(action, Close):
+                self._closing = True
+                if self._connection.output is None:
+                    self._finish("done")
+                else:
+                    self._flushed()
                 return
-            assert action is RUN
-            self._driver.run()
-            action = self._driver.step(0, self.clock.now())
+            if action is RUN:
+                self._driver.run()
+                action = Wait("", READ)
+                unread = -1
+            else:
+                assert isinstance(action, Wait)
+                self._wait = action
+                unread = len(incoming)
+            if not self._flushed():
+                return
+            if unread >= 0 and not incoming and not self.socket.ended:
+                return
+            action = self._driver.step(READ if incoming else 0, self.clock.now())
+            if isinstance(action, Wait) and len(incoming) == unread:
+                raise AssertionError("the driver waits for input, and does not read what is there")
 
     def _finish(self, reason: str) -> None:
         self.closed = True
         if self._driver.closed(reason):
             self._connection.ending = True
             self._driver.run()
+        if self._connection.output is not None:
+            self._connection.output.close()
+            self._connection.output = None
 
 
 class _Replay:
@@ -266,12 +369,26 @@ class RunningServer:
 
     def __init__(self, server: Server) -> None:
         self.server = server
-        self.address: tuple[str, int] = server.addresses[0][:2]
-        self.url = f"http://{self.address[0]}:{self.address[1]}"
+        self.address: Any = server.addresses[0]
+        """(host, port), or the path of a UNIX socket."""
+        self.url = ""
+        """``http://host:port`` of a TCP listener; a path has none."""
+        if isinstance(self.address, tuple):
+            host, port = self.address = self.address[:2]
+            self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     def connect(self, timeout: float = 10.0) -> socket.socket:
         """Open a client's connection; ``timeout`` seconds guard the test against waiting for ever."""
-        return socket.create_connection(self.address, timeout)
+        if isinstance(self.address, tuple):
+            return socket.create_connection(self.address, timeout)
+        client = socket.socket(socket.AF_UNIX)
+        try:
+            client.settimeout(timeout)
+            client.connect(self.address)
+        except BaseException:
+            client.close()
+            raise
+        return client
 
     def exchange(self, data: bytes, timeout: float = 10.0) -> bytes:
         """Send octets on a connection of their own and return everything that comes until the server closes it."""
@@ -299,7 +416,13 @@ def running(
     if wsgi and not hasattr(app, "make_driver"):
         settings = http if http is not None else HTTPSettings(access_log=False)
         app = HTTPApp(WSGIGateway(cast(Application, app)), settings)
-    server = Server(listen(address), cast(Handle, app), **server_arguments)
+    listeners = listen(address)
+    try:
+        server = Server(listeners, cast(Handle, app), **server_arguments)
+    except BaseException:
+        for listener in listeners:
+            release(listener)
+        raise
     with server:
         server.wait_ready()
         yield RunningServer(server)

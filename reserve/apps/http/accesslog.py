@@ -65,7 +65,7 @@ class AccessLog:
     def __init__(self, logs: Logs, stream: TextIO | None = None) -> None:
         self._logs = logs
         self._stream = stream if stream is not None else sys.stdout
-        self._broken = False
+        self._broken = self._stream is None  # a program without a console (pythonw) has no standard output
         self._writer = LineWriter("reserve-access-log", self._write, self._report_dropped)
         self.start = self._writer.start
         self.stop = self._writer.stop

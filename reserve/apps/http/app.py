@@ -68,15 +68,24 @@ class HTTPApp:
     def make_driver(self, connection: Connection) -> HTTPDriver:
         return HTTPDriver(self, connection)
 
+    def note(self, connection: Connection, text: str) -> None:
+        """Put a line into the error log about what a client did wrong."""
+        host, port = connection.server.address_of(connection)
+        connection.server.logs.warning(f"{host or 'unix'}:{port}: {text}")
+
     def base_environ(self, connection: Connection) -> dict[str, Any]:
         """What every request of this connection starts with."""
         server = connection.server
         host, port = server.address_of(connection)
         extra: dict[str, Any] = {"reserve.client_disconnected": connection.hung_up}
-        here = connection.sock.getsockname()
+        try:
+            here = connection.sock.getsockname()
+        except OSError:  # on some systems a connection that was reset before its turn has no name any more
+            here = ""
         if isinstance(here, tuple):
             name, server_port = here[0], str(here[1])
             name = name[7:] if name.startswith("::ffff:") and "." in name else name
+            name = f"[{name}]" if ":" in name else name  # RFC 3875 section 4.1.14
         else:
             name, server_port = "localhost", ""
             peer = server.peer_of(connection)

@@ -26,7 +26,7 @@ class BodyStore:
         self._memory = memory
         self._folder = folder
         self._pieces: list[bytes] = []
-        self._file: BinaryIO | None = None
+        self._file: io.FileIO | None = None
         self.size = 0
         """Octets so far."""
         self.waiting = 0
@@ -45,9 +45,13 @@ class BodyStore:
     def spill(self) -> None:
         """Write what is in memory to the file. Raises OSError when the disk is full."""
         if self._file is None:
-            # Opened here and closed by close(): it outlives this call. Unbuffered writes, because pieces are large.
-            self._file = tempfile.TemporaryFile(dir=self._folder, prefix="reserve-body-")  # noqa: SIM115
-        self._file.write(b"".join(self._pieces))
+            # Opened here and closed by close(): it outlives this call. Without a buffer, because pieces are large, and
+            # because a buffer that a full disk refused would be written, and refused, once more by close().
+            self._file = tempfile.TemporaryFile(dir=self._folder, prefix="reserve-body-", buffering=0)  # noqa: SIM115
+        for piece in self._pieces:
+            left = memoryview(piece)
+            while left:
+                left = left[self._file.write(left) :]
         self._pieces.clear()
         self.waiting = 0
 
@@ -58,7 +62,7 @@ class BodyStore:
         if self._pieces:
             self.spill()
         self._file.seek(0)
-        return self._file
+        return io.BufferedReader(self._file)
 
     def close(self) -> None:
         """Give memory and disk back."""

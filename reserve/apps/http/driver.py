@@ -8,6 +8,7 @@ body to a file or to run the application.
 from __future__ import annotations
 
 import contextlib
+import errno
 import time
 from enum import IntEnum
 from io import BytesIO
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["HTTPDriver"]
 
 _RECEIVE = 65536
+_LOGGED = 4096  # octets of a request line that was not understood, as far as the access log has them
 _GATHER = 262144  # octets of a body that are gathered before a worker writes them to its file
 
 
@@ -66,6 +68,7 @@ class HTTPDriver:
         "_phase",
         "_reader",
         "_rest",
+        "_trouble",
         "_wait",
     )
 
@@ -84,6 +87,7 @@ class HTTPDriver:
         self._body_start = 0.0
         self._input: ConnectionInput | None = None
         self._exchange: HTTPExchange | None = None
+        self._trouble: RemoteError | None = None
         # A connection that never says a word is cut as one whose first head is too slow.
         self._head_deadline = self._now() + app.settings.head_timeout
         self._wait = Wait("head", READ, self._head_deadline)
@@ -93,6 +97,8 @@ class HTTPDriver:
     def step(self, events: int, now: float) -> Action:
         phase = self._phase
         try:
+            if self._trouble is not None:
+                raise self._trouble
             if phase is _Phase.HEAD:
                 return self._receive_head(now)
             if phase is _Phase.ANSWERED:
@@ -133,20 +139,25 @@ class HTTPDriver:
             data = self._rest
             if data:
                 self._rest = b""
+                emptied = False
             else:
                 try:
                     data = receive(_RECEIVE)
                 except (BlockingIOError, InterruptedError):
                     break
+                emptied = len(data) < _RECEIVE
                 if not data:
                     return CLOSE  # between two requests that is how it should end; within a head nobody can be answered
             fresh = not reader.started
-            block = reader.feed(data)
+            try:
+                block = reader.feed(data)
+            except RemoteError as error:
+                return self._refuse(error, data if fresh else b"")
             if block is not None:
                 return self._begin(block, now)
             if fresh and reader.started and self._wait.kind == "keep-alive":
                 self._head_deadline = now + self._app.settings.head_timeout
-            if len(data) < _RECEIVE:
+            if emptied:
                 break  # a short receive has emptied the socket; the poller says when there is more
         wait = self._wait
         if reader.started:
@@ -159,8 +170,10 @@ class HTTPDriver:
 
     def _begin(self, block: bytes, now: float) -> Action:
         """Decide what follows a head that has come."""
-        head = parse_head(block, self._base, self._limits)
-        self._head = head
+        try:
+            head = self._head = parse_head(block, self._base, self._limits)
+        except RemoteError as error:
+            return self._refuse(error, block)
         self._rest = self._reader.rest
         if head.length == 0:
             self._phase = _Phase.RESPOND
@@ -199,7 +212,10 @@ class HTTPDriver:
                         return RUN
                     return self._wait_for_body(decoder.received)
                 if not data:
-                    self._note("the client stopped in the body of its request; the application has not seen it")
+                    self._app.note(
+                        self._connection,
+                        "the client stopped in the body of its request; the application has not seen it",
+                    )
                     return CLOSE
             payload = decoder.feed(data)
             if payload:
@@ -212,20 +228,19 @@ class HTTPDriver:
         wait = self._wait
         wait.kind = "body"
         wait.events = READ
-        wait.deadline = self._body_deadline(received)
+        wait.deadline = self._body_start + self._body_allowance(received)
         return wait
 
-    def _body_deadline(self, received: int) -> float:
-        """When the next octets have to be there: some time for free, and then as much as a slow but honest line
-        needs.
+    def _body_allowance(self, received: int) -> float:
+        """How many seconds a body may take on the way to its next octets: some for free, and then as many as a slow
+        but honest line needs.
         """
         settings = self._app.settings
-        earned = received / settings.body_rate if settings.body_rate else 0.0
-        return self._body_start + settings.body_timeout + earned
+        return settings.body_timeout + (received / settings.body_rate if settings.body_rate else 0.0)
 
     def _next(self, now: float) -> Action:
         """Decide whether another request may follow: the answer has left, to its last octet."""
-        exchange, stream = self._exchange, self._input
+        exchange, stream, head = self._exchange, self._input, self._head
         assert exchange is not None
         self._exchange = self._input = self._head = self._decoder = None
         if exchange.reset:
@@ -236,42 +251,59 @@ class HTTPDriver:
                 return LINGER
             self._rest = stream.rest()
         if not exchange.keep_alive:
-            # Whoever sent more than we read would lose our answer to a reset; the usual client has sent nothing.
-            return LINGER if self._rest or self._connection.unread() else CLOSE
+            # Whoever sent more than we read would lose our answer to a reset. A client that wants to close sends
+            # nothing; one that does not know yet that we do may be sending now.
+            pipelined = self._rest or (head is not None and head.keep_alive) or self._connection.unread()
+            return LINGER if pipelined else CLOSE
         self._phase = _Phase.HEAD
         wait = self._wait
         wait.kind = "keep-alive"
         wait.deadline = now + self._app.settings.keep_alive
         return self._receive_head(now) if self._rest or self._connection.server.stopping else wait
 
-    def _refuse(self, error: RemoteError) -> Action:
-        """The last words on this connection: what was wrong with the request."""
-        head = self._head
-        self._note(f"{error.status} {error.message}")
+    def _refuse(self, error: RemoteError, block: bytes = b"") -> Action:
+        """The last words on this connection: what was wrong with the request.
+
+        :param block: octets that begin with the request line, where the head was not understood.
+        """
+        if error is not self._trouble:  # that has been said already, in more words than the client gets
+            self._app.note(self._connection, f"{error.status} {error.message}")
         self._rest = b""
+        head = self._head
+        method, line = "", ""
+        if head is not None:
+            method, line = head.method, f"{head.method} {head.target} HTTP/1.{head.minor}"
+        elif b"\r\n" in block:
+            line = block[:_LOGGED].partition(b"\r\n")[0].decode("latin-1")
+            method = line.partition(" ")[0]
         data = refusal(
             error.status,
             error.message,
             date=self._app.date_line(),
             server=self._app.server_line,
-            head_request=head is not None and head.method == "HEAD",
+            head_request=method == "HEAD",
         )
+        self._record(line or "-", error.status, len(data) - data.index(b"\r\n\r\n") - 4, "", "")
         try:
             self._connection.write(data)
         except ClientDisconnected:
             return CLOSE
         return LINGER
 
-    def _note(self, text: str) -> None:
-        host, port = self._connection.server.address_of(self._connection)
-        self._connection.server.logs.warning(f"{host or 'unix'}:{port}: {text}")
+    def _record(self, line: str, status: int, octets: int, referer: str, agent: str) -> None:
+        log = self._app.access_log
+        if log is not None:
+            log.put(Record(time.time(), self._base["REMOTE_ADDR"], line, status, octets, referer, agent))
 
     # ---- on a worker ----
 
     def run(self) -> None:
         if self._phase is _Phase.SPILL:
             assert self._body is not None
-            self._body.spill()
+            try:
+                self._body.spill()
+            except OSError as error:
+                self._cannot_store(error)
             return
         head = self._head
         assert head is not None
@@ -284,7 +316,11 @@ class HTTPDriver:
         if head.length == 0:
             environ["wsgi.input"] = BytesIO()
         elif body is not None:
-            environ["wsgi.input"] = stored = body.open()
+            try:
+                environ["wsgi.input"] = stored = body.open()
+            except OSError as error:
+                self._cannot_store(error)
+                return
             if head.length is None:
                 # The body is whole now: this is what Django and others read (and a TE field would be a lie).
                 environ["CONTENT_LENGTH"] = str(body.size)
@@ -293,6 +329,8 @@ class HTTPDriver:
             environ["wsgi.input"] = self._open_stream()
         exchange = self._exchange = HTTPExchange(app, connection, head, keep_alive, self._input)
         self._phase = _Phase.ANSWERED
+        # Kept from before the application: what it makes of its environ does not get into our log.
+        referer, agent = environ.get("HTTP_REFERER", ""), environ.get("HTTP_USER_AGENT", "")
         try:
             app.gateway.respond(exchange)
         finally:
@@ -304,19 +342,18 @@ class HTTPDriver:
                 assert body is not None
                 body.close()
                 self._body = None
-        log = app.access_log
-        if log is not None:
-            log.put(
-                Record(
-                    time.time(),
-                    environ.get("REMOTE_ADDR", ""),
-                    f"{head.method} {head.target} HTTP/1.{head.minor}",
-                    exchange.status,
-                    exchange.octets,
-                    environ.get("HTTP_REFERER", ""),
-                    environ.get("HTTP_USER_AGENT", ""),
-                )
-            )
+        if app.access_log is not None:
+            line = f"{head.method} {head.target} HTTP/1.{head.minor}"
+            self._record(line, exchange.status, exchange.octets, referer, agent)
+
+    def _cannot_store(self, error: OSError) -> None:
+        """On a worker: the disk took no more of the body. The next step refuses the request."""
+        folder = self._app.settings.spool_dir or "the system's directory for temporary files"
+        self._connection.server.logs.error(
+            f"a request body cannot be stored in {folder} (--spool-dir): {error.strerror or error}"
+        )
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        self._trouble = RemoteError(507 if full else 500, "the server has no room for the body of this request")
 
     def _open_stream(self) -> InputStream:
         decoder = self._decoder
@@ -334,7 +371,7 @@ class HTTPDriver:
             decoder,
             rest,
             send_continue if head.expect_continue and not rest else None,
-            self._body_deadline,
+            self._body_allowance,
             self._now,
         )
         return InputStream(self._input, _RECEIVE)

@@ -6,11 +6,14 @@ Made by the HTTP driver for one request and used by the worker that runs it. It 
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import stat
+import tempfile
 from typing import TYPE_CHECKING, Any
 
-from reserve.errors import ApplicationError, ClientDisconnected
+from reserve.errors import ApplicationError, ClientDisconnected, RemoteError
 from reserve.protocol.http1.response import LAST_CHUNK, Framing, ResponseHead, chunk, refusal, response_head
 
 if TYPE_CHECKING:
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["HTTPExchange"]
 
+_NOBODY_LEFT = 499
+"""In the access log: the client went away before anything was answered (as other servers write it)."""
 _JOIN = 65536
 """Octets of a body that are copied behind the head to leave in one system call."""
 
@@ -35,6 +40,8 @@ class HTTPExchange:
         "_head",
         "_head_data",
         "_left",
+        "_may_go_on",
+        "_spool_failed",
         "_stream",
         "_unsized",
         "environ",
@@ -57,25 +64,29 @@ class HTTPExchange:
         self._left: int | None = None
         self._unsized: tuple[str, list[tuple[str, str]]] | None = None
         self.environ: dict[str, Any] = head.environ
+        self._may_go_on = keep_alive
+        self._spool_failed = False
         self.keep_alive = keep_alive
         """May another request follow? Settled by the head of the answer, and lost when the answer fails."""
         self.octets = 0
         """Of the body, as far as they were handed to the connection."""
-        self.status = 0
+        self.status = _NOBODY_LEFT
         self.started = False
         self.reset = False
         """The answer would look complete although it is not; only a reset tells the client."""
 
     def begin(self, status: str, headers: list[tuple[str, str]], length: int | None) -> None:
         head = self._head
-        if self._stream is not None and not self._stream.skip_arrived():
-            self.keep_alive = False  # what is left of the body must not be taken for the next request
+        if self._connection.server.stopping:
+            self._may_go_on = False
+        if self._stream is not None and not self._stream.answer_begins():
+            self._may_go_on = False  # what is left of the body must not be taken for the next request
         made: ResponseHead = response_head(
             status,
             headers,
             minor=head.minor,
             head_request=head.method == "HEAD",
-            keep_alive=self.keep_alive,
+            keep_alive=self._may_go_on,
             # An application that makes no body for HEAD does not thereby say that GET has none.
             length=length if length or head.method != "HEAD" else None,
             date=self._app.date_line(),
@@ -142,28 +153,44 @@ class HTTPExchange:
 
     def abort(self) -> None:
         self.keep_alive = False
-        if self.started and self._framing is Framing.UNTIL_CLOSE:
+        if not self.started:
+            self._refuse()
+        elif self._framing is Framing.UNTIL_CLOSE:
             self.reset = True
+
+    def _refuse(self) -> None:
+        """The application was stopped by what it read. The client learns what was wrong with it, if it still can."""
+        self.status = _NOBODY_LEFT
+        failure = self._stream.failure if self._stream is not None else None
+        if isinstance(failure, RemoteError):
+            self._app.note(self._connection, f"{failure.status} {failure.message}")
+            self._say(failure.status, failure.message)
 
     def fail(self) -> None:
         if self.started:
             self.abort()
             return
         self.keep_alive = False
-        self.status = 500
+        self._say(500, "The application failed. The server's error log says how.")
+
+    def _say(self, status: int, message: str) -> None:
+        """Answer for the application, which has sent nothing."""
+        self.status = status
         self.started = True
         self._head_data = None
         data = refusal(
-            500,
-            "The application failed. The server's error log says how.",
+            status,
+            message,
             date=self._app.date_line(),
             server=self._app.server_line,
             head_request=self._head.method == "HEAD",
         )
-        try:
-            self._connection.write(data)
-        except ClientDisconnected:
-            self.reset = False  # nobody is left to tell
+        connection = self._connection
+        with contextlib.suppress(ClientDisconnected):  # nobody is left to tell
+            if connection.lent:
+                connection.reclaim()
+            connection.write(data)
+            self.octets = len(data) - data.index(b"\r\n\r\n") - 4
 
     def _send_wire(self, data: bytes) -> None:
         """Send octets of the framed answer, the head first."""
@@ -188,13 +215,31 @@ class HTTPExchange:
         waits.
         """
         settings = self._app.settings
-        if not connection.make_room(settings.response_memory, settings.max_response_spool - count, settings.spool_dir):
+        disk = -1 if self._spool_failed else settings.max_response_spool - count
+        try:
+            roomy = connection.make_room(settings.response_memory, disk, settings.spool_dir)
+        except ClientDisconnected:
+            raise
+        except OSError as error:
+            connection.server.logs.error(
+                "an answer cannot be stored in the file behind --spool-dir: "
+                f"{error.strerror or error}; its application waits for its client"
+            )
+            self._spool_failed = True
+            roomy = False
+        if not roomy:
             connection.drain(settings.response_memory, connection.server.settings.write_timeout)
 
 
 def _stretch(file: Any) -> tuple[int, int, int]:
     """(descriptor, offset, octets) of what is left of a regular file; no octets for anything else."""
+    if type(file) is tempfile._TemporaryFileWrapper:
+        file = file.file
     try:
+        # Exactly these: what a file of another class reads need not be what its descriptor has (gzip, text).
+        raw = file.raw if type(file) in (io.BufferedReader, io.BufferedRandom) else file
+        if type(raw) is not io.FileIO:
+            return -1, 0, 0
         fd = file.fileno()
         offset = file.tell()
         info = os.fstat(fd)

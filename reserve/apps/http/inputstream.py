@@ -1,6 +1,7 @@
 """``wsgi.input`` that reads from the connection while the application runs (``--stream-bodies``, ``--expect app``).
 
-Used by one worker, the one that runs the application; it may block there, under the deadline and rate of a body.
+Used by one worker, the one that runs the application; it may block there, under the deadline and rate of a body. Only
+the time that is spent waiting for the client counts: an application that is slow itself makes no client late.
 """
 
 from __future__ import annotations
@@ -9,14 +10,23 @@ import io
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from reserve.engine.connection import wait_for
 from reserve.errors import ClientDisconnected, RemoteError
 
 if TYPE_CHECKING:
     from reserve.engine.connection import Connection
     from reserve.protocol.http1.body import ChunkedDecoder, LengthDecoder
 
-__all__ = ["ConnectionInput", "InputStream"]
+__all__ = ["BodyRefused", "ConnectionInput", "InputStream"]
+
+_RECEIVE = 65536
+
+
+class BodyRefused(RemoteError, ClientDisconnected):
+    """The body is malformed, too large or too slow: nothing more of it can be read.
+
+    Raised inside the application. It is an OSError, as frameworks expect of an upload that fails, and the client's
+    fault: an application that lets it pass gets no traceback, and the client the answer of the status.
+    """
 
 
 class ConnectionInput(io.RawIOBase):
@@ -24,9 +34,9 @@ class ConnectionInput(io.RawIOBase):
 
     :param rest: what was received behind the head.
     :param before_first_read: sends the 100 (Continue) that the client waits for.
-    :param deadline: when the body has to have come so far as the given number of octets, on ``now``'s clock.
+    :param allowance: how many seconds the application may have waited when the given number of octets has come.
 
-    Reading raises RemoteError when the body is malformed, or too large, or too slow, and ClientDisconnected when it
+    Reading raises BodyRefused when the body is malformed, or too large, or too slow, and ClientDisconnected when it
     ends too early: an upload that was cut short never looks complete.
     """
 
@@ -36,7 +46,7 @@ class ConnectionInput(io.RawIOBase):
         decoder: LengthDecoder | ChunkedDecoder,
         rest: bytes,
         before_first_read: Callable[[], None] | None,
-        deadline: Callable[[int], float],
+        allowance: Callable[[int], float],
         now: Callable[[], float],
     ) -> None:
         super().__init__()
@@ -44,20 +54,17 @@ class ConnectionInput(io.RawIOBase):
         self._decoder = decoder
         self._rest = rest
         self._before_first_read = before_first_read
-        self._deadline = deadline
+        self._allowance = allowance
         self._now = now
+        self._waited = 0.0
         self._decoded = b""
-        self._failure: Exception | None = None
+        self.failure: BodyRefused | ClientDisconnected | None = None
+        """Why nothing more can be read."""
 
     @property
     def complete(self) -> bool:
         """The end of the body has been received."""
-        return self._decoder.complete and self._failure is None
-
-    @property
-    def untouched(self) -> bool:
-        """The client still waits for its 100, so it may send no body at all."""
-        return self._before_first_read is not None
+        return self._decoder.complete and self.failure is None
 
     def rest(self) -> bytes:
         """What was received behind the body."""
@@ -67,56 +74,78 @@ class ConnectionInput(io.RawIOBase):
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        if self._failure is not None:
-            raise self._failure
-        try:
-            while not self._decoded and not self._decoder.complete:
-                self._decoded = self._decoder.feed(self._receive())
-        except (RemoteError, ClientDisconnected) as error:
-            self._failure = error
-            raise
+        if not self._decoded and self.failure is not None:
+            raise self.failure
+        while not self._decoded and not self._decoder.complete:
+            self._decode(self._receive)
+            if self.failure is not None:
+                raise self.failure
         count = min(len(buffer), len(self._decoded))
         buffer[:count] = self._decoded[:count]
         self._decoded = self._decoded[count:]
         return count
 
-    def skip_arrived(self) -> bool:
-        """Decode and drop what has arrived without waiting for more; True when that was the end of the body."""
-        try:
-            while not self.complete and self._failure is None:
-                data = self._rest or self._connection.recv(65536)
-                self._rest = b""
-                if not data:
-                    return False
-                self._decoder.feed(data)
-        except (BlockingIOError, InterruptedError):
-            return False
-        except (OSError, RemoteError):
-            return False
+    def answer_begins(self) -> bool:
+        """Say whether the end of the body has been received, so that another request may follow this one's answer.
+
+        What has arrived is decoded, up to a limit and without waiting for more; it is still there to be read. From now
+        on no 100 (Continue) is sent: it would stand in the midst of the answer.
+        """
+        self._before_first_read = None
+        while len(self._decoded) < _RECEIVE and not self._decoder.complete and self.failure is None:
+            try:
+                self._decode(self._receive_arrived)
+            except (BlockingIOError, InterruptedError):
+                break
         return self.complete
 
-    def _receive(self) -> bytes:
+    def _decode(self, receive: Callable[[], bytes]) -> None:
+        try:
+            self._decoded += self._decoder.feed(receive())
+        except ClientDisconnected as error:
+            self.failure = error
+        except RemoteError as error:
+            self.failure = BodyRefused(error.status, error.message)
+
+    def _receive_arrived(self) -> bytes:
+        """Raises BlockingIOError when nothing has arrived."""
         if self._rest:
             data, self._rest = self._rest, b""
             return data
-        if self._before_first_read is not None:
+        connection = self._connection
+        if connection.lent:
+            connection.reclaim()
+        try:
+            data = connection.recv(_RECEIVE)
+        except (BlockingIOError, InterruptedError):
+            raise
+        except OSError as error:
+            raise ClientDisconnected(f"the client went away in its body: {error.strerror or error}") from None
+        finally:
+            if connection.output is not None:
+                # The client may read before it goes on sending.
+                connection.lend()
+        if not data:
+            raise ClientDisconnected(f"the client stopped in its body, after {self._decoder.received} octets")
+        return data
+
+    def _receive(self) -> bytes:
+        if self._before_first_read is not None and not self._rest:
             before, self._before_first_read = self._before_first_read, None
             before()
         while True:
             try:
-                data = self._connection.recv(65536)
+                return self._receive_arrived()
             except (BlockingIOError, InterruptedError):
-                left = self._deadline(self._decoder.received) - self._now()
-                if left <= 0 or not wait_for(self._connection.fd, left):
-                    raise RemoteError(
-                        408, f"the body came too slowly: {self._decoder.received} octets (--body-timeout, --body-rate)"
-                    ) from None
-                continue
-            except OSError as error:
-                raise ClientDisconnected(f"the client went away in its body: {error.strerror or error}") from None
-            if not data:
-                raise ClientDisconnected(f"the client stopped in its body, after {self._decoder.received} octets")
-            return data
+                self._wait()
+
+    def _wait(self) -> None:
+        received = self._decoder.received
+        left = self._allowance(received) - self._waited
+        since = self._now()
+        if left <= 0 or not self._connection.wait(left):
+            raise RemoteError(408, f"the body came too slowly: {received} octets (--body-timeout, --body-rate)")
+        self._waited += self._now() - since
 
 
 class InputStream(io.BufferedReader):

@@ -1,0 +1,310 @@
+"""How answers are framed, broken off and stored: in memory."""
+
+# ruff: noqa: SIM115  (the server closes the files that it is given: that is what is tested)
+
+from __future__ import annotations
+
+import errno
+import gzip
+import io
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reserve.apps.http.settings import HTTPSettings
+from reserve.testing import MemoryClient
+
+from .answers import request, split, take
+
+CONTENT = bytes(range(256)) * 1000
+
+
+def app_of(status: str, headers: list[tuple[str, str]], *pieces: Any, kind: Any = list) -> Any:
+    def app(environ: Any, start_response: Any) -> Any:
+        start_response(status, list(headers))
+        return kind(pieces)
+
+    return app
+
+
+def generated(pieces: Any) -> Iterator[bytes]:
+    for piece in pieces:
+        if isinstance(piece, Exception):
+            raise piece
+        yield piece
+
+
+@pytest.mark.parametrize("kind", [list, tuple, iter, generated])
+@pytest.mark.parametrize("minor", [0, 1])
+@pytest.mark.parametrize("pieces", [(), (b"",), (b"one",), (b"one", b"", b"two"), (b"x" * 100_000, b"y" * 100_000)])
+@pytest.mark.parametrize("room", [None, 1, 5000])
+def test_every_kind_of_answer(kind: Any, minor: int, pieces: tuple[bytes, ...], room: int | None) -> None:
+    client = MemoryClient(app_of("200 OK", [], *pieces, kind=kind))
+    client.read(room)
+    raw = client.send(request("GET", "/", "Connection: keep-alive", minor=minor))
+    raw += client.read(None)
+    (answer,) = split(raw)
+    assert (answer.body, answer.whole) == (b"".join(pieces), True)
+    assert ("transfer-encoding" in answer.fields) <= (minor == 1)
+    until_close = minor == 0 and "content-length" not in answer.fields
+    assert client.closed == until_close
+    client.close()
+
+
+@pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified", "200 OK"])
+@pytest.mark.parametrize("headers", [[], [("Content-Length", "4")]])
+@pytest.mark.parametrize("kind", [list, generated])
+def test_no_body_where_none_may_be(status: str, headers: list[tuple[str, str]], kind: Any) -> None:
+    if status.startswith("204"):
+        headers = []
+    client = MemoryClient(app_of(status, headers, b"bo", b"dy", kind=kind))
+    method = "HEAD" if status == "200 OK" else "GET"
+    raw = client.send(request(method) + request(method))
+    answers = split(raw, "HH")
+    assert len(answers) == 2
+    assert b"bo" not in raw
+    client.close()
+
+
+def test_head_says_what_get_would(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(CONTENT)
+
+    def app(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [])
+        if environ["PATH_INFO"] == "/file":
+            return environ["wsgi.file_wrapper"](open(tmp_path / "file", "rb"))
+        return [b"12345"] if environ["PATH_INFO"] == "/list" else []
+
+    client = MemoryClient(app)
+    lengths = [
+        split(client.send(request("HEAD", path)), "H")[0].fields.get("content-length")
+        for path in ("/file", "/list", "/empty")
+    ]
+    # An application that makes nothing for HEAD does not say that GET has nothing.
+    assert lengths == [str(len(CONTENT)), "5", None]
+    client.close()
+
+
+@pytest.mark.parametrize("kind", [list, generated])
+def test_too_much_is_cut_at_the_stated_length(kind: Any) -> None:
+    client = MemoryClient(app_of("200 OK", [("Content-Length", "5")], b"123", b"4567", kind=kind))
+    raw = client.send(request() + request())
+    answer, rest = take(raw)
+    assert (answer.body, rest, client.closed) == (b"12345", b"", True)
+    assert "longer than its Content-Length" in client.log[0]
+
+
+def test_too_little_is_never_a_whole_answer() -> None:
+    client = MemoryClient(app_of("200 OK", [("Content-Length", "5")], b"123"))
+    (answer,) = split(client.send(request() + request()))
+    assert (answer.body, answer.whole, client.closed) == (b"123", False, True)
+    client = MemoryClient(app_of("200 OK", [("Content-Length", "5")]))
+    (answer,) = split(client.send(request() + request()))
+    assert (answer.status, answer.whole, client.closed) == (500, True, True)
+    assert "shorter than its Content-Length" in client.log[0]
+
+
+@pytest.mark.parametrize(
+    ("minor", "headers"), [(1, []), (1, [("Content-Length", "9")]), (0, [("Content-Length", "9")])]
+)
+@pytest.mark.parametrize("room", [None, 0])
+def test_an_answer_that_fails_half_way_is_not_whole(
+    minor: int, headers: list[tuple[str, str]], room: int | None
+) -> None:
+    client = MemoryClient(app_of("200 OK", headers, b"123", ValueError("half-way"), kind=generated))
+    client.read(room)
+    client.send(request("GET", "/", "Connection: keep-alive", minor=minor))
+    raw = client.read(None)
+    if room is None:
+        client = MemoryClient(app_of("200 OK", headers, b"123", ValueError("half-way"), kind=generated))
+        raw = client.send(request("GET", "/", "Connection: keep-alive", minor=minor))
+    (answer,) = split(raw)
+    assert (answer.body, answer.whole, client.closed) == (b"123", False, True)
+    assert "half-way" in client.log[0]
+
+
+def test_an_application_that_fails_before_it_starts() -> None:
+    client = MemoryClient(app_of("200 OK", [], ValueError("early"), kind=generated))
+    (answer,) = split(client.send(request() + request()))
+    assert (answer.status, answer.fields["connection"], client.closed) == (500, "close", True)
+    assert "early" not in answer.text
+    assert "ValueError: early" in client.log[0]
+    client = MemoryClient(app_of("200 OK", [], ValueError("early"), kind=generated))
+    raw = client.send(request("HEAD"))
+    assert raw.startswith(b"HTTP/1.1 500 ")
+    assert raw.endswith(b"\r\n\r\n")
+
+
+def test_the_second_head_decides_about_the_connection() -> None:
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        start_response("200 OK", [("Connection", "close"), ("Content-Length", "99")])
+        try:
+            raise ValueError
+        except ValueError as error:
+            start_response("404 Not Found", [], (ValueError, error, None))
+        return [b"other"]
+
+    client = MemoryClient(app)
+    answers = split(client.send(request() + request()))
+    assert [(answer.status, answer.text) for answer in answers] == [(404, "other")] * 2
+    client.close()
+
+
+# ---- files ----
+
+
+def file_app(file: Any, *headers: tuple[str, str]) -> Any:
+    def app(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", list(headers))
+        return environ["wsgi.file_wrapper"](file)
+
+    return app
+
+
+@pytest.mark.parametrize("minor", [0, 1])
+@pytest.mark.parametrize("offset", [0, 1, 100_000, len(CONTENT)])
+@pytest.mark.parametrize("stated", [None, 7])
+@pytest.mark.parametrize("buffering", [0, -1])
+def test_a_file_is_sent_from_where_it_stands(
+    minor: int, offset: int, stated: int | None, buffering: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(CONTENT)
+    file = open(path, "rb", buffering=buffering)
+    file.read(offset)
+    if offset == len(CONTENT):
+        stated = None
+    headers = [] if stated is None else [("Content-Length", str(stated))]
+    client = MemoryClient(file_app(file, *headers))
+    client.read(2000)
+    raw = client.send(request("GET", "/", "Connection: keep-alive", minor=minor))
+    assert file.closed  # at once: what is left is sent from a descriptor of the connection's own
+    raw += client.read(None)
+    (answer,) = split(raw)
+    expected = CONTENT[offset:]
+    assert answer.body == (expected if stated is None else expected[:stated])
+    if expected:
+        assert answer.fields["content-length"] == str(len(answer.body))
+        assert not client.closed  # also HTTP/1.0 goes on: the length is known
+    client.close()
+
+
+def test_a_file_shorter_than_stated_breaks_the_answer_off(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"1234")
+    client = MemoryClient(file_app(open(tmp_path / "file", "rb"), ("Content-Length", "9")))
+    (answer,) = split(client.send(request()))
+    assert (answer.body, answer.whole, client.closed) == (b"1234", False, True)
+
+
+def test_a_file_is_what_it_reads_not_what_its_descriptor_has(tmp_path: Path) -> None:
+    path = tmp_path / "file.gz"
+    path.write_bytes(gzip.compress(CONTENT))
+    client = MemoryClient(file_app(gzip.open(path)))
+    assert split(client.send(request()))[0].body == CONTENT
+    client.close()
+
+    class Upper(io.FileIO):
+        def read(self, size: int | None = -1) -> bytes:  # type: ignore[override]
+            return (super().read(size) or b"").upper()
+
+    (tmp_path / "lower").write_bytes(b"abc")
+    client = MemoryClient(file_app(Upper(tmp_path / "lower")))
+    assert split(client.send(request()))[0].body == b"ABC"
+    client.close()
+
+
+@pytest.mark.parametrize("kind", ["memory", "temporary", "named", "pipe"])
+def test_other_files(kind: str) -> None:
+    if kind == "memory":
+        file: Any = io.BytesIO(CONTENT)
+    elif kind == "pipe":
+        read, write = os.pipe()
+        os.write(write, CONTENT[:1000])
+        os.close(write)
+        file = open(read, "rb")
+    else:
+        file = tempfile.TemporaryFile() if kind == "temporary" else tempfile.NamedTemporaryFile()
+        file.write(CONTENT)
+        file.seek(0)
+    client = MemoryClient(file_app(file))
+    (answer,) = split(client.send(request()))
+    assert answer.body == (CONTENT[:1000] if kind == "pipe" else CONTENT)
+    assert file.closed
+    client.close()
+
+
+# ---- answers that are ahead of their client ----
+
+
+def test_an_answer_goes_to_a_file_and_comes_back_whole(tmp_path: Path) -> None:
+    pieces = [bytes([n % 256]) * (n * 37 % 5000) for n in range(400)]
+    settings = HTTPSettings(response_memory=10_000, spool_dir=str(tmp_path))
+    for room in (0, 1, 777):
+        client = MemoryClient(app_of("200 OK", [], *pieces, kind=generated), settings)
+        client.read(room)
+        raw = client.send(request())
+        assert len(raw) == room
+        output = client._connection.output
+        assert output is not None
+        assert output.spooled > 900_000
+        assert output.size <= 10_000 + 5010
+        while client._connection.output is not None:
+            raw += client.read(99_991)
+        (answer,) = split(raw + client.read(None))
+        assert (answer.body, answer.whole) == (b"".join(pieces), True)
+        client.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_client_that_leaves_frees_the_file(tmp_path: Path) -> None:
+    # (That no descriptor is left, every test checks.)
+    settings = HTTPSettings(response_memory=10, spool_dir=str(tmp_path))
+    client = MemoryClient(app_of("200 OK", [], *[b"x" * 100] * 100, kind=generated), settings)
+    client.read(0)
+    client.send(request())
+    client.close()
+    assert client.closed
+
+
+def test_beyond_the_files_limit_the_application_waits() -> None:
+    settings = HTTPSettings(response_memory=1000, max_response_spool=5000)
+    pieces = [b"x" * 100] * 100
+    client = MemoryClient(app_of("200 OK", [], *pieces, kind=generated), settings)
+    client.read(0)
+    client.send(request())  # in memory nobody can read meanwhile, so that it sees a client that went away
+    (answer,) = split(client.read(None))
+    assert not answer.whole
+    assert 4000 < len(answer.body) < 7000
+    assert client.closed
+
+
+@pytest.mark.parametrize("fails_at", [0, 1, 5])
+def test_a_full_disk_loses_nothing_of_an_answer(fails_at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    make = tempfile.TemporaryFile
+    calls = [0]
+
+    class Full:
+        def __init__(self, file: Any) -> None:
+            self.fileno, self.seek, self.close, self._write = file.fileno, file.seek, file.close, file.write
+
+        def write(self, data: memoryview) -> int:
+            calls[0] += 1
+            if calls[0] > fails_at:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return self._write(data[:50])  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **options: Full(make(**options)))
+    settings = HTTPSettings(response_memory=150)
+    pieces = [bytes([65 + n]) * 100 for n in range(5)]
+    client = MemoryClient(app_of("200 OK", [("Content-Length", "500")], *pieces, kind=generated), settings)
+    client.read(0)
+    client.send(request())
+    (answer,) = split(client.read(None))
+    # What was taken is in order and once; then the application has to wait for its client.
+    assert b"".join(pieces).startswith(answer.body)
+    assert len(answer.body) >= 100
+    assert sum("No space left on device" in line for line in client.log) == 1
