@@ -1,0 +1,1 @@
+"""Measurements of whole servers, side by side. See README.md in this folder."""
