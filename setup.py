@@ -17,6 +17,7 @@ TEST = [
     "hypothesis>=6.100",
     "flask>=3",
     "django>=4.2",
+    "cherrypy>=18.10",
 ]
 LINT = ["mypy>=1.11", "ruff>=0.6"]
 BENCH = ["cheroot>=10", "waitress>=3", "gunicorn>=22", "granian>=1.6"]

@@ -87,9 +87,9 @@ def _serve(name: str, words: Sequence[str], after: Sequence[str], values: Values
             threads=cast("int", values["threads"]),
         )
         server = _make_server(sockets, handle, values)
+        signals.stops(server, cast("float", values["stop_timeout"]))  # before the banner, which says that they do
         sys.stderr.write(text)
         sys.stderr.flush()
-        signals.stops(server, cast("float", values["stop_timeout"]))
         server.start()  # it closes the sockets when it ends; releasing them once more does nothing
 
 

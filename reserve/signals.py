@@ -1,13 +1,16 @@
 """SIGINT and SIGTERM: the first drains the server, the second stops it at once. SIGHUP is left alone.
 
-The handlers run on the main thread, between two instructions of whatever it does, so they take no lock and write with
-``os.write``: a buffered stream may be in the middle of a write already.
+Python runs signal handlers on the main thread, between two instructions. A signal that comes while that thread is on
+its way into a lock waits there until the lock is free, which for a server that waits for its end is never. So from the
+moment there is a server, the interpreter writes each signal's number to a socket (``signal.set_wakeup_fd``), and a
+thread that does nothing else reads it and acts; the handlers themselves do nothing any more.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 from contextlib import suppress
 from types import FrameType, TracebackType
@@ -16,6 +19,7 @@ from typing import Any, Protocol
 __all__ = ["StopSignals"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_END = b"\0"  # no signal has this number
 
 
 class _Stoppable(Protocol):
@@ -26,44 +30,92 @@ class StopSignals:
     """A context in which the two signals stop a server; afterwards they mean what they meant before.
 
     Until there is a server they interrupt the start (``KeyboardInterrupt``), so that what was opened is closed again.
-    Off the main thread nothing is installed, because Python allows it nowhere else.
+    Off the main thread nothing is installed, because Python allows it nowhere else. In a forked child they mean what
+    they meant before, too: whoever stops a child does not mean the server.
     """
 
     def __init__(self) -> None:
         self._before: dict[signal.Signals, Any] = {}
+        self._wakeup_before = -1
         self._server: _Stoppable | None = None
         self._patience = 0.0
         self._count = 0
+        self._receiver: socket.socket | None = None
+        self._sender: socket.socket | None = None
+        self._thread: threading.Thread | None = None
 
     def __enter__(self) -> StopSignals:
         self._install()
         return self
 
     def __exit__(self, *exc: type[BaseException] | BaseException | TracebackType | None) -> None:
-        for number, before in self._before.items():
-            # None: somebody outside Python set it, and Python cannot set it again.
-            signal.signal(number, signal.SIG_DFL if before is None else before)
+        self._restore()
+        if self._thread is not None and self._sender is not None:
+            self._sender.send(_END)
+            self._thread.join()
+        self._close()
 
     def stops(self, server: _Stoppable, patience: float) -> None:
         """From now on the signals stop ``server``, also when the application has installed handlers of its own.
 
         :param patience: how long the drain may take, in seconds, for the message.
         """
+        if threading.current_thread() is not threading.main_thread():
+            return
         self._patience = patience
-        self._server = server
         self._install()
+        self._receiver, self._sender = socket.socketpair()
+        self._sender.setblocking(False)
+        self._wakeup_before = signal.set_wakeup_fd(self._sender.fileno(), warn_on_full_buffer=False)
+        self._server = server  # from here on the handlers leave it to the thread, which finds in the socket what came
+        thread = threading.Thread(
+            target=self._listen, args=(self._receiver, server), name="reserve-signals", daemon=True
+        )
+        thread.start()
+        self._thread = thread
+        _watch_forks(self)
 
     def _install(self) -> None:
         if threading.current_thread() is not threading.main_thread():
             return
         for number in _SIGNALS:
-            before = signal.signal(number, self._arrived)
+            before = signal.signal(number, self._interrupt)
             self._before.setdefault(number, before)
 
-    def _arrived(self, number: int, frame: FrameType | None) -> None:
-        server = self._server
-        if server is None:
+    def _restore(self) -> None:
+        _active.discard(self)
+        while self._before:
+            number, before = self._before.popitem()
+            # None: somebody outside Python set it, and Python cannot set it again.
+            signal.signal(number, signal.SIG_DFL if before is None else before)
+        if self._server is not None:
+            self._server = None
+            signal.set_wakeup_fd(self._wakeup_before)
+
+    def _close(self) -> None:
+        for end in (self._sender, self._receiver):
+            if end is not None:
+                end.close()
+
+    def give_up(self) -> None:
+        """In a forked child: the socket is still the parent's, whom no signal of the child's must reach."""
+        self._restore()
+        self._close()
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        if self._server is None:
             raise KeyboardInterrupt
+
+    def _listen(self, receiver: socket.socket, server: _Stoppable) -> None:
+        """On the thread of its own."""
+        while True:
+            for number in receiver.recv(64):
+                if number == _END[0]:
+                    return
+                if number in _SIGNALS:
+                    self._stop(server)
+
+    def _stop(self, server: _Stoppable) -> None:
         self._count += 1
         if self._count == 1:
             _say(f"reserve: stopping; requests in flight have {self._patience:g} s, a second signal stops at once\n")
@@ -71,6 +123,23 @@ class StopSignals:
         else:
             _say("reserve: stopping at once\n")
             server.request_stop(0)
+
+
+_active: set[StopSignals] = set()
+_hooked = False
+
+
+def _watch_forks(signals: StopSignals) -> None:
+    global _hooked
+    _active.add(signals)
+    if not _hooked and hasattr(os, "register_at_fork"):
+        _hooked = True
+        os.register_at_fork(after_in_child=_in_child)
+
+
+def _in_child() -> None:
+    for signals in list(_active):
+        signals.give_up()
 
 
 def _say(text: str) -> None:

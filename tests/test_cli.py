@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import logging
 import os
 import signal
@@ -20,6 +21,7 @@ from reserve.banner import urls
 from reserve.cli import main
 from reserve.engine.settings import EngineSettings
 from reserve.signals import StopSignals
+from tests.waiting import eventually
 
 ROOT = str(Path(reserve.__file__).parent.parent)
 HANDLER = (
@@ -338,9 +340,9 @@ def test_urls(address: str, scheme: str, expected: list[str]) -> None:
 def test_the_first_signal_drains_and_the_second_stops_at_once(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
     def while_serving(server: FakeServer) -> None:
         signal.raise_signal(signal.SIGTERM)
-        assert server.stops == [None]
+        eventually(lambda: server.stops == [None])
         signal.raise_signal(signal.SIGINT)
-        assert server.stops == [None, 0]
+        eventually(lambda: server.stops == [None, 0])
 
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     FakeServer.while_serving = staticmethod(while_serving)
@@ -349,6 +351,40 @@ def test_the_first_signal_drains_and_the_second_stops_at_once(place: Path, capfd
     err = capfd.readouterr().err
     assert "requests in flight have 9 s, a second signal stops at once\n" in err
     assert err.endswith("reserve: stopping at once\n")
+
+
+def test_a_signal_right_behind_the_banner_is_an_orderly_stop(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stream(io.StringIO):
+        def write(self, text: str) -> int:
+            if "Ctrl-C stops it" in text:
+                signal.raise_signal(signal.SIGTERM)
+            return super().write(text)
+
+    monkeypatch.setattr(sys, "stderr", Stream())
+    assert main(["app", "cli_plain", "-b", "127.0.0.1:0"]) == 0
+    assert FakeServer.made[0].stops == [None]
+
+
+def test_a_signal_counts_while_the_main_thread_waits_for_a_lock(place: Path) -> None:
+    def while_serving(server: FakeServer) -> None:
+        lock = threading.Lock()
+        lock.acquire()
+        server.request_stop = lambda timeout=None: lock.release()  # type: ignore[method-assign]
+        main_thread = threading.get_ident()
+
+        def kill() -> None:
+            eventually(lambda: "waits" in sys._current_frames()[main_thread].f_locals)
+            # To this thread, so that the signal does not break off what the main thread waits in.
+            signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        waits = True
+        assert lock.acquire(timeout=20) is waits
+        killer.join()
+
+    FakeServer.while_serving = staticmethod(while_serving)
+    assert main(["app", "cli_plain", "-b", "127.0.0.1:0"]) == 0
 
 
 def test_a_signal_during_the_import_leaves_nothing_behind(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,299 @@
+"""What the installed command says when it cannot start: one sentence, the documented code, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.real.installing import Installed
+from tests.real.serving import PATIENCE, clean_environ
+
+MODULES = {
+    "bad_syntax.py": "def launch(args:\n",
+    "bad_import.py": "import no_such_library\ndef launch(args): ...\n",
+    "bad_error.py": "def deeper():\n    raise ValueError('the database is away')\ndeeper()\n",
+    "bad_launch.py": "def launch(args):\n    return {}['colour']\n",
+    "bad_nothing.py": "def lunch(args): ...\ndef dinner(args): ...\n",
+    "bad_none.py": "def launch(args): ...\n",
+    "bad_signature.py": "def create_app(): return lambda environ, start_response: []\n",
+    "bad_words.py": "def launch(args):\n    raise SystemExit('colours: ' + args[1])\n",
+    "good.py": "def launch(args):\n    return lambda *given: None\n",
+}
+
+Fail = Callable[..., str]
+
+
+@pytest.fixture
+def place(short_path: Path) -> Path:
+    for name, text in MODULES.items():
+        (short_path / name).write_text(text)
+    return short_path
+
+
+@pytest.fixture
+def fail(installed: Installed, place: Path) -> Fail:
+    """``fail(code, words)``: the command ends with this code and prints nothing on standard output; what it said."""
+
+    def run(code: int, words: Sequence[str], *, before: Sequence[str] = (), **options: object) -> str:
+        done = subprocess.run(
+            [*before, installed.reserve, *words],
+            cwd=place,
+            env=clean_environ(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE,
+            **options,  # type: ignore[call-overload]
+        )
+        assert (done.returncode, done.stdout) == (code, ""), done.stderr
+        return done.stderr  # type: ignore[no-any-return]
+
+    return run
+
+
+@pytest.fixture
+def free_port() -> int:
+    with closing(socket.create_server(("127.0.0.1", 0))) as sock:
+        return int(sock.getsockname()[1])
+
+
+# ---- options ----
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("", "the word 'app' is missing; write: reserve app NAME"),
+        ("http wsgi blog", "the word 'app' is missing; write: reserve app http wsgi blog"),
+        ("app", "the application's name is missing; write: reserve app NAME, as reserve app http wsgi blog"),
+        ("--thread 4 app good", r"there is no server option --thread; did you mean --threads\?"),
+        ("app good --thread 4", r"there is no option --thread; did you mean --threads\? put it after -- to pass it on"),
+        ("app good --threads", "--threads needs a value: .+"),
+        ("app good --threads many", "--threads is 'many'; allowed is a whole number .+"),
+        ("app good --threads 0", "--threads is '?0'?; allowed is .+"),
+        ("app good --threads 9:2", "--threads is '?9:2'?; .+"),
+        ("app good --keep-alive 5", "--keep-alive is for HTTP applications .+"),
+        ("app http", "app http: the kind of application is missing .+"),
+        ("app http wsgi", "app http wsgi: the application's name is missing; write: reserve app http wsgi NAME"),
+        ("app http wsgi good --keep-alive soon", "--keep-alive is 'soon'; allowed is .+"),
+        ("app http wsgi good --max-body -1", "--max-body is '-1'; allowed is .+"),
+        ("app http wsgi --mount good", "--mount wants /PREFIX=NAME, as /blog=blog; it got 'good'"),
+        ("app http wsgi blog -- --colour red", "blog: unknown argument '--colour'; after -- it takes only --data DIR"),
+        ("app good -b 8080", "--bind: cannot listen on '8080'.+"),
+        ("app good -b 127.0.0.1:99999", "--bind: cannot listen on '127.0.0.1:99999'.+"),
+        ("app good -b ::1:80", "--bind: cannot listen on '::1:80'.+"),
+        ("app good.py", "'good.py' looks like a file; give the name of the module, as good"),
+    ],
+)
+def test_a_wrong_line(fail: Fail, line: str, sentence: str) -> None:
+    said = fail(2, line.split())
+    assert said.count("\n") == 1
+    assert re.fullmatch(f"reserve: {sentence}\n", said), said
+
+
+def test_wrong_settings_elsewhere(fail: Fail, place: Path) -> None:
+    (place / "reserve.toml").write_text("[server]\nthreads = 'x'\n")
+    said = fail(2, ["app", "good"])
+    assert re.fullmatch(r"reserve: threads in .*reserve\.toml \[server\] is 'x'; allowed is .*\n", said), said
+    (place / "reserve.toml").unlink()
+    said = fail(2, ["app", "good"], before=["env", "RESERVE_THREADS=x"])
+    assert re.fullmatch(r"reserve: the environment variable RESERVE_THREADS is 'x'; .*\n", said), said
+
+
+# ---- applications ----
+
+
+@pytest.mark.parametrize("kind", [("app",), ("app", "http", "wsgi")], ids=" ".join)
+@pytest.mark.parametrize(
+    ("name", "first", "last"),
+    [
+        ("bad_syntax", "importing bad_syntax failed:", r"SyntaxError: .*"),
+        ("bad_import", "importing bad_import failed:", r"ModuleNotFoundError: No module named 'no_such_library'"),
+        ("bad_error", "importing bad_error failed:", r"ValueError: the database is away"),
+        ("bad_launch", r"launch\(args\) of bad_launch failed:", r"KeyError: 'colour'"),
+    ],
+)
+def test_an_application_that_fails_shows_only_its_own_frames(
+    fail: Fail, place: Path, free_port: int, kind: tuple[str, ...], name: str, first: str, last: str
+) -> None:
+    path = place / "web"
+    said = fail(1, [*kind, name, "-b", f"127.0.0.1:{free_port}", "-b", f"unix:{path}"]).splitlines()
+    assert re.fullmatch(f"reserve: {first}", said[0]), said
+    assert re.fullmatch(last, said[-1]), said
+    files = [line for line in said if line.startswith("  File ")]
+    assert files
+    assert all(str(place) in line for line in files), said
+    nothing_is_left(free_port, path)
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("app nowhere_at_all", "there is no module named nowhere_at_all; looked in .+"),
+        ("app ecko.echo", "there is no module named ecko.echo; looked in .+"),
+        ("app http wsgi nowhere_at_all", "there is no module named nowhere_at_all; looked in .+, then in .+"),
+        (
+            "app bad_nothing",
+            r"bad_nothing \(.+\) has no launch\(args\); the callables of bad_nothing are: dinner, lunch",
+        ),
+        (
+            "app http wsgi bad_nothing",
+            r"bad_nothing \(.+\) has neither launch\(args\) nor application nor app; the callables of .+ dinner, lunch",
+        ),
+        ("app http wsgi bad_nothing:breakfast", "bad_nothing has no 'breakfast'; the callables of bad_nothing are: .+"),
+        ("app bad_none", r"bad_none gave None, .+; did its launch\(args\) forget to return it\?"),
+        (
+            "app http wsgi bad_none",
+            r"bad_none gave None, .+; did its launch\(args\) forget to return the application\?",
+        ),
+        (
+            "app http wsgi bad_signature:create_app",
+            r'bad_signature:create_app cannot be called .+; for a factory write "bad_signature:create_app\(\)"',
+        ),
+    ],
+)
+def test_nothing_to_serve(fail: Fail, place: Path, free_port: int, line: str, sentence: str) -> None:
+    path = place / "web"
+    said = fail(1, [*line.split(), "-b", f"127.0.0.1:{free_port}", "-b", f"unix:{path}"])
+    assert said.count("\n") == 1
+    assert re.fullmatch(f"reserve: {sentence}\n", said), said
+    nothing_is_left(free_port, path)
+
+
+def test_an_application_may_end_the_start_itself(fail: Fail, place: Path, free_port: int) -> None:
+    path = place / "web"
+    binds = ["-b", f"127.0.0.1:{free_port}", "-b", f"unix:{path}"]
+    assert fail(1, ["app", "bad_words", "red", *binds]) == "colours: red\n"
+    nothing_is_left(free_port, path)
+
+
+# ---- addresses ----
+
+
+def test_a_busy_address(fail: Fail, place: Path) -> None:
+    path = place / "web"
+    with closing(socket.create_server(("127.0.0.1", 0))) as busy:
+        port = busy.getsockname()[1]
+        said = fail(1, ["app", "good", "-b", f"unix:{path}", "-b", f"127.0.0.1:{port}"])
+    assert said.count("\n") == 1
+    assert re.fullmatch(rf"reserve: cannot listen on 127\.0\.0\.1:{port}: .*in use.*\n", said), said
+    assert not path.exists()
+
+
+def test_a_busy_unix_socket(fail: Fail, place: Path) -> None:
+    path = place / "web"
+    with closing(socket.socket(socket.AF_UNIX)) as busy:
+        busy.bind(str(path))
+        busy.listen()
+        said = fail(1, ["app", "good", "-b", f"unix:{path}"])
+        assert re.fullmatch(rf"reserve: cannot listen on unix:{re.escape(str(path))}: .+\n", said), said
+        assert path.is_socket()
+
+
+def test_a_foreign_file_is_not_overwritten(fail: Fail, place: Path) -> None:
+    path = place / "web"
+    path.write_text("precious")
+    said = fail(1, ["app", "good", "-b", f"unix:{path}"])
+    assert re.fullmatch(rf"reserve: cannot listen on unix:{re.escape(str(path))}: .+\n", said), said
+    assert path.read_text() == "precious"
+
+
+@pytest.mark.peer
+def test_a_privileged_port(fail: Fail, require_peer: Callable[[str], str], place: Path) -> None:
+    first_free = int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
+    if first_free <= 1:
+        pytest.skip("on this system every user may open every port (net.ipv4.ip_unprivileged_port_start)")
+    # Root without the one right that counts here; another user might not reach the files of this environment.
+    right = [require_peer("setpriv"), "--bounding-set=-net_bind_service"] if os.geteuid() == 0 else []
+    path = place / "web"
+    port = min(first_free - 1, 80)
+    said = fail(1, ["app", "good", "-b", f"unix:{path}", "-b", f"127.0.0.1:{port}"], before=right)
+    assert said.count("\n") == 1
+    assert re.fullmatch(rf"reserve: cannot listen on 127\.0\.0\.1:{port}: .+\n", said), said
+    assert "sdlaunch" in said or "privilege" in said or "1024" in said, said
+    assert not path.exists()
+
+
+# ---- descriptors ----
+
+
+@pytest.fixture(params=["closed", "a regular file", "a pipe", "a datagram socket", "does not listen", "connected"])
+def wrong(request: pytest.FixtureRequest, place: Path) -> Iterator[tuple[int, str]]:
+    """A descriptor that is no listener, and what has to be said of it."""
+    kind = request.param
+    if kind == "closed":
+        yield 99, "descriptor 99 is not an open socket"
+    elif kind == "a regular file":
+        with open(place / "file", "w") as file:
+            yield file.fileno(), f"descriptor {file.fileno()} is a regular file"
+    elif kind == "a pipe":
+        reader, writer = os.pipe()
+        try:
+            yield writer, f"descriptor {writer} is a pipe"
+        finally:
+            os.close(reader)
+            os.close(writer)
+    elif kind == "connected":
+        one, other = socket.socketpair()
+        with one, other:
+            yield one.fileno(), f"descriptor {one.fileno()} is a connected stream socket, not a listening one"
+    else:
+        with closing(socket.socket(type=socket.SOCK_DGRAM if "datagram" in kind else socket.SOCK_STREAM)) as sock:
+            sock.bind(("127.0.0.1", 0))
+            yield (
+                sock.fileno(),
+                f"descriptor {sock.fileno()} is a "
+                + ("datagram socket" if "datagram" in kind else "stream socket that does not listen"),
+            )
+
+
+def test_a_wrong_descriptor_by_number(fail: Fail, place: Path, free_port: int, wrong: tuple[int, str]) -> None:
+    fd, sentence = wrong
+    path = place / "web"
+    binds = ["-b", f"127.0.0.1:{free_port}", "-b", f"unix:{path}", "-b", f"fd:{fd}"]
+    said = fail(2, ["app", "good", *binds], pass_fds=[] if fd == 99 else [fd])
+    assert said.count("\n") == 1
+    assert sentence in said, said
+    nothing_is_left(free_port, path)
+
+
+def test_a_wrong_descriptor_that_was_passed(fail: Fail, place: Path, wrong: tuple[int, str]) -> None:
+    fd, sentence = wrong
+    said = fail(2, ["app", "good"], before=passing(fd), pass_fds=[] if fd == 99 else [fd])
+    assert said.count("\n") == 1
+    if fd == 99:
+        assert "LISTEN_FDS says 1 sockets from 3 on, but descriptor 3 is not open" in said, said
+    else:
+        assert "LISTEN_FDS passed a wrong descriptor: " + sentence.replace(f"descriptor {fd}", "descriptor 3") in said
+
+
+def test_bind_beside_passed_sockets(fail: Fail, free_port: int) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as sock:
+        fd = sock.fileno()
+        said = fail(2, ["app", "good", "-b", f"127.0.0.1:{free_port}"], before=passing(fd), pass_fds=[fd])
+    assert said.count("\n") == 1
+    assert "or name them too: --bind fd:3" in said
+
+
+def passing(fd: int) -> list[str]:
+    """The words in front of a command that give it ``fd`` as systemd would; 99 is a descriptor that is not there.
+
+    LISTEN_PID has to be the number of the process, which only the process itself knows beforehand.
+    """
+    take = "" if fd == 99 else f"os.dup2({fd}, 3); "
+    variables = "os.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid())); "
+    return [sys.executable, "-c", f"import os, sys; {take}{variables}os.execv(sys.argv[1], sys.argv[1:])"]
+
+
+def nothing_is_left(port: int, path: Path) -> None:
+    assert not path.exists()
+    socket.create_server(("127.0.0.1", port)).close()

@@ -1,0 +1,129 @@
+"""As much of a W3C WebDriver client as the tests need: https://www.w3.org/TR/webdriver2/."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import http.client
+import json
+import re
+import subprocess
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from tests.real.serving import PATIENCE
+
+_ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
+"""The key of an element's reference, as the standard says."""
+
+
+class Browser:
+    """A headless Chromium under its driver, while the ``with`` block runs.
+
+    :param driver: the path of ``chromedriver``.
+    :param browser: the path of Chromium.
+    :param profile: a folder for what it keeps.
+    """
+
+    def __init__(self, driver: str, browser: str, profile: Path) -> None:
+        self._driver = driver
+        self._browser = browser
+        self._profile = profile
+
+    def __enter__(self) -> Browser:
+        with contextlib.ExitStack() as stack:
+            process = stack.enter_context(
+                subprocess.Popen(
+                    [self._driver, "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+                )
+            )
+            stack.callback(process.kill)
+            said = []
+            assert process.stdout is not None
+            for line in process.stdout:
+                said.append(line)
+                if match := re.search(r"started successfully on port (\d+)", line):
+                    break
+            else:
+                raise AssertionError(f"the driver did not start: {''.join(said)}")
+            reader = threading.Thread(target=lambda: said.extend(process.stdout or ()))
+            reader.start()
+            stack.callback(reader.join)
+            stack.callback(process.kill)
+            self._client = http.client.HTTPConnection("127.0.0.1", int(match[1]), timeout=PATIENCE)
+            stack.callback(self._client.close)
+            flags = [
+                "--headless",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-quic",
+                "--disable-dev-shm-usage",
+                "--no-first-run",
+                "--no-proxy-server",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+                "--window-size=1000,1400",
+                f"--user-data-dir={self._profile}",
+            ]
+            options = {"binary": self._browser, "args": flags}
+            wanted = {"capabilities": {"alwaysMatch": {"goog:chromeOptions": options}}}
+            self._session = f"/session/{self._call('POST', '/session', wanted)['sessionId']}"
+            stack.callback(self._call, "DELETE", self._session)
+            # An element that is not there yet is waited for: a click may return before the page changes.
+            self._call("POST", f"{self._session}/timeouts", {"implicit": int(PATIENCE * 1000)})
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    def go(self, url: str) -> None:
+        """Open a page and wait until it is loaded."""
+        self._call("POST", f"{self._session}/url", {"url": url})
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return str(self._call("GET", f"{self._session}/url"))
+
+    @property
+    def title(self) -> str:
+        """The title of the page."""
+        return str(self._call("GET", f"{self._session}/title"))
+
+    def type(self, selector: str, text: str) -> None:
+        """Type into a field; into a file's field the path of the file."""
+        self._call("POST", f"{self._element(selector)}/value", {"text": text})
+
+    def click(self, selector: str) -> None:
+        """Click; look for something that only the next page has before anything else is asked."""
+        self._call("POST", f"{self._element(selector)}/click", {})
+
+    def text(self, selector: str) -> str:
+        """The text of an element, as it is shown."""
+        return str(self._call("GET", f"{self._element(selector)}/text"))
+
+    def run(self, script: str) -> Any:
+        """Run JavaScript and give what it returns; a promise is waited for."""
+        return self._call("POST", f"{self._session}/execute/sync", {"script": script, "args": []})
+
+    def screenshot(self, path: Path) -> None:
+        """Keep a PNG of what is shown."""
+        path.write_bytes(base64.b64decode(self._call("GET", f"{self._session}/screenshot")))
+
+    def _element(self, selector: str) -> str:
+        found = self._call("POST", f"{self._session}/element", {"using": "css selector", "value": selector})
+        return f"{self._session}/element/{found[_ELEMENT]}"
+
+    def _call(self, method: str, path: str, body: object = None) -> Any:
+        text = None if body is None else json.dumps(body)
+        self._client.request(method, path, text, {"Content-Type": "application/json"})
+        answer = self._client.getresponse()
+        value = json.loads(answer.read())["value"]
+        assert answer.status == 200, f"{method} {path}: {value}"
+        return value

@@ -1,0 +1,114 @@
+"""Everything that README.md tells a person to type is right: a page whose first command fails is read no further."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reserve import sdlaunch
+from reserve.apps import bundled_names
+from reserve.apps._importing import parse_target
+from reserve.commandline import app_words, scan
+from reserve.optionsources import collect
+from reserve.testing import running
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.M | re.S)
+
+
+SHELL = [
+    line
+    for block in blocks("sh")
+    for line in block.replace("\\\n", " ").splitlines()
+    if line.strip() and not line.startswith("#")
+]
+COMPLETE = [line for line in SHELL if line.startswith("python3 -m venv ")]
+COMMANDS = [step.strip() for line in SHELL for step in line.split(" && ")]
+
+
+def test_the_two_commands_for_a_fresh_clone() -> None:
+    # One line each, in an environment of their own: a distribution's Python may refuse to install into itself.
+    run, test = COMPLETE
+    assert run.split(" && ") == [
+        "python3 -m venv .venv",
+        ".venv/bin/pip install .",
+        ".venv/bin/reserve app http wsgi blog --threads 16",
+    ]
+    assert test.split(" && ") == [
+        "python3 -m venv .venv",
+        ".venv/bin/pip install '.[test]'",
+        ".venv/bin/python -m pytest",
+    ]
+
+
+def test_the_checker_runs_the_same_test_command() -> None:
+    steps = (ROOT / ".ci" / "run").read_text("utf-8")
+    assert re.search(r"^\.venv/bin/python -m pytest\b", steps, re.M)
+
+
+def test_every_line_is_one_that_is_checked_here() -> None:
+    assert [line for line in SHELL if line not in COMPLETE and not line.startswith(("reserve ", "sdlaunch "))] == []
+
+
+def check(words: list[str]) -> None:
+    """The words behind ``reserve`` are a line that starts something, as far as that is seen without the modules."""
+    command = scan(words)
+    name, rest = app_words(command)
+    collect(command.given, {}, "/")
+    targets = [word.partition("=")[2] for word in rest if word.startswith("/")]
+    if name == "http":
+        assert rest[0] == "wsgi"
+        targets += rest[1:2] if rest[1] != "--mount" else []
+        assert targets
+        assert set(rest) - {"wsgi", "--mount"} <= {*targets, *(word for word in rest if word.startswith("/"))}
+    elif name not in bundled_names():
+        targets.append(name)
+    for target in targets:
+        parse_target(target)
+
+
+@pytest.mark.parametrize(
+    "line", [line for line in COMMANDS if re.match(r"(\.venv/bin/)?reserve ", line)] or [pytest.param("", id="none")]
+)
+def test_lines_of_reserve(line: str) -> None:
+    check(shlex.split(line)[1:])
+
+
+@pytest.mark.parametrize("line", [line for line in COMMANDS if line.startswith("sdlaunch ")])
+def test_lines_of_sdlaunch(line: str) -> None:
+    job = sdlaunch._parse(shlex.split(line)[1:])
+    assert not isinstance(job, str)
+    assert job.command[0] == "reserve"
+    check(job.command[1:])
+
+
+@pytest.mark.parametrize("line", re.findall(r"`(reserve app [^`]+)`", README))
+def test_lines_in_the_text(line: str) -> None:
+    check(shlex.split(line)[1:])
+
+
+def test_the_embedding_program(capsys: pytest.CaptureFixture[str]) -> None:
+    (source,) = [block for block in blocks("python") if "ReserveWSGIServer" in block]
+    exec(compile(source, "README.md", "exec"), {"__name__": "__main__"})
+    assert re.fullmatch(r"serving on \[\('127\.0\.0\.1', \d+\)\]\n", capsys.readouterr().out)
+
+
+def test_the_protocol() -> None:
+    (source,) = [block for block in blocks("python") if "def launch(args)" in block]
+    names: dict[str, Any] = {"__name__": "mymodule"}
+    exec(compile(source, "README.md", "exec"), names)
+    with running(names["launch"](["reserve mymodule"]), wsgi=False, threads=1) as server:
+        assert server.exchange(b"Ann\n") == b"What is your name?\nHello, Ann\n"
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))
+def test_links_lead_somewhere(target: str) -> None:
+    assert (ROOT / target).exists()
