@@ -15,7 +15,9 @@ _WILDCARDS = ("0.0.0.0", "[::]")
 _PORTS = {"http": "80", "https": "443"}
 
 
-def banner(*, served: Sequence[str], sockets: Sequence[socket.socket], origin: str, scheme: str, threads: int) -> str:
+def banner(
+    *, served: Sequence[str], sockets: Sequence[socket.socket], origin: str, scheme: str, threads: tuple[int, int]
+) -> str:
     """The lines that tell a person that the server is there.
 
     :param served: what is served, one line each.
@@ -29,7 +31,9 @@ def banner(*, served: Sequence[str], sockets: Sequence[socket.socket], origin: s
     addresses = [line for sock in sockets for line in urls(describe(sock), scheme)]
     note = f"   ({origin})" if origin else ""
     lines += [f"    on {address}{note}" for address in addresses]
-    workers = f"{threads} thread{'' if threads == 1 else 's'}"
+    least, most = threads
+    workers = f"{least}" if least == most else f"{least} to {most}"
+    workers += " thread" if most == 1 else " threads"
     lines.append(f"    with {workers}; Ctrl-C stops it after the requests in flight")
     return "\n".join(lines) + "\n"
 

@@ -12,7 +12,7 @@ import logging
 import os
 import sys
 from collections.abc import MutableMapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from reserve.apps import Application, Arguments, bundled_names, find, put_directory_first
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _DEFAULT_BIND = "127.0.0.1:8080"
+_OPEN_FILES = 1048576
+"""Descriptors that are asked for at most."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -84,7 +86,7 @@ def _serve(name: str, words: Sequence[str], after: Sequence[str], values: Values
             sockets=sockets,
             origin=origin,
             scheme=getattr(application.module, "URL_SCHEME", ""),
-            threads=cast("int", values["threads"]),
+            threads=values.engine().thread_range,
         )
         server = _make_server(sockets, handle, values)
         signals.stops(server, cast("float", values["stop_timeout"]))  # before the banner, which says that they do
@@ -106,7 +108,21 @@ def _prepare_process(values: Values) -> None:
         source = values.given["spool_dir"].source
         raise StartupError(f"{source}: {spool} is not a directory that this process may write to")
     os.environ.update(dict(cast("tuple[tuple[str, str], ...]", values["env"])))
+    _raise_open_files()
     put_directory_first()
+
+
+def _raise_open_files() -> None:
+    """Take as many descriptors as the system allows this process: every connection is one, and 1,024 are soon gone."""
+    try:
+        import resource
+    except ImportError:  # not a POSIX system
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(OSError, ValueError):  # a system with a limit of its own below the hard one: serve with less
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _open_sockets(values: Values, environ: MutableMapping[str, str]) -> tuple[list[socket.socket], str]:

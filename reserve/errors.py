@@ -12,6 +12,7 @@ __all__ = [
     "ApplicationError",
     "ClientDisconnected",
     "RemoteError",
+    "RequestTimeout",
     "ReserveError",
     "StartupError",
     "UsageError",
@@ -53,6 +54,13 @@ class RemoteError(ReserveError):
 
 class ApplicationError(ReserveError):
     """The application broke the contract of its gateway (PEP 3333 for WSGI). It becomes a 500 and a traceback."""
+
+
+class RequestTimeout(BaseException):
+    """Raised in an application whose answer did not begin within ``--request-timeout``, wherever it is at that moment.
+
+    Not an Exception, so that an application's ``except Exception`` does not take it for one of its own.
+    """
 
 
 class ClientDisconnected(ReserveError, ConnectionError):

@@ -13,7 +13,7 @@ from dataclasses import MISSING, dataclass, fields
 
 from reserve.apps.http.settings import HTTPSettings
 from reserve.engine.settings import EngineSettings
-from reserve.optionvalues import Choice, Count, Flag, Kind, Octal, Pair, Seconds, Size, Text
+from reserve.optionvalues import Choice, Count, Flag, Kind, Octal, Pair, Range, Seconds, Size, Text
 from reserve.protocol.http1.limits import Limits
 
 __all__ = ["FLAGS", "OPTIONS", "Option"]
@@ -90,6 +90,10 @@ def _is_root(text: str) -> bool:
     return text == "" or (text.startswith("/") and not text.endswith("/") and "?" not in text and "#" not in text)
 
 
+def _is_path(text: str) -> bool:
+    return text == "" or (text.startswith("/") and "?" not in text and "#" not in text)
+
+
 _LISTEN = "Where it listens"
 _COMMAND = "The command"
 _ADDRESS = Text("HOST:PORT, [V6]:PORT, :PORT, unix:PATH, unix:@NAME or fd:N", bool, "ADDR", "an address")
@@ -97,6 +101,7 @@ _DIRECTORY = Text("a directory", bool, "DIR", "a path")
 _OWNER = Text("USER, USER:GROUP or :GROUP", lambda text: text.strip(":") != "", "OWNER", "a user and a group")
 _LEVELS = ("debug", "info", "warning", "error", "critical")
 _HEADER = Text("printable ASCII without blanks at its ends, or nothing", _is_header, "TEXT")
+_HEALTH = Text("a path that begins with /, without ? and #, or nothing", _is_path, "PATH", "a path")
 _ROOT = Text("a path that begins with / and does not end with it, or nothing", _is_root, "PATH", "a path")
 _LINE = Size(128, 16 * 1024**2)
 _LARGE = 1024**4
@@ -113,14 +118,38 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(name="unix-mode", kind=Octal(), group=_LISTEN, help="Permissions of the socket files of unix:PATH binds."),
     Option(name="unix-owner", kind=_OWNER, group=_LISTEN, help="Owner of the socket files of unix:PATH binds."),
-    _engine("threads", Count(1, 4096, growing=True), "Worker threads: how many handlers run at the same time."),
+    _engine(
+        "threads",
+        Range(1, 4096),
+        "Worker threads: how many handlers run at the same time. MIN:MAX: more while requests wait, fewer when idle.",
+    ),
+    _engine(
+        "request-timeout",
+        Seconds(0),
+        "How long a request may run before its answer begins; then it is interrupted (503). 0: for ever.",
+    ),
+    _engine(
+        "max-stuck",
+        Count(0, 4096),
+        "How many interrupted threads that do not come back are replaced; one more and the server is unhealthy.",
+    ),
     _engine("backlog", Count(1, 65535), "Connections that the kernel holds until they are accepted."),
     _engine("handler-timeout", Seconds(0.001), "The socket timeout that a generic handler starts with."),
     _engine("write-timeout", Seconds(0.001), "How long a peer may take nothing of an answer before it is cut off."),
+    _engine(
+        "write-rate",
+        Count(0, 10**9, "N", "octets a second"),
+        "What a peer must take on the average after write-timeout; 0: no such rule.",
+    ),
+    _engine("buffer-memory", Size(1024**2, _LARGE), "What all bodies and answers together may hold in memory."),
+    _engine("spool-disk", Size(0, 1024**5), "What all bodies and answers together may hold in files."),
     _engine("linger-timeout", Seconds(0), "How long a closing connection still reads, so that the last words arrive."),
     _engine("linger-bytes", Size(0, 1024**3), "How much a closing connection still reads."),
     _engine("max-lingering", Count(0, 1000000), "How many connections may linger at once; the oldest are cut."),
     _engine("max-output", Size(1, _LARGE), "What server.send may leave waiting on one parked connection."),
+    _engine("max-connections", Count(1, 10**7), "Connections open at once; then idle ones close and new ones wait."),
+    _engine("max-queued", Count(0, 10**6), "Complete requests that may wait for a worker; one more is refused (503)."),
+    _engine("queue-timeout", Seconds(0.001), "How long a complete request may wait for a worker before it is refused."),
     _engine("stop-timeout", Seconds(0), "How long a stop waits for the requests in flight."),
     _http("head-timeout", Seconds(0.001), "From the first octet of a head to its last."),
     _http("body-timeout", Seconds(0.001), "How long a body may take at any rate; then it must keep up body-rate."),
@@ -147,6 +176,11 @@ OPTIONS: tuple[Option, ...] = (
         "expect",
         Choice(("server", "app")),
         "Who answers 'Expect: 100-continue': the server before the application runs, or app on its first read.",
+    ),
+    _http(
+        "health-path",
+        _HEALTH,
+        "A path that the server answers itself, also while every worker is busy: 200, or 503 when it is not fit.",
     ),
     _http("access-log", Flag(), "Write one line for each request to standard output (combined format)."),
     _http("server-header", _HEADER, "The Server field of every answer; empty: none."),

@@ -56,21 +56,43 @@ class Count(Kind):
     high: int
     metavar: str = "N"
     unit: str = "a number"
-    growing: bool = False
-    """Whether people may expect ``MIN:MAX`` here, so that it gets an answer of its own."""
 
     @property
     def allowed(self) -> str:
         return f"a whole number from {self.low} to {self.high}"
 
     def parse(self, text: str) -> int:
-        if self.growing and re.fullmatch(r"[0-9]+:[0-9]+", text):
-            raise ValueError("a pool that grows from MIN to MAX is not supported, write one number")
         if not _COUNT.fullmatch(text) or not self.low <= int(text) <= self.high:
             raise ValueError
         return int(text)
 
     def from_toml(self, value: object) -> int:
+        return self.parse(_written(value))
+
+
+@dataclass(frozen=True, slots=True)
+class Range(Kind):
+    """A whole number, or the least and the most of them: ``4:32``."""
+
+    low: int
+    high: int
+    metavar: str = "N|MIN:MAX"
+    unit: str = "a number"
+
+    @property
+    def allowed(self) -> str:
+        return f"a whole number from {self.low} to {self.high}, or two as MIN:MAX"
+
+    def parse(self, text: str) -> int | tuple[int, int]:
+        parts = text.split(":")
+        if len(parts) > 2 or not all(_COUNT.fullmatch(part) for part in parts):
+            raise ValueError
+        numbers = [int(part) for part in parts]
+        if not self.low <= numbers[0] <= numbers[-1] <= self.high:
+            raise ValueError
+        return numbers[0] if len(parts) == 1 else (numbers[0], numbers[1])
+
+    def from_toml(self, value: object) -> int | tuple[int, int]:
         return self.parse(_written(value))
 
 

@@ -19,10 +19,11 @@ from typing import Any, cast
 
 from reserve.apps.http.app import HTTPApp
 from reserve.apps.http.settings import HTTPSettings
+from reserve.engine.budget import Budget
 from reserve.engine.clock import Clock
 from reserve.engine.connection import Connection
 from reserve.engine.deadlines import NEVER
-from reserve.engine.driver import RUN, Action, Close, DriverFactory, Wait
+from reserve.engine.driver import AGAIN, RUN, Action, Close, DriverFactory, Wait
 from reserve.engine.handler import Handle
 from reserve.engine.listeners import listen, release
 from reserve.engine.logs import Logs
@@ -161,6 +162,8 @@ class _MemoryServer:
         self.clock = clock
         self.settings = EngineSettings()
         self.stopping = False
+        self.healthy = True
+        self.budget = Budget(self.settings.buffer_memory, self.settings.spool_disk)
         self.logs = _MemoryLogs()
 
     def flush_meanwhile(self, connection: Connection) -> None:
@@ -330,6 +333,9 @@ class MemoryClient:
                 return
             if action is RUN:
                 self._driver.run()
+                action = Wait("", READ)
+                unread = -1
+            elif action is AGAIN:
                 action = Wait("", READ)
                 unread = -1
             else:

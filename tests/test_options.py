@@ -262,6 +262,13 @@ def test_config_names_the_file(tmp_path: Path) -> None:
         values("--config", "absent.toml", directory=tmp_path)
 
 
+def test_a_pool_that_grows_is_two_numbers(tmp_path: Path) -> None:
+    assert values("--threads", "2:16")["threads"] == (2, 16)
+    assert values(environ={"RESERVE_THREADS": "3:3"})["threads"] == (3, 3)
+    (tmp_path / "reserve.toml").write_text('[server]\nthreads = "1:4096"\n')
+    assert values(directory=tmp_path)["threads"] == (1, 4096)
+
+
 # ---- what a mistake gets ----
 
 
@@ -270,7 +277,10 @@ def test_config_names_the_file(tmp_path: Path) -> None:
     [
         (["--threads", "many"], "--threads is 'many'; allowed is a whole number from 1 to 4096"),
         (["--threads", "0"], "--threads is '0'; allowed is a whole number from 1 to 4096"),
-        (["--threads", "2:16"], "(a pool that grows from MIN to MAX is not supported, write one number)"),
+        (["--threads", "16:2"], "--threads is '16:2'; allowed is a whole number from 1 to 4096, or two as MIN:MAX"),
+        (["--threads", "2:"], "--threads is '2:'"),
+        (["--threads", "1:2:3"], "--threads is '1:2:3'"),
+        (["--threads", "2:5000"], "--threads is '2:5000'"),
         (["--threads", "x", "--threads", "4"], "--threads is 'x'"),
         (["--keep-alive", "soon"], "--keep-alive is 'soon'; allowed is a time from 0 to 7d"),
         (["--max-head", "1t"], "--max-head is '1t'; allowed is octets from 128 to 16m"),

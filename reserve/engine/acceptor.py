@@ -7,6 +7,7 @@ so once and pauses until a connection has been closed.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import selectors
 import socket
@@ -22,6 +23,8 @@ __all__ = ["Acceptor"]
 
 _DEAD = {errno.EBADF, errno.EINVAL, errno.ENOTSOCK}  # closed or shut down by somebody else: it never recovers
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+_LAST = 64  # batches at the end: a flood of newcomers does not put the end off
+_RECLAIM = 16  # idle connections closed at once to make room: a few more than the newcomers that are likely to wait
 _BATCH = 64  # accepted from one listener before the next has its turn
 _PAUSE = 1.0  # seconds until it tries again although nothing was closed here: another process may have made room
 
@@ -30,6 +33,8 @@ class Acceptor:
     """Calls ``admit(socket, peer address)`` for each new connection, on its own thread.
 
     :param on_end: called on the same thread when :meth:`stop` ended the loop: the server's orderly end runs there.
+    :param may_accept: is one more connection within the limit?
+    :param reclaim: have up to so many idle connections closed, because there is no room for new ones.
     """
 
     def __init__(
@@ -38,16 +43,21 @@ class Acceptor:
         admit: Callable[[socket.socket, Any], None],
         on_end: Callable[[], None],
         logs: Logs,
+        *,
+        may_accept: Callable[[], bool] = lambda: True,
+        reclaim: Callable[[int], None] = lambda count: None,
     ) -> None:
         self._listeners = listeners
         self._admit = admit
         self._on_end = on_end
         self._logs = logs
+        self._may_accept = may_accept
+        self._reclaim = reclaim
         self._stopping = False
         self._dead: list[socket.socket] = []
         self.wakeup = Wakeup()
         self.exhausted = False
-        """No descriptors: it pauses until :meth:`room`. Until nobody is left waiting, so that it is said once."""
+        """No room: it pauses until :meth:`room`. Stays true until nobody is left waiting, so that it is said once."""
         self.accepted = 0
         self.thread = threading.Thread(target=self._main, name="reserve-accept", daemon=True)
 
@@ -57,7 +67,7 @@ class Acceptor:
         self.wakeup.signal()
 
     def room(self) -> None:
-        """A descriptor has come free."""
+        """There is room for one more."""
         if self.exhausted:
             self.wakeup.signal()
 
@@ -75,22 +85,36 @@ class Acceptor:
         selector.register(self.wakeup.fd, selectors.EVENT_READ)
         try:
             while not self._stopping:
-                for key, _ in selector.select():
-                    if key.fd == self.wakeup.fd:
-                        self.wakeup.clear()
-                    elif not self._accept(cast(socket.socket, key.fileobj)) and key.fileobj in self._dead:
-                        selector.unregister(key.fileobj)
+                try:
+                    self._turn(selector)
+                except (MemoryError, SystemError) as error:  # the newcomer in hand is lost, and not the server
+                    with contextlib.suppress(MemoryError):
+                        self._logs.failure("a new connection was lost", error)
             # What the kernel has accepted for us already is served, not reset.
             for listener in self._listeners:
-                while self._accept(listener):
-                    pass
+                for _ in range(_LAST):
+                    if not self._accept(listener):
+                        break
         finally:
             selector.close()
+
+    def _turn(self, selector: selectors.BaseSelector) -> None:
+        for key, _ in selector.select():
+            if key.fd == self.wakeup.fd:
+                self.wakeup.clear()
+            elif not self._accept(cast(socket.socket, key.fileobj)) and key.fileobj in self._dead:
+                selector.unregister(key.fileobj)
 
     def _accept(self, listener: socket.socket) -> bool:
         """Take a batch; False when there is no more for now."""
         admit = self._admit
         for _ in range(_BATCH):
+            if not self._may_accept() and not self._stopping:
+                if listener.fileno() >= 0 and not wait_for(listener.fileno(), 0):
+                    self.exhausted = False  # nobody waits: there is nothing to say, and nobody to make room for
+                    return False
+                self._pause("as many connections are open as --max-connections allows", self._may_accept)
+                return False
             try:
                 sock, peer = listener.accept()
             except (BlockingIOError, InterruptedError):
@@ -98,7 +122,7 @@ class Acceptor:
                 return False
             except OSError as error:
                 if error.errno in _EXHAUSTED:
-                    self._pause(error)
+                    self._pause(f"{error.strerror} (errno {error.errno}); raise the limit of open files (ulimit -n)")
                     return False
                 if error.errno in _DEAD:
                     self._dead.append(listener)
@@ -109,14 +133,12 @@ class Acceptor:
             admit(sock, peer)
         return True
 
-    def _pause(self, error: OSError) -> None:
+    def _pause(self, why: str, over: Callable[[], bool] = lambda: False) -> None:
         """Wait for room, without a look at the listeners: they stay readable, and polling them would spin."""
-        if not self.exhausted:
-            self._logs.warning(
-                f"no new connections for now: {error.strerror} (errno {error.errno}); "
-                "raise the limit of open files (ulimit -n)"
-            )
-        self.exhausted = True
-        if not self._stopping:
+        said, self.exhausted = self.exhausted, True
+        if not said:
+            self._logs.warning(f"no new connections for now: {why}")
+        if not self._stopping and not over():  # there may have been room just before the flag was up
+            self._reclaim(_RECLAIM)
             wait_for(self.wakeup.fd, _PAUSE)
             self.wakeup.clear()

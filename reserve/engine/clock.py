@@ -11,6 +11,9 @@ from typing import Protocol
 
 __all__ = ["Clock", "SystemClock"]
 
+_LONGEST = 86400.0
+"""Seconds that one system call may block: epoll and poll count milliseconds in an int."""
+
 
 class Clock(Protocol):
     """What the engine asks of a clock."""
@@ -39,7 +42,7 @@ class SystemClock:
         if deadline == float("inf"):
             return None
         left = deadline - time.monotonic()
-        return left if left > 0.0 else 0.0
+        return min(left, _LONGEST) if left > 0.0 else 0.0
 
     def subscribe(self, wake: Callable[[], None]) -> None:
         """This clock never jumps."""

@@ -16,6 +16,7 @@ import select
 import socket
 import struct
 import threading
+import time
 from collections import deque
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
@@ -28,10 +29,25 @@ if TYPE_CHECKING:
     from reserve.engine.driver import Close, Driver
     from reserve.engine.server import Server
 
-__all__ = ["DEADLINE", "NUDGE", "Connection", "State", "wait_for"]
+__all__ = [
+    "CLOSED",
+    "DEADLINE",
+    "FLUSHING",
+    "LINGERING",
+    "NUDGE",
+    "OWNED",
+    "PARKED",
+    "READY",
+    "RECLAIM",
+    "Connection",
+    "State",
+    "wait_for",
+]
 
 DEADLINE = 0x10000
 """In ``pending``: the deadline has passed (never a bit of a poller's mask)."""
+RECLAIM = 0x40000
+"""In ``pending``: descriptors or connections run short; a connection that is idle should close."""
 NUDGE = 0x20000
 """In ``pending``: somebody changed something that the driver should look at (a stop, a ``server.send``)."""
 
@@ -52,11 +68,18 @@ class State(IntEnum):
     CLOSED = 5
 
 
+# An attribute of an enum class costs ten times a name of the module; a request sets four of them.
+READY, OWNED, PARKED, FLUSHING, LINGERING, CLOSED = State
+
+
 class Connection:
     """Made by the accept thread, used by its owner."""
 
     __slots__ = (
         "__weakref__",
+        "_counted",
+        "body_disk",
+        "body_memory",
         "claimant",
         "closing",
         "deadline",
@@ -70,6 +93,7 @@ class Connection:
         "output",
         "peer",
         "pending",
+        "queued_at",
         "recv",
         "send",
         "server",
@@ -92,7 +116,7 @@ class Connection:
         self.recv = sock.recv
         self.send = sock.send
         self.driver: Driver
-        self.state = State.READY
+        self.state = READY
         self.slot: deque[bool] = deque(maxlen=1)
         self.pending = 0
         self.deadline = NEVER
@@ -106,6 +130,8 @@ class Connection:
         """The poller knows the descriptor."""
         self.wants_worker = False
         """Its driver asked for :meth:`Driver.run` and it waits for a worker."""
+        self.queued_at = NEVER
+        """Since when; NEVER for a run that must not be refused."""
         self.ending = False
         """The one run that is left is the driver's farewell; then the socket is closed."""
         self.lent = False
@@ -114,6 +140,10 @@ class Connection:
         """The connection failed while it was lent."""
         self.claimant: threading.Lock | None = None
         """Where the worker of a lent connection waits for the token. See :meth:`reclaim`."""
+        self.body_memory = 0
+        """Octets of a request that wait in memory, and in a file: written by the driver for :meth:`settle`."""
+        self.body_disk = 0
+        self._counted = (0, 0)
         self.torn = False
         """The close is to be a reset. See :meth:`reset`."""
         self.detached = False
@@ -151,7 +181,8 @@ class Connection:
                 bed.acquire()
             self.claimant = None
         self.lent = False
-        self.state = State.OWNED
+        self.state = OWNED
+        self.wait_kind = ""  # the deadline of the time that it was lent is not one of the time that comes
         if self.lost:
             raise ClientDisconnected("the client went away, or took nothing for longer than --write-timeout")
 
@@ -193,18 +224,45 @@ class Connection:
             self.output = Output()
         self.output.append_file(FilePart(fd, offset, count))
 
+    def settle(self) -> None:
+        """Count what this connection holds into the server's budget; when it waits, and when it ends."""
+        output = self.output
+        memory, disk = self.body_memory, self.body_disk
+        if output is not None:
+            memory += output.size
+            disk += output.spooled
+        counted = self._counted
+        if (memory, disk) != counted:
+            self._counted = memory, disk
+            self.server.budget.change(memory - counted[0], disk - counted[1])
+
+    def drop_output(self) -> None:
+        """Throw away what the peer has not taken."""
+        if self.output is not None:
+            self.output.close()
+            self.output = None
+            self.settle()
+
     def make_room(self, memory: int, disk: int, folder: str | None) -> bool:
         """On a worker, before more is written: flush what waits, and move what is over ``memory`` octets to a file.
 
         False when more than ``disk`` octets have gone to the file already: the writer has to wait, see :meth:`drain`.
-        Raises ClientDisconnected when the connection has failed, OSError when the disk is full.
+        When the server's budget of disk is used up, memory serves; when that is, too, the connection is given up.
+        Raises ClientDisconnected when the connection has failed or is given up, OSError when the disk is full.
         """
         output = self.output
         if output is None or self._flush(output) or output.size <= memory:
             return True
         if output.spooled + output.size > disk:
             return False
-        output.spill(folder)
+        budget = self.server.budget
+        if budget.disk_for(output.size):
+            output.spill(folder)
+        elif not budget.memory_for(output.size - self._counted[0]):
+            raise ClientDisconnected(
+                "a client that reads slowly was given up: --buffer-memory and --spool-disk are used up"
+            )
+        self.settle()
         return True
 
     def _flush(self, output: Output) -> bool:
@@ -214,19 +272,28 @@ class Connection:
             raise ClientDisconnected(f"the client went away: {error.strerror or error}") from None
         if done:
             self.output = None
+            self.settle()
         return done
 
-    def drain(self, limit: int, timeout: float) -> None:
+    def drain(self, limit: int, timeout: float, rate: int = 0) -> None:
         """Block until at most ``limit`` octets wait in memory: only ever on a worker, for one that writes too fast.
 
-        Raises ClientDisconnected when the peer takes nothing for ``timeout`` seconds, or the connection fails.
+        Raises ClientDisconnected when the peer takes nothing for ``timeout`` seconds, or less than ``rate`` octets a
+        second beyond that, or the connection fails.
         """
         output = self.output
+        since = time.monotonic()
+        gone = 0 if output is None else output.gone
         while output is not None and not self._flush(output):
             if output.size <= limit:
                 return
-            if not self.wait(timeout, write=True):
-                raise ClientDisconnected(f"the client took nothing for {timeout:g} s (--write-timeout)")
+            left = timeout
+            if rate:
+                left = min(left, since + timeout + (output.gone - gone) / rate - time.monotonic())
+            if left <= 0 or not self.wait(left, write=True):
+                raise ClientDisconnected(
+                    f"the client took too little for {timeout:g} s (--write-timeout, --write-rate)"
+                )
 
     def wait(self, timeout: float | None, *, write: bool = False) -> bool:
         """Block until the socket is readable (or writable): only ever on a worker. False when ``timeout`` seconds
@@ -273,6 +340,8 @@ class Connection:
 
 def wait_for(fd: int, timeout: float | None, *, write: bool = False) -> bool:
     """Block this thread until the descriptor is readable (or writable); False when ``timeout`` seconds passed."""
+    if timeout is not None:
+        timeout = min(timeout, 86400.0)  # poll(2) counts milliseconds in an int; callers look at their clock again
     if hasattr(select, "poll"):
         poll = select.poll()
         poll.register(fd, select.POLLOUT if write else select.POLLIN)

@@ -40,9 +40,14 @@ class Deadlines:
         """
 
     def add(self, connection: Connection, at: float) -> bool:
-        """Hang the connection up for ``at`` instead of wherever it hangs; True when that is now the earliest entry."""
+        """Hang the connection up for ``at``, unless it hangs earlier; True when that is now the earliest entry of
+        all.
+        """
         key = math.ceil(at / _TICK)
         with self._lock:
+            if key * _TICK >= connection.timer_at:
+                # Whoever parked it before us is late: the connection has been parked again meanwhile.
+                return False
             self._drop(connection)
             bucket = self._buckets.get(key)
             if bucket is None:
@@ -65,8 +70,8 @@ class Deadlines:
         """Take down and return the connections whose entry has come due. Whether it is too late, the caller decides."""
         found: list[Connection] = []
         with self._lock:
-            while self._keys and (self._keys[0] * _TICK <= now or not self._buckets[self._keys[0]]):
-                for connection in self._buckets.pop(heapq.heappop(self._keys)):
+            while self._keys and (self._keys[0] * _TICK <= now or self._keys[0] not in self._buckets):
+                for connection in self._buckets.pop(heapq.heappop(self._keys), ()):
                     connection.timer_at = NEVER
                     found.append(connection)
             self.next_at = self._keys[0] * _TICK if self._keys else NEVER
@@ -74,6 +79,13 @@ class Deadlines:
 
     def _drop(self, connection: Connection) -> None:
         if connection.timer_at != NEVER:
-            # The bucket stays, empty, until it comes due: taking it out of the heap would cost a search.
-            self._buckets[int(connection.timer_at / _TICK)].discard(connection)
+            key = int(connection.timer_at / _TICK)
+            bucket = self._buckets[key]
+            bucket.discard(connection)
             connection.timer_at = NEVER
+            if not bucket:
+                # Its key stays in the heap: taking it out would cost a search. Now and then they are all swept out.
+                del self._buckets[key]
+                if len(self._keys) > 2 * len(self._buckets) + 64:
+                    self._keys[:] = self._buckets
+                    heapq.heapify(self._keys)

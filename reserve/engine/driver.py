@@ -14,7 +14,7 @@ from reserve.engine.deadlines import NEVER
 if TYPE_CHECKING:
     from reserve.engine.connection import Connection
 
-__all__ = ["CLOSE", "LINGER", "RUN", "Action", "Close", "Driver", "DriverFactory", "Run", "Wait"]
+__all__ = ["AGAIN", "CLOSE", "LINGER", "RUN", "Action", "Again", "Close", "Driver", "DriverFactory", "Run", "Wait"]
 
 
 class Wait:
@@ -49,11 +49,18 @@ class Close:
         self.linger = linger
 
 
+class Again:
+    """Step once more, after the others that are ready have had their turn."""
+
+    __slots__ = ()
+
+
+AGAIN = Again()
 RUN = Run()
 CLOSE = Close(linger=False)
 LINGER = Close(linger=True)
 
-Action: TypeAlias = "Wait | Run | Close"
+Action: TypeAlias = "Wait | Run | Again | Close"
 
 
 class Driver(Protocol):
@@ -74,7 +81,20 @@ class Driver(Protocol):
         """The deadline of the :class:`Wait` named ``kind`` has passed."""
 
     def refuse(self, reason: str) -> bytes | None:
-        """The last words to a client that cannot be served (``reason``: ``overload``); None: none in this protocol."""
+        """The last words to a client that cannot be served (``reason``: ``overload`` or ``timeout``); None: none in
+        this protocol.
+        """
+
+    def expire_run(self) -> bool:
+        """Claim the answer of the run that is going on, because it did not begin in time. By the monitor.
+
+        True: nothing of it has left, nothing will, and :meth:`refuse` may speak instead. False: it has begun.
+        """
+
+    def revoke(self) -> bool:
+        """Claim the refusal of a run that was interrupted and does not end. By the monitor; True if it is its to
+        send.
+        """
 
     def closed(self, reason: str) -> bool:
         """The connection is over (the owner is about to close the socket). True: :meth:`run` has to be called once

@@ -191,6 +191,12 @@ class HandlerDriver:
     def refuse(self, reason: str) -> bytes | None:
         return None
 
+    def expire_run(self) -> bool:
+        return False  # what is an answer, and when it begins, only the handler knows; it has a socket timeout
+
+    def revoke(self) -> bool:
+        return False
+
     def closed(self, reason: str) -> bool:
         self._reason = self._reason or reason
         self._park = self._call = None

@@ -7,11 +7,12 @@ for. The queue works with any answer: the policy only decides what is cheap, and
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from typing import Protocol
 
-__all__ = ["AdaptiveHandOff", "AlwaysHandOver", "HandOff"]
+__all__ = ["AdaptiveHandOff", "AlwaysHandOver", "HandOff", "default_policy"]
 
 
 class HandOff(Protocol):
@@ -30,6 +31,9 @@ class HandOff(Protocol):
         :param stalled: how often, in looks a millisecond apart, a handler was still the same as in the look before.
         """
 
+    def rest(self) -> None:
+        """Begin the next sample now: the server was idle until this moment. By the monitor."""
+
 
 class AlwaysHandOver:
     """A follower is woken before every handler: right whenever applications wait, and never wrong by much."""
@@ -38,6 +42,9 @@ class AlwaysHandOver:
         return False
 
     def sample(self, runs: int, stalled: int) -> None:
+        """Learn nothing."""
+
+    def rest(self) -> None:
         """Learn nothing."""
 
 
@@ -80,3 +87,15 @@ class AdaptiveHandOff:
             self._quiet = 0
         elif runs:
             self._quiet += 1
+
+    def rest(self) -> None:
+        self._last_wall, self._last_cpu = self._wall(), self._cpu()
+
+
+def default_policy() -> HandOff:
+    """The policy of this interpreter. Without a GIL threads run side by side, so a follower is always worth waking.
+
+    (The build without a GIL is designed for; its timing has not been measured.)
+    """
+    has_gil = getattr(sys, "_is_gil_enabled", lambda: True)()
+    return AdaptiveHandOff() if has_gil else AlwaysHandOver()

@@ -29,8 +29,9 @@ class Follower:
         self.leads = False
         """Has the lead. Written by its own thread only."""
 
-    def sleep(self) -> None:
-        self._bed.acquire()
+    def sleep(self, patience: float | None = None) -> bool:
+        """Wait to be woken; False when ``patience`` seconds passed first (None: wait for ever)."""
+        return self._bed.acquire(timeout=-1 if patience is None else patience)
 
     def wake(self) -> None:
         self._bed.release()
@@ -86,8 +87,10 @@ class Lead:
 
     # ---- by a follower ----
 
-    def wait(self, me: Follower, before_sleep: Callable[[], None]) -> bool:
-        """Block until this follower has the lead (True), or until :meth:`close` (False)."""
+    def wait(self, me: Follower, before_sleep: Callable[[], None], patience: float | None = None) -> bool:
+        """Block until this follower has the lead (True); False after :meth:`close`, or ``patience`` seconds (None:
+        never).
+        """
         if self.take():
             me.leads = True
             return True
@@ -101,7 +104,12 @@ class Lead:
             me.leads = True
             return True
         before_sleep()
-        me.sleep()
+        if not me.sleep(patience):
+            try:
+                self.sleepers.remove(me)
+                return False
+            except ValueError:
+                me.sleep()  # somebody was about to wake us and does so now
         if self._closed:
             return False
         me.leads = True

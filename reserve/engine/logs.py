@@ -7,6 +7,7 @@ waking.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import traceback
@@ -33,7 +34,11 @@ class LineWriter:
         self._on_dropped = on_dropped
         self._limit = limit
         self._queue: deque[Any] = deque()
-        self._bell = threading.Event()
+        # A plain lock, which one call of the interpreter sets or takes: what puts a line may be interrupted anywhere
+        # (--request-timeout), and an Event would then stay locked for ever.
+        self._bed = threading.Lock()
+        self._bed.acquire()
+        self._rung = False
         self._stopping = threading.Event()
         self.dropped = 0
         """Items thrown away since the last time it was reported."""
@@ -49,34 +54,47 @@ class LineWriter:
             self.dropped += 1
             return
         queue.append(item)
-        if not self._bell.is_set():
-            self._bell.set()
+        if not self._rung:
+            self._ring()
+
+    def disown(self) -> None:
+        """In a forked child: drop what comes, and wake nobody. The thread is not here, nor who may hold its locks."""
+        self._limit = 0
 
     def stop(self, timeout: float = 2.0) -> None:
         """Write what is queued and end the thread; a writer that is stuck for ``timeout`` seconds is left behind."""
         self._stopping.set()
-        self._bell.set()
+        self._ring()
         if self._thread.is_alive():
             self._thread.join(timeout)
         elif self._thread.ident is None:
             self._drain()  # never started: what start-up had to say still goes out
 
+    def _ring(self) -> None:
+        self._rung = True
+        with contextlib.suppress(RuntimeError):  # somebody else has rung
+            self._bed.release()
+
     def _run(self) -> None:
         while not self._stopping.is_set():
-            self._bell.wait()
-            self._bell.clear()
-            self._drain()
-            self._stopping.wait(self.PAUSE)
+            with contextlib.suppress(MemoryError):  # for a moment: later lines must still have a writer
+                self._bed.acquire()
+                self._rung = False
+                self._drain()
+                self._stopping.wait(self.PAUSE)
         self._drain()
 
     def _drain(self) -> None:
         queue = self._queue
         items = [queue.popleft() for _ in range(len(queue))]
-        if items:
-            self._write(items)
-        if self.dropped:
-            dropped, self.dropped = self.dropped, 0
-            self._on_dropped(dropped)
+        try:
+            if items:
+                self._write(items)
+            if self.dropped:
+                dropped, self.dropped = self.dropped, 0
+                self._on_dropped(dropped)
+        except BaseException:  # whatever a hook raises: later lines must still have a writer
+            traceback.print_exc()
 
 
 class Logs:
@@ -86,6 +104,7 @@ class Logs:
         self._hook = hook if hook is not None else logging.getLogger("reserve").log
         self._writer = LineWriter("reserve-log", self._write, self._report_dropped)
         self.start = self._writer.start
+        self.disown = self._writer.disown
         self.stop = self._writer.stop
 
     def info(self, text: str) -> None:
@@ -106,7 +125,7 @@ class Logs:
         for level, text in items:
             try:
                 self._hook(level, text)
-            except Exception:  # each line on its own: a hook that fails must not take the others along
+            except BaseException:  # each line on its own: a hook that fails must not take the others along
                 traceback.print_exc()
 
     def _report_dropped(self, count: int) -> None:

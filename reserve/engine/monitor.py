@@ -10,17 +10,23 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from reserve.engine.clock import Clock, SystemClock
+from reserve.engine.deadlines import NEVER
+
 if TYPE_CHECKING:
+    from reserve.engine.connection import Connection
     from reserve.engine.handoff import HandOff
     from reserve.engine.logs import Logs
+    from reserve.engine.overdue import Overdue
     from reserve.engine.readyqueue import ReadyQueue
     from reserve.engine.stepper import Stepper
-    from reserve.engine.workers import Worker
+    from reserve.engine.workers import WorkerPool
 
 __all__ = ["Monitor"]
+
+_SYSTEM = SystemClock()
 
 
 class Monitor:
@@ -33,27 +39,36 @@ class Monitor:
     PATIENCE = 50
     """Looks without a new run before it goes to sleep."""
 
-    def __init__(self, policy: HandOff, logs: Logs) -> None:
+    def __init__(self, policy: HandOff, logs: Logs, clock: Clock = _SYSTEM) -> None:
         self._policy = policy
         self._logs = logs
+        self._clock = clock
+        self._now = clock.now
         self._bed = threading.Lock()
         self._bed.acquire()
         self._closed = False
         self._queue: ReadyQueue
         self._stepper: Stepper
-        self._workers: Sequence[Worker] = ()
-        self._seen: list[int] = []
+        self._pool: WorkerPool
+        self._overdue: Overdue | None = None
+        self._leads = False
         self.asleep = False
         """Whoever starts a run calls :meth:`alarm` while this is true."""
         self.steals = 0
         """How often the lead was taken from a handler that stalled."""
         self.thread = threading.Thread(target=self._main, name="reserve-monitor", daemon=True)
 
-    def start(self, queue: ReadyQueue, stepper: Stepper, workers: Sequence[Worker]) -> None:
+    def start(self, queue: ReadyQueue, stepper: Stepper, pool: WorkerPool, overdue: Overdue | None = None) -> None:
+        """Begin to watch.
+
+        :param overdue: looks after runs that take too long; None: they may.
+        """
         self._queue = queue
         self._stepper = stepper
-        self._workers = workers
-        self._seen = [-1] * len(workers)
+        self._pool = pool
+        self._overdue = overdue
+        if overdue is not None:
+            self._clock.subscribe(self.alarm)
         self.thread.start()
 
     def alarm(self) -> None:
@@ -64,17 +79,33 @@ class Monitor:
 
     def close(self) -> None:
         """End the thread soon. The queue is closed before."""
+        self._clock.unsubscribe(self.alarm)
         self._closed = True
         self.alarm()
 
     def _main(self) -> None:
+        while not self._closed:
+            try:
+                self._watch()
+            except Exception as error:
+                # No memory for a moment, or a fault of ours: everyone relies on this thread, and on the lead.
+                if self._leads:
+                    self._leads = self._queue.monitor_leads = False
+                    self._queue.lead.give()
+                with contextlib.suppress(MemoryError):
+                    self._logs.failure("the monitor failed and goes on", error)
+
+    def _watch(self) -> None:
         queue = self._queue
         lead = queue.lead
         laid_down = runs = sampled_runs = -1
         quiet = looks = stalled = 0
+        due = NEVER
         while not self._closed:
             self._bed.acquire(timeout=self.TICK)
             stalled += self._stalled()
+            if self._overdue is not None:
+                due = queue.monitor_due = self._overdue.look()
             looks += 1
             if looks == self.SAMPLE:
                 self._policy.sample(queue.runs - sampled_runs, stalled)
@@ -82,6 +113,7 @@ class Monitor:
                 looks = stalled = 0
             if lead.free:
                 if lead.laid_down == laid_down and lead.take():
+                    self._leads = True
                     self.steals += 1
                     self._lead()
                 laid_down = lead.laid_down
@@ -91,40 +123,61 @@ class Monitor:
                 runs = queue.runs
                 if quiet > self.PATIENCE:
                     quiet = 0
-                    self._sleep(runs)
+                    self._sleep(runs, due)
 
     def _stalled(self) -> int:
         """Count the workers that are in the same run as at the last look."""
         count = 0
-        seen = self._seen
-        for index, worker in enumerate(self._workers):
+        for worker in self._pool.workers:
             if worker.connection is None:
-                seen[index] = -1
+                worker.seen = -1
             else:
                 handled = worker.handled
-                if seen[index] == handled:
+                if worker.seen == handled:
                     count += 1
-                seen[index] = handled
+                worker.seen = handled
         return count
 
-    def _sleep(self, runs: int) -> None:
+    def _sleep(self, runs: int, due: float) -> None:
         self.asleep = True
         # Whoever starts a run after this sees that we sleep; who did before is seen by us.
         if self._queue.runs != runs or self._queue.lead.free or self._closed:
             self.asleep = False
         else:
-            self._bed.acquire()
+            if self._overdue is not None:
+                due = self._overdue.look()  # once more: a run without the lead may have begun before it saw us asleep
+            timeout = self._clock.timeout(due)
+            self._bed.acquire(timeout=-1 if timeout is None else timeout)
+            self.asleep = False
+            self._policy.rest()
+
+    def _queue_call(self, connection: Connection) -> None:
+        """No worker is free: the request waits for a new one, or for an old one, or is refused when too many do."""
+        connection.settle()
+        grown = self._pool.grow()
+        too_much = connection.body_memory > 0 and not connection.server.budget.memory_for(0)
+        if too_much or (self._queue.full() and not grown):
+            self._refuse(connection)
+        else:
+            self._queue.put_call(connection, self._now())
+
+    def _refuse(self, connection: Connection) -> None:
+        self._stepper.refuse(connection, "overload")
 
     def _lead(self) -> None:
         """Pass the lead on to a worker, or lead until one is free."""
         queue = self._queue
-        queue.monitor_leads = True
+        self._leads = queue.monitor_leads = True
         while not queue.closed and not queue.lead.pass_on():
             try:
                 connection = queue.next_ready(queue.lead.sleepers)
                 if connection is not None and self._stepper.advance(connection):
-                    queue.put_call(connection)
+                    self._queue_call(connection)
+                if self._overdue is not None:
+                    queue.monitor_due = self._overdue.look()
+                while (overdue := queue.take_overdue(self._now())) is not None:
+                    self._refuse(overdue)
             except Exception as error:
                 # A fault of ours. The lead must not be lost with it.
                 self._logs.failure("the monitor could not step a connection", error)
-        queue.monitor_leads = False
+        self._leads = queue.monitor_leads = False

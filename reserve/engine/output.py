@@ -4,6 +4,7 @@ room.
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import tempfile
@@ -34,7 +35,7 @@ class FilePart:
         """Send some of it. Raises BlockingIOError when there is no room, OSError when the file ends too early."""
         target = sock.fileno()
         if target >= 0 and hasattr(os, "sendfile"):
-            sent = os.sendfile(target, self.fd, self.offset, self.left)
+            sent = os.sendfile(target, self.fd, self.offset, min(self.left, _PIECE))
         else:  # no such call on this platform, or a socket that is not the system's
             count = min(self.left, 65536)
             if hasattr(os, "pread"):
@@ -56,7 +57,7 @@ class FilePart:
 class Output:
     """A queue of octets and stretches of files. Used by the connection's owner only."""
 
-    __slots__ = ("_parts", "_spool", "_spool_end", "size", "spooled")
+    __slots__ = ("_parts", "_spool", "_spool_end", "gone", "since", "size", "spooled")
 
     def __init__(self) -> None:
         self._parts: deque[memoryview | FilePart] = deque()
@@ -66,6 +67,10 @@ class Output:
         """Octets in memory that wait here (files are not counted: they cost a descriptor, not memory)."""
         self.spooled = 0
         """Octets that were moved to the spool file so far."""
+        self.gone = 0
+        """Octets that have left since there was no room for all."""
+        self.since: float | None = None
+        """When it was first found that there was no room."""
 
     def append(self, data: bytes | memoryview) -> None:
         self._parts.append(memoryview(data))
@@ -111,8 +116,8 @@ class Output:
         self.size -= count
         return stretch
 
-    def flush(self, sock: socket.socket) -> tuple[bool, int]:
-        """Send until all is gone (True) or there is no room (False); with the number of octets that left.
+    def flush(self, sock: socket.socket, limit: float = math.inf) -> tuple[bool, int]:
+        """Send until all is gone (True), or there is no room or ``limit`` octets have left (False); with their number.
 
         Raises OSError when the connection, or a file, fails.
         """
@@ -120,6 +125,8 @@ class Output:
         total = 0
         try:
             while parts:
+                if total >= limit:
+                    return False, total
                 part = parts[0]
                 if isinstance(part, FilePart):
                     total += part.send(sock)
@@ -136,6 +143,8 @@ class Output:
                     parts[0] = part[sent:]
         except (BlockingIOError, InterruptedError):
             return False, total
+        finally:
+            self.gone += total
         self.close_spool()
         return True, total
 

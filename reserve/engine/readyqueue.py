@@ -14,14 +14,22 @@ from collections import deque
 from collections.abc import Sized
 
 from reserve.engine.clock import Clock
-from reserve.engine.connection import DEADLINE, Connection, State
-from reserve.engine.deadlines import Deadlines
+from reserve.engine.connection import CLOSED, DEADLINE, READY, Connection, State
+from reserve.engine.deadlines import NEVER, Deadlines
 from reserve.engine.handoff import HandOff
 from reserve.engine.lead import Follower, Lead
 from reserve.engine.monitor import Monitor
 from reserve.engine.poller import Poller
+from reserve.engine.settings import EngineSettings
 
 __all__ = ["ReadyQueue"]
+
+_DEFAULTS = EngineSettings()
+_BATCHES = 16
+"""Polls in a row while each brings :data:`_FULL` events."""
+_FULL = 64
+_FAIR = 64
+"""Connections stepped in a row before the leader looks for new events, even when more are ready."""
 
 
 class ReadyQueue:
@@ -31,9 +39,13 @@ class ReadyQueue:
     :param monitor: takes over when the lead lies idle.
     """
 
-    def __init__(self, poller: Poller, clock: Clock, policy: HandOff, monitor: Monitor) -> None:
+    def __init__(
+        self, poller: Poller, clock: Clock, policy: HandOff, monitor: Monitor, settings: EngineSettings = _DEFAULTS
+    ) -> None:
         self.connections: dict[int, Connection] = {}
         """Descriptor to connection: every one that is not closed. Changed under a lock, read by anyone."""
+        self.monitor_due = NEVER
+        """When the monitor has to look at a run that takes too long. Written by the monitor."""
         self._admission = threading.Lock()
         self.lead = Lead()
         self.deadlines = Deadlines()
@@ -46,12 +58,14 @@ class ReadyQueue:
         self._clock = clock
         self._now = clock.now
         self._policy = policy
+        self._settings = settings
         self._monitor = monitor
         self.runs = 0
         """Runs begun by a thread that had the lead. Written by the thread that has it: no two at once."""
         self._ready: deque[Connection] = deque()
         self._calls: deque[Connection] = deque()
         self._polling = False
+        self._since_poll = 0
         self.wake = poller.wakeup.signal
         """Make the leader look around. Any thread, also a signal handler."""
         clock.subscribe(self.wake)
@@ -64,16 +78,20 @@ class ReadyQueue:
 
     def put(self, connection: Connection) -> None:
         """Owned to READY: at the tail, to be stepped by whoever leads."""
-        connection.state = State.READY
+        connection.state = READY
         self._ready.append(connection)
         if self._polling:
             self._polling = False
             self.wake()
 
-    def put_call(self, connection: Connection) -> None:
-        """Owned to READY: its driver wants :meth:`Driver.run`, and the next free worker takes it."""
+    def put_call(self, connection: Connection, queued_at: float = NEVER) -> None:
+        """Owned to READY: its driver wants :meth:`Driver.run`, and the next free worker takes it.
+
+        :param queued_at: since when it waits, if it may be refused for waiting too long.
+        """
         connection.wants_worker = True
-        connection.state = State.READY
+        connection.queued_at = queued_at
+        connection.state = READY
         self._calls.append(connection)
         # A sleeping worker is woken with the lead, and looks for calls before it polls. (If the lead is taken, it is
         # the caller's, who looks for calls or for sleepers next.)
@@ -114,7 +132,7 @@ class ReadyQueue:
 
     def forget(self, connection: Connection) -> None:
         """By the owner, before the socket is closed or given away."""
-        connection.state = State.CLOSED
+        connection.state = CLOSED
         fd = connection.fd
         with self._admission:
             # A handler may have closed its socket itself; then the number may belong to a newcomer already.
@@ -125,6 +143,15 @@ class ReadyQueue:
         connection.watched = False
         self.deadlines.discard(connection)
 
+    def take_all(self) -> list[Connection]:
+        """Own everything that is READY, after :meth:`close`."""
+        found = []
+        for queue in (self._ready, self._calls):
+            with contextlib.suppress(IndexError):
+                while True:
+                    found.append(queue.popleft())
+        return found
+
     def close(self) -> None:
         """Send every worker home. Connections that are left are the caller's to close."""
         self.closed = True
@@ -134,8 +161,11 @@ class ReadyQueue:
 
     # ---- workers ----
 
-    def get(self, worker: Follower) -> Connection | None:
-        """Block until there is a connection for this worker (it owns it then), or until :meth:`close` (None)."""
+    def get(self, worker: Follower, patience: float | None = None) -> Connection | None:
+        """Block until there is a connection for this worker, which owns it then.
+
+        None: the queue is closed, or there was nothing to do for ``patience`` seconds.
+        """
         calls = self._calls
         while not self.closed:
             if calls:
@@ -145,7 +175,7 @@ class ReadyQueue:
                 connection = self.next_ready(calls)
                 if connection is not None:
                     return connection
-            elif not self.lead.wait(worker, self._going_to_sleep):
+            elif not self.lead.wait(worker, self._going_to_sleep, patience):
                 break
         return None
 
@@ -153,20 +183,61 @@ class ReadyQueue:
         """Before this worker blocks in :meth:`Driver.run`: nobody may wait for it. True when it hopes to come back."""
         if not worker.leads:
             return False
-        worker.leads = False
         kept = self._policy.keep()
         self.runs += 1
         if kept:
             self.lead.lay_down()
         else:
             self.lead.give()
+        worker.leads = False  # not before: without memory to get here the lead would be lost
         if self._monitor.asleep:
             self._monitor.alarm()
         return kept
 
+    def timed_run_begins(self) -> None:
+        """By a worker whose run has a time limit: have the monitor look when it is over."""
+        if self._monitor.asleep:
+            self._monitor.alarm()
+        elif self.monitor_leads:
+            self.wake()
+
     def step_back(self, worker: Follower) -> None:
         """After a run for which :meth:`step_aside` said True: lead again, unless the lead is gone."""
         worker.leads = self.lead.take()
+
+    # ---- the monitor ----
+
+    def full(self) -> bool:
+        """As many requests wait for a worker as may."""
+        return len(self._calls) >= self._settings.max_queued
+
+    def take_overdue(self, now: float) -> Connection | None:
+        """Own the request that has waited for a worker for too long, if there is one."""
+        connection = self._longest_waiting()
+        if connection is not None and connection.queued_at + self._settings.queue_timeout <= now:
+            with contextlib.suppress(ValueError):  # a worker was faster
+                self._calls.remove(connection)
+                connection.wants_worker = False
+                return connection
+        return None
+
+    def _longest_waiting(self) -> Connection | None:
+        """The first request of those that may be refused: a farewell may stand before it."""
+        with contextlib.suppress(RuntimeError):  # changed by a worker in between: there will be another look
+            for connection in self._calls:
+                if connection.queued_at != NEVER:
+                    return connection
+        return None
+
+    def _next_deadline(self) -> float:
+        """When the leader has to look around: something expires, or a request has waited for too long."""
+        deadline = self.deadlines.next_at
+        if self.monitor_leads:
+            deadline = min(deadline, self.monitor_due)
+            first = self._longest_waiting()
+            if first is not None:
+                deadline = min(deadline, first.queued_at + self._settings.queue_timeout)
+        return deadline
 
     # ---- whoever leads ----
 
@@ -177,34 +248,45 @@ class ReadyQueue:
             workers.
         """
         if self._ready:
+            self._since_poll += 1
+            if self._since_poll >= _FAIR:
+                # A few connections that are always ready must not keep the leader from the others' events.
+                self._collect(0.0)
             return self._ready.popleft()  # nobody else takes from it
         self._polling = True
         # Whoever put something before it saw the flag is seen here; whoever comes later sees the flag and wakes us.
         if not (self._ready or more_urgent or self.closed):
-            self._wait()
+            self._collect(self._clock.timeout(self._next_deadline()))
         self._polling = False
         return None
 
-    def _wait(self) -> None:
+    def _collect(self, timeout: float | None) -> None:
         """Wait in the poller; everything that happened is READY afterwards."""
-        timeout = self._clock.timeout(self.deadlines.next_at)
+        self._since_poll = 0
         connections = self.connections
         ready = self._ready
-        for fd, mask in self._poller.poll(timeout):
-            connection = connections.get(fd)
-            if connection is not None:  # else the wake-up's own descriptor, or an event that comes too late
-                connection.pending = mask
-                if connection.take():
-                    connection.state = State.READY
-                    ready.append(connection)
+        for _ in range(_BATCHES):
+            events = self._poller.poll(timeout)
+            for fd, mask in events:
+                connection = connections.get(fd)
+                if connection is not None:  # else the wake-up's own descriptor, or an event that comes too late
+                    connection.pending = mask
+                    if connection.take():
+                        connection.state = READY
+                        ready.append(connection)
+            if len(events) < _FULL:
+                break
+            timeout = 0.0  # after a pause of the process: what has arrived counts before what has expired
         now = self._now()
         if now >= self.deadlines.next_at:
             self._expire(now)
 
     def _expire(self, now: float) -> None:
         for connection in self.deadlines.due(now):
-            if connection.deadline > now:
-                self._hang_up(connection, connection.deadline)
+            deadline = connection.deadline  # read once: its owner may change it at any moment
+            if deadline > now:
+                if deadline != NEVER:
+                    self._hang_up(connection, deadline)
             elif connection.take():
                 if connection.deadline <= now:
                     connection.pending = DEADLINE
@@ -216,7 +298,7 @@ class ReadyQueue:
         if self.deadlines.add(connection, deadline) and self._polling:
             self._polling = False
             self.wake()
-        if connection.state is State.CLOSED:
+        if connection.state is CLOSED:
             self.deadlines.discard(connection)
 
     def _going_to_sleep(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import heapq
 import socket
 import sys
 import threading
@@ -20,17 +21,20 @@ from typing import Any, NamedTuple, cast
 
 from reserve.engine import fork
 from reserve.engine.acceptor import Acceptor
+from reserve.engine.budget import Budget
 from reserve.engine.clock import Clock, SystemClock
-from reserve.engine.connection import NUDGE, Connection, State, wait_for
+from reserve.engine.connection import NUDGE, RECLAIM, Connection, State, wait_for
 from reserve.engine.driver import DriverFactory
 from reserve.engine.handler import Handle, HandlerDriver, HandlerFactory
-from reserve.engine.handoff import AdaptiveHandOff, HandOff
+from reserve.engine.handoff import HandOff, default_policy
 from reserve.engine.listeners import adopt, release
 from reserve.engine.logs import ErrorHook, Logs
 from reserve.engine.monitor import Monitor
+from reserve.engine.overdue import Overdue
 from reserve.engine.poller import WRITE, Poller, new_poller
 from reserve.engine.readyqueue import ReadyQueue
 from reserve.engine.settings import EngineSettings
+from reserve.engine.signaldoor import SignalDoor
 from reserve.engine.stats import Stats
 from reserve.engine.stepper import Stepper
 from reserve.engine.workers import WorkerPool
@@ -126,27 +130,44 @@ class Server:
             self._factory = HandlerFactory(
                 handle, timeout=self.settings.handler_timeout, max_output=self.settings.max_output
             )
+        self.budget = Budget(self.settings.buffer_memory, self.settings.spool_disk)
+        """What all connections hold together."""
         self.stopping = False
         """The server is coming to its end: drivers close what is idle, and announce it in what they still answer."""
         self._poller = poller if poller is not None else new_poller()
-        policy = policy if policy is not None else AdaptiveHandOff()
-        self._monitor = Monitor(policy, self.logs)
-        self._queue = ReadyQueue(self._poller, self.clock, policy, self._monitor)
+        policy = policy if policy is not None else default_policy()
+        self._monitor = Monitor(policy, self.logs, self.clock)
+        self._queue = ReadyQueue(self._poller, self.clock, policy, self._monitor, self.settings)
         self._stepper = Stepper(self._queue, self.clock, self.settings, self.logs)
         self._pool = WorkerPool(
-            self.settings.threads,
+            self.settings,
             self._queue,
             self._stepper,
             self.logs,
             self.hooks.on_thread_start,
             self.hooks.on_thread_stop,
+            self.clock,
         )
-        self._acceptor = Acceptor(self._listeners, self._admit, self._end, self.logs)
+        self._overdue = (
+            Overdue(self._pool, self._stepper, self.clock, self.settings, self.logs)
+            if self.settings.request_timeout > 0
+            else None
+        )
+        self._acceptor = Acceptor(
+            self._listeners,
+            self._admit,
+            self._end,
+            self.logs,
+            may_accept=self._may_accept,
+            reclaim=self._reclaim_idle,
+        )
         self._not_started = deque((True,))
         self._ready = threading.Event()
         self._finished = threading.Event()
         self._stop_deadline: float | None = None
         self._blocked_in_start: int | None = None
+        self._launching: int | None = None
+        self._door: SignalDoor | None = None
         self._addresses = [listener.getsockname() for listener in self._listeners]
 
     # ---- life ----
@@ -162,39 +183,57 @@ class Server:
         On the main thread a KeyboardInterrupt stops it as :meth:`stop` does and is raised again. Raises UsageError
         when it was started before.
         """
-        self.serve_in_background()
-        self._blocked_in_start = threading.get_ident()
-        try:
-            self._wait_finished()
-        except BaseException:  # KeyboardInterrupt, or whatever a signal handler of the program raises
-            self.request_stop()
+        self._begin()
+        with SignalDoor(self._finished) as door:
+            self._door = door
+            self._blocked_in_start = threading.get_ident()
             try:
+                self._launch()
+                door.wait()
+            except BaseException:  # KeyboardInterrupt, or whatever a signal handler of the program raises
+                self.request_stop()
+                try:
+                    door.wait()
+                except BaseException:
+                    self.request_stop(0)
+                    door.wait()
                 self._wait_finished()
-            except BaseException:
-                self.request_stop(0)
-                self._wait_finished()
-            raise
-        finally:
-            self._blocked_in_start = None
+                raise
+            finally:
+                self._blocked_in_start = None
+        self._wait_finished()
 
     def serve_in_background(self) -> None:
         """Serve on threads of its own and return at once. Raises UsageError when it was started before."""
+        self._begin()
+        self._launch()
+
+    def _begin(self) -> None:
         if not self._claim_start():
             raise UsageError("this server was started before; a stopped one cannot be used again: make another")
+
+    def _launch(self) -> None:
+        """Start all threads, the accept thread last: once it runs, the end is its affair."""
         fork.watch(self)
+        self._launching = threading.get_ident()
         try:
             self.logs.start()
             start = getattr(self._factory, "start", None)
             if start is not None:
                 start(self)
             self._call_hook(self.hooks.on_worker_start, "on_worker_start")
-            self._monitor.start(self._queue, self._stepper, self._pool.workers)
+            self._monitor.start(self._queue, self._stepper, self._pool, self._overdue)
             self._pool.start()
             self._acceptor.thread.start()
-        except BaseException:  # no thread to be had, or the application could not start
-            self._give_up()
+            self._ready.set()
+        except BaseException:  # no thread to be had, the application could not start, or a KeyboardInterrupt
+            if self._acceptor.thread in threading.enumerate():
+                self.request_stop()
+            else:
+                self._give_up()
             raise
-        self._ready.set()
+        finally:
+            self._launching = None
 
     def wait_ready(self, timeout: float | None = None) -> bool:
         """Block until the server accepts connections; False when ``timeout`` seconds passed first."""
@@ -215,9 +254,9 @@ class Server:
     def stop(self, timeout: float | None = None) -> None:
         """Stop accepting, finish the requests in flight, close idle connections, and return when all is over.
 
-        :param timeout: see :meth:`request_stop`; 0: at once. Called on a thread of the server itself, or from a
-            signal handler while this thread is inside :meth:`start`, it does not wait. On a server that was never
-            started it closes the listeners.
+        :param timeout: see :meth:`request_stop`; 0: at once. Called on a thread of the server itself, or while this
+            thread is inside :meth:`start` or :meth:`serve_in_background` (by a signal handler, or the hook
+            ``on_worker_start``), it does not wait. On a server that was never started it closes the listeners.
         """
         self.request_stop(timeout)
         if self._claim_start():
@@ -226,7 +265,7 @@ class Server:
             return
         me = threading.get_ident()
         ours = {self._acceptor.thread.ident, self._monitor.thread.ident, *(w.thread.ident for w in self._pool.workers)}
-        if me not in ours and me != self._blocked_in_start:
+        if me not in ours and me not in (self._blocked_in_start, self._launching):
             self._wait_finished()
 
     def __enter__(self) -> Server:
@@ -253,9 +292,19 @@ class Server:
             lingering=states[State.LINGERING],
             owned=states[State.OWNED],
             accepted=self._acceptor.accepted,
-            handled=sum(worker.handled for worker in workers),
+            handled=self._pool.handled(),
+            timed_out=self._overdue.count if self._overdue is not None else 0,
+            stuck=self._pool.stuck(),
+            buffered=self.budget.memory,
+            spooled=self.budget.disk,
             steals=self._monitor.steals,
+            refused=self._stepper.refused,
         )
+
+    @property
+    def healthy(self) -> bool:
+        """Fit for new requests: not stopping, and not too many threads are stuck. What a health check is told."""
+        return not self.stopping and self._pool.stuck() <= self.settings.max_stuck
 
     def peer(self, sock: socket.socket) -> Peer:
         """The raw address of the other end and, on a UNIX socket, whose process it was. Raises UsageError for a
@@ -313,6 +362,7 @@ class Server:
     def flush_meanwhile(self, connection: Connection) -> None:
         """Have the leader flush the output of a connection whose worker goes on. See :meth:`Connection.lend`."""
         deadline = self.clock.now() + self.settings.write_timeout
+        connection.settle()
         if self._queue.closed:
             raise OSError("the server has stopped")
         self._queue.park(connection, WRITE, deadline, "write", State.FLUSHING)
@@ -323,17 +373,34 @@ class Server:
             raise UsageError("this socket is not (or no more) a connection of this server")
         return connection
 
+    # ---- on the accept thread ----
+
+    def _may_accept(self) -> bool:
+        """Say whether one more connection is within the limit."""
+        return len(self._queue.connections) < self.settings.max_connections
+
+    def _reclaim_idle(self, count: int) -> None:
+        """Have the connections that have been idle longest closed, ``count`` of them at most."""
+        idle = [
+            connection
+            for connection in list(self._queue.connections.values())
+            if connection.state is State.PARKED and connection.wait_kind == "keep-alive"
+        ]
+        for connection in heapq.nsmallest(count, idle, key=lambda connection: connection.deadline):
+            self._queue.nudge(connection, RECLAIM)
+
     def _admit(self, sock: socket.socket, peer: Any) -> None:
-        """On the accept thread."""
-        sock.setblocking(False)
-        connection = Connection(self, sock, peer)
+        """Put a connection that has just been accepted onto the queue."""
         try:
+            sock.setblocking(False)
+            connection = Connection(self, sock, peer)
             connection.driver = self._factory.make_driver(connection)
-        except Exception as error:  # one connection's driver must not end the accept thread
+            self._queue.admit(connection)
+        except Exception as error:  # one connection must not end the accept thread
+            with contextlib.suppress(OSError):
+                sock.close()
             self.logs.failure("no driver could be made for a connection; it is closed", error)
-            connection.close_socket()
             return
-        self._queue.admit(connection)
         self._queue.put(connection)
 
     def _call_hook(self, hook: Callable[[], None], name: str) -> None:
@@ -341,6 +408,12 @@ class Server:
             hook()
         except Exception as error:
             self.logs.failure(f"the hook {name} failed", error)
+
+    def _guarded(self, step: Callable[[], None], failure: str) -> None:
+        try:
+            step()
+        except BaseException as error:  # what follows it must happen all the same
+            self.logs.failure(failure, error)
 
     def _claim_start(self) -> bool:
         """True for the first caller only. A pop, not a lock: a signal handler may come in between."""
@@ -354,22 +427,23 @@ class Server:
         if self._acceptor.thread.ident is not None:
             self._acceptor.thread.join()
 
-    # ---- the end, on the accept thread ----
-
     def _end(self) -> None:
+        """Conduct the orderly end; the accept loop is over. A step that fails does not stop those after it."""
+        self.stopping = True  # also when the accept loop itself failed
         try:
-            self.stopping = True  # also when the accept loop itself failed
-            self._close_listeners()
-            self._drain()
-            self._queue.close()
-            self._monitor.close()
-            self._cut()
-            self._call_hook(self.hooks.on_worker_stop, "on_worker_stop")
+            for step in (self._close_listeners, self._drain, self._queue.close, self._monitor.close, self._cut):
+                self._guarded(step, f"a step of the end failed: {step.__name__}")
+            self._guarded(self.hooks.on_worker_stop, "the hook on_worker_stop failed")
         finally:
             try:
                 self._dispose()
             finally:
-                self._finished.set()
+                self._finish()
+
+    def _finish(self) -> None:
+        self._finished.set()
+        if self._door is not None:
+            self._door.knock()
 
     def _give_up(self) -> None:
         """By the thread that could not start everything: undo what was started."""
@@ -380,7 +454,7 @@ class Server:
             if thread.ident is not None:
                 thread.join()
         self._dispose()
-        self._finished.set()
+        self._finish()
 
     def _drain(self) -> None:
         """Close what is idle; wait, until the deadline, for what is not."""
@@ -413,15 +487,28 @@ class Server:
         for connection in list(self._queue.connections.values()):
             connection.shut(socket.SHUT_RDWR)  # a worker that is blocked on it is set free
         until = time.monotonic() + _GRACE
-        for thread in (self._monitor.thread, *(worker.thread for worker in self._pool.workers)):
-            thread.join(max(0.0, until - time.monotonic()))
-        for connection in list(self._queue.connections.values()):
-            if not any(worker.connection is connection for worker in self._pool.workers):
-                self._stepper.bury(connection, "stop")
-            elif connection.lent:
-                # Its worker may be waiting for the token, and nobody leads any more who could bring it back.
+        workers = self._pool.workers
+        for thread in (self._monitor.thread, *(worker.thread for worker in workers)):
+            if thread.ident is not None:  # the monitor may be about to start one more; that one goes home at once
+                thread.join(max(0.0, until - time.monotonic()))
+        for connection in self._queue.take_all():  # READY: nobody leads any more
+            if connection.lent:
+                # Its worker, which is stuck, would wait for the token for ever.
                 connection.lost = True
                 connection.give_back()
+            else:
+                self._stepper.bury(connection, "stop")
+        somebody_leads = self._monitor.thread.is_alive() or any(
+            worker.thread.is_alive() and worker.connection is None for worker in workers
+        )
+        for connection in list(self._queue.connections.values()):
+            # The rest waits, or belongs to a worker that is stuck: it buries it should it ever come back.
+            if connection.lent:
+                connection.lost = True
+                if not somebody_leads:
+                    connection.give_back()  # a token that went down with its leader would be waited for for ever
+            elif connection.take():
+                self._stepper.bury(connection, "stop")
 
     def _close_listeners(self) -> None:
         if self._own:
@@ -435,7 +522,7 @@ class Server:
             listener.detach()  # only our wrapper around the number goes
         finish = getattr(self._factory, "finish", None)
         if finish is not None:
-            finish(self)
+            self._guarded(lambda: finish(self), "the application failed at the end of the server")
         fork.forget(self)
         self._queue.closed = True
         self._poller.close()
@@ -457,6 +544,9 @@ def close_copies(server: Server) -> None:
             with contextlib.suppress(OSError):
                 socket.close(fd)
     server.stopping = server._queue.closed = server._queue.abandoned = True
+    for wakeup in (server._poller.wakeup, server._acceptor.wakeup):
+        wakeup.disown()
+    server.logs.disown()
     server._poller.close()
     server._acceptor.wakeup.close()
     server._finished = threading.Event()  # the lock in the old one may belong to a thread that is not here

@@ -14,21 +14,44 @@ __all__ = ["EngineSettings"]
 class EngineSettings:
     """Sizes are octets, times are seconds on the monotonic clock."""
 
-    threads: int = 16
-    """Worker threads: how many handlers run at the same time."""
+    threads: int | tuple[int, int] = 16
+    """Worker threads: how many handlers run at the same time. Two numbers: the least, and the most while requests
+    wait.
+    """
+    request_timeout: float = 0.0
+    """How long a request may run before its answer begins; then it is interrupted. 0: for ever."""
+    max_stuck: int = 4
+    """How many interrupted threads that do not come back are replaced; one more makes the server unhealthy."""
     backlog: int = 1024
     """Connections that the kernel holds for us before they are accepted (``listen(2)``)."""
     handler_timeout: float = 60.0
     """The socket timeout that a generic handler starts with."""
     write_timeout: float = 30.0
     """How long a peer may take no octet of an answer before it is cut off."""
+    write_rate: int = 500
+    """Octets a second that a peer must take on the average, after ``write_timeout``. 0: no such rule."""
+    buffer_memory: int = 268435456
+    """Octets of all bodies and answers together that may wait in memory."""
+    spool_disk: int = 4294967296
+    """Octets of all bodies and answers together that may wait in files."""
     linger_timeout: float = 2.0
     """How long a closing connection still reads, so that the peer can read our last words."""
     linger_bytes: int = 65536
     """How much a closing connection still reads."""
     max_lingering: int = 1000
     """How many connections may linger at once; the oldest are cut."""
+    max_connections: int = 20000
+    """Connections that are open at once; at the limit the oldest idle ones are closed, and new ones have to wait."""
+    max_queued: int = 1024
+    """Complete requests that may wait for a worker; one more is refused at once."""
+    queue_timeout: float = 30.0
+    """How long a complete request may wait for a worker before it is refused."""
     max_output: int = 1048576
     """Octets that ``server.send`` may leave waiting on one parked connection."""
     stop_timeout: float = 30.0
     """How long a stop waits for the requests in flight."""
+
+    @property
+    def thread_range(self) -> tuple[int, int]:
+        """The least and the most worker threads."""
+        return (self.threads, self.threads) if isinstance(self.threads, int) else self.threads

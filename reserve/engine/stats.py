@@ -27,5 +27,15 @@ class Stats:
     """Connections accepted since the start."""
     handled: int
     """Handler calls finished since the start (for HTTP: requests, and pieces of bodies written to files)."""
+    buffered: int
+    """Octets of bodies and answers that wait in memory."""
+    spooled: int
+    """Octets of bodies and answers that wait in files."""
+    timed_out: int
+    """Requests interrupted since the start because their answer did not begin in time."""
+    stuck: int
+    """Threads that did not come out of an interrupted request and were replaced."""
+    refused: int
+    """Requests refused since the start because no worker was free for them in time."""
     steals: int
     """How often a stalled handler lost the lead to the monitor."""

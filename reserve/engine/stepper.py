@@ -11,8 +11,8 @@ import socket
 import threading
 
 from reserve.engine.clock import Clock
-from reserve.engine.connection import DEADLINE, Connection, State
-from reserve.engine.driver import RUN, Action, Close, Wait
+from reserve.engine.connection import DEADLINE, FLUSHING, LINGERING, OWNED, PARKED, Connection
+from reserve.engine.driver import AGAIN, LINGER, RUN, Action, Close, Wait
 from reserve.engine.logs import Logs
 from reserve.engine.output import Output
 from reserve.engine.poller import READ, WRITE
@@ -21,9 +21,12 @@ from reserve.engine.settings import EngineSettings
 
 __all__ = ["Stepper"]
 
+_FLUSH = 1048576
+"""Octets of one connection's output that leave in one turn: a client as fast as we are must not hold the leader."""
+
 
 class Stepper:
-    """One for each server; it has no state of its own but the list of the lingering."""
+    """One for each server; it has no state of its own but the list of the lingering, and a count."""
 
     def __init__(self, queue: ReadyQueue, clock: Clock, settings: EngineSettings, logs: Logs) -> None:
         self._queue = queue
@@ -31,13 +34,15 @@ class Stepper:
         self._settings = settings
         self._logs = logs
         self._lingering: dict[Connection, None] = {}
-        self._lingering_lock = threading.Lock()
+        self._lock = threading.Lock()
+        self.refused = 0
+        """Requests that were refused: no worker was free in time, or the answer did not begin in time."""
 
     def advance(self, connection: Connection) -> bool:
         """Bring it forward. True: its driver wants :meth:`Driver.run`, and the connection is still the caller's."""
         events = connection.pending
         connection.pending = 0
-        connection.state = State.OWNED
+        connection.state = OWNED
         now = self._now()
         if connection.lent:
             self._flush_lent(connection, events, now)
@@ -64,15 +69,44 @@ class Stepper:
             self.end(connection, "error")
         return False
 
+    def refuse(self, connection: Connection, reason: str) -> None:
+        """By the owner: the driver's last words, if its protocol has any, and the end."""
+        with self._lock:
+            self.refused += 1
+        try:
+            words = connection.driver.refuse(reason)
+            if words is not None:
+                connection.write(words)
+            self._follow(connection, LINGER, self._now())
+        except OSError:
+            self.end(connection, "lost")
+        except Exception as error:
+            self._logs.failure("a protocol driver failed; the connection is closed", error)
+            self.end(connection, "error")
+
+    def refuse_late(self, connection: Connection) -> bool:
+        """By the worker that takes a queued request: True when it waited too long and has been refused instead."""
+        if self._now() < connection.queued_at + self._settings.queue_timeout:
+            return False
+        self.refuse(connection, "overload")
+        return True
+
     def end(self, connection: Connection, reason: str) -> None:
         """By the owner: the connection is over. The driver's farewell, if it has one, runs on a worker first."""
-        if not connection.ending and connection.driver.closed(reason):
+        if not connection.ending and self._wants_farewell(connection, reason):
             connection.ending = True
-            if not connection.detached:
+            if not connection.detached and not connection.torn:  # a reset must not begin as an orderly end
                 connection.shut(socket.SHUT_RDWR)
             self._queue.put_call(connection)
         else:
             self.discard(connection)
+
+    def _wants_farewell(self, connection: Connection, reason: str) -> bool:
+        try:
+            return connection.driver.closed(reason)
+        except Exception as error:  # it has been told; its socket is closed all the same
+            self._logs.failure("a protocol driver failed at the end of its connection", error)
+            return False
 
     def bury(self, connection: Connection, reason: str) -> None:
         """End it after the queue was closed: nobody would take the farewell from there, so it runs here and now."""
@@ -82,17 +116,22 @@ class Stepper:
                 connection.driver.run()
         except BaseException as error:
             self._logs.failure("the farewell of a connection failed", error)
-        self.discard(connection)
+        try:
+            self.discard(connection)
+        except Exception as error:  # the others have their end to come
+            self._logs.failure("a connection could not be closed", error)
 
     def discard(self, connection: Connection) -> None:
         """By the owner: forget the connection and close the socket (unless it was given away)."""
         self._queue.forget(connection)
         if connection.linger_left >= 0:
-            with self._lingering_lock:
+            with self._lock:
                 self._lingering.pop(connection, None)
         if connection.output is not None:
             connection.output.close()
             connection.output = None
+        connection.body_memory = connection.body_disk = 0
+        connection.settle()
         if not connection.detached:
             connection.close_socket()
         del connection.driver  # it refers to the connection: without this every connection would be a cycle
@@ -103,7 +142,13 @@ class Stepper:
         output = connection.output
         if type(action) is Wait:
             if output is None:
-                self._queue.park(connection, action.events, action.deadline, action.kind, State.PARKED)
+                self._queue.park(connection, action.events, action.deadline, action.kind, PARKED)
+            else:
+                self._wait_for_room(connection, now)
+            return
+        if action is AGAIN:
+            if output is None:
+                self._queue.put(connection)
             else:
                 self._wait_for_room(connection, now)
             return
@@ -118,39 +163,61 @@ class Stepper:
 
     def _flush(self, connection: Connection, output: Output, events: int, now: float) -> bool:
         """Send what waits; True when all has left. Otherwise the connection waits for room, or has been ended."""
-        done, sent = output.flush(connection.sock)
+        if events & DEADLINE and connection.wait_kind == "write":
+            # Not one more try: the kernel may take a little into its own buffer without the peer reading anything.
+            connection.reset()  # what waits in the kernel is not worth the memory
+            self.end(connection, "timeout")
+            return False
+        done, sent = output.flush(connection.sock, _FLUSH)
         if done:
             connection.output = None
             connection.wait_kind = ""
+            connection.settle()
             return True
-        if events & DEADLINE and not sent and connection.wait_kind == "write":
-            self.end(connection, "timeout")
-        elif not sent and connection.wait_kind == "write":
-            self._queue.park(connection, WRITE, connection.deadline, "write", State.FLUSHING)
-        else:
-            self._wait_for_room(connection, now)
+        waited = connection.wait_kind == "write" and not sent
+        deadline = connection.deadline if waited else self._room_deadline(output, now)
+        connection.settle()
+        self._queue.park(connection, WRITE, deadline, "write", FLUSHING)
         return False
 
     def _wait_for_room(self, connection: Connection, now: float) -> None:
-        self._queue.park(connection, WRITE, now + self._settings.write_timeout, "write", State.FLUSHING)
+        assert connection.output is not None
+        connection.settle()
+        deadline = self._room_deadline(connection.output, now)
+        self._queue.park(connection, WRITE, deadline, "write", FLUSHING)
+
+    def _room_deadline(self, output: Output, now: float) -> float:
+        """When the next octets have to leave: soon after the last ones, and at a minimum rate on the whole."""
+        timeout, rate = self._settings.write_timeout, self._settings.write_rate
+        if output.since is None:
+            output.since = now
+        return min(now + timeout, output.since + timeout + output.gone / rate) if rate else now + timeout
 
     def _flush_lent(self, connection: Connection, events: int, now: float) -> None:
         """Flush for a worker that is still inside its run; whatever comes of it, the worker gets the token back."""
         output = connection.output
+        done, sent = output is None, 0
         try:
-            done, sent = output.flush(connection.sock) if output is not None else (True, 0)
+            if output is not None and events & DEADLINE:
+                raise TimeoutError
+            if output is not None:
+                done, sent = output.flush(connection.sock, _FLUSH)
         except OSError:
-            done, connection.lost = True, True
+            connection.lost = done = True
+            connection.shut(socket.SHUT_RDWR)
         if done:
             connection.output = None
-        elif events & DEADLINE and not sent:
-            connection.lost = True
-            connection.shut(socket.SHUT_RDWR)
-        elif connection.claimant is None:
-            deadline = now + self._settings.write_timeout if sent else connection.deadline
-            self._queue.park(connection, WRITE, deadline, "write", State.FLUSHING)
-            claimant = connection.claimant
-            if claimant is None or not connection.take():
+        connection.settle()
+        if output is not None and not done and connection.claimant is None:
+            deadline = self._room_deadline(output, now) if sent else connection.deadline
+            try:
+                self._queue.park(connection, WRITE, deadline, "write", FLUSHING)
+            except (OSError, ValueError):  # it cannot be watched any more
+                connection.lost = True
+                connection.shut(socket.SHUT_RDWR)
+                connection.give_back()
+                return
+            if connection.claimant is None or not connection.take():
                 return
         connection.give_back()
 
@@ -169,7 +236,7 @@ class Stepper:
         if events & DEADLINE or not self._linger(connection):
             self.end(connection, "done")
         else:
-            self._queue.park(connection, READ, connection.deadline, "linger", State.LINGERING)
+            self._queue.park(connection, READ, connection.deadline, "linger", LINGERING)
 
     def _linger(self, connection: Connection) -> bool:
         """Read and forget; False when the peer is done or has sent too much."""
@@ -185,7 +252,7 @@ class Stepper:
         return False
 
     def _cut_oldest(self, newcomer: Connection) -> None:
-        with self._lingering_lock:
+        with self._lock:
             self._lingering[newcomer] = None
             oldest = next(iter(self._lingering)) if len(self._lingering) > self._settings.max_lingering else None
             if oldest is not None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import time
+from collections import deque
 
 __all__ = ["Wakeup"]
 
@@ -16,10 +18,12 @@ __all__ = ["Wakeup"]
 class Wakeup:
     """Register :attr:`fd` for reading; call :meth:`clear` when it fires (an edge-triggered poller need not)."""
 
-    __slots__ = ("_pair", "fd")
+    __slots__ = ("_closed", "_pair", "_signalling", "fd")
 
     def __init__(self, *, portable: bool = False) -> None:
         self._pair: tuple[socket.socket, socket.socket] | None = None
+        self._closed = False
+        self._signalling: deque[bool] = deque()
         if hasattr(os, "eventfd") and not portable:
             self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         else:
@@ -31,12 +35,29 @@ class Wakeup:
 
     def signal(self) -> None:
         """Make the descriptor readable. Signalling one that is already readable, or closed, changes nothing."""
-        # BlockingIOError: it is readable already. OSError, ValueError: it was closed while the caller was on its way.
-        with contextlib.suppress(OSError, ValueError):
-            if self._pair is None:
-                os.eventfd_write(self.fd, 1)
-            else:
-                self._pair[1].send(b"\0")
+        while True:
+            try:
+                return self._signal()
+            except MemoryError:
+                time.sleep(0)  # a thread that is not woken now may never be
+
+    def _signal(self) -> None:
+        # Announced before the look at _closed, which close() sets before it waits for the announced: the number is
+        # never written to when it may belong to another file already.
+        self._signalling.append(True)
+        try:
+            if not self._closed:
+                if self._pair is None:
+                    os.eventfd_write(self.fd, 1)
+                else:
+                    self._pair[1].send(b"\0")
+        except BlockingIOError:  # it is readable already
+            pass
+        finally:
+            try:  # noqa: SIM105 - nothing may be allocated here: what is announced and never taken back hangs close()
+                self._signalling.pop()
+            except IndexError:  # disowned: this is a child that was forked by a signal handler
+                pass
 
     def clear(self) -> None:
         """Make the descriptor unreadable again; signals so far are taken as seen."""
@@ -47,8 +68,15 @@ class Wakeup:
                 while self._pair[0].recv(4096):
                     pass
 
+    def disown(self) -> None:
+        """In a forked child, before the close: the threads that were signalling are not here and never finish."""
+        self._signalling.clear()
+
     def close(self) -> None:
         """Give the descriptors back. The owner makes sure that nobody polls them any more."""
+        self._closed = True
+        while self._signalling:
+            time.sleep(0)
         fd, self.fd = self.fd, -1
         if self._pair is None:
             if fd >= 0:

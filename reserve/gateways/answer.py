@@ -139,8 +139,7 @@ class Answer:
         if total <= BLOCK:
             exchange.send(b"".join(checked))
         else:
-            for block in _blocks(checked):
-                exchange.send(block)
+            exchange.send_all(_blocks(checked))
 
     def _deliver_file(self, exchange: Exchange, wrapper: FileWrapper) -> None:
         if not self.begun:

@@ -79,6 +79,13 @@ class Exchange(Protocol):
         """
         ...
 
+    def send_all(self, pieces: Iterable[bytes], /) -> None:
+        """Send the whole of the body: pieces that are at hand already, so that keeping them costs nothing more.
+
+        As :meth:`send` for each of them, but the application never waits for its client.
+        """
+        ...
+
     def send_file(self, file: ReadableFile, block_size: int, /) -> bool:
         """Send the rest of a file, from its current position to its end or to Content-Length, whichever comes first.
 

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from reserve.errors import ClientDisconnected, UsageError
+from reserve.errors import ClientDisconnected, RequestTimeout, UsageError
 from reserve.gateways.answer import Answer
 from reserve.gateways.dispatch import under_root
 from reserve.gateways.exchange import Application, Environ, Exchange
@@ -158,6 +158,8 @@ class WSGIGateway:
             _LOGGER.debug("%s: %s", request_line(exchange.environ), error)
             exchange.abort()
             return
+        if isinstance(error, RequestTimeout) and not exchange.started:
+            raise error  # whoever raised it has logged it, and answers
         try:
             self._report(exchange, "the application failed", error)
         finally:

@@ -1,5 +1,6 @@
 """The state machine, exhaustively: the engine's own loops (two workers, the monitor) in every order of their steps and
-of what happens outside (octets, the end, a spurious event, a deadline, a send, room in the peer's window, a stop).
+of what happens outside (octets, the end, a spurious event, a deadline, a send, room in the peer's window, a shortage
+of connections, a request that waits for a worker too long or is one too many, a stop).
 
 A step is what one thread does between two places where it can be held up: the poller, an application, a look of the
 monitor, its bed. What happens inside of a step, between two threads, is explored in ``test_races``. After each step the
@@ -13,13 +14,14 @@ import os
 from collections import deque
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import pytest
 
-from reserve.engine.connection import NUDGE, Connection, State
+from reserve.engine.budget import Budget
+from reserve.engine.connection import NUDGE, RECLAIM, Connection, State
 from reserve.engine.deadlines import NEVER
-from reserve.engine.driver import CLOSE, LINGER, RUN, Action, Wait
+from reserve.engine.driver import AGAIN, CLOSE, LINGER, RUN, Action, Wait
 from reserve.engine.monitor import Monitor
 from reserve.engine.poller import READ, WRITE
 from reserve.engine.readyqueue import ReadyQueue
@@ -118,7 +120,9 @@ class ModelClock:
 
 
 class ModelDriver:
-    """Every octet is a request: a run that answers. ``l`` lends its connection meanwhile, ``x`` fails, ``c`` closes."""
+    """Every octet is a request: a run that answers. ``l`` lends its connection meanwhile, ``x`` fails, ``c`` closes,
+    ``a`` asks for one more step and has no answer.
+    """
 
     def __init__(self, world: World, connection: Connection) -> None:
         self.world = world
@@ -131,6 +135,7 @@ class ModelDriver:
         self.ended: list[str] = []
         self.farewells = 0
         self.expiries = 0
+        self.refused: list[str] = []
 
     def step(self, events: int, now: float) -> Action:
         assert self.connection.output is None, "stepped while output waits"
@@ -144,7 +149,7 @@ class ModelDriver:
         try:
             self.request = self.connection.recv(1)
         except BlockingIOError:
-            if self.world.stopping:
+            if self.world.stopping or events & RECLAIM:
                 return CLOSE
             if self.wait.deadline == NEVER or self.served:
                 self.wait.deadline = now + IDLE
@@ -152,7 +157,7 @@ class ModelDriver:
             return self.wait
         if not self.request:
             return CLOSE
-        return RUN
+        return AGAIN if self.request == b"a" else RUN
 
     def run(self) -> None:
         connection = self.connection
@@ -178,7 +183,12 @@ class ModelDriver:
         return CLOSE
 
     def refuse(self, reason: str) -> bytes | None:
-        return None
+        assert reason == "overload"
+        assert not self.connection.ending, "a farewell is refused"
+        self.world.owned_by_one(self.connection)
+        self.refused.append(reason)
+        assert len(self.refused) == 1, "refused twice"
+        return b"no"
 
     def closed(self, reason: str) -> bool:
         self.ended.append(reason)
@@ -188,22 +198,27 @@ class ModelDriver:
 class World:
     """The engine without a server: real queue, stepper, workers and monitor under the scheduler."""
 
-    def __init__(self, workers: int, connections: int, keep: bool, room: int | None) -> None:
+    def __init__(self, workers: int, connections: int, keep: bool, room: int | None, queued: int = 1000) -> None:
         self.scheduler = Scheduler()
         _now[:] = [self.scheduler]
         self.poller = ModelPoller(self.scheduler)
         self.clock = ModelClock()
-        self.settings = EngineSettings(linger_timeout=5.0, write_timeout=5.0)
+        self.settings = EngineSettings(
+            threads=workers, linger_timeout=5.0, write_timeout=5.0, max_queued=queued, queue_timeout=4.0
+        )
+        self.budget = Budget(1000, 1000)
         self.failures: list[str] = []
         self.logs = SimpleNamespace(failure=lambda text, error: self.failures.append(f"{text}: {error!r}"))
         logs = cast(Any, self.logs)
-        policy = cast(Any, SimpleNamespace(keep=lambda: keep, sample=lambda runs, stalled: None))
-        self.monitor = Monitor(policy, logs)
-        self.queue = ReadyQueue(cast(Any, self.poller), cast(Any, self.clock), policy, self.monitor)
+        policy = cast(Any, SimpleNamespace(keep=lambda: keep, sample=lambda runs, stalled: None, rest=lambda: None))
+        self.monitor = Monitor(policy, logs, cast(Any, self.clock))
+        self.queue = ReadyQueue(cast(Any, self.poller), cast(Any, self.clock), policy, self.monitor, self.settings)
         self.stepper = Stepper(self.queue, cast(Any, self.clock), self.settings, logs)
-        self.pool = WorkerPool(workers, self.queue, self.stepper, logs, lambda: None, lambda: None)
+        self.pool = WorkerPool(
+            self.settings, self.queue, self.stepper, logs, lambda: None, lambda: None, cast(Any, self.clock)
+        )
         self.monitor._queue, self.monitor._stepper = self.queue, self.stepper
-        self.monitor._workers, self.monitor._seen = self.pool.workers, [-1] * workers
+        self.monitor._pool = self.pool
         self.stopping = False
         self.served = 0
         self.requests = 0
@@ -241,7 +256,10 @@ class World:
 
     # ---- what can happen ----
 
-    LIMITS = {"q": 2, "l": 1, "x": 1, "c": 1, "end": 1, "spurious": 1, "time": 2, "send": 1, "room": 2, "stop": 1}  # noqa: RUF012
+    LIMITS: ClassVar[dict[str, int]] = {
+        "q": 2, "l": 1, "x": 1, "c": 1, "end": 1, "spurious": 1, "time": 2, "send": 1, "room": 2, "stop": 1,
+        "a": 1, "reclaim": 1,
+    }  # fmt: skip
 
     def actions(self, alphabet: str) -> list[str]:
         found = [f"run {index}" for index, task in enumerate(self.tasks) if task.runnable]
@@ -269,7 +287,7 @@ class World:
             return
         self.used[kind] = self.used.get(kind, 0) + 1
         connection, sock = self.all[index], self.sockets[index]
-        if kind in "qlxc":
+        if kind in "qlxca":
             sock.incoming += kind.encode()
         elif kind == "end":
             sock.ended = True
@@ -283,6 +301,8 @@ class World:
         elif kind == "send":
             self.drivers[index].outbox.append(b"s")
             self.queue.nudge(connection, NUDGE)
+        elif kind == "reclaim":
+            self.queue.nudge(connection, RECLAIM)
         elif kind == "stop":
             self.stopping = True
             for one in list(self.queue.connections.values()):
@@ -332,6 +352,14 @@ class World:
                 assert connection.deadline == NEVER or connection.timer_at <= connection.deadline + 1
             elif ready or calls:
                 assert connection.state is State.READY
+            if running and not connection.ending:
+                assert not driver.refused, "refused while it is served"
+        assert len(queue._calls) <= self.settings.max_queued + len(self.all)
+        if not any(worker.connection for worker in workers):
+            held = sum(c.output.size for c in self.all if c.output is not None)
+            counted = sum(c._counted[0] for c in self.all)
+            assert self.budget.memory == counted
+            assert counted >= held or any(c.state is State.OWNED for c in self.all)
 
     def settle(self) -> None:
         """Nothing more happens outside, the peers take everything, and the threads run on: all must be served."""
@@ -362,6 +390,7 @@ class World:
                 for task in self.tasks:
                     self.scheduler.run(task, 1)
         assert len(self.over) == len(self.all), "a deadline has passed unseen"
+        assert (self.budget.memory, self.budget.disk) == (0, 0), "counted and not taken back"
         self.check()
         self.queue.close()
         self.monitor.close()
@@ -390,6 +419,7 @@ class World:
                 (
                     c.state, len(c.slot), c.pending, c.lent, c.output and c.output.size, c.closing is not None,
                     c.deadline, c.timer_at, c.ending, c.claimant is not None, c.lost, c.wait_kind,
+                    c.queued_at, c._counted, len(d.refused),
                     bytes(s.incoming), s.ended, s.room,
                     len(d.outbox), d.request, d.finished, d.served, d.wait.deadline,
                 )
@@ -442,24 +472,33 @@ def drive(make: Callable[[], World], alphabet: str, states: int) -> tuple[int, i
 
 
 @pytest.mark.parametrize(
-    ("alphabet", "workers", "connections", "keep", "room"),
+    ("alphabet", "workers", "connections", "keep", "room", "queued"),
     [
-        ("q end spurious time stop", 1, 1, True, None),
-        ("q send time stop", 2, 1, False, None),
-        ("q x c time end stop", 1, 1, False, None),
-        ("q room time send stop", 1, 1, True, 2),
-        ("l room time send stop", 2, 1, False, 1),
-        ("l room end q stop", 1, 1, True, 1),
-        ("q spurious stop", 1, 2, True, None),
-        ("q c end", 2, 2, False, None),
-        ("q l room time", 1, 2, False, 1),
+        ("q end spurious time stop", 1, 1, True, None, 1000),
+        ("q send time stop", 2, 1, False, None, 1000),
+        ("q x c time end stop", 1, 1, False, None, 1000),
+        ("q room time send stop", 1, 1, True, 2, 1000),
+        ("l room time send stop", 2, 1, False, 1, 1000),
+        ("l room end q stop", 1, 1, True, 1, 1000),
+        ("q spurious stop", 1, 2, True, None, 1000),
+        ("q c end", 2, 2, False, None, 1000),
+        ("q l room time", 1, 2, False, 1, 1000),
+        ("q a reclaim time stop", 1, 1, True, None, 1000),
+        ("q time stop", 1, 2, False, 1, 1000),  # one waits for the worker, and may wait too long
+        ("q end reclaim", 1, 2, True, None, 0),  # none may wait
     ],
 )
 def test_every_order(
-    monkeypatch: pytest.MonkeyPatch, alphabet: str, workers: int, connections: int, keep: bool, room: int | None
+    monkeypatch: pytest.MonkeyPatch,
+    alphabet: str,
+    workers: int,
+    connections: int,
+    keep: bool,
+    room: int | None,
+    queued: int,
 ) -> None:
     replace_locks(monkeypatch, lambda: _now[-1])
-    states, depth = drive(lambda: World(workers, connections, keep, room), alphabet, STATES)
+    states, depth = drive(lambda: World(workers, connections, keep, room, queued), alphabet, STATES)
     print(f"{states} states, paths of up to {depth} steps")
     assert depth >= 4
     assert states > 200

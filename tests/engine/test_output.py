@@ -8,12 +8,14 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reserve.engine.budget import Budget
 from reserve.engine.connection import Connection, wait_for
 from reserve.engine.output import FilePart, Output
 from reserve.errors import ClientDisconnected
@@ -28,7 +30,7 @@ def pair() -> Iterator[Pair]:
     with two:
         one.setblocking(False)
         two.settimeout(20)
-        connection = Connection(cast(Any, None), one, "")
+        connection = Connection(cast(Any, SimpleNamespace(budget=Budget(10_000_000, 10_000_000))), one, "")
         yield connection, two
         if connection.output is not None:
             connection.output.close()
@@ -120,6 +122,7 @@ def test_what_does_not_fit_goes_to_the_file_and_then_makes_the_writer_wait(pair:
     assert connection.make_room(waiting, 0, str(tmp_path))  # within the limit for memory
     assert connection.make_room(0, waiting, str(tmp_path))
     assert (connection.output.size, connection.output.spooled) == (0, waiting)
+    assert (connection.server.budget.memory, connection.server.budget.disk) == (0, waiting)
     assert not os.listdir(tmp_path)  # a file without a name
     connection.write(b"y" * 1000)
     assert not connection.make_room(0, waiting + 999, str(tmp_path))
@@ -130,6 +133,7 @@ def test_what_does_not_fit_goes_to_the_file_and_then_makes_the_writer_wait(pair:
     while connection.output is not None:
         connection.drain(-1, 20)
     reader.join(20)
+    assert (connection.server.budget.memory, connection.server.budget.disk) == (0, 0)
     assert b"".join(found) == b"x" * 5_000_000 + b"y" * 1000
 
 

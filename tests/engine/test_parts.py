@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+import socket
 import threading
-from typing import Any
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from reserve.engine.clock import SystemClock
+from reserve.engine.connection import wait_for
 from reserve.engine.deadlines import NEVER, Deadlines
 from reserve.engine.handoff import AdaptiveHandOff, AlwaysHandOver
 from reserve.engine.logs import LineWriter, Logs
+from reserve.engine.poller import READ, new_poller
+from reserve.engine.wakeup import Wakeup
 from reserve.testing import FakeClock
+from tests.engine.interleave import Scheduler, explore
+from tests.waiting import eventually
 
 
 class Entry:
@@ -51,6 +61,21 @@ def test_the_fake_clock_wakes_whoever_waits() -> None:
     assert rung == [1005.0]
 
 
+def test_no_system_call_is_given_more_milliseconds_than_an_int_holds() -> None:
+    clock = SystemClock()
+    left = clock.timeout(clock.now() + 1e12)
+    assert left is not None
+    assert left * 1000 < 2**31
+    one, two = socket.socketpair()
+    with one, two:
+        two.send(b"x")
+        for timeout in (1e7, 1e12):
+            assert wait_for(one.fileno(), timeout)
+        with contextlib.closing(new_poller()) as poller:
+            poller.add(one.fileno(), READ)
+            assert poller.poll(left) == [(one.fileno(), READ)]
+
+
 # ---- deadlines ----
 
 
@@ -61,11 +86,16 @@ def test_deadlines_behave_like_a_dictionary_that_is_searched(steps: list[tuple[s
     for step, number, amount in steps:
         if step == "add":
             at = now + amount / 7
-            earliest = table.next_at
+            earliest, before = table.next_at, entries[number].timer_at
             first = table.add(entries[number], at)
             model[number] = entries[number].timer_at
-            assert at <= entries[number].timer_at < at + 0.0625
-            assert first == (entries[number].timer_at < earliest)
+            if entries[number].timer_at == before:  # it hangs early enough, and whoever adds late puts nothing off
+                assert before < at + 0.0625
+                assert not first
+            else:
+                assert at <= entries[number].timer_at < at + 0.0625
+                assert entries[number].timer_at < before
+                assert first == (entries[number].timer_at < earliest)
         elif step == "discard":
             table.discard(entries[number])
             model.pop(number, None)
@@ -91,6 +121,103 @@ def test_expiry_looks_at_what_is_due_alone() -> None:
         table.add(entry, float(number))
     assert table.due(1.0) == entries[:2]
     assert len(table._keys) == 998
+
+
+def test_who_adds_late_postpones_nothing() -> None:
+    """Its owner has parked it again meanwhile, for an earlier moment."""
+    table, entry = Deadlines(), cast(Any, Entry())
+    assert table.add(entry, 10.0)
+    assert not table.add(entry, 20.0)
+    assert (entry.timer_at, table.next_at) == (10.0, 10.0)
+    assert table.due(10.0) == [entry]
+    assert table.due(100.0) == []
+
+
+def test_empty_buckets_do_not_gather() -> None:
+    """Connections that are closed long before their deadlines, one in each bucket."""
+    table, kept = Deadlines(), cast(Any, Entry())
+    table.add(kept, 5.0)
+    for number in range(10_000):
+        entry = cast(Any, Entry())
+        table.add(entry, 10.0 + number)
+        table.discard(entry)
+        assert len(table._buckets) == 1
+        assert len(table._keys) <= 100
+    assert table.due(4.0) == []
+    assert table.due(5.0) == [kept]
+    assert table.due(50_000.0) == []
+    assert (len(table._keys), table.next_at) == (0, NEVER)
+
+
+def test_a_table_swept_of_empty_buckets_still_knows_the_others() -> None:
+    table = Deadlines()
+    entries = [cast(Any, Entry()) for _ in range(400)]
+    for number, entry in enumerate(entries):
+        table.add(entry, float(number))
+    for entry in entries[:390]:
+        table.discard(entry)
+    assert table.due(389.0) == []
+    assert [table.due(float(now)) for now in range(390, 400)] == [[entry] for entry in entries[390:]]
+
+
+# ---- the wake-up ----
+
+
+@pytest.mark.parametrize("portable", [False, True])
+def test_a_wakeup_that_is_closed_is_signalled_in_vain(portable: bool) -> None:
+    wakeup = Wakeup(portable=portable)
+    wakeup.signal()
+    assert wait_for(wakeup.fd, 0)
+    wakeup.clear()
+    assert not wait_for(wakeup.fd, 0)
+    wakeup.close()
+    wakeup.signal()
+    wakeup.close()
+    assert wakeup.fd == -1
+
+
+@pytest.mark.skipif(not hasattr(os, "eventfd"), reason="this platform has no eventfd")
+@pytest.mark.parametrize("signallers", [1, 2])
+def test_a_signal_never_writes_to_a_descriptor_that_has_been_closed(
+    monkeypatch: pytest.MonkeyPatch, signallers: int
+) -> None:
+    """Every order: between the look at the number and the write, the number could go to another file."""
+
+    def scenario(scheduler: Scheduler) -> Callable[[list[str]], None]:
+        open_fds, late = {5}, list[int]()
+
+        def write(fd: int, count: int) -> None:
+            scheduler.point()  # the number has been read, the system call comes now
+            if fd not in open_fds:
+                late.append(fd)
+
+        fake = SimpleNamespace(
+            eventfd=lambda count, flags: 5, EFD_NONBLOCK=0, EFD_CLOEXEC=0, eventfd_write=write, close=open_fds.remove
+        )
+        monkeypatch.setattr("reserve.engine.wakeup.os", fake)
+        wakeup = Wakeup()
+        wait = SimpleNamespace(sleep=lambda seconds: scheduler.block(lambda: not wakeup._signalling))
+        monkeypatch.setattr("reserve.engine.wakeup.time", wait)
+        for number in range(signallers):
+            scheduler.spawn(f"signaller {number}", wakeup.signal)
+        scheduler.spawn("closer", wakeup.close)
+
+        def check(blocked: list[str]) -> None:
+            assert blocked == []
+            assert not late, "a stranger's file has been written to"
+            assert not open_fds
+
+        return check
+
+    assert explore(scenario, signallers + 1, 3 - signallers, "line") > 20
+
+
+def test_a_forked_child_does_not_wait_for_signallers_that_are_not_there() -> None:
+    wakeup = Wakeup()
+    wakeup._signalling.append(True)  # as a copy of a thread that was between the two lines
+    wakeup.disown()
+    wakeup.close()
+    assert wakeup.fd == -1
 
 
 # ---- the policy ----
@@ -198,6 +325,56 @@ def test_a_hook_that_fails_takes_no_other_line_along(capsys: pytest.CaptureFixtu
     logs.stop()
     assert lines == ["one", "three"]
     assert "no two" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit, MemoryError, BaseException])
+def test_the_writer_survives_whatever_a_hook_raises(
+    capsys: pytest.CaptureFixture[str], kind: type[BaseException]
+) -> None:
+    lines: list[str] = []
+    written = threading.Semaphore(0)
+
+    def hook(level: int, text: str) -> None:
+        lines.append(text)
+        written.release()
+        if text == "two":
+            raise kind("no two")
+
+    logs = Logs(hook)
+    logs.start()
+    for text in ("one", "two"):
+        logs.info(text)
+    assert written.acquire(timeout=20)
+    assert written.acquire(timeout=20)
+    logs.info("three")  # another batch, on the same thread
+    assert written.acquire(timeout=20)
+    logs.stop()
+    assert lines == ["one", "two", "three"]
+    assert "no two" in capsys.readouterr().err
+
+
+def test_a_writer_survives_a_report_that_fails(capsys: pytest.CaptureFixture[str]) -> None:
+    written: list[Any] = []
+    second = threading.Event()
+
+    def write(items: list[Any]) -> None:
+        written.extend(items)
+        if 2 in items:
+            second.set()
+
+    def report(count: int) -> None:
+        raise SystemExit("no report")
+
+    writer = LineWriter("test-log", write, report, limit=1)
+    writer.put(1)
+    writer.put(1)
+    writer.start()
+    eventually(lambda: not writer._queue and not writer.dropped)
+    writer.put(2)
+    assert second.wait(20)
+    writer.stop()
+    assert written == [1, 2]
+    assert "no report" in capsys.readouterr().err
 
 
 def test_an_error_is_logged_with_its_traceback() -> None:

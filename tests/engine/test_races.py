@@ -8,7 +8,9 @@ from typing import Any, cast
 
 import pytest
 
+from reserve.engine.budget import Budget
 from reserve.engine.connection import NUDGE, Connection, State
+from reserve.engine.deadlines import NEVER
 from reserve.engine.driver import RUN
 from reserve.engine.handoff import AlwaysHandOver
 from reserve.engine.lead import Follower, Lead
@@ -70,7 +72,8 @@ class FakePoller:
 
     def poll(self, timeout: float | None) -> list[tuple[int, int]]:
         self.timeout = timeout
-        self.scheduler.block(lambda: self.signalled or bool(self.events))
+        if timeout != 0 and not (self.signalled or self.events):
+            self.scheduler.block(lambda: self.signalled or bool(self.events))
         self.signalled = False
         events, self.events = self.events, []
         return events
@@ -119,6 +122,8 @@ class World:
         self.queue = ReadyQueue(self.poller, self.clock, AlwaysHandOver(), self.monitor)  # type: ignore[arg-type]
         self.stepper = Stepper(self.queue, self.clock, self.settings, self.logs)
         self.monitor._queue, self.monitor._stepper = self.queue, self.stepper
+        self.monitor._pool = cast(Any, SimpleNamespace(workers=(), grow=lambda: None))
+        self.budget = Budget(1_000_000, 1_000_000)
         self.stopping = False
         self.closed: list[Connection] = []
         self.monitor.asleep = False
@@ -483,7 +488,7 @@ def test_the_monitor_does_not_oversleep_a_lead_that_is_laid_down(exploring: Expl
         worker = Follower()
         worker.leads = world.queue.lead.take()
         scheduler.spawn("worker", lambda: world.queue.step_aside(worker))
-        scheduler.spawn("monitor", lambda: world.monitor._sleep(world.queue.runs))
+        scheduler.spawn("monitor", lambda: world.monitor._sleep(world.queue.runs, NEVER))
 
         def check(blocked: list[str]) -> None:
             assert world.queue.lead.free
@@ -510,7 +515,7 @@ def test_a_call_that_lays_the_lead_down_again_rings_the_monitor(exploring: Explo
 
         scheduler.spawn("worker", lie_down_and_run)
         scheduler.spawn("other", lambda: world.queue.put_call(connection))
-        scheduler.spawn("monitor", lambda: world.monitor._sleep(world.queue.runs))
+        scheduler.spawn("monitor", lambda: world.monitor._sleep(world.queue.runs, NEVER))
 
         def check(blocked: list[str]) -> None:
             if world.queue.lead.free:

@@ -7,6 +7,7 @@ import errno
 import gc
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import threading
 import weakref
 from collections.abc import Iterator
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -28,7 +29,7 @@ from reserve.engine.poller import READ
 from reserve.engine.server import Hooks, Server
 from reserve.errors import ClientDisconnected, UsageError
 from reserve.testing import FakeClock
-from tests.engine.conftest import MakePoller, Serve, receive, receive_all
+from tests.engine.conftest import Log, MakePoller, Serve, receive, receive_all
 from tests.waiting import eventually
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
@@ -55,10 +56,61 @@ def _in_child(program: str, *arguments: str, **options: Any) -> subprocess.Popen
 
 def _result(program: str, *arguments: str) -> str:
     with _in_child(program, *arguments) as child:
-        out, err = child.communicate(timeout=60)
+        try:
+            out, err = child.communicate(timeout=60)
+        except BaseException:  # it hangs: leaving the block would wait for it
+            child.kill()
+            raise
     assert child.returncode == 0, err
     assert err == ""
     return out
+
+
+class Lines:
+    """Sends each line back; ``bye`` ends, ``linger`` ends while the peer may still send, ``run`` runs."""
+
+    def __init__(self, connection: Connection, on_read: Any = None) -> None:
+        self.connection = connection
+        self.wait = Wait("line", READ)
+        self.on_read = on_read
+
+    def step(self, events: int, now: float) -> Action:
+        try:
+            data = self.connection.recv(65536)
+        except BlockingIOError:
+            return CLOSE if self.connection.server.stopping else self.wait
+        if self.on_read is not None:
+            self.on_read(data)
+        if data:
+            self.connection.write(data)
+        if data.startswith(b"run"):
+            return RUN
+        if data.startswith(b"linger"):
+            return LINGER
+        return CLOSE if data in (b"", b"bye\n") else self.wait
+
+    def run(self) -> None: ...
+
+    def expired(self, kind: str, now: float) -> Action:
+        return CLOSE
+
+    def refuse(self, reason: str) -> bytes | None:
+        return None
+
+    def closed(self, reason: str) -> bool:
+        return False
+
+
+class LinesApp:
+    def __init__(self, run: Any = None, on_read: Any = None) -> None:
+        self.run = run
+        self.on_read = on_read
+
+    def make_driver(self, connection: Connection) -> Lines:
+        driver = Lines(connection, self.on_read)
+        if self.run is not None:
+            driver.run = self.run  # type: ignore[method-assign]
+        return driver
 
 
 # ---- start ----
@@ -122,6 +174,62 @@ def test_a_start_that_fails_leaves_nothing_half_started(
         server.serve_in_background()
     server.stop()
     assert listener.fileno() == -1
+
+
+@pytest.mark.parametrize("blocking", [False, True])
+@pytest.mark.parametrize("timeout", [None, 0])
+def test_a_stop_inside_on_worker_start_does_not_wait_for_itself(
+    make_poller: MakePoller, blocking: bool, timeout: float | None
+) -> None:
+    calls: list[str] = []
+
+    def on_worker_start() -> None:
+        calls.append("start")
+        server.stop(timeout)
+        server.stop(timeout)
+
+    hooks = Hooks(on_worker_start=on_worker_start, on_worker_stop=lambda: calls.append("stop"))
+    [listener] = listen("127.0.0.1:0")
+    server = Server(listener, echo, poller=make_poller(), hooks=hooks)
+    thread = threading.Thread(target=server.start if blocking else server.serve_in_background, daemon=True)
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive(), "it waits for itself"
+    server.stop()
+    assert calls == ["start", "stop"]
+    assert listener.fileno() == -1
+
+
+def test_a_second_start_does_not_keep_the_first_from_its_end(make_poller: MakePoller) -> None:
+    server = Server(listen("127.0.0.1:0"), echo, poller=make_poller())
+    thread = threading.Thread(target=server.start, daemon=True)
+    thread.start()
+    assert server.wait_ready(20)
+    with pytest.raises(UsageError, match="started before"):
+        server.start()
+    server.stop()
+    thread.join(20)
+    assert not thread.is_alive(), "nobody told it"
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("moment", ["hook", "ready"])
+def test_an_interrupt_during_the_start_stops_what_has_started(
+    make_poller: MakePoller, monkeypatch: pytest.MonkeyPatch, kind: type[BaseException], moment: str
+) -> None:
+    def interrupt() -> None:
+        raise kind("now")
+
+    [listener] = listen("127.0.0.1:0")
+    hooks = Hooks(on_worker_start=interrupt) if moment == "hook" else Hooks()
+    server = Server(listener, echo, poller=make_poller(), hooks=hooks)
+    if moment == "ready":  # the accept thread runs already
+        monkeypatch.setattr(server._ready, "set", interrupt)
+    with pytest.raises(kind):
+        server.start()
+    assert listener.fileno() == -1
+    assert not server._acceptor.thread.is_alive()
+    server.stop()
 
 
 def test_the_context_manager_leaves_no_thread_and_no_descriptor(make_poller: MakePoller) -> None:
@@ -263,6 +371,132 @@ def test_what_the_kernel_has_accepted_is_served(serve: Serve) -> None:
     assert [receive_all(client) for client in clients] == [b"bye\n"] * 5
 
 
+class Endless:
+    """A listener that always has one more connection to accept."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.accepted = 0
+
+    def fileno(self) -> int:
+        return self.sock.fileno()
+
+    def accept(self) -> Any:
+        self.accepted += 1
+        assert self.accepted < 1_000_000, "for ever"
+        return None, None
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_flood_of_newcomers_does_not_put_off_the_end(count: int) -> None:
+    ended, admitted = list[int](), list[Any]()
+    with socket.socket() as one, socket.socket() as two:
+        listeners = [Endless(sock) for sock in (one, two)[:count]]
+        acceptor = Acceptor(
+            listeners,  # type: ignore[arg-type]
+            lambda sock, peer: admitted.append(sock),
+            lambda: ended.append(len(admitted)),
+            Logs(),
+        )
+        acceptor.stop()
+        acceptor._main()
+        acceptor.wakeup.close()
+    assert ended == [len(admitted)] == [count * 64 * 64]
+
+
+class Counting(LinesApp):
+    """Counts how often each connection is told of its end; ``failing`` names what fails."""
+
+    def __init__(self, run: Any = None, failing: str = "") -> None:
+        super().__init__(run)
+        self.failing = failing
+        self.ends: SimpleQueue[tuple[int, str]] = SimpleQueue()
+
+    def make_driver(self, connection: Connection) -> Lines:
+        driver = super().make_driver(connection)
+        run = driver.run
+
+        def closed(reason: str) -> bool:
+            self.ends.put((connection.fd, reason))
+            if self.failing == "closed":
+                raise ValueError("closed fails")
+            return self.failing == "farewell"
+
+        def farewell_or_run() -> None:
+            if not connection.ending:
+                run()
+            elif self.failing == "farewell":
+                raise SystemExit("farewell fails")
+
+        driver.closed = closed  # type: ignore[method-assign]
+        driver.run = farewell_or_run  # type: ignore[method-assign]
+        return driver
+
+
+@pytest.mark.parametrize("failing", ["", "closed", "farewell"])
+def test_the_cut_buries_each_connection_once_and_the_rest_of_the_end_follows(serve: Serve, failing: str) -> None:
+    """One is in a stuck run, two wait for its worker, two are parked, one waits for room, one lingers."""
+    inside, go_on, stopped = threading.Event(), threading.Event(), list[str]()
+
+    def run() -> None:
+        inside.set()
+        go_on.wait(20)
+
+    log = Log()
+    hooks = Hooks(on_worker_stop=lambda: stopped.append("stop"), error_log=log)
+    application = Counting(run, failing)
+    running = serve(application, threads=1, hooks=hooks, linger_timeout=1000.0)
+    server = running.server
+    stuck = running.connect()
+    stuck.sendall(b"run\n")
+    assert inside.wait(20)
+    clients = [running.connect() for _ in range(5)]
+    for client, line in zip(clients, (b"run\n", b"run\n", b"p\n", b"p\n", b"linger\n"), strict=True):
+        client.sendall(line)
+        assert receive(client, len(line)) == line
+    eventually(lambda: server.stats().queued == 2 and server.stats().parked == 2 and server.stats().lingering == 1)
+    server.stop(0)
+    assert stopped == ["stop"]
+    assert server._acceptor.wakeup.fd == server._poller.wakeup.fd == -1
+    ends = {application.ends.get(timeout=20)[0] for _ in range(5)}
+    assert len(ends) == 5
+    assert application.ends.empty()
+    for client in clients:
+        assert receive_all(client) == b""
+    assert server.stats().connections == 1
+    go_on.set()
+    fd, reason = application.ends.get(timeout=20)
+    assert reason == "stop"
+    assert fd not in ends
+    eventually(lambda: server.stats().connections == 0)
+    assert application.ends.empty()
+
+
+@pytest.mark.parametrize("step", ["_close_listeners", "_drain", "_cut"])
+def test_a_step_of_the_end_that_fails_does_not_take_the_others_along(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    log, stopped = Log(), list[str]()
+    hooks = Hooks(on_worker_stop=lambda: stopped.append("stop"), error_log=log)
+    running = serve(echo, hooks=hooks)
+    server = running.server
+    inner = getattr(server, step)
+
+    def fail() -> None:
+        monkeypatch.setattr(server, step, inner)
+        inner()
+        raise RuntimeError("it fails")
+
+    fail.__name__ = step
+    monkeypatch.setattr(server, step, fail)
+    client = running.connect()
+    server.stop()
+    assert receive_all(client) == b""
+    assert stopped == ["stop"]
+    assert "it fails" in log.wait(f"a step of the end failed: {step}")
+    assert server.stats().connections == 0
+
+
 def test_a_handler_may_stop_the_server(serve: Serve) -> None:
     def handle(sock: socket.socket, address: Any, server: Server) -> None:
         server.stop()
@@ -360,54 +594,57 @@ print("stopped", reasons, threading.active_count())
     assert _result(program) == "stopped ['stop'] 1\n"
 
 
+def test_a_signal_that_another_thread_receives_is_not_slept_through() -> None:
+    """Its C handler runs there; the main thread, which has to run ours, is blocked and no system call of its fails.
+
+    The same happens to a signal that arrives on the main thread just before it blocks.
+    """
+    program = f"""{_SERVING}
+def handler(number, frame):
+    print("handled", flush=True)
+    raise KeyboardInterrupt
+signal.signal(signal.SIGTERM, handler)
+import reserve.engine.signaldoor as door
+waiting, inner = threading.Event(), door.wait_for
+def wait_for(*arguments):
+    waiting.set()
+    return inner(*arguments)
+door.wait_for = wait_for
+def other():
+    assert waiting.wait(20)
+    while not blocked():
+        pass
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+main = threading.get_native_id()
+def blocked():
+    with open(f"/proc/self/task/{{main}}/stat") as file:
+        return file.read().rpartition(")")[2].split()[0] == "S"
+thread = threading.Thread(target=other)
+thread.start()
+try:
+    server.start()
+except KeyboardInterrupt:
+    thread.join()
+    print("stopped", threading.active_count(), signal.set_wakeup_fd(-1))
+"""
+    assert _result(program) == "handled\nstopped 1 -1\n"
+
+
+def test_the_wakeup_descriptor_of_an_event_loop_is_left_alone() -> None:
+    program = f"""{_SERVING}
+one, two = socket.socketpair()
+two.setblocking(False)
+signal.set_wakeup_fd(two.fileno())
+server.request_stop()
+server.start()
+print(signal.set_wakeup_fd(-1) == two.fileno())
+one.close()
+two.close()
+"""
+    assert _result(program) == "True\n"
+
+
 # ---- drivers of their own ----
-
-
-class Lines:
-    """Sends each line back; ``bye`` ends, ``linger`` ends while the peer may still send, ``run`` runs."""
-
-    def __init__(self, connection: Connection, on_read: Any = None) -> None:
-        self.connection = connection
-        self.wait = Wait("line", READ)
-        self.on_read = on_read
-
-    def step(self, events: int, now: float) -> Action:
-        try:
-            data = self.connection.recv(65536)
-        except BlockingIOError:
-            return CLOSE if self.connection.server.stopping else self.wait
-        if self.on_read is not None:
-            self.on_read(data)
-        if data:
-            self.connection.write(data)
-        if data.startswith(b"run"):
-            return RUN
-        if data.startswith(b"linger"):
-            return LINGER
-        return CLOSE if data in (b"", b"bye\n") else self.wait
-
-    def run(self) -> None: ...
-
-    def expired(self, kind: str, now: float) -> Action:
-        return CLOSE
-
-    def refuse(self, reason: str) -> bytes | None:
-        return None
-
-    def closed(self, reason: str) -> bool:
-        return False
-
-
-class LinesApp:
-    def __init__(self, run: Any = None, on_read: Any = None) -> None:
-        self.run = run
-        self.on_read = on_read
-
-    def make_driver(self, connection: Connection) -> Lines:
-        driver = Lines(connection, self.on_read)
-        if self.run is not None:
-            driver.run = self.run  # type: ignore[method-assign]
-        return driver
 
 
 def test_the_monitor_leads_while_every_worker_is_busy(serve: Serve) -> None:
@@ -705,6 +942,70 @@ def test_a_forked_child_holds_nothing_and_the_parent_goes_on(serve: Serve, retur
         assert os.read(read, 1000) == b"[]"
     client.close()
     idle.close()
+    eventually(lambda: running.server.stats().connections == 0)
+    running.server.stop()
+    os.close(write)
+    assert os.read(read, 1000) == b""  # nothing of the application's was called in the child
+    os.close(read)
+
+
+@needs_fork
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("how", ["return", "park", "raise", "lost"])
+@pytest.mark.parametrize("request_timeout", [0.0, 1000.0])
+def test_a_forked_child_that_returns_from_the_handler_needs_no_lock_and_calls_nothing(
+    serve: Serve, how: str, request_timeout: float
+) -> None:
+    """Every lock of the server is held in the child, as if by threads that are not there."""
+    read, write = os.pipe()
+    parent = os.getpid()
+    statuses: SimpleQueue[int] = SimpleQueue()
+
+    def told(reason: str = "") -> None:
+        if os.getpid() != parent:
+            os.write(write, b"told")
+
+    def handle(sock: socket.socket, address: Any, server: Server) -> Any:
+        def resume() -> Any:
+            if not sock.recv(10):
+                return None
+            signalling = [server._poller.wakeup._signalling, server._acceptor.wakeup._signalling]
+            for one in signalling:  # another thread is inside of signal()
+                one.append(True)
+            pid = os.fork()
+            if pid:
+                for one in signalling:
+                    one.pop()
+                watchdog = threading.Timer(15, os.kill, (pid, signal.SIGKILL))
+                watchdog.start()
+                statuses.put(os.waitpid(pid, 0)[1])
+                watchdog.cancel()
+                watchdog.join()
+                sock.sendall(b"parent")
+                return Park(resume, on_close=told)
+            queue = server._queue
+            stepper = server._stepper
+            for lock in (
+                queue._admission, queue.deadlines._lock, server.budget._lock, stepper._lock,
+                server._pool._lock, cast(Any, server.logs._writer._bell)._cond,
+            ):  # fmt: skip
+                lock.acquire()
+            server.stop()
+            if how == "raise":
+                raise ValueError("in the child")
+            if how == "lost":
+                raise ConnectionResetError("in the child")
+            return Park(resume, on_close=told) if how == "park" else None
+
+        return Park(resume, on_close=told)
+
+    hooks = Hooks(on_thread_stop=told, on_worker_stop=told, error_log=lambda level, text: told())
+    running = serve(handle, threads=1, hooks=hooks, request_timeout=request_timeout)
+    client = running.connect()
+    client.sendall(b"fork")
+    assert receive(client, 6) == b"parent"
+    assert statuses.get(timeout=20) == 0
+    client.close()
     eventually(lambda: running.server.stats().connections == 0)
     running.server.stop()
     os.close(write)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from reserve.errors import ApplicationError, ClientDisconnected
@@ -84,6 +84,10 @@ class FakeExchange:
         self.events.append("send")
         if self.promised is not None and len(self.body) > self.promised:
             raise ApplicationError(f"more than Content-Length: {self.promised}")
+
+    def send_all(self, pieces: Iterable[bytes], /) -> None:
+        for piece in pieces:
+            self.send(piece)
 
     def send_file(self, file: ReadableFile, block_size: int, /) -> bool:
         self._expect("send_file after begin, before the end", bool(self.begins) and not self.ends)

@@ -12,18 +12,20 @@ import errno
 import time
 from enum import IntEnum
 from io import BytesIO
+from socket import SHUT_RD
 from typing import TYPE_CHECKING, BinaryIO
 
 from reserve.apps.http.accesslog import Record
 from reserve.apps.http.body import BodyStore
 from reserve.apps.http.exchange import HTTPExchange
 from reserve.apps.http.inputstream import ConnectionInput, InputStream
-from reserve.engine.driver import CLOSE, LINGER, RUN, Action, Wait
+from reserve.engine.connection import RECLAIM
+from reserve.engine.driver import AGAIN, CLOSE, LINGER, RUN, Action, Wait
 from reserve.engine.poller import READ
-from reserve.errors import ClientDisconnected, RemoteError
+from reserve.errors import ClientDisconnected, RemoteError, RequestTimeout
 from reserve.protocol.http1.body import ChunkedDecoder, LengthDecoder
 from reserve.protocol.http1.head import Head, HeadReader, parse_head
-from reserve.protocol.http1.response import CONTINUE, refusal
+from reserve.protocol.http1.response import CONTINUE, Framing, refusal, response_head
 
 if TYPE_CHECKING:
     from reserve.apps.http.app import HTTPApp
@@ -46,7 +48,13 @@ class _Phase(IntEnum):
     RESPOND = 3
     """The request is complete and a worker is asked to run the application."""
     ANSWERED = 4
-    """The application is done; what it left in the output may still be leaving."""
+    """The application has been called; what it left in the output may still be leaving."""
+    REVOKED = 5
+    """The application was too slow, and the monitor has taken its connection."""
+
+
+# An attribute of an enum class costs ten times a name of the module; a request asks for eight of them.
+_HEAD, _BODY, _SPILL, _RESPOND, _ANSWERED, _REVOKED = _Phase
 
 
 class HTTPDriver:
@@ -80,7 +88,7 @@ class HTTPDriver:
         self._base = app.base_environ(connection)
         self._reader = HeadReader(self._limits)
         self._rest = b""
-        self._phase = _Phase.HEAD
+        self._phase = _HEAD
         self._head: Head | None = None
         self._decoder: LengthDecoder | ChunkedDecoder | None = None
         self._body: BodyStore | None = None
@@ -99,12 +107,14 @@ class HTTPDriver:
         try:
             if self._trouble is not None:
                 raise self._trouble
-            if phase is _Phase.HEAD:
-                return self._receive_head(now)
-            if phase is _Phase.ANSWERED:
+            if phase is _HEAD:
+                return self._receive_head(now, reclaim=events & RECLAIM != 0)
+            if phase is _ANSWERED:
                 return self._next(now)
-            if phase is _Phase.BODY or phase is _Phase.SPILL:
+            if phase is _BODY or phase is _SPILL:
                 return self._receive_body(now)
+            if phase is _REVOKED:
+                return CLOSE
         except RemoteError as error:
             return self._refuse(error)
         except ClientDisconnected:
@@ -117,14 +127,36 @@ class HTTPDriver:
         option = "--head-timeout" if kind == "head" else "--body-timeout, --body-rate"
         return self._refuse(RemoteError(408, f"the {kind} of the request came too slowly ({option})"))
 
+    def expire_run(self) -> bool:
+        exchange = self._exchange
+        if self._phase is not _ANSWERED or exchange is None or self._connection.lent or not exchange.expire():
+            return False
+        if self._input is not None:
+            self._connection.shut(SHUT_RD)  # it may be blocked in waiting for more of the body
+        return True
+
+    def revoke(self) -> bool:
+        if self._connection.lent:
+            return False
+        self._phase = _REVOKED
+        return True
+
     def refuse(self, reason: str) -> bytes | None:
-        return refusal(
+        head = self._head
+        data = refusal(
             503,
-            "The server is overloaded; try again in a moment.",
+            "The application did not answer in time."
+            if reason == "timeout"
+            else "The server is overloaded; try again in a moment.",
             date=self._app.date_line(),
             server=self._app.server_line,
+            head_request=head is not None and head.method == "HEAD",
             extra=[("Retry-After", "1")],
         )
+        if head is not None:
+            octets = len(data) - data.index(b"\r\n\r\n") - 4
+            self._record(f"{head.method} {head.target} HTTP/1.{head.minor}", 503, octets, "", "")
+        return data
 
     def closed(self, reason: str) -> bool:
         if self._body is not None:
@@ -132,7 +164,7 @@ class HTTPDriver:
             self._body = None
         return False
 
-    def _receive_head(self, now: float) -> Action:
+    def _receive_head(self, now: float, *, reclaim: bool = False) -> Action:
         reader = self._reader
         receive = self._connection.recv
         while True:
@@ -163,7 +195,7 @@ class HTTPDriver:
         if reader.started:
             wait.kind = "head"
             wait.deadline = self._head_deadline
-        elif self._connection.server.stopping:
+        elif self._connection.server.stopping or (reclaim and wait.kind == "keep-alive"):
             return CLOSE
         wait.events = READ
         return wait
@@ -176,17 +208,20 @@ class HTTPDriver:
             return self._refuse(error, block)
         self._rest = self._reader.rest
         if head.length == 0:
-            self._phase = _Phase.RESPOND
+            health_path = self._app.settings.health_path
+            if health_path and head.environ["PATH_INFO"] == health_path and head.method in ("GET", "HEAD"):
+                return self._answer_health(head, now)
+            self._phase = _RESPOND
             return RUN
         settings = self._app.settings
         length = head.length
         self._decoder = ChunkedDecoder(self._limits) if length is None else LengthDecoder(length)
         self._body_start = now
         if settings.stream_bodies or (head.expect_continue and settings.expect == "app"):
-            self._phase = _Phase.RESPOND
+            self._phase = _RESPOND
             return RUN
         self._body = BodyStore(settings.body_memory, settings.spool_dir)
-        self._phase = _Phase.BODY
+        self._phase = _BODY
         if head.expect_continue and not self._rest:
             self._connection.write(CONTINUE)
         return self._receive_body(now)
@@ -196,9 +231,13 @@ class HTTPDriver:
         assert decoder is not None
         assert body is not None
         receive = self._connection.recv
+        connection = self._connection
+        budget = connection.server.budget
         while not decoder.complete:
-            if body.waiting >= _GATHER:
-                self._phase = _Phase.SPILL
+            if body.waiting >= _GATHER or (body.waiting and not budget.memory_for(0)):
+                if not budget.disk_for(body.waiting):
+                    raise RemoteError(507, "no room for request bodies for now (--buffer-memory, --spool-disk)")
+                self._phase = _SPILL
                 return RUN
             data = self._rest
             if data:
@@ -208,7 +247,7 @@ class HTTPDriver:
                     data = receive(_RECEIVE)
                 except (BlockingIOError, InterruptedError):
                     if body.too_large:
-                        self._phase = _Phase.SPILL
+                        self._phase = _SPILL
                         return RUN
                     return self._wait_for_body(decoder.received)
                 if not data:
@@ -221,10 +260,20 @@ class HTTPDriver:
             if payload:
                 body.add(payload)
         self._rest = decoder.rest
-        self._phase = _Phase.RESPOND
+        connection.body_memory, connection.body_disk = body.waiting, body.size - body.waiting
+        self._phase = _RESPOND
         return RUN
 
+    def _settle(self) -> None:
+        """Count the body, as far as it has come, into the server's budget."""
+        body = self._body
+        if body is not None:
+            self._connection.body_memory = body.waiting
+            self._connection.body_disk = body.size - body.waiting
+            self._connection.settle()
+
     def _wait_for_body(self, received: int) -> Wait:
+        self._settle()
         wait = self._wait
         wait.kind = "body"
         wait.events = READ
@@ -250,16 +299,43 @@ class HTTPDriver:
             if not stream.complete:
                 return LINGER
             self._rest = stream.rest()
-        if not exchange.keep_alive:
+        action = self._go_on(exchange.keep_alive, head is not None and head.keep_alive, now)
+        if action is self._wait and (self._rest or self._connection.server.stopping):
+            return self._receive_head(now)
+        return action
+
+    def _go_on(self, keep_alive: bool, client_keeps: bool, now: float) -> Action:
+        if not keep_alive:
             # Whoever sent more than we read would lose our answer to a reset. A client that wants to close sends
             # nothing; one that does not know yet that we do may be sending now.
-            pipelined = self._rest or (head is not None and head.keep_alive) or self._connection.unread()
+            pipelined = self._rest or client_keeps or self._connection.unread()
             return LINGER if pipelined else CLOSE
-        self._phase = _Phase.HEAD
+        self._phase = _HEAD
         wait = self._wait
         wait.kind = "keep-alive"
         wait.deadline = now + self._app.settings.keep_alive
-        return self._receive_head(now) if self._rest or self._connection.server.stopping else wait
+        return wait
+
+    def _answer_health(self, head: Head, now: float) -> Action:
+        """Answer in the reserved lane: by whoever leads, so that it works while every worker is busy."""
+        server = self._connection.server
+        healthy = server.healthy
+        body = b"ok\n" if healthy else b"unhealthy\n"
+        made = response_head(
+            "200 OK" if healthy else "503 Service Unavailable",
+            [("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-store")],
+            minor=head.minor,
+            head_request=head.method == "HEAD",
+            keep_alive=head.keep_alive and self._app.settings.keep_alive > 0 and not server.stopping,
+            length=len(body),
+            date=self._app.date_line(),
+            server=self._app.server_line,
+        )
+        self._connection.write(made.data + (body if made.framing is Framing.LENGTH else b""))
+        self._head = None
+        action = self._go_on(made.keep_alive, head.keep_alive, now)
+        # Each one of a pipeline in a turn of its own: this runs on the leader, and the others wait for it.
+        return AGAIN if action is self._wait and self._rest else action
 
     def _refuse(self, error: RemoteError, block: bytes = b"") -> Action:
         """The last words on this connection: what was wrong with the request.
@@ -298,12 +374,13 @@ class HTTPDriver:
     # ---- on a worker ----
 
     def run(self) -> None:
-        if self._phase is _Phase.SPILL:
+        if self._phase is _SPILL:
             assert self._body is not None
             try:
                 self._body.spill()
             except OSError as error:
                 self._cannot_store(error)
+            self._settle()
             return
         head = self._head
         assert head is not None
@@ -328,7 +405,7 @@ class HTTPDriver:
         else:
             environ["wsgi.input"] = self._open_stream()
         exchange = self._exchange = HTTPExchange(app, connection, head, keep_alive, self._input)
-        self._phase = _Phase.ANSWERED
+        self._phase = _ANSWERED
         # Kept from before the application: what it makes of its environ does not get into our log.
         referer, agent = environ.get("HTTP_REFERER", ""), environ.get("HTTP_USER_AGENT", "")
         try:
@@ -342,9 +419,29 @@ class HTTPDriver:
                 assert body is not None
                 body.close()
                 self._body = None
-        if app.access_log is not None:
+                connection.body_memory = connection.body_disk = 0
+                connection.settle()
+        if exchange.expired:
+            raise RequestTimeout
+        self._spill_answer(exchange)
+        if app.access_log is not None and self._phase is not _REVOKED:
             line = f"{head.method} {head.target} HTTP/1.{head.minor}"
             self._record(line, exchange.status, exchange.octets, referer, agent)
+
+    def _spill_answer(self, exchange: HTTPExchange) -> None:
+        """The application is done: what its client has not taken stays in memory as long as the budget allows."""
+        connection = self._connection
+        output = connection.output
+        if output is None or connection.server.budget.memory_for(output.size):
+            return
+        settings = self._app.settings
+        try:
+            connection.make_room(settings.response_memory, connection.server.settings.spool_disk, settings.spool_dir)
+        except (ClientDisconnected, OSError) as error:
+            self._app.note(connection, f"the answer is cut: {error}")
+            connection.drop_output()
+            exchange.keep_alive = False
+            exchange.reset = True
 
     def _cannot_store(self, error: OSError) -> None:
         """On a worker: the disk took no more of the body. The next step refuses the request."""

@@ -11,10 +11,23 @@ import io
 import os
 import stat
 import tempfile
+from collections import deque
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from reserve.errors import ApplicationError, ClientDisconnected, RemoteError
-from reserve.protocol.http1.response import LAST_CHUNK, Framing, ResponseHead, chunk, refusal, response_head
+from reserve.errors import ApplicationError, ClientDisconnected, RemoteError, RequestTimeout
+from reserve.protocol.http1.response import (
+    CHUNKED,
+    LAST_CHUNK,
+    LENGTH,
+    NONE,
+    UNTIL_CLOSE,
+    Framing,
+    ResponseHead,
+    chunk,
+    refusal,
+    response_head,
+)
 
 if TYPE_CHECKING:
     from reserve.apps.http.app import HTTPApp
@@ -43,7 +56,9 @@ class HTTPExchange:
         "_may_go_on",
         "_spool_failed",
         "_stream",
+        "_token",
         "_unsized",
+        "_whole",
         "environ",
         "keep_alive",
         "octets",
@@ -60,12 +75,15 @@ class HTTPExchange:
         self._head = head
         self._stream = stream
         self._head_data: bytes | None = None
-        self._framing = Framing.NONE
+        self._framing: Framing = NONE
         self._left: int | None = None
         self._unsized: tuple[str, list[tuple[str, str]]] | None = None
         self.environ: dict[str, Any] = head.environ
         self._may_go_on = keep_alive
+        # Who pops it answers: the application with its head, or the monitor when that did not come in time.
+        self._token = deque((True,)) if connection.server.settings.request_timeout > 0 else None
         self._spool_failed = False
+        self._whole = False
         self.keep_alive = keep_alive
         """May another request follow? Settled by the head of the answer, and lost when the answer fails."""
         self.octets = 0
@@ -104,7 +122,7 @@ class HTTPExchange:
         if not count:
             return
         framing = self._framing
-        if framing is Framing.LENGTH:
+        if framing is LENGTH:
             left = self._left
             assert left is not None
             if count > left:
@@ -114,27 +132,32 @@ class HTTPExchange:
                 self.keep_alive = False
                 raise ApplicationError(f"the answer is longer than its Content-Length: {count - left} octets too many")
             self._left = left - count
-        elif framing is Framing.CHUNKED:
+        elif framing is CHUNKED:
             data = b"".join(chunk(data))
-        elif framing is Framing.NONE:
+        elif framing is NONE:
             return
         self.octets += count
         self._send_wire(data)
-        if self._connection.output is not None and self._left != 0:
+        if self._connection.output is not None and self._left != 0 and not self._whole:
             self._connection.lend()
+
+    def send_all(self, pieces: Iterable[bytes]) -> None:
+        self._whole = True
+        for piece in pieces:
+            self.send(piece)
 
     def send_file(self, file: Any, block_size: int) -> bool:
         fd, offset, count = _stretch(file)
         if count <= 0:
             return False
-        if self._unsized is not None and not self.started and self._framing is not Framing.LENGTH:
+        if self._unsized is not None and not self.started and self._framing is not LENGTH:
             self.begin(*self._unsized, count)  # the size of a file is known after all
         framing = self._framing
-        if framing is Framing.CHUNKED:
+        if framing is CHUNKED:
             return False
-        if framing is Framing.NONE:
+        if framing is NONE:
             return True
-        if framing is Framing.LENGTH:
+        if framing is LENGTH:
             assert self._left is not None
             count = min(count, self._left)
             self._left -= count
@@ -144,18 +167,34 @@ class HTTPExchange:
         return True
 
     def finish(self) -> None:
-        if self._framing is Framing.LENGTH and self._left:
+        if self._framing is LENGTH and self._left:
             raise ApplicationError(f"the answer is shorter than its Content-Length: {self._left} octets are missing")
-        if self._framing is Framing.CHUNKED:
+        if self._framing is CHUNKED:
             self._send_wire(LAST_CHUNK)
         elif not self.started:
             self._send_wire(b"")
+
+    def expire(self) -> bool:
+        """By the monitor: claim the answer, if nothing of it has left. What the application sends then raises."""
+        return self._token is not None and self._claim()
+
+    @property
+    def expired(self) -> bool:
+        """The monitor has claimed the answer: whatever the application made of it, its client is to be refused."""
+        return self._token is not None and not self._token and not self.started
+
+    def _claim(self) -> bool:
+        assert self._token is not None
+        try:
+            return self._token.pop()
+        except IndexError:
+            return False
 
     def abort(self) -> None:
         self.keep_alive = False
         if not self.started:
             self._refuse()
-        elif self._framing is Framing.UNTIL_CLOSE:
+        elif self._framing is UNTIL_CLOSE:
             self.reset = True
 
     def _refuse(self) -> None:
@@ -175,6 +214,8 @@ class HTTPExchange:
 
     def _say(self, status: int, message: str) -> None:
         """Answer for the application, which has sent nothing."""
+        if self._token is not None and not self._claim():
+            return  # the monitor's refusal is on its way
         self.status = status
         self.started = True
         self._head_data = None
@@ -198,7 +239,9 @@ class HTTPExchange:
         connection = self._connection
         if connection.lent:
             connection.reclaim()
-        if connection.output is not None:
+        if head is not None and self._token is not None and not self._claim():
+            raise RequestTimeout
+        if connection.output is not None and not self._whole:
             self._make_room(connection, len(data))
         if head is not None:
             self._head_data = None
@@ -228,7 +271,8 @@ class HTTPExchange:
             self._spool_failed = True
             roomy = False
         if not roomy:
-            connection.drain(settings.response_memory, connection.server.settings.write_timeout)
+            engine = connection.server.settings
+            connection.drain(settings.response_memory, engine.write_timeout, engine.write_rate)
 
 
 def _stretch(file: Any) -> tuple[int, int, int]:

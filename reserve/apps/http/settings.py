@@ -38,6 +38,8 @@ class HTTPSettings:
     """Run the application at the end of the head; it reads the body from the connection, on its own thread."""
     expect: str = "server"
     """Who answers ``Expect: 100-continue``: ``server`` before the application runs, ``app`` on its first read."""
+    health_path: str = ""
+    """A path that is answered by the server itself, also while every worker is busy. Empty: none."""
     access_log: bool = True
     """Write one line for each request to standard output (combined format)."""
     server_header: str = "reserve"

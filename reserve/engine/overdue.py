@@ -1,0 +1,87 @@
+"""``--request-timeout``: what the monitor does about a run whose answer has not begun in time.
+
+On the monitor's thread, in its looks. First the stack is logged and RequestTimeout raised in the worker; the
+application may clean up, and its client gets the refusal. A worker that does not come out of it, because it is stuck
+in C, is given up: the monitor refuses its client, and another thread takes its place, up to a limit.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from typing import TYPE_CHECKING, cast
+
+from reserve.engine.deadlines import NEVER
+
+if TYPE_CHECKING:
+    from reserve.engine.clock import Clock
+    from reserve.engine.logs import Logs
+    from reserve.engine.settings import EngineSettings
+    from reserve.engine.stepper import Stepper
+    from reserve.engine.workers import Worker, WorkerPool
+
+__all__ = ["Overdue"]
+
+_GRACE = 1.0
+"""Seconds that an interrupted run has to end before it is given up."""
+
+
+class Overdue:
+    """The watch over all runs of one server."""
+
+    def __init__(self, pool: WorkerPool, stepper: Stepper, clock: Clock, settings: EngineSettings, logs: Logs) -> None:
+        self._pool = pool
+        self._stepper = stepper
+        self._now = clock.now
+        self._timeout = settings.request_timeout
+        self._logs = logs
+        self.count = 0
+        """Runs that were interrupted so far."""
+
+    def look(self) -> float:
+        """Deal with every run that is overdue; returns when the next one will be."""
+        now = self._now()
+        soonest = NEVER
+        for worker in self._pool.workers:
+            if worker.connection is not None:
+                if now >= worker.run_due:
+                    self._deal_with(worker, now)
+                soonest = min(soonest, worker.run_due)
+        return soonest
+
+    def _deal_with(self, worker: Worker, now: float) -> None:
+        guard = worker.guard
+        if not guard.hold():
+            return  # it has just ended, or not quite begun
+        try:
+            connection = worker.connection
+            if connection is None or now < worker.run_due:
+                return  # another run than the one that was looked at
+            if worker.interrupted:
+                worker.run_due = NEVER
+                if connection.driver.revoke():
+                    guard.give_up()
+            elif connection.driver.expire_run():
+                self.count += 1
+                worker.interrupted = True
+                worker.run_due = now + _GRACE
+                self._logs.warning(
+                    f"{worker.thread.name}: no answer after {self._timeout:g} s (--request-timeout); "
+                    f"the request is interrupted in\n{_stack(worker)}"
+                )
+                guard.interrupt()
+            else:
+                worker.run_due = now + self._timeout  # its answer has begun, or its application has not
+        finally:
+            guard.release()
+        if guard.given_up and connection is not None:
+            self._logs.error(
+                f"{worker.thread.name}: does not come out of the request and is given up in\n{_stack(worker)}"
+            )
+            self._pool.give_up(worker)
+            self._stepper.refuse(connection, "timeout")
+
+
+def _stack(worker: Worker) -> str:
+    frame = sys._current_frames().get(cast(int, worker.thread.ident))
+    return "".join(traceback.format_stack(frame)).rstrip() if frame is not None else "(no stack)"

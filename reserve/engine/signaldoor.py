@@ -1,0 +1,59 @@
+"""Where the main thread waits for the end of a server without sleeping through a signal.
+
+Python runs signal handlers on the main thread, between two instructions. A signal that arrives just before the thread
+blocks on a lock is noticed only when the lock is released, which here may be never. So the main thread waits for a
+descriptor that every signal makes readable (``signal.set_wakeup_fd``), and looks around each time it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import threading
+
+from reserve.engine.connection import wait_for
+
+__all__ = ["SignalDoor"]
+
+
+class SignalDoor:
+    """A context for the thread that waits. Elsewhere than on the main thread it is a plain wait: no handler runs
+    there.
+    """
+
+    def __init__(self, finished: threading.Event) -> None:
+        self._finished = finished
+        self._reader, self._writer = socket.socketpair()
+        self._reader.setblocking(False)
+        self._writer.setblocking(False)
+        self._before = -1
+        self._ours = False
+
+    def __enter__(self) -> SignalDoor:
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+            if self._before == -1:
+                self._ours = True
+            else:  # an event loop of the program has it, and it knows better
+                signal.set_wakeup_fd(self._before)
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._ours:
+            signal.set_wakeup_fd(-1)
+        self._reader.close()
+        self._writer.close()
+
+    def wait(self) -> None:
+        """Block until the server has finished; signal handlers run meanwhile, and what they raise comes out here."""
+        while not self._finished.is_set():
+            wait_for(self._reader.fileno(), None)
+            with contextlib.suppress(BlockingIOError):
+                while self._reader.recv(4096):
+                    pass
+
+    def knock(self) -> None:
+        """By the thread that finished. Any number of times, also when nobody waits any more."""
+        with contextlib.suppress(OSError):
+            self._writer.send(b"\0")
