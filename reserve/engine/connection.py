@@ -267,9 +267,11 @@ class Connection:
 
     def _flush(self, output: Output) -> bool:
         try:
-            done, _ = output.flush(self.sock)
+            done, sent = output.flush(self.sock)
         except OSError as error:
             raise ClientDisconnected(f"the client went away: {error.strerror or error}") from None
+        if sent and output.since is not None:
+            output.progress_at = self.server.clock.now()
         if done:
             self.output = None
             self.settle()
@@ -291,6 +293,8 @@ class Connection:
             if rate:
                 left = min(left, since + timeout + (output.gone - gone) / rate - time.monotonic())
             if left <= 0 or not self.wait(left, write=True):
+                self.drop_output()  # it has had its time: what waits does not get it once more
+                self.reset()
                 raise ClientDisconnected(
                     f"the client took too little for {timeout:g} s (--write-timeout, --write-rate)"
                 )

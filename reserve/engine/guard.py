@@ -20,12 +20,13 @@ __all__ = ["RunGuard"]
 class RunGuard:
     """One for each worker of a server with ``request_timeout``."""
 
-    __slots__ = ("_deciding", "_ident", "_interrupted", "_slot", "given_up")
+    __slots__ = ("_deciding", "_holds", "_ident", "_interrupted", "_slot", "given_up")
 
     def __init__(self) -> None:
         self._slot: deque[bool] = deque(maxlen=1)
         self._ident = 0
         self._deciding = False
+        self._holds = 0
         self._interrupted = False
         self.given_up = False
         """The run is nobody's any more: its worker, should it ever come back, touches nothing and ends."""
@@ -41,13 +42,14 @@ class RunGuard:
         """End the run; False when it has been given up meanwhile."""
         while True:
             try:
+                holds, deciding = self._holds, self._deciding
                 try:
                     self._slot.pop()
                 except IndexError:
                     if self.given_up:
                         return False
-                    if self._deciding:
-                        time.sleep(0)  # the monitor has the token for a moment
+                    if deciding or self._deciding or self._holds != holds:
+                        time.sleep(0)  # the monitor has, or had, the token for a moment
                         continue
                     # The interrupt came between our own pop and this line: the token is ours.
                 break
@@ -77,6 +79,7 @@ class RunGuard:
     def hold(self) -> bool:
         """Keep the worker from leaving its run until :meth:`release`; False when it is in none."""
         self._deciding = True
+        self._holds += 1  # behind the flag and before the pop: leave() reads them the other way round
         try:
             self._slot.pop()
         except IndexError:

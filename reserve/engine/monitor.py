@@ -99,7 +99,7 @@ class Monitor:
         queue = self._queue
         lead = queue.lead
         laid_down = runs = sampled_runs = -1
-        quiet = looks = stalled = 0
+        quiet = looks = stalled = stolen_at = 0
         due = NEVER
         while not self._closed:
             self._bed.acquire(timeout=self.TICK)
@@ -114,7 +114,9 @@ class Monitor:
             if lead.free:
                 if lead.laid_down == laid_down and lead.take():
                     self._leads = True
-                    self.steals += 1
+                    if queue.runs != stolen_at:  # not the lead that nobody has taken up yet, at the start
+                        self.steals += 1
+                    stolen_at = queue.runs
                     self._lead()
                 laid_down = lead.laid_down
                 quiet = 0

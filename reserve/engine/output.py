@@ -57,7 +57,7 @@ class FilePart:
 class Output:
     """A queue of octets and stretches of files. Used by the connection's owner only."""
 
-    __slots__ = ("_parts", "_spool", "_spool_end", "gone", "since", "size", "spooled")
+    __slots__ = ("_parts", "_spool", "_spool_end", "gone", "progress_at", "since", "size", "spooled")
 
     def __init__(self) -> None:
         self._parts: deque[memoryview | FilePart] = deque()
@@ -71,6 +71,8 @@ class Output:
         """Octets that have left since there was no room for all."""
         self.since: float | None = None
         """When it was first found that there was no room."""
+        self.progress_at = 0.0
+        """When octets last left, or ``since``."""
 
     def append(self, data: bytes | memoryview) -> None:
         self._parts.append(memoryview(data))
@@ -162,3 +164,17 @@ class Output:
         if self._spool is not None:
             self._spool.close()
             self._spool = None
+
+    def deadline(self, now: float, sent: int, timeout: float, rate: int) -> float:
+        """When the next octets have to leave: soon after the last ones, and at a minimum rate on the whole.
+
+        :param sent: octets that have just left.
+        :param timeout: seconds without progress that are allowed, and the time before ``rate`` counts.
+        :param rate: octets a second; 0: no such rule.
+        """
+        if self.since is None:
+            self.since = self.progress_at = now
+        elif sent:
+            self.progress_at = now
+        deadline = self.progress_at + timeout
+        return min(deadline, self.since + timeout + self.gone / rate) if rate else deadline

@@ -361,7 +361,9 @@ class Server:
 
     def flush_meanwhile(self, connection: Connection) -> None:
         """Have the leader flush the output of a connection whose worker goes on. See :meth:`Connection.lend`."""
-        deadline = self.clock.now() + self.settings.write_timeout
+        settings = self.settings
+        assert connection.output is not None, "what is lent has something to flush"
+        deadline = connection.output.deadline(self.clock.now(), 0, settings.write_timeout, settings.write_rate)
         connection.settle()
         if self._queue.closed:
             raise OSError("the server has stopped")

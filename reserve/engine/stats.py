@@ -36,6 +36,6 @@ class Stats:
     stuck: int
     """Threads that did not come out of an interrupted request and were replaced."""
     refused: int
-    """Requests refused since the start because no worker was free for them in time."""
+    """Requests refused since the start: no worker was free for them in time, or their answer did not begin in time."""
     steals: int
     """How often a stalled handler lost the lead to the monitor."""

@@ -174,8 +174,7 @@ class Stepper:
             connection.wait_kind = ""
             connection.settle()
             return True
-        waited = connection.wait_kind == "write" and not sent
-        deadline = connection.deadline if waited else self._room_deadline(output, now)
+        deadline = output.deadline(now, sent, self._settings.write_timeout, self._settings.write_rate)
         connection.settle()
         self._queue.park(connection, WRITE, deadline, "write", FLUSHING)
         return False
@@ -183,15 +182,8 @@ class Stepper:
     def _wait_for_room(self, connection: Connection, now: float) -> None:
         assert connection.output is not None
         connection.settle()
-        deadline = self._room_deadline(connection.output, now)
+        deadline = connection.output.deadline(now, 0, self._settings.write_timeout, self._settings.write_rate)
         self._queue.park(connection, WRITE, deadline, "write", FLUSHING)
-
-    def _room_deadline(self, output: Output, now: float) -> float:
-        """When the next octets have to leave: soon after the last ones, and at a minimum rate on the whole."""
-        timeout, rate = self._settings.write_timeout, self._settings.write_rate
-        if output.since is None:
-            output.since = now
-        return min(now + timeout, output.since + timeout + output.gone / rate) if rate else now + timeout
 
     def _flush_lent(self, connection: Connection, events: int, now: float) -> None:
         """Flush for a worker that is still inside its run; whatever comes of it, the worker gets the token back."""
@@ -205,11 +197,13 @@ class Stepper:
         except OSError:
             connection.lost = done = True
             connection.shut(socket.SHUT_RDWR)
+            if output is not None:
+                output.close()  # its files, too
         if done:
             connection.output = None
         connection.settle()
         if output is not None and not done and connection.claimant is None:
-            deadline = self._room_deadline(output, now) if sent else connection.deadline
+            deadline = output.deadline(now, sent, self._settings.write_timeout, self._settings.write_rate)
             try:
                 self._queue.park(connection, WRITE, deadline, "write", FLUSHING)
             except (OSError, ValueError):  # it cannot be watched any more
@@ -225,7 +219,7 @@ class Stepper:
 
     def _close(self, connection: Connection, action: Close, events: int, now: float) -> None:
         """Close, or first let the peer read what has left: a close with input outstanding would be a reset."""
-        if not action.linger or connection.ending:
+        if not action.linger or connection.ending or connection.torn:
             self.end(connection, "done")
             return
         if connection.linger_left < 0:

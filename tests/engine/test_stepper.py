@@ -24,6 +24,8 @@ def _flushing(world: World, room: int | None, event: int, **driver: Any) -> Conn
     connection.output = Output()
     connection.output.append(b"last octets")
     deadline = world.clock.time if event == DEADLINE else world.clock.time + 1
+    connection.output.since = world.clock.time
+    connection.output.progress_at = deadline - world.settings.write_timeout
     world.queue.park(connection, WRITE, deadline, "write", State.FLUSHING)
     assert connection.take()
     connection.pending = event

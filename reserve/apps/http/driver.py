@@ -436,7 +436,9 @@ class HTTPDriver:
             return
         settings = self._app.settings
         try:
-            connection.make_room(settings.response_memory, connection.server.settings.spool_disk, settings.spool_dir)
+            disk = connection.server.settings.spool_disk
+            if not connection.make_room(settings.response_memory, disk, settings.spool_dir):
+                raise ClientDisconnected("--buffer-memory is used up, and it is more than --spool-disk allows")
         except (ClientDisconnected, OSError) as error:
             self._app.note(connection, f"the answer is cut: {error}")
             connection.drop_output()

@@ -257,11 +257,19 @@ class HTTPExchange:
         """The client is slower than the application: to the file with it, and past the file's limit this worker
         waits.
         """
+        if not self._store(connection, count):
+            engine = connection.server.settings
+            connection.drain(self._app.settings.response_memory, engine.write_timeout, engine.write_rate)
+
+    def _store(self, connection: Connection, count: int) -> bool:
         settings = self._app.settings
         disk = -1 if self._spool_failed else settings.max_response_spool - count
         try:
-            roomy = connection.make_room(settings.response_memory, disk, settings.spool_dir)
+            return connection.make_room(settings.response_memory, disk, settings.spool_dir)
         except ClientDisconnected:
+            # Gone, or given up because the budgets are used up: what waits is not worth their room any more.
+            connection.drop_output()
+            self.reset = True
             raise
         except OSError as error:
             connection.server.logs.error(
@@ -269,10 +277,7 @@ class HTTPExchange:
                 f"{error.strerror or error}; its application waits for its client"
             )
             self._spool_failed = True
-            roomy = False
-        if not roomy:
-            engine = connection.server.settings
-            connection.drain(settings.response_memory, engine.write_timeout, engine.write_rate)
+            return False
 
 
 def _stretch(file: Any) -> tuple[int, int, int]:

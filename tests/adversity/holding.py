@@ -1,0 +1,197 @@
+"""What the tests here have in common: a server that is watched, honest clients, and clients that are cut."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from reserve.apps.http.settings import HTTPSettings
+from reserve.engine.server import Hooks
+from reserve.testing import FakeClock, RunningServer, running
+
+from ..apps.http.answers import Answer, receive, request
+from ..waiting import eventually
+
+THREADS = 2
+PATIENCE = 60.0
+"""Seconds that guard a test against waiting for ever."""
+
+
+class Watched:
+    """A server with its clock, its log, and what it held before the first client came."""
+
+    def __init__(self, served: RunningServer, clock: FakeClock, log: list[str]) -> None:
+        self.served = served
+        self.server = served.server
+        self.clock = clock
+        self.log = log
+        self.descriptors = descriptors()
+
+    def connect(self, *, window: int = 0) -> socket.socket:
+        """A client; ``window``: the octets that its system takes for it when it does not read."""
+        client = socket.socket()
+        try:
+            client.settimeout(PATIENCE)
+            if window:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
+            client.connect(self.served.address)
+        except BaseException:
+            client.close()
+            raise
+        return client
+
+    @contextlib.contextmanager
+    def crowd(self, count: int, sent: bytes = b"", *, window: int = 0) -> Iterator[list[socket.socket]]:
+        """So many clients at once, each of which has sent the same."""
+        with contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(self.connect(window=window)) for _ in range(count)]
+            for client in clients:
+                client.sendall(sent)
+            yield clients
+
+    def ask(self, raw: bytes = b"") -> Answer:
+        """One request on a connection of its own."""
+        with self.connect() as client:
+            client.sendall(raw or request())
+            return receive(client)
+
+    def assert_serves(self, count: int = 3) -> None:
+        """An honest client is answered, again and again. (The first of its requests may overtake the crowd.)"""
+        with self.connect() as client:
+            for _ in range(count):
+                client.sendall(request())
+                answer = receive(client)
+                assert (answer.status, answer.body, answer.whole) == (200, b"honest", True)
+
+    def assert_nothing_left(self) -> None:
+        """Every connection is gone, and with it whatever it held; the threads are all there."""
+        stats = self.server.stats
+
+        def nothing() -> bool:
+            now = stats()
+            return not (now.connections or now.busy or now.queued or now.lingering or now.buffered or now.spooled)
+
+        eventually(nothing)
+        assert stats().threads == THREADS
+        assert sum(worker.thread.is_alive() for worker in self.server._pool.workers) == THREADS
+        assert self.server._monitor.thread.is_alive()
+        eventually(lambda: descriptors() == self.descriptors)
+
+
+@contextlib.contextmanager
+def watched(app: Any, *, http: HTTPSettings | None = None, **options: Any) -> Iterator[Watched]:
+    """Serve on two threads, with a clock that stands."""
+    clock = options.pop("clock", None) or FakeClock()
+    log: list[str] = []
+    hooks = Hooks(error_log=lambda level, text: log.append(text))
+    with running(app, http=http, threads=THREADS, clock=clock, hooks=hooks, **options) as served:
+        yield Watched(served, clock, log)
+
+
+def descriptors() -> int:
+    """How many this process has open."""
+    return len(os.listdir("/proc/self/fd" if os.path.isdir("/proc/self/fd") else "/dev/fd"))
+
+
+def honest(environ: Any, start_response: Callable[..., Any]) -> list[bytes]:
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"honest"]
+
+
+def until_cut(client: socket.socket) -> tuple[bytes, bool]:
+    """Everything that comes until the server ends the connection; True when it ended with a reset."""
+    got = bytearray()
+    try:
+        while data := client.recv(65536):
+            got += data
+    except ConnectionResetError:
+        return bytes(got), True
+    return bytes(got), False
+
+
+def tear(client: socket.socket) -> None:
+    """Close with a reset."""
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+
+
+def child(program: str, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+    """A process that runs ``program`` and talks through pipes."""
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONWARNINGS": "error"}
+    return subprocess.Popen(
+        [sys.executable, "-c", program, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environ,
+        **options,
+    )
+
+
+@contextlib.contextmanager
+def serving(program: str, *arguments: str, **options: Any) -> Iterator[Child]:
+    """The process of ``program`` while the block runs; it has to end with 0, and quietly, when its input ends."""
+    with child(program, *arguments, **options) as process:
+        mine = Child(process)
+        try:
+            yield mine
+            mine.end()
+        finally:
+            process.kill()
+
+
+class Child:
+    """See :func:`serving`."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.out = ""
+        self.err = ""
+        self._ended = False
+
+    def line(self) -> str:
+        """The next line that it prints."""
+        assert self.process.stdout is not None
+        watchdog = threading.Timer(PATIENCE, self.process.kill)
+        watchdog.start()
+        try:
+            line = self.process.stdout.readline()
+        finally:
+            watchdog.cancel()
+        assert line, self.process.stderr.read() if self.process.stderr is not None else ""
+        return line.rstrip("\n")
+
+    def tell(self, word: str) -> None:
+        """Send it a line."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(word + "\n")
+        self.process.stdin.flush()
+
+    def end(self, code: int = 0, *, quiet: bool = True) -> None:
+        """Close its input and wait for its end."""
+        if not self._ended:
+            self._ended = True
+            self.out, self.err = self.process.communicate(timeout=PATIENCE)
+            assert self.process.returncode == code, self.err
+            if quiet:
+                assert self.err == ""
+
+
+def connect(port: int | str) -> socket.socket:
+    """A client of a server in another process."""
+    return socket.create_connection(("127.0.0.1", int(port)), PATIENCE)
+
+
+def ask(port: int | str, raw: bytes = b"") -> Answer:
+    """One request on a connection of its own to a server in another process."""
+    with connect(port) as client:
+        client.sendall(raw or request("GET", "/", "Connection: close"))
+        return receive(client)

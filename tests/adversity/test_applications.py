@@ -1,0 +1,153 @@
+"""Applications that misbehave, more often than there are threads: the next request is answered, by all the threads."""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from reserve.apps.http.settings import HTTPSettings
+
+from ..apps.http.answers import request, split
+from .holding import THREADS, honest, until_cut, watched
+
+TIMES = 12
+HTTP = HTTPSettings(access_log=False)
+App = Callable[[Any, Any], Any]
+
+
+def raising(kind: type[BaseException], where: str) -> App:
+    def app(environ: Any, start_response: Any) -> Any:
+        if where == "call":
+            raise kind
+        start_response("200 OK", [])
+        return pieces()
+
+    def pieces() -> Iterator[bytes]:
+        if where == "later":
+            yield b"half"
+        raise kind
+
+    class Pieces:
+        def __iter__(self) -> Iterator[bytes]:
+            return iter([b"half", b"half"])
+
+        def close(self) -> None:
+            raise kind
+
+    def closing(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [])
+        return Pieces()
+
+    return closing if where == "close" else app
+
+
+def recursing(environ: Any, start_response: Any) -> Any:
+    return recursing(environ, start_response)
+
+
+def returning(result: Any) -> App:
+    def app(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [])
+        return result
+
+    return app
+
+
+def starting_twice(environ: Any, start_response: Any) -> Any:
+    start_response("200 OK", [])
+    start_response("201 Created", [])
+    return [b"never"]
+
+
+def starting_never(environ: Any, start_response: Any) -> Any:
+    return [b"never"]
+
+
+KINDS = [SystemExit, KeyboardInterrupt, MemoryError, GeneratorExit, RecursionError, ValueError]
+FAILING: dict[str, tuple[App, int | None]] = {
+    # The status of the answer; None: half an answer that must not look whole.
+    **{f"{kind.__name__} in the call": (raising(kind, "call"), 500) for kind in KINDS},
+    **{f"{kind.__name__} in the first step": (raising(kind, "iteration"), 500) for kind in KINDS},
+    **{f"{kind.__name__} in a later step": (raising(kind, "later"), None) for kind in KINDS},
+    **{f"{kind.__name__} in close": (raising(kind, "close"), 200) for kind in KINDS},
+    "endless recursion": (recursing, 500),
+    "None": (returning(None), 500),
+    "str": (returning("text"), 500),
+    "str in a list": (returning(["text"]), 500),
+    "a number": (returning(5), 500),
+    "start_response twice": (starting_twice, 500),
+    "start_response never": (starting_never, 500),
+}
+
+
+@pytest.mark.parametrize("name", FAILING)
+def test_it_fails(name: str) -> None:
+    failing, status = FAILING[name]
+
+    def app(environ: Any, start_response: Any) -> Any:
+        return (honest if environ["PATH_INFO"] == "/" else failing)(environ, start_response)
+
+    with watched(app, http=HTTP) as site:
+        threads = {worker.thread for worker in site.server._pool.workers}
+        with site.crowd(TIMES, request("GET", "/fail", "Connection: close")) as clients:
+            for client in clients:
+                got, _ = until_cut(client)
+                (answer,) = split(got)
+                assert (answer.status, answer.whole) == (status or 200, status is not None)
+        site.assert_serves()
+        site.assert_nothing_left()
+        assert {worker.thread for worker in site.server._pool.workers} == threads
+    assert len(site.log) == TIMES  # each failure is told once, and nothing else
+
+
+def test_a_child_process_that_is_not_waited_for_in_the_application() -> None:
+    children: list[int] = []
+
+    def app(environ: Any, start_response: Any) -> Any:
+        if environ["PATH_INFO"] == "/":
+            return honest(environ, start_response)
+        pid = os.fork()
+        if not pid:
+            os._exit(0)
+        children.append(pid)
+        return honest(environ, start_response)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # from 3.12 on: a fork beside other threads
+        with watched(app, http=HTTP) as site:
+            with site.crowd(TIMES, request("GET", "/fork", "Connection: close")) as clients:
+                for client in clients:
+                    assert split(until_cut(client)[0])[0].body == b"honest"
+            site.assert_serves()
+            site.assert_nothing_left()
+    assert len(children) == TIMES
+    for pid in children:
+        assert os.waitpid(pid, 0) == (pid, 0)
+
+
+def test_threads_of_the_application_outlive_its_requests() -> None:
+    go_on = threading.Event()
+    started: list[threading.Thread] = []
+
+    def app(environ: Any, start_response: Any) -> Any:
+        thread = threading.Thread(target=go_on.wait, args=(60,))
+        thread.start()
+        started.append(thread)
+        return honest(environ, start_response)
+
+    try:
+        with watched(app, http=HTTP) as site:
+            for _ in range(TIMES):
+                site.assert_serves(1)
+            site.assert_nothing_left()
+            assert site.server.stats().threads == THREADS
+    finally:
+        go_on.set()
+        for thread in started:
+            thread.join()
+    assert len(started) == TIMES

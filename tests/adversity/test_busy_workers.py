@@ -1,0 +1,61 @@
+"""Both threads are inside an application that waits: who is served, who waits, and who is refused when."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from reserve.apps.http.settings import HTTPSettings
+
+from ..apps.http.answers import receive, request
+from ..waiting import eventually
+from .holding import THREADS, honest, until_cut, watched
+
+HTTP = HTTPSettings(access_log=False, health_path="/health")
+
+
+def test_the_health_path_answers_and_the_others_wait_until_they_are_refused() -> None:
+    health = request("GET", "/health", "Connection: close")
+    entered, go_on = threading.Semaphore(0), threading.Event()
+
+    def app(environ: Any, start_response: Any) -> Any:
+        if environ["PATH_INFO"] == "/wait":
+            entered.release()
+            assert go_on.wait(60)
+        return honest(environ, start_response)
+
+    with (
+        watched(app, http=HTTP, queue_timeout=30.0) as site,
+        site.crowd(THREADS, request("GET", "/wait")) as busy,
+    ):
+        for _ in busy:
+            assert entered.acquire(timeout=60)
+        with site.crowd(20, request()) as queued:
+            eventually(lambda: site.server.stats().queued == len(queued))
+            # They have been looked at in their order, each before this one: their time begins now.
+            assert site.ask(health).text == "ok\n"
+            site.clock.advance(29)
+            with site.crowd(5, request()) as later:
+                eventually(lambda: site.server.stats().queued == len(queued) + len(later))
+                for _ in range(3):
+                    answer = site.ask(health)
+                    assert (answer.status, answer.text) == (200, "ok\n")
+                site.clock.advance(2)
+                for client in queued:
+                    answer = receive(client)
+                    assert (answer.status, answer.fields["retry-after"], answer.fields["connection"]) == (
+                        503,
+                        "1",
+                        "close",
+                    )
+                    assert until_cut(client) == (b"", False)
+                eventually(lambda: site.server.stats().refused == len(queued))
+                assert site.server.stats().queued == len(later)  # their time has not come
+                assert site.ask(health).text == "ok\n"
+                go_on.set()
+                assert [receive(client).body for client in (*busy, *later)] == [b"honest"] * (THREADS + 5)
+                site.assert_serves()
+        for client in busy:
+            client.close()
+        site.assert_nothing_left()
+    assert site.log == []

@@ -1,0 +1,178 @@
+"""200 bad clients of one kind at once, two threads, and a clock that stands: an honest client is served meanwhile.
+
+Then the clock goes past the deadline, and every bad one is cut, though it still holds on to its end.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reserve.apps.http.settings import HTTPSettings
+
+from ..apps.http.answers import receive, request, split
+from ..waiting import eventually
+from .holding import Watched, honest, until_cut, watched
+
+COUNT = 200
+HEAD, BODY, IDLE, WRITE = 10.0, 20.0, 15.0, 30.0  # the deadlines, by default
+LINGER = 2.0
+HTTP = HTTPSettings(access_log=False)
+HALF_HEAD = b"GET / HTTP/1.1\r\nHost: te"
+HALF_BODY = request("POST", body=b"x" * 100)[:-50]
+HALF_CHUNKED = request("POST", body=b"x" * 100, chunks=60)[:-60]
+EXPECTING = request("POST", "/", "Expect: 100-continue", "Content-Length: 5")
+
+
+def assert_told_408(clients: list[socket.socket], before: bytes = b"") -> None:
+    for client in clients:
+        got, _ = until_cut(client)
+        assert got.startswith(before)
+        assert [(answer.status, answer.whole) for answer in split(got[len(before) :])] == [(408, True)]
+
+
+def assert_closed_without_a_word(clients: list[socket.socket]) -> None:
+    assert {until_cut(client)[0] for client in clients} == {b""}
+
+
+def wait_until_parked(site: Watched, count: int) -> None:
+    eventually(lambda: (now := site.server.stats()).parked == now.connections == now.accepted == count)
+
+
+@pytest.mark.parametrize(
+    ("sent", "deadline", "told"),
+    [
+        pytest.param(b"", HEAD, False, id="silent"),
+        pytest.param(HALF_HEAD, HEAD, True, id="half a head"),
+        pytest.param(HALF_BODY, BODY, True, id="half a body"),
+        pytest.param(HALF_CHUNKED, BODY, True, id="half a chunked body"),
+    ],
+)
+def test_clients_that_stop(sent: bytes, deadline: float, told: bool) -> None:
+    with watched(honest, http=HTTP) as site, site.crowd(COUNT, sent) as clients:
+        wait_until_parked(site, COUNT)
+        site.assert_serves()
+        eventually(lambda: site.server.stats().connections == COUNT)
+        eventually(lambda: site.server.stats().handled == 3)  # none of the others has had a thread
+        site.clock.advance(deadline - 1)
+        site.assert_serves()
+        eventually(lambda: site.server.stats().connections == COUNT)
+        site.clock.advance(2 + BODY * told)  # the half bodies have earned a little more time with their octets
+        (assert_told_408 if told else assert_closed_without_a_word)(clients)
+        site.clock.advance(LINGER + 1)
+        eventually(lambda: site.server.stats().connections == 0)  # and the clients still hold their ends
+        site.assert_serves()
+        for client in clients:
+            client.close()
+        site.assert_nothing_left()
+
+
+@pytest.mark.parametrize(
+    ("sent", "drip", "total"),
+    [
+        pytest.param(b"GET / HTTP/1.1\r\nX: ", b"y", HEAD, id="head"),
+        pytest.param(request("POST", body=b"")[:-5] + b"99\r\n\r\n", b"y", BODY, id="body"),
+        pytest.param(request("POST", body=b"", chunks=1)[:-5], b"1\r\ny\r\n", BODY, id="chunked body"),
+    ],
+)
+def test_clients_that_drip(sent: bytes, drip: bytes, total: float) -> None:
+    with watched(honest, http=HTTP) as site, site.crowd(COUNT, sent) as clients:
+        wait_until_parked(site, COUNT)
+        site.assert_serves()  # and so everything that they have sent has been received, before the time goes on
+        for _ in range(int(total // 3)):
+            site.clock.advance(3)
+            for client in clients:
+                client.sendall(drip)
+            site.assert_serves()
+        eventually(lambda: site.server.stats().connections == COUNT)
+        site.clock.advance(3)  # however lately the last octet has come: the deadline is that of the whole
+        assert_told_408(clients)
+        site.clock.advance(LINGER + 1)
+        eventually(lambda: site.server.stats().connections == 0)
+        for client in clients:
+            client.close()
+        site.assert_nothing_left()
+
+
+def test_clients_that_are_told_to_go_on_and_do_not() -> None:
+    with watched(honest, http=HTTP) as site, site.crowd(COUNT, EXPECTING) as clients:
+        wait_until_parked(site, COUNT)
+        site.assert_serves()
+        site.clock.advance(BODY + 1)
+        assert_told_408(clients, b"HTTP/1.1 100 Continue\r\n\r\n")
+        for client in clients:
+            client.close()
+        site.assert_nothing_left()
+
+
+def test_clients_that_stay_without_a_wish() -> None:
+    with watched(honest, http=HTTP) as site, site.crowd(COUNT, request()) as clients:
+        assert {receive(client).body for client in clients} == {b"honest"}
+        wait_until_parked(site, COUNT)
+        site.clock.advance(IDLE - 1)
+        site.assert_serves()
+        assert receive_again(clients[0]) == b"honest"  # this one is busy enough
+        eventually(lambda: site.server.stats().parked == COUNT)
+        site.clock.advance(2)
+        assert_closed_without_a_word(clients[1:])
+        assert receive_again(clients[0]) == b"honest"
+        for client in clients:
+            client.close()
+        site.assert_nothing_left()
+
+
+def receive_again(client: socket.socket) -> bytes:
+    client.sendall(request())
+    return receive(client).body
+
+
+@pytest.mark.parametrize("kind", ["list", "generator", "file"])
+def test_clients_that_do_not_read_their_answers(kind: str, tmp_path: Path) -> None:
+    """Each side's system takes a few kilobytes only, so that the answers need not be large for 200 of them."""
+    pieces = [b"%05d" % number * 1000 for number in range(40)]
+    whole = b"".join(pieces)
+    path = tmp_path / "large"
+    path.write_bytes(whole)
+
+    def app(environ: Any, start_response: Any) -> Any:
+        if environ["PATH_INFO"] == "/":
+            return honest(environ, start_response)
+        start_response("200 OK", [("Content-Length", str(len(whole)))])
+        if kind == "file":
+            return environ["wsgi.file_wrapper"](open(path, "rb"))
+        return pieces if kind == "list" else generate()
+
+    def generate() -> Iterator[bytes]:
+        yield from pieces
+
+    memory = 65536
+    http = HTTPSettings(access_log=False, spool_dir=str(tmp_path), response_memory=memory)
+    with watched(app, http=http) as site:
+        for listener in site.server._listeners:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        with site.crowd(COUNT, request("GET", "/large"), window=2048) as clients:
+            eventually(lambda: (now := site.server.stats()).flushing == COUNT and not now.busy)
+            site.assert_serves()
+            eventually(lambda: site.server.stats().handled == COUNT + 3)  # the applications of all are done
+            now = site.server.stats()
+            if kind == "generator":
+                assert 0 < now.buffered <= COUNT * (memory + len(pieces[0]) + 1000)
+                assert now.spooled
+            elif kind == "file":
+                assert (now.buffered, now.spooled) == (0, 0)
+            # One of them was only slow: it gets everything, while the others are held.
+            slow = receive(clients[0])
+            assert (slow.body == whole, slow.whole) == (True, True)
+            eventually(lambda: site.server.stats().flushing == COUNT - 1)
+            site.clock.advance(WRITE + 1)
+            eventually(lambda: site.server.stats().connections == 0)  # nobody has read or closed anything
+            for client in clients[1:]:
+                got, reset = until_cut(client)
+                assert (split(got)[0].whole, reset) == (False, True)
+            site.assert_serves()
+        site.assert_nothing_left()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["large"]

@@ -1,0 +1,70 @@
+"""A server with nothing to do makes no system call: not one thread of it wakes up, with connections open or not."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from ..apps.http.answers import receive, request
+from .holding import connect, serving
+
+pytestmark = [pytest.mark.peer, pytest.mark.skipif(sys.platform != "linux", reason="strace is Linux's")]
+
+PROGRAM = """
+import sys, time
+from reserve.apps.http.settings import HTTPSettings
+from reserve.testing import running
+
+def app(environ, start_response):
+    start_response("200 OK", [])
+    return [b"served"]
+
+http = HTTPSettings(access_log=False, keep_alive=600.0, head_timeout=600.0)
+with running(app, http=http, threads=4) as served:
+    print(served.address[1], flush=True)
+    sys.stdin.readline()
+    while not served.server._monitor.asleep:
+        time.sleep(0.001)
+    print("quiet", flush=True)
+    sys.stdin.read()
+"""
+WATCHED = 3
+"""Seconds for which nothing may happen."""
+
+
+def test_no_wake_ups(require_peer: Callable[[str], str], tmp_path: Path) -> None:
+    strace = require_peer("strace")
+    trace = tmp_path / "trace"
+    with serving(PROGRAM) as server, ExitStack() as stack:
+        port = server.line()
+        kept, silent = (stack.enter_context(connect(port)) for _ in range(2))
+        for _ in range(20):
+            kept.sendall(request())
+            assert receive(kept).body == b"served"
+        silent.sendall(b"GET / HTTP")
+        server.tell("are you quiet?")
+        assert server.line() == "quiet"
+        command = [strace, "-f", "-qq", "-o", str(trace), "-p", str(server.process.pid)]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tracing:
+            try:
+                _, said = tracing.communicate(timeout=WATCHED)
+            except subprocess.TimeoutExpired:
+                tracing.terminate()
+                _, said = tracing.communicate()
+        if "ptrace" in said:
+            if os.environ.get("RESERVE_CI") == "1" and os.getuid() == 0:
+                pytest.fail(said)
+            pytest.skip(f"this system does not let strace look: {said.strip()}")
+        kept.sendall(request())
+        assert receive(kept).body == b"served"
+    calls = trace.read_text().splitlines()
+    threads = {line.split()[0] for line in calls}
+    assert len(threads) >= 7, calls  # main, accept, monitor, log, and four workers: each is in one wait
+    assert all("unfinished" in line or "detached" in line or "resuming" in line for line in calls), calls
+    assert len(calls) <= 2 * len(threads), calls

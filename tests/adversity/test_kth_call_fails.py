@@ -1,0 +1,230 @@
+"""The k-th system call on a connection fails, for every k until a run meets no fault.
+
+Whatever fails: the client has a right answer, or less than one, and never a wrong one; nothing is left behind; the
+next request is answered. The clock stands, so that no deadline tidies up.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reserve.apps.http.settings import HTTPSettings
+from reserve.engine import acceptor
+
+from ..apps.http.answers import request, split, take
+from .holding import Watched, honest, watched
+
+LARGE = b"0123456789abcdef" * 16384
+HTTP = HTTPSettings(access_log=False)
+SHORT = "a short count"
+HARMLESS = {errno.EINTR, errno.EAGAIN, SHORT}
+FAULTS: dict[str, int | str] = {
+    **{name: getattr(errno, name) for name in ("EINTR", "EAGAIN", "ECONNRESET", "EPIPE", "EMFILE", "ENOBUFS")},
+    "a short count": SHORT,
+}
+
+
+class Faults:
+    """Counts the calls of the accepted sockets and has one of them fail. The only switch."""
+
+    def __init__(self) -> None:
+        self._fault: int | str = 0
+        self._left = 0
+        self.met: str | None = None
+        """The call that has failed."""
+
+    def arm(self, number: int, fault: int | str) -> None:
+        self.met = None
+        self._fault = fault
+        self._left = number
+
+    def disarm(self) -> None:
+        self._left = 0
+
+    def call(self, name: str, real: Callable[[], Any], short: Callable[[], Any] | None = None) -> Any:
+        """Make the call, unless it is its turn to fail. A close that fails has closed all the same."""
+        if self._left:
+            self._left -= 1
+            if not self._left:
+                self.met = name
+                if self._fault is SHORT:
+                    return (short or real)()
+                if name in ("close", "detach"):
+                    real()
+                assert isinstance(self._fault, int)
+                raise OSError(self._fault, os.strerror(self._fault))
+        return real()
+
+
+class FaultySocket(socket.socket):
+    """An accepted one."""
+
+    faults: Faults
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        real = super().recv
+        return self.faults.call("recv", lambda: real(size, flags), lambda: real(1, flags))  # type: ignore[no-any-return]
+
+    def send(self, data: Any, flags: int = 0) -> int:
+        real = super().send
+        return self.faults.call("send", lambda: real(data, flags), lambda: real(data[:1], flags))  # type: ignore[no-any-return]
+
+    def shutdown(self, how: int) -> None:
+        real = super().shutdown
+        self.faults.call("shutdown", lambda: real(how))
+
+    def setblocking(self, flag: bool) -> None:
+        real = super().setblocking
+        self.faults.call("setblocking", lambda: real(flag))
+
+    def getsockname(self) -> Any:
+        real = super().getsockname
+        return self.faults.call("getsockname", real)
+
+
+class FaultyListener:
+    """The server's listener, whose accepted sockets are faulty ones."""
+
+    def __init__(self, listener: socket.socket, faults: Faults) -> None:
+        self._listener = listener
+        self._faults = faults
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._listener, name)
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        sock, peer = self._faults.call("accept", self._listener.accept)
+        faulty = FaultySocket(fileno=sock.detach())
+        faulty.faults = self._faults
+        return faulty, peer
+
+
+@pytest.fixture
+def faults(monkeypatch: pytest.MonkeyPatch) -> Faults:
+    """Every call of an accepted socket, and those of the modules that take its number."""
+    mine = Faults()
+    sendfile, close = os.sendfile, socket.close
+
+    def faulty_sendfile(out: int, source: int, offset: int, count: int) -> int:
+        return mine.call(  # type: ignore[no-any-return]
+            "sendfile", lambda: sendfile(out, source, offset, count), lambda: sendfile(out, source, offset, 1)
+        )
+
+    monkeypatch.setattr(os, "sendfile", faulty_sendfile)
+    monkeypatch.setattr(socket, "close", lambda fd: mine.call("close", lambda: close(fd)))
+    monkeypatch.setattr(acceptor, "_PAUSE", 0.005)  # real seconds, for a want of descriptors that is none
+    real_init = acceptor.Acceptor.__init__
+
+    def init(self: Any, listeners: Any, *arguments: Any, **options: Any) -> None:
+        real_init(self, [FaultyListener(one, mine) for one in listeners], *arguments, **options)  # type: ignore[misc]
+
+    monkeypatch.setattr(acceptor.Acceptor, "__init__", init)
+    return mine
+
+
+def app_with(path: Path) -> Any:
+    def app(environ: Any, start_response: Any) -> Any:
+        place = environ["PATH_INFO"]
+        if place == "/":
+            return honest(environ, start_response)
+        start_response("200 OK", [])
+        if place == "/echo":
+            return [environ["wsgi.input"].read()]
+        if place == "/file":
+            return environ["wsgi.file_wrapper"](open(path, "rb"))
+        return iter([LARGE[at : at + 65536] for at in range(0, len(LARGE), 65536)])
+
+    return app
+
+
+UPLOAD = b"u" * 200_000
+OK = (200, b"honest")
+REFUSED = b"request line 'nonsense' is not method, target, version with one space between (RFC 9112 section 3)\n"
+SCENARIOS: dict[str, tuple[bytes, list[tuple[int, bytes]]]] = {
+    "GET": (request("GET", "/", "Connection: close"), [OK]),
+    "GET, kept": (request(), [OK]),
+    "POST": (request("POST", "/echo", body=UPLOAD), [(200, UPLOAD)]),
+    "chunked upload": (request("POST", "/echo", body=UPLOAD, chunks=30_000), [(200, UPLOAD)]),
+    "large answer": (request("GET", "/large"), [(200, LARGE)]),
+    "file": (request("GET", "/file"), [(200, LARGE)]),
+    "pipelined pair": (request() + request("POST", "/echo", "Connection: close", body=b"2nd"), [OK, (200, b"2nd")]),
+    "refusal": (b"nonsense\r\n\r\n", [(400, REFUSED)]),
+}
+
+
+def play(site: Watched, raw: bytes, expected: list[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
+    """Be the client: the answers that have come whole. One that has not must be the beginning of the right one."""
+    got = bytearray()
+    with site.connect(window=16384) as client:
+        try:
+            client.sendall(raw)
+            while len(whole(bytes(got))) < len(expected) and (data := client.recv(65536)):
+                got += data
+        except (ConnectionResetError, BrokenPipeError):
+            pass
+    answers = whole(bytes(got))
+    assert answers == expected[: len(answers)]
+    if len(answers) < len(expected):
+        last = split_off(bytes(got), len(answers))
+        if b"\r\n\r\n" in last:
+            (cut,) = split(last)
+            status, body = expected[len(answers)]
+            assert cut.status == status
+            assert body.startswith(cut.body)
+    return answers
+
+
+def whole(got: bytes) -> list[tuple[int, bytes]]:
+    """The answers that are complete."""
+    answers = []
+    while b"\r\n\r\n" in got:
+        answer, got = take(got)
+        if not answer.whole:
+            break
+        answers.append((answer.status, answer.body))
+    return answers
+
+
+def split_off(got: bytes, count: int) -> bytes:
+    """What follows so many answers."""
+    for _ in range(count):
+        _, got = take(got)
+    return got
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_every_call_in_turn(scenario: str, faults: Faults, tmp_path: Path) -> None:
+    path = tmp_path / "large"
+    path.write_bytes(LARGE)
+    raw, expected = SCENARIOS[scenario]
+    met: set[str] = set()
+    with watched(app_with(path), http=HTTP) as site:
+        for listener in site.server._listeners:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
+        for name, fault in FAULTS.items():
+            for number in range(1, 1000):
+                faults.arm(number, fault)
+                got = play(site, raw, expected)
+                site.assert_nothing_left()  # before the switch is off: the end of a connection may fail, too
+                faults.disarm()
+                if faults.met is None:
+                    assert got == expected
+                    break
+                met.add(faults.met)
+                if fault in HARMLESS and faults.met not in ("close", "shutdown", "setblocking"):
+                    assert got == expected, (name, number, faults.met)
+                assert play(site, request(), [OK]) == [OK], (name, number, faults.met)
+                site.assert_nothing_left()
+            else:
+                pytest.fail(f"{name}: there is no end of calls")
+    assert not [line for line in site.log if "Traceback" in line and not line.startswith("no driver")], site.log
+    assert met >= {"accept", "recv", "send", "close", "setblocking"}
+    if scenario == "file":
+        assert "sendfile" in met

@@ -1,0 +1,75 @@
+"""150 connections where there are 64 descriptors: nobody is lost, nothing spins, and one line says so."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import ExitStack
+
+import pytest
+
+from ..apps.http.answers import receive, request
+from .holding import connect, serving
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="counts on Linux's order of descriptors and errors")
+
+PROGRAM = """
+import resource, sys
+from reserve.engine import acceptor
+from reserve.engine.server import Hooks
+from reserve.testing import running
+
+def app(environ, start_response):
+    start_response("200 OK", [])
+    return [b"served"]
+
+acceptor._PAUSE = 3600.0  # only room, and no timer, ends a pause: whatever is tried meanwhile is not for the time
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+log = []
+def hook(level, text):
+    log.append(text)
+    if len(log) == 1:
+        print("full", flush=True)
+with running(app, threads=2, hooks=Hooks(error_log=hook)) as served:
+    pauses = []
+    original = acceptor.wait_for
+    acceptor.wait_for = lambda *arguments: (pauses.append(1), original(*arguments))[1]
+    print(served.address[1], flush=True)
+    for line in sys.stdin:
+        stats = served.server.stats()
+        print(len(pauses), stats.accepted, stats.threads, len(log), flush=True)
+    assert served.server.stats().threads == 2
+print(log, flush=True)
+"""
+
+
+def test_150_connections() -> None:
+    with serving(PROGRAM) as server, ExitStack() as stack:
+        port = server.line()
+        # They connect: the kernel holds for the server what it cannot take.
+        clients = [stack.enter_context(connect(port)) for _ in range(150)]
+        assert server.line() == "full"
+
+        def facts() -> list[int]:
+            server.tell("?")
+            return [int(word) for word in server.line().split()]
+
+        pauses, accepted, *_ = facts()
+        assert 30 < accepted < 64
+        busy = clients[0]
+        # An existing one is served as ever: always in the midst of a request, and so never idle.
+        busy.sendall(b"GET /")
+        for _ in range(20):
+            busy.sendall(b" HTTP/1.1\r\nHost: test\r\n\r\nGET /")
+            assert receive(busy).body == b"served"
+        assert facts() == [pauses, accepted, 2, 1]  # and nobody has tried to accept meanwhile
+        busy.sendall(b" HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
+        for client in clients:  # each that ends lets another one in
+            if client is not busy:
+                client.sendall(request("GET", "/", "Connection: close"))
+            assert receive(client).body == b"served"
+            assert client.recv(1) == b""
+        end = facts()
+        assert end[1:] == [150, 2, 1]
+        assert end[0] - pauses <= 150 - accepted + 1
+        server.end()
+    assert server.out.count("no new connections for now") == 1

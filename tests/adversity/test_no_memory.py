@@ -1,0 +1,84 @@
+"""The k-th allocation fails, for many k: the process goes on, and the next request is answered by all the threads."""
+
+from __future__ import annotations
+
+import pytest
+
+from .holding import serving
+
+pytest.importorskip("_testcapi", reason="this CPython was built without its test modules")
+
+PROGRAM = """
+import os, socket, sys, threading
+import _testcapi
+from reserve.apps.http.settings import HTTPSettings
+from reserve.engine.server import Hooks
+from reserve.testing import running
+
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"served ", environ["wsgi.input"].read()]
+
+first, last, step = map(int, sys.argv[1:])
+log = []
+# A connection whose event was lost with the allocation ends at its deadline, and not before.
+http = HTTPSettings(access_log=False, head_timeout=1.0, keep_alive=1.0, body_timeout=1.0)
+with running(app, http=http, threads=2, hooks=Hooks(error_log=lambda level, text: log.append(text))) as served:
+    # The client is a process of its own: a failing allocation is the server's. Pipes tell it what to do.
+    to_client, orders = os.pipe()
+    done, from_client = os.pipe()
+    pid = os.fork()
+    if not pid:
+        os.close(orders), os.close(done)
+        # The server's descriptors are closed in the child by the server itself.
+        def ask(raw, timeout):
+            with socket.create_connection(served.address, timeout) as client:
+                try:
+                    client.sendall(raw)
+                    return b"".join(iter(lambda: client.recv(65536), b""))
+                except OSError:
+                    return b""
+        fields = b"Host: test\\r\\nConnection: close\\r\\n"
+        while order := os.read(to_client, 1):
+            if order == b"x":  # whatever comes of it
+                ask(b"POST / HTTP/1.1\\r\\n" + fields + b"Content-Length: 4\\r\\n\\r\\nbody", 0.1)
+                os.write(from_client, b".")
+            else:
+                got = ask(b"GET / HTTP/1.1\\r\\n" + fields + b"\\r\\n", 30)
+                os.write(from_client, b"+" if got.endswith(b"\\r\\n\\r\\nserved ") else b"-")
+        os._exit(0)
+    os.close(to_client), os.close(from_client)
+    for _ in range(300):  # the counters of a young server are small numbers, which need no memory
+        os.write(orders, b"o")
+        assert os.read(done, 1) == b"+"
+    for number in range(first, last, step):
+        _testcapi.set_nomemory(number, number + 1)
+        try:
+            os.write(orders, b"x")
+            os.read(done, 1)
+        except MemoryError:
+            _testcapi.remove_mem_hooks()
+            os.read(done, 1)
+        finally:
+            _testcapi.remove_mem_hooks()
+        os.write(orders, b"o")
+        if os.read(done, 1) != b"+":
+            print("the request after the failure of allocation", number, "got no answer", *log[-3:], sep="\\n")
+            os._exit(1)
+        pool = served.server._pool
+        assert all(w.thread.is_alive() for w in pool.workers) and served.server._monitor.thread.is_alive(), number
+    os.close(orders)
+    os.waitpid(pid, 0)
+    stats = served.server.stats()
+    while stats.connections or stats.busy:  # for ever, were one of them lost; the test has a limit
+        stats = served.server.stats()
+    assert stats.threads == 2 and stats.queued == 0, stats
+print("survived", flush=True)
+"""
+
+
+@pytest.mark.parametrize("first", [0, 1, 2, 3])
+def test_the_kth_allocation_fails(first: int) -> None:
+    with serving(PROGRAM, str(first), "500", "4") as server:
+        assert server.line() == "survived"
+        server.end(quiet=False)

@@ -1,0 +1,89 @@
+"""Start and stop, and requests, over and over: descriptors, threads and objects stay as many, memory within bounds.
+
+``benchmarks/soak.py`` has the long form.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from .holding import serving
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+
+LOOK = """
+import gc, os, re, socket, sys, threading
+from reserve.testing import running
+
+def look():
+    gc.collect()
+    with open("/proc/self/status") as file:
+        resident = int(re.search(r"VmRSS:\\s+(\\d+)", file.read())[1])
+    return len(os.listdir("/proc/self/fd")), threading.active_count(), len(gc.get_objects()), resident
+
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"hello ", environ["wsgi.input"].read()]
+
+"""
+
+CYCLES = (
+    LOOK
+    + """
+GET = b"GET / HTTP/1.1\\r\\nHost: test\\r\\nConnection: close\\r\\n\\r\\n"
+def cycle(count):
+    for number in range(count):
+        with running(app, threads=2) as served:
+            assert served.exchange(GET).endswith(b"hello ")
+            with served.connect() as idle:
+                if number % 2:
+                    idle.sendall(b"GET / HTTP")
+                served.server.stop(0)
+cycle(10)
+before = look()
+cycle(50)
+print(*before, *look(), flush=True)
+"""
+)
+
+REQUESTS = (
+    LOOK
+    + """
+ONE = (b"GET / HTTP/1.1\\r\\nHost: test\\r\\n\\r\\n"
+       b"POST / HTTP/1.1\\r\\nHost: test\\r\\nContent-Length: 4\\r\\n\\r\\nbody"
+       b"POST / HTTP/1.1\\r\\nHost: test\\r\\nTransfer-Encoding: chunked\\r\\n\\r\\n4\\r\\nbody\\r\\n0\\r\\n\\r\\n"
+       b"GET /%41?b HTTP/1.1\\r\\nHost: test\\r\\nUser-Agent: me\\r\\n\\r\\n")
+def play(served, count):
+    for _ in range(count // 400):
+        with served.connect() as client:
+            for _ in range(20):
+                client.sendall(ONE * 5)
+                whole = 0
+                while whole < 20:
+                    whole += client.recv(65536).count(b"hello ")
+    stats = served.server.stats()
+    while stats.connections or stats.busy:
+        stats = served.server.stats()
+with running(app, threads=2) as served:
+    play(served, 4000)
+    before = look()
+    play(served, 20000)
+    print(*before, *look(), flush=True)
+"""
+)
+
+
+def numbers(program: str) -> tuple[list[int], list[int]]:
+    with serving(program) as server:
+        found = [int(word) for word in server.line().split()]
+    return found[:4], found[4:]
+
+
+@pytest.mark.parametrize("program", [CYCLES, REQUESTS], ids=["start and stop", "requests"])
+def test_nothing_grows(program: str) -> None:
+    before, after = numbers(program)
+    assert after[:2] == before[:2]
+    assert abs(after[2] - before[2]) <= 100  # objects; one left behind by each would be far more
+    assert after[3] - before[3] < 4096  # KiB

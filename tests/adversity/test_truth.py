@@ -1,0 +1,247 @@
+"""Bodies tell the truth, in both directions and over real sockets: what is not whole never looks it."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from reserve.apps.http.settings import HTTPSettings
+
+from ..apps.http.answers import request, split, take
+from ..waiting import eventually
+from .holding import Watched, honest, tear, until_cut, watched
+
+SETTINGS = {
+    "buffered": HTTPSettings(access_log=False),
+    "in a file": HTTPSettings(access_log=False, body_memory=10),
+    "streamed": HTTPSettings(access_log=False, stream_bodies=True),
+}
+each_way = pytest.mark.parametrize("how", SETTINGS)
+each_framing = pytest.mark.parametrize("chunks", [0, 20], ids=["length", "chunks"])
+
+
+def spoken(site: Watched, raw: bytes, *later: bytes) -> tuple[bytes, bool]:
+    """Everything that comes for these octets until the server ends the connection; True when with a reset."""
+    with site.connect() as client:
+        client.sendall(raw)
+        for piece in later:
+            client.recv(1, socket.MSG_PEEK)  # the answer has begun
+            client.sendall(piece)
+        with contextlib.suppress(OSError):  # it has been reset already
+            client.shutdown(socket.SHUT_WR)
+        return until_cut(client)
+
+
+# ---- requests ----
+
+
+@each_way
+@each_framing
+@pytest.mark.parametrize("late", [False, True], ids=["at once", "behind the answer"])
+def test_an_unread_body_never_becomes_the_next_request(how: str, chunks: int, late: bool) -> None:
+    called: list[str] = []
+
+    def app(environ: Any, start_response: Any) -> Any:
+        called.append(environ["PATH_INFO"])
+        return honest(environ, start_response)
+
+    inner = request("GET", "/smuggled") * 20
+    raw = request("POST", "/first", body=inner, chunks=chunks)
+    cut = raw.index(b"\r\n\r\n") + 4 + (4 if chunks else 0)
+    following = request("GET", "/last", "Connection: close")
+    with watched(app, http=SETTINGS[how]) as site:
+        for _ in range(20):
+            if late and how == "streamed":
+                got, _ = spoken(site, raw[:cut], raw[cut:] + following)
+                expected = ["/first"]  # what follows was not there in time to be told apart
+            else:
+                got, _ = spoken(site, raw + following)
+                expected = ["/first", "/last"]
+            assert [(one.status, one.body, one.whole) for one in split(got)] == [(200, b"honest", True)] * len(expected)
+            assert called == expected
+            called.clear()
+        site.assert_nothing_left()
+
+
+LINES = b"one\ntwo\n\nthe third is longer than a chunk, or a few of them\r\nfour without an end"
+READERS: dict[str, Callable[[Any], list[bytes]]] = {
+    "readline": lambda body: list(iter(body.readline, b"")),
+    "iteration": list,
+    "readlines": lambda body: body.readlines(),
+    "readline(n)": lambda body: joined(iter(lambda: body.readline(7), b"")),
+    "read(n)": lambda body: b"".join(iter(lambda: body.read(3), b"")).splitlines(keepends=True),
+    "read": lambda body: body.read().splitlines(keepends=True),
+}
+
+
+def joined(pieces: Iterator[bytes]) -> list[bytes]:
+    pieces = list(pieces)  # type: ignore[assignment]
+    assert all(len(piece) <= 7 and b"\n" not in piece[:-1] for piece in pieces)
+    return b"".join(pieces).splitlines(keepends=True)
+
+
+@each_way
+@each_framing
+@pytest.mark.parametrize("reader", READERS)
+def test_lines_of_every_framing(how: str, chunks: int, reader: str) -> None:
+    found: list[list[bytes]] = []
+
+    def app(environ: Any, start_response: Any) -> Any:
+        found.append(READERS[reader](environ["wsgi.input"]))
+        assert environ["wsgi.input"].read() == environ["wsgi.input"].readline() == b""
+        return honest(environ, start_response)
+
+    raw = request("POST", body=LINES, chunks=chunks)
+    following = request("GET", "/", "Connection: close")
+    with watched(app, http=SETTINGS[how]) as site, site.connect() as client:
+        for at in range(0, len(raw), 11):
+            client.sendall(raw[at : at + 11])
+        client.sendall(following)
+        assert [one.body for one in split(until_cut(client)[0])] == [b"honest"] * 2
+    assert found == [LINES.splitlines(keepends=True), []]
+    assert site.log == []
+
+
+@each_way
+@each_framing
+@pytest.mark.parametrize("reset", [False, True], ids=["fin", "rst"])
+@pytest.mark.parametrize("missing", [1, 5, 30])
+def test_a_short_upload_never_looks_complete(how: str, chunks: int, reset: bool, missing: int) -> None:
+    seen: list[bytes | str] = []
+
+    def app(environ: Any, start_response: Any) -> Any:
+        if environ["REQUEST_METHOD"] == "POST":
+            seen.append("called")
+            try:
+                seen.append(environ["wsgi.input"].read())
+            except OSError:
+                seen.append("raised")
+                raise
+        return honest(environ, start_response)
+
+    raw = request("POST", body=b"x" * 100, chunks=chunks)[:-missing]
+    with watched(app, http=SETTINGS[how]) as site:
+        for number in range(10):
+            client = site.connect()
+            client.sendall(raw)
+            if how == "streamed":
+                eventually(lambda wanted=number + 1: seen.count("called") == wanted)  # type: ignore[misc]
+            tear(client) if reset else client.close()
+        site.assert_nothing_left()
+        site.assert_serves()
+    times = 10 if how == "streamed" else 0  # what is received before the application runs never gets so far
+    assert sorted(map(str, seen)) == ["called"] * times + ["raised"] * times
+
+
+# ---- answers ----
+
+
+class Half:
+    """Two pieces, and then it fails."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield b"12345"
+        yield b"67890"
+        raise ValueError("the other half")
+
+
+@pytest.mark.parametrize(
+    ("minor", "headers"),
+    [(1, []), (1, [("Content-Length", "20")]), (0, []), (0, [("Content-Length", "20")])],
+    ids=["chunks", "length", "1.0 until close", "1.0 length"],
+)
+def test_an_answer_that_failed_half_way_never_looks_complete(minor: int, headers: list[tuple[str, str]]) -> None:
+    def app(environ: Any, start_response: Any) -> Any:
+        if environ["PATH_INFO"] == "/":
+            return honest(environ, start_response)
+        start_response("200 OK", headers)
+        return Half()
+
+    with watched(app, http=SETTINGS["buffered"]) as site:
+        for _ in range(10):
+            got, reset = spoken(site, request("GET", "/half", "Connection: keep-alive", minor=minor) + request())
+            assert b"honest" not in got  # nothing may be taken for the rest of it
+            answers = split(got)
+            if not minor and not headers:
+                assert reset
+            else:
+                assert [(one.whole, one.body) for one in answers] == [(False, b"1234567890")]
+        site.assert_serves()
+        site.assert_nothing_left()
+
+
+@pytest.mark.parametrize("kind", [list, iter], ids=["list", "generator"])
+@pytest.mark.parametrize("pieces", [[b"123"], [b"123", b"4567", b"8901"]], ids=["too few", "too many"])
+def test_an_answer_of_another_length_than_stated(kind: Any, pieces: list[bytes]) -> None:
+    def app(environ: Any, start_response: Any) -> Any:
+        if environ["PATH_INFO"] == "/":
+            return honest(environ, start_response)
+        start_response("200 OK", [("Content-Length", "6")])
+        return kind(pieces)
+
+    with watched(app, http=SETTINGS["buffered"]) as site:
+        for _ in range(10):
+            got, _ = spoken(site, request("GET", "/wrong") + request())
+            (answer,) = split(got)
+            assert answer.body == b"".join(pieces)[:6]
+            assert answer.whole == (len(pieces) > 1)
+        site.assert_serves()
+        site.assert_nothing_left()
+    assert len(site.log) == 10
+
+
+@pytest.mark.parametrize("kind", [list, iter], ids=["list", "generator"])
+@pytest.mark.parametrize(
+    ("method", "status"), [("HEAD", "200 OK"), ("GET", "204 No Content"), ("GET", "304 Not Modified")]
+)
+@pytest.mark.parametrize("headers", [[], [("Content-Length", "4")]], ids=["", "with a length"])
+def test_nothing_follows_a_head_that_has_no_body(
+    kind: Any, method: str, status: str, headers: list[tuple[str, str]]
+) -> None:
+    def app(environ: Any, start_response: Any) -> Any:
+        if environ["PATH_INFO"] == "/":
+            return honest(environ, start_response)
+        start_response(status, headers)
+        return kind([b"body"])
+
+    with watched(app, http=SETTINGS["buffered"]) as site:
+        got, _ = spoken(site, request(method, "/none") + request("GET", "/", "Connection: close"))
+        first, rest = take(got, head=method == "HEAD")
+        assert first.status == int(status[:3])
+        assert rest.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert [one.body for one in split(rest)] == [b"honest"]
+
+
+EVIL = "evil: 1"
+
+
+@pytest.mark.parametrize("octet", ["\r", "\n", "\0", "\r\n", "\r\n\r\n"], ids=["CR", "LF", "NUL", "CRLF", "CRLFCRLF"])
+@pytest.mark.parametrize("place", ["status", "name", "value", "late"])
+def test_no_line_break_leaves_in_a_head(octet: str, place: str) -> None:
+    poison = f"x{octet}{EVIL}"
+
+    def app(environ: Any, start_response: Any) -> Any:
+        if place == "status":
+            start_response(f"200 {poison}", [])
+        elif place == "name":
+            start_response("200 OK", [(poison, "v")])
+        elif place == "value":
+            start_response("200 OK", [("X-Name", poison)])
+        else:  # added to the list behind the check
+            headers = [("X-Name", "good")]
+            start_response("200 OK", headers)
+            headers.append(("X-Name", poison))
+        return [b"body"]
+
+    with watched(app, http=SETTINGS["buffered"]) as site:
+        got, _ = spoken(site, request("GET", "/", "Connection: close"))
+        head = got.partition(b"\r\n\r\n")[0]
+        assert EVIL.encode() not in head
+        assert b"\0" not in got
+        assert head.count(b"\r") == head.count(b"\n") == head.count(b"\r\n")
+        (answer,) = split(got)
+        assert (answer.status, answer.whole) == (200 if place == "late" else 500, True)

@@ -1,0 +1,99 @@
+"""Clients that vanish in the head, the body, the answer; with a FIN, or with a reset; 200 of each."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reserve.apps.http.settings import HTTPSettings
+
+from ..apps.http.answers import request
+from ..waiting import eventually
+from .holding import honest, tear, watched
+
+COUNT = 200
+
+
+@pytest.mark.parametrize("reset", [False, True], ids=["fin", "rst"])
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"POST / HTTP/1.1\r\nHo", id="head"),
+        pytest.param(request("POST", body=b"x" * 100)[:-1], id="body"),
+        pytest.param(request("POST", body=b"x" * 200_000)[:-1], id="body in a file"),
+        pytest.param(request("POST", body=b"x" * 100, chunks=60)[:-3], id="chunked body"),
+    ],
+)
+def test_before_their_request_is_complete(sent: bytes, reset: bool, tmp_path: Path) -> None:
+    called: list[str] = []
+
+    def app(environ: Any, start_response: Any) -> Any:
+        called.append(environ["REQUEST_METHOD"])
+        return honest(environ, start_response)
+
+    http = HTTPSettings(access_log=False, spool_dir=str(tmp_path))
+    with watched(app, http=http) as site:
+        with site.crowd(COUNT, sent) as clients:
+            eventually(lambda: site.server.stats().parked == COUNT)
+            for client in clients:
+                tear(client) if reset else client.close()
+        site.assert_nothing_left()
+        site.assert_serves()
+        site.assert_nothing_left()
+    assert set(called) == {"GET"}  # half a request never gets as far as an application
+
+
+@pytest.mark.parametrize("how", ["fin", "rst", "half-closed"])
+def test_in_the_midst_of_their_answer(how: str, tmp_path: Path) -> None:
+    began, go_on = threading.Semaphore(0), threading.Semaphore(0)
+    closed: list[bool] = []
+
+    class Answer:
+        """It never ends by itself."""
+
+        def __iter__(self) -> Iterator[bytes]:
+            yield b"begin"
+            began.release()
+            assert go_on.acquire(timeout=60)
+            yield from itertools.repeat(b"more" * 1000)
+
+        def close(self) -> None:
+            closed.append(True)
+
+    def app(environ: Any, start_response: Any) -> Any:
+        if environ["PATH_INFO"] == "/":
+            return honest(environ, start_response)
+        start_response("200 OK", [])
+        return Answer()
+
+    http = HTTPSettings(access_log=False, spool_dir=str(tmp_path))
+    with watched(app, http=http) as site:
+        for number in range(COUNT):
+            client = site.connect()
+            client.sendall(request("GET", "/endless"))
+            assert began.acquire(timeout=60)
+            if how == "rst":
+                tear(client)
+            elif how == "fin":
+                while not client.recv(65536).endswith(b"5\r\nbegin\r\n"):
+                    pass
+                client.close()  # with nothing unread: an orderly end, which only the next octets contradict
+            else:
+                client.shutdown(socket.SHUT_WR)
+                go_on.release()
+                assert client.recv(65536)
+                client.close()
+            if how != "half-closed":
+                go_on.release()
+            eventually(lambda wanted=number + 1: len(closed) == wanted)  # type: ignore[misc]
+        site.assert_serves()
+        site.assert_nothing_left()
+    assert len(closed) == COUNT  # and not twice
+    assert not list(tmp_path.iterdir())

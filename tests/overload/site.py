@@ -1,0 +1,143 @@
+"""What the tests here have in common: a server whose clock stands, its log, and applications that wait to be told."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from reserve.apps.http.settings import HTTPSettings
+from reserve.engine.server import Hooks
+from reserve.testing import FakeClock, RunningServer, running
+
+from ..apps.http.answers import Answer, receive, request
+from ..waiting import eventually
+
+PATIENCE = 5.0
+"""Seconds that guard a test against waiting for ever."""
+QUIET = HTTPSettings(access_log=False)
+
+
+class Gate:
+    """An application whose requests to /wait stop until they are let go; all others are answered at once."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Semaphore(0)
+        self._open = threading.Event()
+        self.paths: list[str] = []
+        """Of the requests that it was called for, in order."""
+
+    def __call__(self, environ: Any, start_response: Any) -> list[bytes]:
+        self.paths.append(environ["PATH_INFO"])
+        environ["wsgi.input"].read()
+        if environ["PATH_INFO"] == "/wait":
+            self.entered.release()
+            assert self._open.wait(PATIENCE)
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [b"served"]
+
+    def inside(self, count: int = 1) -> None:
+        """Wait until so many more have come in."""
+        for _ in range(count):
+            assert self.entered.acquire(timeout=PATIENCE)
+
+    def let_go(self) -> None:
+        self._open.set()
+
+
+class Site:
+    def __init__(self, served: RunningServer, clock: FakeClock, stack: contextlib.ExitStack) -> None:
+        self.server = served.server
+        self.address = served.address
+        self.clock = clock
+        self.log: list[str] = []
+        self._stack = stack
+
+    def connect(self, sent: bytes = b"", *, window: int = 0) -> socket.socket:
+        """A client, closed with the test; ``window``: what its system takes for it when it does not read."""
+        client = self._stack.enter_context(contextlib.closing(socket.socket()))
+        client.settimeout(PATIENCE)
+        if window:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
+        client.connect(self.address)
+        client.sendall(sent)
+        return client
+
+    def ask(self, raw: bytes = b"") -> Answer:
+        """One request on a connection of its own."""
+        with contextlib.closing(self.connect(raw or request())) as client:
+            return receive(client)
+
+    def stats(self) -> Any:
+        return self.server.stats()
+
+    def waits(self, **numbers: int) -> None:
+        """Wait until the numbers of :meth:`Server.stats` are these."""
+        eventually(lambda: all(getattr(self.stats(), name) == number for name, number in numbers.items()))
+
+    def queue_holds(self, count: int) -> None:
+        """Wait until so many complete requests wait for a worker (``queued`` counts what has not been read, too)."""
+        eventually(lambda: len(self.server._queue._calls) == count)
+
+    def gives_everything_back(self) -> None:
+        self.waits(connections=0, buffered=0, spooled=0, busy=0, queued=0)
+
+
+@contextlib.contextmanager
+def site(app: Any, **options: Any) -> Iterator[Site]:
+    """Serve on one thread (or ``threads``), with a clock that stands; clients are closed before the server."""
+    clock = FakeClock()
+    log: list[str] = []
+    options.setdefault("threads", 1)
+    options.setdefault("http", QUIET)
+    hooks = options.pop("hooks", {})
+    hooks["error_log"] = lambda level, text: log.append(text)
+    with running(app, clock=clock, hooks=Hooks(**hooks), **options) as served, contextlib.ExitStack() as stack:
+        one = Site(served, clock, stack)
+        one.log = log
+        yield one
+
+
+def until_cut(client: socket.socket) -> tuple[bytes, bool]:
+    """Everything until the server ends the connection; True when that was a reset."""
+    got = bytearray()
+    try:
+        while data := client.recv(65536):
+            got += data
+    except ConnectionResetError:
+        return bytes(got), True
+    return bytes(got), False
+
+
+def tear(client: socket.socket) -> None:
+    """Close with a reset."""
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+
+
+def silent(client: socket.socket) -> bool:
+    """Has nothing come, not even an end?"""
+    client.setblocking(False)
+    try:
+        client.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return True
+    finally:
+        client.settimeout(PATIENCE)
+    return False
+
+
+def open_files(folder: Path) -> int:
+    """How many files in there this process has open."""
+    found = 0
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found += os.readlink(f"/proc/self/fd/{name}").startswith(str(folder))
+        except FileNotFoundError:
+            continue
+    return found

@@ -1,0 +1,203 @@
+"""``--buffer-memory`` and ``--spool-disk``: what happens when they are used up, and that everything comes back."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reserve.apps.http.settings import HTTPSettings
+
+from ..apps.http.answers import receive, request
+from ..waiting import eventually
+from .site import PATIENCE, Site, site, tear, until_cut
+
+MEMORY = 200000
+LARGE = b"a" * 4000000
+PIECE = 40000
+
+
+def app(environ: Any, start_response: Any) -> Any:
+    body = environ["wsgi.input"].read()
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    if environ["PATH_INFO"] == "/list":
+        return [LARGE, LARGE]
+    if environ["PATH_INFO"] == "/generator":
+        return (LARGE[:100000] for _ in range(80))
+    return [str(len(body)).encode()]
+
+
+def budgets(memory: int, disk: int, **options: Any) -> Any:
+    http = HTTPSettings(access_log=False, body_timeout=20.0, body_memory=65536, response_memory=1000)
+    return site(app, http=http, buffer_memory=memory, spool_disk=disk, **options)
+
+
+def half(size: int = 2 * PIECE) -> bytes:
+    return request("POST", "/", body=b"x" * size)[:-PIECE]
+
+
+def test_bodies_go_to_disk_early_when_the_memory_is_used_up() -> None:
+    with budgets(MEMORY, 10**9) as one:
+        clients = [one.connect(half()) for _ in range(20)]
+        eventually(lambda: one.stats().buffered + one.stats().spooled == 20 * PIECE)
+        stats = one.stats()
+        assert stats.spooled > 0
+        assert stats.buffered <= MEMORY + PIECE
+        assert one.ask().body == b"0"
+        for client in clients:  # one by one: who would have to wait for a worker now is refused instead
+            client.sendall(b"x" * PIECE)
+            assert receive(client).body == str(2 * PIECE).encode()
+            client.close()
+        one.gives_everything_back()
+
+
+def test_with_both_used_up_a_body_is_refused_and_the_client_can_read_it() -> None:
+    with budgets(MEMORY, 0) as one:
+        clients = [one.connect(half()) for _ in range(5)]
+        eventually(lambda: one.stats().buffered == 5 * PIECE)
+        over = [one.connect(half(10 * PIECE)) for _ in range(3)]
+        for client in over:
+            answer = receive(client)
+            assert (answer.status, answer.whole) == (507, True)
+            assert b"--buffer-memory" in answer.body
+            assert until_cut(client) == (b"", False)
+            client.close()
+        assert one.ask().body == b"0"
+        for client in clients:
+            client.sendall(b"x" * PIECE)
+            if client is clients[0]:
+                assert receive(client).status in (200, 507)  # the last octets of the first may still be too many
+            else:
+                assert receive(client).status == 200
+            client.close()
+        one.gives_everything_back()
+
+
+def end_by_closing(one: Site, clients: Any) -> None:
+    for client in clients:
+        client.close()
+
+
+def end_by_reset(one: Site, clients: Any) -> None:
+    for client in clients:
+        tear(client)
+
+
+def end_by_time(one: Site, clients: Any) -> None:
+    one.clock.advance(1000)
+    for client in clients:
+        assert receive(client).status == 408
+        assert until_cut(client)[0] == b""
+        client.close()
+
+
+@pytest.mark.parametrize("end", [end_by_closing, end_by_reset, end_by_time])
+def test_half_bodies_give_everything_back(end: Callable[[Site, Any], None]) -> None:
+    with budgets(MEMORY, 10**9) as one:
+        clients = [one.connect(half()) for _ in range(10)]
+        eventually(lambda: one.stats().buffered + one.stats().spooled == 10 * PIECE)
+        end(one, clients)
+        one.gives_everything_back()
+        assert one.ask().body == b"0"
+
+
+def test_a_stop_gives_everything_back() -> None:
+    with budgets(MEMORY, 10**9) as one:
+        for _ in range(10):
+            one.connect(half())
+        one.connect(request("GET", "/list"), window=2048)
+        eventually(lambda: one.stats().flushing == 1 and one.stats().connections == 11)
+        one.server.stop(0)
+        stats = one.stats()
+        assert (stats.connections, stats.buffered, stats.spooled) == (0, 0, 0)
+
+
+def greedy(one: Site, path: str) -> Any:
+    return one.connect(request("GET", path, "Connection: close"), window=2048)
+
+
+def test_list_answers_stay_by_reference_within_the_budget_and_go_to_a_file_beyond_it() -> None:
+    with budgets(9000000, 10**9) as one:
+        first = greedy(one, "/list")
+        one.waits(flushing=1, busy=0)
+        assert one.stats().buffered > 3000000
+        assert one.stats().spooled == 0
+        second = greedy(one, "/list")
+        one.waits(flushing=2, busy=0)
+        assert one.stats().spooled > 3000000
+        assert one.stats().buffered < 9000000
+        assert one.ask().body == b"0"
+        for client in (first, second):
+            raw, reset = until_cut(client)
+            assert len(raw.partition(b"\r\n\r\n")[2]) == 2 * len(LARGE)
+            assert not reset
+            client.close()
+        one.gives_everything_back()
+
+
+@pytest.mark.parametrize("path", ["/list", "/generator"])
+@pytest.mark.parametrize("disk", [0, 1000])
+def test_with_both_used_up_an_answer_is_cut_and_the_server_lives(path: str, disk: int) -> None:
+    with budgets(1048576, disk) as one:
+        clients = [greedy(one, path) for _ in range(4)]
+        one.waits(busy=0, queued=0)
+        for client in clients:
+            raw, reset = until_cut(client)
+            assert reset
+            assert len(raw) < 2 * len(LARGE)
+            client.close()
+        assert one.ask().body == b"0"
+        one.gives_everything_back()
+        eventually(
+            lambda: any("--buffer-memory" in line or "--spool-disk" in line for line in one.log) or path != "/list"
+        )
+
+
+@pytest.mark.parametrize("path", ["/list", "/generator"])
+@pytest.mark.parametrize("end", [end_by_closing, end_by_reset])
+def test_answers_that_nobody_reads_give_everything_back(path: str, end: Any) -> None:
+    with budgets(10**8, 10**9) as one:
+        clients = [greedy(one, path) for _ in range(4)]
+        one.waits(busy=0, flushing=4)
+        assert one.stats().buffered + one.stats().spooled > 10000000
+        end(one, clients)
+        one.gives_everything_back()
+
+
+def test_answers_that_time_out_give_everything_back() -> None:
+    with budgets(10**8, 10**9, write_timeout=30.0) as one:
+        clients = [greedy(one, path) for path in ("/list", "/generator") * 3]
+        one.waits(busy=0, flushing=6)
+        one.clock.advance(31)
+        for client in clients:
+            assert until_cut(client)[1]
+        one.gives_everything_back()
+
+
+def test_a_request_that_is_refused_in_the_queue_gives_everything_back(tmp_path: Path) -> None:
+    entered, go_on = threading.Semaphore(0), threading.Event()
+
+    def waiting(environ: Any, start_response: Any) -> Any:
+        if environ["PATH_INFO"] == "/wait":
+            entered.release()
+            assert go_on.wait(PATIENCE)
+        return app(environ, start_response)
+
+    http = HTTPSettings(access_log=False, spool_dir=str(tmp_path))
+    with site(waiting, http=http, max_queued=1) as one:
+        busy = one.connect(request("GET", "/wait"))
+        assert entered.acquire(timeout=PATIENCE)
+        queued = one.connect(request("POST", "/", body=b"x" * 50000))
+        one.queue_holds(1)
+        late = one.connect(request("POST", "/", body=b"x" * 50000))
+        assert receive(late).status == 503
+        late.close()
+        go_on.set()
+        assert receive(queued).body == b"50000"
+        assert receive(busy).body == b"0"
+        for client in (queued, busy):
+            client.close()
+        one.gives_everything_back()

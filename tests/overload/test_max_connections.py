@@ -1,0 +1,132 @@
+"""``--max-connections``: which connections make room, who waits, and that nobody spins meanwhile."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import pytest
+
+from reserve.engine.acceptor import Acceptor
+
+from ..apps.http.answers import receive, request
+from ..waiting import eventually
+from . import site as sites
+from .site import Gate, silent, site, until_cut
+
+
+def idle(one: sites.Site, count: int) -> list[socket.socket]:
+    """Connections in keep-alive, the first one the oldest."""
+    clients = []
+    for _ in range(count):
+        client = one.connect(request())
+        assert receive(client).status == 200
+        eventually(lambda: one.stats().owned + one.stats().parked == one.stats().connections)
+        one.clock.advance(0.25)
+        clients.append(client)
+    return clients
+
+
+def logged(one: sites.Site, count: int) -> None:
+    eventually(lambda: len(one.log) == count)
+
+
+def test_the_oldest_idle_one_makes_room_and_active_ones_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reserve.engine.acceptor._RECLAIM", 1)
+    gate = Gate()
+    with site(gate, threads=2, max_connections=4) as one:
+        active = one.connect(request("GET", "/wait"))
+        gate.inside()
+        old, middle, young = idle(one, 3)
+        newcomer = one.connect(request())
+        assert until_cut(old) == (b"", False)
+        assert receive(newcomer).body == b"served"
+        assert silent(middle)
+        assert silent(young)
+        assert silent(active)
+        gate.let_go()
+        assert receive(active).body == b"served"
+        eventually(lambda: one.log)
+        assert len(one.log) == 1
+
+
+def test_at_the_limit_with_nobody_waiting_nothing_is_closed() -> None:
+    with site(Gate(), max_connections=3) as one:
+        clients = idle(one, 3)
+        for client in clients:  # each is still served: nobody was cut to make room for nobody
+            client.sendall(request())
+            assert receive(client).body == b"served"
+        assert one.log == []
+        assert one.stats().accepted == 3
+
+
+def test_without_idle_ones_newcomers_wait_in_the_backlog_and_nobody_spins(monkeypatch: pytest.MonkeyPatch) -> None:
+    attempts = []
+    accept = Acceptor._accept
+
+    def counted(self: Acceptor, listener: socket.socket) -> bool:
+        attempts.append(1)
+        return accept(self, listener)
+
+    monkeypatch.setattr(Acceptor, "_accept", counted)
+    monkeypatch.setattr("reserve.engine.acceptor._PAUSE", 3600.0)
+    gate = Gate()
+    with site(gate, threads=2, max_connections=2) as one:
+        active = [one.connect(request("GET", "/wait")) for _ in range(2)]
+        gate.inside(2)
+        newcomers = [one.connect(request()) for _ in range(5)]
+        eventually(lambda: one.log)
+        before = len(attempts)
+        one.clock.advance(5)
+        assert one.stats().accepted == 2
+        assert all(silent(client) for client in (*active, *newcomers))
+        assert len(attempts) == before
+        gate.let_go()
+        for client in active:
+            assert receive(client).body == b"served"
+            client.close()
+        for client in newcomers:  # one after another, as room comes
+            assert receive(client).body == b"served"
+            client.close()
+        one.gives_everything_back()
+        assert len(attempts) < 60
+        assert len(one.log) == 1
+        assert "--max-connections" in one.log[0]
+
+
+def test_another_episode_is_another_line() -> None:
+    gate = Gate()
+    with site(gate, max_connections=1) as one:
+        for episode in range(1, 3):
+            first = one.connect(request())
+            assert receive(first).status == 200
+            second = one.connect(request())  # the first is idle and makes room
+            assert receive(second).status == 200
+            assert until_cut(first) == (b"", False)
+            second.close()
+            one.waits(connections=0)
+            third = one.connect(request())  # nobody waits behind it
+            assert receive(third).status == 200
+            third.close()
+            one.waits(connections=0)
+            logged(one, episode)
+
+
+def test_a_request_that_is_on_its_way_to_a_connection_that_makes_room_is_served(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Octets that have come keep the connection: the look into the socket is before the close."""
+    seen: list[Any] = []
+    with site(Gate(), max_connections=1) as one:
+        (client,) = idle(one, 1)
+        reclaim = one.server._acceptor._reclaim
+
+        def late(count: int) -> None:
+            client.sendall(request())
+            seen.append(receive(client).body)
+            reclaim(count)
+
+        monkeypatch.setattr(one.server._acceptor, "_reclaim", late)
+        newcomer = one.connect(request())
+        assert receive(newcomer).body == b"served"
+        assert seen[0] == b"served"

@@ -1,0 +1,163 @@
+"""``--max-queued`` and ``--queue-timeout``: who is refused, when, and exactly once."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reserve.apps.http.settings import HTTPSettings
+
+from ..apps.http.answers import receive, request
+from ..waiting import eventually
+from .site import Gate, open_files, silent, site, until_cut
+
+
+def test_one_too_many_is_refused_while_the_worker_is_busy() -> None:
+    gate = Gate()
+    with site(gate, max_queued=3) as one:
+        busy = one.connect(request("GET", "/wait"))
+        gate.inside()
+        queued = []
+        for count in range(1, 4):
+            queued.append(one.connect(request()))
+            one.queue_holds(count)
+        late = one.connect(request())
+        answer = receive(late)
+        assert (answer.status, answer.fields["retry-after"], answer.fields["connection"]) == (503, "1", "close")
+        assert b"overloaded" in answer.body
+        assert until_cut(late) == (b"", False)
+        assert (one.stats().refused, one.stats().queued, one.stats().busy) == (1, 3, 1)
+        assert all(silent(client) for client in (busy, *queued))
+        gate.let_go()
+        for client in (busy, *queued):
+            assert receive(client).body == b"served"
+        assert one.stats().refused == 1
+
+
+def test_max_queued_0_refuses_whoever_finds_no_free_worker() -> None:
+    gate = Gate()
+    with site(gate, max_queued=0) as one:
+        busy = one.connect(request("GET", "/wait"))
+        gate.inside()
+        assert [one.ask().status for _ in range(3)] == [503] * 3
+        gate.let_go()
+        assert receive(busy).status == 200
+        one.waits(busy=0)
+        assert one.ask().status == 200
+
+
+def test_those_who_waited_too_long_are_refused_and_the_others_are_not() -> None:
+    gate = Gate()
+    with site(gate, queue_timeout=10.0) as one:
+        busy = one.connect(request("GET", "/wait"))
+        gate.inside()
+        first = one.connect(request())
+        one.queue_holds(1)
+        one.clock.advance(6)
+        second = one.connect(request())
+        one.queue_holds(2)
+        one.clock.advance(5)
+        assert receive(first).status == 503
+        assert silent(second)
+        gate.let_go()
+        assert receive(second).status == 200
+        assert receive(busy).status == 200
+        assert one.stats().refused == 1
+
+
+@pytest.mark.parametrize("round_", range(15))
+def test_a_worker_that_comes_free_just_then_serves_or_refuses_each_exactly_once(round_: int) -> None:
+    gate = Gate()
+    with site(gate, queue_timeout=10.0) as one:
+        busy = one.connect(request("GET", "/wait"))
+        gate.inside()
+        queued = [one.connect(request("GET", f"/{number}")) for number in range(12)]
+        one.queue_holds(len(queued))
+        threads = [threading.Thread(target=gate.let_go), threading.Thread(target=one.clock.advance, args=(10.0,))]
+        for thread in threads[:: 1 if round_ % 2 else -1]:
+            thread.start()
+        statuses = [receive(client).status for client in queued]
+        for thread in threads:
+            thread.join()
+        assert receive(busy).status == 200
+        assert set(statuses) <= {200, 503}
+        served = [number for number, status in enumerate(statuses) if status == 200]
+        assert sorted(gate.paths) == sorted(["/wait", *(f"/{number}" for number in served)])
+        eventually(lambda: one.stats().refused == statuses.count(503))
+        assert one.log == []
+
+
+def test_a_body_that_is_refused_gives_its_file_back(tmp_path: Path) -> None:
+    gate = Gate()
+    http = HTTPSettings(access_log=False, spool_dir=str(tmp_path), body_memory=1000)
+    with site(gate, http=http, threads=1, queue_timeout=10.0) as one:
+        upload = request("POST", "/", body=b"x" * 300000)
+        client = one.connect(upload[:250000])
+        eventually(lambda: one.stats().spooled > 0)  # the worker was free and wrote it
+        busy = one.connect(request("GET", "/wait"))
+        gate.inside()
+        client.sendall(upload[250000:])
+        one.queue_holds(1)
+        assert open_files(tmp_path) == 1
+        one.clock.advance(11)
+        assert receive(client).status == 503
+        client.close()
+        eventually(lambda: open_files(tmp_path) == 0)
+        one.waits(spooled=0)
+        gate.let_go()
+        assert receive(busy).status == 200
+        assert gate.paths == ["/wait"]
+
+
+def test_a_refusal_is_in_the_access_log(capsys: pytest.CaptureFixture[str]) -> None:
+    gate = Gate()
+    with site(gate, http=HTTPSettings(), max_queued=0) as one:
+        busy = one.connect(request("GET", "/wait"))
+        gate.inside()
+        body = one.ask(request("GET", "/refused?a=1")).body
+        gate.let_go()
+        assert receive(busy).status == 200
+    lines = [line for line in capsys.readouterr().out.splitlines() if "/refused" in line]
+    assert len(lines) == 1
+    assert f'"GET /refused?a=1 HTTP/1.1" 503 {len(body)} ' in lines[0]
+
+
+def test_a_refused_head_request_gets_no_body() -> None:
+    gate = Gate()
+    with site(gate, max_queued=0) as one:
+        busy = one.connect(request("GET", "/wait"))
+        gate.inside()
+        client = one.connect(request("HEAD", "/"))
+        raw, reset = until_cut(client)
+        assert raw.startswith(b"HTTP/1.1 503 ")
+        assert raw.endswith(b"\r\n\r\n")
+        assert not reset
+        gate.let_go()
+        assert receive(busy).status == 200
+
+
+def test_plain_handlers_are_closed_instead() -> None:
+    inside, go_on = threading.Semaphore(0), threading.Event()
+
+    def handle(sock: Any, address: Any, server: Any) -> None:
+        inside.release()
+        assert go_on.wait(30)
+        sock.sendall(b"hello")
+
+    with site(handle, wsgi=False, max_queued=1, queue_timeout=10.0) as one:
+        busy = one.connect(b"x")
+        assert inside.acquire(timeout=30)
+        queued = one.connect(b"x")
+        one.queue_holds(1)
+        late = one.connect(b"x")
+        late.shutdown(1)
+        assert until_cut(late)[0] == b""
+        one.clock.advance(11)
+        queued.shutdown(1)
+        assert until_cut(queued)[0] == b""
+        go_on.set()
+        assert until_cut(busy)[0] == b"hello"
+        assert one.stats().refused == 2
