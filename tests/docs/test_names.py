@@ -80,7 +80,7 @@ def test_every_name_exists(page: Path) -> None:
     assert checked or page.name not in {"architecture.md"}
 
 
-CODE_WORDS = {"Wait", "Run", "Close", "Park", "State", "RemoteError"}
+CODE_WORDS = {"Wait", "Run", "Again", "Close", "Park", "State", "RemoteError"}
 """Single words in backquotes that mean classes; others (header names, say) are not looked up."""
 
 
