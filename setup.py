@@ -15,10 +15,17 @@ TEST = [
     "pytest-timeout>=2.3",
     "pytest-xdist>=3.5",
     "hypothesis>=6.100",
+    # The oracles of tests/differential: another release may refuse something else, and the list there is closed.
+    "h11==0.16.*",
+    "httptools==0.9.*",
     "flask>=3",
     "django>=4.2",
     "cherrypy>=18.10",
+    "trustme>=1.2",
+    "pyOpenSSL>=25.2",
+    "cheroot>=10",
 ]
+FUZZ = ["atheris>=2.3"]
 LINT = ["mypy>=1.11", "ruff>=0.6"]
 BENCH = ["cheroot>=10", "waitress>=3", "gunicorn>=22", "granian>=1.6"]
 
@@ -39,7 +46,14 @@ setup(
     zip_safe=False,
     python_requires=">=3.10",
     install_requires=['tomli>=2; python_version < "3.11"'],
-    extras_require={"test": TEST, "lint": LINT, "bench": BENCH},
+    extras_require={
+        "pyopenssl": ["pyOpenSSL>=25.2"],
+        "cheroot": ["cheroot>=10"],
+        "test": TEST,
+        "fuzz": FUZZ,
+        "lint": LINT,
+        "bench": BENCH,
+    },
     entry_points={
         "console_scripts": ["reserve = reserve.cli:main", "sdlaunch = reserve.sdlaunch:main"],
     },

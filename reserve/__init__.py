@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from reserve import ssl as ssl
     from reserve.apps.http.server import ReserveWSGIServer
     from reserve.engine.handler import Park
     from reserve.engine.listeners import listen
@@ -30,6 +31,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "ssl":  # not in __all__: a star import must not hide the standard library's module of this name
+        return import_module("reserve.ssl")
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'reserve' has no attribute {name!r}")
@@ -37,4 +40,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, "ssl"])

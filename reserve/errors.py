@@ -8,6 +8,8 @@ a client's mistake (:class:`RemoteError`: a refusal on the wire and one log line
 
 from __future__ import annotations
 
+import errno
+
 __all__ = [
     "ApplicationError",
     "ClientDisconnected",
@@ -15,7 +17,10 @@ __all__ = [
     "RequestTimeout",
     "ReserveError",
     "StartupError",
+    "TLSError",
     "UsageError",
+    "WantRead",
+    "WantWrite",
 ]
 
 
@@ -65,3 +70,24 @@ class RequestTimeout(BaseException):
 
 class ClientDisconnected(ReserveError, ConnectionError):
     """The client went away, or stopped reading for longer than the write timeout, while the application answered."""
+
+
+class TLSError(ReserveError, ConnectionError):
+    """The peer broke a rule of TLS, or the two sides agree on nothing: a failed handshake, a record that is none.
+
+    The connection cannot go on. The text has OpenSSL's reason.
+    """
+
+
+class WantRead(BlockingIOError):
+    """A TLS session cannot go on before the socket is readable, whatever it was asked to do."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.EAGAIN, "the TLS session has to receive first")
+
+
+class WantWrite(BlockingIOError):
+    """A TLS session cannot go on before the socket is writable, whatever it was asked to do."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.EAGAIN, "the TLS session has to send first")

@@ -2,6 +2,7 @@
 
 - :class:`FakeClock` stands still until it is told the time; give it to a server, and no deadline passes by itself.
 - :class:`MemoryClient` speaks to an application through the real protocol driver, without sockets and threads.
+- :func:`check_adapter` checks that a TLS adapter does all that the engine needs; :class:`AdapterSuite`, one by one.
 - :func:`running` serves a handler or a WSGI application on a free port of the loopback interface.
 """
 
@@ -17,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
+from reserve.adaptersuite import AdapterSuite, check_adapter
 from reserve.apps.http.app import HTTPApp
 from reserve.apps.http.settings import HTTPSettings
 from reserve.engine.budget import Budget
@@ -34,7 +36,16 @@ from reserve.errors import ClientDisconnected
 from reserve.gateways.exchange import Application
 from reserve.gateways.wsgi import WSGIGateway
 
-__all__ = ["FakeClock", "MemoryClient", "MemorySocket", "Response", "RunningServer", "running"]
+__all__ = [
+    "AdapterSuite",
+    "FakeClock",
+    "MemoryClient",
+    "MemorySocket",
+    "Response",
+    "RunningServer",
+    "check_adapter",
+    "running",
+]
 
 
 class FakeClock:
@@ -131,10 +142,10 @@ class _MemoryLogs(Logs):
     def __init__(self) -> None:
         self.lines: list[tuple[int, str]] = []
 
-    def info(self, text: str) -> None:
+    def info(self, text: str, kind: str = "") -> None:
         self.lines.append((logging.INFO, text))
 
-    def warning(self, text: str) -> None:
+    def warning(self, text: str, kind: str = "") -> None:
         self.lines.append((logging.WARNING, text))
 
     def error(self, text: str) -> None:
@@ -150,7 +161,7 @@ class _MemoryConnection(Connection):
 
     __slots__ = ()
 
-    def wait(self, timeout: float | None, *, write: bool = False) -> bool:
+    def wait(self, timeout: float | None, *, write: bool = False, wake: int = -1) -> bool:
         what = "read" if write else "send"
         raise ClientDisconnected(f"the application waits for its client to {what}, and a client in memory cannot")
 
@@ -163,6 +174,7 @@ class _MemoryServer:
         self.settings = EngineSettings()
         self.stopping = False
         self.healthy = True
+        self.crowded = False
         self.budget = Budget(self.settings.buffer_memory, self.settings.spool_disk)
         self.logs = _MemoryLogs()
 
@@ -373,15 +385,16 @@ class _Replay:
 class RunningServer:
     """A server on a free port, and what a test needs to talk to it."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, *, tls: bool = False) -> None:
         self.server = server
         self.address: Any = server.addresses[0]
         """(host, port), or the path of a UNIX socket."""
         self.url = ""
-        """``http://host:port`` of a TCP listener; a path has none."""
+        """``http://host:port`` of a TCP listener, with TLS ``https://host:port``; a path has none."""
         if isinstance(self.address, tuple):
             host, port = self.address = self.address[:2]
-            self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+            scheme = "https" if tls else "http"
+            self.url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
     def connect(self, timeout: float = 10.0) -> socket.socket:
         """Open a client's connection; ``timeout`` seconds guard the test against waiting for ever."""
@@ -410,6 +423,8 @@ def running(
     wsgi: bool = True,
     http: HTTPSettings | None = None,
     address: str = "127.0.0.1:0",
+    ssl_adapter: Any = None,
+    plain: bool = False,
     **server_arguments: Any,
 ) -> Iterator[RunningServer]:
     """Serve ``app`` while the ``with`` block runs.
@@ -417,6 +432,8 @@ def running(
     :param app: a WSGI application; with ``wsgi=False`` a plain handler; or anything with ``make_driver``.
     :param http: settings of the HTTP application; by default without an access log.
     :param address: as for :func:`reserve.listen`.
+    :param ssl_adapter: speaks TLS there; see :attr:`reserve.Server.ssl_adapter`.
+    :param plain: connections begin without TLS all the same, for a handler that calls ``server.start_tls``.
     :param server_arguments: for :class:`~reserve.engine.server.Server`: ``threads=``, ``clock=``, ``poller=`` …
     """
     if wsgi and not hasattr(app, "make_driver"):
@@ -424,11 +441,12 @@ def running(
         app = HTTPApp(WSGIGateway(cast(Application, app)), settings)
     listeners = listen(address)
     try:
-        server = Server(listeners, cast(Handle, app), **server_arguments)
+        server = Server(listeners, cast(Handle, app), plain=listeners if plain else (), **server_arguments)
+        server.ssl_adapter = ssl_adapter
     except BaseException:
         for listener in listeners:
             release(listener)
         raise
     with server:
         server.wait_ready()
-        yield RunningServer(server)
+        yield RunningServer(server, tls=ssl_adapter is not None and not plain)

@@ -12,16 +12,17 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "reserve"
 
-_GROUND = {"errors"}
+_GROUND = {"errors", "readiness"}
 _SIDES = {"protocol", "engine", "ssl", "desk"}
 _SERVING = _GROUND | _SIDES | {"gateways", "apps"}
 _OPTIONS = {"optionvalues", "optionhelp", "options"}
-_COMMAND = {"banner", "commandline", "optionsources", "signals"}
+_COMMAND = {"banner", "binds", "commandline", "optionsources", "signals", "tlsadapter"}
 ALLOWED: dict[str, set[str]] = {
     # part of the package: what else of the package it may import
     "errors": set(),
+    "readiness": set(),
     "protocol": _GROUND,
-    "engine": _GROUND,
+    "engine": _GROUND | {"ssl"},
     "ssl": _GROUND,
     "desk": _GROUND,
     "gateways": _GROUND | _SIDES,
@@ -29,7 +30,8 @@ ALLOWED: dict[str, set[str]] = {
     "compat": _SERVING,
     "sdlaunch": _GROUND | {"engine"},
     "examples": _GROUND,
-    "testing": _SERVING | _OPTIONS | _COMMAND | {"compat", "cli"},
+    "testing": _SERVING | _OPTIONS | _COMMAND | {"compat", "cli", "adaptersuite"},
+    "adaptersuite": _GROUND | {"ssl"},
     "__init__": _SERVING | {"compat"},
     "__main__": {"cli"},
     "cli": _SERVING | _OPTIONS | _COMMAND | {"compat"},
@@ -41,6 +43,7 @@ VALUES = {
     "reserve.engine.addresses",
     "reserve.engine.settings",
     "reserve.protocol.http1.limits",
+    "reserve.ssl.settings",
 }
 """The plain values that the option table reads and fills; it needs nothing else of what stands above ``errors``."""
 OPTIONAL = {

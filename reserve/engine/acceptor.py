@@ -15,9 +15,9 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
-from reserve.engine.connection import wait_for
 from reserve.engine.logs import Logs
 from reserve.engine.wakeup import Wakeup
+from reserve.readiness import wait_for
 
 __all__ = ["Acceptor"]
 
@@ -30,7 +30,7 @@ _PAUSE = 1.0  # seconds until it tries again although nothing was closed here: a
 
 
 class Acceptor:
-    """Calls ``admit(socket, peer address)`` for each new connection, on its own thread.
+    """Calls ``admit(socket, peer address, listener)`` for each new connection, on its own thread.
 
     :param on_end: called on the same thread when :meth:`stop` ended the loop: the server's orderly end runs there.
     :param may_accept: is one more connection within the limit?
@@ -40,7 +40,7 @@ class Acceptor:
     def __init__(
         self,
         listeners: Sequence[socket.socket],
-        admit: Callable[[socket.socket, Any], None],
+        admit: Callable[[socket.socket, Any, socket.socket], None],
         on_end: Callable[[], None],
         logs: Logs,
         *,
@@ -130,7 +130,7 @@ class Acceptor:
                     return False
                 continue  # that one connection is gone before it was ours
             self.accepted += 1
-            admit(sock, peer)
+            admit(sock, peer, listener)
         return True
 
     def _pause(self, why: str, over: Callable[[], bool] = lambda: False) -> None:

@@ -12,22 +12,25 @@ sees it.
 from __future__ import annotations
 
 import contextlib
-import select
 import socket
 import struct
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from reserve.engine.deadlines import NEVER
-from reserve.engine.output import FilePart, Output
+from reserve.engine.disconnect import disconnect
+from reserve.engine.output import PIECE, FilePart, Output
 from reserve.errors import ClientDisconnected
+from reserve.readiness import has_ended, wait_for
 
 if TYPE_CHECKING:
     from reserve.engine.driver import Close, Driver
     from reserve.engine.server import Server
+    from reserve.ssl.securesocket import SecureSocket
 
 __all__ = [
     "CLOSED",
@@ -41,7 +44,6 @@ __all__ = [
     "RECLAIM",
     "Connection",
     "State",
-    "wait_for",
 ]
 
 DEADLINE = 0x10000
@@ -70,6 +72,7 @@ class State(IntEnum):
 
 # An attribute of an enum class costs ten times a name of the module; a request sets four of them.
 READY, OWNED, PARKED, FLUSHING, LINGERING, CLOSED = State
+_WRITE = 4  # as the poller has it
 
 
 class Connection:
@@ -78,6 +81,7 @@ class Connection:
     __slots__ = (
         "__weakref__",
         "_counted",
+        "armed",
         "body_disk",
         "body_memory",
         "claimant",
@@ -95,8 +99,10 @@ class Connection:
         "pending",
         "queued_at",
         "recv",
+        "secure",
         "send",
         "server",
+        "sink",
         "slot",
         "sock",
         "state",
@@ -113,8 +119,12 @@ class Connection:
         self.fd = sock.fileno()
         self.peer = peer
         """The raw address of the other end, as ``accept`` gave it."""
-        self.recv = sock.recv
-        self.send = sock.send
+        self.recv: Callable[[int], bytes] = sock.recv
+        self.send: Callable[[bytes | memoryview], int] = sock.send
+        self.sink: Any = sock
+        """What the output is flushed into: the socket, or the session of TLS over it."""
+        self.secure: SecureSocket | None = None
+        """Its TLS, once that has begun; then it is :attr:`sock`, too."""
         self.driver: Driver
         self.state = READY
         self.slot: deque[bool] = deque(maxlen=1)
@@ -128,6 +138,8 @@ class Connection:
         self.linger_left = -1
         self.watched = False
         """The poller knows the descriptor."""
+        self.armed = 0
+        """The events that the poller was last asked for, unless one of them has been seen since."""
         self.wants_worker = False
         """Its driver asked for :meth:`Driver.run` and it waits for a worker."""
         self.queued_at = NEVER
@@ -166,6 +178,9 @@ class Connection:
         except (OSError, ValueError) as error:  # it cannot be watched any more: closed, or after the server's end
             self.lent = False
             raise ClientDisconnected(f"the connection cannot be watched: {error}") from None
+        except BaseException:  # no memory: it is still the worker's
+            self.lent = False
+            raise
 
     def reclaim(self) -> None:
         """Own a lent connection again; waits, at most for one flush that does not block.
@@ -173,7 +188,12 @@ class Connection:
         Raises ClientDisconnected when the connection has failed meanwhile.
         """
         if not self.take():
-            bed = threading.Lock()
+            while True:
+                try:
+                    bed = threading.Lock()
+                    break
+                except MemoryError:  # without its token the worker could neither go on nor end
+                    continue
             bed.acquire()  # before anyone sees it: who meets the claim releases it
             self.claimant = bed
             # Whoever has the token looks for a claimant after putting it back: one of us two finds the other.
@@ -188,13 +208,42 @@ class Connection:
 
     def give_back(self) -> None:
         """By the leader: put the token of a lent connection back without waiting for any event."""
-        self.slot.append(True)
-        claimant = self.claimant
-        if claimant is not None and self.take():
+        while True:
+            self.slot.append(True)
+            claimant = self.claimant
+            if claimant is None:
+                return
+            try:
+                self.slot.pop()
+            except (IndexError, MemoryError):  # somebody else has it: only an empty slot can fail, and be told so
+                return
             if self.claimant is claimant:
                 claimant.release()
-            else:  # that claim has been met already; the connection was lent again meanwhile
-                self.give_back()
+                return
+            # That claim has been met already; the connection was lent again meanwhile.
+
+    # ---- TLS, by the owner ----
+
+    def enter_tls(self, secure: SecureSocket) -> None:
+        """TLS has begun on the socket, which is the session's now; until :meth:`trust_tls` nothing goes through it."""
+        self.secure = secure
+        self.sock = cast("socket.socket", secure)
+        self.recv = secure.raw_recv
+
+    def trust_tls(self) -> None:
+        """The handshake is done: everything goes through the session."""
+        secure = self.secure
+        assert secure is not None
+        self.recv = secure.recv_now
+        self.send = secure.send_now
+        self.sink = secure.sink()
+
+    def say_goodbye(self) -> None:
+        """Before our side of the connection ends: TLS has an end of its own. What still comes is not looked at."""
+        secure = self.secure
+        if secure is not None and not self.torn:
+            secure.goodbye()
+            self.recv = secure.raw_recv
 
     # ---- by the owner ----
 
@@ -206,7 +255,7 @@ class Connection:
         output = self.output
         if output is None:
             try:
-                sent = self.send(data)
+                sent = self.send(memoryview(data)[:PIECE] if len(data) > PIECE and self.server.crowded else data)
             except (BlockingIOError, InterruptedError):
                 sent = 0
             except OSError as error:
@@ -229,7 +278,7 @@ class Connection:
         output = self.output
         memory, disk = self.body_memory, self.body_disk
         if output is not None:
-            memory += output.size
+            memory += output.held
             disk += output.spooled
         counted = self._counted
         if (memory, disk) != counted:
@@ -251,23 +300,30 @@ class Connection:
         Raises ClientDisconnected when the connection has failed or is given up, OSError when the disk is full.
         """
         output = self.output
-        if output is None or self._flush(output) or output.size <= memory:
+        if output is None or (not self._full and self._flush(output)) or output.size <= memory:
             return True
         if output.spooled + output.size > disk:
             return False
+        if output.held <= memory:
+            return True
         budget = self.server.budget
         if budget.disk_for(output.size):
             output.spill(folder)
-        elif not budget.memory_for(output.size - self._counted[0]):
+        elif not budget.memory_for(output.held - self._counted[0]):
             raise ClientDisconnected(
                 "a client that reads slowly was given up: --buffer-memory and --spool-disk are used up"
             )
         self.settle()
         return True
 
+    @property
+    def _full(self) -> bool:
+        """A send has found no room, and the poller, which watches for some, has not reported any."""
+        return self.armed != 0 and not self.pending
+
     def _flush(self, output: Output) -> bool:
         try:
-            done, sent = output.flush(self.sock)
+            done, sent = output.flush(self.sink)
         except OSError as error:
             raise ClientDisconnected(f"the client went away: {error.strerror or error}") from None
         if sent and output.since is not None:
@@ -299,16 +355,23 @@ class Connection:
                     f"the client took too little for {timeout:g} s (--write-timeout, --write-rate)"
                 )
 
-    def wait(self, timeout: float | None, *, write: bool = False) -> bool:
-        """Block until the socket is readable (or writable): only ever on a worker. False when ``timeout`` seconds
-        passed.
+    def wait(self, timeout: float | None, *, write: bool = False, wake: int = -1) -> bool:
+        """Block until the socket is readable (or writable), or the descriptor ``wake`` is readable: only ever on a
+        worker. False when ``timeout`` seconds passed.
         """
-        return wait_for(self.fd, timeout, write=write)
+        secure = self.secure
+        if secure is not None:
+            if not write and secure.pending():
+                return True
+            write = secure.cross == _WRITE or (write and not secure.cross)
+        return wait_for(self.fd, timeout, write=write, wake=wake)
 
     def hung_up(self) -> bool:
         """Has the peer closed its end, as far as one look can tell? Octets that wait to be read hide it."""
+        if self.secure is not None and has_ended(self.sock.fileno()):
+            return True  # behind its close_notify, which waits to be read as a rule
         try:
-            return self.sock.recv(1, socket.MSG_PEEK) == b""
+            return self._peek() == b""
         except (BlockingIOError, InterruptedError):
             return False
         except OSError:
@@ -317,9 +380,15 @@ class Connection:
     def unread(self) -> bool:
         """Say whether octets that nobody has received have come, as far as one look can tell."""
         try:
-            return self.sock.recv(1, socket.MSG_PEEK) != b""
+            return self._peek() != b""
         except OSError:
             return False
+
+    def _peek(self) -> bytes:
+        """Look at what the kernel has. Under TLS that may be a record without content, as far as this look can tell."""
+        secure = self.secure
+        receive = self.sock.recv if secure is None else secure.raw_recv
+        return receive(1, socket.MSG_PEEK)
 
     def reset(self) -> None:
         """Make the close that follows a reset: the peer must not take what it has got for the whole."""
@@ -327,28 +396,34 @@ class Connection:
         with contextlib.suppress(OSError):
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
+    def abort(self) -> None:
+        """Reset it now, by whoever has to break it off, while its worker goes on or waits for it: that wakes up, and
+        what it receives and sends fails. The descriptor stays open until the owner closes it.
+
+        A UNIX socket has no reset, and its peer sees an end. Where the system cannot reset what is in use, the reset
+        comes with the close, and only a worker that waits to receive is woken.
+        """
+        self.reset()
+        if self.sock.family == getattr(socket, "AF_UNIX", None):
+            self.shut(socket.SHUT_RDWR)
+        elif not disconnect(self.sock.fileno()):
+            self.shut(socket.SHUT_RD)
+
     def shut(self, how: int) -> None:
         """Shut the socket down; one that the peer has reset is down already."""
+        secure = self.secure
         with contextlib.suppress(OSError):
-            self.sock.shutdown(how)
+            if secure is None:
+                self.sock.shutdown(how)
+            else:
+                secure.raw_shutdown(how)
 
     def close_socket(self) -> None:
         """Shut down both ways and close, also under a makefile that is still alive (a forked copy is shut, too)."""
         if not self.torn:  # a shutdown would be the orderly end that the peer must not see
+            self.say_goodbye()
             self.shut(socket.SHUT_RDWR)
         fd = self.sock.detach()
         if fd >= 0:
             with contextlib.suppress(OSError):
                 socket.close(fd)
-
-
-def wait_for(fd: int, timeout: float | None, *, write: bool = False) -> bool:
-    """Block this thread until the descriptor is readable (or writable); False when ``timeout`` seconds passed."""
-    if timeout is not None:
-        timeout = min(timeout, 86400.0)  # poll(2) counts milliseconds in an int; callers look at their clock again
-    if hasattr(select, "poll"):
-        poll = select.poll()
-        poll.register(fd, select.POLLOUT if write else select.POLLIN)
-        return bool(poll.poll(None if timeout is None else timeout * 1000))
-    sets: tuple[list[int], list[int]] = ([], [fd]) if write else ([fd], [])
-    return any(select.select(*sets, [], timeout))

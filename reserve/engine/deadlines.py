@@ -48,11 +48,12 @@ class Deadlines:
             if key * _TICK >= connection.timer_at:
                 # Whoever parked it before us is late: the connection has been parked again meanwhile.
                 return False
-            self._drop(connection)
             bucket = self._buckets.get(key)
             if bucket is None:
-                bucket = self._buckets[key] = set()
+                # In this order: a key without a bucket is swept out, a bucket without its key would never come due.
                 heapq.heappush(self._keys, key)
+                bucket = self._buckets[key] = set()
+            self._drop(connection)
             bucket.add(connection)
             connection.timer_at = key * _TICK
             if connection.timer_at < self.next_at:
@@ -71,9 +72,12 @@ class Deadlines:
         found: list[Connection] = []
         with self._lock:
             while self._keys and (self._keys[0] * _TICK <= now or self._keys[0] not in self._buckets):
-                for connection in self._buckets.pop(heapq.heappop(self._keys), ()):
+                bucket = self._buckets.get(self._keys[0])
+                while bucket:  # one by one: without memory half-way, each one hangs here or nowhere
+                    connection = bucket.pop()
                     connection.timer_at = NEVER
                     found.append(connection)
+                self._buckets.pop(heapq.heappop(self._keys), None)
             self.next_at = self._keys[0] * _TICK if self._keys else NEVER
         return found
 

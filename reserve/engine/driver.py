@@ -98,7 +98,7 @@ class Driver(Protocol):
 
     def closed(self, reason: str) -> bool:
         """The connection is over (the owner is about to close the socket). True: :meth:`run` has to be called once
-        more.
+        more. Without memory for that it may be called again.
         """
 
 

@@ -7,7 +7,10 @@ takes no lock, because the child has none of the threads that could release one.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
+import threading
 import weakref
 from typing import TYPE_CHECKING
 
@@ -26,7 +29,7 @@ def watch(server: Server) -> None:
     _servers.add(server)
     if not _hooked and hasattr(os, "register_at_fork"):
         _hooked = True
-        os.register_at_fork(after_in_child=_close_copies)
+        os.register_at_fork(after_in_child=_close_all)
 
 
 def forget(server: Server) -> None:
@@ -34,9 +37,32 @@ def forget(server: Server) -> None:
     _servers.discard(server)
 
 
-def _close_copies() -> None:
-    from reserve.engine.server import close_copies
-
+def _close_all() -> None:
     for server in list(_servers):
-        close_copies(server)
+        _close_copies(server)
     _servers.clear()
+
+
+def _close_copies(server: Server) -> None:
+    """Close this child's copies of every descriptor of the server. Takes no lock, shuts nothing down.
+
+    Each is closed through the object that holds it, which forgets the number: one that remembered it would close, when
+    it is collected, whatever the child has opened meanwhile. The server has ended for the child: a handler that
+    returns there finds no queue, and a stop has nothing to wait for.
+    """
+    sockets = [*server._listeners, *(connection.sock for connection in server._queue.connections.values())]
+    for sock in sockets:
+        fd = sock.detach()
+        if fd >= 0:
+            with contextlib.suppress(OSError):
+                socket.close(fd)
+    server.stopping = server._queue.closed = server._queue.abandoned = True
+    for wakeup in (server._poller.wakeup, server._acceptor.wakeup):
+        wakeup.disown()
+    server.logs.disown()
+    server._poller.close()
+    server._acceptor.wakeup.close()
+    server._finished = threading.Event()  # the lock in the old one may belong to a thread that is not here
+    server._finished.set()
+    if server._door is not None:
+        server._door.disown(server._finished)

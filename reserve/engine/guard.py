@@ -57,8 +57,7 @@ class RunGuard:
                 continue
         while self._interrupted:
             try:
-                # One that has been set and not yet raised must not be raised in the next run.
-                _set_async(self._ident, None)
+                _take_back(self._ident)
                 self._interrupted = False
             except RequestTimeout:
                 continue
@@ -95,8 +94,18 @@ class RunGuard:
         self._deciding = False
 
 
-def _set_async(ident: int, kind: type[BaseException] | None) -> None:
-    """Set (or clear) the exception that a thread raises at its next instruction."""
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(
-        ctypes.c_ulong(ident), ctypes.py_object(kind) if kind is not None else None
-    )
+def _set_async(ident: int, kind: type[BaseException]) -> None:
+    """Set the exception that a thread raises at its next instruction, in place of one that it has not raised yet."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(kind))
+
+
+def _take_back(ident: int) -> None:
+    """By the thread ``ident``: whatever has been set for it is not raised in its next run."""
+    # Raised here rather than cleared with NULL: until one is raised, CPython up to 3.12 keeps its flag "some thread has
+    # an exception to raise", which slows every thread down, and under a trace function 3.11 spins on it for ever.
+    try:
+        _set_async(ident, RequestTimeout)
+        while True:
+            pass
+    except RequestTimeout:
+        pass

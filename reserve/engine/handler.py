@@ -12,13 +12,17 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from reserve.engine.connection import Connection, wait_for
+from reserve.engine.connection import Connection
 from reserve.engine.deadlines import NEVER
-from reserve.engine.driver import CLOSE, RUN, Action, Wait
+from reserve.engine.driver import CLOSE, LINGER, RUN, Action, Wait
+from reserve.engine.peers import name_of
 from reserve.engine.poller import READ, WRITE
-from reserve.errors import ApplicationError, ReserveError, UsageError
+from reserve.engine.upgrade import Upgrade
+from reserve.errors import ApplicationError, ReserveError, UsageError, WantRead, WantWrite
+from reserve.readiness import wait_for
 
 if TYPE_CHECKING:
     from reserve.engine.server import Server
@@ -109,6 +113,7 @@ class HandlerDriver:
         "_park",
         "_reason",
         "_timeout",
+        "_upgrade",
         "_wait",
     )
 
@@ -121,6 +126,7 @@ class HandlerDriver:
         self._finished = False
         self._reason = ""
         self._timeout: float | None = factory.timeout
+        self._upgrade: Upgrade | None = None
         self._wait = Wait("first", READ, NEVER)
         self._outbox: deque[bytes] = deque()
         self._outbox_size = 0
@@ -141,6 +147,8 @@ class HandlerDriver:
             self._send_outbox()
         if self._finished:
             return CLOSE
+        if self._upgrade is not None:
+            return self._shake_hands(self._upgrade)
         if self._connection.output is not None:
             # What was pushed leaves first: a handler that ran now could send past it.
             return self._wait
@@ -153,6 +161,8 @@ class HandlerDriver:
         return self._wait
 
     def expired(self, kind: str, now: float) -> Action:
+        if kind == "handshake":
+            self._connection.server.tls.lost()
         park = self._park
         if park is not None and park.on_timeout is not None:
             self._call = park.on_timeout
@@ -176,14 +186,23 @@ class HandlerDriver:
             result = call()
         except (ConnectionError, TimeoutError) as error:
             # The peer's doing as a rule, and no fault of the handler: one line, no traceback.
-            connection.server.logs.info(f"{connection.server.address_of(connection)}: {type(error).__name__}: {error}")
+            server, kind = connection.server, type(error).__name__
+            server.logs.info(
+                f"{name_of(server.address_of(connection))}: {kind}: {error}", f"handlers whose client failed: {kind}"
+            )
             self._reason = "lost"
         if result is None:
             self._finished = True
         elif isinstance(result, Park):
             self._adopt(result)
+        elif isinstance(result, Upgrade):
+            self._upgrade = result
+            self._wait.kind = "handshake"
+            self._wait.deadline = connection.server.clock.now() + connection.server.settings.handshake_timeout
         else:
-            raise ApplicationError(f"a handler returns None or reserve.Park, not {type(result).__name__}")
+            raise ApplicationError(
+                f"a handler returns None, reserve.Park or what server.start_tls returned, not {type(result).__name__}"
+            )
         if not connection.detached:
             self._timeout = connection.sock.gettimeout() if connection.sock.fileno() >= 0 else None
             self._make_nonblocking()
@@ -241,6 +260,31 @@ class HandlerDriver:
         wait.events = READ if park.until == "readable" else WRITE
         wait.deadline = NEVER if park.timeout is None else self._connection.server.clock.now() + park.timeout
 
+    def _shake_hands(self, upgrade: Upgrade) -> Action:
+        """Off the workers: go on with the handshake that ``server.start_tls`` began."""
+        connection = self._connection
+        server = connection.server
+        wait = self._wait
+        try:
+            upgrade.secure.handshake_now()
+        except WantRead:
+            wait.events = READ
+        except WantWrite:
+            wait.events = WRITE
+        except OSError as error:
+            server.tls.lost()
+            text = f"the TLS handshake failed: {error}"
+            server.logs.info(f"{name_of(server.address_of(connection))}: {text}", "TLS handshakes that failed")
+            self._reason = "lost"
+            return LINGER
+        else:
+            server.tls.established(upgrade.secure)
+            connection.trust_tls()
+            self._upgrade = None
+            self._call = partial(upgrade.then, upgrade.secure)
+            return RUN
+        return wait
+
     def _make_nonblocking(self) -> None:
         """The engine never blocks on it. A handler that closed its socket itself has ended the connection."""
         try:
@@ -259,6 +303,8 @@ class HandlerDriver:
             return True  # the handler sees it when it reads
         if self._wait.events == WRITE:
             return wait_for(connection.fd, 0, write=True)
+        if connection.secure is not None:
+            return connection.secure.readable_now()
         try:
             connection.sock.recv(1, socket.MSG_PEEK)
         except (BlockingIOError, InterruptedError):

@@ -39,7 +39,8 @@ def adopt(fd_or_socket: int | socket.socket) -> socket.socket:
         sock, what = fd_or_socket, f"the socket {fd_or_socket!r}"
         if sock.fileno() < 0:
             raise UsageError(f"{what} is closed; a server needs listening stream sockets")
-        if "ssl" in sys.modules and isinstance(sock, sys.modules["ssl"].SSLSocket):
+        ssl = sys.modules.get("ssl")
+        if ssl is not None and isinstance(sock, ssl.SSLSocket):
             raise UsageError(f"{what} is already wrapped in TLS; give the plain listening socket and set ssl_adapter")
         family = _check(sock.fileno(), what).family
         if sock.family != family:

@@ -3,12 +3,11 @@
 Whoever pops it from the slot has it, and an empty slot means that somebody else does: that pop is the only decision,
 so it cannot be given twice. Followers sleep here, each on a lock of its own. The two sides look in opposite order, so
 none is overlooked: who lays the lead down looks for sleepers afterwards; who lies down to sleep looks into the slot
-afterwards.
+afterwards. Memory may run out anywhere: what gives the lead away has either not begun or is done when it raises.
 """
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -32,9 +31,6 @@ class Follower:
     def sleep(self, patience: float | None = None) -> bool:
         """Wait to be woken; False when ``patience`` seconds passed first (None: wait for ever)."""
         return self._bed.acquire(timeout=-1 if patience is None else patience)
-
-    def wake(self) -> None:
-        self._bed.release()
 
 
 class Lead:
@@ -65,15 +61,34 @@ class Lead:
 
     def lay_down(self) -> None:
         """Leave it in the slot: its last holder hopes to take it back, and the monitor watches."""
-        self.laid_down += 1
+        try:  # noqa: SIM105 - that, too, would ask for memory
+            self.laid_down += 1
+        except MemoryError:  # the monitor takes it for the same one, and steals it a moment early
+            pass
         self._slot.append(True)
 
     def give(self) -> None:
         """Wake a follower with it; without one, lay it down."""
-        while not self.pass_on():
-            self.lay_down()
+        while True:
+            # An empty deque is the only reason for either of them; without memory it is told as a MemoryError.
+            try:
+                follower = self.sleepers.pop()
+            except (IndexError, MemoryError):
+                follower = None
+            if follower is not None:
+                follower._bed.release()
+                return
+            try:  # noqa: SIM105
+                self.laid_down += 1
+            except MemoryError:
+                pass
+            self._slot.append(True)
             # A follower may have looked into the slot just before and lain down just after we looked for it.
-            if not self.sleepers or not self.take():
+            if not self.sleepers:
+                return
+            try:
+                self._slot.pop()
+            except (IndexError, MemoryError):
                 return
 
     def pass_on(self) -> bool:
@@ -82,7 +97,7 @@ class Lead:
             follower = self.sleepers.pop()  # the last to lie down is the one whose memory is still warm
         except IndexError:
             return False
-        follower.wake()
+        follower._bed.release()  # no call of ours in between: it would be lost without memory for that
         return True
 
     # ---- by a follower ----
@@ -97,22 +112,36 @@ class Lead:
         self.sleepers.append(me)
         if self._closed:
             return False
-        if self.take():
-            # Who pops a sleeper has the lead in hand, and we have it: so we still lie there. Only a close pops without.
-            with contextlib.suppress(ValueError):
-                self.sleepers.remove(me)
-            me.leads = True
-            return True
-        before_sleep()
-        if not me.sleep(patience):
-            try:
-                self.sleepers.remove(me)
-                return False
-            except ValueError:
-                me.sleep()  # somebody was about to wake us and does so now
+        try:
+            if self.take():
+                me.leads = True
+                # Who pops a sleeper has the lead in hand, and we have it: so we still lie there. Only a close pops
+                # without.
+                try:  # noqa: SIM105
+                    self.sleepers.remove(me)
+                except ValueError:
+                    pass
+                return True
+            before_sleep()
+            woken = me.sleep(patience)
+        except BaseException:  # no memory to lie down
+            if not me.leads and not self._get_up(me):
+                me.leads = True
+            raise
+        if not woken and self._get_up(me):
+            return False
         if self._closed:
             return False
         me.leads = True
+        return True
+
+    def _get_up(self, me: Follower) -> bool:
+        """Lie among the sleepers no more; False when somebody was about to wake us and has done so."""
+        try:
+            self.sleepers.remove(me)
+        except ValueError:
+            me.sleep()
+            return False
         return True
 
     def close(self) -> None:

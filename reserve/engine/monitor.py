@@ -8,11 +8,11 @@ stalled. It sleeps, without waking, while the server is idle.
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from typing import TYPE_CHECKING
 
 from reserve.engine.clock import Clock, SystemClock
+from reserve.engine.connection import OWNED
 from reserve.engine.deadlines import NEVER
 
 if TYPE_CHECKING:
@@ -74,8 +74,10 @@ class Monitor:
     def alarm(self) -> None:
         """Wake it. Any thread, any number of times."""
         self.asleep = False
-        with contextlib.suppress(RuntimeError):  # it has been rung already and is on its way
+        try:  # noqa: SIM105 - nothing may be allocated between the two: it would never be rung again
             self._bed.release()
+        except (RuntimeError, MemoryError):  # it has been rung already and is on its way
+            pass
 
     def close(self) -> None:
         """End the thread soon. The queue is closed before."""
@@ -90,10 +92,9 @@ class Monitor:
             except Exception as error:
                 # No memory for a moment, or a fault of ours: everyone relies on this thread, and on the lead.
                 if self._leads:
-                    self._leads = self._queue.monitor_leads = False
                     self._queue.lead.give()
-                with contextlib.suppress(MemoryError):
-                    self._logs.failure("the monitor failed and goes on", error)
+                    self._leads = self._queue.monitor_leads = False
+                self._logs.failure("the monitor failed and goes on", error)
 
     def _watch(self) -> None:
         queue = self._queue
@@ -157,29 +158,36 @@ class Monitor:
         """No worker is free: the request waits for a new one, or for an old one, or is refused when too many do."""
         connection.settle()
         grown = self._pool.grow()
-        too_much = connection.body_memory > 0 and not connection.server.budget.memory_for(0)
-        if too_much or (self._queue.full() and not grown):
-            self._refuse(connection)
+        budget = connection.server.budget
+        held = connection.body_memory
+        no_room = held > 0 and not budget.memory_for(0) and not budget.disk_for(held)
+        if no_room or (self._queue.full() and not grown):
+            self._stepper.refuse(connection, "overload")
         else:
             self._queue.put_call(connection, self._now())
-
-    def _refuse(self, connection: Connection) -> None:
-        self._stepper.refuse(connection, "overload")
 
     def _lead(self) -> None:
         """Pass the lead on to a worker, or lead until one is free."""
         queue = self._queue
         self._leads = queue.monitor_leads = True
-        while not queue.closed and not queue.lead.pass_on():
+        while not queue.closed:
+            connection: Connection | None = None
             try:
+                if queue.lead.pass_on():
+                    break
                 connection = queue.next_ready(queue.lead.sleepers)
-                if connection is not None and self._stepper.advance(connection):
-                    self._queue_call(connection)
+                if connection is not None:
+                    connection.state = OWNED
+                    if self._stepper.advance(connection):
+                        self._queue_call(connection)
                 if self._overdue is not None:
                     queue.monitor_due = self._overdue.look()
-                while (overdue := queue.take_overdue(self._now())) is not None:
-                    self._refuse(overdue)
+                while (connection := queue.take_overdue(self._now())) is not None:
+                    connection.state = OWNED
+                    self._stepper.refuse(connection, "overload")
             except Exception as error:
-                # A fault of ours. The lead must not be lost with it.
+                # No memory for a moment, or a fault of ours. Neither the lead nor the connection must be lost with it.
+                if connection is not None and connection.state is OWNED and not connection.lent:
+                    self._stepper.end(connection, "error")
                 self._logs.failure("the monitor could not step a connection", error)
         self._leads = queue.monitor_leads = False

@@ -7,8 +7,9 @@ in C, is given up: the monitor refuses its client, and another thread takes its 
 
 from __future__ import annotations
 
+import logging
 import sys
-import traceback
+from types import FrameType
 from typing import TYPE_CHECKING, cast
 
 from reserve.engine.deadlines import NEVER
@@ -65,9 +66,11 @@ class Overdue:
                 self.count += 1
                 worker.interrupted = True
                 worker.run_due = now + _GRACE
-                self._logs.warning(
+                self._logs.stack(
+                    logging.WARNING,
                     f"{worker.thread.name}: no answer after {self._timeout:g} s (--request-timeout); "
-                    f"the request is interrupted in\n{_stack(worker)}"
+                    "the request is interrupted in",
+                    _frame(worker),
                 )
                 guard.interrupt()
             else:
@@ -75,13 +78,14 @@ class Overdue:
         finally:
             guard.release()
         if guard.given_up and connection is not None:
-            self._logs.error(
-                f"{worker.thread.name}: does not come out of the request and is given up in\n{_stack(worker)}"
+            self._logs.stack(
+                logging.ERROR,
+                f"{worker.thread.name}: does not come out of the request and is given up in",
+                _frame(worker),
             )
             self._pool.give_up(worker)
             self._stepper.refuse(connection, "timeout")
 
 
-def _stack(worker: Worker) -> str:
-    frame = sys._current_frames().get(cast(int, worker.thread.ident))
-    return "".join(traceback.format_stack(frame)).rstrip() if frame is not None else "(no stack)"
+def _frame(worker: Worker) -> FrameType | None:
+    return sys._current_frames().get(cast(int, worker.thread.ident))

@@ -6,77 +6,48 @@ then, so that a stop needs no lock, can come from a worker or a signal handler, 
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import difflib
-import heapq
 import socket
-import sys
 import threading
-import time
-import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from reserve.engine import fork
 from reserve.engine.acceptor import Acceptor
+from reserve.engine.admission import Admission, Door, applications, factory_for
 from reserve.engine.budget import Budget
 from reserve.engine.clock import Clock, SystemClock
-from reserve.engine.connection import NUDGE, RECLAIM, Connection, State, wait_for
+from reserve.engine.connection import NUDGE, Connection, State
 from reserve.engine.driver import DriverFactory
-from reserve.engine.handler import Handle, HandlerDriver, HandlerFactory
+from reserve.engine.ending import Ending
+from reserve.engine.handler import Handle, HandlerDriver
 from reserve.engine.handoff import HandOff, default_policy
+from reserve.engine.hooks import Hooks
 from reserve.engine.listeners import adopt, release
-from reserve.engine.logs import ErrorHook, Logs
+from reserve.engine.logs import Logs
 from reserve.engine.monitor import Monitor
 from reserve.engine.overdue import Overdue
+from reserve.engine.peers import Peer, address_of, peer_of
 from reserve.engine.poller import WRITE, Poller, new_poller
 from reserve.engine.readyqueue import ReadyQueue
-from reserve.engine.settings import EngineSettings
+from reserve.engine.settings import EngineSettings, adjusted
 from reserve.engine.signaldoor import SignalDoor
 from reserve.engine.stats import Stats
 from reserve.engine.stepper import Stepper
+from reserve.engine.tls import TLS
+from reserve.engine.upgrade import upgrade
 from reserve.engine.workers import WorkerPool
 from reserve.errors import UsageError
 
-__all__ = ["Hooks", "Peer", "Server"]
+if TYPE_CHECKING:
+    from reserve.ssl.adapter import SSLAdapter
 
-_GRACE = 1.0
-"""Seconds that all workers together have to come home after the cut; one that is stuck in an application is left
-behind.
-"""
+__all__ = ["Descriptors", "Hooks", "Peer", "Server"]
 
 
-def _nothing() -> None:
-    """The hook that is not set."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Hooks:
-    """Called by the server; what they raise is logged and changes nothing else."""
-
-    on_worker_start: Callable[[], None] = _nothing
-    """Once in this process, before the first connection is accepted."""
-    on_worker_stop: Callable[[], None] = _nothing
-    """Once in this process, when the last connection is closed."""
-    on_thread_start: Callable[[], None] = _nothing
-    """On each worker thread before its first request: the place for a database connection of its own."""
-    on_thread_stop: Callable[[], None] = _nothing
-    """On each worker thread after its last."""
-    error_log: ErrorHook | None = None
-    """Takes (level, text) instead of the logger ``reserve``."""
-
-
-class Peer(NamedTuple):
-    """The other end of a connection, as the system knows it."""
-
-    address: Any
-    """As ``accept`` gave it: a tuple for TCP, a path (mostly empty) for UNIX sockets."""
-    pid: int | None
-    """The three of SO_PEERCRED: UNIX sockets on Linux only."""
-    uid: int | None
-    gid: int | None
+Descriptors: TypeAlias = "int | socket.socket | Iterable[int | socket.socket]"
+"""One listening descriptor or socket, or several."""
 
 
 class Server:
@@ -85,6 +56,8 @@ class Server:
     :param fds: descriptors (int) or sockets, one or several; TCP and UNIX may be mixed. They must be listening already.
     :param handle: ``handle(socket, client_address, server)``, or an application with a driver of its own
         (``make_driver``).
+    :param plain: those of ``fds``, and others, that stay without TLS when there is an :attr:`ssl_adapter`.
+    :param beside: more listeners, each with an application of its own and without TLS: (fds, handle) pairs.
     :param own: close the listeners at the end (False: they stay open, and are the caller's).
     :param hooks: see :class:`Hooks`.
     :param settings: all settings at once; or give single ones by name (``threads=4``, see :class:`EngineSettings`).
@@ -94,9 +67,11 @@ class Server:
 
     def __init__(
         self,
-        fds: int | socket.socket | Iterable[int | socket.socket],
+        fds: Descriptors,
         handle: Handle | DriverFactory,
         *,
+        plain: Descriptors = (),
+        beside: Iterable[tuple[Descriptors, Handle | DriverFactory]] = (),
         own: bool = True,
         hooks: Hooks | None = None,
         settings: EngineSettings | None = None,
@@ -105,16 +80,26 @@ class Server:
         policy: HandOff | None = None,
         **single_settings: Any,
     ) -> None:
-        self.settings = _settings(settings, single_settings)
+        self.settings = adjusted(settings, single_settings)
         self.hooks = hooks if hooks is not None else Hooks()
         self.clock: Clock = clock if clock is not None else SystemClock()
-        self.logs = Logs(self.hooks.error_log)
-        several = [fds] if isinstance(fds, (int, socket.socket)) else list(fds)
-        if not several:
+        self.logs = Logs(self.hooks.error_log, self.clock)
+        self.tls = TLS(self.clock, self.logs, self.settings.tls_check)
+        self._factory = factory_for(handle, self.settings)
+        main, without = _several(fds), _several(plain)
+        given = [*main, *(one for one in without if one not in main)]
+        doors = [Door(self._factory, tls=one not in without) for one in given]
+        for some, other in beside:
+            door = Door(factory_for(other, self.settings), tls=False)
+            for one in _several(some):
+                given.append(one)
+                doors.append(door)
+        if not given:
             raise UsageError("a server needs at least one listening socket; reserve.listen('127.0.0.1:8080') opens one")
-        self._listeners = [adopt(one) for one in several]
+        self._listeners = [adopt(one) for one in given]
+        self._doors = dict(zip(self._listeners, doors, strict=True))
         self._borrowed = (
-            [] if own else [sock for sock, one in zip(self._listeners, several, strict=True) if isinstance(one, int)]
+            [] if own else [sock for sock, one in zip(self._listeners, given, strict=True) if isinstance(one, int)]
         )
         self._own = own
         for listener in self._listeners:
@@ -122,14 +107,6 @@ class Server:
                 # Accepted sockets inherit both, which saves two system calls for each.
                 listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        if hasattr(handle, "make_driver"):
-            self._factory = handle
-        else:
-            if not callable(handle):
-                raise UsageError(f"the application is not callable: {handle!r}")
-            self._factory = HandlerFactory(
-                handle, timeout=self.settings.handler_timeout, max_output=self.settings.max_output
-            )
         self.budget = Budget(self.settings.buffer_memory, self.settings.spool_disk)
         """What all connections hold together."""
         self.stopping = False
@@ -153,18 +130,21 @@ class Server:
             if self.settings.request_timeout > 0
             else None
         )
+        admission = Admission(self, self._queue, self._doors)
         self._acceptor = Acceptor(
             self._listeners,
-            self._admit,
+            admission.admit,
             self._end,
             self.logs,
-            may_accept=self._may_accept,
-            reclaim=self._reclaim_idle,
+            may_accept=admission.may_accept,
+            reclaim=admission.reclaim_idle,
+        )
+        self._ending = Ending(
+            self._queue, self._stepper, self._pool, self._monitor, self._acceptor.wakeup, self.clock, self.logs
         )
         self._not_started = deque((True,))
         self._ready = threading.Event()
         self._finished = threading.Event()
-        self._stop_deadline: float | None = None
         self._blocked_in_start: int | None = None
         self._launching: int | None = None
         self._door: SignalDoor | None = None
@@ -176,6 +156,25 @@ class Server:
     def addresses(self) -> list[Any]:
         """What the listeners are bound to, as ``getsockname`` says, in the order given (also after the stop)."""
         return list(self._addresses)
+
+    @property
+    def ssl_adapter(self) -> SSLAdapter | None:
+        """What shakes hands with new clients; None: no TLS. An adapter of ours, or one of cheroot's.
+
+        Set it before the start. Setting it raises UsageError for what is no adapter.
+        """
+        return self.tls.adapter
+
+    @ssl_adapter.setter
+    def ssl_adapter(self, adapter: Any) -> None:
+        self.tls.adopt(adapter)
+
+    def reload_tls(self) -> None:
+        """Load the certificates from their files again; connections that are open keep what they have.
+
+        Raises StartupError when they cannot be used (the old ones stay), UsageError without TLS. Any thread.
+        """
+        self.tls.reload()
 
     def start(self) -> None:
         """Serve, and block until the server has stopped.
@@ -218,9 +217,11 @@ class Server:
         self._launching = threading.get_ident()
         try:
             self.logs.start()
-            start = getattr(self._factory, "start", None)
-            if start is not None:
-                start(self)
+            self.tls.prepare(getattr(self._factory, "alpn_protocols", ()))
+            for factory in applications(self._doors.values()):
+                start = getattr(factory, "start", None)
+                if start is not None:
+                    start(self)
             self._call_hook(self.hooks.on_worker_start, "on_worker_start")
             self._monitor.start(self._queue, self._stepper, self._pool, self._overdue)
             self._pool.start()
@@ -245,9 +246,7 @@ class Server:
         :param timeout: seconds that requests in flight may still take (None: the setting ``stop_timeout``); a later
             call with an earlier end counts.
         """
-        deadline = self.clock.now() + (self.settings.stop_timeout if timeout is None else timeout)
-        if self._stop_deadline is None or deadline < self._stop_deadline:
-            self._stop_deadline = deadline
+        self._ending.not_later_than(self.clock.now() + (self.settings.stop_timeout if timeout is None else timeout))
         self.stopping = True
         self._acceptor.stop()
 
@@ -264,7 +263,8 @@ class Server:
             self._finished.set()
             return
         me = threading.get_ident()
-        ours = {self._acceptor.thread.ident, self._monitor.thread.ident, *(w.thread.ident for w in self._pool.workers)}
+        others = (self._acceptor.thread, self._monitor.thread, self.logs.thread)
+        ours = {thread.ident for thread in (*others, *(worker.thread for worker in self._pool.workers))}
         if me not in ours and me not in (self._blocked_in_start, self._launching):
             self._wait_finished()
 
@@ -299,12 +299,21 @@ class Server:
             spooled=self.budget.disk,
             steals=self._monitor.steals,
             refused=self._stepper.refused,
+            tls_handshakes=self.tls.handshakes,
+            tls_resumed=self.tls.resumed,
+            tls_failed=self.tls.failed,
+            tls_kernel=self.tls.kernel,
         )
 
     @property
     def healthy(self) -> bool:
         """Fit for new requests: not stopping, and not too many threads are stuck. What a health check is told."""
         return not self.stopping and self._pool.stuck() <= self.settings.max_stuck
+
+    @property
+    def crowded(self) -> bool:
+        """Others wait: a connection should be content with a small turn."""
+        return len(self._queue) > 0
 
     def peer(self, sock: socket.socket) -> Peer:
         """The raw address of the other end and, on a UNIX socket, whose process it was. Raises UsageError for a
@@ -334,23 +343,36 @@ class Server:
         self._queue.forget(connection)
         return sock
 
+    def start_tls(self, sock: socket.socket, then: Callable[[Any], Any] | None = None) -> Any:
+        """Called by a handler: upgrade the connection to TLS, as STARTTLS does in some protocols.
+
+        :param sock: the handler's plain socket. It cannot be used any more. Nothing that the client sent before its
+            ClientHello may still wait in a buffer of the handler's own: who lets it count as said under TLS lets
+            anybody put words into the client's mouth.
+        :param then: called on a worker, with the TLS socket, when the handshake is done; it may return what a handler
+            may. The handler returns what ``start_tls`` returned, and no thread waits for the client.
+
+        Without ``then`` the handshake happens here, on this thread, within the setting ``handshake_timeout``, and the
+        TLS socket is returned. Raises UsageError without an adapter, for a strange socket and for one that has TLS;
+        TLSError, TimeoutError or OSError when the handshake fails.
+        """
+        connection = self._find(sock)
+        adapter = self.tls.adapter
+        if adapter is None:
+            raise UsageError("start_tls() needs server.ssl_adapter (--tls-cert)")
+        if connection.secure is not None:
+            raise UsageError("this connection has TLS already")
+        return upgrade(connection, adapter, then)
+
     # ---- for the engine's other parts and for drivers ----
 
     def peer_of(self, connection: Connection) -> Peer:
         """See :meth:`peer`."""
-        pid = uid = gid = None
-        if connection.sock.family == getattr(socket, "AF_UNIX", None) and hasattr(socket, "SO_PEERCRED"):
-            raw = connection.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-            pid, uid, gid = (int.from_bytes(raw[at : at + 4], sys.byteorder, signed=True) for at in (0, 4, 8))
-        return Peer(connection.peer, pid, uid, gid)
+        return peer_of(connection)
 
     def address_of(self, connection: Connection) -> tuple[str, int]:
         """(host, port) of the client; a v4-mapped address as IPv4, a UNIX socket as ``("", 0)``."""
-        peer = connection.peer
-        if not isinstance(peer, tuple):
-            return "", 0
-        host = peer[0]
-        return (host[7:] if host.startswith("::ffff:") and "." in host else host), peer[1]
+        return address_of(connection.peer)
 
     def connection_closed(self, connection: Connection) -> None:
         """By whoever closed it, when the descriptor is free again."""
@@ -375,47 +397,11 @@ class Server:
             raise UsageError("this socket is not (or no more) a connection of this server")
         return connection
 
-    # ---- on the accept thread ----
-
-    def _may_accept(self) -> bool:
-        """Say whether one more connection is within the limit."""
-        return len(self._queue.connections) < self.settings.max_connections
-
-    def _reclaim_idle(self, count: int) -> None:
-        """Have the connections that have been idle longest closed, ``count`` of them at most."""
-        idle = [
-            connection
-            for connection in list(self._queue.connections.values())
-            if connection.state is State.PARKED and connection.wait_kind == "keep-alive"
-        ]
-        for connection in heapq.nsmallest(count, idle, key=lambda connection: connection.deadline):
-            self._queue.nudge(connection, RECLAIM)
-
-    def _admit(self, sock: socket.socket, peer: Any) -> None:
-        """Put a connection that has just been accepted onto the queue."""
-        try:
-            sock.setblocking(False)
-            connection = Connection(self, sock, peer)
-            connection.driver = self._factory.make_driver(connection)
-            self._queue.admit(connection)
-        except Exception as error:  # one connection must not end the accept thread
-            with contextlib.suppress(OSError):
-                sock.close()
-            self.logs.failure("no driver could be made for a connection; it is closed", error)
-            return
-        self._queue.put(connection)
-
     def _call_hook(self, hook: Callable[[], None], name: str) -> None:
         try:
             hook()
         except Exception as error:
             self.logs.failure(f"the hook {name} failed", error)
-
-    def _guarded(self, step: Callable[[], None], failure: str) -> None:
-        try:
-            step()
-        except BaseException as error:  # what follows it must happen all the same
-            self.logs.failure(failure, error)
 
     def _claim_start(self) -> bool:
         """True for the first caller only. A pop, not a lock: a signal handler may come in between."""
@@ -430,12 +416,11 @@ class Server:
             self._acceptor.thread.join()
 
     def _end(self) -> None:
-        """Conduct the orderly end; the accept loop is over. A step that fails does not stop those after it."""
+        """The accept loop is over: conduct the orderly end."""
         self.stopping = True  # also when the accept loop itself failed
         try:
-            for step in (self._close_listeners, self._drain, self._queue.close, self._monitor.close, self._cut):
-                self._guarded(step, f"a step of the end failed: {step.__name__}")
-            self._guarded(self.hooks.on_worker_stop, "the hook on_worker_stop failed")
+            self._ending.conduct(self._close_listeners)
+            self._ending.guarded(self.hooks.on_worker_stop, "the hook on_worker_stop failed")
         finally:
             try:
                 self._dispose()
@@ -458,60 +443,6 @@ class Server:
         self._dispose()
         self._finish()
 
-    def _drain(self) -> None:
-        """Close what is idle; wait, until the deadline, for what is not."""
-        wakeup = self._acceptor.wakeup
-        self.clock.subscribe(wakeup.signal)
-        try:
-            for connection in list(self._queue.connections.values()):
-                self._queue.nudge(connection, NUDGE)
-            while self._queue.connections:
-                deadline = self._stop_deadline if self._stop_deadline is not None else self.clock.now()
-                if self.clock.now() >= deadline:
-                    self._report_stuck()
-                    return
-                wait_for(wakeup.fd, self.clock.timeout(deadline))
-                wakeup.clear()
-        finally:
-            self.clock.unsubscribe(wakeup.signal)
-
-    def _report_stuck(self) -> None:
-        frames = sys._current_frames()
-        for worker in self._pool.busy():
-            frame = frames.get(cast(int, worker.thread.ident))
-            stack = "".join(traceback.format_stack(frame)).rstrip() if frame is not None else "(no stack)"
-            self.logs.warning(
-                f"{worker.thread.name} is still busy at the end of the stop; it is left behind in\n{stack}"
-            )
-
-    def _cut(self) -> None:
-        """Every worker that is not inside an application goes home; the connections that are left are cut."""
-        for connection in list(self._queue.connections.values()):
-            connection.shut(socket.SHUT_RDWR)  # a worker that is blocked on it is set free
-        until = time.monotonic() + _GRACE
-        workers = self._pool.workers
-        for thread in (self._monitor.thread, *(worker.thread for worker in workers)):
-            if thread.ident is not None:  # the monitor may be about to start one more; that one goes home at once
-                thread.join(max(0.0, until - time.monotonic()))
-        for connection in self._queue.take_all():  # READY: nobody leads any more
-            if connection.lent:
-                # Its worker, which is stuck, would wait for the token for ever.
-                connection.lost = True
-                connection.give_back()
-            else:
-                self._stepper.bury(connection, "stop")
-        somebody_leads = self._monitor.thread.is_alive() or any(
-            worker.thread.is_alive() and worker.connection is None for worker in workers
-        )
-        for connection in list(self._queue.connections.values()):
-            # The rest waits, or belongs to a worker that is stuck: it buries it should it ever come back.
-            if connection.lent:
-                connection.lost = True
-                if not somebody_leads:
-                    connection.give_back()  # a token that went down with its leader would be waited for for ever
-            elif connection.take():
-                self._stepper.bury(connection, "stop")
-
     def _close_listeners(self) -> None:
         if self._own:
             for listener in self._listeners:
@@ -522,9 +453,11 @@ class Server:
         self._close_listeners()
         for listener in self._borrowed:
             listener.detach()  # only our wrapper around the number goes
-        finish = getattr(self._factory, "finish", None)
-        if finish is not None:
-            self._guarded(lambda: finish(self), "the application failed at the end of the server")
+        for factory in applications(self._doors.values()):
+            finish = getattr(factory, "finish", None)
+            if finish is not None:
+                self._ending.guarded(partial(finish, self), "the application failed at the end of the server")
+        self.tls.close()
         fork.forget(self)
         self._queue.closed = True
         self._poller.close()
@@ -532,33 +465,5 @@ class Server:
         self.logs.stop()
 
 
-def close_copies(server: Server) -> None:
-    """In a forked child: close its copies of every descriptor of the server. Takes no lock, shuts nothing down.
-
-    Each is closed through the object that holds it, which forgets the number: one that remembered it would close, when
-    it is collected, whatever the child has opened meanwhile. The server has ended for the child: a handler that
-    returns there finds no queue, and a stop has nothing to wait for.
-    """
-    sockets = [*server._listeners, *(connection.sock for connection in server._queue.connections.values())]
-    for sock in sockets:
-        fd = sock.detach()
-        if fd >= 0:
-            with contextlib.suppress(OSError):
-                socket.close(fd)
-    server.stopping = server._queue.closed = server._queue.abandoned = True
-    for wakeup in (server._poller.wakeup, server._acceptor.wakeup):
-        wakeup.disown()
-    server.logs.disown()
-    server._poller.close()
-    server._acceptor.wakeup.close()
-    server._finished = threading.Event()  # the lock in the old one may belong to a thread that is not here
-    server._finished.set()
-
-
-def _settings(settings: EngineSettings | None, single: dict[str, Any]) -> EngineSettings:
-    names = [field.name for field in dataclasses.fields(EngineSettings)]
-    for name in single:
-        if name not in names:
-            near = difflib.get_close_matches(name, names, 1)
-            raise UsageError(f"no setting is named {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
-    return dataclasses.replace(settings if settings is not None else EngineSettings(), **single)
+def _several(fds: Descriptors) -> list[int | socket.socket]:
+    return [fds] if isinstance(fds, (int, socket.socket)) else list(fds)

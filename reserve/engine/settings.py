@@ -5,9 +5,14 @@ Imported by anyone, changed by no one. The defaults are those of a server on the
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
 from dataclasses import dataclass
+from typing import Any
 
-__all__ = ["EngineSettings"]
+from reserve.errors import UsageError
+
+__all__ = ["EngineSettings", "adjusted"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +29,10 @@ class EngineSettings:
     """How many interrupted threads that do not come back are replaced; one more makes the server unhealthy."""
     backlog: int = 1024
     """Connections that the kernel holds for us before they are accepted (``listen(2)``)."""
+    handshake_timeout: float = 5.0
+    """How long a TLS handshake may take, from the connection's start to its end."""
+    tls_check: float = 10.0
+    """How often, in seconds and while clients come, the files of the certificates are looked at. 0: never."""
     handler_timeout: float = 60.0
     """The socket timeout that a generic handler starts with."""
     write_timeout: float = 30.0
@@ -55,3 +64,13 @@ class EngineSettings:
     def thread_range(self) -> tuple[int, int]:
         """The least and the most worker threads."""
         return (self.threads, self.threads) if isinstance(self.threads, int) else self.threads
+
+
+def adjusted(settings: EngineSettings | None, single: dict[str, Any]) -> EngineSettings:
+    """``settings``, or the defaults, with single ones changed. Raises UsageError for a name that is none."""
+    names = [field.name for field in dataclasses.fields(EngineSettings)]
+    for name in single:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, 1)
+            raise UsageError(f"no setting is named {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+    return dataclasses.replace(settings if settings is not None else EngineSettings(), **single)

@@ -37,5 +37,13 @@ class Stats:
     """Threads that did not come out of an interrupted request and were replaced."""
     refused: int
     """Requests refused since the start: no worker was free for them in time, or their answer did not begin in time."""
+    tls_handshakes: int
+    """TLS handshakes completed since the start."""
+    tls_resumed: int
+    """Those of them that went on with an earlier session of the client."""
+    tls_failed: int
+    """Those that failed, did not end in time, or were no TLS."""
+    tls_kernel: int
+    """Sessions whose output was encrypted by the kernel (kTLS); the others' was by OpenSSL in this process."""
     steals: int
     """How often a stalled handler lost the lead to the monitor."""

@@ -14,15 +14,19 @@ from reserve.engine.clock import Clock
 from reserve.engine.connection import DEADLINE, FLUSHING, LINGERING, OWNED, PARKED, Connection
 from reserve.engine.driver import AGAIN, LINGER, RUN, Action, Close, Wait
 from reserve.engine.logs import Logs
-from reserve.engine.output import Output
+from reserve.engine.output import PIECE, Output
+from reserve.engine.peers import name_of
 from reserve.engine.poller import READ, WRITE
 from reserve.engine.readyqueue import ReadyQueue
 from reserve.engine.settings import EngineSettings
+from reserve.errors import TLSError
 
 __all__ = ["Stepper"]
 
 _FLUSH = 1048576
-"""Octets of one connection's output that leave in one turn: a client as fast as we are must not hold the leader."""
+"""Octets of one connection's output that leave in one turn: a client as fast as we are must not hold the leader. While
+others wait, it is one piece.
+"""
 
 
 class Stepper:
@@ -41,12 +45,17 @@ class Stepper:
     def advance(self, connection: Connection) -> bool:
         """Bring it forward. True: its driver wants :meth:`Driver.run`, and the connection is still the caller's."""
         events = connection.pending
-        connection.pending = 0
+        connection.pending = connection.armed = 0
         connection.state = OWNED
-        now = self._now()
-        if connection.lent:
-            self._flush_lent(connection, events, now)
-            return False
+        now = self._queue.stepped_at = self._now()
+        while connection.lent:
+            try:
+                self._flush_lent(connection, events, now)
+                return False
+            except MemoryError:  # its worker waits for the token
+                continue
+        # What fails in here fails while the connection is still ours: whatever passes it on is the last step, and
+        # raises only before it has begun.
         try:
             if connection.output is not None:
                 if not self._flush(connection, connection.output, events, now):
@@ -62,7 +71,10 @@ class Stepper:
             if action is RUN:
                 return True
             self._follow(connection, action, now)
-        except OSError:
+        except OSError as error:
+            if isinstance(error, TLSError):  # the others went away; this one sent what no client sends
+                name = name_of(connection.server.address_of(connection))
+                self._logs.info(f"{name}: TLS: {error}", "TLS sessions broken by their clients")
             self.end(connection, "lost")
         except Exception as error:
             self._logs.failure("a protocol driver failed; the connection is closed", error)
@@ -93,24 +105,32 @@ class Stepper:
 
     def end(self, connection: Connection, reason: str) -> None:
         """By the owner: the connection is over. The driver's farewell, if it has one, runs on a worker first."""
+        if connection.output is not None:
+            connection.reset()  # the peer must not take what has left for the whole
         if not connection.ending and self._wants_farewell(connection, reason):
             connection.ending = True
             if not connection.detached and not connection.torn:  # a reset must not begin as an orderly end
+                connection.say_goodbye()
                 connection.shut(socket.SHUT_RDWR)
             self._queue.put_call(connection)
         else:
             self.discard(connection)
 
     def _wants_farewell(self, connection: Connection, reason: str) -> bool:
-        try:
-            return connection.driver.closed(reason)
-        except Exception as error:  # it has been told; its socket is closed all the same
-            self._logs.failure("a protocol driver failed at the end of its connection", error)
-            return False
+        while True:
+            try:
+                return connection.driver.closed(reason)
+            except MemoryError:  # it may be told twice, and must not miss it
+                continue
+            except Exception as error:  # it has been told; its socket is closed all the same
+                self._logs.failure("a protocol driver failed at the end of its connection", error)
+                return False
 
     def bury(self, connection: Connection, reason: str) -> None:
         """End it after the queue was closed: nobody would take the farewell from there, so it runs here and now."""
         try:
+            if connection.output is not None:
+                connection.reset()
             if connection.ending or connection.driver.closed(reason):
                 connection.ending = True
                 connection.driver.run()
@@ -123,6 +143,13 @@ class Stepper:
 
     def discard(self, connection: Connection) -> None:
         """By the owner: forget the connection and close the socket (unless it was given away)."""
+        while True:
+            try:
+                return self._discard(connection)
+            except MemoryError:  # each step may be taken twice; not to take the rest would leak it
+                continue
+
+    def _discard(self, connection: Connection) -> None:
         self._queue.forget(connection)
         if connection.linger_left >= 0:
             with self._lock:
@@ -134,17 +161,21 @@ class Stepper:
         connection.settle()
         if not connection.detached:
             connection.close_socket()
-        del connection.driver  # it refers to the connection: without this every connection would be a cycle
+        if hasattr(connection, "driver"):
+            del connection.driver  # it refers to the connection: without this every connection would be a cycle
         connection.server.connection_closed(connection)
 
     def _follow(self, connection: Connection, action: Action, now: float) -> None:
         """Carry out what the driver decided, once its output has left."""
         output = connection.output
         if type(action) is Wait:
-            if output is None:
-                self._queue.park(connection, action.events, action.deadline, action.kind, PARKED)
-            else:
+            secure = connection.secure
+            if output is not None:
                 self._wait_for_room(connection, now)
+            elif secure is not None and action.events & READ and secure.pending():
+                self._queue.put(connection)  # what the driver waits for is here, and the socket would not tell of it
+            else:
+                self._queue.park(connection, action.events, action.deadline, action.kind, PARKED)
             return
         if action is AGAIN:
             if output is None:
@@ -168,7 +199,7 @@ class Stepper:
             connection.reset()  # what waits in the kernel is not worth the memory
             self.end(connection, "timeout")
             return False
-        done, sent = output.flush(connection.sock, _FLUSH)
+        done, sent = output.flush(connection.sink, PIECE if len(self._queue) else _FLUSH)
         if done:
             connection.output = None
             connection.wait_kind = ""
@@ -188,31 +219,33 @@ class Stepper:
     def _flush_lent(self, connection: Connection, events: int, now: float) -> None:
         """Flush for a worker that is still inside its run; whatever comes of it, the worker gets the token back."""
         output = connection.output
-        done, sent = output is None, 0
+        done, sent, parked = output is None, 0, False
         try:
             if output is not None and events & DEADLINE:
                 raise TimeoutError
             if output is not None:
-                done, sent = output.flush(connection.sock, _FLUSH)
-        except OSError:
+                done, sent = output.flush(connection.sink, PIECE if len(self._queue) else _FLUSH)
+            if output is not None and not done and connection.claimant is None:
+                connection.settle()
+                deadline = output.deadline(now, sent, self._settings.write_timeout, self._settings.write_rate)
+                self._queue.park(connection, WRITE, deadline, "write", FLUSHING)
+                parked = True
+        except (OSError, ValueError, MemoryError):  # the peer, a file, the time; or it cannot be watched any more
             connection.lost = done = True
-            connection.shut(socket.SHUT_RDWR)
+            connection.abort()  # the end of an answer of unknown length must not look like one
             if output is not None:
                 output.close()  # its files, too
         if done:
             connection.output = None
-        connection.settle()
-        if output is not None and not done and connection.claimant is None:
-            deadline = output.deadline(now, sent, self._settings.write_timeout, self._settings.write_rate)
+        if parked:
+            if connection.claimant is None:
+                return
             try:
-                self._queue.park(connection, WRITE, deadline, "write", FLUSHING)
-            except (OSError, ValueError):  # it cannot be watched any more
-                connection.lost = True
-                connection.shut(socket.SHUT_RDWR)
-                connection.give_back()
+                connection.slot.pop()
+            except (IndexError, MemoryError):  # somebody else has it: only an empty slot can fail
                 return
-            if connection.claimant is None or not connection.take():
-                return
+        else:
+            connection.settle()
         connection.give_back()
 
     # ---- LINGERING ----
@@ -223,6 +256,7 @@ class Stepper:
             self.end(connection, "done")
             return
         if connection.linger_left < 0:
+            connection.say_goodbye()
             connection.shut(socket.SHUT_WR)
             connection.linger_left = self._settings.linger_bytes
             connection.deadline = now + self._settings.linger_timeout

@@ -106,6 +106,11 @@ class WorkerPool:
             self._stuck = [worker for worker in self._stuck if worker.thread.is_alive()]
             return len(self._stuck)
 
+    def given_up(self) -> list[Worker]:
+        """Those that were given up and have not come back."""
+        self.stuck()
+        return self._stuck
+
     # ---- by the monitor ----
 
     def grow(self) -> bool:
@@ -170,11 +175,11 @@ class WorkerPool:
             except BaseException as error:
                 # A fault of ours, above any one connection. The thread goes on in place of a new one; the lead must
                 # not be lost.
-                self._logs.failure(f"{worker.thread.name} failed and starts again", error)
                 worker.connection = None
                 if worker.leads:
-                    worker.leads = False
                     self._queue.lead.give()
+                    worker.leads = False
+                self._logs.failure("a worker failed and starts again", error)
         if not self._queue.abandoned:
             self._hook(self._on_stop, "on_thread_stop")
 
@@ -196,14 +201,14 @@ class WorkerPool:
                 if self._may_leave(worker):
                     return False
                 continue
-            if connection.wants_worker:
-                connection.wants_worker = False
-                if connection.queued_at != NEVER and self._stepper.refuse_late(connection):
-                    continue
-                connection.state = OWNED
-            elif not advance(connection):
-                continue
+            connection.state = OWNED
             try:
+                if connection.wants_worker:
+                    connection.wants_worker = False
+                    if connection.queued_at != NEVER and self._stepper.refuse_late(connection):
+                        continue
+                elif not advance(connection):
+                    continue
                 for _ in range(_TURN):
                     kept = queue.step_aside(worker)
                     going_on = self._run_timed(worker, connection) if self._timed else self._run(worker, connection)
@@ -219,7 +224,8 @@ class WorkerPool:
                 else:
                     queue.put(connection)  # its driver asks again when its turn comes
             except BaseException:
-                if connection.state is OWNED:  # no memory to go on with it: nobody else would ever end it
+                # No memory to go on with it: nobody else would ever end it. (One that is lent is its other worker's.)
+                if connection.state is OWNED and not connection.lent and not worker.guard.given_up:
                     self._stepper.end(connection, "error")
                 raise
 

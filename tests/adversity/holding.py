@@ -5,17 +5,19 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import struct
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import pytest
+
 from reserve.apps.http.settings import HTTPSettings
 from reserve.engine.server import Hooks
 from reserve.testing import FakeClock, RunningServer, running
 
+from .. import clients, tls
 from ..apps.http.answers import Answer, receive, request
 from ..waiting import eventually
 
@@ -27,8 +29,9 @@ PATIENCE = 60.0
 class Watched:
     """A server with its clock, its log, and what it held before the first client came."""
 
-    def __init__(self, served: RunningServer, clock: FakeClock, log: list[str]) -> None:
+    def __init__(self, served: RunningServer, clock: FakeClock, log: list[str], *, secure: bool = False) -> None:
         self.served = served
+        self.secure = secure
         self.server = served.server
         self.clock = clock
         self.log = log
@@ -36,25 +39,21 @@ class Watched:
 
     def connect(self, *, window: int = 0) -> socket.socket:
         """A client; ``window``: the octets that its system takes for it when it does not read."""
-        client = socket.socket()
-        try:
-            client.settimeout(PATIENCE)
-            if window:
-                client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
-            client.connect(self.served.address)
-        except BaseException:
-            client.close()
-            raise
-        return client
+        client = self.connect_plain(window=window)
+        return tls.secure(client) if self.secure else client
+
+    def connect_plain(self, *, window: int = 0) -> socket.socket:
+        """A client that has not begun with TLS yet."""
+        return clients.connect(self.served.address, PATIENCE, window=window)
 
     @contextlib.contextmanager
     def crowd(self, count: int, sent: bytes = b"", *, window: int = 0) -> Iterator[list[socket.socket]]:
         """So many clients at once, each of which has sent the same."""
         with contextlib.ExitStack() as stack:
-            clients = [stack.enter_context(self.connect(window=window)) for _ in range(count)]
-            for client in clients:
+            crowd = [stack.enter_context(self.connect(window=window)) for _ in range(count)]
+            for client in crowd:
                 client.sendall(sent)
-            yield clients
+            yield crowd
 
     def ask(self, raw: bytes = b"") -> Answer:
         """One request on a connection of its own."""
@@ -86,13 +85,19 @@ class Watched:
 
 
 @contextlib.contextmanager
-def watched(app: Any, *, http: HTTPSettings | None = None, **options: Any) -> Iterator[Watched]:
-    """Serve on two threads, with a clock that stands."""
+def watched(app: Any, *, http: HTTPSettings | None = None, secure: bool = False, **options: Any) -> Iterator[Watched]:
+    """Serve on two threads, with a clock that stands. ``secure``: its clients speak TLS."""
     clock = options.pop("clock", None) or FakeClock()
     log: list[str] = []
     hooks = Hooks(error_log=lambda level, text: log.append(text))
+    if secure:
+        options.setdefault("ssl_adapter", tls.adapter())
     with running(app, http=http, threads=THREADS, clock=clock, hooks=hooks, **options) as served:
-        yield Watched(served, clock, log)
+        yield Watched(served, clock, log, secure=secure)
+
+
+over_both = pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
+"""The same clients over TCP and over TLS."""
 
 
 def descriptors() -> int:
@@ -103,23 +108,6 @@ def descriptors() -> int:
 def honest(environ: Any, start_response: Callable[..., Any]) -> list[bytes]:
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"honest"]
-
-
-def until_cut(client: socket.socket) -> tuple[bytes, bool]:
-    """Everything that comes until the server ends the connection; True when it ended with a reset."""
-    got = bytearray()
-    try:
-        while data := client.recv(65536):
-            got += data
-    except ConnectionResetError:
-        return bytes(got), True
-    return bytes(got), False
-
-
-def tear(client: socket.socket) -> None:
-    """Close with a reset."""
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    client.close()
 
 
 def child(program: str, *arguments: str, **options: Any) -> subprocess.Popen[str]:

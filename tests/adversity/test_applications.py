@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -13,7 +14,8 @@ import pytest
 from reserve.apps.http.settings import HTTPSettings
 
 from ..apps.http.answers import request, split
-from .holding import THREADS, honest, until_cut, watched
+from ..clients import until_cut
+from .holding import THREADS, honest, watched
 
 TIMES = 12
 HTTP = HTTPSettings(access_log=False)
@@ -128,6 +130,28 @@ def test_a_child_process_that_is_not_waited_for_in_the_application() -> None:
     assert len(children) == TIMES
     for pid in children:
         assert os.waitpid(pid, 0) == (pid, 0)
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="looks into /proc")
+def test_a_program_that_the_application_starts_holds_nothing_of_the_server() -> None:
+    """Neither the listener nor a connection: the port would stay taken, and clients would wait for the program."""
+
+    def app(environ: Any, start_response: Any) -> Any:
+        if environ["PATH_INFO"] == "/":
+            return honest(environ, start_response)
+        look = ["ls", "-l", "/proc/self/fd"]
+        seen = subprocess.run(look, stdin=subprocess.DEVNULL, capture_output=True, check=True, close_fds=False)
+        start_response("200 OK", [])
+        return [seen.stdout]
+
+    with watched(app, http=HTTP) as site, site.crowd(TIMES, request("GET", "/start", "Connection: close")) as clients:
+        for client in clients:
+            body = split(until_cut(client)[0])[0].body
+            assert b"-> /dev/null" in body
+            assert b"socket:" not in body
+            assert b"eventfd" not in body
+            assert b"eventpoll" not in body
+        site.assert_serves()
 
 
 def test_threads_of_the_application_outlive_its_requests() -> None:

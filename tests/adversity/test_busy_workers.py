@@ -8,13 +8,15 @@ from typing import Any
 from reserve.apps.http.settings import HTTPSettings
 
 from ..apps.http.answers import receive, request
+from ..clients import until_cut
 from ..waiting import eventually
-from .holding import THREADS, honest, until_cut, watched
+from .holding import THREADS, honest, over_both, watched
 
 HTTP = HTTPSettings(access_log=False, health_path="/health")
 
 
-def test_the_health_path_answers_and_the_others_wait_until_they_are_refused() -> None:
+@over_both
+def test_the_health_path_answers_and_the_others_wait_until_they_are_refused(secure: bool) -> None:
     health = request("GET", "/health", "Connection: close")
     entered, go_on = threading.Semaphore(0), threading.Event()
 
@@ -25,7 +27,7 @@ def test_the_health_path_answers_and_the_others_wait_until_they_are_refused() ->
         return honest(environ, start_response)
 
     with (
-        watched(app, http=HTTP, queue_timeout=30.0) as site,
+        watched(app, http=HTTP, secure=secure, queue_timeout=30.0) as site,
         site.crowd(THREADS, request("GET", "/wait")) as busy,
     ):
         for _ in busy:

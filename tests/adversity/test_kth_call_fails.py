@@ -99,6 +99,12 @@ class FaultyListener:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._listener, name)
 
+    def __hash__(self) -> int:
+        return hash(self._listener)
+
+    def __eq__(self, other: object) -> bool:
+        return other is self or other is self._listener  # the server looks up what it serves there
+
     def accept(self) -> tuple[socket.socket, Any]:
         sock, peer = self._faults.call("accept", self._listener.accept)
         faulty = FaultySocket(fileno=sock.detach())
@@ -146,7 +152,7 @@ def app_with(path: Path) -> Any:
 
 UPLOAD = b"u" * 200_000
 OK = (200, b"honest")
-REFUSED = b"request line 'nonsense' is not method, target, version with one space between (RFC 9112 section 3)\n"
+REFUSED = b"request line 'nonsense' is not three words with one space between (RFC 9112 section 3)\n"
 SCENARIOS: dict[str, tuple[bytes, list[tuple[int, bytes]]]] = {
     "GET": (request("GET", "/", "Connection: close"), [OK]),
     "GET, kept": (request(), [OK]),

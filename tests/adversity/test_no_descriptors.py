@@ -7,6 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from .. import tls
 from ..apps.http.answers import receive, request
 from .holding import connect, serving
 
@@ -24,12 +25,16 @@ def app(environ, start_response):
 
 acceptor._PAUSE = 3600.0  # only room, and no timer, ends a pause: whatever is tried meanwhile is not for the time
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+secure = None
+if sys.argv[1:]:
+    from reserve.ssl import BuiltinSSLAdapter
+    secure = BuiltinSSLAdapter(*sys.argv[1:])
 log = []
 def hook(level, text):
     log.append(text)
     if len(log) == 1:
         print("full", flush=True)
-with running(app, threads=2, hooks=Hooks(error_log=hook)) as served:
+with running(app, threads=2, ssl_adapter=secure, hooks=Hooks(error_log=hook)) as served:
     pauses = []
     original = acceptor.wait_for
     acceptor.wait_for = lambda *arguments: (pauses.append(1), original(*arguments))[1]
@@ -71,5 +76,23 @@ def test_150_connections() -> None:
         end = facts()
         assert end[1:] == [150, 2, 1]
         assert end[0] - pauses <= 150 - accepted + 1
+        server.end()
+    assert server.out.count("no new connections for now") == 1
+
+
+def test_150_tls_connections() -> None:
+    """A handshake needs no descriptor of its own: whoever got in is served, and each that ends lets another one in."""
+    files = tls.issued()
+    with serving(PROGRAM, files.cert, files.key) as server, ExitStack() as stack:
+        port = server.line()
+        clients = [stack.enter_context(connect(port)) for _ in range(150)]
+        assert server.line() == "full"
+        for client in clients:
+            with tls.secure(client) as secured:
+                secured.sendall(request("GET", "/", "Connection: close"))
+                assert receive(secured).body == b"served"
+                assert secured.recv(1) == b""
+        server.tell("?")
+        assert [int(word) for word in server.line().split()][1:] == [150, 2, 1]
         server.end()
     assert server.out.count("no new connections for now") == 1

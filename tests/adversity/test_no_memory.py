@@ -9,7 +9,7 @@ from .holding import serving
 pytest.importorskip("_testcapi", reason="this CPython was built without its test modules")
 
 PROGRAM = """
-import os, socket, sys, threading
+import os, socket, sys, threading, time
 import _testcapi
 from reserve.apps.http.settings import HTTPSettings
 from reserve.engine.server import Hooks
@@ -17,12 +17,14 @@ from reserve.testing import running
 
 def app(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
-    return [b"served ", environ["wsgi.input"].read()]
+    body = environ["wsgi.input"].read()
+    return iter([b"x" * 65536] * 16) if environ["PATH_INFO"] == "/large" else [b"served ", body]
 
 first, last, step = map(int, sys.argv[1:])
+orders_in_turn = [b"0", b"1", b"2"]
 log = []
-# A connection whose event was lost with the allocation ends at its deadline, and not before.
-http = HTTPSettings(access_log=False, head_timeout=1.0, keep_alive=1.0, body_timeout=1.0)
+# So long that no deadline tidies up what was lost with the allocation.
+http = HTTPSettings(access_log=False, head_timeout=600.0, keep_alive=600.0, body_timeout=600.0)
 with running(app, http=http, threads=2, hooks=Hooks(error_log=lambda level, text: log.append(text))) as served:
     # The client is a process of its own: a failing allocation is the server's. Pipes tell it what to do.
     to_client, orders = os.pipe()
@@ -32,16 +34,24 @@ with running(app, http=http, threads=2, hooks=Hooks(error_log=lambda level, text
         os.close(orders), os.close(done)
         # The server's descriptors are closed in the child by the server itself.
         def ask(raw, timeout):
-            with socket.create_connection(served.address, timeout) as client:
+            with socket.socket() as client:
+                client.settimeout(timeout)
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # a large answer has to wait for it
                 try:
+                    client.connect(served.address)
                     client.sendall(raw)
                     return b"".join(iter(lambda: client.recv(65536), b""))
                 except OSError:
                     return b""
         fields = b"Host: test\\r\\nConnection: close\\r\\n"
+        bad = {
+            b"0": b"POST / HTTP/1.1\\r\\n" + fields + b"Content-Length: 4\\r\\n\\r\\nbody",
+            b"1": b"GET /large HTTP/1.1\\r\\n" + fields + b"\\r\\n",
+            b"2": b"POST / HTTP/1.1\\r\\n" + fields + b"Content-Length: 100000\\r\\n\\r\\n" + b"b" * 100000,
+        }
         while order := os.read(to_client, 1):
-            if order == b"x":  # whatever comes of it
-                ask(b"POST / HTTP/1.1\\r\\n" + fields + b"Content-Length: 4\\r\\n\\r\\nbody", 0.1)
+            if order in bad:  # whatever comes of it
+                ask(bad[order], 0.1)
                 os.write(from_client, b".")
             else:
                 got = ask(b"GET / HTTP/1.1\\r\\n" + fields + b"\\r\\n", 30)
@@ -52,9 +62,10 @@ with running(app, http=http, threads=2, hooks=Hooks(error_log=lambda level, text
         os.write(orders, b"o")
         assert os.read(done, 1) == b"+"
     for number in range(first, last, step):
+        order = orders_in_turn[number // step % 3]
         _testcapi.set_nomemory(number, number + 1)
         try:
-            os.write(orders, b"x")
+            os.write(orders, order)
             os.read(done, 1)
         except MemoryError:
             _testcapi.remove_mem_hooks()
@@ -65,13 +76,17 @@ with running(app, http=http, threads=2, hooks=Hooks(error_log=lambda level, text
         if os.read(done, 1) != b"+":
             print("the request after the failure of allocation", number, "got no answer", *log[-3:], sep="\\n")
             os._exit(1)
+        stats, limit = served.server.stats(), time.monotonic() + 20
+        while stats.connections or stats.busy or stats.queued:
+            stats = served.server.stats()
+            if time.monotonic() > limit:
+                print("the failure of allocation", number, "has left", stats, *log[-3:], sep="\\n")
+                os._exit(1)
         pool = served.server._pool
         assert all(w.thread.is_alive() for w in pool.workers) and served.server._monitor.thread.is_alive(), number
     os.close(orders)
     os.waitpid(pid, 0)
     stats = served.server.stats()
-    while stats.connections or stats.busy:  # for ever, were one of them lost; the test has a limit
-        stats = served.server.stats()
     assert stats.threads == 2 and stats.queued == 0, stats
 print("survived", flush=True)
 """
@@ -79,6 +94,6 @@ print("survived", flush=True)
 
 @pytest.mark.parametrize("first", [0, 1, 2, 3])
 def test_the_kth_allocation_fails(first: int) -> None:
-    with serving(PROGRAM, str(first), "500", "4") as server:
+    with serving(PROGRAM, str(first), "2000", "4") as server:
         assert server.line() == "survived"
         server.end(quiet=False)

@@ -1,6 +1,6 @@
 """Start and stop, and requests, over and over: descriptors, threads and objects stay as many, memory within bounds.
 
-``benchmarks/soak.py`` has the long form.
+``python -m benchmarks.soak`` is the long form: 1,000 cycles and 1,000,000 requests.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,8 +13,9 @@ import pytest
 from reserve.apps.http.settings import HTTPSettings
 
 from ..apps.http.answers import request, split, take
+from ..clients import tear, until_cut
 from ..waiting import eventually
-from .holding import Watched, honest, tear, until_cut, watched
+from .holding import Watched, honest, watched
 
 SETTINGS = {
     "buffered": HTTPSettings(access_log=False),
@@ -63,6 +65,47 @@ def test_an_unread_body_never_becomes_the_next_request(how: str, chunks: int, la
                 expected = ["/first", "/last"]
             assert [(one.status, one.body, one.whole) for one in split(got)] == [(200, b"honest", True)] * len(expected)
             assert called == expected
+            called.clear()
+        site.assert_nothing_left()
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        pytest.param(b"GET /bad HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", id="two hosts"),
+        pytest.param(
+            b"POST /bad HTTP/1.1\r\nHost: test\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\nbody", id="two lengths"
+        ),
+        pytest.param(
+            b"POST /bad HTTP/1.1\r\nHost: test\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            id="both framings",
+        ),
+        pytest.param(
+            b"POST /bad HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\nz\r\n\r\n", id="bad chunk"
+        ),
+    ],
+)
+def test_nothing_behind_a_refused_request_is_ever_run(bad: bytes) -> None:
+    """In any pieces: what closes the connection also ends what is taken from it."""
+    called: list[str] = []
+
+    def app(environ: Any, start_response: Any) -> Any:
+        called.append(environ["PATH_INFO"])
+        return honest(environ, start_response)
+
+    raw = request("GET", "/first") + bad + request("GET", "/canary") * 3
+    choice = random.Random(1)
+    with watched(app, http=SETTINGS["buffered"]) as site:
+        for _ in range(100):
+            cuts = sorted(choice.sample(range(1, len(raw)), choice.randrange(1, 8)))
+            with site.connect() as client:
+                for start, end in zip([0, *cuts], [*cuts, len(raw)], strict=True):
+                    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                        client.sendall(raw[start:end])
+                got, _ = until_cut(client)
+            answers = split(got)
+            assert [one.status for one in answers] == [200, 400]
+            assert called == ["/first"]
             called.clear()
         site.assert_nothing_left()
 

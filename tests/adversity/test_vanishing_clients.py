@@ -14,12 +14,14 @@ import pytest
 from reserve.apps.http.settings import HTTPSettings
 
 from ..apps.http.answers import request
+from ..clients import tear
 from ..waiting import eventually
-from .holding import honest, tear, watched
+from .holding import honest, over_both, watched
 
 COUNT = 200
 
 
+@over_both
 @pytest.mark.parametrize("reset", [False, True], ids=["fin", "rst"])
 @pytest.mark.parametrize(
     "sent",
@@ -31,7 +33,7 @@ COUNT = 200
         pytest.param(request("POST", body=b"x" * 100, chunks=60)[:-3], id="chunked body"),
     ],
 )
-def test_before_their_request_is_complete(sent: bytes, reset: bool, tmp_path: Path) -> None:
+def test_before_their_request_is_complete(sent: bytes, reset: bool, secure: bool, tmp_path: Path) -> None:
     called: list[str] = []
 
     def app(environ: Any, start_response: Any) -> Any:
@@ -39,7 +41,7 @@ def test_before_their_request_is_complete(sent: bytes, reset: bool, tmp_path: Pa
         return honest(environ, start_response)
 
     http = HTTPSettings(access_log=False, spool_dir=str(tmp_path))
-    with watched(app, http=http) as site:
+    with watched(app, http=http, secure=secure) as site:
         with site.crowd(COUNT, sent) as clients:
             eventually(lambda: site.server.stats().parked == COUNT)
             for client in clients:
@@ -50,8 +52,9 @@ def test_before_their_request_is_complete(sent: bytes, reset: bool, tmp_path: Pa
     assert set(called) == {"GET"}  # half a request never gets as far as an application
 
 
+@over_both
 @pytest.mark.parametrize("how", ["fin", "rst", "half-closed"])
-def test_in_the_midst_of_their_answer(how: str, tmp_path: Path) -> None:
+def test_in_the_midst_of_their_answer(how: str, secure: bool, tmp_path: Path) -> None:
     began, go_on = threading.Semaphore(0), threading.Semaphore(0)
     closed: list[bool] = []
 
@@ -74,7 +77,7 @@ def test_in_the_midst_of_their_answer(how: str, tmp_path: Path) -> None:
         return Answer()
 
     http = HTTPSettings(access_log=False, spool_dir=str(tmp_path))
-    with watched(app, http=http) as site:
+    with watched(app, http=http, secure=secure) as site:
         for number in range(COUNT):
             client = site.connect()
             client.sendall(request("GET", "/endless"))

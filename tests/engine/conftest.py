@@ -80,7 +80,10 @@ Serve = Callable[..., Running]
 
 @pytest.fixture
 def serve(make_poller: MakePoller) -> Iterator[Serve]:
-    """``serve(handle, threads=2, ...)`` starts a server on a free port; it is stopped when the test ends."""
+    """``serve(handle, threads=2, ...)`` starts a server on a free port; it is stopped when the test ends.
+
+    ``ssl_adapter``: with TLS; ``upgrades``: only for those connections whose handler begins with it.
+    """
     with contextlib.ExitStack() as stack:
 
         def start(handle: Any, *addresses: str, **options: Any) -> Running:
@@ -88,7 +91,10 @@ def serve(make_poller: MakePoller) -> Iterator[Serve]:
             hooks = options.pop("hooks", None) or Hooks(error_log=log)
             options.setdefault("threads", 2)
             options["poller"] = options.get("poller") or make_poller()
-            server = Server(listen(*(addresses or ("127.0.0.1:0",))), handle, hooks=hooks, **options)
+            adapter, upgrades = options.pop("ssl_adapter", None), options.pop("upgrades", False)
+            listeners = listen(*(addresses or ("127.0.0.1:0",)))
+            server = Server(listeners, handle, plain=listeners if upgrades else (), hooks=hooks, **options)
+            server.ssl_adapter = adapter
             running = Running(server, log)
             stack.callback(server.stop, 0)
             stack.callback(running.close_clients)

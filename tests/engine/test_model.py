@@ -1,6 +1,7 @@
 """The state machine, exhaustively: the engine's own loops (two workers, the monitor) in every order of their steps and
 of what happens outside (octets, the end, a spurious event, a deadline, a send, room in the peer's window, a shortage
-of connections, a request that waits for a worker too long or is one too many, a stop).
+of connections, a request that waits for a worker too long or is one too many, an application that is too slow or does
+not come back at all, a stop).
 
 A step is what one thread does between two places where it can be held up: the poller, an application, a look of the
 monitor, its bed. What happens inside of a step, between two threads, is explored in ``test_races``. After each step the
@@ -11,6 +12,7 @@ must be served.
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -23,13 +25,15 @@ from reserve.engine.connection import NUDGE, RECLAIM, Connection, State
 from reserve.engine.deadlines import NEVER
 from reserve.engine.driver import AGAIN, CLOSE, LINGER, RUN, Action, Wait
 from reserve.engine.monitor import Monitor
+from reserve.engine.overdue import Overdue
 from reserve.engine.poller import READ, WRITE
 from reserve.engine.readyqueue import ReadyQueue
 from reserve.engine.settings import EngineSettings
 from reserve.engine.stepper import Stepper
-from reserve.engine.workers import WorkerPool
+from reserve.engine.workers import Worker, WorkerPool
+from reserve.errors import RequestTimeout
 from reserve.testing import MemorySocket
-from tests.engine.interleave import Scheduler, replace_locks
+from tests.engine.interleave import Scheduler, Task, replace_locks
 
 STATES = int(os.environ.get("RESERVE_MODEL_STATES", "800"))
 """How many states of each variant are visited, nearest first; give a larger number for a long night."""
@@ -121,7 +125,7 @@ class ModelClock:
 
 class ModelDriver:
     """Every octet is a request: a run that answers. ``l`` lends its connection meanwhile, ``x`` fails, ``c`` closes,
-    ``a`` asks for one more step and has no answer.
+    ``a`` asks for one more step and has no answer, ``u`` does not hear when it is interrupted.
     """
 
     def __init__(self, world: World, connection: Connection) -> None:
@@ -136,6 +140,7 @@ class ModelDriver:
         self.farewells = 0
         self.expiries = 0
         self.refused: list[str] = []
+        self.begun = self.expired_run = self.revoked = False
 
     def step(self, events: int, now: float) -> Action:
         assert self.connection.output is None, "stepped while output waits"
@@ -157,6 +162,8 @@ class ModelDriver:
             return self.wait
         if not self.request:
             return CLOSE
+        assert not self.revoked
+        self.begun = self.expired_run = False
         return AGAIN if self.request == b"a" else RUN
 
     def run(self) -> None:
@@ -166,8 +173,16 @@ class ModelDriver:
             self.world.scheduler.point()
             return
         self.world.scheduler.point()
+        if self.request == b"u":
+            self.world.scheduler.point()
+        elif self.world.interrupted.pop(threading.get_ident(), None):
+            raise RequestTimeout
         if self.request == b"x":
             raise ValueError("the application fails")
+        if self.expired_run:
+            raise RequestTimeout  # what the answer's own token does
+        self.begun = True
+        self.world.owned_by_one(connection)
         connection.write(ANSWER)
         if self.request == b"l" and connection.output is not None:
             connection.lend()
@@ -183,32 +198,74 @@ class ModelDriver:
         return CLOSE
 
     def refuse(self, reason: str) -> bytes | None:
-        assert reason == "overload"
+        assert reason == ("timeout" if self.expired_run else "overload")
+        assert not self.begun or reason == "overload"
         assert not self.connection.ending, "a farewell is refused"
         self.world.owned_by_one(self.connection)
         self.refused.append(reason)
         assert len(self.refused) == 1, "refused twice"
         return b"no"
 
+    def expire_run(self) -> bool:
+        if self.begun or self.connection.lent or self.connection.ending:
+            return False
+        assert not self.expired_run, "claimed twice"
+        self.expired_run = True
+        self.world.timed_out += 1
+        return True
+
+    def revoke(self) -> bool:
+        if self.connection.lent:
+            return False
+        assert self.expired_run
+        self.revoked = True
+        return True
+
     def closed(self, reason: str) -> bool:
         self.ended.append(reason)
         return True
 
 
+class ModelThread:
+    """Of a worker: a task of the scheduler."""
+
+    ident = None
+
+    def __init__(self, world: World, worker: Worker) -> None:
+        self.name = worker.thread.name
+        self.task: Task | None = None
+        self._start = lambda: world.scheduler.spawn(self.name, lambda: world.pool._main(worker))
+        self._tasks = world.tasks
+
+    def start(self) -> None:
+        self.task = self._start()
+        self._tasks.append(self.task)
+
+    def is_alive(self) -> bool:
+        return self.task is not None and not self.task.finished
+
+
 class World:
     """The engine without a server: real queue, stepper, workers and monitor under the scheduler."""
 
-    def __init__(self, workers: int, connections: int, keep: bool, room: int | None, queued: int = 1000) -> None:
+    def __init__(
+        self, workers: int, connections: int, keep: bool, room: int | None, queued: int = 1000, timed: bool = False
+    ) -> None:
         self.scheduler = Scheduler()
         _now[:] = [self.scheduler]
         self.poller = ModelPoller(self.scheduler)
         self.clock = ModelClock()
         self.settings = EngineSettings(
-            threads=workers, linger_timeout=5.0, write_timeout=5.0, max_queued=queued, queue_timeout=4.0
-        )
+            threads=workers, linger_timeout=5.0, write_timeout=5.0, max_queued=queued, queue_timeout=4.0,
+            request_timeout=5.0 if timed else 0.0,
+        )  # fmt: skip
         self.budget = Budget(1000, 1000)
         self.failures: list[str] = []
-        self.logs = SimpleNamespace(failure=lambda text, error: self.failures.append(f"{text}: {error!r}"))
+        self.logs = SimpleNamespace(
+            failure=lambda text, error: self.failures.append(f"{text}: {error!r}"),
+            stack=lambda level, text, frame: None,
+            error=lambda text: None,
+        )
         logs = cast(Any, self.logs)
         policy = cast(Any, SimpleNamespace(keep=lambda: keep, sample=lambda runs, stalled: None, rest=lambda: None))
         self.monitor = Monitor(policy, logs, cast(Any, self.clock))
@@ -219,16 +276,35 @@ class World:
         )
         self.monitor._queue, self.monitor._stepper = self.queue, self.stepper
         self.monitor._pool = self.pool
+        self.interrupted: dict[int, Any] = {}
+        self.timed_out = self.given_up = 0
+        if timed:
+            self.monitor._overdue = Overdue(self.pool, self.stepper, cast(Any, self.clock), self.settings, logs)
         self.stopping = False
         self.served = 0
         self.requests = 0
         self.over: list[Connection] = []
         self.looked = 0
-        self.tasks = [
-            self.scheduler.spawn(worker.thread.name, lambda worker=worker: self.pool._main(worker))  # type: ignore[misc]
-            for worker in self.pool.workers
-        ]
-        self.tasks.append(self.scheduler.spawn("monitor", self.monitor._main))
+        self.tasks: list[Task] = []
+        make, give_up = self.pool._make, self.pool.give_up
+
+        def count(worker: Worker) -> None:
+            self.given_up += 1
+            give_up(worker)
+
+        self.pool.give_up = count  # type: ignore[method-assign]
+
+        def make_worker() -> Worker:
+            worker = make()
+            worker.thread = cast(Any, ModelThread(self, worker))
+            return worker
+
+        self.pool._make = make_worker  # type: ignore[method-assign]
+        for worker in self.pool.workers:
+            worker.thread = cast(Any, ModelThread(self, worker))
+            worker.thread.start()
+        self.monitor_task = self.scheduler.spawn("monitor", self.monitor._main)
+        self.tasks.append(self.monitor_task)
         self.all: list[Connection] = []
         self.drivers: list[ModelDriver] = []
         self.sockets: list[ModelSocket] = []
@@ -258,7 +334,7 @@ class World:
 
     LIMITS: ClassVar[dict[str, int]] = {
         "q": 2, "l": 1, "x": 1, "c": 1, "end": 1, "spurious": 1, "time": 2, "send": 1, "room": 2, "stop": 1,
-        "a": 1, "reclaim": 1,
+        "a": 1, "reclaim": 1, "u": 1,
     }  # fmt: skip
 
     def actions(self, alphabet: str) -> list[str]:
@@ -287,7 +363,7 @@ class World:
             return
         self.used[kind] = self.used.get(kind, 0) + 1
         connection, sock = self.all[index], self.sockets[index]
-        if kind in "qlxca":
+        if kind in "qlxcau":
             sock.incoming += kind.encode()
         elif kind == "end":
             sock.ended = True
@@ -298,6 +374,7 @@ class World:
         elif kind == "time":
             self.clock.time += 6.0
             self.poller.signal()
+            self.monitor.alarm()
         elif kind == "send":
             self.drivers[index].outbox.append(b"s")
             self.queue.nudge(connection, NUDGE)
@@ -308,11 +385,26 @@ class World:
             for one in list(self.queue.connections.values()):
                 self.queue.nudge(one, NUDGE)
 
+    def interrupt_one(self) -> None:
+        """Begin where an application that does not hear has just been interrupted."""
+        self.do("u 0")
+        turns = 0
+        while not self.pool.busy():
+            self.scheduler.run(self.tasks[turns % len(self.pool.workers)], 1)
+            turns += 1
+            assert turns < 100
+        self.do("time")
+        while not self.timed_out:
+            self.scheduler.run(self.monitor_task, 1)
+            turns += 1
+            assert turns < 200
+        self.used.clear()
+
     # ---- what must hold ----
 
     def owned_by_one(self, connection: Connection) -> None:
         assert not connection.slot
-        assert connection not in self.queue._ready
+        assert connection not in (*self.queue._ready, *self.queue._more)
         assert connection not in self.queue._calls
 
     def check(self) -> None:
@@ -326,7 +418,7 @@ class World:
         assert leads == 1, f"{leads} leads"
         for connection, driver in zip(self.all, self.drivers, strict=True):
             running = sum(worker.connection is connection for worker in workers)
-            slot, ready = len(connection.slot), queue._ready.count(connection)
+            slot, ready = len(connection.slot), queue._ready.count(connection) + queue._more.count(connection)
             calls = queue._calls.count(connection)
             if connection.state is State.CLOSED:
                 assert running + slot + ready + calls == 0
@@ -386,6 +478,7 @@ class World:
         for _ in range(2):
             self.clock.time += 100.0
             self.poller.signal()
+            self.monitor.alarm()
             for _ in range(30):
                 for task in self.tasks:
                     self.scheduler.run(task, 1)
@@ -404,24 +497,26 @@ class World:
         return (
             tuple(
                 (
-                    task.waiting is None, task.runnable, worker.leads, self._index(worker.connection),
-                    cast(Any, worker)._bed._held,
+                    worker.thread.task.waiting is None, worker.thread.task.runnable, worker.leads,
+                    self._index(worker.connection), worker._bed._held, worker.run_due, worker.interrupted,
                 )
-                for task, worker in zip(self.tasks, self.pool.workers, strict=False)
+                for worker in cast("tuple[Any, ...]", self.pool.workers)
             ),
+            len(self.interrupted), self.timed_out, [one.thread.is_alive() for one in self.pool._stuck].count(True),
             tuple(self._index(worker) for worker in queue.lead.sleepers) and len(queue.lead.sleepers),
             queue.lead.free, queue.monitor_leads, self.monitor.asleep, queue.lead.laid_down == self.looked,
-            self.tasks[-1].waiting is None,
-            tuple(map(self._index, queue._ready)), tuple(map(self._index, queue._calls)), queue._polling,
+            self.monitor_task.waiting is None,
+            tuple(map(self._index, queue._ready)), tuple(map(self._index, queue._more)),
+            tuple(map(self._index, queue._calls)), queue._polling,
             poller.polling, poller.signalled, tuple(sorted(poller.armed.items())), tuple(poller.spurious),
             self.clock.time, self.stopping, tuple(sorted(self.used.items())),
             tuple(
                 (
-                    c.state, len(c.slot), c.pending, c.lent, c.output and c.output.size, c.closing is not None,
+                    c.state, len(c.slot), c.pending, c.armed, c.lent, c.output and c.output.size, c.closing is not None,
                     c.deadline, c.timer_at, c.ending, c.claimant is not None, c.lost, c.wait_kind,
                     c.queued_at, c._counted, len(d.refused),
                     bytes(s.incoming), s.ended, s.room,
-                    len(d.outbox), d.request, d.finished, d.served, d.wait.deadline,
+                    len(d.outbox), d.begun, d.expired_run, d.revoked, d.request, d.finished, d.served, d.wait.deadline,
                 )
                 for c, s, d in zip(self.all, self.sockets, self.drivers, strict=True)
             ),
@@ -486,6 +581,9 @@ def drive(make: Callable[[], World], alphabet: str, states: int) -> tuple[int, i
         ("q a reclaim time stop", 1, 1, True, None, 1000),
         ("q time stop", 1, 2, False, 1, 1000),  # one waits for the worker, and may wait too long
         ("q end reclaim", 1, 2, True, None, 0),  # none may wait
+        ("q u end time stop", 1, 1, True, None, 1000),  # with a request timeout
+        ("q u l time room", 1, 2, False, 1, 1000),
+        ("u x time stop", 2, 2, False, None, 1000),
     ],
 )
 def test_every_order(
@@ -498,7 +596,29 @@ def test_every_order(
     queued: int,
 ) -> None:
     replace_locks(monkeypatch, lambda: _now[-1])
-    states, depth = drive(lambda: World(workers, connections, keep, room, queued), alphabet, STATES)
+    timed = "u" in alphabet.split()
+    worlds: list[World] = []
+    most_stuck = 0
+
+    def interrupt(ident: int, kind: Any) -> None:
+        worlds[-1].interrupted[ident] = kind
+
+    def take_back(ident: int) -> None:
+        worlds[-1].interrupted[ident] = None
+
+    def make() -> World:
+        nonlocal most_stuck
+        most_stuck = max([most_stuck, *(world.given_up for world in worlds)])
+        world = World(workers, connections, keep, room, queued, timed)
+        worlds[:] = [world]
+        if timed:
+            world.interrupt_one()
+        return world
+
+    monkeypatch.setattr("reserve.engine.guard._set_async", interrupt)
+    monkeypatch.setattr("reserve.engine.guard._take_back", take_back)
+    states, depth = drive(make, alphabet, STATES)
     print(f"{states} states, paths of up to {depth} steps")
     assert depth >= 4
     assert states > 200
+    assert most_stuck == timed  # one that does not hear was given up, and another took its place

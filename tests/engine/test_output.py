@@ -16,9 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reserve.engine.budget import Budget
-from reserve.engine.connection import Connection, wait_for
+from reserve.engine.connection import Connection
 from reserve.engine.output import FilePart, Output
 from reserve.errors import ClientDisconnected
+from reserve.readiness import wait_for
 from reserve.testing import MemorySocket
 
 Pair = tuple[Connection, socket.socket]
@@ -30,7 +31,9 @@ def pair() -> Iterator[Pair]:
     with two:
         one.setblocking(False)
         two.settimeout(20)
-        connection = Connection(cast(Any, SimpleNamespace(budget=Budget(10_000_000, 10_000_000))), one, "")
+        connection = Connection(
+            cast(Any, SimpleNamespace(budget=Budget(10_000_000, 10_000_000), crowded=False)), one, ""
+        )
         yield connection, two
         if connection.output is not None:
             connection.output.close()
@@ -197,3 +200,47 @@ def test_closing_twice_closes_no_stranger() -> None:
     assert strangers[1].recv(1) == b"x"
     for sock in (*strangers, two):
         sock.close()
+
+
+def test_an_object_that_waits_more_than_once_is_held_once() -> None:
+    output, block = Output(), bytes(100_000)
+    for _ in range(40):
+        output.append(block)
+    assert output.size == 40 * len(block)
+    assert len(block) < output.held < 2 * len(block)
+    sock = MemorySocket()
+    assert output.flush(cast(Any, sock), 50 * 1000)[1] == len(block)  # a turn ends with a piece
+    assert output.held > len(block)
+    output.append(bytes(100_000))
+    assert output.held > 2 * len(block)
+    output.close()
+    assert (output.size, output.held) == (0, 0)
+
+
+def test_small_neighbours_are_one_part_but_never_the_first_which_may_have_been_tried() -> None:
+    output = Output()
+    for number in range(1000):
+        output.append(b"%03d" % number)
+    assert output.size == 3000
+    assert output.held < 4000, "a thousand parts would take more than their data"
+    sent: list[bytes] = []
+    sock = SimpleNamespace(send=lambda data: sent.append(bytes(data)) or len(data))  # type: ignore[func-returns-value]
+    assert output.flush(cast(Any, sock)) == (True, 3000)
+    assert sent == [b"000", b"".join(b"%03d" % number for number in range(1, 1000))]
+    assert output.held == 0
+
+
+def test_what_is_held_once_stays_in_memory_but_not_beyond_the_limit_of_the_file(pair: Pair, tmp_path: Path) -> None:
+    connection, _ = pair
+    block = bytes(1_000_000)
+    for _ in range(5):
+        connection.write(block)
+    output = connection.output
+    assert output is not None
+    assert output.size > 2_000_000
+    assert connection.make_room(2_000_000, output.size, str(tmp_path))
+    assert output.spooled == 0
+    assert not connection.make_room(2_000_000, output.size - 1, str(tmp_path)), "its writer has to wait"
+    assert connection.make_room(500_000, output.size, str(tmp_path))
+    assert (output.size, output.held) == (0, 0)
+    assert connection.server.budget.disk == output.spooled > 2_000_000

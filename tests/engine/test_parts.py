@@ -16,12 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reserve.engine.clock import SystemClock
-from reserve.engine.connection import wait_for
 from reserve.engine.deadlines import NEVER, Deadlines
 from reserve.engine.handoff import AdaptiveHandOff, AlwaysHandOver
 from reserve.engine.logs import LineWriter, Logs
 from reserve.engine.poller import READ, new_poller
 from reserve.engine.wakeup import Wakeup
+from reserve.readiness import wait_for
 from reserve.testing import FakeClock
 from tests.engine.interleave import Scheduler, explore
 from tests.waiting import eventually

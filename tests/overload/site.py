@@ -5,16 +5,19 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import struct
+import ssl
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from reserve.apps.http.settings import HTTPSettings
 from reserve.engine.server import Hooks
 from reserve.testing import FakeClock, RunningServer, running
 
+from .. import clients, tls
 from ..apps.http.answers import Answer, receive, request
 from ..waiting import eventually
 
@@ -56,15 +59,15 @@ class Site:
         self.address = served.address
         self.clock = clock
         self.log: list[str] = []
+        self.secure = False
+        """Its clients speak TLS."""
         self._stack = stack
 
     def connect(self, sent: bytes = b"", *, window: int = 0) -> socket.socket:
         """A client, closed with the test; ``window``: what its system takes for it when it does not read."""
-        client = self._stack.enter_context(contextlib.closing(socket.socket()))
-        client.settimeout(PATIENCE)
-        if window:
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
-        client.connect(self.address)
+        client = self._stack.enter_context(clients.connect(self.address, PATIENCE, window=window))
+        if self.secure:
+            client = self._stack.enter_context(tls.secure(client))
         client.sendall(sent)
         return client
 
@@ -90,42 +93,36 @@ class Site:
 
 @contextlib.contextmanager
 def site(app: Any, **options: Any) -> Iterator[Site]:
-    """Serve on one thread (or ``threads``), with a clock that stands; clients are closed before the server."""
+    """Serve on one thread (or ``threads``), with a clock that stands; clients are closed before the server.
+
+    ``secure``: over TLS.
+    """
     clock = FakeClock()
     log: list[str] = []
     options.setdefault("threads", 1)
     options.setdefault("http", QUIET)
+    secure = options.pop("secure", False)
+    if secure:
+        options["ssl_adapter"] = tls.adapter()
     hooks = options.pop("hooks", {})
     hooks["error_log"] = lambda level, text: log.append(text)
     with running(app, clock=clock, hooks=Hooks(**hooks), **options) as served, contextlib.ExitStack() as stack:
         one = Site(served, clock, stack)
         one.log = log
+        one.secure = secure
         yield one
 
 
-def until_cut(client: socket.socket) -> tuple[bytes, bool]:
-    """Everything until the server ends the connection; True when that was a reset."""
-    got = bytearray()
-    try:
-        while data := client.recv(65536):
-            got += data
-    except ConnectionResetError:
-        return bytes(got), True
-    return bytes(got), False
-
-
-def tear(client: socket.socket) -> None:
-    """Close with a reset."""
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    client.close()
+over_both = pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
+"""The same clients over TCP and over TLS."""
 
 
 def silent(client: socket.socket) -> bool:
     """Has nothing come, not even an end?"""
     client.setblocking(False)
     try:
-        client.recv(1, socket.MSG_PEEK)
-    except BlockingIOError:
+        client.recv(1) if isinstance(client, ssl.SSLSocket) else client.recv(1, socket.MSG_PEEK)
+    except (BlockingIOError, ssl.SSLWantReadError):
         return True
     finally:
         client.settimeout(PATIENCE)

@@ -12,11 +12,14 @@ import pytest
 from reserve.apps.http.settings import HTTPSettings
 
 from ..apps.http.answers import receive, request
+from ..clients import tear, until_cut
 from ..waiting import eventually
-from .site import PATIENCE, Site, site, tear, until_cut
+from .site import PATIENCE, Site, over_both, site
 
 MEMORY = 200000
 LARGE = b"a" * 4000000
+OTHER = b"b" * 4000000
+"""An object of its own: what waits twice is held once."""
 PIECE = 40000
 
 
@@ -24,7 +27,7 @@ def app(environ: Any, start_response: Any) -> Any:
     body = environ["wsgi.input"].read()
     start_response("200 OK", [("Content-Type", "text/plain")])
     if environ["PATH_INFO"] == "/list":
-        return [LARGE, LARGE]
+        return [LARGE, OTHER]
     if environ["PATH_INFO"] == "/generator":
         return (LARGE[:100000] for _ in range(80))
     return [str(len(body)).encode()]
@@ -54,8 +57,9 @@ def test_bodies_go_to_disk_early_when_the_memory_is_used_up() -> None:
         one.gives_everything_back()
 
 
-def test_with_both_used_up_a_body_is_refused_and_the_client_can_read_it() -> None:
-    with budgets(MEMORY, 0) as one:
+@over_both
+def test_with_both_used_up_a_body_is_refused_and_the_client_can_read_it(secure: bool) -> None:
+    with budgets(MEMORY, 0, secure=secure) as one:
         clients = [one.connect(half()) for _ in range(5)]
         eventually(lambda: one.stats().buffered == 5 * PIECE)
         over = [one.connect(half(10 * PIECE)) for _ in range(3)]
@@ -171,9 +175,61 @@ def test_answers_that_time_out_give_everything_back() -> None:
     with budgets(10**8, 10**9, write_timeout=30.0) as one:
         clients = [greedy(one, path) for path in ("/list", "/generator") * 3]
         one.waits(busy=0, flushing=6)
-        one.clock.advance(31)
+
+        def out_of_time() -> bool:
+            one.clock.advance(31)  # again, as long as the systems of both ends still find room: that is progress
+            return bool(one.stats().connections == 0)
+
+        eventually(out_of_time)  # before anybody reads: whoever makes room has time again
         for client in clients:
             assert until_cut(client)[1]
+        one.gives_everything_back()
+
+
+@pytest.mark.parametrize("disk", [10**9, 0])
+def test_with_the_memory_used_up_and_no_worker_free_a_body_waits_while_there_is_disk(disk: int) -> None:
+    entered, go_on = threading.Semaphore(0), threading.Event()
+
+    def waiting(environ: Any, start_response: Any) -> Any:
+        if environ["PATH_INFO"] == "/wait":
+            entered.release()
+            assert go_on.wait(PATIENCE)
+        return app(environ, start_response)
+
+    with site(waiting, buffer_memory=MEMORY, spool_disk=disk) as one:
+        busy = one.connect(request("GET", "/wait"))
+        assert entered.acquire(timeout=PATIENCE)
+        held = []
+        while one.stats().buffered <= MEMORY:
+            before = one.stats().buffered
+            held.append(one.connect(request("POST", "/", body=b"x" * 61000)[:-1000]))
+            eventually(lambda before=before: one.stats().buffered == before + 60000)  # type: ignore[misc]
+        late = one.connect(request("POST", "/", body=b"x" * 1000))
+        bodiless = one.connect(request())
+        if disk:
+            one.queue_holds(2)
+            held[0].sendall(b"x" * 1000)
+            one.queue_holds(3)
+            # A piece of a body that a worker has to write to a file waits for it, too.
+            held[1].sendall(b"x" * 500)
+            one.queue_holds(4)
+            assert one.stats().refused == 0
+            held[1].sendall(b"x" * 500)
+            held = held[2:] + held[:2]
+        else:
+            answer = receive(late)
+            assert (answer.status, answer.fields["retry-after"], answer.whole) == (503, "1", True)
+            one.queue_holds(1)
+        go_on.set()
+        assert [receive(client).body for client in (busy, bodiless)] == [b"0", b"0"]
+        if disk:
+            assert receive(late).body == b"1000"
+            assert [receive(client).body for client in held[-2:]] == [b"61000"] * 2
+            assert one.stats().refused == 0
+        for client in held:
+            client.close()
+        for client in (busy, late, bodiless):
+            client.close()
         one.gives_everything_back()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import threading
 import time
@@ -93,6 +94,41 @@ def test_an_interrupt_that_was_set_and_not_raised_is_taken_back() -> None:
     worker.join(PATIENCE)
     assert left[-2:] == [True, "next"]
     assert len(left) == len(set(left))  # it came once at most
+
+
+TRACED = """
+import sys, threading
+from reserve.engine.guard import RunGuard
+from reserve.errors import RequestTimeout
+
+guard = RunGuard()
+for raised in (False, True):
+    guard.enter(threading.get_ident())
+    try:
+        assert guard.hold()
+        guard.interrupt()
+        while raised:
+            pass
+    except RequestTimeout:
+        pass
+    guard.release()
+    while True:
+        try:
+            assert guard.leave()
+            break
+        except RequestTimeout:
+            pass
+    def traced():
+        print("traced")
+    thread = threading.Thread(target=lambda: (sys.settrace(lambda *call: None), traced()))
+    thread.start()
+    thread.join()
+"""
+
+
+def test_a_debugger_works_after_an_interrupt() -> None:
+    """In 3.11 whoever is traced spins for ever while an exception that nobody will raise is announced."""
+    assert subprocess.check_output([sys.executable, "-c", TRACED], timeout=PATIENCE).split() == [b"traced"] * 2
 
 
 @pytest.mark.parametrize("interval", [1e-5, 1e-4])

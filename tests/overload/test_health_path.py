@@ -11,8 +11,9 @@ from reserve.apps.http.settings import HTTPSettings
 from reserve.gateways.wsgi import WSGIGateway
 
 from ..apps.http.answers import receive, request, split
+from ..clients import until_cut
 from ..waiting import eventually
-from .site import Gate, site, until_cut
+from .site import Gate, site
 
 HEALTH = HTTPSettings(access_log=False, health_path="/health")
 CLOSE = "Connection: close"

@@ -10,9 +10,10 @@ import pytest
 from reserve.engine.acceptor import Acceptor
 
 from ..apps.http.answers import receive, request
+from ..clients import until_cut
 from ..waiting import eventually
 from . import site as sites
-from .site import Gate, silent, site, until_cut
+from .site import Gate, silent, site
 
 
 def idle(one: sites.Site, count: int) -> list[socket.socket]:

@@ -11,13 +11,15 @@ import pytest
 from reserve.apps.http.settings import HTTPSettings
 
 from ..apps.http.answers import receive, request
+from ..clients import until_cut
 from ..waiting import eventually
-from .site import Gate, open_files, silent, site, until_cut
+from .site import Gate, open_files, over_both, silent, site
 
 
-def test_one_too_many_is_refused_while_the_worker_is_busy() -> None:
+@over_both
+def test_one_too_many_is_refused_while_the_worker_is_busy(secure: bool) -> None:
     gate = Gate()
-    with site(gate, max_queued=3) as one:
+    with site(gate, max_queued=3, secure=secure) as one:
         busy = one.connect(request("GET", "/wait"))
         gate.inside()
         queued = []

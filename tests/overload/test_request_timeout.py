@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import linecache
 import sys
 import threading
 import time
@@ -16,8 +17,9 @@ from reserve.errors import RequestTimeout
 from reserve.testing import running
 
 from ..apps.http.answers import receive, request
+from ..clients import until_cut
 from ..waiting import eventually
-from .site import PATIENCE, silent, site, until_cut
+from .site import PATIENCE, silent, site
 
 HEALTH = HTTPSettings(access_log=False, health_path="/health")
 
@@ -274,6 +276,46 @@ def test_beyond_max_stuck_nobody_is_replaced_and_the_server_is_unhealthy(stuck: 
         assert one.ask(request("GET", "/health")).status == 200
         assert one.ask().body == b"served"  # there are workers again, as many as are needed
         assert receive(waiting).body == b"served"
+
+
+def test_the_end_names_the_threads_that_were_given_up(stuck: Stuck) -> None:
+    with site(stuck, request_timeout=5.0) as one:
+        thread = one.server._pool.workers[0].thread
+        with stick(one, stuck) as client:
+            assert receive(client).status == 503
+        one.waits(stuck=1, connections=0)
+        one.server.stop()
+        (line,) = [line for line in one.log if "was given up before" in line]
+        assert line.startswith(f"{thread.name} ")
+        assert "in __call__" in line
+        assert "self.go_on.wait()" in line  # and its source
+        stuck.go_on.set()
+        thread.join(20)
+
+
+def test_only_the_threads_of_the_log_read_sources(stuck: Stuck, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The monitor touches no disk: nobody is served while it waits for one."""
+    readers: set[str] = set()
+
+    def noted(function: Any) -> Any:
+        def call(*arguments: Any, **options: Any) -> Any:
+            readers.add(threading.current_thread().name)
+            return function(*arguments, **options)
+
+        return call
+
+    for name in ("checkcache", "updatecache"):
+        monkeypatch.setattr(linecache, name, noted(getattr(linecache, name)))
+    linecache.clearcache()
+    with site(stuck, request_timeout=5.0) as one:
+        thread = one.server._pool.workers[0].thread
+        assert receive(stick(one, stuck)).status == 503
+        one.waits(stuck=1)
+        eventually(lambda: len(one.log) == 2)
+        assert all("self.go_on.wait()" in line for line in one.log)
+        stuck.go_on.set()
+        thread.join(20)
+    assert readers == {"reserve-log"}
 
 
 def test_plain_handlers_are_not_interrupted() -> None:

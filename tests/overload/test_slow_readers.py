@@ -11,8 +11,9 @@ import pytest
 from reserve.apps.http.settings import HTTPSettings
 
 from ..apps.http.answers import request
+from ..clients import until_cut
 from ..waiting import eventually
-from .site import PATIENCE, Site, open_files, site, until_cut
+from .site import PATIENCE, Site, open_files, site
 
 LARGE = b"a" * 8000000
 HUGE = LARGE * 6

@@ -1,0 +1,24 @@
+"""Reset a TCP connection at once, while another thread waits for it and the descriptor stays open.
+
+The owner of a connection closes it with a reset (:meth:`Connection.reset`). Nobody else can: closing the descriptor
+under a thread that uses it would hit whoever gets the number next, and ``shutdown`` is the orderly end. Linux has a
+third way, ``connect`` to an address of no family: the peer gets a reset, and every waiting thread wakes up.
+
+Any thread may call it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+
+__all__ = ["disconnect"]
+
+_NOBODY = bytes(16)  # a sockaddr of the family AF_UNSPEC, which is 0
+# PyDLL keeps the GIL: nobody closes the descriptor between the look at its number and the call.
+_libc = ctypes.PyDLL(None) if sys.platform == "linux" else None
+
+
+def disconnect(fd: int) -> bool:
+    """Reset the TCP connection of this descriptor; False where that cannot be done."""
+    return _libc is not None and _libc.connect(fd, _NOBODY, len(_NOBODY)) == 0

@@ -1,0 +1,53 @@
+"""``server.start_tls``: a plain connection of a handler becomes one of TLS (STARTTLS and its like).
+
+The session begins on the handler's thread. The handshake happens there, too, or, when the handler asks for it, where
+every other handshake does: on whoever leads, with no thread that waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from reserve.errors import TLSError
+
+if TYPE_CHECKING:
+    from reserve.engine.connection import Connection
+    from reserve.ssl.adapter import SSLAdapter
+    from reserve.ssl.securesocket import SecureSocket
+
+__all__ = ["Upgrade", "upgrade"]
+
+
+class Upgrade:
+    """What ``server.start_tls(socket, then)`` returns, for the handler to return."""
+
+    __slots__ = ("secure", "then")
+
+    def __init__(self, secure: SecureSocket, then: Callable[[Any], Any]) -> None:
+        self.secure = secure
+        self.then = then
+
+
+def upgrade(connection: Connection, adapter: SSLAdapter, then: Callable[[Any], Any] | None) -> Any:
+    """Begin TLS on the connection of the handler that calls. See :meth:`reserve.Server.start_tls`."""
+    server = connection.server
+    limit = server.settings.handshake_timeout
+    timeout = connection.sock.gettimeout()
+    if adapter.blocking:
+        connection.sock.settimeout(limit)
+    try:
+        secure = adapter.secure(connection.sock)
+        connection.enter_tls(secure)
+        if then is None:
+            secure.settimeout(limit)
+            secure.do_handshake()
+            connection.trust_tls()
+    except (TLSError, OSError):
+        server.tls.lost()
+        raise
+    secure.settimeout(timeout)
+    if then is not None:
+        return Upgrade(secure, then)
+    server.tls.established(secure)
+    return secure

@@ -1,0 +1,131 @@
+"""``BuiltinSSLAdapter``: TLS by the standard library's ``ssl``.
+
+Sessions resume with tickets in TLS 1.2 and 1.3, and by their number in 1.2. What both adapters of certificates do in
+the same way is in :mod:`reserve.ssl.certified`.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from typing import Any
+
+from reserve.errors import StartupError
+from reserve.ssl.adapter import TLSSession
+from reserve.ssl.builtinsession import BuiltinSession
+from reserve.ssl.certified import CertifiedAdapter, client_environ, trust_trouble
+from reserve.ssl.given import certificate_trouble, password_of
+from reserve.ssl.settings import CertificateFiles
+from reserve.ssl.variables import session_variables
+
+__all__ = ["BuiltinSSLAdapter", "BuiltinSession", "adopt", "builtin_environ", "harden", "shown_certificates"]
+
+_IGNORE_EOF = getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
+
+
+class _Object(ssl.SSLObject):
+    """Remembers what its client asked for."""
+
+    server_name: str | None = None
+
+
+class _Context(ssl.SSLContext):
+    """A context that knows its certificate."""
+
+    sslobject_class = _Object
+    variables: dict[str, str]
+
+
+class BuiltinSSLAdapter(CertifiedAdapter[_Context]):
+    """TLS by the standard library. Its arguments are those of :class:`~reserve.ssl.certified.CertifiedAdapter`."""
+
+    def make_context(self, files: CertificateFiles, variables: dict[str, str]) -> _Context:
+        settings = self.settings
+        context = _Context(ssl.PROTOCOL_TLS_SERVER)
+        context.variables = variables
+        context.minimum_version = ssl.TLSVersion.TLSv1_3 if settings.min_version == "1.3" else ssl.TLSVersion.TLSv1_2
+        harden(context)
+        if self.protocols:
+            context.set_alpn_protocols(list(self.protocols))
+        try:
+            context.set_ciphers(settings.ciphers)
+        except ssl.SSLError:
+            raise StartupError(f"OpenSSL knows no cipher of {settings.ciphers!r} (--tls-ciphers)") from None
+        try:
+            context.load_cert_chain(files.cert, files.key or None, password=password_of(files))
+        except (OSError, ValueError, StartupError) as error:
+            raise StartupError(certificate_trouble(files, error)) from None
+        if settings.client_cert != "none":
+            context.verify_mode = ssl.CERT_REQUIRED if settings.client_cert == "required" else ssl.CERT_OPTIONAL
+            self._trust(context)
+        return context
+
+    def _trust(self, context: ssl.SSLContext) -> None:
+        for path in self.trusted():
+            try:
+                context.load_verify_locations(path)
+            except OSError as error:
+                raise trust_trouble(path, getattr(error, "reason", None) or error.strerror or error) from None
+        if self.settings.crl:
+            context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
+
+    def ask_for_names(self, context: _Context) -> None:
+        context.sni_callback = self._choose  # type: ignore[assignment]
+
+    def make_session(self, context: _Context, sock: socket.socket) -> TLSSession:
+        return BuiltinSession(context, sock)
+
+    def _choose(self, tls: _Object, server_name: str | None, context: ssl.SSLContext) -> None:
+        tls.server_name = server_name
+        found = self.chosen(server_name)
+        if found is not None and found is not context:
+            tls.context = found
+
+    def environ(self, session: BuiltinSession) -> dict[str, str]:
+        tls = session.details
+        found = builtin_environ(tls)
+        found.update(getattr(tls.context, "variables", {}))
+        if self.settings.client_cert != "none":
+            found.update(client_environ(*shown_certificates(tls)))
+        return found
+
+
+def adopt(context: ssl.SSLContext) -> None:
+    """Make a context that somebody else has made fit for our sessions."""
+    harden(context)
+    if context.sslobject_class is ssl.SSLObject:
+        context.sslobject_class = _Object
+
+
+def harden(context: ssl.SSLContext) -> None:
+    """What no server on the open internet should go without, whoever made the context."""
+    # A cut must not pass for the end of the content; the standard library asks OpenSSL to overlook it.
+    context.options &= ~_IGNORE_EOF
+    # A client could make a server compute for it again and again, and TLS 1.3 has no such thing.
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+
+
+def builtin_environ(tls: ssl.SSLObject) -> dict[str, str]:
+    """The variables of a session of the standard library."""
+    cipher, _, bits = tls.cipher() or ("", "", 0)
+    protocol = tls.version() or ""
+    # A session of TLS 1.3 has no number that both sides know.
+    session = tls.session if protocol != "TLSv1.3" else None
+    return session_variables(
+        protocol=protocol,
+        cipher=cipher,
+        use_bits=bits,
+        algorithm_bits=bits,
+        server_name=getattr(tls, "server_name", None),
+        session_id=session.id if session is not None else b"",
+        resumed=bool(tls.session_reused),
+        alpn=tls.selected_alpn_protocol(),
+    )
+
+
+def shown_certificates(tls: ssl.SSLObject) -> tuple[bytes | None, list[bytes]]:
+    """The client's certificate in DER, and those behind it, which the standard library gives since Python 3.13."""
+    own = tls.getpeercert(binary_form=True)
+    chain = getattr(tls, "get_unverified_chain", None)
+    # Without a certificate some releases fail on their own empty chain.
+    return own, chain()[1:] if own is not None and chain is not None else []

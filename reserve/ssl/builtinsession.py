@@ -1,0 +1,224 @@
+"""A session of the standard library's ``ssl`` over memory: it sees only what we have received for it.
+
+OpenSSL does not touch the socket here. Given the socket it reads on for as long as records without content come, and
+the standard library cannot tell it to stop: a client that sends nothing but key updates (RFC 8446 section 4.6.3) would
+hold the thread that leads. So octets are received by us, at most one record's worth at a turn, and a client that goes
+on sending what has no content is cut off. What OpenSSL wants to send is kept until it has left, before anything else.
+
+Used by the owner of the connection; never waits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+from typing import NoReturn
+
+from reserve.errors import TLSError, WantRead, WantWrite
+
+__all__ = ["BuiltinSession", "translated"]
+
+_FEED = 17408
+"""Octets received at a turn: the largest record with what belongs to it (RFC 8446 section 5.2), and a little more."""
+_RECORD = 16384
+"""Octets of content in one record."""
+_LOOKS = 2
+"""Times that one read receives when what has come has no content: the rest of a record, or the end, may be there."""
+_TURNS = 8
+"""Times that a handshake goes on with what it has received before others have their turn."""
+_EMPTY = 65536
+"""Octets of records without content that a client may send in a row. A key update has 27: it takes 10 us."""
+
+
+class BuiltinSession:
+    """See :class:`~reserve.ssl.adapter.TLSSession` for what each method promises.
+
+    :param context: of the server's side.
+    :param sock: connected; the session owns it from now on.
+    """
+
+    __slots__ = (
+        "_ahead", "_begun", "_drained", "_empty", "_ended", "_failure", "_incoming", "_outgoing", "_read", "_receive", "_send",
+        "_told", "_unsent", "details", "socket",
+    )  # fmt: skip
+
+    half_closes = True
+
+    def __init__(self, context: ssl.SSLContext, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self.socket = sock
+        self._receive = sock.recv
+        self._send = sock.send
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.details = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._read = self.details.read
+        self._ahead = b""
+        self._drained = False
+        """Everything that was received has been looked at: what is left of it is less than a record."""
+        self._failure: OSError | None = None
+        """Came behind the content that is ahead, and is raised when that has been read."""
+        self._ended = self._told = False
+        self._empty = 0
+        """Octets that have come since the last content."""
+        self._unsent: memoryview | None = None
+        self._begun = 0
+        """Octets of content within what is unsent."""
+
+    def handshake(self) -> None:
+        self._flush()
+        for _ in range(_TURNS):
+            try:
+                self.details.do_handshake()
+            except ssl.SSLWantReadError:
+                self._flush()
+                self._feed()
+            except ssl.SSLError as error:
+                with contextlib.suppress(OSError):
+                    self._flush()  # the alert
+                raise translated(error) from None
+            else:
+                try:
+                    self._flush()
+                except WantWrite:
+                    raise
+                except OSError:  # tickets, which the client did not wait for; what it has sent still counts
+                    self._unsent = None
+                return
+        raise WantRead
+
+    def read(self, size: int) -> bytes:
+        data = self._ahead
+        if not data:
+            if self._ended:
+                self._told = True
+                return b""
+            if self._failure is not None:
+                self._raise()
+            data = self._receive_content()
+            self._told = self._ended and not data
+        if len(data) > size:
+            self._ahead = data[size:]
+            return data[:size]
+        self._ahead = b""
+        return data
+
+    def _raise(self) -> NoReturn:
+        failure, self._failure = self._failure, None
+        assert failure is not None
+        try:
+            raise failure
+        finally:
+            del failure  # with its traceback it would refer to itself
+
+    def _receive_content(self) -> bytes:
+        if not self._drained and self._incoming.pending:  # what came with the end of the handshake
+            data = self._decrypt()
+            if data is not None:
+                return data
+        for _ in range(_LOOKS):
+            self._empty += self._feed()
+            data = self._decrypt()
+            if data is not None:
+                return data
+            if self._empty > _EMPTY:
+                raise TLSError(f"more than {_EMPTY} octets of records without content")
+        raise WantRead
+
+    def _feed(self) -> int:
+        """Receive for OpenSSL, which waits for it; at the end of the connection tell it so."""
+        try:
+            data = self._receive(_FEED)
+        except (BlockingIOError, InterruptedError):
+            raise WantRead from None
+        if data:
+            self._incoming.write(data)
+        else:
+            self._incoming.write_eof()
+        return len(data)
+
+    def _decrypt(self) -> bytes | None:
+        """All content of the records that are here; None: there is none. Empty only at the peer's close_notify."""
+        self._drained = True
+        pieces = []
+        try:
+            while piece := self._read(_RECORD):
+                pieces.append(piece)
+                if not self._incoming.pending:
+                    break
+            else:
+                self._ended = True
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLError as error:
+            self._failure = translated(error)
+        if self._outgoing.pending:
+            # An alert, or the answer to a key update: what does not leave now goes before the next content.
+            with contextlib.suppress(OSError):
+                self._flush()
+        if pieces:
+            self._empty = 0
+            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        if self._failure is not None:
+            self._raise()
+        return b"" if self._ended else None
+
+    def write(self, data: bytes | memoryview) -> int:
+        if self._unsent is not None:
+            begun = self._begun
+            self._flush()
+            if begun:
+                return begun
+        try:
+            self._begun = self.details.write(data)
+        except ssl.SSLError as error:
+            raise translated(error) from None
+        begun = self._begun
+        self._flush()
+        return begun
+
+    def _flush(self) -> None:
+        """Send what OpenSSL has written. Raises WantWrite when there is no room for all of it, OSError."""
+        unsent = self._unsent
+        if unsent is None:
+            if not self._outgoing.pending:
+                return
+            unsent = memoryview(self._outgoing.read())
+        try:
+            while unsent:
+                unsent = unsent[self._send(unsent) :]
+        except (BlockingIOError, InterruptedError):
+            self._unsent = unsent
+            raise WantWrite from None
+        self._unsent = None
+        self._begun = 0
+
+    def pending(self) -> int:
+        # An end, or an error, that came with the last content: nothing more may come from the socket to tell of it.
+        untold = self._failure is not None or (self._ended and not self._told)
+        return len(self._ahead) + untold
+
+    def goodbye(self) -> None:
+        if self._unsent is not None:
+            self._flush()
+        try:
+            self.details.unwrap()
+        except ssl.SSLWantReadError:
+            pass  # it has been said; the peer's is not waited for
+        except ssl.SSLError as error:
+            raise translated(error) from None
+        self._flush()
+
+    def resumed(self) -> bool:
+        return bool(self.details.session_reused)
+
+
+def translated(error: ssl.SSLError) -> OSError:
+    """What an error of the standard library's TLS is called here."""
+    if isinstance(error, ssl.SSLWantReadError):
+        return WantRead()
+    if isinstance(error, ssl.SSLWantWriteError):
+        return WantWrite()
+    if isinstance(error, ssl.SSLEOFError):
+        return ConnectionAbortedError("the connection ended without the close_notify of TLS")
+    return TLSError(str(error.reason or error.strerror or error).lower().replace("_", " "))

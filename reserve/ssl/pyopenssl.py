@@ -1,0 +1,273 @@
+"""``PyOpenSSLAdapter``: TLS by pyOpenSSL, which brings an OpenSSL of its own, often a newer one than Python's.
+
+OpenSSL has the descriptor, so that the kernel can encrypt in its place (kTLS).
+
+Sessions resume with tickets in TLS 1.2 and 1.3, and by their number in 1.2. What both adapters of certificates do in
+the same way is in :mod:`reserve.ssl.certified`. The environ has no SSL_SESSION_ID: pyOpenSSL does not tell it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from reserve.errors import StartupError, TLSError, WantRead, WantWrite
+from reserve.ssl import ktls
+from reserve.ssl.adapter import TLSSession
+from reserve.ssl.certified import CertifiedAdapter, client_environ, trust_trouble
+from reserve.ssl.given import certificate_trouble, password_of
+from reserve.ssl.settings import CertificateFiles
+from reserve.ssl.variables import session_variables
+
+try:
+    from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+    from OpenSSL import SSL
+    from OpenSSL.crypto import X509StoreFlags
+except ImportError as error:
+    raise StartupError(
+        f"PyOpenSSLAdapter needs pyOpenSSL, which cannot be imported ({error}): pip install 'reserve[pyopenssl]'"
+    ) from error
+
+__all__ = ["PyOpenSSLAdapter", "PyOpenSSLSession", "adopt", "harden_context", "harden_session", "pyopenssl_environ"]
+
+_SESSIONS_OF = b"reserve"
+"""Sessions resume only where they began; without a mark OpenSSL refuses those that had a client's certificate."""
+_SAFE = SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION
+"""A client could make a server compute for it again and again, and TLS 1.3 has no such thing."""
+_MODES = 1 | 2 | SSL.MODE_RELEASE_BUFFERS
+"""SSL_MODE_ENABLE_PARTIAL_WRITE and SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER, which pyOpenSSL has no names for and sets by
+itself since some version: the octets of a retry may be at another place. And 32 KiB less for an idle connection.
+"""
+_AUTO_RETRY = 4
+"""SSL_MODE_AUTO_RETRY: one read would go on for as long as records without content come, as a client may send for ever
+(key updates, RFC 8446 section 4.6.3), and would hold the thread that leads.
+"""
+_EOF = (-1, "Unexpected EOF")  # how pyOpenSSL says that the connection ended
+
+
+class PyOpenSSLSession:
+    """A session of an ``OpenSSL.SSL.Connection``. See :class:`~reserve.ssl.adapter.TLSSession` for the promises.
+
+    :param connection: of the server's side, over ``sock``.
+    :param sock: connected; the session owns it from now on.
+    """
+
+    __slots__ = ("_read", "_write", "details", "pending", "socket")
+
+    half_closes = True
+    has_descriptor = True
+
+    def __init__(self, connection: SSL.Connection, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self.socket = sock
+        self.details = connection
+        self._read = connection.recv
+        self._write = connection.send
+        self.pending = connection.pending
+
+    @classmethod
+    def begin(cls, context: SSL.Context, sock: socket.socket) -> PyOpenSSLSession:
+        """Over a connected socket."""
+        connection = SSL.Connection(context, sock)
+        connection.set_accept_state()
+        return cls(connection, sock)
+
+    def handshake(self) -> None:
+        try:
+            self.details.do_handshake()
+        except SSL.Error as error:
+            raise _translated(error) from None
+
+    def read(self, size: int) -> bytes:
+        try:
+            # The library makes room for all that it is asked for, and gives one record.
+            return self._read(min(size, 16384))
+        except SSL.WantReadError:
+            raise WantRead from None
+        except SSL.ZeroReturnError:
+            return b""
+        except SSL.Error as error:
+            raise _translated(error) from None
+
+    def write(self, data: bytes | memoryview) -> int:
+        try:
+            return self._write(data)
+        except SSL.Error as error:
+            raise _translated(error) from None
+
+    def goodbye(self) -> None:
+        try:
+            self.details.shutdown()
+        except SSL.Error as error:
+            raise _translated(error) from None
+
+    def resumed(self) -> bool:
+        # pyOpenSSL has no public name for it.
+        return bool(SSL._lib.SSL_session_reused(self.details._ssl))  # type: ignore[attr-defined]
+
+
+def _translated(error: SSL.Error) -> OSError:
+    if isinstance(error, SSL.WantReadError):
+        return WantRead()
+    if isinstance(error, SSL.WantWriteError):
+        return WantWrite()
+    if isinstance(error, SSL.SysCallError) and error.args != _EOF:
+        number = error.args[0]
+        return OSError(number, os.strerror(number))
+    if isinstance(error, (SSL.SysCallError, SSL.ZeroReturnError)):
+        return ConnectionAbortedError("the connection ended without the close_notify of TLS")
+    return TLSError(_reason(error))
+
+
+def _reason(error: Exception) -> str:
+    """OpenSSL's own reason, from the list of (library, function, reason) that pyOpenSSL makes of it."""
+    queue = error.args[0] if error.args else ()
+    reasons = [entry[2] for entry in queue if isinstance(entry, tuple) and entry[2]] if isinstance(queue, list) else []
+    return reasons[0].lower() if reasons else str(error) or type(error).__name__
+
+
+class _Context(SSL.Context):
+    """A context that knows its certificate."""
+
+    variables: dict[str, str]
+
+
+class PyOpenSSLAdapter(CertifiedAdapter[_Context]):
+    """TLS by pyOpenSSL. Its arguments are those of :class:`~reserve.ssl.certified.CertifiedAdapter`."""
+
+    def make_context(self, files: CertificateFiles, variables: dict[str, str]) -> _Context:
+        settings = self.settings
+        context = _Context(SSL.TLS_SERVER_METHOD)
+        context.variables = variables
+        context.set_min_proto_version(SSL.TLS1_3_VERSION if settings.min_version == "1.3" else SSL.TLS1_2_VERSION)
+        harden_context(context)
+        if self.protocols:
+            context.set_alpn_select_callback(_Selection(self.protocols))
+        try:
+            context.set_cipher_list(settings.ciphers.encode())
+        except (SSL.Error, UnicodeError) as error:
+            raise StartupError(
+                f"OpenSSL knows no cipher of {settings.ciphers!r} (--tls-ciphers): {_reason(error)}"
+            ) from None
+        try:
+            key = _private_key(files)
+            context.use_certificate_chain_file(files.cert)
+            context.use_privatekey(key)
+            context.check_privatekey()
+        except SSL.Error as error:
+            raise StartupError(certificate_trouble(files, ValueError(_reason(error)))) from None
+        except (OSError, TypeError, ValueError, StartupError) as error:
+            raise StartupError(certificate_trouble(files, error)) from None
+        if settings.client_cert != "none":
+            required = SSL.VERIFY_FAIL_IF_NO_PEER_CERT if settings.client_cert == "required" else 0
+            context.set_verify(SSL.VERIFY_PEER | required)
+            self._trust(context)
+        return context
+
+    def _trust(self, context: SSL.Context) -> None:
+        for path in self.trusted():
+            try:
+                Path(path).open("rb").close()  # OpenSSL would only say "system lib"
+                context.load_verify_locations(path)
+            except OSError as error:
+                raise trust_trouble(path, error.strerror or error) from None
+            except SSL.Error as error:
+                raise trust_trouble(path, _reason(error)) from None
+        store = context.get_cert_store()
+        if self.settings.crl and store is not None:
+            store.set_flags(X509StoreFlags.CRL_CHECK)
+
+    def ask_for_names(self, context: _Context) -> None:
+        context.set_tlsext_servername_callback(self._choose)
+
+    def make_session(self, context: _Context, sock: socket.socket) -> TLSSession:
+        return PyOpenSSLSession.begin(context, sock)
+
+    def _choose(self, connection: SSL.Connection) -> None:
+        found = self.chosen(_server_name(connection))
+        if found is not None and found is not connection.get_context():
+            connection.set_context(found)
+
+    def environ(self, session: PyOpenSSLSession) -> dict[str, str]:
+        connection = session.details
+        found = pyopenssl_environ(connection, session.resumed())
+        found.update(getattr(connection.get_context(), "variables", {}))
+        if self.settings.client_cert != "none":
+            found.update(client_environ(*_shown_certificates(connection)))
+        return found
+
+
+class _Selection:
+    """Selects the protocol that is first in the server's order (RFC 7301 section 3.2)."""
+
+    __name__ = "select"  # pyOpenSSL takes it for a function
+
+    def __init__(self, protocols: Sequence[str]) -> None:
+        self._protocols = [protocol.encode("ascii") for protocol in protocols]
+
+    def __call__(self, connection: SSL.Connection, offered: list[bytes]) -> Any:
+        return next((one for one in self._protocols if one in offered), SSL.NO_OVERLAPPING_PROTOCOLS)
+
+
+def harden_context(context: SSL.Context) -> None:
+    """What no server on the open internet should go without. Raises ValueError for a context that is in use."""
+    context.set_session_id(_SESSIONS_OF)
+    context.set_session_cache_mode(SSL.SESS_CACHE_SERVER)
+    context.set_options(_SAFE | ktls.OP_ENABLE_KTLS)
+    context.set_mode(_MODES)
+    context.clear_mode(_AUTO_RETRY)
+
+
+def adopt(context: SSL.Context) -> None:
+    """Make a context that somebody else has made fit for our sessions, as far as it may still be changed."""
+    with contextlib.suppress(ValueError):  # it is in use; where that matters the modes are set by pyOpenSSL itself
+        context.set_mode(_MODES)
+        context.clear_mode(_AUTO_RETRY)
+
+
+def harden_session(connection: SSL.Connection) -> None:
+    """The same for one session of a context that may be in use."""
+    # Where a connection has no options of its own (an older pyOpenSSL), a context may still be changed.
+    owner = connection if hasattr(SSL.Connection, "set_options") else connection.get_context()
+    owner.set_options(_SAFE)
+
+
+def pyopenssl_environ(connection: SSL.Connection, resumed: bool) -> dict[str, str]:
+    """The variables of a session of pyOpenSSL."""
+    bits = connection.get_cipher_bits() or 0
+    return session_variables(
+        protocol=connection.get_protocol_version_name(),
+        cipher=connection.get_cipher_name() or "",
+        use_bits=bits,
+        algorithm_bits=bits,
+        server_name=_server_name(connection),
+        session_id=None,
+        resumed=resumed,
+        alpn=connection.get_alpn_proto_negotiated().decode("ascii", "backslashreplace"),
+    )
+
+
+def _server_name(connection: SSL.Connection) -> str | None:
+    name = connection.get_servername()
+    return None if name is None else name.decode("ascii", "backslashreplace")
+
+
+def _shown_certificates(connection: SSL.Connection) -> tuple[bytes | None, list[bytes]]:
+    shown = connection.get_peer_certificate(as_cryptography=True)
+    if shown is None:
+        return None, []
+    chain = connection.get_peer_cert_chain(as_cryptography=True) or []
+    return shown.public_bytes(Encoding.DER), [one.public_bytes(Encoding.DER) for one in chain]
+
+
+def _private_key(files: CertificateFiles) -> Any:
+    text = Path(files.key or files.cert).read_bytes()
+    try:
+        return load_pem_private_key(text, None)
+    except TypeError:  # it is encrypted
+        password = password_of(files)()
+        return load_pem_private_key(text, password.encode() if isinstance(password, str) else password)

@@ -1,0 +1,160 @@
+"""An answer of unknown length ends with its connection: one that is broken off must not end as a whole one does.
+
+HTTP/1.0, so that nothing but the end of the connection tells. Over TCP the client sees a reset (ECONNRESET), whatever
+it was that broke the answer off.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reserve.apps.http.exchange import HTTPExchange
+from reserve.apps.http.settings import HTTPSettings
+from reserve.engine import connection as engine_connection
+
+from ..apps.http.answers import request
+from ..clients import connect, until_cut
+from ..waiting import eventually
+from .holding import PATIENCE, honest, watched
+
+HTTP = HTTPSettings(access_log=False)
+LARGE = b"0123456789" * 800_000
+UNTIL_CLOSE = request("GET", "/endless", minor=0)
+
+
+class Endless:
+    """It answers a little, or a lot, and then waits inside until it is let go."""
+
+    def __init__(self, first: bytes) -> None:
+        self.first = first
+        self.inside, self.go_on = threading.Semaphore(0), threading.Event()
+        self.failed: list[BaseException] = []
+
+    def __call__(self, environ: Any, start_response: Any) -> Any:
+        if environ["PATH_INFO"] == "/":
+            return honest(environ, start_response)
+        start_response("200 OK", [])
+        return self.pieces()
+
+    def pieces(self) -> Iterator[bytes]:
+        try:
+            yield self.first
+            self.inside.release()
+            assert self.go_on.wait(PATIENCE)
+            while True:
+                yield b"more" * 1000
+        except BaseException as error:
+            self.failed.append(error)
+            raise
+
+
+def assert_begun(got: bytes) -> None:
+    head, _, body = got.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"\r\nConnection: close" in head
+    assert b"Content-Length" not in head
+    assert b"Transfer-Encoding" not in head
+    assert LARGE.startswith(body)
+
+
+def test_the_client_was_too_slow_while_the_application_goes_on() -> None:
+    """The leader gives it up for a worker that is busy elsewhere: the reset does not wait for that one."""
+    app = Endless(LARGE)
+    with watched(app, http=HTTP, write_timeout=30.0) as site, site.connect(window=4096) as client:
+        client.sendall(UNTIL_CLOSE)
+        assert app.inside.acquire(timeout=PATIENCE)
+        eventually(lambda: site.server.stats().flushing == 1)
+        site.clock.advance(31)
+        eventually(lambda: site.server.stats().flushing == 0)
+        assert site.server.stats().busy == 1
+        got, reset = until_cut(client)
+        assert reset
+        assert_begun(got)
+        assert app.failed == []  # the application has not been told yet
+        app.go_on.set()
+        client.close()
+        site.assert_serves()
+        site.assert_nothing_left()
+        assert len(app.failed) == 1
+
+
+@pytest.mark.parametrize("first", [b"0123", LARGE], ids=["all has left", "some has not left"])
+def test_the_end_of_a_stop(first: bytes) -> None:
+    app = Endless(first)
+    with watched(app, http=HTTP) as site, site.connect(window=4096) as client:
+        client.sendall(UNTIL_CLOSE)
+        assert app.inside.acquire(timeout=PATIENCE)
+        site.server.stop(0)
+        got, reset = until_cut(client)
+        assert reset
+        assert_begun(got)
+        app.go_on.set()
+        eventually(lambda: len(app.failed) == 1)
+        eventually(lambda: site.server.stats().connections == 0)
+
+
+def test_the_end_of_a_stop_while_a_worker_waits_for_its_client() -> None:
+    """It waits in the kernel for room, and is set free."""
+    app = Endless(LARGE)
+    app.go_on.set()
+    http = HTTPSettings(access_log=False, response_memory=0, max_response_spool=0)
+    waiting, wait = threading.Event(), engine_connection.wait_for
+
+    def told(*arguments: Any, **options: Any) -> bool:
+        waiting.set()
+        return wait(*arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch, watched(app, http=http) as site, site.connect(window=4096) as client:
+        patch.setattr(engine_connection, "wait_for", told)
+        client.sendall(UNTIL_CLOSE)
+        assert waiting.wait(PATIENCE)
+        site.server.stop(0)
+        assert len(app.failed) == 1  # its worker has come home
+        got, reset = until_cut(client)
+        assert reset
+        assert_begun(got)
+
+
+def test_the_server_fails_in_the_midst_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def finish(self: Any) -> None:
+        raise MemoryError
+
+    app = Endless(b"0123")
+    with watched(lambda environ, start_response: short(app, environ, start_response), http=HTTP) as site:
+        monkeypatch.setattr(HTTPExchange, "finish", finish)
+        monkeypatch.setattr(HTTPExchange, "fail", finish)
+        with site.connect() as client:
+            client.sendall(UNTIL_CLOSE)
+            got, reset = until_cut(client)
+            assert reset
+            assert_begun(got)
+        monkeypatch.undo()
+        site.assert_serves()
+        site.assert_nothing_left()
+
+
+def short(app: Endless, environ: Any, start_response: Any) -> Any:
+    if environ["PATH_INFO"] == "/":
+        return honest(environ, start_response)
+    start_response("200 OK", [])
+    return iter([app.first])
+
+
+def test_a_unix_socket_has_no_reset(tmp_path: Path) -> None:
+    """What docs/adversity.md says of it: the client of such a listener sees an end, and needs a length or chunks."""
+    app = Endless(b"0123")
+    with watched(app, http=HTTP, address=f"unix:{tmp_path}/socket") as site:
+        with connect(site.served.address, PATIENCE) as client:
+            client.sendall(UNTIL_CLOSE)
+            assert app.inside.acquire(timeout=PATIENCE)
+            site.server.stop(0)
+            got, reset = until_cut(client)
+        assert not reset
+        assert_begun(got)
+        app.go_on.set()
+        eventually(lambda: site.server.stats().connections == 0)

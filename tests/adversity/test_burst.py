@@ -1,0 +1,54 @@
+"""A thousand clients connect before the accept thread has taken one: the kernel holds them, and each is answered."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reserve.apps.http.settings import HTTPSettings
+from reserve.engine.server import Server
+from reserve.engine.settings import EngineSettings
+from reserve.testing import running
+
+from ..apps.http.answers import receive, request
+from ..clients import connect
+from .holding import PATIENCE, honest
+
+COUNT = 1000
+
+
+def test_a_thousand_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    most = Path("/proc/sys/net/core/somaxconn")
+    if not most.exists() or int(most.read_text()) < EngineSettings().backlog:
+        pytest.skip("this system's own limit of the backlog is lower than --backlog")
+    launch = Server._launch
+
+    def late(self: Any) -> None:
+        for _ in range(COUNT):
+            client = stack.enter_context(connect(self.addresses[0], PATIENCE))  # refused or left waiting: it fails here
+            clients.append(client)
+        launch(self)
+
+    clients: list[socket.socket] = []
+    monkeypatch.setattr(Server, "_launch", late)
+    with ExitStack() as stack, running(honest, http=HTTPSettings(access_log=False), threads=2) as served:
+        assert len(clients) == COUNT
+        for client in clients:
+            client.sendall(request("GET", "/", "Connection: close"))
+        assert {receive(client).body for client in clients} == {b"honest"}
+        assert served.server.stats().accepted == COUNT
+
+
+def test_what_every_accepted_connection_has() -> None:
+    """A peer that vanished without a word is found by the kernel at last, whatever the deadlines are."""
+    with running(honest, http=HTTPSettings(access_log=False)) as served, connect(served.address, PATIENCE) as client:
+        client.sendall(request())
+        receive(client)
+        (connection,) = served.server._queue.connections.values()
+        assert connection.sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert connection.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert not connection.sock.get_inheritable()

@@ -1,0 +1,45 @@
+"""Clients on real sockets, as the tests of several folders need them."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import struct
+from typing import Any
+
+
+def connect(address: Any, patience: float, *, window: int = 0) -> socket.socket:
+    """A client; ``window``: the octets that its system takes for it when it does not read.
+
+    :param patience: seconds that guard the test against waiting for ever.
+    """
+    client = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
+    try:
+        client.settimeout(patience)
+        if window:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
+        client.connect(address)
+    except BaseException:
+        client.close()
+        raise
+    return client
+
+
+def until_cut(client: socket.socket) -> tuple[bytes, bool]:
+    """Everything that comes until the server ends the connection; True when it ended with a reset.
+
+    Under TLS: True when it ended without close_notify. (Some versions of ``ssl`` take a reset for an end.)
+    """
+    got = bytearray()
+    try:
+        while data := client.recv(65536):
+            got += data
+    except (ConnectionResetError, ssl.SSLEOFError):
+        return bytes(got), True
+    return bytes(got), False
+
+
+def tear(client: socket.socket) -> None:
+    """Close with a reset."""
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()

@@ -1,0 +1,123 @@
+"""A TLS session without cryptography, whose every call the test decides: what arrives shows what the engine did."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from reserve.errors import WantRead, WantWrite
+from reserve.ssl.adapter import SSLAdapter
+
+Decide = Callable[[str, int], "int | None"]
+"""Called before the n-th call (from 1) of ``handshake``, ``read`` or ``write``: raises a Want, or says how many octets
+are taken at most.
+"""
+
+
+def everything(name: str, number: int) -> None:
+    """Decides nothing."""
+
+
+class ClearSession:
+    """Octets 22 are the handshake, and one 0 is the close_notify; everything else is content.
+
+    :param hello: octets of the handshake.
+    """
+
+    def __init__(self, sock: Any, decide: Decide = everything, hello: int = 1) -> None:
+        self.socket = sock
+        self.details = self
+        self.calls: dict[str, int] = {"handshake": 0, "read": 0, "write": 0, "goodbye": 0}
+        self.refused: bytes | None = None
+        """What the last write could not send, and has to be sent again."""
+        self._decide = decide
+        self._hello = hello
+        self._record = b""
+        self._ended = False
+
+    def _count(self, name: str) -> int | None:
+        self.calls[name] += 1
+        return self._decide(name, self.calls[name])
+
+    def handshake(self) -> None:
+        self._count("handshake")
+        while self._hello:
+            assert self._receive(1) == b"\x16"
+            self._hello -= 1
+
+    def read(self, size: int) -> bytes:
+        most = self._count("read")
+        if self._ended:
+            return b""
+        if not self._record:
+            self._record = self._receive(16384 if most is None else most)
+        data, self._record = self._record[:size], self._record[size:]
+        self._ended = data == b"\0"
+        return b"" if self._ended else data
+
+    def _receive(self, size: int) -> bytes:
+        try:
+            data: bytes = self.socket.recv(size)
+        except BlockingIOError:
+            raise WantRead from None
+        if not data:
+            raise ConnectionAbortedError("cut")
+        return data
+
+    def write(self, data: bytes | memoryview) -> int:
+        assert 0 < len(data) <= 16384, len(data)
+        if self.refused is not None:
+            assert bytes(data) == self.refused, "a retry with other octets"
+        try:
+            most = self._count("write")
+            count: int = self.socket.send(data if most is None else data[:most])
+        except (WantRead, WantWrite):
+            self.refused = bytes(data)
+            raise
+        except BlockingIOError:
+            self.refused = bytes(data)
+            raise WantWrite from None
+        self.refused = None
+        return count
+
+    def pending(self) -> int:
+        return len(self._record)
+
+    def goodbye(self) -> None:
+        self.calls["goodbye"] += 1
+        self.socket.send(b"\0")
+
+    def resumed(self) -> bool:
+        return False
+
+
+class ClearAdapter(SSLAdapter):
+    """Makes such sessions, and keeps them. Only the first is decided about."""
+
+    def __init__(self, decide: Decide = everything, hello: int = 1) -> None:
+        self.sessions: list[ClearSession] = []
+        self.decide = decide
+        self._hello = hello
+
+    def session(self, sock: socket.socket) -> ClearSession:
+        made = ClearSession(sock, everything if self.sessions else self.decide, self._hello)
+        self.sessions.append(made)
+        return made
+
+
+class BlockingAdapter(SSLAdapter):
+    """Shakes hands itself, and waits for its client, as an adapter does that has nothing but ``wrap()``."""
+
+    blocking = True
+
+    def __init__(self) -> None:
+        self.timeouts: list[float | None] = []
+
+    def session(self, sock: socket.socket) -> ClearSession:
+        self.timeouts.append(sock.gettimeout())
+        for _ in range(2):
+            if (octet := sock.recv(1)) != b"\x16":
+                raise ConnectionResetError(f"no handshake: {octet!r}")
+        sock.setblocking(False)
+        return ClearSession(sock, hello=0)

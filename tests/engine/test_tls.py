@@ -1,0 +1,205 @@
+"""The server's side of its adapter: when the files of the certificates are looked at, and on which thread."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any
+
+import pytest
+
+from reserve.engine.logs import Logs
+from reserve.engine.tls import TLS
+from reserve.errors import StartupError, UsageError
+from reserve.ssl.adapter import SSLAdapter
+from reserve.testing import FakeClock
+from tests.engine.conftest import Log, Serve
+from tests.engine.sessions import ClearAdapter
+
+INTERVAL = 10.0
+
+
+class Files(SSLAdapter):
+    """An adapter whose files change when the test says so."""
+
+    def __init__(self) -> None:
+        self.new = False
+        self.bad: Exception | None = None
+        self.looked = self.loaded = 0
+        self.may_look = threading.Event()
+        self.may_look.set()
+        self.loads = threading.Semaphore(0)
+        """Released by each load as it begins."""
+        self.may_load = threading.Event()
+        self.may_load.set()
+        self.threads: list[str] = []
+
+    def changed(self) -> bool:
+        assert self.may_look.wait(20)
+        self.looked += 1
+        self.threads.append(threading.current_thread().name)
+        return self.new
+
+    def reload(self) -> None:
+        self.loads.release()
+        assert self.may_load.wait(20)
+        self.new = False
+        if self.bad is not None:
+            raise self.bad
+        self.loaded += 1
+
+
+class World:
+    def __init__(self, interval: float = INTERVAL) -> None:
+        self.clock = FakeClock()
+        self.log = Log()
+        self.logs = Logs(self.log)
+        self.files = Files()
+        self.tls = TLS(self.clock, self.logs, interval)
+        self.tls.adopt(self.files)
+
+    def look(self) -> None:
+        """A client comes; the look that follows from it is over when this returns."""
+        self.tls.look()
+        self.tls.close()
+
+    def look_now(self) -> None:
+        """The same for one that is asked for."""
+        self.tls.look_now()
+        self.tls.close()
+
+    def lines(self, level: int = 0) -> list[str]:
+        self.logs.stop()  # it was never started: what there is goes out here
+        return [text for at, text in self.log.lines if at >= level]
+
+
+def test_files_are_looked_at_while_clients_come_and_not_too_often() -> None:
+    world = World()
+    world.look()
+    assert world.files.looked == 0  # they were read at the start
+    for _ in range(5):
+        world.clock.advance(INTERVAL)
+        world.look()
+        world.look()
+    assert (world.files.looked, world.files.loaded) == (5, 0)
+    assert set(world.files.threads) == {"reserve-tls-reload"}
+    assert world.lines() == []
+
+
+def test_new_files_are_loaded_once() -> None:
+    world = World()
+    world.files.new = True
+    for _ in range(3):
+        world.clock.advance(INTERVAL)
+        world.look()
+    assert (world.files.looked, world.files.loaded) == (3, 1)
+    assert world.lines() == ["the certificates were loaded again; new connections get them"]
+
+
+@pytest.mark.parametrize("error", [StartupError("the key does not fit"), ValueError("broken")])
+def test_files_that_cannot_be_used_are_said_once_and_the_next_ones_are_loaded(error: Exception) -> None:
+    world = World()
+    world.files.new, world.files.bad = True, error
+    for _ in range(3):
+        world.clock.advance(INTERVAL)
+        world.look()
+    assert world.files.loaded == 0
+    world.files.new, world.files.bad = True, None
+    world.clock.advance(INTERVAL)
+    world.look()
+    assert world.files.loaded == 1
+    (line,) = world.lines(logging.ERROR)
+    assert "the new certificates are not taken, the old ones stay" in line
+    assert str(error) in line
+    assert ("Traceback" in line) == isinstance(error, ValueError)
+
+
+def test_nobody_looks_when_nobody_is_to() -> None:
+    world = World(interval=0.0)
+    world.clock.advance(1e6)
+    world.look()
+    assert world.files.looked == 0
+
+
+def test_a_slow_disk_is_asked_one_look_after_another_and_nobody_waits_for_it_but_the_end() -> None:
+    world = World()
+    world.files.may_look.clear()
+    for _ in range(3):
+        world.clock.advance(INTERVAL)
+        world.tls.look()
+    assert world.files.looked == 0
+    closed = threading.Event()
+    closer = threading.Thread(target=lambda: (world.tls.close(), closed.set()))
+    closer.start()
+    assert not closed.is_set()
+    world.files.may_look.set()
+    closer.join(20)
+    assert closed.is_set()
+    assert world.files.looked == 2  # and once more, because the first may have seen the old ones
+
+
+def test_whoever_asks_during_a_look_is_served_behind_it() -> None:
+    """The look that is under way may have read the old files."""
+    world = World()
+    world.files.may_load.clear()
+    world.tls.look_now()
+    assert world.files.loads.acquire(timeout=20)
+    for _ in range(3):
+        world.tls.look_now()
+    world.files.may_load.set()
+    world.tls.close()
+    assert world.files.loaded == 2
+    world.look_now()
+    assert world.files.loaded == 3
+    assert world.lines() == ["the certificates were loaded again; new connections get them"] * 3
+
+
+def test_a_reload_that_is_asked_for_loads_what_has_not_changed_and_says_what_is_wrong() -> None:
+    world = World()
+    world.tls.reload()
+    world.look_now()
+    assert (world.files.looked, world.files.loaded) == (0, 2)
+    world.files.bad = StartupError("gone")
+    with pytest.raises(StartupError, match="gone"):
+        world.tls.reload()
+    world.look_now()
+    assert world.lines(logging.ERROR) == ["the new certificates are not taken, the old ones stay: gone"]
+
+
+def test_without_tls_there_is_nothing_to_load() -> None:
+    tls = TLS(FakeClock(), Logs(), INTERVAL)
+    tls.look_now()
+    tls.close()
+    with pytest.raises(UsageError, match="no TLS"):
+        tls.reload()
+
+
+def test_no_thread_to_look_with_is_not_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    world.clock.advance(INTERVAL)
+
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        world.look()
+    world.clock.advance(INTERVAL)
+    world.look()
+    assert world.files.looked == 1
+    (line,) = world.lines(logging.ERROR)
+    assert "can't start new thread" in line
+
+
+def test_a_certificate_that_cannot_be_used_ends_the_start(serve: Serve) -> None:
+    class Bad(ClearAdapter):
+        def prepare(self, protocols: Any) -> None:
+            raise StartupError("no such file")
+
+    with pytest.raises(StartupError, match="no such file"):
+        serve(lambda *arguments: None, ssl_adapter=Bad())
+
+
+def test_what_is_no_adapter_is_refused(serve: Serve) -> None:
+    with pytest.raises(UsageError, match="no TLS adapter"):
+        TLS(FakeClock(), Logs(), 1.0).adopt(object())
