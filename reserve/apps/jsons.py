@@ -38,6 +38,7 @@ from reserve.apps._jsonrpc import (
 )
 from reserve.apps._topics import Topics
 from reserve.engine.handler import Park
+from reserve.engine.peers import name_of
 from reserve.errors import ReserveError, UsageError
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ class Session:
         except UsageError:
             return False  # it has ended meanwhile, and on_close cleans up
         except ReserveError as error:
-            self.server.logs.info(f"{self.address}: dropped: {error}")
+            self.server.logs.info(f"{name_of(self.address)}: dropped: {error}", "subscribers that were dropped")
             self._topics.leave(self)
             with contextlib.suppress(OSError):
                 self.sock.shutdown(socket.SHUT_RDWR)
@@ -191,7 +192,7 @@ class Session:
         return method(params)
 
     def _report(self, name: str, error: Exception) -> None:
-        self.server.logs.failure(f"{self.address}: the method {name} failed", error)
+        self.server.logs.failure(f"{name_of(self.address)}: the method {name} failed", error)
 
     def _echo(self, params: Params) -> object:
         return params

@@ -148,6 +148,7 @@ def test_a_batch_ends_when_too_many_timed_out(monkeypatch):
             Cell(row="r", server="s", cap=10.0, at_once=LATE, quiet_after=7.2, held=OK),
             "at first > 10 s; 7 s later 2.0 / 6.0",
         ),
+        (Cell(row="r", server="s", at_once=OK, quiet_after=0.5, held=OK), "at first 2.0 / 6.0; 0 s later 2.0 / 6.0"),
     ],
 )
 def test_a_cell_in_brief(cell, text):
@@ -190,6 +191,14 @@ def test_what_reserve_promises_for_the_honest_client(row, answers, words):
 )
 def test_what_reserve_promises_beside_that(row, numbers, words):
     assert broken(ROWS[row], Cell(row=row, server="reserve", held=OK, **numbers)) == words
+
+
+def test_an_application_sleeps_until_all_that_wait_for_their_refusal_have_been_refused():
+    row = ROWS["busy-others"]
+    assert b"/sleep/30 " in row.script.first
+
+    assert row.requests is not None
+    assert row.settle + 2 * row.requests * row.gate_ms / 1000 + 2.0 < 30.0
 
 
 def test_nothing_is_broken_where_nothing_was_measured_and_the_peers_promise_nothing():

@@ -1,49 +1,103 @@
-"""What the installed command does with what is no request: the right refusal, a closed connection, one log line."""
+"""Every row of the tables sent to the installed command: the right refusal, a closed connection and one log line for
+what is no request, the whole of it to the application for what is legal.
+"""
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
 
+from reserve.apps.http.strictness.accepted import ACCEPTED
+from reserve.apps.http.strictness.page import REFUSED
+from reserve.apps.http.strictness.rows import Acceptance, Refusal
+from tests.apps.http.answers import Answer, split
 from tests.real.conftest import Serve
-from tests.real.serving import fetch
+from tests.real.serving import Served, fetch
 
-CASES = {
-    "no request line": (b"hello\r\n\r\n", 400),
-    "no host": (b"GET / HTTP/1.1\r\n\r\n", 400),
-    "two hosts": (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
-    "space before the colon": (b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400),
-    "a folded field": (b"GET / HTTP/1.1\r\nHost: a\r\nX: 1\r\n 2\r\n\r\n", 400),
-    "two lengths": (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", 400),
-    "a length and chunks": (
-        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        400,
-    ),
-    "a length that is no number": (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +5\r\n\r\nabcde", 400),
-    "a chunk size that is none": (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", 400),
-    "a coding that nobody knows": (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501),
-    "too large a body": (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999\r\n\r\n", 413),
-    "too long a target": (b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414),
-    "too long a field": (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 200_000 + b"\r\n\r\n", 431),
-    "too many fields": (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: 1\r\n" * 5000 + b"\r\n", 431),
-    "a version of the future": (b"GET / HTTP/3.0\r\nHost: a\r\n\r\n", 505),
-    "TLS on a plain port": (bytes.fromhex("160301020001000001fc0303") + b"\0" * 100 + b"\r\n\r\n", 400),
+CANARY = b"GET /canary HTTP/1.1\r\nHost: a.test\r\n\r\n"
+LAST = b"GET /last HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n"
+MIRROR = ("app", "http", "wsgi", "mirror", "--threads", "1", "--no-access-log")
+MODES = {"received": (), "streamed": ("--stream-bodies",)}
+
+FAR_TOO_LARGE = {
+    "a target": (b"GET /" + b"x" * 60_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414),
+    "a field": (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 200_000 + b"\r\n\r\n", 431),
+    "fields": (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: 1\r\n" * 5000 + b"\r\n", 431),
+    "a length": (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999\r\n\r\n" + b"x" * 60_000, 413),
 }
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_it_is_refused(serve: Serve, name: str) -> None:
-    data, status = CASES[name]
-    line = rf".* WARNING: 127\.0\.0\.1:\d+: {status} .+"
-    with serve("app", "http", "wsgi", "everything", "--threads", "1", says=[line]) as server:
-        with server.connect() as sock, sock.makefile("rb") as answer:
-            sock.sendall(data)
-            text = answer.read()  # to its end: the server closes, and the answer is not lost to a reset
-        head = text.partition(b"\r\n\r\n")[0].decode()
-        assert re.match(rf"HTTP/1\.1 {status} ", head), text
-        assert "\r\nconnection: close" in head.lower()
-        assert len(re.findall(rb"HTTP/1\.1 \d\d\d ", text)) == 1
+def ask(server: Served, raw: bytes) -> list[Answer]:
+    """Everything that is answered before the server closes; no answer is lost to a reset."""
+    with server.connect() as sock, sock.makefile("rb") as answers:
+        sock.sendall(raw)
+        return split(answers.read())
+
+
+def refusals() -> list[tuple[str, str, list[Refusal]]]:
+    """Mode, options, and the rows that are sent to one server."""
+    rows = [row for group in REFUSED.values() for row in group.rows if row.octets is not None]
+    plain = [row for row in rows if not row.settings]
+    return [(mode, "", plain) for mode in MODES] + [
+        ("received", f"--{name}={value}", [row]) for row in rows for name, value in row.settings.items()
+    ]
+
+
+@pytest.mark.parametrize(("mode", "option", "rows"), refusals())
+def test_it_is_refused(serve: Serve, mode: str, option: str, rows: list[Refusal]) -> None:
+    words = [*MIRROR, *MODES[mode], *option.split()]
+    with serve(*words, says=None) as server:
+        for row in rows:
+            assert row.octets is not None
+            found = [
+                (answer.status, answer.text, answer.fields["connection"]) for answer in ask(server, row.octets.sent)
+            ]
+            assert found == [(row.status, f"{row.reason}\n", "close")], row.name
+            found = [(answer.status, answer.text, "") for answer in ask(server, row.octets.sent + CANARY)]
+            assert found == [(row.status, f"{row.reason}\n", "")], f"{row.name}, and another request behind it"
         # Its one thread is alive.
         with server.client() as client:
-            assert fetch(client, "GET", "/written")[2] == b"first and last"
+            assert fetch(client, "GET", "/")[0] == 200
+    assert told(server.said, {f"{row.status} {row.reason}" for row in rows}) == 2 * len(rows)
+
+
+def told(lines: list[str], reasons: set[str]) -> int:
+    """How many refusals the log tells of: one of a kind in a second, and then how many there were."""
+    plain = {reason.encode("ascii", "backslashreplace").decode() for reason in reasons}  # in any locale
+    count = 0
+    for line in lines:
+        more = re.search(r" WARNING: and (\d+) more like it in the last \S+ s: requests refused with \d+$", line)
+        if more is None:
+            reason = line.partition(" WARNING: 127.0.0.1:")[2].partition(": ")[2]
+            assert reason.encode("ascii", "backslashreplace").decode() in plain
+        count += int(more[1]) if more is not None else 1
+    return count
+
+
+@pytest.mark.parametrize("name", FAR_TOO_LARGE)
+def test_what_is_far_too_large_is_refused_and_the_refusal_arrives(serve: Serve, name: str) -> None:
+    data, status = FAR_TOO_LARGE[name]
+    with serve(*MIRROR, says=[rf".* WARNING: 127\.0\.0\.1:\d+: {status} .+"]) as server:
+        (answer,) = ask(server, data)
+        assert (answer.status, answer.fields["connection"]) == (status, "close")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_it_is_taken(serve: Serve, mode: str) -> None:
+    with serve(*MIRROR, *MODES[mode]) as server:
+        for row in (row for rows in ACCEPTED.values() for row in rows):
+            check(row, ask(server, row.octets.sent + (CANARY if row.closes else LAST)), mode)
+
+
+def check(row: Acceptance, answers: list[Answer], mode: str) -> None:
+    assert [answer.status for answer in answers] == [200] * (len(row.gets) + (not row.closes)), row.name
+    got = [json.loads(answer.body) for answer in answers]
+    for one, gets in zip(got, row.gets, strict=False):
+        expected = dict(gets)
+        assert {name: one.get(name) for name in expected} == expected, row.name
+        # What was received before is whole from the beginning; what is streamed has no trailers before its end.
+        assert one["early"] == ([] if mode == "streamed" else one["trailers"]), row.name
+    if not row.closes:
+        assert got[-1]["PATH_INFO"] == "/last", row.name

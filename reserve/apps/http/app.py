@@ -10,7 +10,9 @@ from reserve.apps.http.accesslog import AccessLog
 from reserve.apps.http.datecache import DateCache
 from reserve.apps.http.driver import HTTPDriver
 from reserve.apps.http.settings import HTTPSettings
+from reserve.engine.peers import name_of
 from reserve.protocol.http1.limits import Limits
+from reserve.protocol.http1.response import refusal
 
 if TYPE_CHECKING:
     from reserve.engine.connection import Connection
@@ -51,7 +53,29 @@ class HTTPApp:
         self.server_line = f"Server: {header}\r\n".encode("latin-1") if header else b""
         self.gateway.mount(self.settings.root_path)
 
+    def redirection(self, port: int) -> HTTPApp:
+        """What to put beside this application on listeners of plain HTTP whose clients belong to https.
+
+        :param port: where they find it. After :meth:`configure`, because it has the same settings.
+        """
+        from reserve.apps.http.redirect import RedirectApp  # which derives from this class
+
+        return RedirectApp(self, port)
+
     # ---- called by the server ----
+
+    alpn_protocols = ("http/1.1",)
+    """What is offered to TLS clients (RFC 7301)."""
+
+    def refuse_plain(self, first: bytes) -> bytes:
+        """The answer to a client that speaks plain HTTP to a port of TLS, and begins like this."""
+        return refusal(
+            400,
+            "This port speaks TLS: the address begins with https://.",
+            date=self.date_line(),
+            server=self.server_line,
+            head_request=first == b"HEAD ",
+        )
 
     def start(self, server: Server) -> None:
         """Before the first connection."""
@@ -68,16 +92,19 @@ class HTTPApp:
     def make_driver(self, connection: Connection) -> HTTPDriver:
         return HTTPDriver(self, connection)
 
-    def note(self, connection: Connection, text: str) -> None:
-        """Put a line into the error log about what a client did wrong."""
-        host, port = connection.server.address_of(connection)
-        connection.server.logs.warning(f"{host or 'unix'}:{port}: {text}")
+    def note(self, connection: Connection, text: str, kind: str) -> None:
+        """Put a line into the error log about what a client did wrong; ``kind``: what it has in common with others."""
+        server = connection.server
+        server.logs.warning(f"{name_of(server.address_of(connection))}: {text}", kind)
 
     def base_environ(self, connection: Connection) -> dict[str, Any]:
         """What every request of this connection starts with."""
         server = connection.server
         host, port = server.address_of(connection)
         extra: dict[str, Any] = {"reserve.client_disconnected": connection.hung_up}
+        secure = connection.secure
+        if secure is not None:
+            extra.update(secure.environ())
         try:
             here = connection.sock.getsockname()
         except OSError:  # on some systems a connection that was reset before its turn has no name any more
@@ -99,7 +126,7 @@ class HTTPApp:
             server_port=server_port,
             remote_addr=host,
             remote_port=str(port) if host else "",
-            url_scheme="http",
+            url_scheme="http" if secure is None else "https",
             software=self.settings.server_header or "reserve",
             extra=extra,
         )

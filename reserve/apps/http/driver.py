@@ -12,13 +12,12 @@ import errno
 import time
 from enum import IntEnum
 from io import BytesIO
-from socket import SHUT_RD
 from typing import TYPE_CHECKING, BinaryIO
 
 from reserve.apps.http.accesslog import Record
-from reserve.apps.http.body import BodyStore
 from reserve.apps.http.exchange import HTTPExchange
 from reserve.apps.http.inputstream import ConnectionInput, InputStream
+from reserve.apps.http.receiving import COMPLETE, ENDED, FULL, BodyReceiver
 from reserve.engine.connection import RECLAIM
 from reserve.engine.driver import AGAIN, CLOSE, LINGER, RUN, Action, Wait
 from reserve.engine.poller import READ
@@ -35,7 +34,6 @@ __all__ = ["HTTPDriver"]
 
 _RECEIVE = 65536
 _LOGGED = 4096  # octets of a request line that was not understood, as far as the access log has them
-_GATHER = 262144  # octets of a body that are gathered before a worker writes them to its file
 
 
 class _Phase(IntEnum):
@@ -64,7 +62,6 @@ class HTTPDriver:
         "_app",
         "_base",
         "_body",
-        "_body_start",
         "_connection",
         "_decoder",
         "_exchange",
@@ -91,8 +88,7 @@ class HTTPDriver:
         self._phase = _HEAD
         self._head: Head | None = None
         self._decoder: LengthDecoder | ChunkedDecoder | None = None
-        self._body: BodyStore | None = None
-        self._body_start = 0.0
+        self._body: BodyReceiver | None = None
         self._input: ConnectionInput | None = None
         self._exchange: HTTPExchange | None = None
         self._trouble: RemoteError | None = None
@@ -112,7 +108,7 @@ class HTTPDriver:
             if phase is _ANSWERED:
                 return self._next(now)
             if phase is _BODY or phase is _SPILL:
-                return self._receive_body(now)
+                return self._receive_body()
             if phase is _REVOKED:
                 return CLOSE
         except RemoteError as error:
@@ -125,14 +121,15 @@ class HTTPDriver:
         if kind == "keep-alive" or (kind == "head" and not self._reader.started):
             return CLOSE
         option = "--head-timeout" if kind == "head" else "--body-timeout, --body-rate"
-        return self._refuse(RemoteError(408, f"the {kind} of the request came too slowly ({option})"))
+        begun = self._reader.begun if kind == "head" else b""
+        return self._refuse(RemoteError(408, f"the {kind} of the request came too slowly ({option})"), begun)
 
     def expire_run(self) -> bool:
         exchange = self._exchange
         if self._phase is not _ANSWERED or exchange is None or self._connection.lent or not exchange.expire():
             return False
         if self._input is not None:
-            self._connection.shut(SHUT_RD)  # it may be blocked in waiting for more of the body
+            self._input.interrupt()  # it may be blocked in waiting for more of the body
         return True
 
     def revoke(self) -> bool:
@@ -162,6 +159,8 @@ class HTTPDriver:
         if self._body is not None:
             self._body.close()
             self._body = None
+        if self._exchange is not None and reason in ("error", "lost"):
+            self._connection.reset()  # in the midst of an answer, whose end must not look like one
         return False
 
     def _receive_head(self, now: float, *, reclaim: bool = False) -> Action:
@@ -184,7 +183,7 @@ class HTTPDriver:
             try:
                 block = reader.feed(data)
             except RemoteError as error:
-                return self._refuse(error, data if fresh else b"")
+                return self._refuse(error, reader.refused)
             if block is not None:
                 return self._begin(block, now)
             if fresh and reader.started and self._wait.kind == "keep-alive":
@@ -203,7 +202,9 @@ class HTTPDriver:
     def _begin(self, block: bytes, now: float) -> Action:
         """Decide what follows a head that has come."""
         try:
-            head = self._head = parse_head(block, self._base, self._limits)
+            head = self._head = parse_head(
+                block, self._base, self._limits, refuse_underscores=self._app.settings.underscores == "refuse"
+            )
         except RemoteError as error:
             return self._refuse(error, block)
         self._rest = self._reader.rest
@@ -215,77 +216,40 @@ class HTTPDriver:
             return RUN
         settings = self._app.settings
         length = head.length
-        self._decoder = ChunkedDecoder(self._limits) if length is None else LengthDecoder(length)
-        self._body_start = now
+        decoder = self._decoder = ChunkedDecoder(self._limits) if length is None else LengthDecoder(length)
         if settings.stream_bodies or (head.expect_continue and settings.expect == "app"):
             self._phase = _RESPOND
             return RUN
-        self._body = BodyStore(settings.body_memory, settings.spool_dir)
+        rest, self._rest = self._rest, b""
+        self._body = BodyReceiver(self._connection, decoder, rest, settings, now)
         self._phase = _BODY
-        if head.expect_continue and not self._rest:
+        if head.expect_continue and not rest:
             self._connection.write(CONTINUE)
-        return self._receive_body(now)
+        return self._receive_body()
 
-    def _receive_body(self, now: float) -> Action:
-        decoder, body = self._decoder, self._body
-        assert decoder is not None
-        assert body is not None
-        receive = self._connection.recv
-        connection = self._connection
-        budget = connection.server.budget
-        while not decoder.complete:
-            if body.waiting >= _GATHER or (body.waiting and not budget.memory_for(0)):
-                if not budget.disk_for(body.waiting):
-                    raise RemoteError(507, "no room for request bodies for now (--buffer-memory, --spool-disk)")
-                self._phase = _SPILL
-                return RUN
-            data = self._rest
-            if data:
-                self._rest = b""
-            else:
-                try:
-                    data = receive(_RECEIVE)
-                except (BlockingIOError, InterruptedError):
-                    if body.too_large:
-                        self._phase = _SPILL
-                        return RUN
-                    return self._wait_for_body(decoder.received)
-                if not data:
-                    self._app.note(
-                        self._connection,
-                        "the client stopped in the body of its request; the application has not seen it",
-                    )
-                    return CLOSE
-            payload = decoder.feed(data)
-            if payload:
-                body.add(payload)
-        self._rest = decoder.rest
-        connection.body_memory, connection.body_disk = body.waiting, body.size - body.waiting
-        self._phase = _RESPOND
-        return RUN
-
-    def _settle(self) -> None:
-        """Count the body, as far as it has come, into the server's budget."""
+    def _receive_body(self) -> Action:
         body = self._body
-        if body is not None:
-            self._connection.body_memory = body.waiting
-            self._connection.body_disk = body.size - body.waiting
-            self._connection.settle()
-
-    def _wait_for_body(self, received: int) -> Wait:
-        self._settle()
+        assert body is not None
+        progress = body.receive()
+        if progress is COMPLETE:
+            self._rest = body.rest
+            self._phase = _RESPOND
+            return RUN
+        if progress is FULL:
+            self._phase = _SPILL
+            return RUN
+        if progress is ENDED:
+            self._app.note(
+                self._connection,
+                "the client stopped in the body of its request; the application has not seen it",
+                "clients that stopped in the body of a request",
+            )
+            return CLOSE
         wait = self._wait
         wait.kind = "body"
         wait.events = READ
-        wait.deadline = self._body_start + self._body_allowance(received)
+        wait.deadline = body.deadline
         return wait
-
-    def _body_allowance(self, received: int) -> float:
-        """How many seconds a body may take on the way to its next octets: some for free, and then as many as a slow
-        but honest line needs.
-        """
-        settings = self._app.settings
-        return settings.body_timeout + (received / settings.body_rate if settings.body_rate else 0.0)
 
     def _next(self, now: float) -> Action:
         """Decide whether another request may follow: the answer has left, to its last octet."""
@@ -317,23 +281,39 @@ class HTTPDriver:
         return wait
 
     def _answer_health(self, head: Head, now: float) -> Action:
-        """Answer in the reserved lane: by whoever leads, so that it works while every worker is busy."""
-        server = self._connection.server
-        healthy = server.healthy
-        body = b"ok\n" if healthy else b"unhealthy\n"
-        made = response_head(
+        healthy = self._connection.server.healthy
+        return self.answer_at_once(
+            head,
+            now,
             "200 OK" if healthy else "503 Service Unavailable",
             [("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-store")],
+            b"ok\n" if healthy else b"unhealthy\n",
+        )
+
+    def answer_at_once(
+        self, head: Head, now: float, status: str, headers: list[tuple[str, str]], body: bytes
+    ) -> Action:
+        """Answer in the reserved lane: by whoever leads, so that it works while every worker is busy.
+
+        A body of the request is not read; the connection closes then.
+        """
+        with_body = head.length != 0
+        settings = self._app.settings
+        made = response_head(
+            status,
+            headers,
             minor=head.minor,
             head_request=head.method == "HEAD",
-            keep_alive=head.keep_alive and self._app.settings.keep_alive > 0 and not server.stopping,
+            keep_alive=(
+                head.keep_alive and not with_body and settings.keep_alive > 0 and not self._connection.server.stopping
+            ),
             length=len(body),
             date=self._app.date_line(),
             server=self._app.server_line,
         )
         self._connection.write(made.data + (body if made.framing is Framing.LENGTH else b""))
         self._head = None
-        action = self._go_on(made.keep_alive, head.keep_alive, now)
+        action = self._go_on(made.keep_alive, head.keep_alive or with_body, now)
         # Each one of a pipeline in a turn of its own: this runs on the leader, and the others wait for it.
         return AGAIN if action is self._wait and self._rest else action
 
@@ -343,15 +323,16 @@ class HTTPDriver:
         :param block: octets that begin with the request line, where the head was not understood.
         """
         if error is not self._trouble:  # that has been said already, in more words than the client gets
-            self._app.note(self._connection, f"{error.status} {error.message}")
+            self._app.note(self._connection, f"{error.status} {error.message}", f"requests refused with {error.status}")
         self._rest = b""
         head = self._head
         method, line = "", ""
         if head is not None:
             method, line = head.method, f"{head.method} {head.target} HTTP/1.{head.minor}"
-        elif b"\r\n" in block:
-            line = block[:_LOGGED].partition(b"\r\n")[0].decode("latin-1")
-            method = line.partition(" ")[0]
+        else:
+            begun, whole, _ = block[:_LOGGED].partition(b"\r\n")
+            method = begun.decode("latin-1").partition(" ")[0]
+            line = begun.decode("latin-1") if whole else ""
         data = refusal(
             error.status,
             error.message,
@@ -380,7 +361,6 @@ class HTTPDriver:
                 self._body.spill()
             except OSError as error:
                 self._cannot_store(error)
-            self._settle()
             return
         head = self._head
         assert head is not None
@@ -404,7 +384,11 @@ class HTTPDriver:
                 del environ["HTTP_TRANSFER_ENCODING"]
         else:
             environ["wsgi.input"] = self._open_stream()
-        exchange = self._exchange = HTTPExchange(app, connection, head, keep_alive, self._input)
+        if head.length is None:
+            assert isinstance(self._decoder, ChunkedDecoder)
+            environ["wsgi.trailers"] = self._decoder.trailers  # whole for a stored body, filled at a streamed one's end
+        stream = self._input
+        exchange = self._exchange = HTTPExchange(app, connection, head, keep_alive, stream)
         self._phase = _ANSWERED
         # Kept from before the application: what it makes of its environ does not get into our log.
         referer, agent = environ.get("HTTP_REFERER", ""), environ.get("HTTP_USER_AGENT", "")
@@ -414,12 +398,13 @@ class HTTPDriver:
             if connection.lent:
                 with contextlib.suppress(ClientDisconnected):  # the next step finds the connection failed
                     connection.reclaim()
+            if stream is not None:
+                stream.release()
             if stored is not None:
                 stored.close()
                 assert body is not None
                 body.close()
                 self._body = None
-                connection.body_memory = connection.body_disk = 0
                 connection.settle()
         if exchange.expired:
             raise RequestTimeout
@@ -432,7 +417,7 @@ class HTTPDriver:
         """The application is done: what its client has not taken stays in memory as long as the budget allows."""
         connection = self._connection
         output = connection.output
-        if output is None or connection.server.budget.memory_for(output.size):
+        if output is None or connection.server.budget.memory_for(output.held):
             return
         settings = self._app.settings
         try:
@@ -440,7 +425,7 @@ class HTTPDriver:
             if not connection.make_room(settings.response_memory, disk, settings.spool_dir):
                 raise ClientDisconnected("--buffer-memory is used up, and it is more than --spool-disk allows")
         except (ClientDisconnected, OSError) as error:
-            self._app.note(connection, f"the answer is cut: {error}")
+            self._app.note(connection, f"the answer is cut: {error}", "answers that were cut")
             connection.drop_output()
             exchange.keep_alive = False
             exchange.reset = True
@@ -452,7 +437,9 @@ class HTTPDriver:
             f"a request body cannot be stored in {folder} (--spool-dir): {error.strerror or error}"
         )
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        self._trouble = RemoteError(507 if full else 500, "the server has no room for the body of this request")
+        self._trouble = RemoteError(
+            507 if full else 500, "the server has no room for the body of this request (--spool-dir)"
+        )
 
     def _open_stream(self) -> InputStream:
         decoder = self._decoder
@@ -470,7 +457,8 @@ class HTTPDriver:
             decoder,
             rest,
             send_continue if head.expect_continue and not rest else None,
-            self._body_allowance,
+            self._app.settings.body_allowance,
             self._now,
+            connection.server.settings.request_timeout > 0,
         )
         return InputStream(self._input, _RECEIVE)

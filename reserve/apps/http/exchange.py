@@ -12,7 +12,7 @@ import os
 import stat
 import tempfile
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from reserve.errors import ApplicationError, ClientDisconnected, RemoteError, RequestTimeout
@@ -41,6 +41,8 @@ _NOBODY_LEFT = 499
 """In the access log: the client went away before anything was answered (as other servers write it)."""
 _JOIN = 65536
 """Octets of a body that are copied behind the head to leave in one system call."""
+_BY_REFERENCE = 16384
+"""Octets from which a piece that has to wait is not copied into its chunk: see :attr:`Output.held`."""
 
 
 class HTTPExchange:
@@ -121,6 +123,7 @@ class HTTPExchange:
         count = len(data)
         if not count:
             return
+        more: Sequence[bytes] = ()
         framing = self._framing
         if framing is LENGTH:
             left = self._left
@@ -133,11 +136,14 @@ class HTTPExchange:
                 raise ApplicationError(f"the answer is longer than its Content-Length: {count - left} octets too many")
             self._left = left - count
         elif framing is CHUNKED:
-            data = b"".join(chunk(data))
+            if count >= _BY_REFERENCE and self._connection.output is not None:
+                data, *more = chunk(data)
+            else:
+                data = b"".join(chunk(data))
         elif framing is NONE:
             return
         self.octets += count
-        self._send_wire(data)
+        self._send_wire(data, *more)
         if self._connection.output is not None and self._left != 0 and not self._whole:
             self._connection.lend()
 
@@ -202,7 +208,8 @@ class HTTPExchange:
         self.status = _NOBODY_LEFT
         failure = self._stream.failure if self._stream is not None else None
         if isinstance(failure, RemoteError):
-            self._app.note(self._connection, f"{failure.status} {failure.message}")
+            status = failure.status
+            self._app.note(self._connection, f"{status} {failure.message}", f"requests refused with {status}")
             self._say(failure.status, failure.message)
 
     def fail(self) -> None:
@@ -233,7 +240,7 @@ class HTTPExchange:
             connection.write(data)
             self.octets = len(data) - data.index(b"\r\n\r\n") - 4
 
-    def _send_wire(self, data: bytes) -> None:
+    def _send_wire(self, data: bytes, *more: bytes) -> None:
         """Send octets of the framed answer, the head first."""
         head = self._head_data
         connection = self._connection
@@ -242,16 +249,18 @@ class HTTPExchange:
         if head is not None and self._token is not None and not self._claim():
             raise RequestTimeout
         if connection.output is not None and not self._whole:
-            self._make_room(connection, len(data))
+            self._make_room(connection, len(data) + sum(map(len, more)))
         if head is not None:
             self._head_data = None
             self.started = True
             if len(data) <= _JOIN:
-                connection.write(head + data)
-                return
-            connection.write(head)
+                data = head + data
+            else:
+                connection.write(head)
         if data:
             connection.write(data)
+        for piece in more:
+            connection.write(piece)
 
     def _make_room(self, connection: Connection, count: int) -> None:
         """The client is slower than the application: to the file with it, and past the file's limit this worker

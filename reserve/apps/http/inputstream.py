@@ -1,16 +1,20 @@
 """``wsgi.input`` that reads from the connection while the application runs (``--stream-bodies``, ``--expect app``).
 
 Used by one worker, the one that runs the application; it may block there, under the deadline and rate of a body. Only
-the time that is spent waiting for the client counts: an application that is slow itself makes no client late.
+the time that is spent waiting for the client counts: an application that is slow itself makes no client late. The
+monitor interrupts a wait (:meth:`ConnectionInput.interrupt`) without touching the socket: shutting it down for reading
+would turn what the client is still sending into a reset, which overtakes the refusal.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from reserve.errors import ClientDisconnected, RemoteError
+from reserve.engine.wakeup import Wakeup
+from reserve.errors import ClientDisconnected, RemoteError, RequestTimeout
 
 if TYPE_CHECKING:
     from reserve.engine.connection import Connection
@@ -35,6 +39,7 @@ class ConnectionInput(io.RawIOBase):
     :param rest: what was received behind the head.
     :param before_first_read: sends the 100 (Continue) that the client waits for.
     :param allowance: how many seconds the application may have waited when the given number of octets has come.
+    :param interruptible: somebody may call :meth:`interrupt`.
 
     Reading raises BodyRefused when the body is malformed, or too large, or too slow, and ClientDisconnected when it
     ends too early: an upload that was cut short never looks complete.
@@ -48,6 +53,7 @@ class ConnectionInput(io.RawIOBase):
         before_first_read: Callable[[], None] | None,
         allowance: Callable[[int], float],
         now: Callable[[], float],
+        interruptible: bool,
     ) -> None:
         super().__init__()
         self._connection = connection
@@ -57,6 +63,9 @@ class ConnectionInput(io.RawIOBase):
         self._allowance = allowance
         self._now = now
         self._waited = 0.0
+        self._interruptible = interruptible
+        self._interrupted = False
+        self._wakeup: Wakeup | None = None
         self._decoded = b""
         self.failure: BodyRefused | ClientDisconnected | None = None
         """Why nothing more can be read."""
@@ -69,6 +78,20 @@ class ConnectionInput(io.RawIOBase):
     def rest(self) -> bytes:
         """What was received behind the body."""
         return self._decoder.rest
+
+    def interrupt(self) -> None:
+        """By the monitor: this read, and every later one, raises RequestTimeout."""
+        self._interrupted = True
+        # Behind the flag; a reader that makes one looks at the flag afterwards. One of the two finds the other.
+        wakeup = self._wakeup
+        if wakeup is not None:
+            wakeup.signal()
+
+    def release(self) -> None:
+        """Give back what waiting has needed; by the worker, when the application is done."""
+        wakeup, self._wakeup = self._wakeup, None
+        if wakeup is not None:
+            wakeup.close()
 
     def readable(self) -> bool:
         return True
@@ -134,6 +157,8 @@ class ConnectionInput(io.RawIOBase):
             before, self._before_first_read = self._before_first_read, None
             before()
         while True:
+            if self._interrupted:
+                raise RequestTimeout
             try:
                 return self._receive_arrived()
             except (BlockingIOError, InterruptedError):
@@ -142,8 +167,14 @@ class ConnectionInput(io.RawIOBase):
     def _wait(self) -> None:
         received = self._decoder.received
         left = self._allowance(received) - self._waited
+        if self._interruptible and self._wakeup is None:
+            with contextlib.suppress(OSError):  # out of descriptors: then the wait ends with the body's deadline
+                self._wakeup = Wakeup()
+        wake = -1 if self._wakeup is None else self._wakeup.fd
+        if self._interrupted:
+            return
         since = self._now()
-        if left <= 0 or not self._connection.wait(left):
+        if left <= 0 or not self._connection.wait(left, wake=wake):
             raise RemoteError(408, f"the body came too slowly: {received} octets (--body-timeout, --body-rate)")
         self._waited += self._now() - since
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import socket
-from collections.abc import Iterable
 from typing import Any
 
 from reserve.apps.http.app import HTTPApp
+from reserve.apps.http.redirect import RedirectApp
 from reserve.apps.http.settings import HTTPSettings
-from reserve.engine.server import Server
+from reserve.engine.server import Descriptors, Server
 from reserve.engine.settings import EngineSettings
 from reserve.errors import UsageError
 from reserve.gateways.exchange import Application
@@ -23,7 +22,7 @@ _ENGINE = {field.name for field in dataclasses.fields(EngineSettings)}
 _HTTP = ({field.name for field in dataclasses.fields(HTTPSettings)} - {"limits"}) | {
     field.name for field in dataclasses.fields(Limits)
 }
-_SERVER = {"own", "hooks", "clock", "poller", "policy"}
+_SERVER = {"own", "hooks", "clock", "poller", "policy", "plain", "beside"}
 
 
 class ReserveWSGIServer(Server):
@@ -32,6 +31,9 @@ class ReserveWSGIServer(Server):
     :param fds: listening descriptors or sockets, as for :class:`~reserve.engine.server.Server`.
     :param app: the application.
     :param threads: how many requests run at the same time.
+    :param ssl_adapter: who speaks TLS on ``fds``: ``reserve.ssl.BuiltinSSLAdapter("cert.pem", "key.pem")``. The
+        attribute of this name can be set instead, before the start.
+    :param redirect: listeners of plain HTTP whose clients are sent to https, on the first TCP port of ``fds``.
     :param options: everything else by the name that the option has on the command line, with underscores:
         ``keep_alive=5, max_body=10_000_000, access_log=True``. The access log is off unless it is asked for here.
 
@@ -40,9 +42,12 @@ class ReserveWSGIServer(Server):
 
     def __init__(
         self,
-        fds: int | socket.socket | Iterable[int | socket.socket],
+        fds: Descriptors,
         app: Application,
         threads: int = 16,
+        *,
+        ssl_adapter: Any = None,
+        redirect: Descriptors = (),
         **options: Any,
     ) -> None:
         for name in options:
@@ -52,4 +57,9 @@ class ReserveWSGIServer(Server):
         http = HTTPApp(WSGIGateway(app))
         http.configure({"access_log": False, **{name: value for name, value in options.items() if name in _HTTP}})
         others = {name: value for name, value in options.items() if name not in _HTTP}
+        redirects = RedirectApp(http, 443)
+        others["beside"] = [*others.get("beside", ()), (redirect, redirects)]
         super().__init__(fds, http, threads=threads, **others)
+        self.ssl_adapter = ssl_adapter
+        secure = [listener.getsockname() for listener, (_, tls) in self._doors.items() if tls]
+        redirects.port = next((name[1] for name in secure if isinstance(name, tuple)), 443)

@@ -38,6 +38,8 @@ class HTTPSettings:
     """Run the application at the end of the head; it reads the body from the connection, on its own thread."""
     expect: str = "server"
     """Who answers ``Expect: 100-continue``: ``server`` before the application runs, ``app`` on its first read."""
+    underscores: str = "drop"
+    """What becomes of a header field with an underscore in its name: ``drop`` the field, or ``refuse`` the request."""
     health_path: str = ""
     """A path that is answered by the server itself, also while every worker is busy. Empty: none."""
     access_log: bool = True
@@ -46,3 +48,9 @@ class HTTPSettings:
     """The Server field of every answer. Empty: none."""
     root_path: str = ""
     """The SCRIPT_NAME that everything is mounted under."""
+
+    def body_allowance(self, received: int) -> float:
+        """How many seconds a body may take on the way to its next octets: some for free, and then as many as a slow
+        but honest line needs.
+        """
+        return self.body_timeout + (received / self.body_rate if self.body_rate else 0.0)

@@ -72,7 +72,7 @@ class ChunkedDecoder:
 
     @property
     def trailers(self) -> list[tuple[str, str]]:
-        """The trailer fields so far, in order."""
+        """The trailer fields, in order: one list, which is empty until the body is complete."""
         return self._trailer.fields
 
     def feed(self, data: bytes) -> bytes:

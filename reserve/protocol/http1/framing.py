@@ -1,7 +1,17 @@
 """Where the body of a request ends, and whether the connection may go on behind it: decided here, once, for everyone.
 
-Runs on any thread. RFC 9112 section 6.3, with every choice that it leaves open made the strict way: smuggling needs
-two readers who disagree, so whatever two readers could read differently is refused.
+Runs on any thread. RFC 9112 section 6.3 gives the order of the decisions; every choice that it leaves open is made
+the strict way, for smuggling needs two readers who disagree:
+
+- Transfer-Encoding with Content-Length: section 6.1 lets a server refuse it or believe the former. Refused.
+- Transfer-Encoding in HTTP/1.0: section 6.1 has the framing treated as faulty. Refused.
+- Transfer-Encoding whose last coding is not chunked: section 6.3, item 4 wants a 400. So do chunked twice (section
+  6.1), with parameters (section 7.1), and what is no list of codings; an unknown coding is a 501 (section 6.1).
+- Content-Length that is repeated or a list: section 6.3, item 5 lets a server take equal numbers for one. Refused.
+- Content-Length of anything but digits: section 6.3, item 5 wants a 400.
+- Neither: there is no body (section 6.3, item 7). A request never ends with its connection.
+
+``fields.py`` has refused a second Content-Length before; where a chunk ends, ``body.py`` decides by section 7.1.
 """
 
 from __future__ import annotations
@@ -35,8 +45,10 @@ def body_length(environ: dict[str, Any], minor: int, limits: Limits) -> int | No
         return None
     if stated is None:
         return 0
-    if not (stated.isascii() and stated.isdigit() and len(stated) <= LENGTH_DIGITS):
+    if not (stated.isascii() and stated.isdigit()):
         raise RemoteError(400, f"Content-Length {stated[:30]!r} is not a number of octets (RFC 9110 section 8.6)")
+    if len(stated) > LENGTH_DIGITS:
+        raise RemoteError(400, f"Content-Length has more than {LENGTH_DIGITS} digits (RFC 9110 section 8.6)")
     length = int(stated)
     if length > limits.max_body:
         raise RemoteError(413, f"Content-Length {length} is above the limit of {limits.max_body} octets (--max-body)")
@@ -50,8 +62,8 @@ def _refuse_codings(codings: str) -> None:
     if not all(TOKEN(name) for name in names):
         raise RemoteError(400, f"{rule} is malformed (RFC 9112 section 6.1)")
     if "chunked" in names[:-1] or names == ["chunked"]:
-        raise RemoteError(400, f"{rule}: chunked comes once, last and without parameters (RFC 9112 section 7)")
-    raise RemoteError(501, f"{rule}: only chunked is implemented")
+        raise RemoteError(400, f"{rule}: chunked comes once, last, no parameters (RFC 9112 section 6.1)")
+    raise RemoteError(501, f"{rule}: only chunked is implemented (RFC 9112 section 6.1)")
 
 
 def client_keeps_alive(value: str, minor: int) -> bool:

@@ -54,17 +54,18 @@ class Head:
         """Whether a body follows that the client holds back until it gets a 100."""
 
 
-def parse_head(block: bytes, base: dict[str, Any], limits: Limits) -> Head:
+def parse_head(block: bytes, base: dict[str, Any], limits: Limits, *, refuse_underscores: bool = False) -> Head:
     """Read one whole head.
 
     :param block: from the first octet of the request line to the empty line, the CRLFCRLF at its end included; what
         :meth:`HeadReader.feed` returns.
     :param base: the part of the environ that is the same for each request of a connection; it is copied, and
         has no HTTP_* and CONTENT_* keys of its own.
+    :param refuse_underscores: a field with an underscore in its name is a 400 instead of being dropped.
     :raises RemoteError: 400, 413, 417, 431, 501 or 505; the rules are RFC 9110 and RFC 9112, read strictly.
 
     PATH_INFO is the whole decoded path (latin-1, PEP 3333); SCRIPT_NAME stays what the base says. Fields with an
-    underscore in their name, and ``Proxy``, are dropped without a word (see ``fields.py``).
+    underscore in their name (unless they are refused), and ``Proxy``, are dropped without a word (see ``fields.py``).
     """
     text = block.decode("latin-1")
     line_end = text.find("\r\n")
@@ -85,7 +86,11 @@ def parse_head(block: bytes, base: dict[str, Any], limits: Limits) -> Head:
         minor = 1
         path, _, query = target.partition("?")
     else:
-        method, target, minor, path, query, authority = parse_request_line(line)
+        try:
+            method, target, minor, path, query, authority = parse_request_line(line)
+        except RemoteError:
+            HeadReader(limits, careful=True).feed(block)  # it may have met something else first, in the same octets
+            raise
 
     fields = find_fields(text, line_end)
     if len(fields) + 2 != text.count("\n") or len(fields) > limits.max_fields:
@@ -102,7 +107,7 @@ def parse_head(block: bytes, base: dict[str, Any], limits: Limits) -> Head:
     for name, value in fields:
         environ[keys[name]] = value.strip(" \t")
     if len(environ) != size + len(fields) or DROPPED in environ:
-        _store_again(environ, fields)
+        _store_again(environ, fields, refuse_underscores)
 
     host = environ.get("HTTP_HOST")
     if host not in KNOWN_HOSTS:
@@ -123,10 +128,12 @@ def parse_head(block: bytes, base: dict[str, Any], limits: Limits) -> Head:
     return Head(method, target, minor, environ, keep_alive, length, expect)
 
 
-def _store_again(environ: dict[str, Any], fields: list[tuple[str, str]]) -> None:
+def _store_again(environ: dict[str, Any], fields: list[tuple[str, str]], refuse_underscores: bool) -> None:
     """Store the fields of a head in which a name is repeated or dropped."""
     values: dict[str, list[str]] = {}
     for name, value in fields:
+        if refuse_underscores and "_" in name:
+            raise RemoteError(400, f"field name {name[:60]!r} has an underscore (--underscores)")
         values.setdefault(ENVIRON_KEYS[name], []).append(value.strip(" \t"))
     environ.pop(DROPPED, None)
     values.pop(DROPPED, None)

@@ -3,7 +3,7 @@
 One per connection; runs on whichever thread owns the connection. Each octet is looked at a fixed number of times
 however the input is split, at most ``max_head`` octets are kept, and nothing is kept after an error. Lines end with
 CRLF: a bare LF is refused when it comes, for a client that sends one will not send the CRLFCRLF that we would wait
-for (RFC 9112 section 2.2 lets a recipient accept it; two recipients that differ make a smuggling gap).
+for (RFC 9112 section 2.2 lets a recipient accept it; two recipients that differ make a smuggling gap). So is a bare CR.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ __all__ = ["HeadReader"]
 EMPTY_LINES = 4
 """CRLFs dropped in front of a request line; some old clients send one behind a body (RFC 9112 section 2.2)."""
 
+SHOWN = 4096
+"""Octets of a head that is refused, or too slow, which are kept for those who have to answer it."""
+
 TCHARS = frozenset(("!#$%&'*+-.^_`|~" + string.digits + string.ascii_letters).encode())
 LF = 10
 CR = 13
@@ -31,7 +34,7 @@ class HeadReader:
     :param careful: look at every line even if a whole head comes at once; the answers are the same, errors come sooner.
     """
 
-    __slots__ = ("_buffer", "_careful", "_empty", "_fields", "_limits", "_line", "_short", "rest")
+    __slots__ = ("_buffer", "_careful", "_empty", "_fields", "_limits", "_line", "_short", "refused", "rest")
 
     def __init__(self, limits: Limits, *, careful: bool = False) -> None:
         self._limits = limits
@@ -40,6 +43,8 @@ class HeadReader:
         self._careful = careful
         self.rest = b""
         """What was received behind the head that :meth:`feed` gave last: its body, or the next request."""
+        self.refused = b""
+        """How the head began that :meth:`feed` refused last, up to a few kilobytes: for the log, and for its method."""
         self._reset()
 
     def _reset(self) -> None:
@@ -52,6 +57,11 @@ class HeadReader:
     def started(self) -> bool:
         """Whether any octet of a head is buffered."""
         return bool(self._buffer)
+
+    @property
+    def begun(self) -> bytes:
+        """How the head begins that is buffered, up to a few kilobytes."""
+        return bytes(self._buffer[:SHOWN])
 
     def feed(self, data: bytes) -> bytes | None:
         """Take what was received (``rest``, for a pipelined request); return a whole head, or None before its end.
@@ -71,6 +81,7 @@ class HeadReader:
         try:
             return self._feed_slowly(data)
         except RemoteError:
+            self.refused = self.begun
             self._reset()
             raise
 
@@ -83,6 +94,7 @@ class HeadReader:
             end = buffer.find(b"\n", position) + 1
             if self._fields < 0 and buffer:
                 self._check_first(buffer)
+            self._check_carriage_return(position, end or len(buffer))
             self._check_size((end or len(buffer)) - self._line, end or len(buffer))
             if not end:
                 return None
@@ -101,7 +113,9 @@ class HeadReader:
                 position = self._line = 0
                 self._empty += 1
                 if self._empty > EMPTY_LINES:
-                    raise RemoteError(400, f"more than {EMPTY_LINES} empty lines before a request (RFC 9112 2.2)")
+                    raise RemoteError(
+                        400, f"more than {EMPTY_LINES} empty lines before a request (RFC 9112 section 2.2)"
+                    )
             else:
                 head = bytes(buffer[:end])
                 self.rest = bytes(buffer[end:])
@@ -114,8 +128,19 @@ class HeadReader:
         if first in TCHARS or (first == CR and (len(buffer) == 1 or buffer[1] == LF)):
             return
         if first == 0x16:
-            raise RemoteError(400, "a TLS handshake arrived on a port that speaks plain HTTP")
+            raise RemoteError(400, "a TLS handshake arrived on a port that speaks plain HTTP (RFC 9112 section 3)")
         raise RemoteError(400, f"no request starts with the octet 0x{first:02x} (RFC 9112 section 3)")
+
+    def _check_carriage_return(self, position: int, stop: int) -> None:
+        """Refuse a CR in the current line without LF behind it; the last octet that came may still get one.
+
+        :param position: from where on the octets have not been searched. :param stop: up to where.
+        """
+        buffer = self._buffer
+        at = buffer.find(b"\r", max(position - 1, self._line), stop - 1)
+        if at >= 0 and buffer[at + 1] != LF:
+            self._check_size(at + 2 - self._line, at + 2)  # a limit may have been reached before
+            raise RemoteError(400, "a CR stands without LF behind it (RFC 9112 section 2.2)")
 
     def _check_size(self, line: int, head: int) -> None:
         """:param line: octets of the current line so far. :param head: octets of the head so far."""
@@ -124,7 +149,9 @@ class HeadReader:
             limit = min(limits.max_request_line, limits.max_head)
             if line > limit:
                 if self._buffer.find(b" ", 0, limit) < 0:
-                    raise RemoteError(501, f"a method longer than {limit} octets is not implemented")
+                    raise RemoteError(
+                        501, f"a method longer than {limit} octets is not implemented (--max-request-line)"
+                    )
                 raise RemoteError(414, f"the request line is longer than {limit} octets (--max-request-line)")
         elif head > limits.max_head:
             raise RemoteError(431, f"the head is longer than {limits.max_head} octets (--max-head)")

@@ -34,9 +34,11 @@ def check_host(value: str) -> None:
         try:
             IPv6Address(ipv6)
         except AddressValueError:
-            raise RemoteError(400, f"Host {value[:60]!r} has no IPv6 address in brackets (RFC 3986 3.2.2)") from None
+            raise RemoteError(
+                400, f"Host {value[:60]!r} has no IPv6 address in brackets (RFC 3986 section 3.2.2)"
+            ) from None
     if port and int(port) > 65535:
-        raise RemoteError(400, f"Host {value[:60]!r} has a port above 65535")
+        raise RemoteError(400, f"Host {value[:60]!r} has a port above 65535 (RFC 9112 section 3.2)")
     if len(value) <= LONGEST_KNOWN:
         if len(KNOWN_HOSTS) >= MOST_KNOWN:
             KNOWN_HOSTS.clear()

@@ -48,7 +48,7 @@ def parse_request_line(line: str) -> RequestLine:
     if len(parts) != 3:
         raise RemoteError(
             400,
-            f"request line {line[:60]!r} is not method, target, version with one space between (RFC 9112 section 3)",
+            f"request line {line[:60]!r} is not three words with one space between (RFC 9112 section 3)",
         )
     method, target, version = parts
     if not TOKEN(method):
@@ -59,9 +59,9 @@ def parse_request_line(line: str) -> RequestLine:
     if numbers is None:
         raise RemoteError(400, f"version {version[:30]!r} is not HTTP/digit.digit (RFC 9112 section 2.3)")
     if numbers[1] != "1":
-        raise RemoteError(505, f"version {version} is not served here, only HTTP/1.0 and HTTP/1.1")
+        raise RemoteError(505, f"version {version} is not served, only HTTP/1.0 and HTTP/1.1 (RFC 9110 section 15.6.6)")
     if method == "CONNECT":
-        raise RemoteError(501, "CONNECT is not implemented: this is not a proxy")
+        raise RemoteError(501, "CONNECT is not implemented: this is not a proxy (RFC 9110 section 9.3.6)")
     path, query, authority = _read_target(method, target)
     return RequestLine(method, target, 0 if numbers[2] == "0" else 1, path, query, authority)
 

@@ -32,7 +32,8 @@ STATUS = re.compile(r"[2-5][0-9]{2}(?: [\t\x20-\x7e\x80-\xff]*)?").fullmatch
 
 KINDS = {"content-length": CONTENT_LENGTH, "date": DATE, "server": SERVER, "connection": CONNECTION}
 HOP_BY_HOP = frozenset({
-    "keep-alive", "proxy-connection", "te", "trailer", "trailers", "transfer-encoding", "upgrade",
+    "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer", "trailers",
+    "transfer-encoding", "upgrade",
 })  # fmt: skip
 SECRET = frozenset(("set-cookie", "set-cookie2", "authorization", "www-authenticate", "location"))
 """Fields whose values differ each time or are secrets: not worth, or not fit, to be remembered."""
@@ -92,7 +93,8 @@ def check_field(item: object) -> tuple[bytes, int]:
         )
     if kind == CONTENT_LENGTH and not (value.isascii() and value.isdigit() and len(value) < 20):
         raise ApplicationError(f"response header {name!r}: {value[:60]!r} is not a number of octets (RFC 9110 8.6)")
-    found = f"{name}: {value}\r\n".encode("latin-1"), kind
+    written = str(int(value)) if kind == CONTENT_LENGTH else value  # zeros in front may be read as octal
+    found = f"{name}: {written}\r\n".encode("latin-1"), kind
     if len(name) + len(value) <= LONGEST_KNOWN and lower not in SECRET:
         if len(KNOWN_LINES) >= MOST_KNOWN:
             KNOWN_LINES.clear()

@@ -2,7 +2,7 @@
 
 Part of a body decoder; runs where that runs. A trailer is read and kept apart from the head, never merged into it
 (RFC 9110 section 6.5.1), and a name that could change how the message was routed, framed or authorised after that was
-decided is refused.
+decided is refused. Nothing is offered before the section has ended: a trailer that is refused half-way has no fields.
 """
 
 from __future__ import annotations
@@ -25,13 +25,15 @@ FORBIDDEN_TRAILERS = frozenset({
 class TrailerReader:
     """Reads field lines up to the empty line."""
 
-    __slots__ = ("_limits", "_line", "_octets", "complete", "fields")
+    __slots__ = ("_limits", "_line", "_octets", "_read", "complete", "fields")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._line = bytearray()
         self._octets = 0
+        self._read: list[tuple[str, str]] = []
         self.fields: list[tuple[str, str]] = []
+        """Names as they were sent and values without blanks around them, in order; filled when the section ends."""
         self.complete = False
 
     def feed(self, data: bytes, position: int) -> int:
@@ -53,12 +55,13 @@ class TrailerReader:
                 self._line.clear()
                 if line == "\r\n":
                     self.complete = True
+                    self.fields += self._read
                 else:
                     self._add(line)
         return position
 
     def _add(self, line: str) -> None:
-        if len(self.fields) >= self._limits.max_trailer_fields:
+        if len(self._read) >= self._limits.max_trailer_fields:
             limit = self._limits.max_trailer_fields
             raise RemoteError(431, f"more than {limit} trailer fields (--max-trailer-fields)")
         match = FIELD_LINE.fullmatch(line)
@@ -67,4 +70,4 @@ class TrailerReader:
         name = match[1]
         if name.lower().replace("_", "-") in FORBIDDEN_TRAILERS:
             raise RemoteError(400, f"{name} cannot be a trailer field (RFC 9110 section 6.5.1)")
-        self.fields.append((name, match[2].strip(" \t")))
+        self._read.append((name, match[2].strip(" \t")))

@@ -258,7 +258,7 @@ class FullDisk(BodyStore):
 
 @pytest.mark.parametrize(("number", "status"), [(errno.ENOSPC, 507), (errno.EACCES, 500)])
 def test_a_full_disk_refuses_the_request(number: int, status: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reserve.apps.http.driver.BodyStore", FullDisk)
+    monkeypatch.setattr("reserve.apps.http.receiving.BodyStore", FullDisk)
     monkeypatch.setattr(FullDisk, "error", number)
     app = Recorder()
     client = MemoryClient(app)
@@ -548,3 +548,20 @@ def test_a_root_path() -> None:
         ("/shop", "/a"), ("/shop", "/b"),
     ]  # fmt: skip
     client.close()
+
+
+@pytest.mark.parametrize("cut", range(1, 24))
+def test_a_head_request_that_is_refused_gets_no_body_however_it_came(cut: int) -> None:
+    sent = b"HEAD /a b HTTP/1.1\r\nHost: a\r\n\r\n"
+    client = MemoryClient(Recorder())
+    answer = client.send(sent[:cut]) + (b"" if client.closed else client.send(sent[cut:]))
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.endswith(b"\r\n\r\n")
+
+
+def test_a_head_request_that_is_too_slow_gets_no_body() -> None:
+    client = MemoryClient(Recorder())
+    assert client.send(b"HEAD / HTTP/1.1\r\nHost: a\r\n") == b""
+    answer = client.advance(HTTPSettings().head_timeout + 1)
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert answer.endswith(b"\r\n\r\n")

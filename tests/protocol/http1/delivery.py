@@ -185,3 +185,33 @@ def quantified_neighbours(pattern: str | bytes) -> Iterator[str]:
                         yield from walk(branch)
 
     yield from walk(parser.parse(pattern))
+
+
+def read_messages(pieces: list[bytes], limits: Limits = LIMITS, *, refuse_underscores: bool = False) -> list[Any]:
+    """Requests with their bodies: facts, content, trailers of each, one ``None`` for what has not ended; a refusal is
+    its status and reason, and ends the list.
+    """
+    reader = HeadReader(limits)
+    decoder: ChunkedDecoder | LengthDecoder | None = None
+    content = b""
+    found: list[Any] = []
+    try:
+        for piece in pieces:
+            while piece:
+                if decoder is None:
+                    block = reader.feed(piece)
+                    if block is None:
+                        break
+                    piece = reader.rest
+                    head = parse_head(block, BASE, limits, refuse_underscores=refuse_underscores)
+                    decoder = ChunkedDecoder(limits) if head.length is None else LengthDecoder(head.length)
+                    content = b""
+                if not decoder.complete:
+                    content += decoder.feed(piece)
+                    piece = decoder.rest
+                if decoder.complete:
+                    found.append((facts(head), content, list(getattr(decoder, "trailers", []))))
+                    decoder = None
+    except RemoteError as error:
+        return [*found, (error.status, error.message)]
+    return [*found, None] if decoder is not None or reader.started else found

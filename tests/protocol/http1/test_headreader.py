@@ -44,7 +44,8 @@ def test_a_few_empty_lines_in_front_are_dropped() -> None:
     ("status", "octets"),
     [
         (400, b"\x16"), (400, b"\n"), (400, b"\rG"), (400, b" "), (400, b"\x80"), (400, b"GET / HTTP/1.1\n"),
-        (400, b"HELO\r\n"),
+        (400, b"HELO\r\n"), (400, b"GET / HTTP/1.1\rH"), (400, b"GET / HTTP/1.1\r\nHost: a\rX"),
+        (400, b"GET / HTTP/1.1\r\nHost: a\r\n\rX"), (400, b"GET / HTTP/1.1\r\r"),
         (505, b"PRI * HTTP/2.0\r\n"), (400, b"GET / HTTP/1.1\r\nHost: a\n"), (400, b"GET / HTTP/1.1\r\n\n"),
         (414, b"GET /" + b"a" * 16380), (501, b"A" * 16385), (431, b"GET / HTTP/1.1\r\nX: " + b"a" * 16382),
         (431, b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 129),

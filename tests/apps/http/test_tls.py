@@ -1,0 +1,87 @@
+"""HTTP under TLS in an embedding program."""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import reserve
+from reserve.errors import StartupError, UsageError
+from reserve.testing import running
+from tests.authority import Authority
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+def facts(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [f"{environ['wsgi.url_scheme']} {environ.get('HTTPS')} {environ['PATH_INFO']}".encode()]
+
+
+def get(port: int, path: str, trust: ssl.SSLContext | None) -> tuple[int, str | None, bytes]:
+    if trust is None:
+        client = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    else:
+        client = http.client.HTTPSConnection("127.0.0.1", port, timeout=20, context=trust)
+    try:
+        client.request("GET", path)
+        answer = client.getresponse()
+        return answer.status, answer.headers["Location"], answer.read()
+    finally:
+        client.close()
+
+
+def test_tls_and_plain_and_redirects(authority: Authority) -> None:
+    files = authority.issue("a", "127.0.0.1")
+    adapter = reserve.ssl.BuiltinSSLAdapter(files.cert, files.key)
+    binds, plain, redirect = (reserve.listen("127.0.0.1:0") for _ in range(3))
+    with reserve.ReserveWSGIServer(
+        [*plain, *binds], facts, threads=1, ssl_adapter=adapter, plain=plain, redirect=redirect
+    ) as server:
+        ports = [address[1] for address in server.addresses]
+        assert get(ports[1], "/x", authority.client()) == (200, None, b"https on /x")
+        assert get(ports[0], "/x", None) == (200, None, b"http None /x")
+        status, location, _ = get(ports[2], "/x?y", None)
+        assert (status, location) == (301, f"https://127.0.0.1:{ports[1]}/x?y")
+        status, _, body = get(ports[1], "/x", None)
+        assert (status, body) == (400, b"This port speaks TLS: the address begins with https://.\n")
+
+
+def test_redirects_without_a_port_of_tls(authority: Authority, tmp_path: Path) -> None:
+    files = authority.issue("b", "127.0.0.1")
+    adapter = reserve.ssl.BuiltinSSLAdapter(files.both)
+    sockets = reserve.listen(f"unix:{tmp_path / 's'}") if len(str(tmp_path)) < 90 else pytest.skip("too long a path")
+    with reserve.ReserveWSGIServer(
+        sockets, facts, threads=1, ssl_adapter=adapter, redirect=reserve.listen("127.0.0.1:0")
+    ) as server:
+        assert get(server.addresses[1][1], "/x", None)[:2] == (301, "https://127.0.0.1/x")
+
+
+def test_the_server_of_a_test(authority: Authority) -> None:
+    files = authority.issue("c", "127.0.0.1")
+    adapter = reserve.ssl.BuiltinSSLAdapter(files.cert, files.key)
+    with running(facts, ssl_adapter=adapter, threads=1) as served:
+        host, port = served.address
+        assert served.url == f"https://{host}:{port}"
+        assert get(port, "/", authority.client()) == (200, None, b"https on /")
+        assert served.server.stats().tls_handshakes == 1
+    with running(facts, ssl_adapter=adapter, plain=True, threads=1) as served:
+        assert served.url.startswith("http://")
+        assert get(served.address[1], "/", None) == (200, None, b"http None /")
+
+
+def test_what_is_no_adapter_and_what_cannot_be_used(authority: Authority) -> None:
+    files = authority.issue("d", "127.0.0.1")
+    server = reserve.ReserveWSGIServer(reserve.listen("127.0.0.1:0"), facts, threads=1)
+    with pytest.raises(UsageError, match="is no TLS adapter"):
+        server.ssl_adapter = object()
+    server.ssl_adapter = reserve.ssl.BuiltinSSLAdapter(files.cert, files.cert)
+    with pytest.raises(StartupError, match="holds no private key in PEM"):
+        server.start()

@@ -1,0 +1,95 @@
+"""Plays a stream to the HTTP driver, and compares what the application and a client see with what the parsers say.
+
+The client is h11, so that answers are judged by somebody else's eyes as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import h11
+
+from reserve.gateways.exchange import StartResponse
+from reserve.protocol.http1.response import CONTINUE
+from reserve.testing import MemoryClient
+from tests.differential.oracles import LIMITS
+from tests.fuzz.stream import read_stream
+from tests.fuzz.targets import unpack
+
+Seen = tuple[str, str, str | None, bytes]
+
+
+class Recorder:
+    """An application that keeps what it is asked."""
+
+    def __init__(self) -> None:
+        self.seen: list[Seen] = []
+
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        body = environ["wsgi.input"].read()
+        assert int(environ.get("CONTENT_LENGTH") or 0) == len(body)
+        self.seen.append((environ["REQUEST_METHOD"], environ["REQUEST_URI"], environ.get("HTTP_HOST"), body))
+        answer = b"%d" % len(self.seen)
+        start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(answer)))])
+        return [answer]
+
+
+def answers(data: bytes, methods: list[str]) -> tuple[list[tuple[int, bytes]], bytes]:
+    """Status and body of each final answer, as h11 reads them, and what stands behind the last."""
+    client = h11.Connection(h11.CLIENT)
+    found: list[tuple[int, bytes]] = []
+    if data:
+        client.receive_data(data)
+    for method in methods:
+        client.send(h11.Request(method=method, target="/", headers=[("Host", "a")]))
+        client.send(h11.EndOfMessage())
+        status, body = 0, b""
+        while True:
+            event = client.next_event()
+            if isinstance(event, h11.Response):
+                status = event.status_code
+            elif isinstance(event, h11.Data):
+                body += bytes(event.data)
+            elif isinstance(event, h11.EndOfMessage):
+                break
+            else:
+                assert isinstance(event, h11.InformationalResponse), f"{event!r} instead of answer {len(found)}"
+        found.append((status, body))
+        if client.their_state is not h11.DONE:
+            break
+        client.start_next_cycle()
+    return found, client.trailing_data[0]
+
+
+def check(data: bytes) -> int:
+    """Returns the number of requests."""
+    _, payload, pieces = unpack(data)
+    expected = read_stream([payload], LIMITS)
+    application = Recorder()
+    client = MemoryClient(application)
+    received = b""
+    for piece in pieces:
+        if piece and not client.closed:
+            received += client.send(piece)
+    assert application.seen == [
+        (one.head["method"], one.head["target"], one.head["environ"].get("HTTP_HOST"), one.body)
+        for one in expected.requests
+    ]
+    methods = [one.head["method"] for one in expected.requests]
+    statuses = [200] * len(methods)
+    if expected.status is not None:
+        behind = payload[expected.requests[-1].end :] if expected.requests else payload
+        word = behind.lstrip(b"\r\n").partition(b"\r\n")[0].partition(b" ")[0]
+        methods.append("HEAD" if word == b"HEAD" else "GET")
+        statuses.append(expected.status)
+    got, behind = answers(received, methods)
+    asked = expected.status is None and expected.pending is not None and expected.pending[0]["expect_continue"]
+    assert behind in ((b"", CONTINUE) if asked else (b"",))
+    assert [status for status, _ in got] == statuses
+    for number, (method, (status, body)) in enumerate(zip(methods, got, strict=True), 1):
+        if status == 200:
+            assert body == (b"" if method == "HEAD" else b"%d" % number)
+    assert client.closed == (expected.closed or expected.status is not None)
+    client.close()
+    return len(expected.requests)

@@ -1,0 +1,140 @@
+"""What is refused here and taken by an oracle, by the first words of our refusal."""
+
+from __future__ import annotations
+
+import re
+
+from tests.differential.explanation import BOTH, CHUNKS, GET, HOST, POST, Explanation
+
+
+def _stricter(name: str, oracles: tuple[str, ...], pattern: str, why: str, example: bytes) -> Explanation:
+    compiled = re.compile(pattern, re.DOTALL)
+    return Explanation(name, oracles, "accepts", lambda found: compiled.match(found.words) is not None, why, example)
+
+
+STRICTER: list[Explanation] = [
+    _stricter(
+        "a request line that is not three words", ("llhttp",), "request line ",
+        "RFC 9112 section 3; llhttp takes more blanks than one, and HTTP/0.9, which has no version.", b"GET /\r\n\r\n",
+    ),
+    _stricter(
+        "an LF in front", ("llhttp",), "no request starts with the octet 0x0[ad]",
+        "RFC 9112 section 2.2 lets empty lines be ignored, and those end with CRLF.", b"\n" + GET + b"\r\n",
+    ),
+    _stricter(
+        "many empty lines in front", ("llhttp",), "more than 4 empty lines", "RFC 9112 section 2.2; ours are bounded.",
+        b"\r\n" * 5 + GET + b"\r\n",
+    ),
+    _stricter(
+        "CONNECT", BOTH, "CONNECT is not implemented", "For proxies (RFC 9110 section 9.3.6).",
+        b"CONNECT a:1 HTTP/1.1\r\n" + HOST + b"\r\n",
+    ),
+    _stricter(
+        "another major version", BOTH, "version HTTP/[02-9]\\.[0-9] is not served", "RFC 9110 section 15.6.6.",
+        b"GET / HTTP/2.0\r\n" + HOST + b"\r\n",
+    ),
+    _stricter(
+        "octets of a target", BOTH, "target .* has an octet that a target cannot have",
+        "RFC 9112 section 3.2: among them a fragment, which h11 and llhttp take.",
+        b"GET /a#b HTTP/1.1\r\n" + HOST + b"\r\n",
+    ),
+    _stricter(
+        "a relative target", BOTH, "target .* is neither a path", "RFC 9112 section 3.2.",
+        b"GET ftp://b/ HTTP/1.1\r\n" + HOST + b"\r\n",
+    ),
+    _stricter(
+        "* of another method", BOTH, "target \\* is for OPTIONS only", "RFC 9112 section 3.2.4.",
+        b"GET * HTTP/1.1\r\n" + HOST + b"\r\n",
+    ),
+    _stricter(
+        "user information", BOTH, "user information in the target", "RFC 9110 section 4.2.4.",
+        b"GET http://u@b/ HTTP/1.1\r\n" + HOST + b"\r\n",
+    ),
+    _stricter(
+        "Host", BOTH, "Host .* (is not host|has no IPv6 address|has a port above)",
+        "RFC 9112 section 3.2; they leave the value to the application.", b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n",
+    ),
+    _stricter(
+        "no Host", ("llhttp",), "HTTP/1.1 needs a Host", "RFC 9112 section 3.2; left to the application.",
+        b"GET / HTTP/1.1\r\n\r\n",
+    ),
+    _stricter(
+        "no Host in a later minor version", ("h11",), "HTTP/1.1 needs a Host",
+        "Served as 1.1 (RFC 9110 section 2.5), and that needs one (RFC 9112 section 3.2).", b"GET / HTTP/1.2\r\n\r\n",
+    ),
+    _stricter(
+        "a repeated singleton", ("llhttp",), "[A-Z][A-Za-z-]+ came [0-9]+ times", "RFC 9110 section 5.3.",
+        GET + HOST + b"\r\n",
+    ),
+    _stricter(
+        "a repeated singleton other than Host", ("h11",), "(?!Host)[A-Z][A-Za-z-]+ came [0-9]+ times",
+        "RFC 9110 section 5.3; h11 makes one of lengths that agree.",
+        POST + b"Content-Length: 3\r\nContent-Length: 3\r\n\r\nabc",
+    ),
+    _stricter(
+        "a list of equal lengths", ("h11",), "Content-Length '.*,.*' is not a number",
+        "RFC 9110 section 8.6 lets a recipient refuse it; h11 makes one of them.",
+        POST + b"Content-Length: 3, 3\r\n\r\nabc",
+    ),
+    _stricter(
+        "a length of 20 digits", BOTH, "Content-Length has more than 19 digits", "RFC 9110 section 8.6.",
+        POST + b"Content-Length: 00000000000000000003\r\n\r\nabc",
+    ),
+    _stricter(
+        "our limits", BOTH, ".* \\(--max-[a-z-]+\\)$",
+        "Each has its option, here --max-body; theirs are others or none.",
+        POST + b"Content-Length: 9999999999999\r\n\r\nabc",
+    ),
+    _stricter(
+        "length and coding", ("h11",), "Content-Length together with Transfer-Encoding",
+        "RFC 9112 section 6.1; h11 lets the coding win.", CHUNKS[:-2] + b"Content-Length: 3\r\n\r\n0\r\n\r\n",
+    ),
+    _stricter(
+        "a coding in HTTP/1.0", BOTH, "HTTP/1.0 has no Transfer-Encoding", "RFC 9112 section 6.1.",
+        CHUNKS.replace(b"1.1", b"1.0") + b"0\r\n\r\n",
+    ),
+    _stricter(
+        "codings other than one chunked", ("llhttp",),
+        "Transfer-Encoding .*(is malformed|chunked comes once|only chunked)",
+        "RFC 9112 section 6.1; llhttp takes others when chunked is the last, and leaves them to the application.",
+        POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+    ),
+    _stricter(
+        "expectations", BOTH, "Expect .* cannot be met", "RFC 9110 section 10.1.1; left to the application.",
+        POST + b"Expect: x\r\n\r\n",
+    ),
+    _stricter(
+        "a bare LF", ("h11",), "a line ends with a bare LF", "RFC 9112 section 2.2 lets a recipient take it; h11 does.",
+        b"GET / HTTP/1.1\n" + HOST + b"\r\n",
+    ),
+    _stricter(
+        "a bare LF in HTTP/0.9", ("llhttp",), "a line ends with a bare LF",
+        "llhttp takes it there only (RFC 9112 2.2).",
+        b"GET /\n" + HOST + b"\r\n",
+    ),
+    _stricter(
+        "a folded field", ("h11",), "a line that starts with a blank continues nothing",
+        "RFC 9112 section 5.2: refuse or replace; h11 replaces.", GET + b"X: a\r\n b\r\n\r\n",
+    ),
+    _stricter(
+        "control octets in a value", ("h11",), "field line .* is malformed",
+        "RFC 9110 section 5.5; h11 refuses NUL, CR and LF only.", GET + b"X: \x01\r\n\r\n",
+    ),
+    _stricter(
+        "chunk sizes", BOTH, "chunk line .* is not hexadecimal digits, CRLF",
+        "RFC 9112 section 7.1: ours have 16 digits at most and no blank behind them.",
+        CHUNKS + b"00000000000000003\r\nabc\r\n0\r\n\r\n",
+    ),
+    _stricter(
+        "chunk extensions", BOTH, "chunk extension in .* is malformed", "RFC 9112 section 7.1.1.",
+        CHUNKS + b"3;a=\r\nabc\r\n0\r\n\r\n",
+    ),
+    _stricter(
+        "trailer lines", ("h11",), "trailer line .* is malformed", "RFC 9112 section 7.1.2; as in a head.",
+        CHUNKS + b"0\r\nX: y\n\r\n",
+    ),
+    _stricter(
+        "names that are no trailers", BOTH, ".* cannot be a trailer field", "RFC 9110 section 6.5.1.",
+        CHUNKS + b"0\r\nHost: b\r\n\r\n",
+    ),
+]  # fmt: skip

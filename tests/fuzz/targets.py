@@ -1,0 +1,156 @@
+"""The fuzz targets: what must hold for any octets.
+
+An input is two octets that choose limits and delivery, and the payload. Whatever the payload is: only RemoteError
+leaves a parser; the answer is the same whole and in pieces; a refusal keeps nothing and is final; what was consumed is
+a prefix of what came; and what was understood, written plainly, is understood the same again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from reserve.errors import RemoteError
+from reserve.protocol.http1.body import ChunkedDecoder
+from reserve.protocol.http1.head import HeadReader, parse_head
+from reserve.protocol.http1.headreader import EMPTY_LINES
+from reserve.protocol.http1.limits import Limits
+from tests.fuzz.stream import BASE, Facts, Request, facts, plain, read_stream, write_chunked, write_head, write_request
+
+USUAL = Limits()
+TIGHT = Limits(
+    max_request_line=64, max_field=32, max_head=120, max_fields=4, max_chunk_line=20, max_chunk_extensions=10,
+    max_trailer=48, max_trailer_fields=2, max_body=24,
+)  # fmt: skip
+NARROW = replace(TIGHT, max_chunk_line=17)  # not enough for the fast way through whole chunks
+LIMITS = (USUAL, TIGHT, NARROW)
+WIDE = Limits(max_request_line=10**6, max_field=10**6, max_head=10**6, max_fields=10**4)
+GOOD = b"GET /good HTTP/1.1\r\nHost: a\r\n\r\n"
+
+Headed = tuple[Facts, bytes, bytes]
+Decoded = tuple[bytes, bool, bytes, int, list[tuple[str, str]]]
+
+
+def unpack(data: bytes) -> tuple[Limits, bytes, list[bytes]]:
+    """The limits, the payload whole, and the payload in the pieces that the second octet chooses."""
+    payload = data[2:]
+    if len(data) < 3:
+        return USUAL, payload, [payload]
+    choice = data[1]
+    if choice < 192:
+        cut = choice * 5 % (len(payload) + 1)
+        pieces = [payload[:cut], payload[cut:]]
+    else:
+        size = choice - 191
+        pieces = [payload[i : i + size] for i in range(0, len(payload), size)]
+    return LIMITS[data[0] % len(LIMITS)], payload, pieces
+
+
+def read_head(pieces: list[bytes], limits: Limits, careful: bool = False) -> Headed | int | None:
+    """Head, its octets, and all octets behind them; the status of a refusal; None when it has not ended."""
+    reader = HeadReader(limits, careful=careful)
+    for number, piece in enumerate(pieces):
+        try:
+            block = reader.feed(piece)
+        except RemoteError as error:
+            assert not reader.started, "octets are kept after a refusal"
+            assert reader.rest == b"", "a rest is kept after a refusal"
+            if limits is USUAL:
+                assert reader.feed(GOOD) == GOOD, "a refusal was remembered"
+            return error.status
+        if block is not None:
+            try:
+                head = parse_head(block, BASE, limits)
+            except RemoteError as error:
+                return error.status
+            return facts(head), block, reader.rest + b"".join(pieces[number + 1 :])
+        assert reader.rest == b""
+    return None
+
+
+def head(data: bytes) -> None:
+    limits, payload, pieces = unpack(data)
+    found = read_head([payload], limits)
+    for other in (read_head(pieces, limits), read_head([payload], limits, careful=True)):
+        assert other == found, f"whole: {found!r}, in pieces: {other!r}"
+    if not isinstance(found, tuple):
+        return
+    understood, block, rest = found
+    before = payload[: len(payload) - len(block) - len(rest)]
+    assert before + block + rest == payload, "the head is no part of what came"
+    assert before == b"\r\n" * (len(before) // 2)
+    assert len(before) <= 2 * EMPTY_LINES
+    assert block.endswith(b"\r\n\r\n")
+    assert block.find(b"\r\n\r\n") == len(block) - 4
+    written = write_head(understood)
+    again = read_head([written], WIDE)
+    assert isinstance(again, tuple), f"{written!r} is refused with {again!r}"
+    assert plain(again[0]) == plain(understood), f"{written!r} means something else"
+
+
+def decode(pieces: list[bytes], limits: Limits) -> Decoded | int:
+    decoder = ChunkedDecoder(limits)
+    content = []
+    try:
+        for piece in pieces:
+            content.append(decoder.feed(piece))
+    except RemoteError as error:
+        assert not decoder.complete
+        try:
+            decoder.feed(b"0\r\n\r\n")
+        except RemoteError:
+            return error.status
+        raise AssertionError("a body goes on after a refusal") from error
+    return b"".join(content), decoder.complete, decoder.rest, decoder.received, decoder.trailers
+
+
+def chunked(data: bytes) -> None:
+    limits, payload, pieces = unpack(data)
+    found = decode([payload], limits)
+    other = decode(pieces, limits)
+    assert other == found, f"whole: {found!r}, in pieces: {other!r}"
+    if isinstance(found, int):
+        return
+    content, complete, rest, received, trailers = found
+    assert received == len(content) <= limits.max_body
+    assert payload.endswith(rest)
+    if not complete:
+        assert rest == b""
+        return
+    end = len(payload) - len(rest)
+    assert decode([payload[:end]], limits) == (content, True, b"", received, trailers)
+    early = decode([payload[: end - 1]], limits)
+    assert not isinstance(early, int)
+    assert not early[1], "the body was complete one octet before its end"
+    assert decode([write_chunked(content, trailers)], USUAL) == (content, True, b"", received, trailers)
+
+
+def stream(data: bytes) -> None:
+    limits, payload, pieces = unpack(data)
+    found = read_stream([payload], limits)
+    other = read_stream(pieces, limits)
+    assert other == found, f"whole: {found!r}, in pieces: {other!r}"
+    end = 0
+    written = []
+    for request in found.requests:
+        assert end < request.end <= len(payload)
+        assert request.head["length"] in (None, len(request.body))
+        end = request.end
+        written.append(write_request(request))
+    if not found.requests:
+        return
+    cut = read_stream([payload[:end]], limits)
+    assert cut.requests == found.requests, "octets behind a request changed it"
+    assert (cut.status, cut.pending, cut.closed) == (None, None, found.closed)
+    short = read_stream([payload[: end - 1]], limits)
+    assert short.requests == found.requests[:-1], "a request was complete before its last octet"
+    again = read_stream([b"".join(written)], WIDE)
+    assert again.status is None
+    assert [_plain(request) for request in again.requests] == [_plain(request) for request in found.requests]
+
+
+def _plain(request: Request) -> tuple[Facts, bytes, list[tuple[str, str]]]:
+    return plain(request.head), request.body, request.trailers
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {"head": head, "chunked": chunked, "stream": stream}

@@ -1,0 +1,136 @@
+"""The fuzz targets without the fuzzer: over the seeds, over a few hundred changes of them, and with faults put in."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from reserve.errors import RemoteError
+from reserve.protocol.http1 import body, head, headreader, trailer
+from tests.fuzz import targets
+from tests.fuzz.mutation import LONGEST, TOKENS, mutate, mutated
+from tests.fuzz.seeds import SEEDS
+from tests.fuzz.targets import LIMITS, NARROW, TARGETS, TIGHT, USUAL, unpack
+
+POST = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+DELIVERIES = (0, 1, 7, 77, 191, 192, 195, 255)
+
+
+def inputs(seeds: list[bytes]) -> list[bytes]:
+    return [
+        bytes((limits, (delivery + number) % 256)) + seed
+        for number, seed in enumerate(seeds)
+        for limits in range(len(LIMITS))
+        for delivery in DELIVERIES
+    ]
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_seeds(name: str) -> None:
+    for data in (b"", b"\0", b"\0\0", *inputs(SEEDS[name])):
+        TARGETS[name](data)
+
+
+@pytest.mark.parametrize("start", range(4))
+@pytest.mark.parametrize("name", TARGETS)
+def test_changed_seeds(name: str, start: int) -> None:
+    for data in mutated(inputs(SEEDS[name]), 500, start):
+        TARGETS[name](data)
+
+
+def test_what_an_input_chooses() -> None:
+    assert unpack(b"\0\0abc") == (USUAL, b"abc", [b"", b"abc"])
+    assert unpack(b"\1\1abcdefgh") == (TIGHT, b"abcdefgh", [b"abcde", b"fgh"])
+    assert unpack(b"\5\0a") == (NARROW, b"a", [b"", b"a"])
+    assert unpack(b"\0\xc0abc") == (USUAL, b"abc", [b"a", b"b", b"c"])
+    assert unpack(b"\0\xffab") == (USUAL, b"ab", [b"ab"])
+
+
+def test_changes_are_the_same_everywhere() -> None:
+    seeds = SEEDS["stream"]
+    assert list(mutated(seeds, 50, 3)) == list(mutated(seeds, 50, 3)) != list(mutated(seeds, 50, 4))
+    assert {b"\r\n", b'"', b"\\", b"\xff", b"Host: a\r\n"} <= set(TOKENS)
+    rng = random.Random(1)
+    assert max(len(mutate(b"x" * LONGEST, seeds, rng)) for _ in range(50)) == LONGEST
+
+
+# ---- faults put in on purpose are found ----
+
+
+def _keeps_after_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    reset = headreader.HeadReader._reset
+
+    def keep(reader: headreader.HeadReader) -> None:
+        if not hasattr(reader, "_buffer"):
+            reset(reader)
+
+    monkeypatch.setattr(headreader.HeadReader, "_reset", keep)
+
+
+def _goes_on_after_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(body, "REFUSED", body.SIZE_LINE)
+
+
+def _a_size_line_in_pieces_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    parse = body.ChunkedDecoder._parse_size_line
+
+    def refuse(decoder: body.ChunkedDecoder, line: bytes) -> int:
+        size = parse(decoder, line)
+        if size:
+            raise RemoteError(400, "only the fast way takes chunks")
+        return size
+
+    monkeypatch.setattr(body.ChunkedDecoder, "_parse_size_line", refuse)
+
+
+def _another_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(headreader, "parse_request_line", lambda line: int(line))
+
+
+class _Keys(dict[str, str]):
+    def __missing__(self, name: str) -> str:
+        return "HTTP_" + name.upper().replace("-", "__")
+
+
+def _a_hyphen_is_doubled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(head, "ENVIRON_KEYS", _Keys())
+
+
+def _trailers_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trailer, "FIELD_LINE", re.compile("((?s:.))(.*)\r\n"))
+
+
+@pytest.mark.parametrize(
+    ("name", "fault", "data"),
+    [
+        ("head", _keeps_after_refusal, b"GET / HTTP/1.1\r\nX: y\n"),
+        ("head", _another_error, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"),
+        ("head", _a_hyphen_is_doubled, b"GET / HTTP/1.1\r\nHost: a\r\nX-A: b\r\n\r\n"),
+        ("chunked", _goes_on_after_refusal, b"3\r\nabcd\r\n0\r\n\r\n"),
+        ("chunked", _a_size_line_in_pieces_is_refused, b"3\r\nabc\r\n0\r\n\r\n"),
+        ("chunked", _trailers_are_lost, b"0\r\nX: y\r\n\r\n"),
+        ("stream", _a_size_line_in_pieces_is_refused, POST + b"3\r\nabc\r\n"),
+        ("stream", _a_hyphen_is_doubled, b"GET / HTTP/1.1\r\nHost: a\r\nX-A: b\r\n\r\n"),
+        ("stream", _trailers_are_lost, POST + b"0\r\nX: y\r\n\r\n"),
+    ],
+)  # fmt: skip
+def test_a_fault_is_found(
+    monkeypatch: pytest.MonkeyPatch, name: str, fault: Callable[[pytest.MonkeyPatch], Any], data: bytes
+) -> None:
+    deliveries = [bytes((0, delivery)) + data for delivery in range(256)]
+    for one in deliveries:
+        targets.TARGETS[name](one)
+    fault(monkeypatch)
+    found = 0
+    for one in deliveries:
+        try:
+            targets.TARGETS[name](one)
+        except RemoteError:
+            raise
+        except (AssertionError, ValueError):
+            found += 1
+    assert found
