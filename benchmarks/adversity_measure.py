@@ -97,20 +97,21 @@ def _measure(running: Running, row: Row, plan: Plan, cell: Cell) -> None:
 
 def _under_crowd(running: Running, row: Row, plan: Plan, cell: Cell) -> None:
     words = row.asks_instead.get(running.name, row.asks)
+    count = min(plan.count, row.requests or plan.count)
     crowd = BadClients(running.address, row.count, row.script)
     crowd.start()
     try:
         crowd.wait_in_place(plan.place)
         began = time.monotonic()
         time.sleep(row.settle)
-        cell.at_once = honest.batch(running.address, words, count=plan.count, cap=cell.cap)
+        cell.at_once = honest.batch(running.address, words, count=count, cap=cell.cap)
         if row.works:
             cell.quiet_after = _until_quiet(running, plan.quiet)
         _window(running, plan.window, cell)
         picture = crowd.picture()
         cell.still_there = picture.still_there
         if row.works or not any(answer.outcome == "timeout" for answer in cell.at_once):
-            cell.held = honest.batch(running.address, words, count=plan.count, cap=cell.cap)
+            cell.held = honest.batch(running.address, words, count=count, cap=cell.cap)
         _wait_cut(running, crowd, began, plan.cut_wait, cell)
         picture = crowd.picture()
     finally:

@@ -77,10 +77,12 @@ def milliseconds(answers: Sequence[Answer]) -> tuple[float, float] | None:
 
 
 def brief(cell: Cell) -> str:
-    """The honest client's side: "1.2 / 3.4", "503: 0.9 / 1.4", "> 10 s", or both batches where they differ."""
+    """The honest client's side: "1.2 / 3.4", "503: 0.9 / 1.4", "> 10 s", or both batches where the bad clients give
+    the server work at first.
+    """
     if cell.note:
         return cell.note
-    if cell.quiet_after is not None and _timed_out(cell.at_once) and not _timed_out(cell.held):
+    if cell.quiet_after is not None:
         return (
             f"at first {_batch(cell.at_once, cell.cap)}; {cell.quiet_after:.0f} s later {_batch(cell.held, cell.cap)}"
         )
@@ -187,10 +189,6 @@ def markdown(table: Sequence[Sequence[str]]) -> str:
 
 def as_json(row: Row, cell: Cell) -> dict[str, Any]:
     return asdict(cell) | {"about": row.about, "broken": broken(row, cell), "milliseconds": milliseconds(cell.answers)}
-
-
-def _timed_out(answers: Sequence[Answer]) -> bool:
-    return any(answer.outcome == "timeout" for answer in answers)
 
 
 def _batch(answers: Sequence[Answer], cap: float) -> str:

@@ -64,6 +64,10 @@ class Row:
     """The bad clients give the application work to do: what comes at first has to wait for that like for any other."""
     cap: float | None = None
     """A cap of its own, when it is lower than the general one."""
+    requests: int | None = None
+    """Honest requests in each batch, when they are fewer than in general: all must be over while the application
+    still sleeps.
+    """
 
 
 _HALF_HEAD = b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Half: y"
@@ -167,6 +171,7 @@ ROWS: dict[str, Row] = {
             expect="503",
             settle=0.5,
             cap=5.0,
+            requests=3,
         ),
         Row(
             name="queue-full",

@@ -7,35 +7,50 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import socket
+    from reserve.binds import Bound
 
-__all__ = ["banner", "urls", "version"]
+__all__ = ["banner", "places", "urls", "version"]
 
 _WILDCARDS = ("0.0.0.0", "[::]")
 _PORTS = {"http": "80", "https": "443"}
 
 
-def banner(
-    *, served: Sequence[str], sockets: Sequence[socket.socket], origin: str, scheme: str, threads: tuple[int, int]
-) -> str:
+def banner(*, served: Sequence[str], places: Sequence[str], threads: tuple[int, int]) -> str:
     """The lines that tell a person that the server is there.
 
     :param served: what is served, one line each.
-    :param sockets: the listeners.
-    :param origin: why these addresses, when nobody asked for them by name; else empty.
-    :param scheme: ``http`` for URLs, empty for plain addresses.
+    :param places: where, one line each: what :func:`places` gives.
+    :param threads: the least and the most of them.
     """
-    from reserve.engine.listeners import describe
-
     lines = [f"reserve {version()} serves {served[0]}", *(f"    and {line}" for line in served[1:])]
-    addresses = [line for sock in sockets for line in urls(describe(sock), scheme)]
-    note = f"   ({origin})" if origin else ""
-    lines += [f"    on {address}{note}" for address in addresses]
+    lines += [f"    on {place}" for place in places]
     least, most = threads
     workers = f"{least}" if least == most else f"{least} to {most}"
     workers += " thread" if most == 1 else " threads"
     lines.append(f"    with {workers}; Ctrl-C stops it after the requests in flight")
     return "\n".join(lines) + "\n"
+
+
+def places(bound: Bound, scheme: str, *, tls: bool) -> list[str]:
+    """How a person reaches each listener, and what is special about it.
+
+    :param scheme: ``http`` for URLs, empty for plain addresses.
+    :param tls: what is not set apart speaks TLS.
+    """
+    from reserve.engine.listeners import describe
+
+    found: list[str] = []
+    for sockets, secure, special in (
+        (bound.main, tls, "TLS" if tls else ""),
+        (bound.plain, False, "without TLS"),
+        (bound.redirects, False, "redirects to https"),
+    ):
+        for sock in sockets:
+            for address in urls(describe(sock), scheme and (f"{scheme}s" if secure else scheme)):
+                said = "://" in address and sockets is not bound.redirects  # http or https stands there already
+                notes = [note for note in ("" if said else special, bound.origins.get(sock)) if note]
+                found.append(f"{address}   ({'; '.join(notes)})" if notes else address)
+    return found
 
 
 def urls(address: str, scheme: str) -> list[str]:

@@ -1,9 +1,10 @@
 """The command ``reserve``: from words to a running server, and from a signal to its end.
 
-Runs on the main thread. The order is: options, directory and variables, sockets, application, server. Sockets come
-before the application because a wrong or busy address must not cost an import with all its side effects, and because a
-privileged port may have to be opened before an application gives up its rights. Whatever fails afterwards releases the
-sockets and their files again. Everything for people goes to standard error; standard output is the access log's.
+Runs on the main thread. The order is: options, directory and variables, certificates, sockets, application, server.
+Sockets come before the application because a wrong or busy address must not cost an import with all its side effects,
+and because a privileged port may have to be opened before an application gives up its rights. Whatever fails
+afterwards releases the sockets and their files again. Everything for people goes to standard error; standard output is
+the access log's.
 """
 
 from __future__ import annotations
@@ -11,27 +12,27 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from reserve.apps import Application, Arguments, bundled_names, find, put_directory_first
-from reserve.banner import banner, version
+from reserve.banner import banner, places, version
+from reserve.binds import Bound, https_port, open_sockets
 from reserve.commandline import CommandLine, app_words, scan
 from reserve.errors import ReserveError, StartupError, UsageError
 from reserve.optionhelp import help_text
 from reserve.options import FLAGS
 from reserve.optionsources import Values, collect
 from reserve.signals import StopSignals
+from reserve.tlsadapter import make_adapter
 
 if TYPE_CHECKING:
-    import socket
-
     from reserve.engine.server import Server
+    from reserve.ssl.adapter import SSLAdapter
 
 __all__ = ["main"]
 
-_DEFAULT_BIND = "127.0.0.1:8080"
 _OPEN_FILES = 1048576
 """Descriptors that are asked for at most."""
 
@@ -69,11 +70,12 @@ def _serve(name: str, words: Sequence[str], after: Sequence[str], values: Values
     application = find(name)
     if application.note:
         _tell(application.note)
+    adapter = make_adapter(values)
     with ExitStack() as cleanup:
-        sockets, origin = _open_sockets(values, os.environ)
+        bound = open_sockets(values, os.environ)
         from reserve.engine.listeners import release
 
-        for sock in sockets:
+        for sock in bound.all:
             cleanup.callback(release, sock)
         args = Arguments(
             [f"reserve {name}", *words, *after], literal=len(after), reserved=[flag for flag in FLAGS if len(flag) > 2]
@@ -81,15 +83,16 @@ def _serve(name: str, words: Sequence[str], after: Sequence[str], values: Values
         handle = application.launch(args)
         _configure(handle, name, values)
         _wake_loggers()
+        scheme = getattr(application.module, "URL_SCHEME", "")
         text = banner(
             served=args.served or [name],
-            sockets=sockets,
-            origin=origin,
-            scheme=getattr(application.module, "URL_SCHEME", ""),
+            places=places(bound, scheme, tls=adapter is not None),
             threads=values.engine().thread_range,
         )
-        server = _make_server(sockets, handle, values)
-        signals.stops(server, cast("float", values["stop_timeout"]))  # before the banner, which says that they do
+        server = _make_server(bound, handle, name, values, adapter)
+        patience = cast("float", values["stop_timeout"])
+        # Before the banner, which says that they do.
+        signals.stops(server, patience, None if adapter is None else server.tls.look_now)
         sys.stderr.write(text)
         sys.stderr.flush()
         server.start()  # it closes the sockets when it ends; releasing them once more does nothing
@@ -125,38 +128,6 @@ def _raise_open_files() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _open_sockets(values: Values, environ: MutableMapping[str, str]) -> tuple[list[socket.socket], str]:
-    """Open or take what the server listens on, and say where it came from when nobody asked for it by name."""
-    from reserve.engine.listeners import inherited, listen
-
-    binds = cast("tuple[str, ...]", values["bind"])
-    for field in ("unix_mode", "unix_owner"):
-        if values[field] is not None and not any(
-            bind.startswith("unix:") and not bind.startswith("unix:@") for bind in binds
-        ):
-            raise UsageError(f"{values.given[field].source} is for --bind unix:PATH, and there is no such bind")
-    passed = inherited(environ)
-    if passed and not binds:
-        names = sorted({name for name, _ in passed if name != "unknown"})
-        return [sock for _, sock in passed], "inherited" + (f" as {', '.join(names)}" if names else "")
-    unnamed = [sock.fileno() for _, sock in passed if f"fd:{sock.fileno()}" not in binds]
-    for _, sock in passed:
-        sock.detach()  # from here on only its number counts: listen() makes the one socket object that owns it
-    if unnamed:
-        source = values.given["bind"].source
-        raise UsageError(
-            f"{source} says {', '.join(binds)}, and {len(passed)} sockets were passed to this process as well; leave "
-            f"{source} out to serve those, or name them too: {' '.join(f'--bind fd:{fd}' for fd in unnamed)}"
-        )
-    sockets = listen(
-        *(binds or (_DEFAULT_BIND,)),
-        backlog=cast("int", values["backlog"]),
-        unix_mode=cast("int | None", values["unix_mode"]),
-        unix_owner=cast("str | None", values["unix_owner"]),
-    )
-    return sockets, "" if binds else "the default; --bind changes it"
-
-
 def _configure(handle: object, name: str, values: Values) -> None:
     configure = getattr(handle, "configure", None)
     if configure is not None:
@@ -171,10 +142,22 @@ def _configure(handle: object, name: str, values: Values) -> None:
         raise StartupError(f"{name} gave {handle!r:.80}, which is not a handler(socket, client_address, server){hint}")
 
 
-def _make_server(sockets: list[socket.socket], handle: object, values: Values) -> Server:
+def _make_server(bound: Bound, handle: object, name: str, values: Values, adapter: SSLAdapter | None) -> Server:
     from reserve.engine.server import Server
 
-    return Server(sockets, cast("Any", handle), settings=values.engine(), own=True)
+    beside = []
+    if bound.redirects:
+        redirection = getattr(handle, "redirection", None)
+        if redirection is None:
+            raise UsageError(
+                f"redirects to https (--redirect-http) are for HTTP applications (reserve app http), not for {name}"
+            )
+        beside.append((bound.redirects, redirection(https_port(bound.main))))
+    server = Server(
+        bound.main, cast("Any", handle), plain=bound.plain, beside=beside, settings=values.engine(), own=True
+    )
+    server.ssl_adapter = adapter
+    return server
 
 
 def _help(command: CommandLine) -> str:

@@ -57,10 +57,10 @@ def reference_page() -> str:
         f"    {_USAGE}",
         "",
         "- On the command line: `--threads 8`, `--threads=8`; no abbreviations; the last of a repeated option wins.",
-        "- In the environment: `RESERVE_THREADS=8`; several addresses have commas between them.",
+        "- In the environment: `RESERVE_THREADS=8`; several values of one option have commas between them.",
         "- In a file: `threads = 8` in the table `[server]` of `reserve.toml`, or `[tool.reserve]` of `pyproject.toml`",
         "  in the working directory; `--config FILE` names another. `head-timeout` may be written `head_timeout`.",
-        "- File < environment < command line. Addresses replace each other as a whole; `env` is merged name by name.",
+        "- File < environment < command line. Several values are replaced as a whole; `env` is merged name by name.",
         "- Times are seconds, or have a unit: `500ms`, `30s`, `2m`, `1h`, `1d`. Sizes are octets, or `64k`, `1m`, `1g`",
         "  (binary).",
     ]

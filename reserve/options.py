@@ -9,14 +9,15 @@ default it takes, or belongs to the command itself. Constant after import; read 
 from __future__ import annotations
 
 import sys
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 
 from reserve.apps.http.settings import HTTPSettings
 from reserve.engine.settings import EngineSettings
 from reserve.optionvalues import Choice, Count, Flag, Kind, Octal, Pair, Range, Seconds, Size, Text
 from reserve.protocol.http1.limits import Limits
+from reserve.ssl.settings import TLSSettings
 
-__all__ = ["FLAGS", "OPTIONS", "Option"]
+__all__ = ["ADDRESSES", "FLAGS", "NEED_TLS", "OPTIONS", "Option"]
 
 COMMAND = "command"
 ENVIRONMENT = "environment"
@@ -44,6 +45,11 @@ class Option:
         return self.name.replace("-", "_")
 
     @property
+    def setting(self) -> str:
+        """The name of the field that ``home`` has for it."""
+        return self.field.removeprefix("tls_") if self.home is TLSSettings else self.field
+
+    @property
     def flag(self) -> str:
         """The name on the command line."""
         return f"--{self.name}"
@@ -65,9 +71,10 @@ class Option:
 
 
 def _row(home: type, group: str, name: str, kind: Kind, text: str) -> Option:
-    (match,) = [field for field in fields(home) if field.name == name.replace("-", "_")]
+    row = Option(name=name, kind=kind, help=text, group=group, home=home)
+    (match,) = [field for field in fields(home) if field.name == row.setting]
     assert match.default is not MISSING, f"{home.__name__}.{match.name} has no plain default"
-    return Option(name=name, kind=kind, help=text, group=group, home=home, default=match.default)
+    return replace(row, default=match.default)
 
 
 def _engine(name: str, kind: Kind, text: str) -> Option:
@@ -76,6 +83,10 @@ def _engine(name: str, kind: Kind, text: str) -> Option:
 
 def _http(name: str, kind: Kind, text: str) -> Option:
     return _row(HTTPSettings, "HTTP", name, kind, text)
+
+
+def _tls(name: str, kind: Kind, text: str, home: type = TLSSettings) -> Option:
+    return _row(home, _TLS, name, kind, text)
 
 
 def _limit(name: str, kind: Kind, text: str) -> Option:
@@ -95,9 +106,12 @@ def _is_path(text: str) -> bool:
 
 
 _LISTEN = "Where it listens"
+_TLS = "TLS"
 _COMMAND = "The command"
 _ADDRESS = Text("HOST:PORT, [V6]:PORT, :PORT, unix:PATH, unix:@NAME or fd:N", bool, "ADDR", "an address")
 _DIRECTORY = Text("a directory", bool, "DIR", "a path")
+_FILE = Text("a file", bool, "FILE", "a path")
+_MAYBE_FILE = Text("a file, or nothing", lambda text: True, "FILE", "a path")
 _OWNER = Text("USER, USER:GROUP or :GROUP", lambda text: text.strip(":") != "", "OWNER", "a user and a group")
 _LEVELS = ("debug", "info", "warning", "error", "critical")
 _HEADER = Text("printable ASCII without blanks at its ends, or nothing", _is_header, "TEXT")
@@ -118,6 +132,78 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(name="unix-mode", kind=Octal(), group=_LISTEN, help="Permissions of the socket files of unix:PATH binds."),
     Option(name="unix-owner", kind=_OWNER, group=_LISTEN, help="Owner of the socket files of unix:PATH binds."),
+    Option(
+        name="tls-cert",
+        kind=_FILE,
+        group=_TLS,
+        repeat=True,
+        default=(),
+        help="The certificate (PEM), and behind it those that lead to its authority; every bind speaks TLS then. "
+        "Repeatable: a client gets the one for the name that it asks for, otherwise the first.",
+    ),
+    Option(
+        name="tls-key",
+        kind=_FILE,
+        group=_TLS,
+        repeat=True,
+        default=(),
+        help="Its private key (PEM): one for each --tls-cert, in the same order. Without any: they are in those files.",
+    ),
+    Option(
+        name="tls-password-file",
+        kind=_FILE,
+        group=_TLS,
+        help="A file whose first line opens encrypted keys; it is read again when the certificates are.",
+    ),
+    Option(
+        name="plain-bind",
+        kind=_ADDRESS,
+        group=_TLS,
+        repeat=True,
+        default=(),
+        help="Listen here, too, without TLS (repeatable); the same as an inherited socket that is named plain.",
+    ),
+    Option(
+        name="redirect-http",
+        kind=_ADDRESS,
+        group=_TLS,
+        repeat=True,
+        default=(),
+        help="Listen here for plain HTTP, and send every client to https (repeatable); the same as an inherited socket "
+        "that is named redirect.",
+    ),
+    _tls("tls-min-version", Choice(("1.2", "1.3")), "The oldest version of TLS that is spoken."),
+    _tls(
+        "tls-ciphers",
+        Text("ciphers in OpenSSL's notation", bool, "LIST"),
+        "What TLS 1.2 may use; those of 1.3 are all good.",
+    ),
+    _tls(
+        "tls-client-cert",
+        Choice(("none", "optional", "required")),
+        "Whether clients are asked for a certificate, and may go on without; a wrong one ends the handshake.",
+    ),
+    _tls("tls-client-ca", _MAYBE_FILE, "The authorities (PEM) that clients' certificates must come from."),
+    _tls("tls-crl", _MAYBE_FILE, "The clients' certificates that their authority has revoked (PEM)."),
+    Option(
+        name="tls-adapter",
+        kind=Choice(("builtin", "pyopenssl")),
+        group=_TLS,
+        default="builtin",
+        help="What speaks TLS: the standard library, or pyOpenSSL (pip install 'reserve[pyopenssl]').",
+    ),
+    _tls(
+        "tls-check",
+        Seconds(0),
+        "How often, while clients come, the files are looked at, and loaded again when they are new; 0: never.",
+        EngineSettings,
+    ),
+    _tls(
+        "handshake-timeout",
+        Seconds(0.001),
+        "How long a TLS handshake may take, from the connection's start.",
+        EngineSettings,
+    ),
     _engine(
         "threads",
         Range(1, 4096),
@@ -178,6 +264,11 @@ OPTIONS: tuple[Option, ...] = (
         "Who answers 'Expect: 100-continue': the server before the application runs, or app on its first read.",
     ),
     _http(
+        "underscores",
+        Choice(("drop", "refuse")),
+        "What becomes of a header field with an underscore in its name: drop the field, or refuse the request (400).",
+    ),
+    _http(
         "health-path",
         _HEALTH,
         "A path that the server answers itself, also while every worker is busy: 200, or 503 when it is not fit.",
@@ -213,7 +304,7 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         name="config",
-        kind=Text("a file", bool, "FILE", "a path"),
+        kind=_FILE,
         group=_COMMAND,
         sources=(COMMAND, ENVIRONMENT),
         help="Read this file; by default reserve.toml, else pyproject.toml, of the working directory.",
@@ -221,6 +312,12 @@ OPTIONS: tuple[Option, ...] = (
     Option(name="version", kind=Flag(), group=_COMMAND, sources=(COMMAND,), help="Print the version and exit."),
     Option(name="help", short="-h", kind=Flag(), group=_COMMAND, sources=(COMMAND,), help="Print this and exit."),
 )
+
+ADDRESSES = tuple(option.name for option in OPTIONS if option.kind is _ADDRESS)
+"""The options that say where to listen."""
+
+NEED_TLS = tuple(option.name for option in OPTIONS if option.group == _TLS and option.name != "tls-cert")
+"""What does nothing without a certificate."""
 
 FLAGS: dict[str, Option] = {spelled: option for option in OPTIONS for spelled in option.flags}
 """Every spelling on the command line, and what it means."""

@@ -19,13 +19,16 @@ from reserve.apps import nearest
 from reserve.engine.addresses import parse_address
 from reserve.engine.settings import EngineSettings
 from reserve.errors import StartupError, UsageError
-from reserve.options import COMMAND, ENVIRONMENT, FILE, OPTIONS, Option
+from reserve.options import ADDRESSES, COMMAND, ENVIRONMENT, FILE, OPTIONS, Option
+from reserve.ssl.settings import TLSSettings
 
 __all__ = ["Given", "Values", "collect", "read_environment", "read_file"]
 
 _PREFIX = "RESERVE_"
 _FOREIGN = re.compile(r"RESERVE_(CI|SERVICE_HOST|SERVICE_PORT(_.*)?|PORT_.*)")
 """Variables that are not options: our own test run, and what Kubernetes sets for a service called "reserve"."""
+_SERVERS = (None, EngineSettings, TLSSettings)
+"""The homes of options that are no application's."""
 _TOOL = re.compile(rb"^\s*\[\s*tool\s*\.\s*[\"']?reserve\b", re.MULTILINE)
 
 
@@ -60,13 +63,18 @@ class Values:
         fields = {one.field: self._all[one.field] for one in OPTIONS if one.home is EngineSettings}
         return EngineSettings(**cast("dict[str, int]", fields))
 
+    def tls(self) -> TLSSettings:
+        """What the TLS adapter is made with, beside the certificates."""
+        fields = {one.setting: self._all[one.field] for one in OPTIONS if one.home is TLSSettings}
+        return TLSSettings(**cast("dict[str, str]", fields))  # type: ignore[arg-type]
+
     def application(self) -> dict[str, object]:
-        """What an application with ``configure`` gets: every option that is neither the engine's nor the command's."""
-        return {one.field: self._all[one.field] for one in OPTIONS if one.home not in (None, EngineSettings)}
+        """What an application with ``configure`` gets: every option that is neither the server's nor the command's."""
+        return {one.field: self._all[one.field] for one in OPTIONS if one.home not in _SERVERS}
 
     def given_for_application(self) -> list[Given]:
         """The same, but only what somebody gave."""
-        return [one for one in self.given.values() if one.option.home not in (None, EngineSettings)]
+        return [one for one in self.given.values() if one.option.home not in _SERVERS]
 
 
 def collect(command: Iterable[tuple[Option, str]], environ: Mapping[str, str], directory: str) -> Values:
@@ -199,7 +207,7 @@ def _read_command(command: Iterable[tuple[Option, str]]) -> Iterable[Given]:
 def _checked(option: Option, source: str, value: object, read: Callable[..., object]) -> object:
     try:
         result = read(value)
-        if option.name == "bind":
+        if option.name in ADDRESSES:
             parse_address(str(result))  # its error says which part is wrong, and what was probably meant
         return result
     except UsageError as error:

@@ -1,4 +1,6 @@
-"""SIGINT and SIGTERM: the first drains the server, the second stops it at once. SIGHUP is left alone.
+"""SIGINT and SIGTERM: the first drains the server, the second stops it at once. SIGHUP loads the certificates again.
+
+Without certificates SIGHUP is left alone.
 
 Python runs signal handlers on the main thread, between two instructions. A signal that comes while that thread is on
 its way into a lock waits there until the lock is free, which for a server that waits for its end is never. So from the
@@ -12,6 +14,7 @@ import os
 import signal
 import socket
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any, Protocol
@@ -19,6 +22,7 @@ from typing import Any, Protocol
 __all__ = ["StopSignals"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_HANG_UP: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Windows has none
 _END = b"\0"  # no signal has this number
 
 
@@ -27,7 +31,7 @@ class _Stoppable(Protocol):
 
 
 class StopSignals:
-    """A context in which the two signals stop a server; afterwards they mean what they meant before.
+    """A context in which the signals stop a server; afterwards they mean what they meant before.
 
     Until there is a server they interrupt the start (``KeyboardInterrupt``), so that what was opened is closed again.
     Off the main thread nothing is installed, because Python allows it nowhere else. In a forked child they mean what
@@ -39,6 +43,7 @@ class StopSignals:
         self._wakeup_before = -1
         self._server: _Stoppable | None = None
         self._patience = 0.0
+        self._hang_up: Callable[[], object] | None = None
         self._count = 0
         self._receiver: socket.socket | None = None
         self._sender: socket.socket | None = None
@@ -55,14 +60,16 @@ class StopSignals:
             self._thread.join()
         self._close()
 
-    def stops(self, server: _Stoppable, patience: float) -> None:
+    def stops(self, server: _Stoppable, patience: float, hang_up: Callable[[], object] | None = None) -> None:
         """From now on the signals stop ``server``, also when the application has installed handlers of its own.
 
         :param patience: how long the drain may take, in seconds, for the message.
+        :param hang_up: called for each SIGHUP, on a thread that also the other signals wait for.
         """
         if threading.current_thread() is not threading.main_thread():
             return
         self._patience = patience
+        self._hang_up = hang_up
         self._install()
         self._receiver, self._sender = socket.socketpair()
         self._sender.setblocking(False)
@@ -81,6 +88,9 @@ class StopSignals:
         for number in _SIGNALS:
             before = signal.signal(number, self._interrupt)
             self._before.setdefault(number, before)
+        if self._hang_up is not None and _HANG_UP is not None:
+            before = signal.signal(_HANG_UP, self._overhear)
+            self._before.setdefault(_HANG_UP, before)
 
     def _restore(self) -> None:
         _active.discard(self)
@@ -106,6 +116,9 @@ class StopSignals:
         if self._server is None:
             raise KeyboardInterrupt
 
+    def _overhear(self, number: int, frame: FrameType | None) -> None:
+        """The number is in the socket already; without a handler of Python's it would not be."""
+
     def _listen(self, receiver: socket.socket, server: _Stoppable) -> None:
         """On the thread of its own."""
         while True:
@@ -114,6 +127,8 @@ class StopSignals:
                     return
                 if number in _SIGNALS:
                     self._stop(server)
+                elif number == _HANG_UP and self._hang_up is not None:
+                    self._hang_up()
 
     def _stop(self, server: _Stoppable) -> None:
         self._count += 1

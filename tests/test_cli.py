@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import errno
 import io
 import logging
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -11,16 +13,26 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
+import trustme
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 import reserve
 import reserve.engine.server
+from reserve.apps.http.redirect import RedirectApp
 from reserve.banner import urls
 from reserve.cli import main
 from reserve.engine.settings import EngineSettings
 from reserve.signals import StopSignals
+from reserve.ssl import BuiltinSSLAdapter, PyOpenSSLAdapter, TLSSettings
 from tests.waiting import eventually
 
 ROOT = str(Path(reserve.__file__).parent.parent)
@@ -43,10 +55,24 @@ class FakeServer:
     made: ClassVar[list[FakeServer]] = []
     while_serving: ClassVar[Callable[[FakeServer], None]] = staticmethod(lambda server: None)
 
-    def __init__(self, fds: list[socket.socket], handle: Any, *, settings: EngineSettings, own: bool) -> None:
+    ssl_adapter: Any = None
+
+    def __init__(
+        self,
+        fds: list[socket.socket],
+        handle: Any,
+        *,
+        plain: list[socket.socket],
+        beside: list[tuple[list[socket.socket], Any]],
+        settings: EngineSettings,
+        own: bool,
+    ) -> None:
         self.sockets, self.handle, self.settings, self.own = fds, handle, settings, own
+        self.plain, self.beside = plain, beside
         self.stops: list[float | None] = []
         self.addresses = [sock.getsockname() for sock in fds]
+        self.reloads: list[str] = []
+        self.tls = SimpleNamespace(look_now=lambda: self.reloads.append("look"))
         FakeServer.made.append(self)
 
     def request_stop(self, timeout: float | None = None) -> None:
@@ -54,7 +80,7 @@ class FakeServer:
 
     def start(self) -> None:
         type(self).while_serving(self)
-        for sock in self.sockets:
+        for sock in (*self.sockets, *self.plain, *(sock for sockets, _ in self.beside for sock in sockets)):
             sock.close()
 
 
@@ -215,6 +241,192 @@ def test_inherited_sockets_may_be_named(place: Path, passed: Callable[[str], soc
     assert main(["app", "cli_plain", "-b", "127.0.0.1:0", "-b", f"fd:{fd}"]) == 0
     assert [sock.fileno() for sock in FakeServer.made[0].sockets] == [-1, -1]
     assert len(FakeServer.made[0].addresses) == 2
+
+
+# ---- TLS ----
+
+
+@pytest.fixture(scope="module")
+def issued(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of certificates and keys."""
+    folder = tmp_path_factory.mktemp("issued")
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+    for name in ("a", "b"):
+        made = authority.issue_cert(f"{name}.test")
+        (folder / f"{name}.pem").write_bytes(b"".join(pem.bytes() for pem in made.cert_chain_pems))
+        made.private_key_pem.write_to_path(str(folder / f"{name}.key"))
+        made.private_key_and_cert_chain_pem.write_to_path(str(folder / f"{name}.both"))
+    key = load_pem_private_key((folder / "a.key").read_bytes(), None)
+    locked = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption("gehe\u00efm".encode()))
+    (folder / "locked.key").write_bytes(locked)
+    (folder / "password").write_text("gehe\u00efm\r\nsecond line", "utf-8")
+    (folder / "wrong").write_text("secret\n")
+    (folder / "junk").write_text("neither key nor certificate\n")
+    return folder
+
+
+@pytest.fixture
+def at_issued(issued: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder as working directory, where the modules of ``place`` are found as well."""
+    monkeypatch.chdir(issued)
+    monkeypatch.setattr(sys, "path", [str(place), *sys.path])
+    return issued
+
+
+LISTENS = ["app", "cli_plain", "-b", "127.0.0.1:0"]
+
+
+def test_every_bind_is_tls_but_the_others(at_issued: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--tls-cert", "a.pem", "--tls-cert=b.pem", "--tls-key", "a.key", "--tls-key", "b.key"]
+    more = ["-b", "127.0.0.1:0", "--plain-bind", "127.0.0.1:0", "--tls-min-version", "1.3", "--tls-check=0"]
+    assert main([*LISTENS, *words, *more]) == 0
+    (server,) = FakeServer.made
+    assert isinstance(server.ssl_adapter, BuiltinSSLAdapter)
+    assert [files.cert for files in server.ssl_adapter.certificates] == ["a.pem", "b.pem"]
+    assert server.ssl_adapter.settings == TLSSettings(min_version="1.3")
+    assert server.settings == EngineSettings(tls_check=0)
+    assert [len(server.sockets), len(server.plain), server.beside] == [2, 1, []]
+    shown = [line.rpartition("   ")[2] for line in capsys.readouterr().err.splitlines()[1:4]]
+    assert shown == ["(TLS)", "(TLS)", "(without TLS)"]
+
+
+def test_keys_may_be_with_their_certificates_or_locked(at_issued: Path) -> None:
+    assert main([*LISTENS, "--tls-cert", "a.both", "--tls-cert", "b.both"]) == 0
+    words = ["--tls-cert", "a.pem", "--tls-key", "locked.key", "--tls-password-file", "password"]
+    assert main([*LISTENS, *words]) == 0
+    assert len(FakeServer.made) == 2
+
+
+def test_the_other_adapter(
+    at_issued: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--tls-cert", "a.both", "--tls-adapter", "pyopenssl"]
+    assert main([*LISTENS, *words]) == 0
+    assert isinstance(FakeServer.made[0].ssl_adapter, PyOpenSSLAdapter)
+    capsys.readouterr()
+    monkeypatch.delitem(sys.modules, "reserve.ssl.pyopenssl")
+    monkeypatch.setitem(sys.modules, "OpenSSL", None)
+    assert main([*LISTENS, *words]) == 1
+    said = capsys.readouterr().err
+    assert re.fullmatch(r"reserve: \S+ needs pyOpenSSL, .*pip install 'reserve\[pyopenssl\]'\n", said)
+
+
+def test_redirects_stand_beside_the_application(at_issued: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--redirect-http", "127.0.0.1:0", "--plain-bind", f"unix:{at_issued / 's'}", "--unix-mode", "600"]
+    assert main(["app", "http", "wsgi", "blog", "-b", "127.0.0.1:0", *words, "--tls-cert", "a.both"]) == 0
+    (server,) = FakeServer.made
+    ((sockets, redirects),) = server.beside
+    assert isinstance(redirects, RedirectApp)
+    assert (len(sockets), redirects.port) == (1, server.addresses[0][1])
+    lines = [line.strip() for line in capsys.readouterr().err.splitlines() if line.startswith("    on ")]
+    assert lines[0] == f"on https://127.0.0.1:{redirects.port}/"
+    assert lines[1] == f"on unix:{at_issued / 's'}   (without TLS)"
+    assert re.fullmatch(r"on http://127\.0\.0\.1:\d+/   \(redirects to https\)", lines[2])
+
+
+def test_inherited_sockets_by_their_names(
+    at_issued: Path, passed: Callable[[str], socket.socket], capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain, redirect, web, other = (passed(name) for name in ("plain", "redirect", "web", "unknown"))
+    assert main(["app", "http", "wsgi", "blog", "--tls-cert", "a.both"]) == 0
+    (server,) = FakeServer.made
+    assert (server.sockets, server.plain) == ([web, other], [plain])
+    assert [sockets for sockets, _ in server.beside] == [[redirect]]
+    err = capsys.readouterr().err
+    assert len(re.findall(r"on https://\S+   \(inherited as plain, redirect, web\)", err)) == 2
+    assert "(redirects to https; inherited as plain, redirect, web)" in err
+
+
+def test_without_a_certificate_the_names_mean_nothing(place: Path, passed: Callable[[str], socket.socket]) -> None:
+    sockets = [passed("plain"), passed("redirect")]
+    assert main(["app", "cli_plain"]) == 0
+    assert (FakeServer.made[0].sockets, FakeServer.made[0].plain) == (sockets, [])
+
+
+def test_an_inherited_socket_may_be_named_plain(at_issued: Path, passed: Callable[[str], socket.socket]) -> None:
+    fd, web = passed("web").fileno(), passed("web")
+    assert main(["app", "cli_plain", "--tls-cert", "a.both", "--plain-bind", f"fd:{fd}"]) == 0
+    (server,) = FakeServer.made
+    assert server.sockets == [web]
+    assert len(server.plain) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["--tls-key", "a.key"], 2, "--tls-key is for TLS, which needs a certificate: --tls-cert FILE\n"),
+        (["--handshake-timeout", "3"], 2, "--handshake-timeout is for TLS, which needs a certificate"),
+        (["--plain-bind", "127.0.0.1:0"], 2, "--plain-bind is for TLS, which needs a certificate"),
+        (["--tls-cert", "a.pem", "--tls-cert", "b.pem", "--tls-key", "a.key"], 2, "--tls-cert is given 2 times and "),
+        (["--tls-cert", "a.pem", "--tls-key", "a.key", "--tls-key", "b.key"], 2, "--tls-cert is given once and "),
+        (["--tls-cert", "a.both", "--tls-client-cert", "required"], 2, "needs client_ca (--tls-client-ca)"),
+        (["--tls-cert", "a.both", "--tls-client-ca", "ca.pem"], 2, "(--tls-client-ca, --tls-crl) do nothing unless"),
+        (["--tls-cert", "a.both", "--redirect-http", ":0"], 2, "(--redirect-http) are for HTTP applications (reserve"),
+        (["--tls-cert", "a.both", "--plain-bind", "[::1]:7"], 2, "[::1]:7 is given as --bind and as --plain-bind; it"),
+        (["--tls-cert", "nowhere"], 1, "the certificate nowhere cannot be read: No such file or directory\n"),
+        (["--tls-cert", "."], 1, "the certificate . cannot be read: Is a directory\n"),
+        (["--tls-cert", "junk"], 1, "junk holds no certificate that can be used: no PEM block"),
+        (["--tls-cert", "a.pem"], 1, "a.pem holds no private key in PEM; --tls-key names the file that does\n"),
+        (["--tls-cert", "a.pem", "--tls-key", "nowhere"], 1, "the file nowhere (--tls-key) cannot be read: No such"),
+        (["--tls-cert", "a.pem", "--tls-key", "junk"], 1, "junk holds no private key in PEM\n"),
+        (["--tls-cert", "a.pem", "--tls-key", "b.key"], 1, "b.key does not belong to the certificate a.pem\n"),
+        (["--tls-cert", "a.pem", "--tls-key", "locked.key"], 1, "it is encrypted, and no password was given (--tls-p"),
+        (
+            ["--tls-cert", "a.pem", "--tls-key", "locked.key", "--tls-password-file", "wrong"],
+            1,
+            "the password (--tls-password-file) does not open the private key locked.key\n",
+        ),
+        (["--tls-cert", "a.both", "--tls-password-file", "nowhere"], 1, "the password file nowhere (--tls-password-f"),
+        (["--tls-cert", "a.both", "--tls-ciphers", "ROT13"], 1, "OpenSSL knows no cipher of 'ROT13' (--tls-ciphers)\n"),
+        (
+            ["--tls-cert", "a.both", "--tls-client-cert", "optional", "--tls-client-ca", "junk"],
+            1,
+            "junk (--tls-client-ca, --tls-crl) cannot be used for clients' certificates: no certificate or crl found\n",
+        ),
+    ],
+)
+def test_a_mistake_about_tls(
+    at_issued: Path, capsys: pytest.CaptureFixture[str], words: list[str], code: int, message: str
+) -> None:
+    bind = ["-b", "[::1]:7"] if "[::1]:7" in words else ["-b", "127.0.0.1:0"]
+    assert main(["app", "cli_plain", *bind, *words]) == code
+    err = capsys.readouterr().err
+    assert err.startswith("reserve: ")
+    assert message in err
+    assert err.count("\n") == 1
+    assert FakeServer.made == []
+
+
+def test_a_certificate_that_may_not_be_read(
+    at_issued: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def forbidden(path: Path) -> bytes:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", forbidden)  # root may read everything, so no file can show it
+    assert main([*LISTENS, "--tls-cert", "a.both"]) == 1
+    assert capsys.readouterr().err == "reserve: the certificate a.both cannot be read: Permission denied\n"
+
+
+def test_a_hang_up_has_the_certificates_looked_at(at_issued: Path) -> None:
+    def while_serving(server: FakeServer) -> None:
+        for count in (1, 2):
+            signal.raise_signal(signal.SIGHUP)
+            eventually(lambda count=count: len(server.reloads) == count)
+
+    before = signal.getsignal(signal.SIGHUP)
+    FakeServer.while_serving = staticmethod(while_serving)
+    assert main([*LISTENS, "--tls-cert", "a.both"]) == 0
+    assert signal.getsignal(signal.SIGHUP) is before
+    assert FakeServer.made[0].stops == []
+
+
+def test_without_a_certificate_a_hang_up_is_left_alone(place: Path) -> None:
+    seen: list[Any] = []
+    FakeServer.while_serving = staticmethod(lambda server: seen.append(signal.getsignal(signal.SIGHUP)))
+    assert main(LISTENS) == 0
+    assert seen == [signal.getsignal(signal.SIGHUP)]
 
 
 # ---- what a mistake gets ----

@@ -21,6 +21,7 @@ from reserve.options import COMMAND, FILE, FLAGS, OPTIONS, Option
 from reserve.optionsources import Values, collect, read_environment, read_file
 from reserve.optionvalues import Count, Flag, Octal, Pair, Seconds, Size
 from reserve.protocol.http1.limits import Limits
+from reserve.ssl.settings import TLSSettings
 
 PAGE = Path(reserve.__file__).parent / "docs" / "options.md"
 
@@ -32,12 +33,18 @@ def values(*line: str, environ: dict[str, str] | None = None, directory: Path | 
 # ---- the table ----
 
 
-@pytest.mark.parametrize("home", [EngineSettings, HTTPSettings, Limits])
+NO_OPTIONS = {
+    "limits",  # fields of their own
+    "protocols",  # the application knows which it speaks
+}
+
+
+@pytest.mark.parametrize("home", [EngineSettings, HTTPSettings, Limits, TLSSettings])
 def test_every_field_of_a_settings_class_is_exactly_one_option(home: type) -> None:
-    fields = {field.name: field for field in dataclasses.fields(home) if field.name != "limits"}
+    fields = {field.name: field for field in dataclasses.fields(home) if field.name not in NO_OPTIONS}
     rows = [option for option in OPTIONS if option.home is home]
-    assert sorted(option.field for option in rows) == sorted(fields)
-    assert all(option.default == fields[option.field].default for option in rows)
+    assert sorted(option.setting for option in rows) == sorted(fields)
+    assert all(option.default == fields[option.setting].default for option in rows)
 
 
 def test_no_name_is_used_twice() -> None:
@@ -232,6 +239,17 @@ def test_file_environment_command_line(tmp_path: Path) -> None:
     assert values(directory=tmp_path)["bind"] == (":1", ":2")
 
 
+def test_tls_is_neither_the_engine_s_nor_the_application_s(tmp_path: Path) -> None:
+    (tmp_path / "reserve.toml").write_text('[server]\ntls-cert = ["a", "b"]\ntls_min_version = "1.3"\n')
+    environ = {"RESERVE_TLS_KEY": "c,d", "RESERVE_TLS_CLIENT_CERT": "optional", "RESERVE_TLS_CHECK": "1m"}
+    found = values("--tls-client-ca", "ca", "--handshake-timeout=2", environ=environ, directory=tmp_path)
+    assert (found["tls_cert"], found["tls_key"]) == (("a", "b"), ("c", "d"))
+    assert found.tls() == TLSSettings(min_version="1.3", client_cert="optional", client_ca="ca")
+    assert found.engine() == EngineSettings(tls_check=60, handshake_timeout=2)
+    assert not [name for name in found.application() if name.startswith("tls")]
+    assert found.given_for_application() == []
+
+
 def test_variables_are_merged_by_name(tmp_path: Path) -> None:
     (tmp_path / "reserve.toml").write_text('[server.env]\nA = "file"\nB = "file"\n')
     found = values("--env", "B=line", "--env=C=line", directory=tmp_path)
@@ -289,6 +307,11 @@ def test_a_pool_that_grows_is_two_numbers(tmp_path: Path) -> None:
         (["--root-path", "x/"], "--root-path is 'x/'; allowed is a path that begins with /"),
         (["--server-header", "a\r\nb"], "--server-header is 'a\\r\\nb'; allowed is printable ASCII"),
         (["--bind", "8080"], "--bind: cannot listen on '8080'"),
+        (["--plain-bind", "8080"], "--plain-bind: cannot listen on '8080'"),
+        (["--redirect-http", "http://a"], "--redirect-http: cannot listen on 'http://a'"),
+        (["--tls-min-version", "1.1"], "--tls-min-version is '1.1'; allowed is 1.2 or 1.3"),
+        (["--tls-client-cert", "yes"], "--tls-client-cert is 'yes'; allowed is none, optional or required"),
+        (["--tls-cert", ""], "--tls-cert is ''; allowed is a file"),
         (["--env", "PATH"], "--env is 'PATH'; allowed is NAME=VALUE"),
         (["--spool-dir", ""], "--spool-dir is ''; allowed is a directory"),
     ],

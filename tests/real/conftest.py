@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.authority import Authority
 from tests.real.installing import Installed, find_or_install
 from tests.real.serving import Served, clean_environ
 
@@ -46,6 +47,14 @@ def curl(require_peer: Callable[[str], str]) -> Curl:
         return done  # type: ignore[no-any-return]
 
     return run
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    """An authority that nobody else knows."""
+    folder = tmp_path / "authority"
+    folder.mkdir()
+    return Authority(folder)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -174,6 +175,15 @@ class Served:
     def connect(self) -> socket.socket:
         """A plain connection to the first address."""
         return socket.create_connection(self.address, PATIENCE)
+
+    def shake_hands(self, context: ssl.SSLContext, name: str = "a.test") -> ssl.SSLSocket:
+        """A TLS connection to the first address that asks for ``name``."""
+        plain = self.connect()
+        try:
+            return context.wrap_socket(plain, server_hostname=name)
+        except BaseException:
+            plain.close()
+            raise
 
     def peak_memory(self) -> int:
         """The most memory that the process has ever held, in octets."""

@@ -9,6 +9,7 @@ import json
 import re
 import subprocess
 import threading
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -25,18 +26,37 @@ class Browser:
     :param driver: the path of ``chromedriver``.
     :param browser: the path of Chromium.
     :param profile: a folder for what it keeps.
+    :param flags: more of its command line.
+    :param settings: its settings ("prefs"), as a tree.
+    :param environ: its variables, by default those of this process.
     """
 
-    def __init__(self, driver: str, browser: str, profile: Path) -> None:
+    def __init__(
+        self,
+        driver: str,
+        browser: str,
+        profile: Path,
+        *,
+        flags: Sequence[str] = (),
+        settings: Mapping[str, Any] | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
         self._driver = driver
         self._browser = browser
         self._profile = profile
+        self._flags = flags
+        self._settings = dict(settings or {})
+        self._environ = environ
 
     def __enter__(self) -> Browser:
         with contextlib.ExitStack() as stack:
             process = stack.enter_context(
                 subprocess.Popen(
-                    [self._driver, "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+                    [self._driver, "--port=0"],
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                    env=self._environ,
                 )
             )
             stack.callback(process.kill)
@@ -67,8 +87,9 @@ class Browser:
                 "--disable-sync",
                 "--window-size=1000,1400",
                 f"--user-data-dir={self._profile}",
+                *self._flags,
             ]
-            options = {"binary": self._browser, "args": flags}
+            options = {"binary": self._browser, "args": flags, "prefs": self._settings}
             wanted = {"capabilities": {"alwaysMatch": {"goog:chromeOptions": options}}}
             self._session = f"/session/{self._call('POST', '/session', wanted)['sessionId']}"
             stack.callback(self._call, "DELETE", self._session)

@@ -1,0 +1,37 @@
+"""``import reserve`` brings nothing that is not asked for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import reserve
+
+ROOT = str(Path(reserve.__file__).parent.parent)
+
+
+def run(program: str) -> str:
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_plain_serving_does_not_load_openssl() -> None:
+    program = (
+        "import sys, reserve\n"
+        "app = lambda environ, start_response: []\n"
+        "with reserve.ReserveWSGIServer(reserve.listen('127.0.0.1:0'), app, threads=1) as server:\n"
+        "    print(server.ssl_adapter, server.stats().tls_handshakes)\n"
+        "print('ssl' in sys.modules, '_ssl' in sys.modules)\n"
+    )
+    assert run(program) == "None 0\nFalse False\n"
+
+
+def test_the_adapters_are_there_after_one_import() -> None:
+    program = (
+        "import reserve, sys\n"
+        "print('reserve.ssl' in sys.modules, 'ssl' in dir(reserve), 'ssl' in reserve.__all__)\n"
+        "print(reserve.ssl.BuiltinSSLAdapter.__name__, reserve.ssl is sys.modules['reserve.ssl'])\n"
+    )
+    assert run(program) == "False True False\nBuiltinSSLAdapter True\n"
