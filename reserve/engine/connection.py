@@ -19,7 +19,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from reserve.engine.deadlines import NEVER
 from reserve.engine.disconnect import disconnect
@@ -229,6 +229,7 @@ class Connection:
         self.secure = secure
         self.sock = cast("socket.socket", secure)
         self.recv = secure.raw_recv
+        self.send = _unsafe
 
     def trust_tls(self) -> None:
         """The handshake is done: everything goes through the session."""
@@ -427,3 +428,7 @@ class Connection:
         if fd >= 0:
             with contextlib.suppress(OSError):
                 socket.close(fd)
+
+
+def _unsafe(data: bytes | memoryview) -> NoReturn:
+    raise ConnectionAbortedError("TLS has begun on this connection, and its handshake is not done")

@@ -4,7 +4,8 @@ The owner of a connection closes it with a reset (:meth:`Connection.reset`). Nob
 under a thread that uses it would hit whoever gets the number next, and ``shutdown`` is the orderly end. Linux has a
 third way, ``connect`` to an address of no family: the peer gets a reset, and every waiting thread wakes up.
 
-Any thread may call it.
+Any thread may call it that keeps the descriptor open meanwhile: its owner, or
+:meth:`~reserve.engine.readyqueue.ReadyQueue.while_open`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import sys
 __all__ = ["disconnect"]
 
 _NOBODY = bytes(16)  # a sockaddr of the family AF_UNSPEC, which is 0
-# PyDLL keeps the GIL: nobody closes the descriptor between the look at its number and the call.
+# PyDLL keeps the GIL: the call does not block, and it is made with a lock held.
 _libc = ctypes.PyDLL(None) if sys.platform == "linux" else None
 
 

@@ -5,6 +5,7 @@ Runs on the accept thread, whose work is over by then. Each step happens althoug
 
 from __future__ import annotations
 
+import functools
 import logging
 import socket
 import sys
@@ -147,6 +148,6 @@ class Ending:
         """
         for connection in connections:
             if isinstance(getattr(connection, "driver", None), HandlerDriver):
-                connection.shut(socket.SHUT_RDWR)
+                self._queue.while_open(connection, functools.partial(connection.shut, socket.SHUT_RDWR))
             elif any(worker.connection is connection for worker in self._pool.workers):
-                connection.abort()
+                self._queue.while_open(connection, connection.abort)

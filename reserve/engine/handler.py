@@ -143,8 +143,8 @@ class HandlerDriver:
             return RUN
         if self._connection.detached:
             return CLOSE
-        if self._outbox:
-            self._send_outbox()
+        if self._outbox and self._upgrade is None:  # nobody may read it on the way
+            self.push()
         if self._finished:
             return CLOSE
         if self._upgrade is not None:
@@ -236,7 +236,8 @@ class HandlerDriver:
             self._outbox.append(data)
             self._outbox_size += len(data)
 
-    def _send_outbox(self) -> None:
+    def push(self) -> None:
+        """By the owner: send what was queued, as far as there is room. Raises ClientDisconnected."""
         with self._outbox_lock:
             pieces = list(self._outbox)
             self._outbox.clear()

@@ -154,8 +154,11 @@ class Monitor:
             self.asleep = False
             self._policy.rest()
 
-    def _queue_call(self, connection: Connection) -> None:
-        """No worker is free: the request waits for a new one, or for an old one, or is refused when too many do."""
+    def _queue_call(self, connection: Connection) -> bool:
+        """No worker is free: the request waits for a new one, or for an old one, or is refused when too many do.
+
+        True: it waits for an old one; a look whether there may be a new one by now has to follow.
+        """
         connection.settle()
         grown = self._pool.grow()
         budget = connection.server.budget
@@ -163,8 +166,9 @@ class Monitor:
         no_room = held > 0 and not budget.memory_for(0) and not budget.disk_for(held)
         if no_room or (self._queue.full() and not grown):
             self._stepper.refuse(connection, "overload")
-        else:
-            self._queue.put_call(connection, self._now())
+            return False
+        self._queue.put_call(connection, self._now())
+        return not grown
 
     def _lead(self) -> None:
         """Pass the lead on to a worker, or lead until one is free."""
@@ -178,13 +182,17 @@ class Monitor:
                 connection = queue.next_ready(queue.lead.sleepers)
                 if connection is not None:
                     connection.state = OWNED
-                    if self._stepper.advance(connection):
-                        self._queue_call(connection)
+                    waits = self._stepper.advance(connection) and self._queue_call(connection)
+                    connection = None  # somebody else's by now, whatever fails below
+                    if waits:
+                        # A worker that was idle may have left in between: it saw no call yet, and we saw it.
+                        self._pool.grow()
                 if self._overdue is not None:
                     queue.monitor_due = self._overdue.look()
                 while (connection := queue.take_overdue(self._now())) is not None:
                     connection.state = OWNED
                     self._stepper.refuse(connection, "overload")
+                    connection = None
             except Exception as error:
                 # No memory for a moment, or a fault of ours. Neither the lead nor the connection must be lost with it.
                 if connection is not None and connection.state is OWNED and not connection.lent:

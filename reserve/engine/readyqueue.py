@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Sized
+from collections.abc import Callable, Sized
 
 from reserve.engine.clock import Clock
 from reserve.engine.connection import CLOSED, DEADLINE, FLUSHING, OWNED, READY, Connection, State
@@ -209,6 +209,14 @@ class ReadyQueue:
         connection.state = CLOSED  # before the next line: who hangs it up in this moment looks at it afterwards
         self.deadlines.discard(connection)
 
+    def while_open(self, connection: Connection, action: Callable[[], None]) -> None:
+        """Do something to the socket of a connection that is another thread's, which cannot close it meanwhile; nothing
+        when it is closed or given away. The action must not block.
+        """
+        with self._admission:  # its owner has to forget it first
+            if self.connections.get(connection.fd) is connection:
+                action()
+
     def take_all(self) -> list[Connection]:
         """Own everything that is READY, after :meth:`close`."""
         found = []
@@ -301,11 +309,14 @@ class ReadyQueue:
 
     def _longest_waiting(self) -> Connection | None:
         """The first request of those that may be refused: a farewell may stand before it."""
-        with contextlib.suppress(RuntimeError):  # changed by a worker in between: there will be another look
-            for connection in self._calls:
-                if connection.queued_at != NEVER:
-                    return connection
-        return None
+        while True:
+            try:
+                for connection in self._calls:
+                    if connection.queued_at != NEVER:
+                        return connection
+                return None
+            except RuntimeError:  # changed by a worker in between; without an answer the leader would wait for ever
+                continue
 
     def _next_deadline(self) -> float:
         """When the leader has to look around: something expires, or a request has waited for too long."""
@@ -405,6 +416,9 @@ class ReadyQueue:
         """Have every connection that waits stepped, because nobody knows what was lost."""
         now = self._now()
         for connection in list(self.connections.values()):
+            armed = connection.armed
+            if armed and not connection.pending:
+                connection.pending = armed  # its owner believes that the poller still watches it, and may park it so
             if connection.take():
                 connection.pending = DEADLINE if connection.deadline <= now else 0
                 self._make_ready(connection)

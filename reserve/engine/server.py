@@ -362,6 +362,8 @@ class Server:
             raise UsageError("start_tls() needs server.ssl_adapter (--tls-cert)")
         if connection.secure is not None:
             raise UsageError("this connection has TLS already")
+        if isinstance(connection.driver, HandlerDriver):
+            connection.driver.push()  # what was sent before TLS belongs before it
         return upgrade(connection, adapter, then)
 
     # ---- for the engine's other parts and for drivers ----

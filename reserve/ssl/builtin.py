@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-from typing import Any
 
 from reserve.errors import StartupError
 from reserve.ssl.adapter import TLSSession

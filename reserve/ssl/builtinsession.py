@@ -29,6 +29,8 @@ _TURNS = 8
 """Times that a handshake goes on with what it has received before others have their turn."""
 _EMPTY = 65536
 """Octets of records without content that a client may send in a row. A key update has 27: it takes 10 us."""
+_ANSWERS = 65536
+"""Octets that may wait for a client to take them while it goes on asking for more: a key update is answered with 27."""
 
 
 class BuiltinSession:
@@ -39,7 +41,7 @@ class BuiltinSession:
     """
 
     __slots__ = (
-        "_ahead", "_begun", "_drained", "_empty", "_ended", "_failure", "_incoming", "_outgoing", "_read", "_receive", "_send",
+        "_ahead", "_begun", "_empty", "_ended", "_failure", "_incoming", "_outgoing", "_read", "_receive", "_send",
         "_told", "_unsent", "details", "socket",
     )  # fmt: skip
 
@@ -54,8 +56,6 @@ class BuiltinSession:
         self.details = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self._read = self.details.read
         self._ahead = b""
-        self._drained = False
-        """Everything that was received has been looked at: what is left of it is less than a record."""
         self._failure: OSError | None = None
         """Came behind the content that is ahead, and is raised when that has been read."""
         self._ended = self._told = False
@@ -63,16 +63,17 @@ class BuiltinSession:
         """Octets that have come since the last content."""
         self._unsent: memoryview | None = None
         self._begun = 0
-        """Octets of content within what is unsent."""
+        """Octets of content whose write was broken off, also when they have left meanwhile: it comes again."""
 
     def handshake(self) -> None:
         self._flush()
-        for _ in range(_TURNS):
+        for turn in range(_TURNS):
             try:
                 self.details.do_handshake()
             except ssl.SSLWantReadError:
                 self._flush()
-                self._feed()
+                if turn < _TURNS - 1:  # what was received must be looked at: the socket would not tell of it again
+                    self._feed()
             except ssl.SSLError as error:
                 with contextlib.suppress(OSError):
                     self._flush()  # the alert
@@ -82,8 +83,10 @@ class BuiltinSession:
                     self._flush()
                 except WantWrite:
                     raise
-                except OSError:  # tickets, which the client did not wait for; what it has sent still counts
-                    self._unsent = None
+                except OSError:
+                    pass  # tickets, which the client did not wait for; what it has sent still counts
+                if self._incoming.pending:
+                    self._ahead = self._decrypt()
                 return
         raise WantRead
 
@@ -112,15 +115,17 @@ class BuiltinSession:
             del failure  # with its traceback it would refer to itself
 
     def _receive_content(self) -> bytes:
-        if not self._drained and self._incoming.pending:  # what came with the end of the handshake
-            data = self._decrypt()
-            if data is not None:
-                return data
+        if self._outgoing.pending > _ANSWERS:
+            raise TLSError(f"the client takes nothing, and more than {_ANSWERS} octets of answers wait for it")
         for _ in range(_LOOKS):
             self._empty += self._feed()
             data = self._decrypt()
-            if data is not None:
+            if data:
                 return data
+            if self._failure is not None:
+                self._raise()
+            if self._ended:
+                return b""
             if self._empty > _EMPTY:
                 raise TLSError(f"more than {_EMPTY} octets of records without content")
         raise WantRead
@@ -137,9 +142,8 @@ class BuiltinSession:
             self._incoming.write_eof()
         return len(data)
 
-    def _decrypt(self) -> bytes | None:
-        """All content of the records that are here; None: there is none. Empty only at the peer's close_notify."""
-        self._drained = True
+    def _decrypt(self) -> bytes:
+        """All content of the records that are here. What is left of them is less than a record."""
         pieces = []
         try:
             while piece := self._read(_RECORD):
@@ -150,6 +154,8 @@ class BuiltinSession:
                 self._ended = True
         except ssl.SSLWantReadError:
             pass
+        except ssl.SSLZeroReturnError:  # how the standard library tells of the end when our side has ended before
+            self._ended = True
         except ssl.SSLError as error:
             self._failure = translated(error)
         if self._outgoing.pending:
@@ -158,40 +164,40 @@ class BuiltinSession:
                 self._flush()
         if pieces:
             self._empty = 0
-            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        if self._failure is not None:
-            self._raise()
-        return b"" if self._ended else None
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def write(self, data: bytes | memoryview) -> int:
         if self._unsent is not None:
-            begun = self._begun
             self._flush()
-            if begun:
-                return begun
-        try:
-            self._begun = self.details.write(data)
-        except ssl.SSLError as error:
-            raise translated(error) from None
         begun = self._begun
-        self._flush()
+        if not begun:
+            try:
+                begun = self.details.write(data)
+            except ssl.SSLError as error:
+                raise translated(error) from None
+            try:
+                self._flush()
+            except WantWrite:
+                self._begun = begun
+                raise
+        self._begun = 0
         return begun
 
     def _flush(self) -> None:
         """Send what OpenSSL has written. Raises WantWrite when there is no room for all of it, OSError."""
-        unsent = self._unsent
-        if unsent is None:
-            if not self._outgoing.pending:
-                return
-            unsent = memoryview(self._outgoing.read())
-        try:
-            while unsent:
-                unsent = unsent[self._send(unsent) :]
-        except (BlockingIOError, InterruptedError):
-            self._unsent = unsent
-            raise WantWrite from None
-        self._unsent = None
-        self._begun = 0
+        while self._unsent is not None or self._outgoing.pending:
+            unsent = memoryview(self._outgoing.read()) if self._unsent is None else self._unsent
+            try:
+                while unsent:
+                    unsent = unsent[self._send(unsent) :]
+            except (BlockingIOError, InterruptedError):
+                self._unsent = unsent
+                raise WantWrite from None
+            except OSError:
+                self._unsent = None
+                self._begun = 0
+                raise
+            self._unsent = None
 
     def pending(self) -> int:
         # An end, or an error, that came with the last content: nothing more may come from the socket to tell of it.

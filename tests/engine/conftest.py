@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from reserve.engine.handler import Park
 from reserve.engine.listeners import listen
 from reserve.engine.poller import EpollPoller, Poller, PortablePoller
 from reserve.engine.server import Hooks, Server
@@ -102,6 +103,21 @@ def serve(make_poller: MakePoller) -> Iterator[Serve]:
             return running
 
         yield start
+
+
+def upper_lines(sock: Any, address: Any, server: Any) -> Park:
+    """A handler that answers each line in capitals. Its makefile reads ahead, by 16 octets at the most."""
+    file = sock.makefile("rb", 16)
+
+    def resume() -> Park | None:
+        line = file.readline()
+        if not line:
+            file.close()
+            return None
+        sock.sendall(line.upper())
+        return Park(resume, reader=file)
+
+    return Park(resume, reader=file)
 
 
 def receive_all(client: socket.socket) -> bytes:

@@ -12,7 +12,7 @@ import _thread
 import dis
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType, SimpleNamespace, TracebackType
 from typing import Any
@@ -208,6 +208,27 @@ class Scheduler:
         return found
 
 
+class ArmedPoller:
+    """What every poller of a test remembers: who is armed for what, and whether somebody has signalled."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self.scheduler = scheduler
+        self.armed: dict[int, int] = {}
+        self.signalled = False
+        self.wakeup = SimpleNamespace(signal=self.signal, fd=-2)
+
+    def signal(self) -> None:
+        self.signalled = True
+
+    def add(self, fd: int, mask: int) -> None:
+        self.armed[fd] = mask
+
+    arm = add
+
+    def remove(self, fd: int) -> None:
+        self.armed.pop(fd, None)
+
+
 Scenario = Callable[[Scheduler], "Callable[[list[str]], None]"]
 """Spawns its tasks and returns the check, which is given the names of the tasks that are blocked at the end."""
 
@@ -238,8 +259,16 @@ def _play(scenario: Scenario, trace: str, prefix: list[tuple[int, int]], start: 
 
 
 def _scripts(
-    scenario: Scenario, trace: str, prefix: list[tuple[int, int]], start: int, preemptions: int, count: int
+    scenario: Scenario,
+    trace: str,
+    prefix: list[tuple[int, int]],
+    start: int,
+    preemptions: int,
+    count: int,
+    alike: Sequence[int],
 ) -> Iterator[int]:
+    if start in alike and not {index for index, _ in prefix}.issuperset(alike[: alike.index(start)]):
+        return
     added = _play(scenario, trace, prefix, start)
     yield 1
     if not preemptions:
@@ -249,13 +278,17 @@ def _scripts(
             for other in range(count):
                 if other != task:
                     yield from _scripts(
-                        scenario, trace, [*prefix, *added[:position], (task, cut)], other, preemptions - 1, count
+                        scenario, trace, [*prefix, *added[:position], (task, cut)], other, preemptions - 1, count, alike
                     )
 
 
-def explore(scenario: Scenario, tasks: int, preemptions: int, trace: str) -> int:
-    """Try every schedule with at most so many preemptions; the number of schedules. Raises AssertionError."""
-    return sum(sum(_scripts(scenario, trace, [], start, preemptions, tasks)) for start in range(tasks))
+def explore(scenario: Scenario, tasks: int, preemptions: int, trace: str, alike: Sequence[int] = ()) -> int:
+    """Try every schedule with at most so many preemptions; the number of schedules. Raises AssertionError.
+
+    :param alike: tasks (in the order of their numbers) that do the same. They begin in this order only: every other
+        order is one of these with their names exchanged.
+    """
+    return sum(sum(_scripts(scenario, trace, [], start, preemptions, tasks, alike)) for start in range(tasks))
 
 
 MODULES = ("lead", "connection", "readyqueue", "deadlines", "stepper", "monitor", "budget")

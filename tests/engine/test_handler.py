@@ -19,7 +19,7 @@ from reserve.engine.connection import Connection
 from reserve.engine.handler import HandlerFactory, Park
 from reserve.errors import ReserveError, UsageError
 from reserve.testing import FakeClock
-from tests.engine.conftest import Serve, receive, receive_all
+from tests.engine.conftest import Serve, receive, receive_all, upper_lines
 from tests.waiting import eventually
 
 
@@ -63,20 +63,7 @@ def test_many_connections_are_echoed(serve: Serve) -> None:
 
 
 def test_octets_in_the_buffer_of_a_makefile_count_as_readable(serve: Serve) -> None:
-    def handle(sock: socket.socket, address: Any, server: Any) -> Park:
-        file = sock.makefile("rb")
-
-        def resume() -> Park | None:
-            line = file.readline()
-            if not line:
-                file.close()
-                return None
-            sock.sendall(line.upper())
-            return Park(resume, reader=file)
-
-        return Park(resume, reader=file)
-
-    client = serve(handle).connect()
+    client = serve(upper_lines).connect()
     client.sendall(b"one\ntwo\nthree\n")  # in one packet: the second and third are never seen by the poller
     assert receive(client, 14) == b"ONE\nTWO\nTHREE\n"
     client.sendall(b"four\n")

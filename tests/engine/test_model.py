@@ -33,7 +33,7 @@ from reserve.engine.stepper import Stepper
 from reserve.engine.workers import Worker, WorkerPool
 from reserve.errors import RequestTimeout
 from reserve.testing import MemorySocket
-from tests.engine.interleave import Scheduler, Task, replace_locks
+from tests.engine.interleave import ArmedPoller, Scheduler, Task, replace_locks
 
 STATES = int(os.environ.get("RESERVE_MODEL_STATES", "800"))
 """How many states of each variant are visited, nearest first; give a larger number for a long night."""
@@ -59,28 +59,14 @@ class ModelSocket(MemorySocket):
         return -1
 
 
-class ModelPoller:
+class ModelPoller(ArmedPoller):
     """Level-triggered and one-shot, as the real ones; ``poll`` is a place where a thread can be held up."""
 
     def __init__(self, scheduler: Scheduler) -> None:
-        self.scheduler = scheduler
-        self.armed: dict[int, int] = {}
+        super().__init__(scheduler)
         self.sockets: dict[int, ModelSocket] = {}
         self.spurious: set[int] = set()
-        self.signalled = False
         self.polling = 0
-        self.wakeup = SimpleNamespace(signal=self.signal, fd=-2)
-
-    def signal(self) -> None:
-        self.signalled = True
-
-    def add(self, fd: int, mask: int) -> None:
-        self.armed[fd] = mask
-
-    arm = add
-
-    def remove(self, fd: int) -> None:
-        self.armed.pop(fd, None)
 
     def happened(self) -> list[tuple[int, int]]:
         found = []

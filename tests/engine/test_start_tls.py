@@ -17,7 +17,7 @@ from reserve.errors import UsageError
 from reserve.ssl.securesocket import SecureSocket
 from reserve.testing import FakeClock
 from tests import tls
-from tests.engine.conftest import Serve, receive, receive_all
+from tests.engine.conftest import Serve, receive, receive_all, upper_lines
 from tests.waiting import eventually
 
 each_way = pytest.mark.parametrize("blocking", [True, False], ids=["on the worker", "off the workers"])
@@ -162,6 +162,59 @@ def test_what_was_sent_too_early_is_not_taken_for_content(serve: Serve) -> None:
     assert isinstance(handle.failed.get(timeout=20), ConnectionError)
 
 
+def test_what_is_pushed_during_a_handshake_does_not_leave_in_plain_text(serve: Serve) -> None:
+    begun: SimpleQueue[Any] = SimpleQueue()
+
+    def handle(sock: Any, address: Any, server: Any) -> Any:
+        def then(secure: Any) -> Park:
+            return Park(lambda: None)
+
+        begun.put(upgrade := server.start_tls(sock, then))
+        return upgrade
+
+    running = serve(handle, ssl_adapter=tls.adapter(), upgrades=True)
+    client = running.connect()
+    secure = begun.get(timeout=20).secure
+    eventually(lambda: running.server.stats().parked == 1)
+    running.server.send(secure, b"secret")
+    hand = tls.HandMade()
+    hand.shake(client)  # whatever else came would break it
+    assert hand.hears(client) == b"secret"
+    client.sendall(hand.wraps(b"quit"))
+
+
+@each_way
+def test_what_is_pushed_before_leaves_before(serve: Serve, blocking: bool) -> None:
+    def handle(sock: Any, address: Any, server: Any) -> Any:
+        server.send(sock, b"go on\n")
+        if not blocking:
+            return server.start_tls(sock, lambda secure: None)
+        server.start_tls(sock)
+        return None
+
+    client = serve(handle, ssl_adapter=tls.adapter(), upgrades=True).connect()
+    assert receive(client, 6) == b"go on\n"
+    hand = tls.HandMade()
+    hand.shake(client)
+    assert hand.hears(client) == b""
+
+
+def test_what_is_pushed_when_the_handshake_has_failed_does_not_leave_in_plain_text(serve: Serve) -> None:
+    reasons: SimpleQueue[str] = SimpleQueue()
+
+    def handle(sock: Any, address: Any, server: Any) -> Park:
+        driver = server._find(sock).driver  # a sender on another thread has got so far
+        with pytest.raises(ConnectionError):
+            server.start_tls(sock)
+        driver.post(b"secret")
+        return Park(lambda: None, on_close=reasons.put)
+
+    client = serve(handle, ssl_adapter=tls.adapter(), upgrades=True).connect()
+    client.sendall(b"this is no ClientHello")
+    assert b"secret" not in receive_all(client)
+    assert reasons.get(timeout=20) == "lost"
+
+
 def failing(call: Callable[[Any, Any], Any]) -> tuple[Callable[..., None], SimpleQueue[BaseException]]:
     found: SimpleQueue[BaseException] = SimpleQueue()
 
@@ -201,21 +254,8 @@ def test_under_tls_and_without_an_adapter_and_for_strangers_it_is_an_error(serve
 
 
 def test_octets_that_tls_or_a_makefile_has_buffered_count_as_readable(serve: Serve) -> None:
-    def handle(sock: Any, address: Any, server: Any) -> Park:
-        file = sock.makefile("rb", 16)
-
-        def resume() -> Park | None:
-            line = file.readline()
-            if not line:
-                file.close()
-                return None
-            sock.sendall(line.upper())
-            return Park(resume, reader=file)
-
-        return Park(resume, reader=file)
-
     lines = [b"%d-line\n" % number for number in range(300)]
-    with tls.secure(serve(handle, ssl_adapter=tls.adapter()).connect()) as client:
+    with tls.secure(serve(upper_lines, ssl_adapter=tls.adapter()).connect()) as client:
         client.sendall(b"".join(lines))  # one record: the poller reports it once
         assert receive(client, sum(map(len, lines))) == b"".join(lines).upper()
         client.sendall(b"more\n")

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.peer
 
 EVERYTHING = ("app", "http", "wsgi", "everything", "--threads", "2")
 MEGABYTE = 1_000_000
-PLAIN = r".* INFO: 127\.0\.0\.1:\d+: no TLS on a port of TLS; it began with b'G'"
+PLAIN = r".* INFO: 127\.0\.0\.1:\d+: no TLS on a port of TLS; it began with b'GET /'"
 FAILED = r".* INFO: 127\.0\.0\.1:\d+: the TLS handshake failed: "
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from reserve.apps.http.accesslog import Record
 from reserve.apps.http.exchange import HTTPExchange
-from reserve.apps.http.inputstream import ConnectionInput, InputStream
+from reserve.apps.http.inputstream import ConnectionInput, InputStream, new_alarm
 from reserve.apps.http.receiving import COMPLETE, ENDED, FULL, BodyReceiver
 from reserve.engine.connection import RECLAIM
 from reserve.engine.driver import AGAIN, CLOSE, LINGER, RUN, Action, Wait
@@ -29,6 +29,7 @@ from reserve.protocol.http1.response import CONTINUE, Framing, refusal, response
 if TYPE_CHECKING:
     from reserve.apps.http.app import HTTPApp
     from reserve.engine.connection import Connection
+    from reserve.engine.wakeup import Wakeup
 
 __all__ = ["HTTPDriver"]
 
@@ -59,6 +60,7 @@ class HTTPDriver:
     """One connection; made by :class:`~reserve.apps.http.app.HTTPApp`."""
 
     __slots__ = (
+        "_alarm",
         "_app",
         "_base",
         "_body",
@@ -90,6 +92,8 @@ class HTTPDriver:
         self._decoder: LengthDecoder | ChunkedDecoder | None = None
         self._body: BodyReceiver | None = None
         self._input: ConnectionInput | None = None
+        self._alarm: Wakeup | None = None
+        """Ends the wait for a streamed body when its application is interrupted; only where it may be."""
         self._exchange: HTTPExchange | None = None
         self._trouble: RemoteError | None = None
         # A connection that never says a word is cut as one whose first head is too slow.
@@ -156,12 +160,19 @@ class HTTPDriver:
         return data
 
     def closed(self, reason: str) -> bool:
+        if self._phase is not _REVOKED:  # else a thread that was given up may still wait for it
+            self._release_alarm()
         if self._body is not None:
             self._body.close()
             self._body = None
         if self._exchange is not None and reason in ("error", "lost"):
             self._connection.reset()  # in the midst of an answer, whose end must not look like one
         return False
+
+    def _release_alarm(self) -> None:
+        alarm, self._alarm = self._alarm, None
+        if alarm is not None:
+            alarm.close()
 
     def _receive_head(self, now: float, *, reclaim: bool = False) -> Action:
         reader = self._reader
@@ -218,6 +229,8 @@ class HTTPDriver:
         length = head.length
         decoder = self._decoder = ChunkedDecoder(self._limits) if length is None else LengthDecoder(length)
         if settings.stream_bodies or (head.expect_continue and settings.expect == "app"):
+            if self._connection.server.settings.request_timeout > 0:
+                self._alarm = new_alarm()
             self._phase = _RESPOND
             return RUN
         rest, self._rest = self._rest, b""
@@ -255,6 +268,7 @@ class HTTPDriver:
         """Decide whether another request may follow: the answer has left, to its last octet."""
         exchange, stream, head = self._exchange, self._input, self._head
         assert exchange is not None
+        self._release_alarm()
         self._exchange = self._input = self._head = self._decoder = None
         if exchange.reset:
             self._connection.reset()
@@ -398,8 +412,8 @@ class HTTPDriver:
             if connection.lent:
                 with contextlib.suppress(ClientDisconnected):  # the next step finds the connection failed
                     connection.reclaim()
-            if stream is not None:
-                stream.release()
+            if self._phase is _REVOKED:  # nobody interrupts this thread any more
+                self._release_alarm()
             if stored is not None:
                 stored.close()
                 assert body is not None
@@ -459,6 +473,6 @@ class HTTPDriver:
             send_continue if head.expect_continue and not rest else None,
             self._app.settings.body_allowance,
             self._now,
-            connection.server.settings.request_timeout > 0,
+            self._alarm,
         )
         return InputStream(self._input, _RECEIVE)

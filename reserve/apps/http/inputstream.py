@@ -8,7 +8,6 @@ would turn what the client is still sending into a reset, which overtakes the re
 
 from __future__ import annotations
 
-import contextlib
 import io
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from reserve.engine.connection import Connection
     from reserve.protocol.http1.body import ChunkedDecoder, LengthDecoder
 
-__all__ = ["BodyRefused", "ConnectionInput", "InputStream"]
+__all__ = ["BodyRefused", "ConnectionInput", "InputStream", "new_alarm"]
 
 _RECEIVE = 65536
 
@@ -39,7 +38,8 @@ class ConnectionInput(io.RawIOBase):
     :param rest: what was received behind the head.
     :param before_first_read: sends the 100 (Continue) that the client waits for.
     :param allowance: how many seconds the application may have waited when the given number of octets has come.
-    :param interruptible: somebody may call :meth:`interrupt`.
+    :param alarm: what :meth:`interrupt` ends a wait with; None: a wait ends with the body's deadline. Made and closed
+        by others, outside of the time in which this thread may be interrupted: it would lose a descriptor then.
 
     Reading raises BodyRefused when the body is malformed, or too large, or too slow, and ClientDisconnected when it
     ends too early: an upload that was cut short never looks complete.
@@ -53,7 +53,7 @@ class ConnectionInput(io.RawIOBase):
         before_first_read: Callable[[], None] | None,
         allowance: Callable[[int], float],
         now: Callable[[], float],
-        interruptible: bool,
+        alarm: Wakeup | None = None,
     ) -> None:
         super().__init__()
         self._connection = connection
@@ -63,9 +63,8 @@ class ConnectionInput(io.RawIOBase):
         self._allowance = allowance
         self._now = now
         self._waited = 0.0
-        self._interruptible = interruptible
         self._interrupted = False
-        self._wakeup: Wakeup | None = None
+        self._alarm = alarm
         self._decoded = b""
         self.failure: BodyRefused | ClientDisconnected | None = None
         """Why nothing more can be read."""
@@ -82,16 +81,8 @@ class ConnectionInput(io.RawIOBase):
     def interrupt(self) -> None:
         """By the monitor: this read, and every later one, raises RequestTimeout."""
         self._interrupted = True
-        # Behind the flag; a reader that makes one looks at the flag afterwards. One of the two finds the other.
-        wakeup = self._wakeup
-        if wakeup is not None:
-            wakeup.signal()
-
-    def release(self) -> None:
-        """Give back what waiting has needed; by the worker, when the application is done."""
-        wakeup, self._wakeup = self._wakeup, None
-        if wakeup is not None:
-            wakeup.close()
+        if self._alarm is not None:
+            self._alarm.signal()
 
     def readable(self) -> bool:
         return True
@@ -167,16 +158,19 @@ class ConnectionInput(io.RawIOBase):
     def _wait(self) -> None:
         received = self._decoder.received
         left = self._allowance(received) - self._waited
-        if self._interruptible and self._wakeup is None:
-            with contextlib.suppress(OSError):  # out of descriptors: then the wait ends with the body's deadline
-                self._wakeup = Wakeup()
-        wake = -1 if self._wakeup is None else self._wakeup.fd
-        if self._interrupted:
-            return
+        wake = -1 if self._alarm is None else self._alarm.fd
         since = self._now()
         if left <= 0 or not self._connection.wait(left, wake=wake):
             raise RemoteError(408, f"the body came too slowly: {received} octets (--body-timeout, --body-rate)")
         self._waited += self._now() - since
+
+
+def new_alarm() -> Wakeup | None:
+    """For one body that is streamed; None when no descriptor is left."""
+    try:
+        return Wakeup()
+    except OSError:
+        return None
 
 
 class InputStream(io.BufferedReader):
