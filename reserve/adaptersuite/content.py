@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import socket
 
@@ -24,6 +25,13 @@ def content_in_both_directions(suite: AdapterSuite) -> None:
         sent = link.secure.send_now(data)
         assert sent == size, f"there is room for {size} octets, and {sent} were taken"
         assert link.receive() == data
+
+
+def _fill(link: Link) -> None:
+    """Send until there is room for no more; a record is begun and not finished then."""
+    with contextlib.suppress(WantWrite):
+        while True:
+            link.secure.send_now(b"a" * _RECORD)
 
 
 @check("encryption")
@@ -89,11 +97,7 @@ def writes_into_a_full_buffer(suite: AdapterSuite) -> None:
 def other_octets_after_a_full_buffer(suite: AdapterSuite) -> None:
     """What was begun cannot be taken back: other octets raise, and nothing of them arrives."""
     link = suite.link().shake()
-    try:
-        while True:
-            link.secure.send_now(b"a" * _RECORD)
-    except WantWrite:
-        pass
+    _fill(link)
     try:
         link.secure.send_now(b"b" * _RECORD)
     except ConnectionAbortedError:
@@ -160,11 +164,7 @@ def we_say_close_notify(suite: AdapterSuite) -> None:
 def no_room_for_close_notify(suite: AdapterSuite) -> None:
     """It does not block and does not claim to have said what it has not said."""
     link = suite.link().shake()
-    try:
-        while True:
-            link.secure.send_now(b"a" * _RECORD)
-    except WantWrite:
-        pass
+    _fill(link)
     assert not link.secure.goodbye()
 
 

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 from reserve.engine.deadlines import NEVER
 from reserve.engine.disconnect import disconnect
 from reserve.engine.output import PIECE, FilePart, Output
+from reserve.engine.poller import WRITE
 from reserve.errors import ClientDisconnected
 from reserve.readiness import has_ended, wait_for
 
@@ -72,7 +73,6 @@ class State(IntEnum):
 
 # An attribute of an enum class costs ten times a name of the module; a request sets four of them.
 READY, OWNED, PARKED, FLUSHING, LINGERING, CLOSED = State
-_WRITE = 4  # as the poller has it
 
 
 class Connection:
@@ -364,7 +364,7 @@ class Connection:
         if secure is not None:
             if not write and secure.pending():
                 return True
-            write = secure.cross == _WRITE or (write and not secure.cross)
+            write = secure.cross == WRITE or (write and not secure.cross)
         return wait_for(self.fd, timeout, write=write, wake=wake)
 
     def hung_up(self) -> bool:
