@@ -94,7 +94,8 @@ class HeadReader:
             end = buffer.find(b"\n", position) + 1
             if self._fields < 0 and buffer:
                 self._check_first(buffer)
-            self._check_carriage_return(position, end or len(buffer))
+            if end - self._line != 2:  # an empty line is looked at below
+                self._check_carriage_return(position, end or len(buffer))
             self._check_size((end or len(buffer)) - self._line, end or len(buffer))
             if not end:
                 return None
