@@ -51,14 +51,21 @@ class Admission:
         return len(self._queue.connections) < self._most
 
     def reclaim_idle(self, count: int) -> None:
-        """Have the connections that have been idle longest closed, ``count`` of them at most."""
+        """Have the connections that have been idle longest closed, ``count`` of them at most.
+
+        When none is idle, :meth:`Server.room` is called as soon as one is.
+        """
+        queue = self._queue
+        queue.idle_wanted = self._server.room  # before the look: who parks one meanwhile looks here afterwards
         idle = [
             connection
-            for connection in list(self._queue.connections.values())
+            for connection in list(queue.connections.values())
             if connection.state is State.PARKED and connection.wait_kind == "keep-alive"
         ]
+        if idle:
+            queue.idle_wanted = None
         for connection in heapq.nsmallest(count, idle, key=lambda connection: connection.deadline):
-            self._queue.nudge(connection, RECLAIM)
+            queue.nudge(connection, RECLAIM)
 
     def admit(self, sock: socket.socket, peer: Any, listener: socket.socket) -> None:
         """Put a connection that has just been accepted onto the queue."""

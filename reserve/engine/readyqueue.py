@@ -71,6 +71,9 @@ class ReadyQueue:
         self._policy = policy
         self._settings = settings
         self._monitor = monitor
+        self.idle_wanted: Callable[[], None] | None = None
+        """Called once, by whoever parks a connection that is idle: newcomers wait, and nobody was there to make room.
+        """
         self.runs = 0
         """Runs begun by a thread that had the lead. Written by the thread that has it: no two at once."""
         self._ready: deque[Connection] = deque()

@@ -381,7 +381,11 @@ class Server:
         if self.stopping:
             self._acceptor.wakeup.signal()
         else:
-            self._acceptor.room()
+            self.room()
+
+    def room(self) -> None:
+        """Newcomers may have a place now, or somebody who gives one up."""
+        self._acceptor.room()
 
     def flush_meanwhile(self, connection: Connection) -> None:
         """Have the leader flush the output of a connection whose worker goes on. See :meth:`Connection.lend`."""

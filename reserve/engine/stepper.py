@@ -175,7 +175,12 @@ class Stepper:
             elif secure is not None and action.events & READ and secure.pending():
                 self._queue.put(connection)  # what the driver waits for is here, and the socket would not tell of it
             else:
-                self._queue.park(connection, action.events, action.deadline, action.kind, PARKED)
+                kind = action.kind
+                self._queue.park(connection, action.events, action.deadline, kind, PARKED)
+                wanted = self._queue.idle_wanted  # looked at when it is parked: see Admission.reclaim_idle
+                if wanted is not None and kind == "keep-alive":
+                    self._queue.idle_wanted = None
+                    wanted()
             return
         if action is AGAIN:
             if output is None:

@@ -81,6 +81,24 @@ def test_with_both_used_up_a_body_is_refused_and_the_client_can_read_it(secure: 
         one.gives_everything_back()
 
 
+@over_both
+def test_a_body_that_pauses_above_its_memory_does_not_go_past_the_disk(secure: bool) -> None:
+    with budgets(10**9, 3 * PIECE, secure=secure) as one:
+        stored = one.connect(half(3 * PIECE))
+        eventually(lambda: one.stats().spooled == 2 * PIECE)
+        refused = one.connect(half(3 * PIECE))
+        answer = receive(refused)
+        assert (answer.status, answer.whole) == (507, True)
+        assert b"--spool-disk" in answer.body
+        assert until_cut(refused) == (b"", False)
+        assert one.stats().spooled == 2 * PIECE
+        stored.sendall(b"x" * PIECE)
+        assert receive(stored).body == str(3 * PIECE).encode()
+        stored.close()
+        refused.close()
+        one.gives_everything_back()
+
+
 def end_by_closing(one: Site, clients: Any) -> None:
     for client in clients:
         client.close()

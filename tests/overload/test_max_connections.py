@@ -95,6 +95,20 @@ def test_without_idle_ones_newcomers_wait_in_the_backlog_and_nobody_spins(monkey
         assert "--max-connections" in one.log[0]
 
 
+def test_the_first_that_becomes_idle_makes_room_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reserve.engine.acceptor._PAUSE", 3600.0)
+    gate = Gate()
+    with site(gate, threads=2, max_connections=2) as one:
+        active = [one.connect(request("GET", "/wait")) for _ in range(2)]
+        gate.inside(2)
+        newcomer = one.connect(request())
+        logged(one, 1)
+        eventually(lambda: one.server._queue.idle_wanted)
+        gate.let_go()
+        assert [receive(client).body for client in active] == [b"served"] * 2
+        assert receive(newcomer).body == b"served"  # although none of the others has closed
+
+
 def test_another_episode_is_another_line() -> None:
     gate = Gate()
     with site(gate, max_connections=1) as one:

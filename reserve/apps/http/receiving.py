@@ -90,9 +90,7 @@ class BodyReceiver:
         receive, budget = connection.recv, connection.server.budget
         while not decoder.complete:
             if store.waiting >= _GATHER or (store.waiting and not budget.memory_for(0)):
-                if not budget.disk_for(store.waiting):
-                    raise RemoteError(507, "no room for request bodies for now (--buffer-memory, --spool-disk)")
-                return FULL
+                return self._full()
             data = self._rest
             if data:
                 self._rest = b""
@@ -101,7 +99,7 @@ class BodyReceiver:
                     data = receive(_RECEIVE)
                 except (BlockingIOError, InterruptedError):
                     if store.too_large:
-                        return FULL
+                        return self._full()
                     self.settle()
                     return WAITING
                 if not data:
@@ -111,6 +109,12 @@ class BodyReceiver:
                 store.add(payload)
         self._count()
         return COMPLETE
+
+    def _full(self) -> Progress:
+        """Too much is in memory: to the disk with it, if there is room."""
+        if not self._connection.server.budget.disk_for(self._store.waiting):
+            raise RemoteError(507, "no room for request bodies for now (--buffer-memory, --spool-disk)")
+        return FULL
 
     def _count(self) -> None:
         store, connection = self._store, self._connection
