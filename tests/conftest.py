@@ -11,8 +11,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
-_GRACE = 5.0
+# A busy machine is no reason to fail, so no example is timed. The examples are the same in every run: a run that fails
+# fails again. New ones come with HYPOTHESIS_PROFILE=explore.
+settings.register_profile(
+    "reserve", deadline=None, derandomize=True, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("explore", settings.get_profile("reserve"), derandomize=False, max_examples=2000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "reserve"))
+
+_GRACE = 20.0
 """Seconds in which a thread that was told to stop may end; a join returns as soon as it has."""
 
 

@@ -56,7 +56,7 @@ def is_stuck(served: RunningServer, client: socket.socket) -> bool:
 
 
 @given(st.lists(st.binary(min_size=1, max_size=300), max_size=5))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_every_octet_comes_back(pieces: list[bytes]) -> None:
     with running(Echo(), wsgi=False, threads=1) as served, served.connect() as client:
         for piece in pieces:

@@ -235,7 +235,7 @@ _line = (
 
 
 @given(st.lists(_line.map(lambda line: line.replace(b"\n", b" ")), max_size=8), st.integers(1, 5000))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_whatever_comes_has_valid_answers(lines: list[bytes], size: int) -> None:
     complaints: list[str] = []
     hooks = Hooks(error_log=lambda level, text: complaints.append(text) if level > 20 else None)

@@ -37,7 +37,8 @@ def test_one_line_a_second_is_not_counted() -> None:
         assert repeats.admit("a", WARNING, float(second))
 
 
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from([0.0, 0.0, 0.1, 0.7, 5.0]))))
+# Pauses whose sums are exact: else a second may be a little less than one.
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from([0.0, 0.0, 0.125, 0.75, 5.0]))))
 def test_none_is_lost_and_none_is_told_twice(lines: list[tuple[str, float]]) -> None:
     repeats, now, told = Repeats(), 0.0, dict.fromkeys("abc", 0)
     written: dict[str, list[float]] = {kind: [] for kind in "abc"}
