@@ -55,15 +55,14 @@ setup(
         "bench": BENCH,
     },
     entry_points={
-        "console_scripts": ["reserve = reserve.cli:main", "sdlaunch = reserve.sdlaunch:main"],
+        "console_scripts": ["reserve = reserve.__main__:main", "sdlaunch = reserve.sdlaunch:main"],
     },
     classifiers=[
         "Development Status :: 4 - Beta",
         "Environment :: Web Environment",
         "Intended Audience :: Developers",
         "Intended Audience :: System Administrators",
-        "Operating System :: POSIX",
-        "Operating System :: Microsoft :: Windows",
+        "Operating System :: POSIX :: Linux",
         "Programming Language :: Python :: 3",
         "Programming Language :: Python :: 3.10",
         "Programming Language :: Python :: 3.11",

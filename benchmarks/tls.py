@@ -24,7 +24,7 @@ from pathlib import Path
 
 import reserve
 from benchmarks import procfs
-from benchmarks.load import Unmeasurable, pinned, wrk
+from benchmarks.load import Figures, Unmeasurable, pinned, wrk
 from benchmarks.tls_servers import COMMANDS, make_certificates, started
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -90,19 +90,37 @@ def _measure(name: str, folder: Path, given: argparse.Namespace, found: Found) -
                 before = procfs.usage(pid).cpu_seconds
                 counts = _clients(kind, port, cert, given.seconds)
                 spent = procfs.usage(pid).cpu_seconds - before
-                what = f"{kind} handshakes, {key}"
-                found[name, f"{what}, 1/s"].append(counts["done"] / given.seconds)
-                found[name, f"{what}, 1/CPU s"].append(counts["done"] / spent if spent else 0.0)
-                if kind == "resumed":
-                    found[name, "of these resumed, %"].append(100 * counts["resumed"] / max(1, counts["done"]))
-                if counts["failed"]:
-                    found[name, f"{what}, failed"].append(counts["failed"])
+                keep_handshakes(found, name, kind, key, counts, given.seconds, spent)
             if key == "p256":
-                figures = wrk(f"https://127.0.0.1:{port}/", seconds=round(given.seconds), connections=32, core=_CLIENT)
-                found[name, "requests on 32 connections, 1/s"].append(figures.requests_per_second)
-                found[name, "their p99, ms"].append(figures.p99)
+                seconds = max(1, round(given.seconds))
+                keep_load(found, name, wrk(f"https://127.0.0.1:{port}/", seconds=seconds, connections=32, core=_CLIENT))
                 found[name, "download of 100 MB, MB/s"].append(_download(port, cert))
-                found[name, "memory, idle connection, KiB"].append(_idle(pid, port, cert))
+                _idle(name, pid, port, cert, found)
+
+
+def keep_handshakes(
+    found: Found, name: str, kind: str, key: str, counts: dict[str, int], seconds: float, spent: float
+) -> None:
+    """Keep what the clients of one round count. What nothing came of has no figure, but is among the failures."""
+    what = f"{kind} handshakes, {key}"
+    done, failed = counts["done"], counts["failed"]
+    if done:
+        found[name, f"{what}, 1/s"].append(done / seconds)
+        if spent:
+            found[name, f"{what}, 1/CPU s"].append(done / spent)
+        if kind == "resumed":
+            found[name, "of these resumed, %"].append(100 * counts["resumed"] / done)
+    if failed or not done:
+        found[name, f"{what}, failed"].append(failed)
+
+
+def keep_load(found: Found, name: str, figures: Figures) -> None:
+    """Keep what wrk says, in the same way."""
+    if figures.requests:
+        found[name, "requests on 32 connections, 1/s"].append(figures.requests_per_second)
+        found[name, "their p99, ms"].append(figures.p99)
+    if figures.failures or not figures.requests:
+        found[name, "of these requests, failed"].append(figures.failures)
 
 
 def _clients(kind: str, port: int, cert: Path, amount: float) -> dict[str, int]:
@@ -127,18 +145,23 @@ def _download(port: int, cert: Path) -> float:
     return float(speed) / 1e6
 
 
-def _idle(pid: int, port: int, cert: Path) -> float:
+def _idle(name: str, pid: int, port: int, cert: Path, found: Found) -> None:
     before = procfs.usage(pid).rss_kib
     words = [sys.executable, "-m", "benchmarks.tls_clients", "idle", str(port), str(cert), str(_IDLE)]
     with pinned(_CLIENT):
         clients = subprocess.Popen(words, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     with clients:
         assert clients.stdout is not None
-        if not clients.stdout.readline():
-            raise Unmeasurable("the idle clients failed")
+        said = clients.stdout.readline()
         grown = procfs.usage(pid).rss_kib - before
         clients.kill()
-    return grown / _IDLE
+    if not said:
+        raise Unmeasurable("the idle clients failed")
+    counts: dict[str, int] = json.loads(said)
+    if counts["held"]:
+        found[name, "memory, idle connection, KiB"].append(grown / counts["held"])
+    if counts["failed"]:
+        found[name, "idle connections that failed"].append(counts["failed"])
 
 
 def _setting(names: Sequence[str]) -> str:

@@ -47,7 +47,7 @@ def places(bound: Bound, scheme: str, *, tls: bool) -> list[str]:
     ):
         for sock in sockets:
             for address in urls(describe(sock), scheme and (f"{scheme}s" if secure else scheme)):
-                said = "://" in address and sockets is not bound.redirects  # http or https stands there already
+                said = "://" in address and sockets is bound.main  # http or https stands there already
                 notes = [note for note in ("" if said else special, bound.origins.get(sock)) if note]
                 found.append(f"{address}   ({'; '.join(notes)})" if notes else address)
     return found

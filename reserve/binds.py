@@ -59,21 +59,21 @@ def open_sockets(values: Values, environ: MutableMapping[str, str]) -> Bound:
     named = {address for binds in asked.values() for address in binds}
     unnamed = [(name, sock) for name, sock in passed if f"fd:{sock.fileno()}" not in named]
     if asked["bind"] and unnamed:
-        count, source, binds = len(passed), values.given["bind"].source, ", ".join(asked["bind"])
+        source, binds = values.given["bind"].source, ", ".join(asked["bind"])
+        count = "a socket was" if len(passed) == 1 else f"{len(passed)} sockets were"
         also = " ".join(f"--bind fd:{sock.fileno()}" for _, sock in unnamed)
         for _, sock in passed:
             sock.detach()
         raise UsageError(
-            f"{source} says {binds}, and {count} sockets were passed to this process as well; leave {source} out to "
-            f"serve those, or name them too: {also}"
+            f"{source} says {binds}, and {count} passed to this process as well; leave {source} out to "
+            f"serve what was passed, or name it too: {also}"
         )
     for name, sock in passed:
         if (name, sock) not in unnamed:
             sock.detach()  # only its number counts: listen() makes the one socket object that owns it
-    names = ", ".join(sorted({name for name, _ in unnamed if name != "unknown"}))
     for name, sock in unnamed:
         getattr(bound, _NAMED.get(name, "main") if values["tls_cert"] else "main").append(sock)
-        bound.origins[sock] = f"inherited as {names}" if names else "inherited"
+        bound.origins[sock] = "inherited" if name in ("", "unknown") else f"inherited as {name}"
     by_default = not passed and not asked["bind"]
     try:
         bound.main += _listen((_DEFAULT,) if by_default else asked["bind"], values)

@@ -12,64 +12,116 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, cast
 
-from reserve.apps import Application, Arguments, bundled_names, find, put_directory_first
+from reserve.apps import (
+    Application,
+    Arguments,
+    bundled_names,
+    cannot_take,
+    describe_exit,
+    explain_hiding,
+    find,
+    hint_for_nothing,
+    put_directory_first,
+    shown,
+)
 from reserve.banner import banner, places, version
 from reserve.binds import Bound, https_port, open_sockets
 from reserve.commandline import CommandLine, app_words, scan
+from reserve.engine.textout import TextOut
 from reserve.errors import ReserveError, StartupError, UsageError
+from reserve.hardend import CUT_SHORT
 from reserve.optionhelp import help_text
 from reserve.options import FLAGS
-from reserve.optionsources import Values, collect
+from reserve.optionsources import Values, collect, unknown_variables
 from reserve.signals import StopSignals
+from reserve.stderrlog import StderrLog
 from reserve.tlsadapter import make_adapter
+from reserve.voice import Voice
 
 if TYPE_CHECKING:
     from reserve.engine.server import Server
     from reserve.ssl.adapter import SSLAdapter
 
-__all__ = ["main"]
+__all__ = ["INTERRUPTED", "main", "run"]
 
+INTERRUPTED = "reserve: interrupted before it served\n"
+
+_HANDLER = "a handler(socket, client_address, server)"
+_NAMES = 5
+"""Variables that are no options, and are named: in one line."""
 _OPEN_FILES = 1048576
 """Descriptors that are asked for at most."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code: 0 stopped cleanly, 1 could not start, 2 wrong usage.
+    """Run the command inside a program of somebody else's, and return its exit code.
 
     :param argv: the words after the program's name. Default: those of this process.
     """
     line = list(sys.argv[1:] if argv is None else argv)
+    with Voice() as voice:
+        signals = StopSignals(voice)
+        try:
+            signals.open()
+            return run(line, voice, signals)
+        except KeyboardInterrupt:  # in the first line
+            return StartupError.exit_code
+        finally:
+            signals.close()
+
+
+def run(line: Sequence[str], voice: Voice, signals: StopSignals, patience: list[float] | None = None) -> int:
+    """Run the command until its server has stopped.
+
+    :param line: the words after the program's name.
+    :param signals: open, and left open.
+    :param patience: its one number becomes ``--stop-timeout``, in seconds, as soon as that is known.
+    :returns: the exit code: 0 stopped cleanly, 1 could not start, 2 wrong usage, 3 the stop broke off requests or left
+        threads behind.
+    """
     try:
         command = scan(line)
         if command.help:
-            sys.stdout.write(_help(command))
+            _print(_help(command).removesuffix("\n"))
             return 0
         if command.version:
-            sys.stdout.write(f"reserve {version()}\n")
+            _print(f"reserve {version()}")
             return 0
         name, words = app_words(command)
         values = collect(command.given, os.environ, os.getcwd())
-        with StopSignals() as signals:
-            _serve(name, words, command.after, values, signals)
+        _tell_of_variables(unknown_variables(os.environ), voice)
+        if patience is not None:
+            patience[:] = [cast("float", values["stop_timeout"])]
+        return _serve(name, words, command.after, values, voice, signals)
     except ReserveError as error:
-        sys.stderr.write(f"reserve: {error}\n")
+        signals.calm()
+        voice.say(f"reserve: {error}\n")
         return error.exit_code
-    except KeyboardInterrupt:
-        sys.stderr.write("reserve: interrupted before it served\n")
+    except Exception as error:
+        hidden = explain_hiding(error, imported=True)
+        if not hidden:
+            raise
+        signals.calm()
+        voice.say(f"reserve: {type(error).__name__}: {error}; {hidden}\n")
         return StartupError.exit_code
-    return 0
+    except KeyboardInterrupt:
+        signals.calm()
+        voice.say(INTERRUPTED)
+        return StartupError.exit_code
 
 
-def _serve(name: str, words: Sequence[str], after: Sequence[str], values: Values, signals: StopSignals) -> None:
+def _serve(
+    name: str, words: Sequence[str], after: Sequence[str], values: Values, voice: Voice, signals: StopSignals
+) -> int:
     _prepare_process(values)
     _log_to_stderr(str(values["log_level"]))
     application = find(name)
     if application.note:
-        _tell(application.note)
+        voice.say(f"reserve: {application.note}\n")
     adapter = make_adapter(values)
     with ExitStack() as cleanup:
         bound = open_sockets(values, os.environ)
@@ -80,7 +132,14 @@ def _serve(name: str, words: Sequence[str], after: Sequence[str], values: Values
         args = Arguments(
             [f"reserve {name}", *words, *after], literal=len(after), reserved=[flag for flag in FLAGS if len(flag) > 2]
         )
-        handle = application.launch(args)
+        try:
+            handle = application.launch(args)
+        except SystemExit as error:
+            # Without a line for one that speaks for itself, or was asked for its help.
+            asked = {"-h", "--help"} & {*words, *after}
+            if not isinstance(error.code, str) and (error.code or not asked):
+                voice.say(f"reserve: {' '.join([name, *words])} {describe_exit(error)}\n")
+            raise
         _configure(handle, name, values)
         _wake_loggers()
         scheme = getattr(application.module, "URL_SCHEME", "")
@@ -92,10 +151,24 @@ def _serve(name: str, words: Sequence[str], after: Sequence[str], values: Values
         server = _make_server(bound, handle, name, values, adapter)
         patience = cast("float", values["stop_timeout"])
         # Before the banner, which says that they do.
-        signals.stops(server, patience, None if adapter is None else server.tls.look_now)
-        sys.stderr.write(text)
-        sys.stderr.flush()
+        signals.stops(server, patience, _tell_of_hang_up(server) if adapter is None else server.tls.look_now)
+        voice.say(text)
         server.start()  # it closes the sockets when it ends; releasing them once more does nothing
+    return CUT_SHORT if server.cut_short else 0
+
+
+def _tell_of_variables(names: Sequence[str], voice: Voice) -> None:
+    if names:
+        more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
+        are = "is no option" if len(names) == 1 else "are no options"
+        voice.say(f"reserve: {', '.join(names[:_NAMES])}{more} in the environment {are} of reserve, and left alone\n")
+
+
+def _tell_of_hang_up(server: Server) -> Callable[[], None]:
+    def tell() -> None:
+        server.logs.info("SIGHUP: there is nothing to reload; it loads certificates again, and there is no --tls-cert")
+
+    return tell
 
 
 def _prepare_process(values: Values) -> None:
@@ -138,26 +211,40 @@ def _configure(handle: object, name: str, values: Values) -> None:
         kind = "HTTP applications (reserve app http)"
         raise UsageError(f"{given[0].source} is for {kind}; the application {name} has no use for it")
     if not callable(handle) and not hasattr(handle, "make_driver"):
-        hint = "; did its launch(args) forget to return it?" if handle is None else ""
-        raise StartupError(f"{name} gave {handle!r:.80}, which is not a handler(socket, client_address, server){hint}")
+        hint = hint_for_nothing(name, "it") if handle is None else ""
+        raise StartupError(f"{name} gave {shown(handle)}, which is not {_HANDLER}{hint}")
+    reason = cannot_take(handle, 3) if callable(handle) and not hasattr(handle, "make_driver") else ""
+    if reason:
+        hint = "" if cannot_take(cast("Callable[..., Any]", handle), 2) else f"reserve app http wsgi {name}"
+        hint = f"; to serve it with WSGI write: {hint}" if hint else ""
+        raise StartupError(f"{name} cannot be called as {_HANDLER}: {reason}{hint}")
 
 
 def _make_server(bound: Bound, handle: object, name: str, values: Values, adapter: SSLAdapter | None) -> Server:
     from reserve.engine.server import Server
 
     beside = []
+    port = values["redirect_port"]
     if bound.redirects:
         redirection = getattr(handle, "redirection", None)
         if redirection is None:
             raise UsageError(
                 f"redirects to https (--redirect-http) are for HTTP applications (reserve app http), not for {name}"
             )
-        beside.append((bound.redirects, redirection(https_port(bound.main))))
+        beside.append((bound.redirects, redirection(cast("int | None", port) or https_port(bound.main))))
+    elif port is not None:
+        source = values.given["redirect_port"].source
+        raise UsageError(f"{source} is for redirects to https, and there are none: --redirect-http ADDR")
     server = Server(
         bound.main, cast("Any", handle), plain=bound.plain, beside=beside, settings=values.engine(), own=True
     )
     server.ssl_adapter = adapter
     return server
+
+
+def _print(text: str) -> None:
+    if sys.stdout is not None:
+        TextOut(sys.stdout).write([text])  # a pager that was left early is no error
 
 
 def _help(command: CommandLine) -> str:
@@ -171,9 +258,8 @@ def _help(command: CommandLine) -> str:
 
 def _log_to_stderr(level: str) -> None:
     logger = logging.getLogger("reserve")
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s: %(message)s"))
-    logger.handlers[:] = [handler]
+    # Without a standard error (pythonw) there is nobody to tell.
+    logger.handlers[:] = [logging.NullHandler() if sys.stderr is None else StderrLog(sys.stderr)]
     logger.setLevel(level.upper())
     logger.propagate = False  # else an application that configures the root logger would double every line
 
@@ -183,7 +269,3 @@ def _wake_loggers() -> None:
     for name in list(logging.root.manager.loggerDict):
         if name == "reserve" or name.startswith("reserve."):
             logging.getLogger(name).disabled = False
-
-
-def _tell(text: str) -> None:
-    sys.stderr.write(f"reserve: {text}\n")

@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from reserve.apps import nearest_flag
+from reserve.apps import unknown_option
 from reserve.errors import UsageError
 from reserve.options import FLAGS, Option
 from reserve.optionvalues import Flag
@@ -87,13 +87,13 @@ def app_words(command: CommandLine) -> tuple[str, tuple[str, ...]]:
     words = command.words
     if words[:1] != ("app",):
         if words and words[0].startswith("-"):
-            raise UsageError(_unknown(words[0]))
+            raise UsageError(unknown_option(words[0], FLAGS))
         wanted = [*command.line[: command.first], "app", *(command.line[command.first :] if words else ["NAME"])]
         raise UsageError(f"the word 'app' is missing; write: {shlex.join(['reserve', *wanted])}")
     if len(words) == 1:
         raise UsageError("the application's name is missing; write: reserve app NAME, as reserve app http wsgi blog")
     if words[1].startswith("-"):
-        raise UsageError(_unknown(words[1]))
+        raise UsageError(unknown_option(words[1], FLAGS))
     return words[1], words[2:]
 
 
@@ -108,8 +108,3 @@ def _split(word: str) -> tuple[str, str, str]:
 
 def _spellings(option: Option) -> str:
     return f"write {' or '.join(option.flags)}"
-
-
-def _unknown(word: str) -> str:
-    near = nearest_flag(word, FLAGS)
-    return f"there is no server option {word}; " + (f"did you mean {near}?" if near else "reserve -h lists them")

@@ -21,7 +21,13 @@ __all__ = [
     "UsageError",
     "WantRead",
     "WantWrite",
+    "counted",
 ]
+
+
+def counted(count: int, what: str) -> str:
+    """``1 octet``, ``2 octets``: for the texts of errors."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 class ReserveError(Exception):

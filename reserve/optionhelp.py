@@ -15,6 +15,27 @@ __all__ = ["help_text", "reference_page"]
 
 _USAGE = "reserve [server options] app NAME [app args...] [server options] [-- app args...]"
 _INDENT = 32
+_SIGNALS = """\
+## Signals and exit codes
+
+| signal | what it does |
+|---|---|
+| SIGTERM, SIGINT (Ctrl-C) | stops: requests in flight have `--stop-timeout` |
+| the second of them | stops at once; what is in flight is broken off |
+| SIGHUP | loads the certificates again; without TLS it changes nothing and says so |
+| SIGHUP because the terminal has gone | as SIGTERM; under `nohup` nothing |
+
+| exit code | what it means |
+|---|---|
+| 0 | stopped cleanly |
+| 1 | could not start: an address in use, an application that cannot be imported, a signal before it served |
+| 2 | wrong usage |
+| 3 | the stop broke off requests, or left threads behind: `--stop-timeout` was over, or a second signal came |
+| another | an application that calls `sys.exit` at its start keeps its code |
+
+Threads of the application that are no daemons, and its `atexit` functions, have what is left of `--stop-timeout` when
+all is served.
+"""
 
 
 def help_text(program: str = "", names: tuple[str, ...] = (), arguments: str = "") -> str:
@@ -42,7 +63,8 @@ def help_text(program: str = "", names: tuple[str, ...] = (), arguments: str = "
         "",
         "Each option is also a variable (RESERVE_THREADS=8) and a key (threads = 8) in the table [server] of",
         "reserve.toml or [tool.reserve] of pyproject.toml; file < environment < command line.",
-        "Exit codes: 0 stopped cleanly, 1 could not start, 2 wrong usage.",
+        "Exit codes: 0 stopped cleanly, 1 could not start, 2 wrong usage, 3 the stop broke off requests or left",
+        "threads behind (--stop-timeout was over, or a second signal came).",
     ]
     return "\n".join(parts) + "\n"
 
@@ -57,13 +79,16 @@ def reference_page() -> str:
         f"    {_USAGE}",
         "",
         "- On the command line: `--threads 8`, `--threads=8`; no abbreviations; the last of a repeated option wins.",
-        "- In the environment: `RESERVE_THREADS=8`; several values of one option have commas between them.",
+        "- In the environment: `RESERVE_THREADS=8`; several values of one option have commas between them. A name that",
+        "  resembles an option's (`RESERVE_THREAD`) is an error; any other that begins with `RESERVE_` and is no",
+        "  option is left to the application, and named in one line at the start.",
         "- In a file: `threads = 8` in the table `[server]` of `reserve.toml`, or `[tool.reserve]` of `pyproject.toml`",
         "  in the working directory; `--config FILE` names another. `head-timeout` may be written `head_timeout`.",
         "- File < environment < command line. Several values are replaced as a whole; `env` is merged name by name.",
         "- Times are seconds, or have a unit: `500ms`, `30s`, `2m`, `1h`, `1d`. Sizes are octets, or `64k`, `1m`, `1g`",
         "  (binary).",
     ]
+    parts += ["", _SIGNALS.rstrip()]
     for group, options in _groups():
         parts += ["", f"## {group}", ""]
         for option in options:

@@ -3,19 +3,20 @@
 Everything that a person can set is one row here, and everything that reads or explains options is made from the rows:
 the command line (``commandline.py``), the environment and the file (``optionsources.py``), ``-h`` and the reference
 page (``optionhelp.py``; ``python -m reserve.options`` prints it). A row either names a field of a settings class, whose
-default it takes, or belongs to the command itself. Constant after import; read by any thread.
+default and bounds it takes, or belongs to the command itself. Constant after import; read by any thread.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, replace
 
-from reserve.apps.http.settings import HTTPSettings
-from reserve.engine.settings import EngineSettings
-from reserve.optionvalues import Choice, Count, Flag, Kind, Octal, Pair, Range, Seconds, Size, Text
-from reserve.protocol.http1.limits import Limits
-from reserve.ssl.settings import TLSSettings
+from reserve.apps.http.settings import HTTP_KINDS, HTTPSettings
+from reserve.engine.settings import ENGINE_KINDS, EngineSettings
+from reserve.optionvalues import Choice, Count, Flag, Kind, Octal, Pair, Text
+from reserve.protocol.http1.limits import LIMIT_KINDS, Limits
+from reserve.ssl.settings import TLS_KINDS, TLSSettings
 
 __all__ = ["ADDRESSES", "FLAGS", "NEED_TLS", "OPTIONS", "Option"]
 
@@ -70,39 +71,35 @@ class Option:
         return tuple(spelled)
 
 
-def _row(home: type, group: str, name: str, kind: Kind, text: str) -> Option:
-    row = Option(name=name, kind=kind, help=text, group=group, home=home)
+_KINDS: dict[type, Mapping[str, Kind]] = {
+    EngineSettings: ENGINE_KINDS,
+    HTTPSettings: HTTP_KINDS,
+    Limits: LIMIT_KINDS,
+    TLSSettings: TLS_KINDS,
+}
+
+
+def _row(home: type, group: str, name: str, text: str) -> Option:
+    row = Option(name=name, kind=Kind(), help=text, group=group, home=home)
     (match,) = [field for field in fields(home) if field.name == row.setting]
     assert match.default is not MISSING, f"{home.__name__}.{match.name} has no plain default"
-    return replace(row, default=match.default)
+    return replace(row, default=match.default, kind=_KINDS[home][match.name])
 
 
-def _engine(name: str, kind: Kind, text: str) -> Option:
-    return _row(EngineSettings, "Threads and connections", name, kind, text)
+def _engine(name: str, text: str) -> Option:
+    return _row(EngineSettings, "Threads and connections", name, text)
 
 
-def _http(name: str, kind: Kind, text: str) -> Option:
-    return _row(HTTPSettings, "HTTP", name, kind, text)
+def _http(name: str, text: str) -> Option:
+    return _row(HTTPSettings, "HTTP", name, text)
 
 
-def _tls(name: str, kind: Kind, text: str, home: type = TLSSettings) -> Option:
-    return _row(home, _TLS, name, kind, text)
+def _tls(name: str, text: str, home: type = TLSSettings) -> Option:
+    return _row(home, _TLS, name, text)
 
 
-def _limit(name: str, kind: Kind, text: str) -> Option:
-    return _row(Limits, "HTTP limits", name, kind, text)
-
-
-def _is_header(text: str) -> bool:
-    return text == text.strip() and all(32 <= ord(letter) < 127 for letter in text)
-
-
-def _is_root(text: str) -> bool:
-    return text == "" or (text.startswith("/") and not text.endswith("/") and "?" not in text and "#" not in text)
-
-
-def _is_path(text: str) -> bool:
-    return text == "" or (text.startswith("/") and "?" not in text and "#" not in text)
+def _limit(name: str, text: str) -> Option:
+    return _row(Limits, "HTTP limits", name, text)
 
 
 _LISTEN = "Where it listens"
@@ -111,14 +108,12 @@ _COMMAND = "The command"
 _ADDRESS = Text("HOST:PORT, [V6]:PORT, :PORT, unix:PATH, unix:@NAME or fd:N", bool, "ADDR", "an address")
 _DIRECTORY = Text("a directory", bool, "DIR", "a path")
 _FILE = Text("a file", bool, "FILE", "a path")
-_MAYBE_FILE = Text("a file, or nothing", lambda text: True, "FILE", "a path")
 _OWNER = Text("USER, USER:GROUP or :GROUP", lambda text: text.strip(":") != "", "OWNER", "a user and a group")
+_UNIX_MODE = (
+    "Permissions of the socket files of unix:PATH binds. Default: 777 less the umask; with the usual umask of 022 "
+    "(755), a frontend that runs as another user gets permission denied."
+)
 _LEVELS = ("debug", "info", "warning", "error", "critical")
-_HEADER = Text("printable ASCII without blanks at its ends, or nothing", _is_header, "TEXT")
-_HEALTH = Text("a path that begins with /, without ? and #, or nothing", _is_path, "PATH", "a path")
-_ROOT = Text("a path that begins with / and does not end with it, or nothing", _is_root, "PATH", "a path")
-_LINE = Size(128, 16 * 1024**2)
-_LARGE = 1024**4
 
 OPTIONS: tuple[Option, ...] = (
     Option(
@@ -130,7 +125,7 @@ OPTIONS: tuple[Option, ...] = (
         default=(),
         help="Listen here (repeatable). Without it: every socket that systemd or sdlaunch passed, or 127.0.0.1:8080.",
     ),
-    Option(name="unix-mode", kind=Octal(), group=_LISTEN, help="Permissions of the socket files of unix:PATH binds."),
+    Option(name="unix-mode", kind=Octal(), group=_LISTEN, help=_UNIX_MODE),
     Option(name="unix-owner", kind=_OWNER, group=_LISTEN, help="Owner of the socket files of unix:PATH binds."),
     Option(
         name="tls-cert",
@@ -172,19 +167,24 @@ OPTIONS: tuple[Option, ...] = (
         help="Listen here for plain HTTP, and send every client to https (repeatable); the same as an inherited socket "
         "that is named redirect.",
     ),
-    _tls("tls-min-version", Choice(("1.2", "1.3")), "The oldest version of TLS that is spoken."),
+    Option(
+        name="redirect-port",
+        kind=Count(1, 65535, "PORT"),
+        group=_TLS,
+        help="The port to which --redirect-http sends clients, where it is not that of the first TLS bind: behind a "
+        "port mapping, or a balancer.",
+    ),
+    _tls("tls-min-version", "The oldest version of TLS that is spoken."),
     _tls(
         "tls-ciphers",
-        Text("ciphers in OpenSSL's notation", bool, "LIST"),
         "What TLS 1.2 may use; those of 1.3 are all good.",
     ),
     _tls(
         "tls-client-cert",
-        Choice(("none", "optional", "required")),
         "Whether clients are asked for a certificate, and may go on without; a wrong one ends the handshake.",
     ),
-    _tls("tls-client-ca", _MAYBE_FILE, "The authorities (PEM) that clients' certificates must come from."),
-    _tls("tls-crl", _MAYBE_FILE, "The clients' certificates that their authority has revoked (PEM)."),
+    _tls("tls-client-ca", "The authorities (PEM) that clients' certificates must come from."),
+    _tls("tls-crl", "The clients' certificates that their authority has revoked (PEM)."),
     Option(
         name="tls-adapter",
         kind=Choice(("builtin", "pyopenssl")),
@@ -194,97 +194,92 @@ OPTIONS: tuple[Option, ...] = (
     ),
     _tls(
         "tls-check",
-        Seconds(0),
         "How often, while clients come, the files are looked at, and loaded again when they are new; 0: never.",
         EngineSettings,
     ),
     _tls(
         "handshake-timeout",
-        Seconds(0.001),
         "How long a TLS handshake may take, from the connection's start.",
         EngineSettings,
     ),
     _engine(
         "threads",
-        Range(1, 4096),
         "Worker threads: how many handlers run at the same time. MIN:MAX: more while requests wait, fewer when idle.",
     ),
     _engine(
         "request-timeout",
-        Seconds(0),
-        "How long a request may run before its answer begins; then it is interrupted (503). 0: for ever.",
+        "How long a request may run before its answer begins; then its client gets a 503 and it is interrupted, and "
+        "given up a second later. With --stream-bodies the 503 comes when it has ended or is given up. 0: for ever.",
     ),
     _engine(
         "max-stuck",
-        Count(0, 4096),
         "How many interrupted threads that do not come back are replaced; one more and the server is unhealthy.",
     ),
-    _engine("backlog", Count(1, 65535), "Connections that the kernel holds until they are accepted."),
-    _engine("handler-timeout", Seconds(0.001), "The socket timeout that a generic handler starts with."),
-    _engine("write-timeout", Seconds(0.001), "How long a peer may take nothing of an answer before it is cut off."),
+    _engine("backlog", "Connections that the kernel holds until they are accepted."),
+    _engine("handler-timeout", "The socket timeout that a generic handler starts with."),
+    _engine("write-timeout", "How long a peer may take nothing of an answer before it is cut off."),
     _engine(
         "write-rate",
-        Count(0, 10**9, "N", "octets a second"),
         "What a peer must take on the average after write-timeout; 0: no such rule.",
     ),
-    _engine("buffer-memory", Size(1024**2, _LARGE), "What all bodies and answers together may hold in memory."),
-    _engine("spool-disk", Size(0, 1024**5), "What all bodies and answers together may hold in files."),
-    _engine("linger-timeout", Seconds(0), "How long a closing connection still reads, so that the last words arrive."),
-    _engine("linger-bytes", Size(0, 1024**3), "How much a closing connection still reads."),
-    _engine("max-lingering", Count(0, 1000000), "How many connections may linger at once; the oldest are cut."),
-    _engine("max-output", Size(1, _LARGE), "What server.send may leave waiting on one parked connection."),
-    _engine("max-connections", Count(1, 10**7), "Connections open at once; then idle ones close and new ones wait."),
-    _engine("max-queued", Count(0, 10**6), "Complete requests that may wait for a worker; one more is refused (503)."),
-    _engine("queue-timeout", Seconds(0.001), "How long a complete request may wait for a worker before it is refused."),
-    _engine("stop-timeout", Seconds(0), "How long a stop waits for the requests in flight."),
-    _http("head-timeout", Seconds(0.001), "From the first octet of a head to its last."),
-    _http("body-timeout", Seconds(0.001), "How long a body may take at any rate; then it must keep up body-rate."),
+    _engine(
+        "buffer-memory",
+        "What all bodies, answers and heads on their way may hold in memory; then files, then refusals (503, 507).",
+    ),
+    _engine("spool-disk", "What all bodies and answers together may hold in files."),
+    _engine("linger-timeout", "How long a connection that closes waits for its client to read the last words."),
+    _engine(
+        "linger-bytes",
+        "How much a closing connection still reads; what comes beyond is not read, nor reset before the time is over.",
+    ),
+    _engine("max-lingering", "How many connections may linger at once; the oldest are cut."),
+    _engine("max-output", "What server.send may leave waiting on one parked connection."),
+    _engine("max-connections", "Connections open at once; then idle ones close and new ones wait."),
+    _engine("max-queued", "Complete requests that may wait for a worker; one more is refused (503)."),
+    _engine("queue-timeout", "How long a complete request may wait for a worker before it is refused."),
+    _engine("stop-timeout", "How long a stop waits for requests in flight, and for threads."),
+    _http("head-timeout", "From the first octet of a head to its last."),
+    _http("body-timeout", "How long a body may take at any rate; then it must keep up body-rate."),
     _http(
         "body-rate",
-        Count(0, 10**9, "N", "octets a second"),
         "What a body must keep up after body-timeout; 0: no such rule, body-timeout is for the whole body.",
     ),
-    _http("keep-alive", Seconds(0), "How long an idle connection waits for a request; 0: close after each answer."),
-    _http("body-memory", Size(0, 1024**3), "How much of a request body stays in memory before it goes to a file."),
+    _http("keep-alive", "How long an idle connection waits for a request; 0: close after each answer."),
+    _http("body-memory", "How much of a request body stays in memory before it goes to a file."),
     _http(
         "response-memory",
-        Size(0, 1024**3),
         "How far an answer may be ahead of its client in memory before more of it goes to a file.",
     ),
     _http(
         "max-response-spool",
-        Size(0, _LARGE),
         "How much of an answer such a file may hold before the application has to wait for its client.",
     ),
-    _http("spool-dir", _DIRECTORY, "Where these files are made; by default the directory for temporary files."),
-    _http("stream-bodies", Flag(), "Run the application at the end of the head; it reads the body as it comes."),
+    _http("spool-dir", "Where these files are made; by default the directory for temporary files."),
+    _http("stream-bodies", "Run the application at the end of the head; it reads the body as it comes."),
     _http(
         "expect",
-        Choice(("server", "app")),
         "Who answers 'Expect: 100-continue': the server before the application runs, or app on its first read.",
     ),
     _http(
         "underscores",
-        Choice(("drop", "refuse")),
         "What becomes of a header field with an underscore in its name: drop the field, or refuse the request (400).",
     ),
     _http(
         "health-path",
-        _HEALTH,
         "A path that the server answers itself, also while every worker is busy: 200, or 503 when it is not fit.",
     ),
-    _http("access-log", Flag(), "Write one line for each request to standard output (combined format)."),
-    _http("server-header", _HEADER, "The Server field of every answer; empty: none."),
-    _http("root-path", _ROOT, "The SCRIPT_NAME that everything is mounted under."),
-    _limit("max-request-line", _LINE, "The request line; more is a 414."),
-    _limit("max-field", _LINE, "One header field line; more is a 431."),
-    _limit("max-head", _LINE, "The whole head; more is a 431."),
-    _limit("max-fields", Count(1, 10000), "Field lines in one head; more is a 431."),
-    _limit("max-chunk-line", Size(16, 16 * 1024**2), "One chunk-size line with its extensions; more is a 400."),
-    _limit("max-chunk-extensions", Size(0, 1024**3), "All chunk extensions of one body together; more is a 400."),
-    _limit("max-trailer", Size(2, 16 * 1024**2), "The whole trailer section; more is a 431."),
-    _limit("max-trailer-fields", Count(0, 10000), "Trailer field lines; more is a 431."),
-    _limit("max-body", Size(0, _LARGE), "The content of one request, whatever its framing; more is a 413."),
+    _http("access-log", "Write one line for each request to standard output (combined format)."),
+    _http("server-header", "The Server field of every answer; empty: none."),
+    _http("root-path", "The SCRIPT_NAME that everything is mounted under."),
+    _limit("max-request-line", "The request line with its CRLF; more is a 414."),
+    _limit("max-field", "One header field line with its CRLF; more is a 431."),
+    _limit("max-head", "The whole head, line ends included; more is a 431."),
+    _limit("max-fields", "Field lines in one head; more is a 431."),
+    _limit("max-chunk-line", "One chunk-size line with its extensions and CRLF; more is a 400."),
+    _limit("max-chunk-extensions", "All chunk extensions of one body together; more is a 400."),
+    _limit("max-trailer", "The whole trailer section, line ends included; more is a 431."),
+    _limit("max-trailer-fields", "Trailer field lines; more is a 431."),
+    _limit("max-body", "The content of one request, whatever its framing; more is a 413."),
     Option(name="chdir", kind=_DIRECTORY, group=_COMMAND, help="Change to this directory before anything is opened."),
     Option(
         name="env",

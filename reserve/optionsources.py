@@ -22,11 +22,13 @@ from reserve.errors import StartupError, UsageError
 from reserve.options import ADDRESSES, COMMAND, ENVIRONMENT, FILE, OPTIONS, Option
 from reserve.ssl.settings import TLSSettings
 
-__all__ = ["Given", "Values", "collect", "read_environment", "read_file"]
+__all__ = ["Given", "Values", "collect", "read_environment", "read_file", "unknown_variables"]
 
 _PREFIX = "RESERVE_"
-_FOREIGN = re.compile(r"RESERVE_(CI|SERVICE_HOST|SERVICE_PORT(_.*)?|PORT_.*)")
-"""Variables that are not options: our own test run, and what Kubernetes sets for a service called "reserve"."""
+_FOREIGN = re.compile(r"RESERVE_(CI|(.+_)?(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT_[0-9]+_.*)|PORT_.*)")
+"""Variables that are not options: our own test run, and what Kubernetes sets for services called "reserve-..."."""
+_URL = re.compile(r"RESERVE_(.+_)?PORT")
+"""And this, when it holds an address."""
 _SERVERS = (None, EngineSettings, TLSSettings)
 """The homes of options that are no application's."""
 _TOOL = re.compile(rb"^\s*\[\s*tool\s*\.\s*[\"']?reserve\b", re.MULTILINE)
@@ -96,18 +98,21 @@ def collect(command: Iterable[tuple[Option, str]], environ: Mapping[str, str], d
 
 
 def read_environment(environ: Mapping[str, str]) -> list[Given]:
-    """The options among environment variables; a repeatable one has commas between its values."""
+    """The options among environment variables; a repeatable one has commas between its values.
+
+    :raises UsageError: a bad value, or a name that is none but resembles one; others are the application's own.
+    """
     options = {option.variable: option for option in OPTIONS}
     found = []
     for name, text in environ.items():
-        if not name.startswith(_PREFIX) or _FOREIGN.fullmatch(name) or (name == "RESERVE_PORT" and "://" in text):
+        if not name.startswith(_PREFIX):
             continue
         option = options.get(name)
         if option is None:
-            known = {one.field: one for one in OPTIONS if ENVIRONMENT in one.sources}
-            near = nearest(name[len(_PREFIX) :].lower(), known)
-            hint = f"did you mean {known[near].variable}?" if near else "reserve -h lists the options"
-            raise UsageError(f"the environment variable {name} is no option; {hint}")
+            near = None if _is_foreign(name, text) else _near(name)
+            if near is not None:
+                raise UsageError(f"the environment variable {name} is no option; did you mean {near.variable}?")
+            continue
         if ENVIRONMENT not in option.sources:
             instead = "set the variables themselves" if option.name == "env" else f"write {option.flag}"
             raise UsageError(f"{name} cannot be set in the environment; {instead}")
@@ -118,6 +123,23 @@ def read_environment(environ: Mapping[str, str]) -> list[Given]:
         else:
             found.append(Given(option, _checked(option, source, text, option.kind.parse), source))
     return found
+
+
+def unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """The variables that begin as options do, and are none; what resembles one is refused by the other function."""
+    options = {option.variable for option in OPTIONS}
+    named = [name for name in environ if name.startswith(_PREFIX) and name not in options]
+    return sorted(name for name in named if not _is_foreign(name, environ[name]))
+
+
+def _is_foreign(name: str, text: str) -> bool:
+    return bool(_FOREIGN.fullmatch(name) or (_URL.fullmatch(name) and "://" in text))
+
+
+def _near(name: str) -> Option | None:
+    known = {one.field: one for one in OPTIONS if ENVIRONMENT in one.sources}
+    near = nearest(name[len(_PREFIX) :].lower(), known)
+    return None if near is None else known[near]
 
 
 def read_file(path: str, source: str = "") -> list[Given]:

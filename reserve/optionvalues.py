@@ -1,16 +1,20 @@
 """The kinds of value that an option may have: how it is written, what is allowed, how it is shown.
 
-Pure functions on text and TOML values; runs on any thread. Every kind refuses with ``ValueError``: with no text when
-``allowed`` says all there is to say, else with the reason. Who calls adds the option and where the value came from.
+Pure functions on text, TOML values and Python values; runs on any thread. Every kind refuses with ``ValueError``: with
+no text when ``allowed`` says all there is to say, else with the reason. Who calls adds the option and where the value
+came from. The kinds of settings stand beside the settings, so that programs and the command have the same bounds.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, TypeGuard
 
-__all__ = ["Choice", "Count", "Flag", "Kind", "Octal", "Pair", "Seconds", "Size", "Text"]
+from reserve.errors import UsageError
+
+__all__ = ["Choice", "Count", "Flag", "Kind", "Octal", "Pair", "Seconds", "Size", "Text", "check_settings"]
 
 _COUNT = re.compile(r"[0-9]{1,15}")
 _SIZE = re.compile(r"([0-9]{1,15})([kmg]?)", re.IGNORECASE)
@@ -43,6 +47,10 @@ class Kind:
             raise ValueError("in a file it is written as a string")
         return self.parse(value)
 
+    def holds(self, value: object) -> bool:
+        """Say whether a program may give this value."""
+        return isinstance(value, str)
+
     def show(self, value: object) -> str:
         """The value as a person would write it; empty for "none"."""
         return "" if value is None else str(value)
@@ -69,6 +77,9 @@ class Count(Kind):
     def from_toml(self, value: object) -> int:
         return self.parse(_written(value))
 
+    def holds(self, value: object) -> bool:
+        return _is_number(value) and self.low <= value <= self.high
+
 
 @dataclass(frozen=True, slots=True)
 class Range(Kind):
@@ -81,7 +92,7 @@ class Range(Kind):
 
     @property
     def allowed(self) -> str:
-        return f"a whole number from {self.low} to {self.high}, or two as MIN:MAX"
+        return f"a whole number from {self.low} to {self.high}, or two as MIN:MAX, MIN not above MAX"
 
     def parse(self, text: str) -> int | tuple[int, int]:
         parts = text.split(":")
@@ -94,6 +105,10 @@ class Range(Kind):
 
     def from_toml(self, value: object) -> int | tuple[int, int]:
         return self.parse(_written(value))
+
+    def holds(self, value: object) -> bool:
+        least, most = value if isinstance(value, tuple) and len(value) == 2 else (value, value)
+        return _is_number(least) and _is_number(most) and self.low <= least <= most <= self.high
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +135,9 @@ class Size(Kind):
 
     def from_toml(self, value: object) -> int:
         return self.parse(_written(value))
+
+    def holds(self, value: object) -> bool:
+        return _is_number(value) and self.low <= value <= self.high
 
     def show(self, value: object) -> str:
         assert isinstance(value, int)
@@ -156,6 +174,9 @@ class Seconds(Kind):
             raise ValueError
         return seconds
 
+    def holds(self, value: object) -> bool:
+        return (isinstance(value, float) or _is_number(value)) and self.low <= value <= self.high
+
     def show(self, value: object) -> str:
         assert isinstance(value, (int, float))
         if 0 < value < 1:
@@ -187,6 +208,9 @@ class Flag(Kind):
             raise ValueError
         return value
 
+    def holds(self, value: object) -> bool:
+        return isinstance(value, bool)
+
     def show(self, value: object) -> str:
         return "on" if value else "off"
 
@@ -207,6 +231,9 @@ class Choice(Kind):
         if text not in self.words:
             raise ValueError
         return text
+
+    def holds(self, value: object) -> bool:
+        return isinstance(value, str) and value in self.words
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,9 +271,12 @@ class Text(Kind):
         return self.rule
 
     def parse(self, text: str) -> str:
-        if "\0" in text or not self.check(text):
+        if not self.holds(text):
             raise ValueError
         return text
+
+    def holds(self, value: object) -> bool:
+        return isinstance(value, str) and "\0" not in value and self.check(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +295,26 @@ class Pair(Kind):
         if not name or not equals or "\0" in text:
             raise ValueError
         return name, value
+
+
+def check_settings(settings: Any, kinds: Mapping[str, Kind], prefix: str = "") -> None:
+    """Look at every field of a settings value; one whose default is None may be None.
+
+    :param kinds: by the names of fields.
+    :param prefix: what the option has before the name of the field.
+
+    Raises UsageError for the first that is out of bounds.
+    """
+    defaults = {field.name: field.default for field in fields(settings)}
+    for name, kind in kinds.items():
+        value = getattr(settings, name)
+        if not kind.holds(value) and not (value is None and defaults[name] is None):
+            option = f"--{prefix}{name}".replace("_", "-")
+            raise UsageError(f"{name}={value!r:.100} ({option}) is out of bounds; allowed is {kind.allowed}")
+
+
+def _is_number(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _written(value: object) -> str:

@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import sys
+from contextlib import suppress
 from typing import NamedTuple, NoReturn
 
 from reserve.engine.listeners import listen, release
@@ -89,7 +90,9 @@ def main(argv: list[str] | None = None) -> int:
             raise
     except ReserveError as exc:
         hint = " (sdlaunch -h shows how)" if isinstance(exc, UsageError) else ""
-        sys.stderr.write(f"sdlaunch: {exc}{hint}\n")
+        if sys.stderr is not None:  # else descriptor 2 is not ours to write to
+            with suppress(OSError):  # past the buffer, whose end would be another exit code
+                os.write(2, f"sdlaunch: {exc}{hint}\n".encode(errors="backslashreplace"))
         return exc.exit_code
 
 
@@ -170,14 +173,20 @@ def _mode(text: str) -> int:
     return int(digits, 8)
 
 
-def _names(job: _Job, sockets: list[socket.socket]) -> str:
-    """Name each socket after its address, where that fits the rules of sd_listen_fds_with_names(3)."""
-    if len(sockets) != len(job.addresses):  # A host name gave several sockets.
-        return ":".join(["unknown"] * len(sockets))
-    return ":".join(
-        text.replace(":", "-") if len(text) <= 255 and text.isascii() and text.isprintable() else "unknown"
-        for text in job.addresses
-    )
+def _names(sockets: list[socket.socket]) -> str:
+    """A name for each socket, within the rules of sd_listen_fds_with_names(3): no colon, at most 255 characters."""
+    return ":".join(map(_name, sockets))
+
+
+def _name(sock: socket.socket) -> str:
+    """``port-80``, with the address in front where it is an IPv4 address of one interface; ``unix-/run/x.sock``."""
+    name = sock.getsockname()
+    if isinstance(name, tuple):
+        host, port = name[:2]
+        return f"port-{port}" if ":" in host or host == "0.0.0.0" else f"{host}-port-{port}"
+    path = f"@{os.fsdecode(name[1:])}" if isinstance(name, bytes) else name
+    text = f"unix-{path}".replace(":", "-")
+    return text if len(text) <= 255 and text.isascii() and text.isprintable() else "unknown"
 
 
 def _become(job: _Job, sockets: list[socket.socket]) -> NoReturn:
@@ -190,12 +199,13 @@ def _become(job: _Job, sockets: list[socket.socket]) -> NoReturn:
         environ = dict(os.environ)
         environ["LISTEN_FDS"] = str(len(sockets))
         environ["LISTEN_PID"] = str(pid)
-        environ["LISTEN_FDNAMES"] = _names(job, sockets)
+        environ["LISTEN_FDNAMES"] = _names(sockets)
         # CPython ignores these two for itself; an ignored signal would stay ignored in the command.
         for name in ("SIGPIPE", "SIGXFSZ"):
             if hasattr(signal, name):
                 signal.signal(getattr(signal, name), signal.SIG_DFL)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         _exec(job.command, environ)
     except BaseException:
         if job.pid_file is not None:
@@ -244,7 +254,8 @@ def _write_pid_file(path: str, pid: int) -> None:
 def _start_daemon(job: _Job, sockets: list[socket.socket]) -> None:
     """Return once the command runs in the background; raise what kept it from running."""
     report, tell = os.pipe()
-    sys.stderr.flush()
+    if sys.stderr is not None:
+        sys.stderr.flush()
     try:
         child = os.fork()
     except OSError as exc:

@@ -12,14 +12,17 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "reserve"
 
-_GROUND = {"errors", "readiness"}
+_GROUND = {"errors", "optionvalues", "readiness"}
 _SIDES = {"protocol", "engine", "ssl", "desk"}
 _SERVING = _GROUND | _SIDES | {"gateways", "apps"}
-_OPTIONS = {"optionvalues", "optionhelp", "options"}
-_COMMAND = {"banner", "binds", "commandline", "optionsources", "signals", "tlsadapter"}
+_OPTIONS = {"optionhelp", "options"}
+_COMMAND = {
+    "banner", "binds", "commandline", "hardend", "optionsources", "signals", "stderrlog", "tlsadapter", "voice",
+}  # fmt: skip
 ALLOWED: dict[str, set[str]] = {
     # part of the package: what else of the package it may import
     "errors": set(),
+    "optionvalues": {"errors"},
     "readiness": set(),
     "protocol": _GROUND,
     "engine": _GROUND | {"ssl"},
@@ -33,7 +36,7 @@ ALLOWED: dict[str, set[str]] = {
     "testing": _SERVING | _OPTIONS | _COMMAND | {"compat", "cli", "adaptersuite"},
     "adaptersuite": _GROUND | {"ssl"},
     "__init__": _SERVING | {"compat"},
-    "__main__": {"cli"},
+    "__main__": _COMMAND | {"cli"},
     "cli": _SERVING | _OPTIONS | _COMMAND | {"compat"},
 }
 ALLOWED |= {part: _GROUND | _OPTIONS for part in _OPTIONS}

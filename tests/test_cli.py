@@ -33,6 +33,7 @@ from reserve.cli import main
 from reserve.engine.settings import EngineSettings
 from reserve.signals import StopSignals
 from reserve.ssl import BuiltinSSLAdapter, PyOpenSSLAdapter, TLSSettings
+from reserve.voice import Voice
 from tests.waiting import eventually
 
 ROOT = str(Path(reserve.__file__).parent.parent)
@@ -56,6 +57,7 @@ class FakeServer:
     while_serving: ClassVar[Callable[[FakeServer], None]] = staticmethod(lambda server: None)
 
     ssl_adapter: Any = None
+    cut_short = 0
 
     def __init__(
         self,
@@ -73,6 +75,7 @@ class FakeServer:
         self.addresses = [sock.getsockname() for sock in fds]
         self.reloads: list[str] = []
         self.tls = SimpleNamespace(look_now=lambda: self.reloads.append("look"))
+        self.logs = SimpleNamespace(info=self.reloads.append)
         FakeServer.made.append(self)
 
     def request_stop(self, timeout: float | None = None) -> None:
@@ -218,7 +221,9 @@ def test_inherited_sockets_are_served(
     sockets = [passed("web"), passed("unknown")]
     assert main(["app", "cli_plain"]) == 0
     assert FakeServer.made[0].sockets == sockets
-    assert "   (inherited as web)\n" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "   (inherited as web)\n" in err
+    assert "   (inherited)\n" in err
 
 
 def test_bind_beside_inherited_sockets_is_an_error(
@@ -230,7 +235,7 @@ def test_bind_beside_inherited_sockets_is_an_error(
     finally:
         os.close(fd)  # a descriptor that is refused stays as it was
     assert (
-        "1 sockets were passed to this process as well; leave --bind out to serve those, or name them too: "
+        "a socket was passed to this process as well; leave --bind out to serve what was passed, or name it too: "
         f"--bind fd:{fd}" in capsys.readouterr().err
     )
     assert FakeServer.made == []
@@ -325,6 +330,13 @@ def test_redirects_stand_beside_the_application(at_issued: Path, capsys: pytest.
     assert re.fullmatch(r"on http://127\.0\.0\.1:\d+/   \(redirects to https\)", lines[2])
 
 
+def test_redirects_to_the_port_that_clients_see(at_issued: Path) -> None:
+    words = ["-b", "127.0.0.1:0", "--tls-cert", "a.both", "--redirect-http", "127.0.0.1:0", "--redirect-port", "443"]
+    assert main(["app", "http", "wsgi", "blog", *words]) == 0
+    ((_, redirects),) = FakeServer.made[0].beside
+    assert redirects.port == 443
+
+
 def test_inherited_sockets_by_their_names(
     at_issued: Path, passed: Callable[[str], socket.socket], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -334,8 +346,12 @@ def test_inherited_sockets_by_their_names(
     assert (server.sockets, server.plain) == ([web, other], [plain])
     assert [sockets for sockets, _ in server.beside] == [[redirect]]
     err = capsys.readouterr().err
-    assert len(re.findall(r"on https://\S+   \(inherited as plain, redirect, web\)", err)) == 2
-    assert "(redirects to https; inherited as plain, redirect, web)" in err
+    assert re.findall(r"on (https?)://\S+   \((.+)\)\n", err) == [
+        ("https", "inherited as web"),
+        ("https", "inherited"),
+        ("http", "without TLS; inherited as plain"),
+        ("http", "redirects to https; inherited as redirect"),
+    ]
 
 
 def test_without_a_certificate_the_names_mean_nothing(place: Path, passed: Callable[[str], socket.socket]) -> None:
@@ -363,26 +379,46 @@ def test_an_inherited_socket_may_be_named_plain(at_issued: Path, passed: Callabl
         (["--tls-cert", "a.both", "--tls-client-cert", "required"], 2, "needs client_ca (--tls-client-ca)"),
         (["--tls-cert", "a.both", "--tls-client-ca", "ca.pem"], 2, "(--tls-client-ca, --tls-crl) do nothing unless"),
         (["--tls-cert", "a.both", "--redirect-http", ":0"], 2, "(--redirect-http) are for HTTP applications (reserve"),
+        (
+            ["--tls-cert", "a.both", "--redirect-port", "443"],
+            2,
+            "--redirect-port is for redirects to https, and there ",
+        ),
+        (["--redirect-port", "443"], 2, "--redirect-port is for TLS, which needs a certificate"),
+        (["--redirect-port", "0"], 2, "--redirect-port"),
         (["--tls-cert", "a.both", "--plain-bind", "[::1]:7"], 2, "[::1]:7 is given as --bind and as --plain-bind; it"),
-        (["--tls-cert", "nowhere"], 1, "the certificate nowhere cannot be read: No such file or directory\n"),
-        (["--tls-cert", "."], 1, "the certificate . cannot be read: Is a directory\n"),
-        (["--tls-cert", "junk"], 1, "junk holds no certificate that can be used: no PEM block"),
-        (["--tls-cert", "a.pem"], 1, "a.pem holds no private key in PEM; --tls-key names the file that does\n"),
+        (
+            ["--tls-cert", "nowhere"],
+            1,
+            "the certificate nowhere (--tls-cert) cannot be read: No such file or ",
+        ),
+        (["--tls-cert", "."], 1, "the certificate . (--tls-cert) cannot be read: Is a directory\n"),
+        (["--tls-cert", "junk"], 1, "junk (--tls-cert) holds no certificate that can be used: no PEM block"),
+        (["--tls-cert", "a.pem"], 1, "a.pem (--tls-cert) holds no private key in PEM; --tls-key names the file th"),
         (["--tls-cert", "a.pem", "--tls-key", "nowhere"], 1, "the file nowhere (--tls-key) cannot be read: No such"),
-        (["--tls-cert", "a.pem", "--tls-key", "junk"], 1, "junk holds no private key in PEM\n"),
-        (["--tls-cert", "a.pem", "--tls-key", "b.key"], 1, "b.key does not belong to the certificate a.pem\n"),
+        (["--tls-cert", "a.pem", "--tls-key", "junk"], 1, "junk (--tls-key) holds no private key in PEM\n"),
+        (
+            ["--tls-cert", "a.pem", "--tls-key", "b.key"],
+            1,
+            "b.key (--tls-key) does not belong to the certificate a.pem",
+        ),
         (["--tls-cert", "a.pem", "--tls-key", "locked.key"], 1, "it is encrypted, and no password was given (--tls-p"),
         (
             ["--tls-cert", "a.pem", "--tls-key", "locked.key", "--tls-password-file", "wrong"],
             1,
-            "the password (--tls-password-file) does not open the private key locked.key\n",
+            "the password (--tls-password-file) does not open the private key locked.key (--tls-key)\n",
         ),
         (["--tls-cert", "a.both", "--tls-password-file", "nowhere"], 1, "the password file nowhere (--tls-password-f"),
         (["--tls-cert", "a.both", "--tls-ciphers", "ROT13"], 1, "OpenSSL knows no cipher of 'ROT13' (--tls-ciphers)\n"),
         (
             ["--tls-cert", "a.both", "--tls-client-cert", "optional", "--tls-client-ca", "junk"],
             1,
-            "junk (--tls-client-ca, --tls-crl) cannot be used for clients' certificates: no certificate or crl found\n",
+            "junk (--tls-client-ca) cannot be used for clients' certificates: there is no PEM block CERTIFICATE in it",
+        ),
+        (
+            ["--tls-cert", "a.both", "--tls-client-cert=required", "--tls-client-ca=a.pem", "--tls-crl=a.pem"],
+            1,
+            "a.pem (--tls-crl) cannot be used for clients' certificates: there is no PEM block X509 CRL in it\n",
         ),
     ],
 )
@@ -406,7 +442,7 @@ def test_a_certificate_that_may_not_be_read(
 
     monkeypatch.setattr(Path, "read_bytes", forbidden)  # root may read everything, so no file can show it
     assert main([*LISTENS, "--tls-cert", "a.both"]) == 1
-    assert capsys.readouterr().err == "reserve: the certificate a.both cannot be read: Permission denied\n"
+    assert capsys.readouterr().err == "reserve: the certificate a.both (--tls-cert) cannot be read: Permission denied\n"
 
 
 def test_a_hang_up_has_the_certificates_looked_at(at_issued: Path) -> None:
@@ -422,11 +458,53 @@ def test_a_hang_up_has_the_certificates_looked_at(at_issued: Path) -> None:
     assert FakeServer.made[0].stops == []
 
 
-def test_without_a_certificate_a_hang_up_is_left_alone(place: Path) -> None:
-    seen: list[Any] = []
-    FakeServer.while_serving = staticmethod(lambda server: seen.append(signal.getsignal(signal.SIGHUP)))
+def test_without_a_certificate_a_hang_up_finds_nothing_to_reload(place: Path) -> None:
+    def while_serving(server: FakeServer) -> None:
+        signal.raise_signal(signal.SIGHUP)
+        eventually(lambda: server.reloads)
+
+    before = signal.getsignal(signal.SIGHUP)
+    FakeServer.while_serving = staticmethod(while_serving)
     assert main(LISTENS) == 0
-    assert seen == [signal.getsignal(signal.SIGHUP)]
+    (server,) = FakeServer.made
+    assert server.stops == []
+    (line,) = server.reloads
+    assert line.startswith("SIGHUP: there is nothing to reload; ")
+    assert signal.getsignal(signal.SIGHUP) is before
+
+
+def test_a_hang_up_during_the_import_changes_nothing(place: Path) -> None:
+    (place / "cli_hung.py").write_text("import signal\nsignal.raise_signal(signal.SIGHUP)\n" + HANDLER)
+    assert main(["app", "cli_hung", "-b", "127.0.0.1:0"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("before", "gone", "stops"),
+    [
+        (signal.SIG_DFL, True, [None]),
+        (signal.SIG_DFL, False, []),
+        (signal.SIG_IGN, True, []),  # nohup
+    ],
+)
+def test_a_terminal_that_goes_is_an_orderly_stop(
+    place: Path, monkeypatch: pytest.MonkeyPatch, before: signal.Handlers, gone: bool, stops: list[None]
+) -> None:
+    terminal = [True]
+    monkeypatch.setattr("reserve.signals._has_terminal", lambda: terminal[0])
+
+    def while_serving(server: FakeServer) -> None:
+        terminal[0] = not gone
+        for count in (1, 2):  # the kernel and the shell send one each, and that is no second signal
+            signal.raise_signal(signal.SIGHUP)
+            eventually(lambda count=count: server.stops or len(server.reloads) == count)
+
+    was = signal.signal(signal.SIGHUP, before)
+    try:
+        FakeServer.while_serving = staticmethod(while_serving)
+        assert main(LISTENS) == 0
+    finally:
+        signal.signal(signal.SIGHUP, was)
+    assert FakeServer.made[0].stops == stops
 
 
 # ---- what a mistake gets ----
@@ -494,13 +572,67 @@ def test_a_bad_application_leaves_nothing_behind(place: Path, capsys: pytest.Cap
     ]
 
 
-def test_an_application_that_exits_leaves_nothing_behind(place: Path) -> None:
-    (place / "cli_exit.py").write_text("raise SystemExit(3)\n")
+@pytest.mark.parametrize(
+    ("source", "code", "said"),
+    [
+        ("import sys\nsys.exit(3)\n", 3, "sys.exit(3), in {file}, line 2"),
+        ("raise SystemExit\n", None, "sys.exit(), in {file}, line 1"),
+        ("import _sitebuiltins\n_sitebuiltins.Quitter('', '')(4)\n", 4, "sys.exit(4), in {file}, line 2"),
+        ("def launch(args):\n    raise SystemExit(0)\n", 0, "sys.exit(0), in {file}, line 2"),
+    ],
+)
+def test_an_application_that_exits_is_named_and_leaves_nothing_behind(
+    place: Path, capsys: pytest.CaptureFixture[str], source: str, code: object, said: str
+) -> None:
+    (place / "cli_exit.py").write_text(source)
     path = place / "s.sock"
     with pytest.raises(SystemExit) as caught:
         main(["app", "cli_exit", "-b", f"unix:{path}"])
-    assert caught.value.code == 3
+    assert caught.value.code == code
     assert not path.exists()
+    said = said.format(file=place / "cli_exit.py")
+    assert capsys.readouterr().err == f"reserve: cli_exit ended the process before it served: {said}\n"
+
+
+def test_an_application_that_says_itself_why_it_exits(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "cli_exit.py").write_text("import sys\nsys.exit('no database')\n")
+    with pytest.raises(SystemExit) as caught:
+        main(["app", "cli_exit", "-b", "127.0.0.1:0"])
+    assert caught.value.code == "no database"
+    assert capsys.readouterr().err == ""
+
+
+def test_an_application_that_shows_its_help_is_not_blamed(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "cli_help.py").write_text(
+        "import argparse\ndef launch(args):\n    argparse.ArgumentParser().parse_args(args[1:])\n"
+    )
+    with pytest.raises(SystemExit) as caught:
+        main(["app", "cli_help", "-b", "127.0.0.1:0", "--", "-h"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_a_stop_that_cut_something_off_has_a_code_of_its_own(place: Path) -> None:
+    def while_serving(server: FakeServer) -> None:
+        server.cut_short = 2
+
+    FakeServer.while_serving = staticmethod(while_serving)
+    assert main(LISTENS) == 3
+
+
+@pytest.mark.parametrize("stream", [None, "full"])
+def test_a_banner_that_cannot_be_written_is_no_reason(
+    place: Path, monkeypatch: pytest.MonkeyPatch, stream: str | None
+) -> None:
+    served: list[FakeServer] = []
+    FakeServer.while_serving = staticmethod(served.append)
+    (place / "http.py").write_text("")  # which a word is said about
+    (place / "cli_app.py").write_text("def app(environ, start_response): ...\n")
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stderr", None if stream is None else full)
+        assert main(["app", "http", "wsgi", "cli_app", "-b", "127.0.0.1:0"]) == 0
+        assert main(["app", "cli_nowhere", "-b", "127.0.0.1:0"]) == 1
+    assert served == FakeServer.made
 
 
 def test_a_hidden_file_is_mentioned(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -509,6 +641,55 @@ def test_a_hidden_file_is_mentioned(place: Path, capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().err.startswith(
         f"reserve: http is reserve's own application and hides {place / 'http.py'}"
     )
+
+
+@pytest.mark.parametrize("name", ["cli_wsgi:app", "cli_wsgi"])
+def test_a_wsgi_application_is_no_handler(place: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    (place / "cli_wsgi.py").write_text("def app(environ, start_response): ...\ndef launch(args):\n    return app\n")
+    assert main(["app", name, "-b", "127.0.0.1:0"]) == 1
+    assert capsys.readouterr().err == (
+        f"reserve: {name} cannot be called as a handler(socket, client_address, server): too many positional "
+        f"arguments; to serve it with WSGI write: reserve app http wsgi {name}\n"
+    )
+    assert FakeServer.made == []
+
+
+def test_a_handler_that_takes_too_little(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "cli_short.py").write_text("def handle(socket): ...\n")
+    assert main(["app", "cli_short:handle", "-b", "127.0.0.1:0"]) == 1
+    assert capsys.readouterr().err.endswith("(socket, client_address, server): too many positional arguments\n")
+
+
+def test_variables_that_are_no_options_are_named_once(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RESERVE_API_KEY", "secret")
+    assert main(["app", "cli_plain", "-b", "127.0.0.1:0"]) == 0
+    err = capsys.readouterr().err
+    assert err.startswith("reserve: RESERVE_API_KEY in the environment is no option of reserve, and left alone\n")
+    assert "secret" not in err
+    for number in range(6):
+        monkeypatch.setenv(f"RESERVE_X{number}", "")
+    assert main(["app", "cli_plain", "-b", "127.0.0.1:0"]) == 0
+    assert capsys.readouterr().err.startswith(
+        "reserve: RESERVE_API_KEY, RESERVE_X0, RESERVE_X1, RESERVE_X2, RESERVE_X3 and 2 more in the environment are no "
+    )
+
+
+@pytest.mark.parametrize("module", ["http", "ssl"])
+def test_a_file_that_hides_what_reserve_needs(tmp_path: Path, module: str) -> None:
+    (tmp_path / f"{module}.py").write_text("def app(environ, start_response): ...\n")
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("RESERVE_")}
+    line = ["app", "http", "wsgi", f"{module}:app", "-b", "127.0.0.1:0"]
+    program = f"import sys; sys.path[:1] = []; sys.argv[1:] = {line}; from reserve.__main__ import main; exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path, env={**environ, "PYTHONPATH": ROOT}, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 1
+    *_, last = done.stderr.splitlines()
+    assert last.endswith(f"; ./{module}.py hides Python's own module {module}: rename it")
+    assert "Traceback" not in done.stderr
 
 
 # ---- help ----
@@ -622,8 +803,10 @@ def test_off_the_main_thread_no_signal_is_touched() -> None:
     seen: list[Any] = []
 
     def run() -> None:
-        with StopSignals():
-            seen.append(signal.getsignal(signal.SIGTERM))
+        signals = StopSignals(Voice())
+        signals.open()
+        seen.append(signal.getsignal(signal.SIGTERM))
+        signals.close()
 
     thread = threading.Thread(target=run)
     thread.start()
@@ -680,4 +863,4 @@ def test_a_second_signal_does_not_wait_for_a_handler(tmp_path: Path) -> None:
             assert "stopping; requests in flight have 3600 s" in process.stderr.readline()
             process.send_signal(signal.SIGTERM)
             process.communicate(timeout=60)
-            assert process.returncode == 0
+            assert process.returncode == 3

@@ -18,7 +18,7 @@ from reserve.engine.settings import EngineSettings
 from reserve.errors import StartupError, UsageError
 from reserve.optionhelp import help_text, reference_page
 from reserve.options import COMMAND, FILE, FLAGS, OPTIONS, Option
-from reserve.optionsources import Values, collect, read_environment, read_file
+from reserve.optionsources import Values, collect, read_environment, read_file, unknown_variables
 from reserve.optionvalues import Count, Flag, Octal, Pair, Seconds, Size
 from reserve.protocol.http1.limits import Limits
 from reserve.ssl.settings import TLSSettings
@@ -328,8 +328,7 @@ def test_a_bad_value_on_the_command_line(line: list[str], message: str) -> None:
     [
         ("RESERVE_THREADS", "many", "the environment variable RESERVE_THREADS is 'many'; allowed is a whole"),
         ("RESERVE_THREAD", "4", "the environment variable RESERVE_THREAD is no option; did you mean RESERVE_THREADS?"),
-        ("RESERVE_PORT", "9000", "RESERVE_PORT is no option; reserve -h lists"),
-        ("RESERVE_XYZZY", "4", "RESERVE_XYZZY is no option; reserve -h lists"),
+        ("RESERVE_STOP_TIME_OUT", "4", "RESERVE_STOP_TIME_OUT is no option; did you mean RESERVE_STOP_TIMEOUT?"),
         ("RESERVE_ACCESS_LOG", "maybe", "RESERVE_ACCESS_LOG is 'maybe'; allowed is true or false"),
         ("RESERVE_ENV", "A=b", "RESERVE_ENV cannot be set in the environment; set the variables themselves"),
         ("RESERVE_HELP", "1", "RESERVE_HELP cannot be set in the environment; write --help"),
@@ -344,7 +343,16 @@ def test_a_mistake_in_the_environment(name: str, text: str, message: str) -> Non
 
 def test_variables_of_others_are_left_alone() -> None:
     environ = {"RESERVE_CI": "1", "RESERVE_SERVICE_HOST": "10.0.0.1", "RESERVE_PORT_80_TCP": "tcp://10.0.0.1:80"}
-    assert read_environment({**environ, "RESERVE_PORT": "tcp://10.0.0.1:80"}) == []
+    environ["RESERVE_PORT"] = environ["RESERVE_WEB_PORT"] = "tcp://10.0.0.1:80"
+    environ["RESERVE_WEB_SERVICE_PORT_HTTP"] = environ["RESERVE_WEB_PORT_80_TCP_ADDR"] = "x"
+    assert read_environment(environ) == []
+    assert unknown_variables(environ) == []
+
+
+def test_what_is_no_option_is_the_applications() -> None:
+    environ = {"RESERVE_PORT": "9000", "RESERVE_API_KEY": "x", "RESERVE_THREADS": "3", "RESERVED": "y"}
+    assert [one.option.name for one in read_environment(environ)] == ["threads"]
+    assert unknown_variables(environ) == ["RESERVE_API_KEY", "RESERVE_PORT"]
 
 
 @pytest.mark.parametrize(

@@ -61,8 +61,9 @@ def test_one_socket_and_the_words_of_the_command() -> None:
     first, second, third = done.stdout.splitlines()
     assert done.stderr == ""
     assert done.returncode == 0
-    assert first == "127.0.0.1-0 1 True"
-    assert second.startswith("3 AF_INET 127.0.0.1:")
+    address = second.removeprefix("3 AF_INET ")
+    assert address.startswith("127.0.0.1:")
+    assert first == f"{address.replace(':', '-port-')} 1 True"
     assert third == "['-b', 'x', '--', '-d']"
 
 
@@ -72,8 +73,8 @@ def test_several_kinds_at_once(folder: Path) -> None:
     done = run(*binds, "--unix-mode", "660", sys.executable, "-c", SHOW)
     lines = done.stdout.splitlines()
     assert done.stderr == ""
-    assert lines[0] == f"[--]-0:unix-{folder}/x:unix-{folder}/y:unix-{abstract} 4 True"
-    assert lines[1].startswith("3 AF_INET6 [::]:")
+    port = lines[1].removeprefix("3 AF_INET6 [::]:")
+    assert lines[0] == f"port-{port}:unix-{folder}/x:unix-{folder}/y:unix-{abstract} 4 True"
     assert lines[2:5] == [f"4 AF_UNIX unix:{folder}/x", f"5 AF_UNIX unix:{folder}/y", f"6 AF_UNIX unix:{abstract}"]
     assert [os.stat(folder / name).st_mode & 0o777 for name in "xy"] == [0o660, 0o660]
 
@@ -92,8 +93,8 @@ def test_a_descriptor_is_passed_on_and_foreign_variables_are_replaced() -> None:
     stale = {"LISTEN_FDS": "7", "LISTEN_PID": "1", "LISTEN_FDNAMES": "a:b"}
     done = run("-b", f"fd:{fd}", sys.executable, "-c", SHOW, fds=(fd,), **stale)
     release(sock)
-    assert done.stdout.splitlines()[0] == f"fd-{fd} 1 True"
-    assert done.stdout.splitlines()[1].startswith("3 AF_INET 127.0.0.1:")
+    port = done.stdout.splitlines()[1].removeprefix("3 AF_INET 127.0.0.1:")
+    assert done.stdout.splitlines()[0] == f"127.0.0.1-port-{port} 1 True"
 
 
 def test_names_that_would_not_be_safe_are_unknown() -> None:
@@ -252,3 +253,19 @@ def test_no_signal_is_ignored_that_was_not_before() -> None:
 def test_signals_reach_the_command_because_it_is_the_same_process() -> None:
     program = "import os, signal; os.kill(os.getpid(), signal.SIGTERM)"
     assert run("-b", "127.0.0.1:0", sys.executable, "-c", program).returncode == -signal.SIGTERM
+
+
+@pytest.mark.parametrize(
+    "streams", ["os.closerange(0, 3)", "[os.dup2(os.open('/dev/full', os.O_RDWR), fd) for fd in (1, 2)]"]
+)
+def test_streams_that_take_nothing_change_no_exit_code(streams: str) -> None:
+    for words, code in (
+        (["-b", ":0"], 2),
+        (["-b", "127.0.0.1:0", "--", sys.executable, "-c", "raise SystemExit(7)"], 7),
+    ):
+        line = [sys.executable, "-m", "reserve.sdlaunch", *words]
+        program = f"import os\n{streams}\nos.execv({sys.executable!r}, {line!r})"
+        done = subprocess.run(
+            [sys.executable, "-c", program], cwd=Path(__file__).parent.parent, timeout=60, check=False
+        )
+        assert done.returncode == code

@@ -7,6 +7,7 @@ colon means one of ours first; a dotted name, and ``module:attribute``, always m
 
 from __future__ import annotations
 
+import ast
 import importlib
 import importlib.machinery
 import os
@@ -17,20 +18,42 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import cast
 
-from reserve.apps._arguments import Arguments, nearest, nearest_flag
-from reserve.apps._importing import load, parse_target, public_callables, resolve, users_code, where
+from reserve.apps._arguments import Arguments, hint_for_option, nearest, nearest_flag, unknown_option
+from reserve.apps._calling import cannot_take, shown
+from reserve.apps._hiding import explain_hiding, is_pythons, refuse_hidden
+from reserve.apps._importing import (
+    describe_exit,
+    hint_for_nothing,
+    load,
+    parse_target,
+    public_callables,
+    resolve,
+    users_code,
+    where,
+)
 from reserve.errors import StartupError
 
 __all__ = [
     "Application",
     "Arguments",
     "bundled_names",
+    "cannot_take",
+    "describe_exit",
+    "explain_hiding",
     "find",
+    "hint_for_nothing",
+    "hint_for_option",
     "nearest",
     "nearest_flag",
     "open_foreign",
     "put_directory_first",
+    "shown",
+    "unknown_option",
 ]
+
+
+_WSGI = ("application", "app")
+"""What a module usually calls its WSGI application."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +93,26 @@ def find(name: str) -> Application:
     local = importlib.machinery.PathFinder.find_spec(name, [os.getcwd()])
     note = ""
     if local is not None and local.origin is not None and not local.origin.startswith(os.path.join(*__path__, "")):
-        note = f"{name} is reserve's own application and hides {local.origin}; for that file write {name}:launch"
+        note = f"{name} is reserve's own application and hides {local.origin}; {_instead(name, local.origin)}"
     return Application(name=name, module=module, note=note)
+
+
+def _instead(name: str, file: str) -> str:
+    """What to do to have the module in ``file`` served, which is not imported for that."""
+    if is_pythons(name):
+        return f"rename that file: Python has a module {name} of its own"
+    try:
+        with open(file, "rb") as source:
+            body = ast.parse(source.read()).body
+    except (OSError, SyntaxError, ValueError):
+        body = []
+    names = {one.name for one in body if isinstance(one, ast.FunctionDef)}
+    for one in body:
+        if isinstance(one, (ast.Assign, ast.AnnAssign)):
+            targets = one.targets if isinstance(one, ast.Assign) else [one.target]
+            names |= {target.id for target in targets if isinstance(target, ast.Name)}
+    wsgi = [attribute for attribute in _WSGI if attribute in names and "launch" not in names]
+    return f"for that file write {f'http wsgi {name}:{wsgi[0]}' if wsgi else f'{name}:launch'}"
 
 
 def put_directory_first() -> None:
@@ -97,11 +138,13 @@ def open_foreign(
     :raises StartupError: no such module, an error in it, or nothing in it to serve.
     """
     target = parse_target(name)
+    refuse_hidden(target.module)
     module = load(target.module)
     if module is None and target.path == () and "." not in name:
         for prefix in prefixes:
             module = module or load(f"{prefix}.{name}")
     if module is None:
+        refuse_hidden(target.module)  # what was loaded on the way to it
         places = [f"{os.getcwd()} and the rest of the import path", *prefixes]
         near = None if prefixes else nearest(name, bundled_names())
         hint = f"; did you mean {near}?" if near else ""
@@ -120,11 +163,12 @@ def open_foreign(
         with users_code(f"launch(args) of {module.__name__}"):
             return cast("object", launch(list(args)))
     for attribute in instead:
-        if hasattr(module, attribute):
+        # A part of a package, as flask.app, is not what somebody wants to have served.
+        if not isinstance(getattr(module, attribute, module), ModuleType):
             args.refuse_rest(f"{module.__name__}:{attribute}")
             args.served.append(where(module, f":{attribute}"))
             return resolve(module, parse_target(f"{target.module}:{attribute}"))
     looked_for = "neither launch(args) nor " + " nor ".join(instead) if instead else "no launch(args)"
-    wsgi = [attribute for attribute in ("application", "app") if hasattr(module, attribute)]
+    wsgi = [attribute for attribute in _WSGI if callable(getattr(module, attribute, None))]
     hint = f"; to serve its {wsgi[0]} with WSGI write: reserve app http wsgi {name}" if wsgi else ""
     raise StartupError(f"{where(module)} has {looked_for}; {public_callables(module)}{hint}")

@@ -10,7 +10,27 @@ from collections.abc import Iterable, Sequence
 
 from reserve.errors import UsageError
 
-__all__ = ["Arguments", "nearest", "nearest_flag"]
+__all__ = ["Arguments", "hint_for_option", "nearest", "nearest_flag", "unknown_option"]
+
+_THREADS = "reserve works with threads; write --threads N"
+_ADDRESS = "write --bind HOST:PORT"
+_ELSEWHERE = {
+    "-w": _THREADS,
+    "--workers": _THREADS,
+    "--worker-class": "reserve has one kind of workers: threads",
+    "--timeout": "write --request-timeout for how long a request may run, --keep-alive for idle connections",
+    "--graceful-timeout": "write --stop-timeout",
+    "--reload": "reserve does not watch files; start it again",
+    "-p": _ADDRESS,
+    "--port": _ADDRESS,
+    "--host": _ADDRESS,
+    "--listen": _ADDRESS,
+    "--certfile": "write --tls-cert",
+    "--keyfile": "write --tls-key",
+    "-D": "sdlaunch -d runs it in the background",
+    "--daemon": "sdlaunch -d runs it in the background",
+}
+"""What people who come from other servers write, and what does the same here."""
 
 
 def nearest(word: str, names: Iterable[str]) -> str | None:
@@ -25,6 +45,19 @@ def nearest_flag(word: str, flags: Iterable[str]) -> str | None:
     name = word.partition("=")[0].lstrip("-").lower().replace("_", "-")
     found = nearest(name, bare) if len(name) > 1 else None
     return None if found is None else bare[found]
+
+
+def unknown_option(word: str, flags: Iterable[str]) -> str:
+    """What to tell somebody who gave a server option that does not exist; ``flags`` are those that do."""
+    return f"there is no server option {word}; {hint_for_option(word, flags) or 'reserve -h lists them'}"
+
+
+def hint_for_option(word: str, flags: Iterable[str]) -> str:
+    """What was probably meant by an option that does not exist, or an empty text."""
+    dashed = word.partition("=")[0]
+    other = _ELSEWHERE.get(dashed if dashed.startswith("--") else dashed[:2])
+    near = None if other else nearest_flag(word, flags)
+    return other or (f"did you mean {near}?" if near else "")
 
 
 class Arguments(list[str]):
@@ -91,6 +124,10 @@ class Arguments(list[str]):
 
         :raises UsageError: there are some.
         """
-        self.refuse_lookalikes()
+        for word in self.before:
+            # Nobody else is there whose option it could be.
+            if word.startswith("-") and len(word) > 1:
+                hint = unknown_option(word, self.reserved)
+                raise UsageError(f"{hint}{'' if hint.endswith('?') else ';'} {what} takes no arguments of its own")
         if len(self) > 1:
             raise UsageError(f"{what} takes no arguments, but it was given {' '.join(self[1:])}")

@@ -10,15 +10,27 @@ from __future__ import annotations
 import ast
 import importlib
 import os
+import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
 
+from reserve.apps._hiding import explain_hiding
 from reserve.errors import ReserveError, StartupError, UsageError
 
-__all__ = ["Target", "load", "parse_target", "public_callables", "resolve", "users_code", "where"]
+__all__ = [
+    "Target",
+    "describe_exit",
+    "hint_for_nothing",
+    "load",
+    "parse_target",
+    "public_callables",
+    "resolve",
+    "users_code",
+    "where",
+]
 
 _RESERVE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _EXAMPLES = os.path.join(_RESERVE, "examples") + os.sep
@@ -139,7 +151,31 @@ def users_code(doing: str, *, let_through: Callable[[Exception], bool] | None = 
     except Exception as error:
         if let_through is not None and let_through(error):
             raise
-        raise StartupError(f"{doing} failed:\n{_own_frames(error)}") from error
+        hidden = explain_hiding(error)
+        hint = f"\n{hidden}" if hidden else ""
+        raise StartupError(f"{doing} failed:\n{_own_frames(error)}{hint}") from error
+
+
+def hint_for_nothing(name: str, what: str) -> str:
+    """What has probably happened when ``name`` gave None in place of ``what``; begins with a semicolon."""
+    text, colon, attribute = name.partition(":")
+    module = sys.modules.get(text)
+    if not colon and module is not None and not hasattr(module, "launch"):
+        colon, attribute = ":", next((one for one in ("application", "app") if hasattr(module, one)), "launch")
+    if not colon or attribute == "launch":
+        return f"; did its launch(args) forget to return {what}?"
+    if attribute.endswith(")"):
+        return f"; did {attribute.partition('(')[0]}() forget to return {what}?"
+    return f"; {attribute} is None once the module is imported"
+
+
+def describe_exit(error: SystemExit) -> str:
+    """What to tell of an application that ended the process at its start: with which code, and where."""
+    frames = _users(traceback.extract_tb(error.__traceback__))
+    frames = [frame for frame in frames if "_sitebuiltins" not in frame.filename]  # where exit() lives
+    place = f", in {frames[-1].filename}, line {frames[-1].lineno}" if frames else ""
+    what = "" if error.code is None else repr(error.code)
+    return f"ended the process before it served: sys.exit({what}){place}"
 
 
 def _is_absent(name: str) -> Callable[[Exception], bool]:

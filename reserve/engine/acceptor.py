@@ -1,8 +1,8 @@
 """The accept thread: a tight loop that takes connections from the listeners and puts them onto the queue.
 
 It writes nothing to clients, shakes no hands, resolves no names and never waits for the queue. Listeners are
-non-blocking and may be shared with other processes, so they are never shut down. When no descriptor is left it says
-so once and pauses until a connection has been closed.
+non-blocking and may be shared with other processes, so they are never shut down. When no descriptor is left it pauses
+until a connection has been closed; what the log says of that is :class:`~reserve.engine.shortage.Shortage`'s affair.
 """
 
 from __future__ import annotations
@@ -12,10 +12,15 @@ import errno
 import selectors
 import socket
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
+from reserve.engine.clock import Clock, SystemClock
+from reserve.engine.deadlines import NEVER
 from reserve.engine.logs import Logs
+from reserve.engine.poller import RETRY
+from reserve.engine.shortage import Shortage
 from reserve.engine.wakeup import Wakeup
 from reserve.readiness import wait_for
 
@@ -27,6 +32,7 @@ _LAST = 64  # batches at the end: a flood of newcomers does not put the end off
 _RECLAIM = 16  # idle connections closed at once to make room: a few more than the newcomers that are likely to wait
 _BATCH = 64  # accepted from one listener before the next has its turn
 _PAUSE = 1.0  # seconds until it tries again although nothing was closed here: another process may have made room
+_SYSTEM = SystemClock()
 
 
 class Acceptor:
@@ -35,6 +41,7 @@ class Acceptor:
     :param on_end: called on the same thread when :meth:`stop` ended the loop: the server's orderly end runs there.
     :param may_accept: is one more connection within the limit?
     :param reclaim: have up to so many idle connections closed, because there is no room for new ones.
+    :param count: how many connections are open.
     """
 
     def __init__(
@@ -46,6 +53,8 @@ class Acceptor:
         *,
         may_accept: Callable[[], bool] = lambda: True,
         reclaim: Callable[[int], None] = lambda count: None,
+        count: Callable[[], int] = lambda: 0,
+        clock: Clock = _SYSTEM,
     ) -> None:
         self._listeners = listeners
         self._admit = admit
@@ -53,11 +62,13 @@ class Acceptor:
         self._logs = logs
         self._may_accept = may_accept
         self._reclaim = reclaim
+        self._clock = clock
+        self._shortage = Shortage(logs, clock.now, count)
         self._stopping = False
         self._dead: list[socket.socket] = []
         self.wakeup = Wakeup()
         self.exhausted = False
-        """No room: it pauses until :meth:`room`. Stays true until nobody is left waiting, so that it is said once."""
+        """No room: it pauses until :meth:`room`. Stays true until nobody is left waiting."""
         self.accepted = 0
         self.thread = threading.Thread(target=self._main, name="reserve-accept", daemon=True)
 
@@ -69,6 +80,16 @@ class Acceptor:
     def room(self) -> None:
         """There is room for one more."""
         if self.exhausted:
+            self.wakeup.signal()
+
+    @property
+    def deaf(self) -> bool:
+        """Every listener is gone: nobody can come any more."""
+        return len(self._dead) >= len(self._listeners)
+
+    def _look_around(self) -> None:
+        """The clock has jumped. A pause goes on: it is for room alone."""
+        if self._shortage.due != NEVER and not self.exhausted:
             self.wakeup.signal()
 
     def _main(self) -> None:
@@ -83,6 +104,7 @@ class Acceptor:
         for listener in self._listeners:
             selector.register(listener, selectors.EVENT_READ)
         selector.register(self.wakeup.fd, selectors.EVENT_READ)
+        self._clock.subscribe(self._look_around)
         try:
             while not self._stopping:
                 try:
@@ -91,17 +113,23 @@ class Acceptor:
                     with contextlib.suppress(MemoryError):
                         self._logs.failure("a new connection was lost", error)
             # What the kernel has accepted for us already is served, not reset.
-            for listener in self._listeners:
+            for listener in [one for one in self._listeners if one not in self._dead]:
                 for _ in range(_LAST):
                     if not self._accept(listener):
                         break
         finally:
+            self._clock.unsubscribe(self._look_around)
             selector.close()
 
     def _turn(self, selector: selectors.BaseSelector) -> None:
-        for key, _ in selector.select():
+        shortage, timeout = self._shortage, None
+        if shortage.due != NEVER:
+            shortage.look()
+            timeout = self._clock.timeout(shortage.due)
+        for key, _ in selector.select(timeout):
             if key.fd == self.wakeup.fd:
-                self.wakeup.clear()
+                if not self.wakeup.clear():  # somebody has closed it; it is "readable" from now on
+                    time.sleep(RETRY)
             elif not self._accept(cast(socket.socket, key.fileobj)) and key.fileobj in self._dead:
                 selector.unregister(key.fileobj)
 
@@ -125,20 +153,29 @@ class Acceptor:
                     self._pause(f"{error.strerror} (errno {error.errno}); raise the limit of open files (ulimit -n)")
                     return False
                 if error.errno in _DEAD:
-                    self._dead.append(listener)
-                    self._logs.error(f"a listening socket was closed by somebody else: {error.strerror}")
+                    self._bury(listener, error)
                     return False
                 continue  # that one connection is gone before it was ours
             self.accepted += 1
             admit(sock, peer, listener)
         return True
 
+    def _bury(self, listener: socket.socket, error: OSError) -> None:
+        """Somebody in this process has closed it, or shut it down."""
+        self._dead.append(listener)
+        left = len(self._listeners) - len(self._dead)
+        others = f"{left} more {'listens' if left == 1 else 'listen'}"
+        nobody = "none is left: nobody can connect, and the health check says unhealthy"
+        self._logs.error(
+            f"a listening socket was closed by somebody else ({error.strerror}); {others if left else nobody}"
+        )
+
     def _pause(self, why: str, over: Callable[[], bool] = lambda: False) -> None:
         """Wait for room, without a look at the listeners: they stay readable, and polling them would spin."""
-        said, self.exhausted = self.exhausted, True
-        if not said:
-            self._logs.warning(f"no new connections for now: {why}")
+        self.exhausted = True
+        self._shortage.begins(why)
         if not self._stopping and not over():  # there may have been room just before the flag was up
             self._reclaim(_RECLAIM)
             wait_for(self.wakeup.fd, _PAUSE)
             self.wakeup.clear()
+            self._shortage.goes_on()

@@ -100,12 +100,17 @@ def _parse_tcp(text: str) -> TCPAddress:
         return TCPAddress(host, _port(text, rest[1:]))
     host, colon, port = text.rpartition(":")
     if not colon:
-        if _number(text) is not None:
+        number = _number(text)
+        if number is not None and number > 65535:
+            raise _wrong(text, f"the port {text} is not a number from 0 to 65535")
+        if number is not None:
             raise _wrong(text, f"write localhost:{text} for this machine alone, :{text} for all interfaces")
         raise _wrong(text, f"the port is missing; write {text}:8080")
     if ":" in host:
+        # ::1:80 is an address in itself, too, but whoever types it here means port 80 of ::1.
         bare = text if _is_ip(socket.AF_INET6, text) else host
-        raise _wrong(text, f"an IPv6 address stands in brackets; write [{bare}]:8080")
+        meant = f"[{host}]:{port}" if _is_ip(socket.AF_INET6, host) and _number(port) else f"[{bare}]:8080"
+        raise _wrong(text, f"an IPv6 address stands in brackets; write {meant}")
     if host == "*":
         raise _wrong(text, f"for all interfaces write :{port}")
     if any(char.isspace() or not char.isprintable() or char in "[]@%?#,;=" for char in host):

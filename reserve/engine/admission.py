@@ -1,37 +1,23 @@
-"""Who comes in, and what serves them: the doors, and the accept thread's work at them.
-
-A *door* is a listener's: the application behind it, and whether TLS stands before that. Everything here but the making
-of doors runs on the accept thread, so it writes nothing to clients and waits for nobody.
-"""
+"""Who comes in: the accept thread's work at the doors. It writes nothing to clients and waits for nobody."""
 
 from __future__ import annotations
 
 import contextlib
 import heapq
 import socket
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-from reserve.engine.connection import RECLAIM, Connection, State
-from reserve.engine.driver import DriverFactory
-from reserve.engine.handler import Handle, HandlerFactory
+from reserve.engine.connection import Connection
 from reserve.engine.handshake import HandshakeDriver
-from reserve.errors import UsageError
+from reserve.engine.states import RECLAIM, State
 
 if TYPE_CHECKING:
+    from reserve.engine.doors import Door
     from reserve.engine.readyqueue import ReadyQueue
     from reserve.engine.server import Server
-    from reserve.engine.settings import EngineSettings
 
-__all__ = ["Admission", "Door", "applications", "factory_for"]
-
-
-class Door(NamedTuple):
-    """What a listener serves."""
-
-    factory: DriverFactory
-    tls: bool
-    """TLS stands before it, once the server has an adapter."""
+__all__ = ["Admission"]
 
 
 class Admission:
@@ -49,6 +35,10 @@ class Admission:
     def may_accept(self) -> bool:
         """Say whether one more connection is within the limit."""
         return len(self._queue.connections) < self._most
+
+    def count(self) -> int:
+        """How many are open."""
+        return len(self._queue.connections)
 
     def reclaim_idle(self, count: int) -> None:
         """Have the connections that have been idle longest closed, ``count`` of them at most.
@@ -80,24 +70,10 @@ class Admission:
                 connection.driver = HandshakeDriver(connection, adapter, factory)
             else:
                 connection.driver = factory.make_driver(connection)
-            self._queue.admit(connection)
+            self._queue.roster.admit(connection)
         except Exception as error:  # one connection must not end the accept thread
             with contextlib.suppress(OSError):
                 sock.close()
             server.logs.failure("no driver could be made for a connection; it is closed", error)
             return
         self._queue.put(connection)
-
-
-def factory_for(handle: Handle | DriverFactory, settings: EngineSettings) -> DriverFactory:
-    """What makes the drivers of an application. Raises UsageError for what is none."""
-    if hasattr(handle, "make_driver"):
-        return handle
-    if not callable(handle):
-        raise UsageError(f"the application is not callable: {handle!r}")
-    return HandlerFactory(handle, timeout=settings.handler_timeout, max_output=settings.max_output)
-
-
-def applications(doors: Iterable[Door]) -> list[DriverFactory]:
-    """Every application once, in the order of the doors."""
-    return list(dict.fromkeys(door.factory for door in doors))

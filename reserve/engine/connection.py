@@ -1,8 +1,8 @@
 """One accepted connection: its socket, its driver, and the token that says whose it is.
 
-A connection is in exactly one state (:class:`State`). While it waits (PARKED, FLUSHING, LINGERING) nobody owns it and
-its token lies in :attr:`Connection.slot`; whoever pops the token owns it from then on, so an event, a deadline, a
-stop and ``server.send`` cannot both win. Only the owner touches the socket, the driver and the output.
+A connection is in exactly one :class:`~reserve.engine.states.State`. While it waits (PARKED, FLUSHING, LINGERING)
+nobody owns it and its token lies in :attr:`Connection.slot`; whoever pops the token owns it from then on, so an event,
+a deadline, a stop and ``server.send`` cannot both win. Only the owner touches the socket, the driver and the output.
 
 An event for a connection that is owned is left in :attr:`Connection.pending`. The owner puts the token back first and
 looks at ``pending`` afterwards; the leader writes ``pending`` first and tries the token afterwards; so one of the two
@@ -11,20 +11,16 @@ sees it.
 
 from __future__ import annotations
 
-import contextlib
 import socket
-import struct
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
-from enum import IntEnum
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from reserve.engine.deadlines import NEVER
-from reserve.engine.disconnect import disconnect
 from reserve.engine.output import PIECE, FilePart, Output
 from reserve.engine.poller import WRITE
+from reserve.engine.states import OWNED, READY
 from reserve.errors import ClientDisconnected
 from reserve.readiness import has_ended, wait_for
 
@@ -33,46 +29,7 @@ if TYPE_CHECKING:
     from reserve.engine.server import Server
     from reserve.ssl.securesocket import SecureSocket
 
-__all__ = [
-    "CLOSED",
-    "DEADLINE",
-    "FLUSHING",
-    "LINGERING",
-    "NUDGE",
-    "OWNED",
-    "PARKED",
-    "READY",
-    "RECLAIM",
-    "Connection",
-    "State",
-]
-
-DEADLINE = 0x10000
-"""In ``pending``: the deadline has passed (never a bit of a poller's mask)."""
-RECLAIM = 0x40000
-"""In ``pending``: descriptors or connections run short; a connection that is idle should close."""
-NUDGE = 0x20000
-"""In ``pending``: somebody changed something that the driver should look at (a stop, a ``server.send``)."""
-
-
-class State(IntEnum):
-    """Where a connection is."""
-
-    READY = 0
-    """In the queue: the leader will step it."""
-    OWNED = 1
-    """A thread is stepping it or runs its application."""
-    PARKED = 2
-    """It waits for the peer, or for its deadline."""
-    FLUSHING = 3
-    """Its output waits for room."""
-    LINGERING = 4
-    """The answer is out and our side is shut; it reads and forgets what the peer still sends."""
-    CLOSED = 5
-
-
-# An attribute of an enum class costs ten times a name of the module; a request sets four of them.
-READY, OWNED, PARKED, FLUSHING, LINGERING, CLOSED = State
+__all__ = ["Connection"]
 
 
 class Connection:
@@ -80,12 +37,12 @@ class Connection:
 
     __slots__ = (
         "__weakref__",
-        "_counted",
         "armed",
         "body_disk",
         "body_memory",
         "claimant",
         "closing",
+        "counted",
         "deadline",
         "detached",
         "driver",
@@ -155,11 +112,14 @@ class Connection:
         self.body_memory = 0
         """Octets of a request that wait in memory, and in a file: written by the driver for :meth:`settle`."""
         self.body_disk = 0
-        self._counted = (0, 0)
+        self.counted = (0, 0)
+        """What the server's budget knows of it: octets in memory, and in files."""
         self.torn = False
-        """The close is to be a reset. See :meth:`reset`."""
+        """The close is to be a reset. See :func:`~reserve.engine.closing.reset`."""
         self.detached = False
         """The socket was given away and is not ours to close."""
+
+    # ---- the token ----
 
     def take(self) -> bool:
         """Own the connection, if nobody does. Any thread."""
@@ -168,10 +128,10 @@ class Connection:
         except IndexError:
             return False
 
-    # ---- by the worker that runs its driver ----
-
     def lend(self) -> None:
-        """Have the output flushed while the application goes on; before the next use of the connection, reclaim it."""
+        """By the worker: have the output flushed while the application goes on; before the next use of the connection,
+        reclaim it.
+        """
         self.lent = True
         try:
             self.server.flush_meanwhile(self)
@@ -183,7 +143,7 @@ class Connection:
             raise
 
     def reclaim(self) -> None:
-        """Own a lent connection again; waits, at most for one flush that does not block.
+        """By the worker: own a lent connection again; waits, at most for one flush that does not block.
 
         Raises ClientDisconnected when the connection has failed meanwhile.
         """
@@ -239,13 +199,6 @@ class Connection:
         self.send = secure.send_now
         self.sink = secure.sink()
 
-    def say_goodbye(self) -> None:
-        """Before our side of the connection ends: TLS has an end of its own. What still comes is not looked at."""
-        secure = self.secure
-        if secure is not None and not self.torn:
-            secure.goodbye()
-            self.recv = secure.raw_recv
-
     # ---- by the owner ----
 
     def write(self, data: bytes) -> None:
@@ -281,9 +234,9 @@ class Connection:
         if output is not None:
             memory += output.held
             disk += output.spooled
-        counted = self._counted
+        counted = self.counted
         if (memory, disk) != counted:
-            self._counted = memory, disk
+            self.counted = memory, disk
             self.server.budget.change(memory - counted[0], disk - counted[1])
 
     def drop_output(self) -> None:
@@ -292,69 +245,6 @@ class Connection:
             self.output.close()
             self.output = None
             self.settle()
-
-    def make_room(self, memory: int, disk: int, folder: str | None) -> bool:
-        """On a worker, before more is written: flush what waits, and move what is over ``memory`` octets to a file.
-
-        False when more than ``disk`` octets have gone to the file already: the writer has to wait, see :meth:`drain`.
-        When the server's budget of disk is used up, memory serves; when that is, too, the connection is given up.
-        Raises ClientDisconnected when the connection has failed or is given up, OSError when the disk is full.
-        """
-        output = self.output
-        if output is None or (not self._full and self._flush(output)) or output.size <= memory:
-            return True
-        if output.spooled + output.size > disk:
-            return False
-        if output.held <= memory:
-            return True
-        budget = self.server.budget
-        if budget.disk_for(output.size):
-            output.spill(folder)
-        elif not budget.memory_for(output.held - self._counted[0]):
-            raise ClientDisconnected(
-                "a client that reads slowly was given up: --buffer-memory and --spool-disk are used up"
-            )
-        self.settle()
-        return True
-
-    @property
-    def _full(self) -> bool:
-        """A send has found no room, and the poller, which watches for some, has not reported any."""
-        return self.armed != 0 and not self.pending
-
-    def _flush(self, output: Output) -> bool:
-        try:
-            done, sent = output.flush(self.sink)
-        except OSError as error:
-            raise ClientDisconnected(f"the client went away: {error.strerror or error}") from None
-        if sent and output.since is not None:
-            output.progress_at = self.server.clock.now()
-        if done:
-            self.output = None
-            self.settle()
-        return done
-
-    def drain(self, limit: int, timeout: float, rate: int = 0) -> None:
-        """Block until at most ``limit`` octets wait in memory: only ever on a worker, for one that writes too fast.
-
-        Raises ClientDisconnected when the peer takes nothing for ``timeout`` seconds, or less than ``rate`` octets a
-        second beyond that, or the connection fails.
-        """
-        output = self.output
-        since = time.monotonic()
-        gone = 0 if output is None else output.gone
-        while output is not None and not self._flush(output):
-            if output.size <= limit:
-                return
-            left = timeout
-            if rate:
-                left = min(left, since + timeout + (output.gone - gone) / rate - time.monotonic())
-            if left <= 0 or not self.wait(left, write=True):
-                self.drop_output()  # it has had its time: what waits does not get it once more
-                self.reset()
-                raise ClientDisconnected(
-                    f"the client took too little for {timeout:g} s (--write-timeout, --write-rate)"
-                )
 
     def wait(self, timeout: float | None, *, write: bool = False, wake: int = -1) -> bool:
         """Block until the socket is readable (or writable), or the descriptor ``wake`` is readable: only ever on a
@@ -390,44 +280,6 @@ class Connection:
         secure = self.secure
         receive = self.sock.recv if secure is None else secure.raw_recv
         return receive(1, socket.MSG_PEEK)
-
-    def reset(self) -> None:
-        """Make the close that follows a reset: the peer must not take what it has got for the whole."""
-        self.torn = True
-        with contextlib.suppress(OSError):
-            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-    def abort(self) -> None:
-        """Reset it now, by whoever has to break it off, while its worker goes on or waits for it: that wakes up, and
-        what it receives and sends fails. The descriptor stays open until the owner closes it.
-
-        A UNIX socket has no reset, and its peer sees an end. Where the system cannot reset what is in use, the reset
-        comes with the close, and only a worker that waits to receive is woken.
-        """
-        self.reset()
-        if self.sock.family == getattr(socket, "AF_UNIX", None):
-            self.shut(socket.SHUT_RDWR)
-        elif not disconnect(self.sock.fileno()):
-            self.shut(socket.SHUT_RD)
-
-    def shut(self, how: int) -> None:
-        """Shut the socket down; one that the peer has reset is down already."""
-        secure = self.secure
-        with contextlib.suppress(OSError):
-            if secure is None:
-                self.sock.shutdown(how)
-            else:
-                secure.raw_shutdown(how)
-
-    def close_socket(self) -> None:
-        """Shut down both ways and close, also under a makefile that is still alive (a forked copy is shut, too)."""
-        if not self.torn:  # a shutdown would be the orderly end that the peer must not see
-            self.say_goodbye()
-            self.shut(socket.SHUT_RDWR)
-        fd = self.sock.detach()
-        if fd >= 0:
-            with contextlib.suppress(OSError):
-                socket.close(fd)
 
 
 def _unsafe(data: bytes | memoryview) -> NoReturn:

@@ -91,10 +91,19 @@ class Driver(Protocol):
         True: nothing of it has left, nothing will, and :meth:`refuse` may speak instead. False: it has begun.
         """
 
+    def speak(self, reason: str) -> bytes | None:
+        """What :meth:`refuse` would say, while the run that was claimed by :meth:`expire_run` goes on; from then on
+        ``refuse`` has nothing to say. None: the run may be using the connection, so nothing may be sent now. By the
+        monitor.
+        """
+
     def revoke(self) -> bool:
         """Claim the refusal of a run that was interrupted and does not end. By the monitor; True if it is its to
         send.
         """
+
+    def describe(self) -> str:
+        """The request that goes on, for a log line (``GET /path``); empty where there is none. Any thread."""
 
     def closed(self, reason: str) -> bool:
         """The connection is over (the owner is about to close the socket). True: :meth:`run` has to be called once

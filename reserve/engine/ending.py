@@ -13,8 +13,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, cast
 
-from reserve.engine.connection import NUDGE, Connection
+from reserve.engine.closing import abort, shut
+from reserve.engine.connection import Connection
 from reserve.engine.handler import HandlerDriver
+from reserve.engine.peers import describe
+from reserve.engine.states import NUDGE, State
 from reserve.readiness import wait_for
 
 if TYPE_CHECKING:
@@ -29,9 +32,9 @@ if TYPE_CHECKING:
 __all__ = ["Ending"]
 
 _GRACE = 1.0
-"""Seconds that all workers together have to come home after the cut; one that is stuck in an application is left
-behind.
-"""
+"""Seconds that the workers who are inside no application have to come home after the cut: they will."""
+_BUSY_GRACE = 0.2
+"""Seconds that the others have, all together: one that is stuck in an application is left behind."""
 
 
 class Ending:
@@ -58,11 +61,17 @@ class Ending:
         self._clock = clock
         self._logs = logs
         self._deadline: float | None = None
+        self.cut_short = 0
+        """Requests that the deadline broke off, and threads that were left behind. 0: a clean end."""
 
     def not_later_than(self, deadline: float) -> None:
         """Move the end of the waiting forward. Any thread, any signal handler."""
         if self._deadline is None or deadline < self._deadline:
             self._deadline = deadline
+
+    def time_left(self) -> float:
+        """Seconds until the end of the waiting; 0 when that is over."""
+        return 0.0 if self._deadline is None else max(0.0, self._deadline - self._clock.now())
 
     def conduct(self, close_listeners: Callable[[], None]) -> None:
         """From the first step to the last; afterwards no connection is open and no worker that could go home runs."""
@@ -94,6 +103,7 @@ class Ending:
                 deadline = self._deadline if self._deadline is not None else clock.now()
                 if clock.now() >= deadline:
                     self._report_stuck()
+                    self.cut_short += sum(map(self._has_work, list(self._queue.connections.values())))
                     return
                 wait_for(wakeup.fd, clock.timeout(deadline))
                 wakeup.clear()
@@ -102,11 +112,25 @@ class Ending:
 
     def _report_stuck(self) -> None:
         for worker in self._pool.busy():
-            self._report(worker, "is still busy at the end of the stop; it is left behind in")
+            connection = worker.connection
+            what = f" with {describe(connection)}" if connection is not None else ""
+            self._report(worker, f"is still busy{what} at the end of the stop; it is left behind in:")
+
+    def _has_work(self, connection: Connection) -> bool:
+        """Say whether a request, or a handler, is broken off with it. What is idle may be there still, on its way out.
+
+        A request counts from the end of its head to the last octet of its answer.
+        """
+        if connection.wants_worker or connection.lent or connection.state is State.FLUSHING:
+            return True
+        if connection.state in (State.PARKED, State.READY) and connection.wait_kind == "body":
+            return True
+        return any(worker.connection is connection for worker in self._pool.workers)
 
     def _report_given_up(self) -> None:
         for worker in self._pool.given_up():
-            self._report(worker, "was given up before (--request-timeout) and has not come back; it is left behind in")
+            self.cut_short += 1
+            self._report(worker, "was given up before (--request-timeout) and has not come back; it is left behind in:")
 
     def _report(self, worker: Worker, how: str) -> None:
         frame = sys._current_frames().get(cast(int, worker.thread.ident))
@@ -116,11 +140,14 @@ class Ending:
         """Every worker that is not inside an application goes home; the connections that are left are cut."""
         connections = self._queue.connections
         self._set_free(list(connections.values()))
-        until = time.monotonic() + _GRACE
         workers = self._pool.workers
-        for thread in (self._monitor.thread, *(worker.thread for worker in workers)):
-            if thread.ident is not None:  # the monitor may be about to start one more; that one goes home at once
-                thread.join(max(0.0, until - time.monotonic()))
+        busy = {worker.thread for worker in workers if worker.connection is not None}
+        free = {self._monitor.thread, *(worker.thread for worker in workers)} - busy
+        for threads, grace in ((free, _GRACE), (busy, _BUSY_GRACE)):
+            until = time.monotonic() + grace
+            for thread in threads:
+                if thread.ident is not None:  # the monitor may be about to start one more; that one goes home at once
+                    thread.join(max(0.0, until - time.monotonic()))
         for connection in self._queue.take_all():  # READY: nobody leads any more
             if connection.lent:
                 # Its worker, which is stuck, would wait for the token for ever.
@@ -148,6 +175,6 @@ class Ending:
         """
         for connection in connections:
             if isinstance(getattr(connection, "driver", None), HandlerDriver):
-                self._queue.while_open(connection, functools.partial(connection.shut, socket.SHUT_RDWR))
+                self._queue.roster.while_open(connection, functools.partial(shut, connection, socket.SHUT_RDWR))
             elif any(worker.connection is connection for worker in self._pool.workers):
-                self._queue.while_open(connection, connection.abort)
+                self._queue.roster.while_open(connection, functools.partial(abort, connection))

@@ -50,19 +50,21 @@ def _close_copies(server: Server) -> None:
     it is collected, whatever the child has opened meanwhile. The server has ended for the child: a handler that
     returns there finds no queue, and a stop has nothing to wait for.
     """
-    sockets = [*server._listeners, *(connection.sock for connection in server._queue.connections.values())]
+    machinery, life = server._machinery, server._life
+    queue, acceptor = machinery.queue, machinery.acceptor
+    sockets = [*server._doors.listeners, *(connection.sock for connection in queue.connections.values())]
     for sock in sockets:
         fd = sock.detach()
         if fd >= 0:
             with contextlib.suppress(OSError):
                 socket.close(fd)
-    server.stopping = server._queue.closed = server._queue.abandoned = True
-    for wakeup in (server._poller.wakeup, server._acceptor.wakeup):
+    server.stopping = queue.closed = queue.abandoned = True
+    for wakeup in (machinery.poller.wakeup, acceptor.wakeup):
         wakeup.disown()
     server.logs.disown()
-    server._poller.close()
-    server._acceptor.wakeup.close()
-    server._finished = threading.Event()  # the lock in the old one may belong to a thread that is not here
-    server._finished.set()
-    if server._door is not None:
-        server._door.disown(server._finished)
+    machinery.poller.close()
+    acceptor.wakeup.close()
+    life.finished = threading.Event()  # the lock in the old one may belong to a thread that is not here
+    life.finished.set()
+    if life.signal_door is not None:
+        life.signal_door.disown(life.finished)

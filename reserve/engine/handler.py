@@ -21,7 +21,7 @@ from reserve.engine.driver import CLOSE, LINGER, RUN, Action, Wait
 from reserve.engine.peers import name_of
 from reserve.engine.poller import READ, WRITE
 from reserve.engine.upgrade import Upgrade
-from reserve.errors import ApplicationError, ReserveError, UsageError, WantRead, WantWrite
+from reserve.errors import ApplicationError, ReserveError, UsageError, WantRead, WantWrite, counted
 from reserve.readiness import wait_for
 
 if TYPE_CHECKING:
@@ -213,6 +213,12 @@ class HandlerDriver:
     def expire_run(self) -> bool:
         return False  # what is an answer, and when it begins, only the handler knows; it has a socket timeout
 
+    def speak(self, reason: str) -> bytes | None:
+        return None
+
+    def describe(self) -> str:
+        return ""
+
     def revoke(self) -> bool:
         return False
 
@@ -230,7 +236,7 @@ class HandlerDriver:
             waiting = self._outbox_size + (output.size if output is not None else 0)
             if waiting + len(data) > self._factory.max_output:
                 raise ReserveError(
-                    f"{waiting} octets wait for a peer that does not read; {len(data)} more would pass "
+                    f"waiting for a peer that does not read: {counted(waiting, 'octet')}; {len(data)} more would pass "
                     f"--max-output {self._factory.max_output}"
                 )
             self._outbox.append(data)

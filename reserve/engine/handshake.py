@@ -6,6 +6,7 @@ Off the workers, like every other wait: a client that stalls its handshake holds
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from typing import TYPE_CHECKING
 
@@ -56,7 +57,15 @@ class HandshakeDriver:
                 return self._refuse_plain(first)
             if self._adapter.blocking:
                 return RUN
-            secure = self._secure = self._adapter.secure(connection.sock)
+            try:
+                secure = self._adapter.secure(connection.sock)
+            except OSError as error:
+                self._report(error)
+                return CLOSE  # who has the socket now is not known: nothing is said or read through it
+            except Exception:
+                server.tls.lost()
+                raise
+            self._secure = secure
             connection.enter_tls(secure)
         try:
             secure.handshake_now()
@@ -79,6 +88,11 @@ class HandshakeDriver:
             secure = self._adapter.secure(connection.sock)
         except OSError as error:
             self._failure = error
+            with contextlib.suppress(OSError):  # it may be closed
+                connection.sock.setblocking(False)
+        except Exception:
+            connection.server.tls.lost()
+            raise
         else:
             self._secure = secure
             connection.enter_tls(secure)
@@ -93,12 +107,14 @@ class HandshakeDriver:
         return connection.driver.step(0, now)
 
     def _fail(self, error: OSError) -> Action:
-        server = self._connection.server
-        server.tls.lost()
-        text = error if isinstance(error, TLSError) else error.strerror or error
-        self._say(f"the TLS handshake failed: {text}", "TLS handshakes that failed")
+        self._report(error)
         # The alert that says why is on its way, and a reset would overtake it.
         return LINGER
+
+    def _report(self, error: OSError) -> None:
+        self._connection.server.tls.lost()
+        text = error if isinstance(error, TLSError) else error.strerror or error
+        self._say(f"the TLS handshake failed: {text}", "TLS handshakes that failed")
 
     def _refuse_plain(self, first: bytes) -> Action:
         connection = self._connection
@@ -128,6 +144,12 @@ class HandshakeDriver:
 
     def expire_run(self) -> bool:
         return False
+
+    def speak(self, reason: str) -> bytes | None:
+        return None
+
+    def describe(self) -> str:
+        return ""
 
     def revoke(self) -> bool:
         return False

@@ -12,7 +12,7 @@ import stat
 import sys
 from collections.abc import MutableMapping
 
-from reserve.errors import UsageError
+from reserve.errors import UsageError, counted
 
 __all__ = ["adopt", "inherited"]
 
@@ -78,12 +78,16 @@ def inherited(
     fds = range(_FIRST, _FIRST + _number("LISTEN_FDS", count_text))
     names = ["unknown"] * len(fds) if names_text is None else names_text.split(":") if fds else []
     if len(names) != len(fds):
-        raise UsageError(f"LISTEN_FDNAMES has {len(names)} names but LISTEN_FDS says {len(fds)} sockets")
+        raise UsageError(
+            f"LISTEN_FDNAMES has {counted(len(names), 'name')} but LISTEN_FDS says {counted(len(fds), 'socket')}"
+        )
     for fd in fds:
         try:
             os.set_inheritable(fd, False)
         except OSError as exc:
-            raise UsageError(f"LISTEN_FDS says {len(fds)} sockets from 3 on, but descriptor {fd} is not open") from exc
+            raise UsageError(
+                f"LISTEN_FDS says {counted(len(fds), 'socket')} from 3 on, but descriptor {fd} is not open"
+            ) from exc
     taken: list[socket.socket] = []
     try:
         for fd in fds:

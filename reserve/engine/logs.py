@@ -8,7 +8,9 @@ waking. What may come in floods has a *kind*: see :mod:`reserve.engine.repeats`.
 from __future__ import annotations
 
 import logging
+import os
 import threading
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable
@@ -19,6 +21,13 @@ from reserve.engine.clock import Clock, SystemClock
 from reserve.engine.repeats import Repeats
 
 __all__ = ["ErrorHook", "LineWriter", "Logs"]
+
+_HERE = os.path.dirname(os.path.dirname(__file__))
+_OURS = (
+    *(os.path.join(_HERE, part, "") for part in ("engine", "gateways", os.path.join("apps", "http"))),
+    threading.__file__,
+)
+"""Where the frames are that lead to an application."""
 
 ErrorHook = Callable[[int, str], None]
 """Takes (level as in :mod:`logging`, text); called on the log's thread."""
@@ -84,6 +93,11 @@ class LineWriter:
         elif self.thread.ident is None:
             self._drain()  # never started: what start-up had to say still goes out
 
+    @property
+    def left(self) -> int:
+        """Items that wait, or were thrown away and are not reported."""
+        return len(self._queue) + self.dropped
+
     def ring(self) -> None:
         """Have the thread look around. Any thread."""
         self._rung = True
@@ -138,6 +152,7 @@ class Logs:
         self._hook = hook if hook is not None else logging.getLogger("reserve").log
         self._clock: Clock = clock if clock is not None else SystemClock()
         self._repeats = Repeats()
+        self._end: float | None = None
         self._writer = LineWriter("reserve-log", self._write, self._report_dropped, timeout=self._timeout)
         self.disown = self._writer.disown
         self.thread = self._writer.thread
@@ -146,10 +161,23 @@ class Logs:
         self._clock.subscribe(self._writer.ring)
         self._writer.start()
 
-    def stop(self, timeout: float = 2.0) -> None:
-        """See :meth:`LineWriter.stop`. Counts that wait for the end of their second are written, too."""
+    def stop(self, timeout: float | None = None) -> None:
+        """See :meth:`LineWriter.stop`. Counts that wait for the end of their second are written, too.
+
+        :param timeout: default: :meth:`patience`.
+        """
         self._clock.unsubscribe(self._writer.ring)
-        self._writer.stop(timeout)
+        self._writer.stop(self.patience() if timeout is None else timeout)
+
+    def end_within(self, seconds: float) -> None:
+        """At the end of the server: how long all logs together may take to write what they have; 1 s at least, 2 at
+        most.
+        """
+        self._end = time.monotonic() + min(max(seconds, 1.0), 2.0)
+
+    def patience(self) -> float:
+        """How many seconds a log that stops may be waited for."""
+        return 2.0 if self._end is None else max(self._end - time.monotonic(), 0.1)
 
     def info(self, text: str, kind: str = "") -> None:
         self._put(logging.INFO, text, kind)
@@ -157,27 +185,32 @@ class Logs:
     def warning(self, text: str, kind: str = "") -> None:
         self._put(logging.WARNING, text, kind)
 
-    def error(self, text: str) -> None:
-        self._writer.put(_Line(logging.ERROR, text))
+    def error(self, text: str, kind: str = "") -> None:
+        self._put(logging.ERROR, text, kind)
 
-    def failure(self, text: str, error: BaseException) -> None:
+    def failure(self, text: str, error: BaseException, kind: str = "") -> None:
         """An error with its traceback, formatted here: a traceback that travels keeps every frame alive.
 
         Never raises MemoryError: whoever reports has something to give back afterwards.
         """
         try:
             trace = "".join(traceback.format_exception(type(error), error, error.__traceback__)).rstrip()
-            self._writer.put(_Line(logging.ERROR, f"{text}\n{trace}"))
+            self._put(logging.ERROR, f"{text}\n{trace}", kind)
         except MemoryError:
             self._writer.dropped |= 1  # at least one; to count on would need memory
 
     def stack(self, level: int, text: str, frame: FrameType | None) -> None:
-        """A line and where a thread is. Its source lines are read, from the disk, by the log's own thread."""
+        """A line and where a thread is, from the application's first frame on; ours lead to it in every stack.
+
+        Its source lines are read, from the disk, by the log's own thread.
+        """
         frames = []
         while frame is not None:
             frames.append((frame.f_code.co_filename, frame.f_lineno or 0, frame.f_code.co_name))
             frame = frame.f_back
-        self._writer.put(_Line(level, text, frames=tuple(reversed(frames))))
+        frames.reverse()
+        theirs = next((at for at, (path, _, _) in enumerate(frames) if not path.startswith(_OURS)), 0)
+        self._writer.put(_Line(level, text, frames=tuple(frames[theirs:])))
 
     def _put(self, level: int, text: str, kind: str) -> None:
         self._writer.put(_Line(level, text, kind, self._clock.now() if kind else 0.0))

@@ -9,11 +9,14 @@ stalled. It sleeps, without waking, while the server is idle.
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING
 
+from reserve.engine.calls import LATE
 from reserve.engine.clock import Clock, SystemClock
-from reserve.engine.connection import OWNED
 from reserve.engine.deadlines import NEVER
+from reserve.engine.poller import RETRY
+from reserve.engine.states import OWNED
 
 if TYPE_CHECKING:
     from reserve.engine.connection import Connection
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Monitor"]
 
 _SYSTEM = SystemClock()
+_NOBODY = "every worker is stuck (--request-timeout), and no more are replaced (--max-stuck)"
 
 
 class Monitor:
@@ -163,12 +167,33 @@ class Monitor:
         grown = self._pool.grow()
         budget = connection.server.budget
         held = connection.body_memory
-        no_room = held > 0 and not budget.memory_for(0) and not budget.disk_for(held)
-        if no_room or (self._queue.full() and not grown):
-            self._stepper.refuse(connection, "overload")
-            return False
-        self._queue.put_call(connection, self._now())
-        return not grown
+        if held > 0 and not budget.memory_for(0) and not budget.disk_for(held):
+            why = "no worker is free, and --buffer-memory and --spool-disk are used up"
+        elif not grown and self._pool.hopeless():
+            why = _NOBODY
+        elif not grown and self._queue.calls.full():
+            why = "no worker is free, and as many requests wait for one as --max-queued allows"
+        else:
+            self._queue.calls.put(connection, self._now())
+            return not grown
+        self._stepper.refuse(connection, "overload", why)
+        return False
+
+    def _refuse_overdue(self) -> None:
+        """Refuse who has waited for too long, and everybody who waits when nobody can come any more."""
+        calls = self._queue.calls
+        while True:
+            hopeless = calls.waiting and self._pool.hopeless()
+            connection = calls.take_overdue(NEVER if hopeless else self._now())
+            if connection is None:
+                return
+            connection.state = OWNED
+            try:
+                self._stepper.refuse(connection, "overload", _NOBODY if hopeless else LATE)
+            except Exception:
+                if connection.state is OWNED:
+                    self._stepper.end(connection, "error")
+                raise
 
     def _lead(self) -> None:
         """Pass the lead on to a worker, or lead until one is free."""
@@ -189,13 +214,12 @@ class Monitor:
                         self._pool.grow()
                 if self._overdue is not None:
                     queue.monitor_due = self._overdue.look()
-                while (connection := queue.take_overdue(self._now())) is not None:
-                    connection.state = OWNED
-                    self._stepper.refuse(connection, "overload")
-                    connection = None
+                self._refuse_overdue()
             except Exception as error:
                 # No memory for a moment, or a fault of ours. Neither the lead nor the connection must be lost with it.
                 if connection is not None and connection.state is OWNED and not connection.lent:
                     self._stepper.end(connection, "error")
-                self._logs.failure("the monitor could not step a connection", error)
+                self._logs.failure("the monitor could not step a connection", error, "steps of the monitor that failed")
+                if isinstance(error, (OSError, ValueError)):  # of the poller, as in WorkerPool
+                    time.sleep(RETRY)
         self._leads = queue.monitor_leads = False

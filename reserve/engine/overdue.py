@@ -1,8 +1,9 @@
 """``--request-timeout``: what the monitor does about a run whose answer has not begun in time.
 
 On the monitor's thread, in its looks. First the stack is logged and RequestTimeout raised in the worker; the
-application may clean up, and its client gets the refusal. A worker that does not come out of it, because it is stuck
-in C, is given up: the monitor refuses its client, and another thread takes its place, up to a limit.
+application may clean up, and its client gets the refusal: at once, unless its body is streamed and the worker may be
+using the connection. A worker that does not come out of it, because it is stuck in C, is given up, and another thread
+takes its place, up to a limit.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, cast
 
 from reserve.engine.deadlines import NEVER
+from reserve.engine.peers import describe
 
 if TYPE_CHECKING:
     from reserve.engine.clock import Clock
@@ -68,11 +70,12 @@ class Overdue:
                 worker.run_due = now + _GRACE
                 self._logs.stack(
                     logging.WARNING,
-                    f"{worker.thread.name}: no answer after {self._timeout:g} s (--request-timeout); "
-                    "the request is interrupted in",
+                    f"{describe(connection)}: no answer after {self._timeout:g} s (--request-timeout); "
+                    f"it is interrupted in {worker.thread.name}:",
                     _frame(worker),
                 )
                 guard.interrupt()
+                self._stepper.speak(connection, "timeout")
             else:
                 worker.run_due = now + self._timeout  # its answer has begun, or its application has not
         finally:
@@ -80,7 +83,7 @@ class Overdue:
         if guard.given_up and connection is not None:
             self._logs.stack(
                 logging.ERROR,
-                f"{worker.thread.name}: does not come out of the request and is given up in",
+                f"{describe(connection)}: {worker.thread.name} does not come out of it and is given up in:",
                 _frame(worker),
             )
             self._pool.give_up(worker)

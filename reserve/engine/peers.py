@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from reserve.engine.connection import Connection
 
-__all__ = ["Peer", "address_of", "name_of", "peer_of"]
+__all__ = ["Peer", "address_of", "describe", "name_of", "peer_of"]
 
 
 class Peer(NamedTuple):
@@ -41,6 +41,14 @@ def address_of(raw: Any) -> tuple[str, int]:
         return "", 0
     host = raw[0]
     return (host[7:] if host.startswith("::ffff:") and "." in host else host), raw[1]
+
+
+def describe(connection: Connection) -> str:
+    """How a log line names a request of this connection: ``GET /path from 192.0.2.1:50000``; without one the client."""
+    driver = getattr(connection, "driver", None)  # its owner may be closing it at this moment
+    request = driver.describe() if driver is not None else ""
+    name = name_of(address_of(connection.peer))
+    return f"{request} from {name}" if request else name
 
 
 def name_of(address: tuple[str, int]) -> str:

@@ -15,8 +15,10 @@ from typing import Protocol
 
 from reserve.engine.wakeup import Wakeup
 
-__all__ = ["HANGUP", "READ", "WRITE", "EpollPoller", "Poller", "PortablePoller", "new_poller"]
+__all__ = ["HANGUP", "READ", "RETRY", "WRITE", "EpollPoller", "Poller", "PortablePoller", "new_poller"]
 
+RETRY = 0.1
+"""Seconds that a thread waits which could not wait in the poller: it must neither spin nor fill the log."""
 READ = 1
 """There is something to receive, or the end of the stream."""
 WRITE = 4
@@ -26,7 +28,7 @@ HANGUP = 0x2018
 
 
 class Poller(Protocol):
-    """See the module; masks are :data:`READ` and :data:`WRITE`."""
+    """See the module; masks are :data:`READ` and :data:`WRITE`, or :data:`HANGUP` alone, of which epoll tells."""
 
     wakeup: Wakeup
 
@@ -62,6 +64,7 @@ class EpollPoller:
             mask: mask | select.EPOLLONESHOT | (select.EPOLLRDHUP if mask & READ else 0)
             for mask in (0, READ, WRITE, READ | WRITE)
         }
+        self._masks[HANGUP] = select.EPOLLRDHUP | select.EPOLLONESHOT
 
     def add(self, fd: int, mask: int) -> None:
         self._epoll.register(fd, self._masks[mask])
@@ -134,8 +137,8 @@ class PortablePoller:
             # KeyError: it has fired already, or was never watched.
             with contextlib.suppress(KeyError):
                 self._selector.unregister(fd)
-            if mask:
-                wanted = (selectors.EVENT_READ if mask & READ else 0) | (selectors.EVENT_WRITE if mask & WRITE else 0)
+            wanted = (selectors.EVENT_READ if mask & READ else 0) | (selectors.EVENT_WRITE if mask & WRITE else 0)
+            if wanted:
                 # OSError, ValueError: closed since; its removal is posted behind this.
                 with contextlib.suppress(OSError, ValueError):
                     self._selector.register(fd, wanted)

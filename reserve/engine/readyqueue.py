@@ -5,42 +5,45 @@
 the poller for all the others, which sleep on the lead. What ``get`` returns is owned by the caller, which steps it
 and parks it, puts it back, or closes it.
 
-Memory may run out anywhere in here. Then :meth:`~ReadyQueue.put`, :meth:`~ReadyQueue.put_call` and
-:meth:`~ReadyQueue.park` raise only as long as the connection is still the caller's; events and deadlines that were lost
-with the allocation are made up for by a step of every connection that waits, for each of which every event may be
-spurious.
+Two lines wait for the leader, those that bring something and those whose output wants more turns; it takes from them in
+fair turns. What comes back from waiting gets there through the :class:`~reserve.engine.collecting.Collector`. A third
+line waits for the workers (:class:`~reserve.engine.calls.Calls`).
+
+Memory may run out anywhere in here. Then :meth:`~ReadyQueue.put`, :meth:`~ReadyQueue.park` and ``Calls.put`` raise only
+as long as the connection is still the caller's.
 """
 
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections import deque
 from collections.abc import Callable, Sized
+from typing import TYPE_CHECKING
 
+from reserve.engine.calls import Calls
 from reserve.engine.clock import Clock
-from reserve.engine.connection import CLOSED, DEADLINE, FLUSHING, OWNED, READY, Connection, State
+from reserve.engine.collecting import Collector
+from reserve.engine.connection import Connection
 from reserve.engine.deadlines import NEVER, Deadlines
 from reserve.engine.handoff import HandOff
 from reserve.engine.lead import Follower, Lead
-from reserve.engine.monitor import Monitor
 from reserve.engine.poller import Poller
+from reserve.engine.roster import Roster
 from reserve.engine.settings import EngineSettings
+from reserve.engine.states import OWNED, READY, State
+
+if TYPE_CHECKING:
+    from reserve.engine.monitor import Monitor
 
 __all__ = ["ReadyQueue"]
 
 _DEFAULTS = EngineSettings()
-_BATCHES = 16
-"""Polls in a row while each brings :data:`_FULL` events."""
-_FULL = 64
 _FAIR = 64
 """Connections stepped in a row before the leader looks for new events, even when more are ready."""
 _STALE = 0.002
 """Seconds after which it looks for them all the same."""
 _CROWD = 32
 """Connections that wait for the leader beyond which its turns go to both ends of the line."""
-_LONG = 0.01
-"""Seconds that a request has waited for a worker beyond which the workers turn to both ends of the line."""
 
 
 class ReadyQueue:
@@ -53,49 +56,45 @@ class ReadyQueue:
     def __init__(
         self, poller: Poller, clock: Clock, policy: HandOff, monitor: Monitor, settings: EngineSettings = _DEFAULTS
     ) -> None:
-        self.connections: dict[int, Connection] = {}
-        """Descriptor to connection: every one that is not closed. Changed under a lock, read by anyone."""
-        self.monitor_due = NEVER
-        """When the monitor has to look at a run that takes too long. Written by the monitor."""
-        self._admission = threading.Lock()
         self.lead = Lead()
         self.deadlines = Deadlines()
+        self.roster = Roster(poller, self.deadlines)
+        """Every connection that is open."""
+        self.connections = self.roster.connections
+        self.calls = Calls(self.lead, monitor, settings, clock.now)
+        """Those that wait for a worker."""
+        self._ready: deque[Connection] = deque()
+        self._more: deque[Connection] = deque()
+        self._collector = Collector(poller, clock, self.deadlines, self.connections, self._ready, self._more)
+        self.wake = self._collector.wake
+        """Make the leader look around. Any thread, also a signal handler."""
         self.closed = False
         self.abandoned = False
         """This is a forked child's copy: the connections are the parent's, and so are their ends and hooks."""
         self.monitor_leads = False
         """Written by the monitor: no worker was free, and it wants to be told when one is."""
-        self._poller = poller
-        self._clock = clock
-        self._now = clock.now
-        self._policy = policy
-        self._settings = settings
-        self._monitor = monitor
+        self.monitor_due = NEVER
+        """When the monitor has to look at a run that takes too long. Written by the monitor."""
         self.idle_wanted: Callable[[], None] | None = None
         """Called once, by whoever parks a connection that is idle: newcomers wait, and nobody was there to make room.
         """
         self.runs = 0
         """Runs begun by a thread that had the lead. Written by the thread that has it: no two at once."""
-        self._ready: deque[Connection] = deque()
-        self._more: deque[Connection] = deque()
-        self._calls: deque[Connection] = deque()
-        self._polling = False
-        self._newest = False
-        self._newest_call = False
-        self._more_next = False
-        self._overlooked = False
-        """Events or deadlines were lost for want of memory."""
-        self._since_poll = 0
-        self._stale_at = 0.0
         self.stepped_at = 0.0
         """When the last step began. Written by the stepper."""
-        self.wake = poller.wakeup.signal
-        """Make the leader look around. Any thread, also a signal handler."""
+        self._poller = poller
+        self._clock = clock
+        self._policy = policy
+        self._monitor = monitor
+        self._newest = False
+        self._more_next = False
+        self._since_poll = 0
+        self._stale_at = 0.0
         clock.subscribe(self.wake)
 
     def __len__(self) -> int:
         """Connections that wait for the leader or for a worker."""
-        return len(self._ready) + len(self._more) + len(self._calls)
+        return len(self._ready) + len(self._more) + len(self.calls.waiting)
 
     # ---- any thread ----
 
@@ -110,46 +109,13 @@ class ReadyQueue:
             except MemoryError:
                 continue
         # From here on it may be another thread's: nothing may be raised.
-        if self._polling:
-            self._polling = False
+        if self._collector.polling:
+            self._collector.polling = False
             while True:
                 try:
                     return self.wake()
                 except MemoryError:
                     continue
-
-    def put_call(self, connection: Connection, queued_at: float = NEVER) -> None:
-        """Owned to READY: its driver wants :meth:`Driver.run`, and the next free worker takes it.
-
-        :param queued_at: since when it waits, if it may be refused for waiting too long.
-        """
-        connection.wants_worker = True
-        connection.queued_at = queued_at
-        connection.state = READY
-        while True:
-            try:
-                self._calls.append(connection)
-                break
-            except MemoryError:
-                continue
-        # From here on it may be another thread's: nothing may be raised.
-        # A sleeping worker is woken with the lead, and looks for calls before it polls. (If the lead is taken, it is
-        # the caller's, who looks for calls or for sleepers next.)
-        taken = False
-        while True:
-            try:
-                if not taken and not (self.lead.sleepers and self.lead.take()):
-                    return
-                taken = True
-                self.lead.give()
-                break
-            except MemoryError:
-                continue
-        while self._monitor.asleep:  # it may have looked while we had the lead, which may lie in the slot again
-            try:
-                self._monitor.alarm()
-            except MemoryError:
-                continue
 
     def park(self, connection: Connection, mask: int, deadline: float, kind: str, state: State) -> None:
         """Owned to waiting: for an event of ``mask``, a nudge, or the deadline. Raises OSError when it cannot be
@@ -171,7 +137,7 @@ class ReadyQueue:
         connection.slot.append(True)
         try:
             if deadline < connection.timer_at:
-                self._hang_up(connection, deadline)
+                self._collector.hang_up(connection, deadline)
             taken = connection.pending and connection.take()
         except MemoryError:
             try:
@@ -190,40 +156,14 @@ class ReadyQueue:
             try:
                 self.put(connection)
             except MemoryError:  # it has not begun
-                self._overlooked = True
+                self._collector.overlooked = True
                 connection.slot.append(True)
                 raise
-
-    def admit(self, connection: Connection) -> None:
-        """By the accept thread: the connection exists from now on."""
-        with self._admission:
-            self.connections[connection.fd] = connection
-
-    def forget(self, connection: Connection) -> None:
-        """By the owner, before the socket is closed or given away."""
-        fd = connection.fd
-        with self._admission:
-            # A handler may have closed its socket itself; then the number may belong to a newcomer already.
-            if self.connections.get(fd) is connection:
-                del self.connections[fd]
-                if connection.watched:
-                    self._poller.remove(fd)
-        connection.watched = False
-        connection.state = CLOSED  # before the next line: who hangs it up in this moment looks at it afterwards
-        self.deadlines.discard(connection)
-
-    def while_open(self, connection: Connection, action: Callable[[], None]) -> None:
-        """Do something to the socket of a connection that is another thread's, which cannot close it meanwhile; nothing
-        when it is closed or given away. The action must not block.
-        """
-        with self._admission:  # its owner has to forget it first
-            if self.connections.get(connection.fd) is connection:
-                action()
 
     def take_all(self) -> list[Connection]:
         """Own everything that is READY, after :meth:`close`."""
         found = []
-        for queue in (self._ready, self._more, self._calls):
+        for queue in (self._ready, self._more, self.calls.waiting):
             with contextlib.suppress(IndexError):
                 while True:
                     found.append(queue.popleft())
@@ -243,28 +183,20 @@ class ReadyQueue:
 
         None: the queue is closed, or there was nothing to do for ``patience`` seconds.
         """
-        calls = self._calls
+        waiting = self.calls.waiting
         while not self.closed:
-            if calls:
+            if waiting:
                 try:
-                    return self._next_call(calls)
+                    return self.calls.take()
                 except IndexError:  # another worker was faster
                     continue
             if worker.leads:
-                connection = self.next_ready(calls)
+                connection = self.next_ready(waiting)
                 if connection is not None:
                     return connection
             elif not self.lead.wait(worker, self._going_to_sleep, patience):
                 break
         return None
-
-    def _next_call(self, calls: deque[Connection]) -> Connection:
-        """The oldest; when that has waited for long, every other time the newest: see decision 15."""
-        if calls[0].queued_at + _LONG <= self._now():
-            self._newest_call = not self._newest_call
-            if self._newest_call:
-                return calls.pop()
-        return calls.popleft()
 
     def step_aside(self, worker: Follower) -> bool:
         """Before this worker blocks in :meth:`Driver.run`: nobody may wait for it. True when it hopes to come back."""
@@ -292,45 +224,6 @@ class ReadyQueue:
         """After a run for which :meth:`step_aside` said True: lead again, unless the lead is gone."""
         worker.leads = self.lead.take()
 
-    # ---- the monitor ----
-
-    def full(self) -> bool:
-        """As many requests wait for a worker as may."""
-        return len(self._calls) >= self._settings.max_queued
-
-    def take_overdue(self, now: float) -> Connection | None:
-        """Own the request that has waited for a worker for too long, if there is one."""
-        connection = self._longest_waiting()
-        if connection is not None and connection.queued_at + self._settings.queue_timeout <= now:
-            try:
-                self._calls.remove(connection)
-            except ValueError:  # a worker was faster
-                return None
-            connection.wants_worker = False
-            return connection
-        return None
-
-    def _longest_waiting(self) -> Connection | None:
-        """The first request of those that may be refused: a farewell may stand before it."""
-        while True:
-            try:
-                for connection in self._calls:
-                    if connection.queued_at != NEVER:
-                        return connection
-                return None
-            except RuntimeError:  # changed by a worker in between; without an answer the leader would wait for ever
-                continue
-
-    def _next_deadline(self) -> float:
-        """When the leader has to look around: something expires, or a request has waited for too long."""
-        deadline = self.deadlines.next_at
-        if self.monitor_leads:
-            deadline = min(deadline, self.monitor_due)
-            first = self._longest_waiting()
-            if first is not None:
-                deadline = min(deadline, first.queued_at + self._settings.queue_timeout)
-        return deadline
-
     # ---- whoever leads ----
 
     def next_ready(self, more_urgent: Sized) -> Connection | None:
@@ -343,15 +236,18 @@ class ReadyQueue:
             self._since_poll += 1
             if self._since_poll >= _FAIR or self.stepped_at >= self._stale_at:
                 # A few connections that are always ready must not keep the leader from the others' events.
-                self._collect(0.0)
+                self._since_poll = 0
+                self._stale_at = self._collector.collect(0.0) + _STALE
             if self._more or len(self._ready) > _CROWD:
                 return self._next_in_line()
             return self._ready.popleft()  # nobody else takes from it
-        self._polling = True
+        collector = self._collector
+        collector.polling = True
         # Whoever put something before it saw the flag is seen here; whoever comes later sees the flag and wakes us.
         if not (self._ready or self._more or more_urgent or self.closed):
-            self._collect(self._clock.timeout(self._next_deadline()))
-        self._polling = False
+            self._since_poll = 0
+            self._stale_at = collector.collect(self._clock.timeout(self._next_deadline())) + _STALE
+        collector.polling = False
         return None
 
     def _next_in_line(self) -> Connection:
@@ -368,81 +264,12 @@ class ReadyQueue:
                 return ready.pop()
         return ready.popleft()
 
-    def _collect(self, timeout: float | None) -> None:
-        """Wait in the poller; everything that happened is READY afterwards."""
-        self._since_poll = 0
-        if self._overlooked:
-            self._look_at_all()
-            timeout = 0.0
-        connections = self.connections
-        ready = self._ready
-        taken: Connection | None = None
-        try:
-            for _ in range(_BATCHES):
-                events = self._poller.poll(timeout)
-                for fd, mask in events:
-                    connection = connections.get(fd)
-                    if connection is not None:  # else the wake-up's own descriptor, or an event that comes too late
-                        connection.pending = mask
-                        if connection.take():
-                            taken = connection
-                            (self._more if connection.state is FLUSHING else ready).append(connection)
-                            taken = None
-                            connection.state = READY
-                if len(events) < _FULL:
-                    break
-                timeout = 0.0  # after a pause of the process: what has arrived counts before what has expired
-            now = self._now()
-            self._stale_at = now + _STALE
-            if now >= self.deadlines.next_at:
-                self._expire(now)
-        except BaseException:
-            self._overlooked = True
-            if taken is not None:
-                taken.slot.append(True)
-            raise
-
-    def _expire(self, now: float) -> None:
-        for connection in self.deadlines.due(now):
-            deadline = connection.deadline  # read once: its owner may change it at any moment
-            if deadline > now:
-                if deadline != NEVER:
-                    self._hang_up(connection, deadline)
-            elif connection.take():
-                if connection.deadline <= now:
-                    connection.pending = DEADLINE
-                # else it was served and parked again between the two looks: a step without an event parks it once more
-                self._make_ready(connection)
-            # else it is owned: whoever parks it will find that it hangs nowhere
-
-    def _look_at_all(self) -> None:
-        """Have every connection that waits stepped, because nobody knows what was lost."""
-        now = self._now()
-        for connection in list(self.connections.values()):
-            armed = connection.armed
-            if armed and not connection.pending:
-                connection.pending = armed  # its owner believes that the poller still watches it, and may park it so
-            if connection.take():
-                connection.pending = DEADLINE if connection.deadline <= now else 0
-                self._make_ready(connection)
-        self._overlooked = False
-
-    def _make_ready(self, connection: Connection) -> None:
-        """By the leader, who has just taken it."""
-        try:
-            self._ready.append(connection)
-        except MemoryError:
-            self._overlooked = True
-            connection.slot.append(True)
-            raise
-        connection.state = READY
-
-    def _hang_up(self, connection: Connection, deadline: float) -> None:
-        if self.deadlines.add(connection, deadline) and self._polling:
-            self._polling = False
-            self.wake()
-        if connection.state is CLOSED:
-            self.deadlines.discard(connection)
+    def _next_deadline(self) -> float:
+        """When the leader has to look around: something expires, or a request has waited for too long."""
+        deadline = self.deadlines.next_at
+        if self.monitor_leads:
+            deadline = min(deadline, self.monitor_due, self.calls.due())
+        return deadline
 
     def _going_to_sleep(self) -> None:
         """A worker found nothing to do: the monitor, if it leads, hands the lead back."""

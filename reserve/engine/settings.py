@@ -1,18 +1,44 @@
 """What the engine can be told: one frozen value, with a unit and a default for every field.
 
-Imported by anyone, changed by no one. The defaults are those of a server on the open internet.
+Imported by anyone, changed by no one. The defaults are those of a server on the open internet. What is out of bounds
+raises UsageError.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from reserve.errors import UsageError
+from reserve.optionvalues import Count, Kind, Range, Seconds, Size, check_settings
 
-__all__ = ["EngineSettings", "adjusted"]
+__all__ = ["ENGINE_KINDS", "EngineSettings", "adjusted"]
+
+ENGINE_KINDS: Mapping[str, Kind] = {
+    "threads": Range(1, 4096),
+    "request_timeout": Seconds(0),
+    "max_stuck": Count(0, 4096),
+    "backlog": Count(1, 65535),
+    "handshake_timeout": Seconds(0.001),
+    "tls_check": Seconds(0),
+    "handler_timeout": Seconds(0.001),
+    "write_timeout": Seconds(0.001),
+    "write_rate": Count(0, 10**9, "N", "octets a second"),
+    "buffer_memory": Size(1024**2, 1024**4),
+    "spool_disk": Size(0, 1024**5),
+    "linger_timeout": Seconds(0),
+    "linger_bytes": Size(0, 1024**3),
+    "max_lingering": Count(0, 1000000),
+    "max_connections": Count(1, 10**7),
+    "max_queued": Count(0, 10**6),
+    "queue_timeout": Seconds(0.001),
+    "max_output": Size(1, 1024**4),
+    "stop_timeout": Seconds(0),
+}
+"""What each field may be, for programs and for the command alike."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +50,9 @@ class EngineSettings:
     wait.
     """
     request_timeout: float = 0.0
-    """How long a request may run before its answer begins; then it is interrupted. 0: for ever."""
+    """How long a request may run before its answer begins; then it is interrupted, and given up a second later. 0: for
+    ever.
+    """
     max_stuck: int = 4
     """How many interrupted threads that do not come back are replaced; one more makes the server unhealthy."""
     backlog: int = 1024
@@ -40,7 +68,7 @@ class EngineSettings:
     write_rate: int = 500
     """Octets a second that a peer must take on the average, after ``write_timeout``. 0: no such rule."""
     buffer_memory: int = 268435456
-    """Octets of all bodies and answers together that may wait in memory."""
+    """Octets of all bodies, answers and heads on their way that may wait in memory."""
     spool_disk: int = 4294967296
     """Octets of all bodies and answers together that may wait in files."""
     linger_timeout: float = 2.0
@@ -59,6 +87,9 @@ class EngineSettings:
     """Octets that ``server.send`` may leave waiting on one parked connection."""
     stop_timeout: float = 30.0
     """How long a stop waits for the requests in flight."""
+
+    def __post_init__(self) -> None:
+        check_settings(self, ENGINE_KINDS)
 
     @property
     def thread_range(self) -> tuple[int, int]:

@@ -28,7 +28,7 @@ class Stats:
     handled: int
     """Handler calls finished since the start (for HTTP: requests, and pieces of bodies written to files)."""
     buffered: int
-    """Octets of bodies and answers that wait in memory."""
+    """Octets of bodies, answers and heads on their way that wait in memory."""
     spooled: int
     """Octets of bodies and answers that wait in files."""
     timed_out: int

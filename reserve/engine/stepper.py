@@ -7,19 +7,27 @@ its own.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
+from typing import TYPE_CHECKING
 
+from reserve.engine.calls import LATE
 from reserve.engine.clock import Clock
-from reserve.engine.connection import DEADLINE, FLUSHING, LINGERING, OWNED, PARKED, Connection
+from reserve.engine.closing import abort, close_socket, reset, say_goodbye, shut
+from reserve.engine.connection import Connection
 from reserve.engine.driver import AGAIN, LINGER, RUN, Action, Close, Wait
 from reserve.engine.logs import Logs
 from reserve.engine.output import PIECE, Output
-from reserve.engine.peers import name_of
-from reserve.engine.poller import READ, WRITE
+from reserve.engine.peers import describe, name_of
+from reserve.engine.poller import HANGUP, READ, WRITE
 from reserve.engine.readyqueue import ReadyQueue
 from reserve.engine.settings import EngineSettings
-from reserve.errors import TLSError
+from reserve.engine.states import DEADLINE, FLUSHING, LINGERING, OWNED, PARKED
+from reserve.errors import TLSError, WantWrite
+
+if TYPE_CHECKING:
+    from reserve.ssl.securesocket import SecureSocket
 
 __all__ = ["Stepper"]
 
@@ -27,6 +35,8 @@ _FLUSH = 1048576
 """Octets of one connection's output that leave in one turn: a client as fast as we are must not hold the leader. While
 others wait, it is one piece.
 """
+_BUFFERED = 8388608
+"""Octets that a kernel may hold of a peer that has ended its side: Linux has up to 6 MiB."""
 
 
 class Stepper:
@@ -64,13 +74,14 @@ class Stepper:
             if connection.closing is not None:
                 self._close(connection, connection.closing, events, now)
                 return False
-            if events & DEADLINE:
+            late = events & DEADLINE != 0
+            if late:
                 action: Action = connection.driver.expired(connection.wait_kind, now)
             else:
                 action = connection.driver.step(events, now)
             if action is RUN:
                 return True
-            self._follow(connection, action, now)
+            self._follow(connection, action, now, late)
         except OSError as error:
             if isinstance(error, TLSError):  # the others went away; this one sent what no client sends
                 name = name_of(connection.server.address_of(connection))
@@ -81,11 +92,16 @@ class Stepper:
             self.end(connection, "error")
         return False
 
-    def refuse(self, connection: Connection, reason: str) -> None:
-        """By the owner: the driver's last words, if its protocol has any, and the end."""
+    def refuse(self, connection: Connection, reason: str, why: str = "") -> None:
+        """By the owner: the driver's last words, if its protocol has any, and the end.
+
+        :param why: what the log says of it, one line a second for all of them; empty: it has been told.
+        """
         with self._lock:
             self.refused += 1
         try:
+            if why:
+                self._logs.warning(f"{describe(connection)}: refused: {why}", f"requests refused: {why}")
             words = connection.driver.refuse(reason)
             if words is not None:
                 connection.write(words)
@@ -96,23 +112,34 @@ class Stepper:
             self._logs.failure("a protocol driver failed; the connection is closed", error)
             self.end(connection, "error")
 
+    def speak(self, connection: Connection, reason: str) -> None:
+        """By the monitor, with the guard of its run in hand: say the last words now, if the driver may say them while
+        its run goes on. The refusal follows all the same when the run is over, and has no words then.
+        """
+        with contextlib.suppress(OSError):  # nobody is left to tell: whoever ends the connection finds that out
+            words = connection.driver.speak(reason)
+            if words is not None:
+                connection.write(words)
+                if connection.output is None and connection.secure is None:  # TLS has an end of its own: it comes later
+                    shut(connection, socket.SHUT_WR)
+
     def refuse_late(self, connection: Connection) -> bool:
         """By the worker that takes a queued request: True when it waited too long and has been refused instead."""
         if self._now() < connection.queued_at + self._settings.queue_timeout:
             return False
-        self.refuse(connection, "overload")
+        self.refuse(connection, "overload", LATE)
         return True
 
     def end(self, connection: Connection, reason: str) -> None:
         """By the owner: the connection is over. The driver's farewell, if it has one, runs on a worker first."""
         if connection.output is not None:
-            connection.reset()  # the peer must not take what has left for the whole
+            reset(connection)  # the peer must not take what has left for the whole
         if not connection.ending and self._wants_farewell(connection, reason):
             connection.ending = True
             if not connection.detached and not connection.torn:  # a reset must not begin as an orderly end
-                connection.say_goodbye()
-                connection.shut(socket.SHUT_RDWR)
-            self._queue.put_call(connection)
+                say_goodbye(connection)
+                shut(connection, socket.SHUT_RDWR)
+            self._queue.calls.put(connection)
         else:
             self.discard(connection)
 
@@ -130,7 +157,7 @@ class Stepper:
         """End it after the queue was closed: nobody would take the farewell from there, so it runs here and now."""
         try:
             if connection.output is not None:
-                connection.reset()
+                reset(connection)
             if connection.ending or connection.driver.closed(reason):
                 connection.ending = True
                 connection.driver.run()
@@ -150,7 +177,7 @@ class Stepper:
                 continue
 
     def _discard(self, connection: Connection) -> None:
-        self._queue.forget(connection)
+        self._queue.roster.forget(connection)
         if connection.linger_left >= 0:
             with self._lock:
                 self._lingering.pop(connection, None)
@@ -160,13 +187,13 @@ class Stepper:
         connection.body_memory = connection.body_disk = 0
         connection.settle()
         if not connection.detached:
-            connection.close_socket()
+            close_socket(connection)
         if hasattr(connection, "driver"):
             del connection.driver  # it refers to the connection: without this every connection would be a cycle
         connection.server.connection_closed(connection)
 
-    def _follow(self, connection: Connection, action: Action, now: float) -> None:
-        """Carry out what the driver decided, once its output has left."""
+    def _follow(self, connection: Connection, action: Action, now: float, late: bool = False) -> None:
+        """Carry out what the driver decided, once its output has left. ``late``: because a deadline had passed."""
         output = connection.output
         if type(action) is Wait:
             secure = connection.secure
@@ -193,7 +220,7 @@ class Stepper:
         if output is not None:
             self._wait_for_room(connection, now)
         else:
-            self._close(connection, action, 0, now)
+            self._close(connection, action, 0, now, late)
 
     # ---- FLUSHING ----
 
@@ -201,7 +228,7 @@ class Stepper:
         """Send what waits; True when all has left. Otherwise the connection waits for room, or has been ended."""
         if events & DEADLINE and connection.wait_kind == "write":
             # Not one more try: the kernel may take a little into its own buffer without the peer reading anything.
-            connection.reset()  # what waits in the kernel is not worth the memory
+            reset(connection)  # what waits in the kernel is not worth the memory
             self.end(connection, "timeout")
             return False
         done, sent = output.flush(connection.sink, PIECE if len(self._queue) else _FLUSH)
@@ -237,7 +264,7 @@ class Stepper:
                 parked = True
         except (OSError, ValueError, MemoryError):  # the peer, a file, the time; or it cannot be watched any more
             connection.lost = done = True
-            connection.abort()  # the end of an answer of unknown length must not look like one
+            abort(connection)  # the end of an answer of unknown length must not look like one
             if output is not None:
                 output.close()  # its files, too
         if done:
@@ -255,34 +282,66 @@ class Stepper:
 
     # ---- LINGERING ----
 
-    def _close(self, connection: Connection, action: Close, events: int, now: float) -> None:
+    def _close(self, connection: Connection, action: Close, events: int, now: float, late: bool = False) -> None:
         """Close, or first let the peer read what has left: a close with input outstanding would be a reset."""
+        secure = connection.secure
+        if secure is not None and not self._say_goodbye(connection, secure, events, now, late):
+            return
         if not action.linger or connection.ending or connection.torn:
             self.end(connection, "done")
             return
         if connection.linger_left < 0:
-            connection.say_goodbye()
-            connection.shut(socket.SHUT_WR)
+            shut(connection, socket.SHUT_WR)
             connection.linger_left = self._settings.linger_bytes
             connection.deadline = now + self._settings.linger_timeout
             self._cut_oldest(connection)
-        if events & DEADLINE or not self._linger(connection):
+        if events & DEADLINE or not self._linger(connection, events):
             self.end(connection, "done")
         else:
-            self._queue.park(connection, READ, connection.deadline, "linger", LINGERING)
+            mask = READ if connection.linger_left else HANGUP
+            self._queue.park(connection, mask, connection.deadline, "linger", LINGERING)
 
-    def _linger(self, connection: Connection) -> bool:
-        """Read and forget; False when the peer is done or has sent too much."""
+    def _say_goodbye(self, connection: Connection, secure: SecureSocket, events: int, now: float, late: bool) -> bool:
+        """End TLS before the connection ends in good order. False: close_notify waits for room, as output does.
+
+        After --write-timeout the connection ends without it. What has left stays as it is: a client that only lacks
+        the last record knows that, and one that has all it wants does not need it. A client that is ``late`` gets no
+        more time.
+        """
+        if connection.torn or connection.detached or connection.ending or connection.linger_left >= 0:
+            return True
         try:
-            while connection.linger_left > 0:
+            secure.goodbye_now()
+        except WantWrite:
+            waiting = connection.wait_kind == "goodbye"
+            if not late and not (waiting and events & DEADLINE):
+                if not waiting:
+                    connection.wait_kind = "goodbye"
+                    connection.deadline = now + self._settings.write_timeout
+                self._queue.park(connection, WRITE, connection.deadline, "goodbye", FLUSHING)
+                return False
+        connection.recv = secure.raw_recv  # what still comes is not looked at
+        return True
+
+    def _linger(self, connection: Connection, events: int) -> bool:
+        """Read and forget; False when the peer is done.
+
+        A peer that has sent too much is not read on, and not cut either: what comes now waits in the kernel, whose
+        buffers are small, and the peer has the rest of --linger-timeout to read why. A close would be a reset.
+        """
+        left = connection.linger_left
+        behind = _BUFFERED if events & HANGUP else 0  # nothing comes behind its end
+        try:
+            while left > 0 or behind > 0:
                 data = connection.recv(16384)
                 if not data:
                     return False
-                connection.linger_left -= len(data)
+                left -= len(data)
+                behind -= len(data)
         except (BlockingIOError, InterruptedError):
-            return True
-        connection.linger_left = 0
-        return False
+            pass
+        connection.linger_left = max(0, left)
+        return True
 
     def _cut_oldest(self, newcomer: Connection) -> None:
         with self._lock:

@@ -6,10 +6,11 @@ every other handshake does: on whoever leads, with no thread that waits.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from reserve.errors import TLSError
+from reserve.engine.backpressure import drain
 
 if TYPE_CHECKING:
     from reserve.engine.connection import Connection
@@ -34,6 +35,8 @@ def upgrade(connection: Connection, adapter: SSLAdapter, then: Callable[[Any], A
     server = connection.server
     limit = server.settings.handshake_timeout
     timeout = connection.sock.gettimeout()
+    if then is None or adapter.blocking:
+        drain(connection, 0, server.settings.write_timeout)  # what was pushed before leaves before, in the clear
     if adapter.blocking:
         connection.sock.settimeout(limit)
     try:
@@ -43,8 +46,10 @@ def upgrade(connection: Connection, adapter: SSLAdapter, then: Callable[[Any], A
             secure.settimeout(limit)
             secure.do_handshake()
             connection.trust_tls()
-    except (TLSError, OSError):
+    except Exception:
         server.tls.lost()
+        with contextlib.suppress(OSError):  # it may be closed
+            connection.sock.settimeout(timeout)
         raise
     secure.settimeout(timeout)
     if then is not None:

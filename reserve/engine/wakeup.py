@@ -6,7 +6,6 @@ where there is one, otherwise a socket pair (Windows, macOS, CPython 3.9's heirs
 
 from __future__ import annotations
 
-import contextlib
 import os
 import socket
 import time
@@ -23,6 +22,7 @@ class Wakeup:
     def __init__(self, *, portable: bool = False) -> None:
         self._pair: tuple[socket.socket, socket.socket] | None = None
         self._closed = False
+        self.fd = -1
         self._signalling: deque[bool] = deque()
         if hasattr(os, "eventfd") and not portable:
             self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -59,14 +59,19 @@ class Wakeup:
             except IndexError:  # disowned: this is a child that was forked by a signal handler
                 pass
 
-    def clear(self) -> None:
-        """Make the descriptor unreadable again; signals so far are taken as seen."""
-        with contextlib.suppress(OSError, ValueError):
+    def clear(self) -> bool:
+        """Make the descriptor unreadable again; signals so far are taken as seen. False: it is not ours any more."""
+        try:
             if self._pair is None:
                 os.eventfd_read(self.fd)
             else:
                 while self._pair[0].recv(4096):
                     pass
+        except (BlockingIOError, InterruptedError):
+            return True
+        except (OSError, ValueError):
+            return False
+        return True
 
     def disown(self) -> None:
         """In a forked child, before the close: the threads that were signalling are not here and never finish."""
@@ -84,3 +89,8 @@ class Wakeup:
         else:
             for end in self._pair:
                 end.close()
+
+    def __del__(self) -> None:
+        """Of a server that was never started nor stopped, or could not even be made, nothing is left."""
+        if not self._closed:
+            self.close()

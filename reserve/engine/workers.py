@@ -8,14 +8,17 @@ wakes up for that.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from reserve.engine.clock import Clock, SystemClock
-from reserve.engine.connection import OWNED, Connection
+from reserve.engine.connection import Connection
 from reserve.engine.deadlines import NEVER
 from reserve.engine.guard import RunGuard
 from reserve.engine.lead import Follower
+from reserve.engine.poller import RETRY
+from reserve.engine.states import OWNED
 from reserve.errors import RequestTimeout
 
 if TYPE_CHECKING:
@@ -134,6 +137,10 @@ class WorkerPool:
         self._cannot_grow = False
         return True
 
+    def hopeless(self) -> bool:
+        """Nobody works here any more, and nobody may come: whoever waits, waits in vain."""
+        return not self.workers and not self.grow()
+
     def give_up(self, worker: Worker) -> None:
         """Count out a worker that is stuck; another one takes its place, up to ``max_stuck``."""
         with self._lock:
@@ -144,8 +151,8 @@ class WorkerPool:
             self.grow()
         else:
             self._logs.error(
-                f"{stuck} threads are stuck, more than --max-stuck {self._max_stuck}: no more are replaced, and the "
-                "health check says unhealthy"
+                f"{stuck} {'thread is' if stuck == 1 else 'threads are'} stuck, more than --max-stuck "
+                f"{self._max_stuck}: no more are replaced, and the health check says unhealthy"
             )
 
     # ---- by the workers ----
@@ -179,7 +186,10 @@ class WorkerPool:
                 if worker.leads:
                     self._queue.lead.give()
                     worker.leads = False
-                self._logs.failure("a worker failed and starts again", error)
+                self._logs.failure("a worker failed and starts again", error, "workers that failed")
+                if isinstance(error, (OSError, ValueError)):
+                    # The poller's descriptor is gone, or the system's: it will not be better in the next microsecond.
+                    time.sleep(RETRY)
         if not self._queue.abandoned:
             self._hook(self._on_stop, "on_thread_stop")
 

@@ -85,8 +85,10 @@ class SSLAdapter:
     def session(self, sock: socket.socket) -> TLSSession:
         """Begin a session over a connected, non-blocking socket, which is the session's from now on. No I/O.
 
-        Raises OSError. The descriptor is never closed here: the engine watches it. An adapter that is ``blocking``
-        shakes hands, within the timeout that the socket has then.
+        Raises OSError. The connection ends then; the socket is the engine's again, which closes it unless that has
+        happened. It is closed only by its own methods, or by those of a socket that it was detached for, never by
+        its number: the number may be another connection's by then, and would be closed twice. An adapter that is
+        ``blocking`` shakes hands, within the timeout that the socket has then.
         """
         raise NotImplementedError
 

@@ -12,26 +12,21 @@ import ssl
 from reserve.errors import StartupError
 from reserve.ssl.adapter import TLSSession
 from reserve.ssl.builtinsession import BuiltinSession
-from reserve.ssl.certified import CertifiedAdapter, client_environ, trust_trouble
+from reserve.ssl.certificates import trust_trouble
+from reserve.ssl.certified import CertifiedAdapter, client_environ
+from reserve.ssl.clienthello import ClientHello
 from reserve.ssl.given import certificate_trouble, password_of
 from reserve.ssl.settings import CertificateFiles
 from reserve.ssl.variables import session_variables
 
-__all__ = ["BuiltinSSLAdapter", "BuiltinSession", "adopt", "builtin_environ", "harden", "shown_certificates"]
+__all__ = ["BuiltinSSLAdapter", "BuiltinSession", "builtin_environ", "harden", "shown_certificates"]
 
 _IGNORE_EOF = getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
-
-
-class _Object(ssl.SSLObject):
-    """Remembers what its client asked for."""
-
-    server_name: str | None = None
 
 
 class _Context(ssl.SSLContext):
     """A context that knows its certificate."""
 
-    sslobject_class = _Object
     variables: dict[str, str]
 
 
@@ -60,40 +55,29 @@ class BuiltinSSLAdapter(CertifiedAdapter[_Context]):
         return context
 
     def _trust(self, context: ssl.SSLContext) -> None:
-        for path in self.trusted():
+        for path, option in self.trusted():
             try:
                 context.load_verify_locations(path)
             except OSError as error:
-                raise trust_trouble(path, getattr(error, "reason", None) or error.strerror or error) from None
+                reason = str(getattr(error, "reason", None) or error.strerror or error)
+                raise trust_trouble(path, option, reason.replace("_", " ").lower()) from None
         if self.settings.crl:
             context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
 
-    def ask_for_names(self, context: _Context) -> None:
-        context.sni_callback = self._choose  # type: ignore[assignment]
-
     def make_session(self, context: _Context, sock: socket.socket) -> TLSSession:
-        return BuiltinSession(context, sock)
+        def choose(hello: ClientHello) -> _Context:
+            self.check_protocols(hello.protocols)
+            return self.chosen(hello.server_name) or context
 
-    def _choose(self, tls: _Object, server_name: str | None, context: ssl.SSLContext) -> None:
-        tls.server_name = server_name
-        found = self.chosen(server_name)
-        if found is not None and found is not context:
-            tls.context = found
+        return BuiltinSession(choose, sock)
 
     def environ(self, session: BuiltinSession) -> dict[str, str]:
         tls = session.details
-        found = builtin_environ(tls)
+        found = builtin_environ(session)
         found.update(getattr(tls.context, "variables", {}))
         if self.settings.client_cert != "none":
             found.update(client_environ(*shown_certificates(tls)))
         return found
-
-
-def adopt(context: ssl.SSLContext) -> None:
-    """Make a context that somebody else has made fit for our sessions."""
-    harden(context)
-    if context.sslobject_class is ssl.SSLObject:
-        context.sslobject_class = _Object
 
 
 def harden(context: ssl.SSLContext) -> None:
@@ -104,19 +88,20 @@ def harden(context: ssl.SSLContext) -> None:
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
 
 
-def builtin_environ(tls: ssl.SSLObject) -> dict[str, str]:
+def builtin_environ(session: BuiltinSession) -> dict[str, str]:
     """The variables of a session of the standard library."""
+    tls: ssl.SSLObject = session.details
     cipher, _, bits = tls.cipher() or ("", "", 0)
     protocol = tls.version() or ""
     # A session of TLS 1.3 has no number that both sides know.
-    session = tls.session if protocol != "TLSv1.3" else None
+    agreed = tls.session if protocol != "TLSv1.3" else None
     return session_variables(
         protocol=protocol,
         cipher=cipher,
         use_bits=bits,
         algorithm_bits=bits,
-        server_name=getattr(tls, "server_name", None),
-        session_id=session.id if session is not None else b"",
+        server_name=session.server_name,
+        session_id=agreed.id if agreed is not None else b"",
         resumed=bool(tls.session_reused),
         alpn=tls.selected_alpn_protocol(),
     )

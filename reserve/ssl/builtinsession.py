@@ -5,6 +5,8 @@ the standard library cannot tell it to stop: a client that sends nothing but key
 hold the thread that leads. So octets are received by us, at most one record's worth at a turn, and a client that goes
 on sending what has no content is cut off. What OpenSSL wants to send is kept until it has left, before anything else.
 
+It begins when the ClientHello is here, because that says which certificate is wanted.
+
 Used by the owner of the connection; never waits.
 """
 
@@ -13,9 +15,11 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
-from typing import NoReturn
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 from reserve.errors import TLSError, WantRead, WantWrite
+from reserve.ssl.clienthello import ClientHello, HelloReader, HelloRefused, alert
 
 __all__ = ["BuiltinSession", "translated"]
 
@@ -33,28 +37,43 @@ _ANSWERS = 65536
 """Octets that may wait for a client to take them while it goes on asking for more: a key update is answered with 27."""
 
 
+class _NotBegun:
+    """Stands for the library's object until the ClientHello is here."""
+
+    def _fail(self, *_: Any) -> NoReturn:
+        raise TLSError("the TLS handshake is not done")
+
+    do_handshake = read = write = _fail
+
+
 class BuiltinSession:
     """See :class:`~reserve.ssl.adapter.TLSSession` for what each method promises.
 
-    :param context: of the server's side.
+    :param choose: which context is for this client; may raise HelloRefused.
     :param sock: connected; the session owns it from now on.
     """
 
     __slots__ = (
-        "_ahead", "_begun", "_empty", "_ended", "_failure", "_incoming", "_outgoing", "_read", "_receive", "_send",
-        "_told", "_unsent", "details", "socket",
+        "_agreed", "_ahead", "_begun", "_choose", "_empty", "_ended", "_failure", "_hello", "_incoming", "_outgoing",
+        "_read", "_receive", "_send", "_told", "_unsent", "details", "server_name", "socket",
     )  # fmt: skip
 
     half_closes = True
 
-    def __init__(self, context: ssl.SSLContext, sock: socket.socket) -> None:
+    def __init__(self, choose: Callable[[ClientHello], ssl.SSLContext], sock: socket.socket) -> None:
         sock.setblocking(False)
         self.socket = sock
+        self.server_name: str | None = None
+        """The host that the client has asked for."""
         self._receive = sock.recv
         self._send = sock.send
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.details = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
-        self._read = self.details.read
+        self._choose = choose
+        self._hello: HelloReader | None = HelloReader()
+        """None: OpenSSL has the ClientHello."""
+        self._agreed = False
+        self.details: Any = _NotBegun()
+        self._read: Callable[[int], bytes] = self.details.read
         self._ahead = b""
         self._failure: OSError | None = None
         """Came behind the content that is ahead, and is raised when that has been read."""
@@ -66,29 +85,64 @@ class BuiltinSession:
         """Octets of content whose write was broken off, also when they have left meanwhile: it comes again."""
 
     def handshake(self) -> None:
-        self._flush()
-        for turn in range(_TURNS):
-            try:
-                self.details.do_handshake()
-            except ssl.SSLWantReadError:
-                self._flush()
-                if turn < _TURNS - 1:  # what was received must be looked at: the socket would not tell of it again
-                    self._feed()
-            except ssl.SSLError as error:
-                with contextlib.suppress(OSError):
-                    self._flush()  # the alert
-                raise translated(error) from None
+        if not self._agreed:
+            self._flush()
+            self._agree()
+            self._agreed = True
+        try:
+            self._flush()
+        except WantWrite:
+            raise
+        except OSError:
+            pass  # tickets, which the client did not wait for; what it has sent still counts
+        if self._incoming.pending:
+            self._ahead = self._decrypt()
+
+    def _agree(self) -> None:
+        """Receive, and go on with what has come, which OpenSSL always uses up."""
+        if self._hello is None and isinstance(self.details, _NotBegun):
+            self.details.do_handshake()  # the client was refused
+        for _ in range(_TURNS):
+            if self._hello is None:
+                self._feed()
             else:
+                self._feed_hello(self._hello)
+            if self._hello is None:
                 try:
-                    self._flush()
-                except WantWrite:
-                    raise
-                except OSError:
-                    pass  # tickets, which the client did not wait for; what it has sent still counts
-                if self._incoming.pending:
-                    self._ahead = self._decrypt()
-                return
+                    self.details.do_handshake()
+                except ssl.SSLWantReadError:
+                    if self._outgoing.pending:
+                        self._flush()
+                        break  # what the client says to that cannot be here yet
+                except ssl.SSLError as error:
+                    with contextlib.suppress(OSError):
+                        self._flush()  # the alert
+                    raise translated(error) from None
+                else:
+                    return
         raise WantRead
+
+    def _feed_hello(self, reader: HelloReader) -> None:
+        """Receive the ClientHello; when it is here, OpenSSL gets it in the context that is for this client."""
+        data = self._received()
+        try:
+            hello = reader.feed(data) if data else ClientHello()
+            if hello is None:
+                return
+            self.details = self._choose(hello).wrap_bio(self._incoming, self._outgoing, server_side=True)
+        except HelloRefused as error:
+            self._hello = None
+            self._unsent = memoryview(alert(error.number))
+            with contextlib.suppress(OSError):
+                self._flush()
+            raise
+        self.server_name = hello.server_name
+        self._read = self.details.read
+        self._hello = None
+        del self._choose
+        self._incoming.write(reader.octets)
+        if not data:
+            self._incoming.write_eof()
 
     def read(self, size: int) -> bytes:
         data = self._ahead
@@ -132,19 +186,22 @@ class BuiltinSession:
 
     def _feed(self) -> int:
         """Receive for OpenSSL, which waits for it; at the end of the connection tell it so."""
-        try:
-            data = self._receive(_FEED)
-        except (BlockingIOError, InterruptedError):
-            raise WantRead from None
+        data = self._received()
         if data:
             self._incoming.write(data)
         else:
             self._incoming.write_eof()
         return len(data)
 
+    def _received(self) -> bytes:
+        try:
+            return self._receive(_FEED)
+        except (BlockingIOError, InterruptedError):
+            raise WantRead from None
+
     def _decrypt(self) -> bytes:
         """All content of the records that are here. What is left of them is less than a record."""
-        pieces = []
+        pieces: list[bytes] = []
         try:
             while piece := self._read(_RECORD):
                 pieces.append(piece)
@@ -205,6 +262,8 @@ class BuiltinSession:
         return len(self._ahead) + untold
 
     def goodbye(self) -> None:
+        if not self._agreed:
+            raise ConnectionAbortedError("there is no TLS session that could end")
         if self._unsent is not None:
             self._flush()
         try:

@@ -15,16 +15,17 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from typing import Any, Generic, TypeVar
 
-from reserve.errors import StartupError, TLSError, UsageError
+from reserve.errors import TLSError, UsageError
 from reserve.ssl.adapter import SSLAdapter, TLSSession
-from reserve.ssl.certificates import Signature, read_chain, signature
+from reserve.ssl.certificates import Signature, check_authorities, check_revoked, read_chain, signature
+from reserve.ssl.clienthello import NO_APPLICATION_PROTOCOL, HelloRefused
 from reserve.ssl.given import certificate_files, tls_settings
 from reserve.ssl.servernames import NameTable, certificate_names
 from reserve.ssl.settings import CertificateFiles, Password, TLSSettings
 from reserve.ssl.variables import client_variables, server_variables
 from reserve.ssl.x509 import CertificateError, parse_certificate
 
-__all__ = ["CertifiedAdapter", "client_environ", "trust_trouble"]
+__all__ = ["CertifiedAdapter", "client_environ"]
 
 Context = TypeVar("Context")
 
@@ -42,8 +43,8 @@ class CertifiedAdapter(SSLAdapter, Generic[Context]):
     Files are read by :meth:`prepare`, which the server calls, so that a mistake ends its start. Raises UsageError for
     options that nobody knows or that do not fit together.
 
-    A client that offers protocols (ALPN) of which none is spoken here goes on without one: RFC 7301 section 3.2 wants
-    an alert, which the standard library cannot send; so no adapter does.
+    A client that offers protocols (ALPN) of which none is spoken here is refused, as RFC 7301 section 3.2 says. Without
+    any protocol of ours nobody is.
     """
 
     def __init__(
@@ -74,12 +75,8 @@ class CertifiedAdapter(SSLAdapter, Generic[Context]):
         """Make a context for one certificate, which keeps ``variables`` with it. Raises StartupError."""
 
     @abstractmethod
-    def ask_for_names(self, context: Context) -> None:
-        """Have the context, which every handshake begins with, ask :meth:`chosen` when it knows the server name."""
-
-    @abstractmethod
     def make_session(self, context: Context, sock: socket.socket) -> TLSSession:
-        """Begin a session."""
+        """Begin a session; ``context`` is for a client that :meth:`chosen` finds none for."""
 
     # ---- at the start, and on the thread of a reload ----
 
@@ -102,16 +99,23 @@ class CertifiedAdapter(SSLAdapter, Generic[Context]):
                 certificate = read_chain(files.cert)[0]
                 contexts.append(self.make_context(files, server_variables(certificate)))
                 names.add(certificate_names(certificate), contexts[-1])
-            self.ask_for_names(contexts[0])
             self._names, self._default = names, contexts[0]
 
     def _paths(self) -> list[str]:
         paths = [path for files in self.certificates for path in (files.cert, files.key)]
         return [path for path in (*paths, self.settings.client_ca, self.settings.crl) if path]
 
-    def trusted(self) -> Iterator[str]:
-        """The files for clients' certificates: authorities, and what they have revoked."""
-        return filter(None, (self.settings.client_ca, self.settings.crl))
+    def trusted(self) -> Iterator[tuple[str, str]]:
+        """The files for clients' certificates, each with its option: authorities, and what they have revoked.
+
+        Raises StartupError for one that does not hold what it is for.
+        """
+        if self.settings.client_ca:
+            check_authorities(self.settings.client_ca)
+            yield self.settings.client_ca, "--tls-client-ca"
+        if self.settings.crl:
+            check_revoked(self.settings.crl)
+            yield self.settings.crl, "--tls-crl"
 
     # ---- by whoever leads ----
 
@@ -125,11 +129,13 @@ class CertifiedAdapter(SSLAdapter, Generic[Context]):
         """The context of the certificate for this name; None: the first one serves."""
         return self._names.find(server_name)
 
-
-def trust_trouble(path: str, reason: object) -> StartupError:
-    """Say that a file for clients' certificates cannot be used."""
-    text = str(reason).replace("_", " ").lower()
-    return StartupError(f"{path} (--tls-client-ca, --tls-crl) cannot be used for clients' certificates: {text}")
+    def check_protocols(self, offered: Sequence[bytes]) -> None:
+        """Raises HelloRefused when a client speaks nothing that is spoken here."""
+        if offered and self.protocols and not any(one.encode("ascii") in offered for one in self.protocols):
+            ours = ", ".join(self.protocols)
+            theirs = b", ".join(offered[:10])[:100]
+            text = f"the client wants to speak {theirs!r}, and only {ours} is spoken here (ALPN)"
+            raise HelloRefused(NO_APPLICATION_PROTOCOL, text)
 
 
 def client_environ(der: bytes | None, chain: Sequence[bytes] = ()) -> dict[str, str]:

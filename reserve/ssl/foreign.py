@@ -19,7 +19,7 @@ from typing import Any
 
 from reserve.errors import StartupError, UsageError
 from reserve.ssl.adapter import SSLAdapter, TLSSession
-from reserve.ssl.builtin import adopt, builtin_environ
+from reserve.ssl.builtin import builtin_environ, harden
 from reserve.ssl.builtinsession import BuiltinSession
 from reserve.ssl.wrapping import ForeignAdapter, WrappingAdapter, strings
 
@@ -102,13 +102,14 @@ class CherootBuiltinAdapter(_Cheroot):
         context = self.adapter.context
         if not isinstance(context, ssl.SSLContext):
             raise StartupError(f"{self!r} has no ssl.SSLContext but {context!r}")
-        adopt(context)
+        harden(context)
 
     def session(self, sock: socket.socket) -> TLSSession:
-        return BuiltinSession(self.adapter.context, sock)
+        context = self.adapter.context
+        return BuiltinSession(lambda _: context, sock)
 
     def own_environ(self, session: BuiltinSession) -> dict[str, str]:
-        return builtin_environ(session.details)
+        return builtin_environ(session)
 
 
 class CherootPyOpenSSLAdapter(_Cheroot):
@@ -139,7 +140,7 @@ class CherootPyOpenSSLAdapter(_Cheroot):
         return session
 
     def own_environ(self, session: Any) -> dict[str, str]:
-        found: dict[str, str] = self._pyopenssl.pyopenssl_environ(session.details, session.resumed())
+        found: dict[str, str] = self._pyopenssl.pyopenssl_environ(session)
         return found
 
 

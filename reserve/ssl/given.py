@@ -72,11 +72,12 @@ def certificate_trouble(files: CertificateFiles, error: Exception) -> str:
     key = files.key or files.cert
     reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
     text = str(reason).lower().replace("_", " ")
+    key = f"{key} ({'--tls-key' if files.key else '--tls-cert'})"
     if "mismatch" in text:
-        return f"the private key {key} does not belong to the certificate {files.cert}"
+        return f"the private key {key} does not belong to the certificate {files.cert} (--tls-cert)"
     if isinstance(error, StartupError):
         return f"the private key {key}: {error}"
-    for option, path in (("--tls-cert", files.cert), ("--tls-key", key)):
+    for option, path in (("--tls-cert", files.cert), ("--tls-key", files.key or files.cert)):
         try:
             with open(path, "rb") as file:
                 pem = file.read()
@@ -86,4 +87,4 @@ def certificate_trouble(files: CertificateFiles, error: Exception) -> str:
         return f"{key} holds no private key in PEM" + ("" if files.key else "; --tls-key names the file that does")
     if b"ENCRYPTED" in pem:
         return f"the password (--tls-password-file) does not open the private key {key}"
-    return f"the certificate {files.cert} with the key {key} cannot be used: {text}"
+    return f"the certificate {files.cert} (--tls-cert) with the key {key} cannot be used: {text}"

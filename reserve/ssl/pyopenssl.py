@@ -11,14 +11,15 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from reserve.errors import StartupError, TLSError, WantRead, WantWrite
 from reserve.ssl import ktls
 from reserve.ssl.adapter import TLSSession
-from reserve.ssl.certified import CertifiedAdapter, client_environ, trust_trouble
+from reserve.ssl.certificates import trust_trouble
+from reserve.ssl.certified import CertifiedAdapter, client_environ
+from reserve.ssl.clienthello import HelloReader, HelloRefused
 from reserve.ssl.given import certificate_trouble, password_of
 from reserve.ssl.settings import CertificateFiles
 from reserve.ssl.variables import session_variables
@@ -46,6 +47,8 @@ _AUTO_RETRY = 4
 """SSL_MODE_AUTO_RETRY: one read would go on for as long as records without content come, as a client may send for ever
 (key updates, RFC 8446 section 4.6.3), and would hold the thread that leads.
 """
+_HELLO = 32768
+"""Octets that are looked at for a ClientHello."""
 _EOF = (-1, "Unexpected EOF")  # how pyOpenSSL says that the connection ended
 
 
@@ -54,27 +57,29 @@ class PyOpenSSLSession:
 
     :param connection: of the server's side, over ``sock``.
     :param sock: connected; the session owns it from now on.
+    :param name: the host that the client asks for, if its ClientHello has been seen.
     """
 
-    __slots__ = ("_read", "_write", "details", "pending", "socket")
+    __slots__ = ("_name", "_read", "_write", "details", "pending", "socket")
 
     half_closes = True
     has_descriptor = True
 
-    def __init__(self, connection: SSL.Connection, sock: socket.socket) -> None:
+    def __init__(self, connection: SSL.Connection, sock: socket.socket, name: str | None = None) -> None:
         sock.setblocking(False)
         self.socket = sock
+        self._name = name
         self.details = connection
         self._read = connection.recv
         self._write = connection.send
         self.pending = connection.pending
 
     @classmethod
-    def begin(cls, context: SSL.Context, sock: socket.socket) -> PyOpenSSLSession:
+    def begin(cls, context: SSL.Context, sock: socket.socket, name: str | None = None) -> PyOpenSSLSession:
         """Over a connected socket."""
         connection = SSL.Connection(context, sock)
         connection.set_accept_state()
-        return cls(connection, sock)
+        return cls(connection, sock, name)
 
     def handshake(self) -> None:
         try:
@@ -104,6 +109,11 @@ class PyOpenSSLSession:
             self.details.shutdown()
         except SSL.Error as error:
             raise _translated(error) from None
+
+    @property
+    def server_name(self) -> str | None:
+        """The host that the client has asked for; of a resumed session of TLS 1.2 OpenSSL knows the first one."""
+        return _server_name(self.details) if self._name is None else self._name
 
     def resumed(self) -> bool:
         # pyOpenSSL has no public name for it.
@@ -145,8 +155,9 @@ class PyOpenSSLAdapter(CertifiedAdapter[_Context]):
         context.variables = variables
         context.set_min_proto_version(SSL.TLS1_3_VERSION if settings.min_version == "1.3" else SSL.TLS1_2_VERSION)
         harden_context(context)
+        context.set_tlsext_servername_callback(self._choose)
         if self.protocols:
-            context.set_alpn_select_callback(_Selection(self.protocols))
+            context.set_alpn_select_callback(_Selection(self))
         try:
             context.set_cipher_list(settings.ciphers.encode())
         except (SSL.Error, UnicodeError) as error:
@@ -169,23 +180,23 @@ class PyOpenSSLAdapter(CertifiedAdapter[_Context]):
         return context
 
     def _trust(self, context: SSL.Context) -> None:
-        for path in self.trusted():
+        for path, option in self.trusted():
             try:
-                Path(path).open("rb").close()  # OpenSSL would only say "system lib"
                 context.load_verify_locations(path)
-            except OSError as error:
-                raise trust_trouble(path, error.strerror or error) from None
             except SSL.Error as error:
-                raise trust_trouble(path, _reason(error)) from None
+                raise trust_trouble(path, option, _reason(error)) from None
         store = context.get_cert_store()
         if self.settings.crl and store is not None:
             store.set_flags(X509StoreFlags.CRL_CHECK)
 
-    def ask_for_names(self, context: _Context) -> None:
-        context.set_tlsext_servername_callback(self._choose)
-
     def make_session(self, context: _Context, sock: socket.socket) -> TLSSession:
-        return PyOpenSSLSession.begin(context, sock)
+        # As a rule the whole ClientHello has come. Where it has not, OpenSSL asks _choose() in the middle of the
+        # handshake: too late to keep a client from resuming what it had agreed on under another certificate.
+        hello = None
+        with contextlib.suppress(BlockingIOError, InterruptedError, HelloRefused):  # what is wrong OpenSSL will see
+            hello = HelloReader().feed(sock.recv(_HELLO, socket.MSG_PEEK))
+        name = None if hello is None else hello.server_name
+        return PyOpenSSLSession.begin(self.chosen(name) or context, sock, name)
 
     def _choose(self, connection: SSL.Connection) -> None:
         found = self.chosen(_server_name(connection))
@@ -194,7 +205,7 @@ class PyOpenSSLAdapter(CertifiedAdapter[_Context]):
 
     def environ(self, session: PyOpenSSLSession) -> dict[str, str]:
         connection = session.details
-        found = pyopenssl_environ(connection, session.resumed())
+        found = pyopenssl_environ(session)
         found.update(getattr(connection.get_context(), "variables", {}))
         if self.settings.client_cert != "none":
             found.update(client_environ(*_shown_certificates(connection)))
@@ -202,15 +213,19 @@ class PyOpenSSLAdapter(CertifiedAdapter[_Context]):
 
 
 class _Selection:
-    """Selects the protocol that is first in the server's order (RFC 7301 section 3.2)."""
+    """Selects the protocol that is first in the server's order (RFC 7301 section 3.2). What it raises becomes the alert
+    ``no_application_protocol``.
+    """
 
     __name__ = "select"  # pyOpenSSL takes it for a function
 
-    def __init__(self, protocols: Sequence[str]) -> None:
-        self._protocols = [protocol.encode("ascii") for protocol in protocols]
+    def __init__(self, adapter: PyOpenSSLAdapter) -> None:
+        self._check = adapter.check_protocols
+        self._protocols = [protocol.encode("ascii") for protocol in adapter.protocols]
 
     def __call__(self, connection: SSL.Connection, offered: list[bytes]) -> Any:
-        return next((one for one in self._protocols if one in offered), SSL.NO_OVERLAPPING_PROTOCOLS)
+        self._check(offered)
+        return next(one for one in self._protocols if one in offered)
 
 
 def harden_context(context: SSL.Context) -> None:
@@ -236,17 +251,18 @@ def harden_session(connection: SSL.Connection) -> None:
     owner.set_options(_SAFE)
 
 
-def pyopenssl_environ(connection: SSL.Connection, resumed: bool) -> dict[str, str]:
+def pyopenssl_environ(session: PyOpenSSLSession) -> dict[str, str]:
     """The variables of a session of pyOpenSSL."""
+    connection = session.details
     bits = connection.get_cipher_bits() or 0
     return session_variables(
         protocol=connection.get_protocol_version_name(),
         cipher=connection.get_cipher_name() or "",
         use_bits=bits,
         algorithm_bits=bits,
-        server_name=_server_name(connection),
+        server_name=session.server_name,
         session_id=None,
-        resumed=resumed,
+        resumed=session.resumed(),
         alpn=connection.get_alpn_proto_negotiated().decode("ascii", "backslashreplace"),
     )
 

@@ -208,7 +208,8 @@ class _PlainCalls:
         unwrap = getattr(self._tls, "unwrap", None)
         if unwrap is not None:
             with contextlib.suppress(WantRead):  # it has been said; the peer's is not waited for
-                self._call(lambda _: unwrap(), None, WantWrite)
+                # One that does not say what it waits for: to wait for room that is there would never end.
+                self._call(lambda _: unwrap(), None, WantRead)
 
     def resumed(self) -> bool:
         return bool(getattr(self._tls, "session_reused", False))

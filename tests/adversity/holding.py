@@ -69,6 +69,17 @@ class Watched:
                 answer = receive(client)
                 assert (answer.status, answer.body, answer.whole) == (200, b"honest", True)
 
+    def wait_until_parked(self, count: int) -> None:
+        """Until so many clients, all that have ever come, wait for more, and what they have sent has been received."""
+
+        def waits() -> bool:
+            # In this order: what is received in between is not parked.
+            if any(connection.unread() for connection in list(self.server._queue.connections.values())):
+                return False
+            return (now := self.server.stats()).parked == now.connections == now.accepted == count
+
+        eventually(waits)
+
     def assert_nothing_left(self) -> None:
         """Every connection is gone, and with it whatever it held; the threads are all there."""
         stats = self.server.stats
@@ -79,8 +90,8 @@ class Watched:
 
         eventually(nothing)
         assert stats().threads == THREADS
-        assert sum(worker.thread.is_alive() for worker in self.server._pool.workers) == THREADS
-        assert self.server._monitor.thread.is_alive()
+        assert sum(worker.thread.is_alive() for worker in self.server._machinery.pool.workers) == THREADS
+        assert self.server._machinery.monitor.thread.is_alive()
         eventually(lambda: descriptors() == self.descriptors)
 
 

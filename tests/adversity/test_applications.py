@@ -95,7 +95,7 @@ def test_it_fails(name: str) -> None:
         return (honest if environ["PATH_INFO"] == "/" else failing)(environ, start_response)
 
     with watched(app, http=HTTP) as site:
-        threads = {worker.thread for worker in site.server._pool.workers}
+        threads = {worker.thread for worker in site.server._machinery.pool.workers}
         with site.crowd(TIMES, request("GET", "/fail", "Connection: close")) as clients:
             for client in clients:
                 got, _ = until_cut(client)
@@ -103,7 +103,7 @@ def test_it_fails(name: str) -> None:
                 assert (answer.status, answer.whole) == (status or 200, status is not None)
         site.assert_serves()
         site.assert_nothing_left()
-        assert {worker.thread for worker in site.server._pool.workers} == threads
+        assert {worker.thread for worker in site.server._machinery.pool.workers} == threads
     assert len(site.log) == TIMES  # each failure is told once, and nothing else
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from reserve.apps.http.settings import HTTPSettings
-from reserve.engine.server import Server
+from reserve.engine.life import Life
 from reserve.engine.settings import EngineSettings
 from reserve.testing import running
 
@@ -25,16 +25,17 @@ def test_a_thousand_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     most = Path("/proc/sys/net/core/somaxconn")
     if not most.exists() or int(most.read_text()) < EngineSettings().backlog:
         pytest.skip("this system's own limit of the backlog is lower than --backlog")
-    launch = Server._launch
+    launch = Life._launch
 
     def late(self: Any) -> None:
         for _ in range(COUNT):
-            client = stack.enter_context(connect(self.addresses[0], PATIENCE))  # refused or left waiting: it fails here
+            # Refused or left waiting: it fails here.
+            client = stack.enter_context(connect(self._doors.addresses[0], PATIENCE))
             clients.append(client)
         launch(self)
 
     clients: list[socket.socket] = []
-    monkeypatch.setattr(Server, "_launch", late)
+    monkeypatch.setattr(Life, "_launch", late)
     with ExitStack() as stack, running(honest, http=HTTPSettings(access_log=False), threads=2) as served:
         assert len(clients) == COUNT
         for client in clients:

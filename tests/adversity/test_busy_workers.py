@@ -60,4 +60,7 @@ def test_the_health_path_answers_and_the_others_wait_until_they_are_refused(secu
         for client in busy:
             client.close()
         site.assert_nothing_left()
-    assert site.log == []
+    said, count = site.log  # for all 20
+    assert said.startswith("GET / from 127.0.0.1:")
+    assert said.endswith("refused: no worker was free within --queue-timeout")
+    assert count.startswith("and 19 more like it in the last ")

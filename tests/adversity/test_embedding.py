@@ -158,7 +158,7 @@ def test_a_stop_from_any_thread_at_any_time_and_again(when: Callable[[Server], N
         when(server)
         server.stop()
         assert len(stopped) <= 1
-        assert server._listeners[0].fileno() == -1
+        assert server._doors.listeners[0].fileno() == -1
         assert server.stats().connections == 0
 
 

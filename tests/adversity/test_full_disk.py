@@ -36,7 +36,10 @@ with running(app, http=HTTPSettings(access_log=False, spool_dir=sys.argv[1]), th
         stats = served.server.stats()
     print(stats.threads, stats.buffered, stats.spooled, flush=True)
     sys.stdin.read()
-print(sum("a request body cannot be stored in" in line for line in log))
+said = [line for line in log if " from 127.0.0.1:" in line and "the body of the request cannot be stored in" in line]
+counts = [int(line.split()[1]) for line in log if line.endswith(": request bodies that cannot be stored")]
+assert len(said) + len(counts) == len(log) and all("--spool-dir" in line for line in said), log
+print(len(said) + sum(counts))
 """
 
 

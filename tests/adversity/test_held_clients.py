@@ -17,7 +17,7 @@ from reserve.apps.http.settings import HTTPSettings
 from ..apps.http.answers import receive, request, split
 from ..clients import until_cut
 from ..waiting import eventually
-from .holding import Watched, honest, over_both, watched
+from .holding import honest, over_both, watched
 
 COUNT = 200
 HEAD, BODY, IDLE, WRITE = 10.0, 20.0, 15.0, 30.0  # the deadlines, by default
@@ -40,10 +40,6 @@ def assert_closed_without_a_word(clients: list[socket.socket]) -> None:
     assert {until_cut(client)[0] for client in clients} == {b""}
 
 
-def wait_until_parked(site: Watched, count: int) -> None:
-    eventually(lambda: (now := site.server.stats()).parked == now.connections == now.accepted == count)
-
-
 @over_both
 @pytest.mark.parametrize(
     ("sent", "deadline", "told"),
@@ -56,7 +52,7 @@ def wait_until_parked(site: Watched, count: int) -> None:
 )
 def test_clients_that_stop(sent: bytes, deadline: float, told: bool, secure: bool) -> None:
     with watched(honest, http=HTTP, secure=secure) as site, site.crowd(COUNT, sent) as clients:
-        wait_until_parked(site, COUNT)
+        site.wait_until_parked(COUNT)
         site.assert_serves()
         eventually(lambda: site.server.stats().connections == COUNT)
         eventually(lambda: site.server.stats().handled == 3)  # none of the others has had a thread
@@ -84,8 +80,8 @@ def test_clients_that_stop(sent: bytes, deadline: float, told: bool, secure: boo
 )
 def test_clients_that_drip(sent: bytes, drip: bytes, total: float, secure: bool) -> None:
     with watched(honest, http=HTTP, secure=secure) as site, site.crowd(COUNT, sent) as clients:
-        wait_until_parked(site, COUNT)
-        site.assert_serves()  # and so everything that they have sent has been received, before the time goes on
+        site.wait_until_parked(COUNT)
+        site.assert_serves()
         for _ in range(int(total // 3)):
             site.clock.advance(3)
             for client in clients:
@@ -104,7 +100,7 @@ def test_clients_that_drip(sent: bytes, drip: bytes, total: float, secure: bool)
 @over_both
 def test_clients_that_are_told_to_go_on_and_do_not(secure: bool) -> None:
     with watched(honest, http=HTTP, secure=secure) as site, site.crowd(COUNT, EXPECTING) as clients:
-        wait_until_parked(site, COUNT)
+        site.wait_until_parked(COUNT)
         site.assert_serves()
         site.clock.advance(BODY + 1)
         assert_told_408(clients, b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -117,7 +113,7 @@ def test_clients_that_are_told_to_go_on_and_do_not(secure: bool) -> None:
 def test_clients_that_stay_without_a_wish(secure: bool) -> None:
     with watched(honest, http=HTTP, secure=secure) as site, site.crowd(COUNT, request()) as clients:
         assert {receive(client).body for client in clients} == {b"honest"}
-        wait_until_parked(site, COUNT)
+        site.wait_until_parked(COUNT)
         site.clock.advance(IDLE - 1)
         site.assert_serves()
         assert receive_again(clients[0]) == b"honest"  # this one is busy enough
@@ -158,7 +154,7 @@ def test_clients_that_do_not_read_their_answers(kind: str, secure: bool, tmp_pat
     memory = 65536
     http = HTTPSettings(access_log=False, spool_dir=str(tmp_path), response_memory=memory)
     with watched(app, http=http, secure=secure) as site:
-        for listener in site.server._listeners:
+        for listener in site.server._doors.listeners:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         with site.crowd(COUNT, request("GET", "/large"), window=2048) as clients:
             eventually(lambda: (now := site.server.stats()).flushing == COUNT and not now.busy)

@@ -212,7 +212,7 @@ def test_every_call_in_turn(scenario: str, faults: Faults, tmp_path: Path) -> No
     raw, expected = SCENARIOS[scenario]
     met: set[str] = set()
     with watched(app_with(path), http=HTTP) as site:
-        for listener in site.server._listeners:
+        for listener in site.server._doors.listeners:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
         for name, fault in FAULTS.items():
             for number in range(1, 1000):

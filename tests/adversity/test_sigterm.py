@@ -27,7 +27,8 @@ def app(environ, start_response):
     return iter([large[:1_000_000], large[1_000_000:]])
 
 listeners = listen("127.0.0.1:0")
-server = ReserveWSGIServer(listeners, app, threads=4, access_log=False)
+# So long that only the stop closes an idle connection.
+server = ReserveWSGIServer(listeners, app, threads=4, access_log=False, head_timeout=600.0)
 port = listeners[0].getsockname()[1]
 
 def control():

@@ -386,7 +386,7 @@ def test_an_endless_flood_of_key_updates_is_taken_in_turns_and_cut(
 def test_answers_to_key_updates_that_nobody_reads(tmp_path: Path) -> None:
     """Each asks for one of the server's, which fill its buffer; they are fewer than a client may send in a row."""
     with watched(honest, http=HTTP, secure=True) as site:
-        for listener in site.server._listeners:
+        for listener in site.server._doors.listeners:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         with site.connect_plain(window=2048) as client:
             keys, _ = by_hand(client, tmp_path)

@@ -335,7 +335,7 @@ def test_a_client_that_is_cut_while_it_does_not_read_gets_no_close_notify(versio
         return [b"x" * 100_000] * 40
 
     with watched(app, http=SETTINGS["buffered"], secure=True) as site:
-        for listener in site.server._listeners:
+        for listener in site.server._doors.listeners:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         with talking(site, version, window=2048) as (client, hand):
             client.sendall(hand.wraps(request("GET", "/", minor=0)))

@@ -113,7 +113,8 @@ def test_ours_come_first_and_a_hidden_file_is_mentioned(project: Project) -> Non
     found = find("http")
     assert found.module is sys.modules["reserve.apps.http"]
     assert found.note == (
-        f"http is reserve's own application and hides {directory / 'http.py'}; for that file write http:launch"
+        f"http is reserve's own application and hides {directory / 'http.py'}; "
+        "rename that file: Python has a module http of its own"
     )
     assert find("http.server").module is None
     assert find("http:launch").module is None
@@ -162,6 +163,27 @@ def test_words_that_nobody_takes(project: Project) -> None:
     project(finding_c="app = len\nlaunch = None")
     with pytest.raises(UsageError, match=r"finding_c:app takes no arguments, but it was given a b c"):
         open_foreign("finding_c:app", args("a", "b", after=("c",)))
+    with pytest.raises(UsageError, match=r"finding_c:app takes no arguments, but it was given --workers"):
+        open_foreign("finding_c:app", args(after=("--workers",)))
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [
+        ("-w", "reserve works with threads; write --threads N;"),
+        ("-w4", "reserve works with threads; write --threads N;"),
+        ("--workers=4", "reserve works with threads; write --threads N;"),
+        ("--timeout", "write --request-timeout for how long a request may run, --keep-alive for idle connections;"),
+        ("--reload", "reserve does not watch files; start it again;"),
+        ("--thread", "did you mean --threads?"),
+        ("--xyzzy", "reserve -h lists them;"),
+    ],
+)
+def test_an_option_that_nobody_has(project: Project, word: str, hint: str) -> None:
+    project(finding_n="app = len")
+    with pytest.raises(UsageError) as caught:
+        open_foreign("finding_n:app", args(word, "4"))
+    assert str(caught.value) == f"there is no server option {word}; {hint} finding_n:app takes no arguments of its own"
 
 
 def test_a_word_that_resembles_a_server_option(project: Project) -> None:
@@ -201,6 +223,11 @@ def test_a_module_without_launch_lists_what_it_has(project: Project) -> None:
         open_foreign("finding_f", args(), instead=("application", "app"))
     with pytest.raises(StartupError, match=r"to serve its app with WSGI write: reserve app http wsgi finding_g$"):
         open_foreign("finding_g", args())
+    project(finding_o__app="", finding_p="app = None")
+    with pytest.raises(StartupError, match=r"finding_o .*has neither launch\(args\) nor app; finding_o has no public"):
+        open_foreign("finding_o", args(), instead=("app",))
+    with pytest.raises(StartupError, match=r"finding_p has no public callables$"):
+        open_foreign("finding_p", args())
     with pytest.raises(StartupError, match=r"finding_e has no 'create'; the callables of finding_e are: serve, stop"):
         open_foreign("finding_e:create()", args())
     with pytest.raises(StartupError, match=r"finding_e\.serve has no 'app'"):

@@ -15,7 +15,10 @@ def test_seeds(delivery: int) -> None:
     assert requests > 100
 
 
-@pytest.mark.parametrize("payload", [b"HEAD\r\n\r\n", b"\r\nHEAD\r\n\r\n", b"HEAD /a b HTTP/1.1\r\n"])
+@pytest.mark.parametrize(
+    "payload",
+    [b"HEAD\r\n\r\n", b"\r\nHEAD\r\n\r\n", b"HEAD\rX", b"HEAD\0 /", b"HEADER\r\n", b"HEAD /a b HTTP/1.1\r\n"],
+)
 def test_a_head_that_is_refused_in_its_first_line(payload: bytes) -> None:
     assert sum(check(bytes((0, delivery)) + payload) for delivery in range(256)) == 0
 

@@ -291,7 +291,7 @@ def explore(scenario: Scenario, tasks: int, preemptions: int, trace: str, alike:
     return sum(sum(_scripts(scenario, trace, [], start, preemptions, tasks, alike)) for start in range(tasks))
 
 
-MODULES = ("lead", "connection", "readyqueue", "deadlines", "stepper", "monitor", "budget")
+MODULES = ("lead", "connection", "roster", "deadlines", "stepper", "monitor", "budget")
 
 
 def replace_locks(monkeypatch: pytest.MonkeyPatch, scheduler: Callable[[], Scheduler]) -> None:

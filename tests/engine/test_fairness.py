@@ -7,11 +7,13 @@ from typing import Any, cast
 
 import pytest
 
-from reserve.engine.connection import Connection, State
+from reserve.engine.backpressure import make_room
+from reserve.engine.connection import Connection
 from reserve.engine.driver import AGAIN, RUN, Wait
 from reserve.engine.lead import Follower
 from reserve.engine.poller import READ
 from reserve.engine.settings import EngineSettings
+from reserve.engine.states import State
 from reserve.engine.workers import WorkerPool
 from tests.engine.interleave import Scheduler
 from tests.engine.test_races import World
@@ -111,7 +113,7 @@ def test_a_client_that_pipelines_for_ever_lets_the_others_run(others: int) -> No
 def _queued_calls(world: World, count: int) -> list[Connection]:
     calls = [world.connection(100 + number) for number in range(count)]
     for call in calls:
-        world.queue.put_call(call, world.clock.time)
+        world.queue.calls.put(call, world.clock.time)
     return calls
 
 
@@ -139,7 +141,7 @@ def test_in_a_long_line_the_newest_request_has_every_other_turn_and_the_oldest_t
     _queued_calls(world, 6)
     world.clock.time += 0.011
     late = world.connection(120)
-    world.queue.put_call(late, world.clock.time)
+    world.queue.calls.put(late, world.clock.time)
     assert sorted(_taken(world, 2)) == [0, 20]
     assert sorted(_taken(world, 5)) == [1, 2, 3, 4, 5]
 
@@ -148,9 +150,9 @@ def test_a_farewell_is_not_overtaken() -> None:
     world = World(Scheduler())
     assert world.queue.lead.take()
     farewell = world.connection(100)
-    world.queue.put_call(farewell)
+    world.queue.calls.put(farewell)
     world.clock.time += 10
-    world.queue.put_call(world.connection(101), world.clock.time - 5)
+    world.queue.calls.put(world.connection(101), world.clock.time - 5)
     assert _taken(world, 2) == [0, 1]
 
 
@@ -240,7 +242,7 @@ def test_a_lent_connection_whose_client_takes_nothing_is_neither_armed_again_nor
     for _ in range(100):
         connection.lend()
         connection.reclaim()
-        assert connection.make_room(1_000_000, 0, None)
+        assert make_room(connection, 1_000_000, 0, None)
         connection.write(b"more")
     assert (armed, sends) == ([connection.fd], [])
     connection.lend()

@@ -12,7 +12,7 @@ import pytest
 
 from reserve.engine.handler import Park
 from reserve.engine.poller import WRITE
-from reserve.errors import TLSError, WantRead, WantWrite
+from reserve.errors import TLSError, UsageError, WantRead, WantWrite
 from reserve.testing import FakeClock
 from tests.clients import tear
 from tests.engine.conftest import MakePoller, Serve, receive, receive_all
@@ -57,6 +57,7 @@ def test_it_waits_for_what_the_session_wants(serve: Serve, make_poller: MakePoll
     if want is WantRead:
         for number in range(1, 4):
             eventually(lambda wanted=number: adapter.sessions and adapter.sessions[0].calls["handshake"] >= wanted)
+            eventually(lambda: running.server.stats().parked == 1)  # else that call would find the next octet, too
             client.sendall(b"\x16")
     client.sendall(b"x")
     assert receive(client, 1) == b"x"
@@ -131,6 +132,53 @@ def test_a_session_that_cannot_be_made_costs_one_connection(serve: Serve) -> Non
     assert "ValueError: broken" in running.log.wait("a protocol driver failed")
     second.sendall(b"\x16hello")
     assert receive(second, 5) == b"hello"
+
+
+ERRORS = [OSError(5, "broken"), TLSError("broken"), MemoryError("broken"), UsageError("broken"), ValueError("broken")]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("how", ["closes it", "takes it over and closes it", "leaves it"])
+def test_a_session_that_cannot_be_made_does_not_cost_a_newcomer_its_place(
+    serve: Serve, how: str, error: Exception
+) -> None:
+    """The adapter closes the socket, and raises when another connection has its number already."""
+    numbers: list[int] = []
+    newcomer = socket.socket()  # now: in the adapter it would get the number itself
+    newcomer.settimeout(20)
+
+    class Broken(ClearAdapter):
+        def session(self, sock: socket.socket) -> Any:
+            numbers.append(sock.fileno())
+            if len(numbers) > 1:
+                return super().session(sock)
+            if how == "takes it over and closes it":
+                with socket.socket(fileno=sock.detach()):
+                    pass
+            elif how == "closes it":
+                sock.close()
+            newcomer.connect(running.server.addresses[0])
+            newcomer.sendall(b"\x16hello")
+            eventually(lambda: running.server.stats().accepted == 2)
+            raise error
+
+    with newcomer:
+        running = serve(echo, ssl_adapter=Broken())
+        first = running.connect()
+        first.sendall(b"\x16")
+        if how == "leaves it":
+            assert nothing(first)
+        running.log.wait(
+            "the TLS handshake failed: broken" if isinstance(error, OSError) else "a protocol driver failed"
+        )
+        assert receive(newcomer, 5) == b"hello"
+        assert (numbers[0] == numbers[1]) == (how != "leaves it"), "the test is about one number"
+        newcomer.sendall(b"again")
+        assert receive(newcomer, 5) == b"again"
+        stats = running.server.stats()
+        assert (stats.tls_failed, stats.tls_handshakes, stats.connections) == (1, 1, 1)
+        newcomer.close()
+        eventually(lambda: running.server.stats().connections == 0)
 
 
 @pytest.mark.parametrize("silent", [True, False], ids=["says nothing", "has begun"])
@@ -218,3 +266,23 @@ def test_the_time_of_a_blocking_adapter_is_limited(serve: Serve) -> None:
     running.log.wait("the TLS handshake failed: timed out")
     assert receive_all(client) == b""
     assert running.server.stats().tls_failed == 1
+
+
+def test_a_blocking_adapter_that_fails_leaves_nobody_waiting(serve: Serve) -> None:
+    """It does not say what it has made of the socket; the client goes on saying nothing."""
+
+    class Rude(BlockingAdapter):
+        def session(self, sock: socket.socket) -> Any:
+            if not self.timeouts:
+                self.timeouts.append(sock.gettimeout())
+                sock.settimeout(None)
+                raise TLSError("no")
+            return super().session(sock)
+
+    running = serve(echo, ssl_adapter=Rude(), clock=FakeClock(), threads=1)
+    first, second = running.connect(), running.connect()
+    first.sendall(b"\x16")
+    running.log.wait("the TLS handshake failed: no")
+    second.sendall(b"\x16\x16hello")
+    assert receive(second, 5) == b"hello"
+    assert running.server.stats().lingering == 1

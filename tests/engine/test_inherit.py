@@ -265,7 +265,7 @@ def test_nothing_for_this_process_and_the_variables_are_gone(variables: dict[str
         ({"FDS": "-1", "PID": "77"}, "LISTEN_FDS is '-1'"),
         ({"FDS": "", "PID": "77"}, "LISTEN_FDS is ''"),
         ({"FDS": "1", "PID": "x"}, "LISTEN_PID is 'x'"),
-        ({"FDS": "2", "PID": "77", "FDNAMES": "one"}, "LISTEN_FDNAMES has 1 names but LISTEN_FDS says 2 sockets"),
+        ({"FDS": "2", "PID": "77", "FDNAMES": "one"}, "LISTEN_FDNAMES has 1 name but LISTEN_FDS says 2 sockets"),
     ],
 )
 def test_variables_that_make_no_sense(variables: dict[str, str], hint: str) -> None:

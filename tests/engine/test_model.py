@@ -21,7 +21,7 @@ from typing import Any, ClassVar, cast
 import pytest
 
 from reserve.engine.budget import Budget
-from reserve.engine.connection import NUDGE, RECLAIM, Connection, State
+from reserve.engine.connection import Connection
 from reserve.engine.deadlines import NEVER
 from reserve.engine.driver import AGAIN, CLOSE, LINGER, RUN, Action, Wait
 from reserve.engine.monitor import Monitor
@@ -29,6 +29,7 @@ from reserve.engine.overdue import Overdue
 from reserve.engine.poller import READ, WRITE
 from reserve.engine.readyqueue import ReadyQueue
 from reserve.engine.settings import EngineSettings
+from reserve.engine.states import NUDGE, RECLAIM, State
 from reserve.engine.stepper import Stepper
 from reserve.engine.workers import Worker, WorkerPool
 from reserve.errors import RequestTimeout
@@ -126,7 +127,7 @@ class ModelDriver:
         self.farewells = 0
         self.expiries = 0
         self.refused: list[str] = []
-        self.begun = self.expired_run = self.revoked = False
+        self.begun = self.expired_run = self.revoked = self.spoken = False
 
     def step(self, events: int, now: float) -> Action:
         assert self.connection.output is None, "stepped while output waits"
@@ -149,7 +150,7 @@ class ModelDriver:
         if not self.request:
             return CLOSE
         assert not self.revoked
-        self.begun = self.expired_run = False
+        self.begun = self.expired_run = self.spoken = False
         return AGAIN if self.request == b"a" else RUN
 
     def run(self) -> None:
@@ -190,7 +191,16 @@ class ModelDriver:
         self.world.owned_by_one(self.connection)
         self.refused.append(reason)
         assert len(self.refused) == 1, "refused twice"
+        return None if self.spoken else b"no"
+
+    def speak(self, reason: str) -> bytes | None:
+        assert reason == "timeout"
+        assert self.expired_run
+        self.spoken = True
         return b"no"
+
+    def describe(self) -> str:
+        return "model"
 
     def expire_run(self) -> bool:
         if self.begun or self.connection.lent or self.connection.ending:
@@ -248,7 +258,8 @@ class World:
         self.budget = Budget(1000, 1000)
         self.failures: list[str] = []
         self.logs = SimpleNamespace(
-            failure=lambda text, error: self.failures.append(f"{text}: {error!r}"),
+            failure=lambda text, error, kind="": self.failures.append(f"{text}: {error!r}"),
+            warning=lambda text, kind: None,
             stack=lambda level, text, frame: None,
             error=lambda text: None,
         )
@@ -304,7 +315,7 @@ class World:
             self.all.append(connection)
             self.drivers.append(driver)
             self.sockets.append(sock)
-            self.queue.admit(connection)
+            self.queue.roster.admit(connection)
             self.queue.put(connection)
         self.used: dict[str, int] = {}
 
@@ -391,7 +402,7 @@ class World:
     def owned_by_one(self, connection: Connection) -> None:
         assert not connection.slot
         assert connection not in (*self.queue._ready, *self.queue._more)
-        assert connection not in self.queue._calls
+        assert connection not in self.queue.calls.waiting
 
     def check(self) -> None:
         for task in self.tasks:
@@ -405,7 +416,7 @@ class World:
         for connection, driver in zip(self.all, self.drivers, strict=True):
             running = sum(worker.connection is connection for worker in workers)
             slot, ready = len(connection.slot), queue._ready.count(connection) + queue._more.count(connection)
-            calls = queue._calls.count(connection)
+            calls = queue.calls.waiting.count(connection)
             if connection.state is State.CLOSED:
                 assert running + slot + ready + calls == 0
                 assert self.over.count(connection) == 1, "not closed exactly once"
@@ -432,10 +443,10 @@ class World:
                 assert connection.state is State.READY
             if running and not connection.ending:
                 assert not driver.refused, "refused while it is served"
-        assert len(queue._calls) <= self.settings.max_queued + len(self.all)
+        assert len(queue.calls.waiting) <= self.settings.max_queued + len(self.all)
         if not any(worker.connection for worker in workers):
             held = sum(c.output.size for c in self.all if c.output is not None)
-            counted = sum(c._counted[0] for c in self.all)
+            counted = sum(c.counted[0] for c in self.all)
             assert self.budget.memory == counted
             assert counted >= held or any(c.state is State.OWNED for c in self.all)
 
@@ -493,14 +504,14 @@ class World:
             queue.lead.free, queue.monitor_leads, self.monitor.asleep, queue.lead.laid_down == self.looked,
             self.monitor_task.waiting is None,
             tuple(map(self._index, queue._ready)), tuple(map(self._index, queue._more)),
-            tuple(map(self._index, queue._calls)), queue._polling,
+            tuple(map(self._index, queue.calls.waiting)), queue._collector.polling,
             poller.polling, poller.signalled, tuple(sorted(poller.armed.items())), tuple(poller.spurious),
             self.clock.time, self.stopping, tuple(sorted(self.used.items())),
             tuple(
                 (
                     c.state, len(c.slot), c.pending, c.armed, c.lent, c.output and c.output.size, c.closing is not None,
                     c.deadline, c.timer_at, c.ending, c.claimant is not None, c.lost, c.wait_kind,
-                    c.queued_at, c._counted, len(d.refused),
+                    c.queued_at, c.counted, len(d.refused),
                     bytes(s.incoming), s.ended, s.room,
                     len(d.outbox), d.begun, d.expired_run, d.revoked, d.request, d.finished, d.served, d.wait.deadline,
                 )

@@ -15,7 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reserve.engine.backpressure import drain, make_room
 from reserve.engine.budget import Budget
+from reserve.engine.closing import close_socket, reset
 from reserve.engine.connection import Connection
 from reserve.engine.output import FilePart, Output
 from reserve.errors import ClientDisconnected
@@ -37,7 +39,7 @@ def pair() -> Iterator[Pair]:
         yield connection, two
         if connection.output is not None:
             connection.output.close()
-        connection.close_socket()
+        close_socket(connection)
 
 
 def _take(client: socket.socket, count: int, found: list[bytes]) -> None:
@@ -100,7 +102,7 @@ def test_a_file_may_be_closed_at_once_and_is_given_back_when_it_has_left(pair: P
     before = len(os.listdir("/proc/self/fd"))
     with path.open("rb") as file:
         connection.write_file(file.fileno(), 2, 5)
-    assert connection.make_room(0, 0, None)
+    assert make_room(connection, 0, 0, None)
     assert connection.output is None
     assert client.recv(100) == b"23456"
     assert len(os.listdir("/proc/self/fd")) == before
@@ -113,7 +115,7 @@ def test_a_file_that_became_shorter_is_an_error(pair: Pair, tmp_path: Path) -> N
     with path.open("rb") as file:
         connection.write_file(file.fileno(), 5, 10)
     with pytest.raises(ClientDisconnected, match="shorter"):
-        connection.make_room(0, 0, None)
+        make_room(connection, 0, 0, None)
 
 
 def test_what_does_not_fit_goes_to_the_file_and_then_makes_the_writer_wait(pair: Pair, tmp_path: Path) -> None:
@@ -122,19 +124,19 @@ def test_what_does_not_fit_goes_to_the_file_and_then_makes_the_writer_wait(pair:
     assert connection.output is not None
     waiting = connection.output.size
     assert 0 < waiting < 5_000_000
-    assert connection.make_room(waiting, 0, str(tmp_path))  # within the limit for memory
-    assert connection.make_room(0, waiting, str(tmp_path))
+    assert make_room(connection, waiting, 0, str(tmp_path))  # within the limit for memory
+    assert make_room(connection, 0, waiting, str(tmp_path))
     assert (connection.output.size, connection.output.spooled) == (0, waiting)
     assert (connection.server.budget.memory, connection.server.budget.disk) == (0, waiting)
     assert not os.listdir(tmp_path)  # a file without a name
     connection.write(b"y" * 1000)
-    assert not connection.make_room(0, waiting + 999, str(tmp_path))
+    assert not make_room(connection, 0, waiting + 999, str(tmp_path))
     assert connection.output.size == 1000
     found: list[bytes] = []
     reader = threading.Thread(target=_take, args=(client, 5_001_000, found))
     reader.start()
     while connection.output is not None:
-        connection.drain(-1, 20)
+        drain(connection, -1, 20)
     reader.join(20)
     assert (connection.server.budget.memory, connection.server.budget.disk) == (0, 0)
     assert b"".join(found) == b"x" * 5_000_000 + b"y" * 1000
@@ -143,9 +145,9 @@ def test_what_does_not_fit_goes_to_the_file_and_then_makes_the_writer_wait(pair:
 def test_a_writer_waits_no_longer_than_the_timeout(pair: Pair) -> None:
     connection, _ = pair
     connection.write(b"x" * 5_000_000)
-    connection.drain(10_000_000, 0)  # little enough waits
+    drain(connection, 10_000_000, 0)  # little enough waits
     with pytest.raises(ClientDisconnected, match="write-timeout"):
-        connection.drain(1000, 0)
+        drain(connection, 1000, 0)
 
 
 def test_writing_to_a_peer_that_has_gone(pair: Pair) -> None:
@@ -173,7 +175,7 @@ def test_a_reset_tells_the_peer_that_this_is_not_the_whole() -> None:
         connection = Connection(cast(Any, None), listener.accept()[0], "")
     with client:
         connection.write(b"half")
-        connection.reset()
+        reset(connection)
         fd = connection.sock.detach()
         socket.close(fd)
         with pytest.raises(ConnectionResetError):
@@ -192,10 +194,10 @@ def test_closing_twice_closes_no_stranger() -> None:
     one, two = socket.socketpair()
     connection = Connection(cast(Any, None), one, "")
     fd = connection.fd
-    connection.close_socket()
+    close_socket(connection)
     strangers = socket.socketpair()
     assert fd in {one.fileno() for one in strangers}
-    connection.close_socket()
+    close_socket(connection)
     strangers[0].send(b"x")
     assert strangers[1].recv(1) == b"x"
     for sock in (*strangers, two):
@@ -238,9 +240,9 @@ def test_what_is_held_once_stays_in_memory_but_not_beyond_the_limit_of_the_file(
     output = connection.output
     assert output is not None
     assert output.size > 2_000_000
-    assert connection.make_room(2_000_000, output.size, str(tmp_path))
+    assert make_room(connection, 2_000_000, output.size, str(tmp_path))
     assert output.spooled == 0
-    assert not connection.make_room(2_000_000, output.size - 1, str(tmp_path)), "its writer has to wait"
-    assert connection.make_room(500_000, output.size, str(tmp_path))
+    assert not make_room(connection, 2_000_000, output.size - 1, str(tmp_path)), "its writer has to wait"
+    assert make_room(connection, 500_000, output.size, str(tmp_path))
     assert (output.size, output.held) == (0, 0)
     assert connection.server.budget.disk == output.spooled > 2_000_000

@@ -11,13 +11,14 @@ from typing import Any, cast
 
 import pytest
 
-from reserve.engine.connection import Connection, State
+from reserve.engine.connection import Connection
 from reserve.engine.deadlines import NEVER
 from reserve.engine.disconnect import disconnect
 from reserve.engine.driver import RUN
 from reserve.engine.output import Output
 from reserve.engine.poller import WRITE
 from reserve.engine.settings import EngineSettings
+from reserve.engine.states import State
 from reserve.engine.workers import WorkerPool
 from tests.engine.interleave import Scheduler
 from tests.engine.test_races import World
@@ -59,33 +60,33 @@ def test_what_the_monitor_has_passed_on_is_not_ended_by_a_failure_of_the_monitor
 
     def served() -> Connection:
         """Another worker takes it in this moment."""
-        taken = queue._next_call(queue._calls)
+        taken = queue.calls.take()
         taken.state = State.OWNED
         return taken
 
     def look() -> float:
-        if queue._calls and not overdue:
+        if queue.calls.waiting and not overdue:
             served()
         queue.closed = True
         if not overdue:
             raise MemoryError
         return 0.0
 
-    def refuse(connection: Connection, reason: str) -> None:
+    def refuse(connection: Connection, reason: str, why: str) -> None:
         """It lingers, and whoever steps it next has it at once."""
         assert connection.state is State.OWNED
-        take = queue.take_overdue
+        take = queue.calls.take_overdue
 
         def fail(now: float) -> Connection | None:
-            queue.take_overdue = take  # type: ignore[method-assign]
+            queue.calls.take_overdue = take  # type: ignore[method-assign]
             raise MemoryError
 
-        queue.take_overdue = fail  # type: ignore[method-assign]
+        queue.calls.take_overdue = fail  # type: ignore[method-assign]
 
     monitor._overdue = cast(Any, SimpleNamespace(look=look))
     if overdue:
         world.stepper.refuse = refuse  # type: ignore[method-assign]
-        queue.put_call(connection, world.clock.time - 1000)
+        queue.calls.put(connection, world.clock.time - 1000)
     else:
         queue.put(connection)
     monitor._lead()
@@ -105,7 +106,7 @@ def test_a_worker_that_leaves_as_a_request_comes_is_replaced(monkeypatch: pytest
     connection = world.connection(7)
     connection.driver = cast(Any, SimpleNamespace(step=lambda events, now: RUN))
     world.queue.put(connection)
-    full = world.queue.full
+    full = world.queue.calls.full
 
     def look() -> bool:
         assert pool._may_leave(idle)
@@ -115,11 +116,11 @@ def test_a_worker_that_leaves_as_a_request_comes_is_replaced(monkeypatch: pytest
         world.queue.closed = True
         return NEVER
 
-    monkeypatch.setattr(world.queue, "full", look)
+    monkeypatch.setattr(world.queue.calls, "full", look)
     world.monitor._overdue = cast(Any, SimpleNamespace(look=one_turn_is_enough))
     assert world.queue.lead.take()
     world.monitor._lead()
-    assert list(world.queue._calls) == [connection]
+    assert list(world.queue.calls.waiting) == [connection]
     assert (len(pool.workers), len(started)) == (2, 1)
 
 
@@ -138,9 +139,9 @@ def test_a_worker_that_takes_a_request_does_not_hide_how_long_the_others_have_wa
                 self.popleft()
             return found
 
-    world.queue._calls = Calls()
+    world.queue.calls.waiting = Calls()
     for fd in (7, 8):
-        world.queue.put_call(world.connection(fd), 1000.0)
+        world.queue.calls.put(world.connection(fd), 1000.0)
     world.queue.monitor_leads = True
     assert world.queue._next_deadline() == 1000.0 + world.settings.queue_timeout
 
@@ -149,10 +150,10 @@ def test_a_socket_is_touched_by_another_thread_only_while_it_is_open() -> None:
     world = World(Scheduler())
     connection = world.connection(7)
     seen: list[bool] = []
-    world.queue.while_open(connection, lambda: seen.append(world.queue._admission.locked()))
+    world.queue.roster.while_open(connection, lambda: seen.append(world.queue.roster._lock.locked()))
     assert seen == [True], "its owner could close it meanwhile"
-    world.queue.forget(connection)
-    world.queue.while_open(connection, lambda: seen.append(False))
+    world.queue.roster.forget(connection)
+    world.queue.roster.while_open(connection, lambda: seen.append(False))
     assert seen == [True]
 
 

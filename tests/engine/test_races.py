@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from reserve.engine.budget import Budget
-from reserve.engine.connection import NUDGE, Connection, State
+from reserve.engine.connection import Connection
 from reserve.engine.deadlines import NEVER
 from reserve.engine.driver import RUN
 from reserve.engine.handoff import AlwaysHandOver
@@ -21,6 +21,7 @@ from reserve.engine.poller import READ
 from reserve.engine.readyqueue import ReadyQueue
 from reserve.engine.server import Server
 from reserve.engine.settings import EngineSettings
+from reserve.engine.states import NUDGE, State
 from reserve.engine.stepper import Stepper
 from reserve.errors import ClientDisconnected
 from reserve.testing import MemorySocket
@@ -108,7 +109,7 @@ class World:
         self.queue = ReadyQueue(self.poller, self.clock, AlwaysHandOver(), self.monitor)  # type: ignore[arg-type]
         self.stepper = Stepper(self.queue, self.clock, self.settings, self.logs)
         self.monitor._queue, self.monitor._stepper = self.queue, self.stepper
-        self.monitor._pool = cast(Any, SimpleNamespace(workers=(), grow=lambda: None))
+        self.monitor._pool = cast(Any, SimpleNamespace(workers=(), grow=lambda: None, hopeless=lambda: False))
         self.budget = Budget(1_000_000, 1_000_000)
         self.stopping = False
         self.closed: list[Connection] = []
@@ -119,7 +120,7 @@ class World:
         connection = Connection(server, cast(Any, Sock(fd)), ("127.0.0.1", fd))
         connection.driver = cast(Any, SimpleNamespace(closed=lambda reason: False))
         connection.state = State.OWNED
-        self.queue.admit(connection)
+        self.queue.roster.admit(connection)
         return connection
 
     def park(self, connection: Connection, deadline: float = 2000.0) -> None:
@@ -357,7 +358,7 @@ def test_a_deadline_that_comes_due_while_it_is_served_and_parked_again(exploring
         assert connection.take()
         connection.state = State.OWNED
         world.clock.time = 1600.0
-        scheduler.spawn("leader", lambda: world.queue._expire(1600.0))
+        scheduler.spawn("leader", lambda: world.queue._collector._expire(1600.0))
         scheduler.spawn("owner", lambda: world.park(connection, 1700.0))
 
         def check(blocked: list[str]) -> None:
@@ -414,7 +415,7 @@ def test_a_call_finds_a_worker(exploring: Explore) -> None:
         one, two = Follower(), Follower()
 
         def put_then_get() -> Connection | None:
-            world.queue.put_call(connection)
+            world.queue.calls.put(connection)
             return world.queue.get(one)
 
         first = scheduler.spawn("one", put_then_get)
@@ -500,7 +501,7 @@ def test_a_call_that_lays_the_lead_down_again_rings_the_monitor(exploring: Explo
                 world.queue.step_aside(worker)
 
         scheduler.spawn("worker", lie_down_and_run)
-        scheduler.spawn("other", lambda: world.queue.put_call(connection))
+        scheduler.spawn("other", lambda: world.queue.calls.put(connection))
         scheduler.spawn("monitor", lambda: world.monitor._sleep(world.queue.runs, NEVER))
 
         def check(blocked: list[str]) -> None:

@@ -199,6 +199,33 @@ def test_what_is_pushed_before_leaves_before(serve: Serve, blocking: bool) -> No
     assert hand.hears(client) == b""
 
 
+@each_way
+def test_however_much_was_pushed_before(serve: Serve, blocking: bool) -> None:
+    """More than the connection takes at once: the handshake waits, and nothing of it gets in between."""
+    begun = threading.Event()
+    size = 20_000_000
+
+    def handle(sock: Any, address: Any, server: Any) -> Any:
+        server.send(sock, b"x" * size)
+        begun.set()
+        if not blocking:
+            return server.start_tls(sock, lambda secure: None)
+        server.start_tls(sock)
+        return None
+
+    client = serve(handle, ssl_adapter=tls.adapter(), upgrades=True, max_output=size).connect()
+    hand = tls.HandMade()
+    client.sendall(hand.says())
+    assert begun.wait(20)
+    data = b""
+    while len(data) < size:
+        data += client.recv(min(1 << 20, size - len(data)))
+    assert data == b"x" * size
+    while not hand.done:
+        client.sendall(hand.says(client.recv(65536)))
+    assert hand.hears(client) == b""
+
+
 def test_what_is_pushed_when_the_handshake_has_failed_does_not_leave_in_plain_text(serve: Serve) -> None:
     reasons: SimpleQueue[str] = SimpleQueue()
 

@@ -8,10 +8,12 @@ from typing import Any, cast
 
 import pytest
 
-from reserve.engine.connection import DEADLINE, Connection, State
+from reserve.engine.closing import reset
+from reserve.engine.connection import Connection
 from reserve.engine.driver import CLOSE, LINGER, Wait
 from reserve.engine.output import Output
 from reserve.engine.poller import READ, WRITE
+from reserve.engine.states import DEADLINE, State
 from reserve.errors import ClientDisconnected
 from tests.engine.interleave import Scheduler
 from tests.engine.test_races import World
@@ -83,7 +85,7 @@ def test_a_reset_does_not_begin_as_an_orderly_end(farewell: bool) -> None:
     world = World(Scheduler())
     connection = world.connection()
     connection.driver = cast(Any, SimpleNamespace(closed=lambda reason: farewell))
-    connection.reset()
+    reset(connection)
     world.stepper.end(connection, "error")
     assert not cast(Any, connection.sock).shut
     assert connection.ending is farewell

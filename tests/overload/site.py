@@ -21,7 +21,7 @@ from .. import clients, tls
 from ..apps.http.answers import Answer, receive, request
 from ..waiting import eventually
 
-PATIENCE = 5.0
+PATIENCE = 60.0
 """Seconds that guard a test against waiting for ever."""
 QUIET = HTTPSettings(access_log=False)
 
@@ -85,7 +85,21 @@ class Site:
 
     def queue_holds(self, count: int) -> None:
         """Wait until so many complete requests wait for a worker (``queued`` counts what has not been read, too)."""
-        eventually(lambda: len(self.server._queue._calls) == count)
+        eventually(lambda: len(self.server._queue.calls.waiting) == count)
+
+    def rests(self) -> None:
+        """Wait until every worker is free and in its place: one leads, and the others sleep.
+
+        A client has its answer before its worker is free, and a server accepts before its workers run. Who asks in
+        between is served all the same, but as one who finds no free worker is.
+        """
+        queue = self.server._queue
+
+        def in_place() -> bool:
+            idle = queue._collector.polling and not queue.monitor_leads and not queue.lead.free
+            return idle and len(queue.lead.sleepers) == self.stats().threads - 1
+
+        eventually(in_place)
 
     def gives_everything_back(self) -> None:
         self.waits(connections=0, buffered=0, spooled=0, busy=0, queued=0)
@@ -110,7 +124,12 @@ def site(app: Any, **options: Any) -> Iterator[Site]:
         one = Site(served, clock, stack)
         one.log = log
         one.secure = secure
-        yield one
+        try:
+            one.rests()
+            yield one
+        except BaseException:  # a test that has failed does not wait for its applications until the clock goes on
+            one.server.request_stop(0)
+            raise
 
 
 over_both = pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import socket
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from reserve.engine.acceptor import Acceptor
+from reserve.engine.deadlines import NEVER
+from reserve.engine.shortage import Shortage
 
 from ..apps.http.answers import receive, request
 from ..clients import until_cut
@@ -34,6 +37,7 @@ def logged(one: sites.Site, count: int) -> None:
 
 def test_the_oldest_idle_one_makes_room_and_active_ones_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("reserve.engine.acceptor._RECLAIM", 1)
+    monkeypatch.setattr("reserve.engine.acceptor._PAUSE", 3600.0)  # on a busy machine it would look a second time
     gate = Gate()
     with site(gate, threads=2, max_connections=4) as one:
         active = one.connect(request("GET", "/wait"))
@@ -109,22 +113,57 @@ def test_the_first_that_becomes_idle_makes_room_at_once(monkeypatch: pytest.Monk
         assert receive(newcomer).body == b"served"  # although none of the others has closed
 
 
-def test_another_episode_is_another_line() -> None:
-    gate = Gate()
-    with site(gate, max_connections=1) as one:
-        for episode in range(1, 3):
-            first = one.connect(request())
-            assert receive(first).status == 200
-            second = one.connect(request())  # the first is idle and makes room
-            assert receive(second).status == 200
-            assert until_cut(first) == (b"", False)
-            second.close()
-            one.waits(connections=0)
-            third = one.connect(request())  # nobody waits behind it
-            assert receive(third).status == 200
-            third.close()
-            one.waits(connections=0)
-            logged(one, episode)
+def fill_and_empty(one: sites.Site) -> None:
+    """A server for one connection gets a second one, and is empty again."""
+    first = one.connect(request())
+    assert receive(first).status == 200
+    second = one.connect(request())  # the first is idle and makes room
+    assert receive(second).status == 200
+    assert until_cut(first) == (b"", False)
+    second.close()
+    one.waits(connections=0)
+    third = one.connect(request())  # nobody waits behind it
+    assert receive(third).status == 200
+    third.close()
+    one.waits(connections=0)
+
+
+def test_however_often_it_is_full_is_one_line_and_one_more_when_it_is_over() -> None:
+    with site(Gate(), max_connections=1) as one:
+        for time in range(1, 3):
+            for _ in range(5):  # a client that comes and goes in a loop does not fill the log
+                fill_and_empty(one)
+                one.clock.advance(0.5)
+            assert len(one.log) == 2 * time - 1
+            one.clock.advance(Shortage.CALM)
+            logged(one, 2 * time)
+        assert ["no new connections for now" in line for line in one.log] == [True, False] * 2
+        assert all("1 are open" in line for line in one.log[::2])
+        assert all("accepted as they come again" in line for line in one.log[1::2])
+        assert all("for 2.0 s; 0 are open" in line for line in one.log[1::2])
+
+
+def test_each_reason_is_said_once_until_it_is_over() -> None:
+    said: list[str] = []
+    now = [100.0]
+    logs = SimpleNamespace(warning=said.append)
+    shortage = Shortage(cast(Any, logs), lambda: now[0], lambda: 7)
+    for _ in range(100):
+        for why in ("connections", "descriptors"):
+            shortage.begins(why)
+            shortage.goes_on()
+            shortage.look()
+        now[0] += 1.0
+    assert len(said) == 2
+    assert shortage.due == now[0] - 1.0 + Shortage.CALM
+    now[0] = shortage.due
+    shortage.look()
+    shortage.look()
+    assert len(said) == 3
+    assert "99.0 s" in said[2]
+    assert shortage.due == NEVER
+    shortage.begins("connections")
+    assert len(said) == 4
 
 
 def test_a_request_that_is_on_its_way_to_a_connection_that_makes_room_is_served(
@@ -134,14 +173,14 @@ def test_a_request_that_is_on_its_way_to_a_connection_that_makes_room_is_served(
     seen: list[Any] = []
     with site(Gate(), max_connections=1) as one:
         (client,) = idle(one, 1)
-        reclaim = one.server._acceptor._reclaim
+        reclaim = one.server._machinery.acceptor._reclaim
 
         def late(count: int) -> None:
             client.sendall(request())
             seen.append(receive(client).body)
             reclaim(count)
 
-        monkeypatch.setattr(one.server._acceptor, "_reclaim", late)
+        monkeypatch.setattr(one.server._machinery.acceptor, "_reclaim", late)
         newcomer = one.connect(request())
         assert receive(newcomer).body == b"served"
         assert seen[0] == b"served"

@@ -47,7 +47,7 @@ def test_max_queued_0_refuses_whoever_finds_no_free_worker() -> None:
         assert [one.ask().status for _ in range(3)] == [503] * 3
         gate.let_go()
         assert receive(busy).status == 200
-        one.waits(busy=0)
+        one.rests()
         assert one.ask().status == 200
 
 
@@ -89,7 +89,9 @@ def test_a_worker_that_comes_free_just_then_serves_or_refuses_each_exactly_once(
         served = [number for number, status in enumerate(statuses) if status == 200]
         assert sorted(gate.paths) == sorted(["/wait", *(f"/{number}" for number in served)])
         eventually(lambda: one.stats().refused == statuses.count(503))
-        assert one.log == []
+    said = [line for line in one.log if "more like it" not in line]
+    assert len(said) == (503 in statuses)  # one line, however many they were: the clock stands
+    assert all(" from 127.0.0.1:" in line and "--queue-timeout" in line for line in said)
 
 
 def test_a_body_that_is_refused_gives_its_file_back(tmp_path: Path) -> None:
@@ -163,3 +165,27 @@ def test_plain_handlers_are_closed_instead() -> None:
         go_on.set()
         assert until_cut(busy)[0] == b"hello"
         assert one.stats().refused == 2
+
+
+def test_the_log_has_one_line_for_all_that_are_refused() -> None:
+    gate = Gate()
+    with site(gate, max_queued=1, queue_timeout=10.0) as one:
+        busy = one.connect(request("GET", "/wait"))
+        gate.inside()
+        waiting = one.connect(request("GET", "/late"))
+        one.queue_holds(1)
+        for _ in range(5):
+            assert one.ask(request("GET", "/over")).status == 503
+        eventually(lambda: len(one.log) == 1)
+        one.clock.advance(10)
+        assert receive(waiting).status == 503
+        eventually(lambda: len(one.log) == 3)
+        gate.let_go()
+        assert receive(busy).status == 200
+    full, late = [line for line in one.log if "more like it" not in line]
+    (count,) = [line for line in one.log if "more like it" in line]
+    assert full.startswith("GET /over from 127.0.0.1:")
+    assert full.endswith("as many requests wait for one as --max-queued allows")
+    assert late.startswith("GET /late from 127.0.0.1:")
+    assert late.endswith("no worker was free within --queue-timeout")
+    assert count.startswith("and 4 more like it in the last 10.0 s: requests refused: ")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import linecache
+import os
 import sys
 import threading
 import time
@@ -102,8 +103,8 @@ def test_what_runs_in_python_is_interrupted_and_the_thread_lives_on(path: str) -
         assert (answer.status, answer.fields["connection"], answer.whole) == (503, "close", True)
         assert b"in time" in answer.body
         assert until_cut(client) == (b"", False)
+        assert one.ask().body == b"served"  # by the same thread: it has come out of the other one
         assert [type(error) for error in app.caught] == [RequestTimeout] * (path != "/spin")
-        assert one.ask().body == b"served"
         assert len(set(app.threads)) == 1
         stats = one.stats()
         assert (stats.timed_out, stats.stuck, stats.threads) == (1, 0, 1)
@@ -145,12 +146,31 @@ def test_a_request_that_follows_another_has_its_own_time() -> None:
         assert one.stats().timed_out == 2
 
 
+class Bed:
+    """Whoever waits here waits in the kernel, where no exception reaches it, until it is set."""
+
+    def __init__(self) -> None:
+        self._reader, self._writer = os.pipe()
+
+    def wait(self) -> None:
+        assert os.read(self._reader, 1) == b""
+
+    def set(self) -> None:
+        if self._writer >= 0:
+            writer, self._writer = self._writer, -1
+            os.close(writer)
+
+    def close(self) -> None:
+        self.set()
+        os.close(self._reader)
+
+
 class Stuck:
     """An application that waits where no exception reaches it."""
 
     def __init__(self) -> None:
         self.entered = threading.Semaphore(0)
-        self.go_on = threading.Event()
+        self.go_on = Bed()
         self.late: list[tuple[str, BaseException]] = []
         self.back = threading.Semaphore(0)
 
@@ -159,10 +179,11 @@ class Stuck:
         if environ["PATH_INFO"] != "/stuck":
             start_response("200 OK", headers)
             return [b"served"]
-        self.entered.release()
-        while not self.go_on.is_set():  # it does not listen
-            with contextlib.suppress(RequestTimeout):
-                self.go_on.wait()
+        try:
+            self.entered.release()
+            self.go_on.wait()
+        except RequestTimeout:  # it does not listen, also when it was interrupted on its way there
+            self.go_on.wait()
         try:
             write = start_response("200 OK", headers)
             write(b"late")
@@ -181,7 +202,7 @@ class Stuck:
 def stuck() -> Iterator[Stuck]:
     app = Stuck()
     yield app
-    app.go_on.set()
+    app.go_on.close()
 
 
 def stick(one: Any, app: Stuck, raw: bytes = b"") -> Any:
@@ -190,15 +211,69 @@ def stick(one: Any, app: Stuck, raw: bytes = b"") -> Any:
     assert app.entered.acquire(timeout=PATIENCE)
     one.clock.advance(5)
     interrupted = one.stats().timed_out
-    eventually(lambda: one.stats().timed_out >= interrupted and one.server._pool.busy()[0].interrupted)
+    eventually(lambda: one.stats().timed_out >= interrupted and one.server._machinery.pool.busy()[0].interrupted)
     one.clock.advance(1)
     return client
+
+
+@pytest.mark.parametrize("body", [b"", b"x" * 100], ids=["no body", "a body"])
+def test_the_client_of_what_is_stuck_is_told_at_once(stuck: Stuck, body: bytes) -> None:
+    """And only once: what follows when the worker is given up, or comes back, says nothing more."""
+    with site(stuck, request_timeout=5.0) as one:
+        thread = one.server._machinery.pool.workers[0].thread
+        client = one.connect(request("POST" if body else "GET", "/stuck?a=b", body=body))
+        assert stuck.entered.acquire(timeout=PATIENCE)
+        one.clock.advance(5)
+        answer = receive(client)
+        assert (answer.status, answer.fields["retry-after"], answer.whole) == (503, "1", True)
+        assert one.stats().stuck == 0
+        eventually(lambda: one.log)
+        assert one.log[0].startswith("POST /stuck?a=b from 127.0.0.1:" if body else "GET /stuck?a=b from 127.0.0.1:")
+        assert until_cut(client) == (b"", False)  # its end, too, for those who wait for that
+        one.clock.advance(1)
+        one.waits(stuck=1)
+        client.close()
+        one.waits(connections=0)
+        stuck.go_on.set()
+        thread.join(20)
+        one.waits(stuck=0)
+        assert one.stats().refused == 1
+
+
+def test_a_stack_begins_with_the_application(stuck: Stuck) -> None:
+    with site(stuck, request_timeout=5.0) as one:
+        client = stick(one, stuck)
+        assert receive(client).status == 503
+        eventually(lambda: len(one.log) == 2)
+        for line in one.log:
+            assert line.splitlines()[1].endswith(", in __call__")
+            assert "threading.py" not in line
+        stuck.go_on.set()
+
+
+def test_who_waits_for_the_last_worker_is_refused_when_that_is_given_up(stuck: Stuck) -> None:
+    with site(stuck, request_timeout=5.0, max_stuck=0, queue_timeout=1000.0) as one:
+        thread = one.server._machinery.pool.workers[0].thread
+        client = one.connect(request("GET", "/stuck"))
+        assert stuck.entered.acquire(timeout=PATIENCE)
+        waiting = [one.connect(request()) for _ in range(3)]
+        one.queue_holds(3)
+        one.clock.advance(5)
+        assert receive(client).status == 503
+        assert all(silent(other) for other in waiting)
+        one.clock.advance(1)
+        assert [receive(other).status for other in waiting] == [503] * 3
+        eventually(lambda: any("1 thread is stuck, more than --max-stuck 0" in line for line in one.log))
+        stuck.go_on.set()
+        thread.join(20)
+        one.waits(stuck=0)
+        assert one.ask().body == b"served"
 
 
 def test_what_is_stuck_is_given_up_and_replaced(stuck: Stuck) -> None:
     app = stuck
     with site(app, request_timeout=5.0) as one:
-        thread = one.server._pool.workers[0].thread
+        thread = one.server._machinery.pool.workers[0].thread
         client = stick(one, app)
         answer = receive(client)
         assert (answer.status, answer.whole) == (503, True)
@@ -223,7 +298,7 @@ def test_a_late_read_of_a_streamed_body_raises_and_takes_nothing(stuck: Stuck) -
     app = stuck
     http = HTTPSettings(access_log=False, stream_bodies=True)
     with site(app, request_timeout=5.0, http=http) as one:
-        thread = one.server._pool.workers[0].thread
+        thread = one.server._machinery.pool.workers[0].thread
         client = stick(one, app, request("POST", "/stuck", body=b"x" * 100)[:-50])
         assert receive(client).status == 503
         app.go_on.set()
@@ -240,7 +315,7 @@ def test_a_late_worker_does_not_touch_a_body_in_a_file(stuck: Stuck) -> None:
     app = stuck
     http = HTTPSettings(access_log=False, body_memory=1000)
     with site(app, request_timeout=5.0, http=http) as one:
-        thread = one.server._pool.workers[0].thread
+        thread = one.server._machinery.pool.workers[0].thread
         client = stick(one, app, request("POST", "/stuck", body=b"x" * 1000000))
         assert receive(client).status == 503
         client.close()
@@ -255,19 +330,20 @@ def test_a_late_worker_does_not_touch_a_body_in_a_file(stuck: Stuck) -> None:
 def test_beyond_max_stuck_nobody_is_replaced_and_the_server_is_unhealthy(stuck: Stuck) -> None:
     app = stuck
     with site(app, request_timeout=5.0, http=HEALTH, max_stuck=1, threads=2) as one:
-        threads = [worker.thread for worker in one.server._pool.workers]
+        threads = [worker.thread for worker in one.server._machinery.pool.workers]
         clients = []
         for count in (1, 2, 3):
             clients.append(stick(one, app))
             assert receive(clients[-1]).status == 503
             one.waits(stuck=count)
-            threads += [worker.thread for worker in one.server._pool.workers if worker.thread not in threads]
+            threads += [worker.thread for worker in one.server._machinery.pool.workers if worker.thread not in threads]
             assert one.server.healthy is (count < 2)
         assert one.ask(request("GET", "/health")).status == 503
         assert one.stats().threads == 0
-        waiting = one.connect(request())
-        one.queue_holds(1)
+        refused = one.ask()  # at once: nobody could ever come for it
+        assert (refused.status, refused.fields["retry-after"]) == (503, "1")
         assert one.stats().threads == 0
+        eventually(lambda: any(line.startswith("GET / from") and "--max-stuck" in line for line in one.log))
         eventually(lambda: any("--max-stuck 1" in line for line in one.log))
         app.go_on.set()
         for thread in threads:
@@ -275,12 +351,11 @@ def test_beyond_max_stuck_nobody_is_replaced_and_the_server_is_unhealthy(stuck: 
         one.waits(stuck=0)
         assert one.ask(request("GET", "/health")).status == 200
         assert one.ask().body == b"served"  # there are workers again, as many as are needed
-        assert receive(waiting).body == b"served"
 
 
 def test_the_end_names_the_threads_that_were_given_up(stuck: Stuck) -> None:
     with site(stuck, request_timeout=5.0) as one:
-        thread = one.server._pool.workers[0].thread
+        thread = one.server._machinery.pool.workers[0].thread
         with stick(one, stuck) as client:
             assert receive(client).status == 503
         one.waits(stuck=1, connections=0)
@@ -308,7 +383,7 @@ def test_only_the_threads_of_the_log_read_sources(stuck: Stuck, monkeypatch: pyt
         monkeypatch.setattr(linecache, name, noted(getattr(linecache, name)))
     linecache.clearcache()
     with site(stuck, request_timeout=5.0) as one:
-        thread = one.server._pool.workers[0].thread
+        thread = one.server._machinery.pool.workers[0].thread
         assert receive(stick(one, stuck)).status == 503
         one.waits(stuck=1)
         eventually(lambda: len(one.log) == 2)

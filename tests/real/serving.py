@@ -32,13 +32,14 @@ def clean_environ(**variables: str) -> dict[str, str]:
 
 
 class Served:
-    """Runs ``command`` while the ``with`` block runs; then SIGTERM, and it has to end with 0.
+    """Runs ``command`` while the ``with`` block runs; then SIGTERM, and it has to end with ``ends``.
 
     What it said on standard error between its banner and its end has to be ``says``, line by line (a pattern for the
     whole line each) and nothing else, so that no warning and no traceback goes unseen.
 
     :param command: the words; they make a process that prints reserve's banner.
     :param says: the lines expected between the banner and the stop; None: the test looks at ``said`` itself.
+    :param ends: the exit code.
     :param waits: enter the block when the banner is there, not before.
     :param cwd: its working directory, by default that of the sites.
     """
@@ -47,6 +48,7 @@ class Served:
         self,
         *command: str,
         says: Sequence[str] | None = (),
+        ends: int = 0,
         cwd: Path = SITES,
         environ: Mapping[str, str] | None = None,
         pass_fds: Sequence[int] = (),
@@ -54,6 +56,7 @@ class Served:
     ) -> None:
         self._command = command
         self._says = says
+        self._ends = ends
         self._options = {"cwd": cwd, "env": clean_environ(**(environ or {})), "pass_fds": pass_fds}
         self._waits = waits
         self._changed = threading.Condition()
@@ -111,12 +114,13 @@ class Served:
             matching = len(self.said) == len(self._says) and all(map(re.fullmatch, self._says, self.said))
             assert matching, f"expected {self._says} between banner and end; it said:{self._told}"
 
-    def wait_for_end(self, code: int = 0) -> None:
-        """Block until the process has ended."""
+    def wait_for_end(self, code: int | None = None) -> None:
+        """Block until the process has ended, with ``code`` (default: the one that it was made with)."""
         self.process.wait(PATIENCE)
         for reader in self._readers:
             reader.join(PATIENCE)
-        assert self.process.returncode == code, f"it ended with {self.process.returncode} and said:{self._told}"
+        expected = self._ends if code is None else code
+        assert self.process.returncode == expected, f"it ended with {self.process.returncode} and said:{self._told}"
 
     def wait_for_line(self, wanted: Callable[[str], bool] | str) -> str:
         """Block until it says a line on standard error."""

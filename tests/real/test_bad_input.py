@@ -271,7 +271,7 @@ def test_a_wrong_descriptor_that_was_passed(fail: Fail, place: Path, wrong: tupl
     said = fail(2, ["app", "good"], before=passing(fd), pass_fds=[] if fd == 99 else [fd])
     assert said.count("\n") == 1
     if fd == 99:
-        assert "LISTEN_FDS says 1 sockets from 3 on, but descriptor 3 is not open" in said, said
+        assert "LISTEN_FDS says 1 socket from 3 on, but descriptor 3 is not open" in said, said
     else:
         assert "LISTEN_FDS passed a wrong descriptor: " + sentence.replace(f"descriptor {fd}", "descriptor 3") in said
 
@@ -281,7 +281,7 @@ def test_bind_beside_passed_sockets(fail: Fail, free_port: int) -> None:
         fd = sock.fileno()
         said = fail(2, ["app", "good", "-b", f"127.0.0.1:{free_port}"], before=passing(fd), pass_fds=[fd])
     assert said.count("\n") == 1
-    assert "or name them too: --bind fd:3" in said
+    assert "or name it too: --bind fd:3" in said
 
 
 def passing(fd: int) -> list[str]:

@@ -93,6 +93,19 @@ def test_sessions_resume(talk: Talk, secure: Served, option: str, name: str, tmp
     assert (seen["SSL_SESSION_RESUMED"], seen["SSL_SERVER_SAN_DNS_0"]) == ("Resumed", name)
 
 
+@pytest.mark.parametrize("name", ["a.test", "b.test"], ids=["the first", "another"])
+@pytest.mark.parametrize("option", ["-tls1_2", "-tls1_3"])
+def test_a_session_of_another_host_does_not_resume(talk: Talk, option: str, name: str, tmp_path: Path) -> None:
+    """RFC 6066 section 3."""
+    kept = tmp_path / "session"
+    talk(option, "-sess_out", str(kept), name=name)
+    other = {"a.test": "b.test", "b.test": "a.test"}[name]
+    said = talk(option, "-sess_in", str(kept), name=other)
+    assert "New, TLSv1." in said
+    seen = facts(said)
+    assert (seen["SSL_SESSION_RESUMED"], seen["SSL_TLS_SNI"], seen["SSL_SERVER_SAN_DNS_0"]) == ("Initial", other, other)
+
+
 @pytest.mark.parametrize("adapter", ["builtin", "pyopenssl"])
 @pytest.mark.parametrize("option", ["-tls1_2", "-tls1_3"])
 def test_a_session_that_resumes_knows_its_client(
@@ -148,6 +161,12 @@ def test_the_application_protocol_is_agreed_on(talk: Talk) -> None:
     said = talk("-alpn", "h2,http/1.1")
     assert "ALPN protocol: http/1.1" in said
     assert facts(said)["SSL_TLS_ALPN"] == "http/1.1"
+
+
+def test_a_client_of_other_protocols_is_told(talk: Talk, secure: Served) -> None:
+    """RFC 7301 section 3.2."""
+    assert "alert no application protocol" in talk("-alpn", "h2", ends=False)
+    assert re.fullmatch(FAILED, secure.wait_for_line("the client wants to speak b'h2', and only http/1.1, http/1.0 is"))
 
 
 def test_only_the_newest_version_if_asked_for(

@@ -118,7 +118,8 @@ def test_new_files_are_found(serve: Serve, authority: Authority, tmp_path: Path)
     cert.symlink_to(both)
     key.symlink_to(both)
     words = ["app", "http", "wsgi", "everything", "--tls-check", "10ms", "--tls-cert", str(cert), "--tls-key", str(key)]
-    said = [KEPT + r"the private key \S+key.pem does not belong to the certificate \S+cert.pem", AGAIN]
+    wrong = r"the private key \S+key.pem \(--tls-key\) does not belong to the certificate \S+cert.pem \(--tls-cert\)"
+    said = [KEPT + wrong, AGAIN]
     with serve(*words, says=said) as server, kept_open(server, authority):
         assert shown(server, authority) == "old.test"
         fresh = authority.issue("fresh", "new.test").both

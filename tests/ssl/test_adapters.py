@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import shutil
 import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from OpenSSL import SSL
 
 from reserve.adaptersuite.link import Link
 from reserve.errors import StartupError, TLSError, UsageError, WantRead
-from reserve.ssl import BuiltinSSLAdapter, CertificateFiles, PyOpenSSLAdapter, SSLAdapter
+from reserve.ssl import BuiltinSSLAdapter, CertificateFiles, PyOpenSSLAdapter, SecureSocket, SSLAdapter
 from reserve.ssl.builtinsession import BuiltinSession
 from reserve.ssl.certified import CertifiedAdapter
+from reserve.ssl.clienthello import ClientHello
 from reserve.testing import AdapterSuite, check_adapter
 from tests.authority import Authority, Files
 from tests.ssl.plainadapter import PlainAdapter
@@ -31,6 +33,7 @@ VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
 
 both_adapters = pytest.mark.parametrize("adapter", ADAPTERS)
 both_versions = pytest.mark.parametrize("version", VERSIONS)
+early_and_late = pytest.mark.parametrize("early", [True, False], ids=["the hello is there", "the hello is to come"])
 
 
 @contextlib.contextmanager
@@ -43,6 +46,47 @@ def linked(adapter: SSLAdapter, client: ssl.SSLContext | None, name: str | None 
         yield link
     finally:
         link.close()
+
+
+@contextlib.contextmanager
+def spoken_to(adapter: SSLAdapter, hello: bytes, early: bool) -> Iterator[tuple[socket.socket, SecureSocket]]:
+    """A client's end, and the session to which it has said ``hello``, before or after that was begun."""
+    wire, server = socket.socketpair()
+    with wire, server:
+        server.setblocking(False)
+        if early:
+            wire.sendall(hello)
+        secure = adapter.secure(server)
+        if not early:
+            wire.sendall(hello)
+        with secure:
+            yield wire, secure
+
+
+def agreed(
+    adapter: SSLAdapter, client: ssl.SSLContext, name: str, session: ssl.SSLSession | None
+) -> tuple[dict[str, str], ssl.SSLSession]:
+    """What an application is told of a client that asks for ``name`` and may resume, and how it may the next time."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = client.wrap_bio(incoming, outgoing, server_hostname=name, session=session)
+    with contextlib.suppress(ssl.SSLWantReadError):
+        tls.do_handshake()
+    with spoken_to(adapter, outgoing.read(), True) as (wire, secure):
+        wire.setblocking(False)
+        for _ in range(4):  # both sides at least as often as they have a flight
+            with contextlib.suppress(WantRead):
+                secure.handshake_now()
+            with contextlib.suppress(BlockingIOError):
+                incoming.write(wire.recv(65536))
+            with contextlib.suppress(ssl.SSLWantReadError):
+                tls.do_handshake()
+            wire.sendall(outgoing.read())
+        secure.send_now(b"x")
+        incoming.write(wire.recv(65536))
+        assert tls.read(10) == b"x"  # the tickets of TLS 1.3 came before it
+        told = secure.environ()
+    assert tls.session is not None
+    return told, tls.session
 
 
 def prepared(adapter: SSLAdapter, *protocols: str) -> SSLAdapter:
@@ -112,8 +156,8 @@ class KnowsNothingOfResumption(BuiltinSession):
 class RefersToItself(BuiltinSession):
     __slots__ = ("me",)
 
-    def __init__(self, context: ssl.SSLContext, sock: socket.socket) -> None:
-        super().__init__(context, sock)
+    def __init__(self, choose: Callable[[ClientHello], ssl.SSLContext], sock: socket.socket) -> None:
+        super().__init__(choose, sock)
         self.me = self
 
 
@@ -143,7 +187,7 @@ def test_the_suite_finds_a_broken_session(
 ) -> None:
     class Broken(BuiltinSSLAdapter):
         def make_session(self, context: Any, sock: socket.socket) -> Any:
-            return session(context, sock)
+            return session(lambda _: context, sock)
 
     suite = AdapterSuite(Broken, certificate[:2], other_certificate[:2])
     with pytest.raises((AssertionError, OSError)):
@@ -195,34 +239,56 @@ def test_the_name_that_is_asked_for_chooses_the_certificate(
 
 
 @both_adapters
+@early_and_late
 def test_a_name_that_is_no_text_gets_an_alert_or_the_first_certificate(
-    adapter: type[CertifiedAdapter[Any]], certificate: Files, recwarn: pytest.WarningsRecorder
+    adapter: type[CertifiedAdapter[Any]], early: bool, certificate: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The standard library refuses it before we see it, and complains to ``sys.unraisablehook``."""
+    """The standard library's own callback would complain on stderr, through ``sys.unraisablehook``."""
+    complaints: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", complaints.append)
     server = prepared(adapter(certificate.both))
-    client = SSL.Context(SSL.TLS_CLIENT_METHOD)
-    connection = SSL.Connection(client)
+    connection = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD))
     connection.set_tlsext_host_name(b"\xff\xfe.example")
     connection.set_connect_state()
-    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
-    try:
-        with linked(server, None) as link:
-            with contextlib.suppress(SSL.WantReadError):
+    with contextlib.suppress(SSL.WantReadError):
+        connection.do_handshake()
+    with spoken_to(server, connection.bio_read(65536), early) as (wire, secure):
+        if adapter is BuiltinSSLAdapter:
+            with pytest.raises(TLSError, match=r"the server name b'\\xff\\xfe.example' is not in ASCII"):
+                secure.handshake_now()
+            connection.bio_write(wire.recv(65536))
+            with pytest.raises(SSL.Error, match="illegal parameter"):
                 connection.do_handshake()
-            link.wire.sendall(connection.bio_read(65536))
-            if adapter is BuiltinSSLAdapter:
-                with pytest.raises(TLSError):
-                    link.secure.handshake_now()
-            else:
-                with pytest.raises(WantRead):
-                    link.secure.handshake_now()
-                connection.bio_write(link.wire.recv(65536))
-                connection.do_handshake()
-                link.wire.sendall(connection.bio_read(65536))
-                link.secure.handshake_now()
-                assert link.secure.environ()["SSL_TLS_SNI"] == "\\\\xff\\\\xfe.example"
-    finally:
-        sys.unraisablehook = hook
+        else:
+            with pytest.raises(WantRead):
+                secure.handshake_now()
+            connection.bio_write(wire.recv(65536))
+            connection.do_handshake()
+            wire.sendall(connection.bio_read(65536))
+            secure.handshake_now()
+            assert secure.environ()["SSL_TLS_SNI"] == "\\\\xff\\\\xfe.example"
+    assert complaints == []
+
+
+@both_adapters
+@both_versions
+def test_nobody_resumes_what_was_agreed_on_under_another_certificate(
+    adapter: type[CertifiedAdapter[Any]], version: ssl.TLSVersion, certificate: Files, other_certificate: Files
+) -> None:
+    """RFC 6066 section 3. With each of the two as the first one."""
+    both = [CertificateFiles(cert=one.both) for one in (certificate, other_certificate)]
+    client = _trusting()
+    client.minimum_version = client.maximum_version = version
+    for certificates in (both, both[::-1]):
+        server = prepared(adapter(certificates))
+        for name, again in itertools.permutations(("localhost", "other.example"), 2):
+            _, earlier = agreed(server, client, name, None)
+            told, _ = agreed(server, client, again, earlier)
+            assert (told["SSL_SESSION_RESUMED"], told["SSL_TLS_SNI"]) == ("Initial", again)
+            assert told["SSL_SERVER_SAN_DNS_0"] == again
+            told, _ = agreed(server, client, name, earlier)
+            assert (told["SSL_SESSION_RESUMED"], told["SSL_TLS_SNI"]) == ("Resumed", name)
+            assert told["SSL_SERVER_SAN_DNS_0"] == name
 
 
 @both_adapters
@@ -230,7 +296,7 @@ def test_a_name_that_is_no_text_gets_an_alert_or_the_first_certificate(
 def test_the_first_protocol_of_the_server_that_the_client_knows_is_chosen(
     adapter: type[CertifiedAdapter[Any]], version: ssl.TLSVersion, certificate: Files, authority: Authority
 ) -> None:
-    for offered, chosen in [(["b", "a"], "a"), (["x", "b"], "b"), (["x"], None), ([], None)]:
+    for offered, chosen in [(["b", "a"], "a"), (["x", "b"], "b"), ([], None)]:
         server = prepared(adapter(certificate.both), "a", "b")
         client = authority.client(version=version)
         client.set_alpn_protocols(offered)
@@ -243,6 +309,28 @@ def test_the_first_protocol_of_the_server_that_the_client_knows_is_chosen(
     with linked(own, client, "localhost") as link:
         link.shake()
         assert link.tls.selected_alpn_protocol() == "mine"
+    with linked(
+        prepared(adapter(certificate.both)), client, "localhost"
+    ) as link:  # nothing is asked, nobody is refused
+        link.shake()
+        assert link.tls.selected_alpn_protocol() is None
+
+
+@both_adapters
+@both_versions
+def test_a_client_that_speaks_none_of_our_protocols_gets_an_alert(
+    adapter: type[CertifiedAdapter[Any]], version: ssl.TLSVersion, certificate: Files, authority: Authority
+) -> None:
+    """RFC 7301 section 3.2."""
+    client = authority.client(version=version)
+    client.set_alpn_protocols(["x\n", "y"])
+    with linked(prepared(adapter(certificate.both), "a", "b"), client, "localhost") as link:
+        link.wire.sendall(link.speak())
+        with pytest.raises(TLSError, match=r"the client wants to speak b'x\\n, y', and only a, b is spoken"):
+            link.step()
+        link.listen()
+        with pytest.raises(ssl.SSLError, match=r"(?i)no.application.protocol"):
+            link.speak()
 
 
 @both_adapters
@@ -391,30 +479,51 @@ def _trusting() -> ssl.SSLContext:
 
 @both_adapters
 def test_files_that_cannot_be_used(
-    adapter: type[CertifiedAdapter[Any]], certificate: Files, other_certificate: Files, encrypted: Files, tmp_path: Path
+    adapter: type[CertifiedAdapter[Any]],
+    authority: Authority,
+    certificate: Files,
+    other_certificate: Files,
+    encrypted: Files,
+    tmp_path: Path,
 ) -> None:
-    garbage = tmp_path / "garbage.pem"
+    garbage, mixed = tmp_path / "garbage.pem", tmp_path / "mixed.pem"
     garbage.write_bytes(b"garbage")
+    # Whoever wrote it would trust a stranger's authority without knowing.
+    mixed.write_bytes(Path(authority.revoke()).read_bytes() + Path(other_certificate.cert).read_bytes())
     missing = str(tmp_path / "missing.pem")
     for arguments, options, expected in [
-        ((missing, certificate.key), {}, "missing.pem cannot be read: No such file"),
+        ((missing, certificate.key), {}, "missing.pem .--tls-cert. cannot be read: No such file"),
         ((certificate.cert, missing), {}, "missing.pem .*cannot be read: No such file"),
-        ((garbage, certificate.key), {}, "garbage.pem holds no certificate"),
-        ((certificate.cert, garbage), {}, "garbage.pem holds no private key in PEM"),
-        ((certificate.cert,), {}, "localhost.crt holds no private key in PEM; --tls-key"),
-        ((certificate.cert, other_certificate.key), {}, "other.key does not belong to the certificate .*localhost.crt"),
+        ((garbage, certificate.key), {}, "garbage.pem .--tls-cert. holds no certificate"),
+        ((certificate.cert, garbage), {}, "garbage.pem .--tls-key. holds no private key in PEM"),
+        ((certificate.cert,), {}, "localhost.crt .--tls-cert. holds no private key in PEM; --tls-key"),
+        (
+            (certificate.cert, other_certificate.key),
+            {},
+            "other.key .--tls-key. does not belong to .*localhost.crt .--tls-cert.",
+        ),
         ((encrypted.cert, encrypted.key), {}, "encrypted, and no password was given"),
-        ((encrypted.cert, encrypted.key, "wrong"), {}, "does not open the private key .*encrypted.key"),
+        ((encrypted.cert, encrypted.key, "wrong"), {}, "does not open the private key .*encrypted.key .--tls-key."),
         ((certificate.both,), {"ciphers": "NONSENSE"}, "knows no cipher of 'NONSENSE'"),
         (
             (certificate.both,),
             {"client_cert": "required", "client_ca": missing},
-            "missing.pem .*cannot be used for clients.*no such",
+            "missing.pem .--tls-client-ca. cannot be used for clients.*No such",
         ),
         (
             (certificate.both,),
             {"client_cert": "required", "client_ca": str(garbage)},
-            "garbage.pem .*cannot be used for clients",
+            "garbage.pem .--tls-client-ca. cannot be used for clients",
+        ),
+        (
+            (certificate.both,),
+            {"client_cert": "required", "client_ca": certificate.cert, "crl": str(garbage)},
+            "garbage.pem .--tls-crl. cannot be used for clients.* no PEM block X509 CRL",
+        ),
+        (
+            (certificate.both,),
+            {"client_cert": "required", "client_ca": certificate.cert, "crl": str(mixed)},
+            "mixed.pem .--tls-crl. cannot be used for clients.* a certificate in it; authorities belong to",
         ),
     ]:
         with pytest.raises(StartupError, match=expected):

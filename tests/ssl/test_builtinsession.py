@@ -81,6 +81,78 @@ def test_an_error_behind_what_came_with_the_handshake_waits_for_its_turn() -> No
                 link.secure.recv_now(100)
 
 
+def test_who_was_refused_stays_refused() -> None:
+    """Whatever else comes, and however often somebody asks."""
+    with linked() as link:
+        link.tls = tls.context().wrap_bio(link._incoming, link._outgoing, server_hostname="x.example")
+        link.wire.sendall(link.speak().replace(b"x.example", b"\xff.example"))
+        with pytest.raises(TLSError, match="ASCII"):
+            link.step()
+        for more in (b"", b"\x14\x03\x03\0\1\1", b"\x16\x03\x01\0\0"):
+            link.wire.sendall(more)
+            with pytest.raises(TLSError, match="is not done"):
+                link.step()
+        assert not link.secure.goodbye()
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError, BrokenPipeError])
+def test_tickets_that_find_no_room_and_then_no_client_do_not_undo_the_handshake(error: type[OSError]) -> None:
+    """It was complete; what the client has sent before it went counts."""
+    with linked() as link:
+        session: Any = link.secure._session
+        link.wire.sendall(nearly(link) + link.encrypt(b"the whole request"))
+
+        def full(data: memoryview) -> int:
+            raise BlockingIOError
+
+        def gone(data: memoryview) -> int:
+            raise error
+
+        session._send = full
+        assert link.step() == "write"
+        assert link.step() == "write"
+        session._send = gone
+        assert link.step() == "done"
+        assert not link.secure.resumed
+        assert link.secure.recv_now(100) == b"the whole request"
+        with pytest.raises(error):
+            link.secure.send_now(b"answer")
+
+
+def test_a_client_that_goes_before_the_handshake_is_done_has_none() -> None:
+    with linked() as link:
+        session: Any = link.secure._session
+
+        def full(data: memoryview) -> int:
+            raise BlockingIOError
+
+        def gone(data: memoryview) -> int:
+            raise ConnectionResetError
+
+        session._send = full
+        link.wire.sendall(link.speak())
+        assert link.step() == "write"
+        session._send = gone
+        with pytest.raises(ConnectionResetError):
+            link.step()
+
+
+def test_a_goodbye_that_was_begun_is_finished_and_said_once(hand: Hand) -> None:
+    hand.room = 10
+    for _ in range(2):
+        with pytest.raises(WantWrite):
+            hand.secure.goodbye_now()
+        assert not hand.secure.goodbye()
+    hand.room = 1 << 30
+    hand.secure.goodbye_now()
+    assert hand.secure.goodbye()
+    hand.secure.goodbye_now()
+    assert hand.hand.hears(hand.wire) == b""
+    hand.wire.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        hand.wire.recv(1)
+
+
 @pytest.mark.parametrize("pieces", range(_TURNS - 2, _TURNS + 3))
 def test_a_handshake_in_pieces_never_waits_for_the_socket_with_a_piece_in_hand(pieces: int) -> None:
     with linked() as link:
@@ -90,7 +162,7 @@ def test_a_handshake_in_pieces_never_waits_for_the_socket_with_a_piece_in_hand(p
         session._receive = lambda _: link.secure.raw_recv(size)
         link.wire.sendall(hello)
         answered = 0
-        for _ in range(3):
+        for _ in range(pieces + 1):
             assert link.step() == "read"
             answered += link.listen()
             try:

@@ -220,3 +220,35 @@ def test_a_server_says_at_its_start_that_handshakes_hold_workers(
             stats = server.stats()
     assert (stats.tls_handshakes, stats.tls_failed) == (3, 1)
     assert [record for record in caplog.records if "can only wrap() a socket" in record.getMessage()]
+
+
+@pytest.mark.parametrize(
+    ("error", "waits"),
+    [(BlockingIOError(), False), (ssl.SSLWantReadError(), False), (ssl.SSLWantWriteError(), True), (None, False)],
+)
+def test_a_goodbye_waits_only_for_what_it_says(error: OSError | None, waits: bool) -> None:
+    """One that wants anything at all may wait for the client's close_notify: nobody waits for room that is there."""
+
+    class Taciturn:
+        def setblocking(self, flag: bool) -> None:
+            """It never blocks."""
+
+        recv = send = None
+
+        def unwrap(self) -> None:
+            if error is not None:
+                raise error
+
+        def close(self) -> None:
+            """There is nothing to close."""
+
+    one, two = socket.socketpair()
+    with one, two:
+        secure = as_adapter(Wrapping(lambda sock: (Taciturn(), {}))).secure(one)
+        with secure:
+            if waits:
+                with pytest.raises(WantWrite):
+                    secure.goodbye_now()
+            else:
+                secure.goodbye_now()
+            assert secure.goodbye() is not waits

@@ -1,7 +1,7 @@
 """The access log: one line for each request, in the combined format, on standard output.
 
 :meth:`AccessLog.put` is called by workers and costs one append; formatting and writing happen on the log's own
-thread. When the log cannot be written, requests go on: lines are dropped and counted.
+thread. When the log cannot be written, requests go on: lines are dropped and counted until it can be again.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import time
 from typing import Any, NamedTuple, TextIO
 
 from reserve.engine.logs import LineWriter, Logs
+from reserve.engine.outage import Outage
+from reserve.engine.textout import TextOut
 
 __all__ = ["AccessLog", "Record", "format_record"]
 
@@ -64,22 +66,36 @@ class AccessLog:
 
     def __init__(self, logs: Logs, stream: TextIO | None = None) -> None:
         self._logs = logs
-        self._stream = stream if stream is not None else sys.stdout
-        self._broken = self._stream is None  # a program without a console (pythonw) has no standard output
+        stream = stream if stream is not None else sys.stdout
+        # A program without a console (pythonw) has no standard output.
+        self._out = TextOut(stream) if stream is not None else None
+        self._outage = Outage(self._report_outage, self._report_lost)
         self._writer = LineWriter("reserve-access-log", self._write, self._report_dropped)
         self.start = self._writer.start
-        self.stop = self._writer.stop
         self.put = self._writer.put
 
+    def stop(self, timeout: float | None = None) -> None:
+        """Write what is queued and end the thread.
+
+        :param timeout: how many seconds a log that is stuck may take. Default: as long as the error log may.
+        """
+        self._writer.stop(self._logs.patience() if timeout is None else timeout)
+        if self._writer.thread.is_alive():
+            self._logs.warning(f"the access log hangs; more than {self._writer.left} lines are lost")
+        else:
+            self._outage.close()
+
     def _write(self, records: list[Any]) -> None:
-        if self._broken:
+        if self._out is None:
             return
-        try:
-            self._stream.write("".join(f"{format_record(record)}\n" for record in records))
-            self._stream.flush()
-        except (OSError, ValueError) as error:
-            self._broken = True
-            self._logs.error(f"the access log cannot be written any more and is off: {error}")
+        written = self._out.write([format_record(record) for record in records])
+        self._outage.note(len(records) - written, self._out.error)
+
+    def _report_outage(self, reason: Exception | None) -> None:
+        self._logs.error(f"the access log cannot be written; its lines are dropped until it can be: {reason}")
+
+    def _report_lost(self, count: int) -> None:
+        self._logs.warning(f"{count} access log lines were dropped: the access log could not be written")
 
     def _report_dropped(self, count: int) -> None:
         self._logs.warning(f"{count} access log lines were dropped: standard output does not take them fast enough")

@@ -11,10 +11,12 @@ from reserve.apps.http.datecache import DateCache
 from reserve.apps.http.driver import HTTPDriver
 from reserve.apps.http.settings import HTTPSettings
 from reserve.engine.peers import name_of
-from reserve.protocol.http1.limits import Limits
+from reserve.optionvalues import check_settings
+from reserve.protocol.http1.limits import LIMIT_KINDS, Limits
 from reserve.protocol.http1.response import refusal
 
 if TYPE_CHECKING:
+    from reserve.apps.http.headdriver import HeadDriver
     from reserve.engine.connection import Connection
     from reserve.engine.server import Server
     from reserve.gateways.wsgi import WSGIGateway
@@ -38,7 +40,7 @@ class HTTPApp:
 
     def configure(self, values: Mapping[str, Any]) -> None:
         """Take settings by their names, those of :class:`HTTPSettings` and of :class:`Limits` alike; before the
-        server starts.
+        server starts. Raises UsageError for a value that is out of bounds.
         """
         limit_names = {field.name for field in dataclasses.fields(Limits)}
         limits = {name: value for name, value in values.items() if name in limit_names}
@@ -46,6 +48,7 @@ class HTTPApp:
         self.settings = dataclasses.replace(
             self.settings, limits=dataclasses.replace(self.settings.limits, **limits), **others
         )
+        check_settings(self.settings.limits, LIMIT_KINDS)
         self._adopt_settings()
 
     def _adopt_settings(self) -> None:
@@ -64,7 +67,7 @@ class HTTPApp:
 
     # ---- called by the server ----
 
-    alpn_protocols = ("http/1.1",)
+    alpn_protocols = ("http/1.1", "http/1.0")
     """What is offered to TLS clients (RFC 7301)."""
 
     def refuse_plain(self, first: bytes) -> bytes:
@@ -89,7 +92,7 @@ class HTTPApp:
         if self.access_log is not None:
             self.access_log.stop()
 
-    def make_driver(self, connection: Connection) -> HTTPDriver:
+    def make_driver(self, connection: Connection) -> HeadDriver:
         return HTTPDriver(self, connection)
 
     def note(self, connection: Connection, text: str, kind: str) -> None:

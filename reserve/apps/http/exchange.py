@@ -15,7 +15,9 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from reserve.errors import ApplicationError, ClientDisconnected, RemoteError, RequestTimeout
+from reserve.apps.http.storing import USED_UP, note_cut, note_trouble
+from reserve.engine.backpressure import HASTE, NoRoom, drain, make_room
+from reserve.errors import ApplicationError, ClientDisconnected, RemoteError, RequestTimeout, counted
 from reserve.protocol.http1.response import (
     CHUNKED,
     LAST_CHUNK,
@@ -133,7 +135,8 @@ class HTTPExchange:
                 self.octets += left
                 self._left = 0
                 self.keep_alive = False
-                raise ApplicationError(f"the answer is longer than its Content-Length: {count - left} octets too many")
+                much = counted(count - left, "octet")
+                raise ApplicationError(f"the answer is longer than its Content-Length: {much} too many")
             self._left = left - count
         elif framing is CHUNKED:
             if count >= _BY_REFERENCE and self._connection.output is not None:
@@ -174,7 +177,8 @@ class HTTPExchange:
 
     def finish(self) -> None:
         if self._framing is LENGTH and self._left:
-            raise ApplicationError(f"the answer is shorter than its Content-Length: {self._left} octets are missing")
+            missing = f"{counted(self._left, 'octet')} {'is' if self._left == 1 else 'are'} missing"
+            raise ApplicationError(f"the answer is shorter than its Content-Length: {missing}")
         if self._framing is CHUNKED:
             self._send_wire(LAST_CHUNK)
         elif not self.started:
@@ -266,24 +270,37 @@ class HTTPExchange:
         """The client is slower than the application: to the file with it, and past the file's limit this worker
         waits.
         """
-        if not self._store(connection, count):
-            engine = connection.server.settings
-            connection.drain(self._app.settings.response_memory, engine.write_timeout, engine.write_rate)
+        engine = connection.server.settings
+        try:
+            if not self._store(connection, count):
+                drain(connection, self._app.settings.response_memory, engine.write_timeout, engine.write_rate)
+        except NoRoom:
+            patience, rate = HASTE
+            try:
+                drain(connection, 0, min(patience, engine.write_timeout), max(rate, engine.write_rate), USED_UP)
+            except ClientDisconnected as error:
+                if str(error) == USED_UP:
+                    note_cut(self._app, connection, USED_UP)
+                self.reset = True
+                raise
 
     def _store(self, connection: Connection, count: int) -> bool:
         settings = self._app.settings
         disk = -1 if self._spool_failed else settings.max_response_spool - count
         try:
-            return connection.make_room(settings.response_memory, disk, settings.spool_dir)
+            return make_room(connection, settings.response_memory, disk, settings.spool_dir)
         except ClientDisconnected:
-            # Gone, or given up because the budgets are used up: what waits is not worth their room any more.
+            # Gone: what waits is not worth the room any more.
             connection.drop_output()
             self.reset = True
             raise
         except OSError as error:
-            connection.server.logs.error(
-                "an answer cannot be stored in the file behind --spool-dir: "
-                f"{error.strerror or error}; its application waits for its client"
+            note_trouble(
+                self._app,
+                connection,
+                error,
+                "the application waits for its client, because the answer cannot be stored",
+                "answers that cannot be stored",
             )
             self._spool_failed = True
             return False

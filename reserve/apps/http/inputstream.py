@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from reserve.engine.wakeup import Wakeup
-from reserve.errors import ClientDisconnected, RemoteError, RequestTimeout
+from reserve.errors import ClientDisconnected, RemoteError, RequestTimeout, counted
 
 if TYPE_CHECKING:
     from reserve.engine.connection import Connection
@@ -140,7 +140,8 @@ class ConnectionInput(io.RawIOBase):
                 # The client may read before it goes on sending.
                 connection.lend()
         if not data:
-            raise ClientDisconnected(f"the client stopped in its body, after {self._decoder.received} octets")
+            received = counted(self._decoder.received, "octet")
+            raise ClientDisconnected(f"the client stopped in its body, after {received}")
         return data
 
     def _receive(self) -> bytes:
@@ -161,7 +162,8 @@ class ConnectionInput(io.RawIOBase):
         wake = -1 if self._alarm is None else self._alarm.fd
         since = self._now()
         if left <= 0 or not self._connection.wait(left, wake=wake):
-            raise RemoteError(408, f"the body came too slowly: {received} octets (--body-timeout, --body-rate)")
+            much = counted(received, "octet")
+            raise RemoteError(408, f"the body came too slowly: {much} (--body-timeout, --body-rate)")
         self._waited += self._now() - since
 
 

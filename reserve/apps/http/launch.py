@@ -6,11 +6,10 @@ before. The words that are left over, and everything after ``--``, belong to the
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from reserve.apps import Arguments, nearest_flag, open_foreign
+from reserve.apps import Arguments, cannot_take, hint_for_nothing, hint_for_option, open_foreign, shown
 from reserve.errors import StartupError, UsageError
 
 if TYPE_CHECKING:
@@ -83,7 +82,11 @@ def _take_mounts(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
         if flag != _MOUNT:
             left.append(word)
             continue
-        value = value if equals else next(rest, "")
+        if not equals:
+            following = next(rest, None)
+            if following is None:
+                raise UsageError("--mount needs a value: /PREFIX=NAME, as /blog=blog")
+            value = following
         prefix, _, name = value.partition("=")
         if not prefix.startswith("/") or not name:
             raise UsageError(f"--mount wants /PREFIX=NAME, as /blog=blog; it got {value!r}")
@@ -99,8 +102,8 @@ def _open(name: str, given: Arguments, before: Sequence[str], after: Sequence[st
     args = given.derive(f"wsgi {name}", before, after, reserved=(_MOUNT,))
     app = open_foreign(name, args, prefixes=_PREFIXES, instead=_INSTEAD)
     if not callable(app):
-        hint = "; did its launch(args) forget to return the application?" if app is None else ""
-        raise StartupError(f"{name} gave {app!r:.80}, which is not a WSGI application{hint}")
+        hint = hint_for_nothing(name, "the application") if app is None else ""
+        raise StartupError(f"{name} gave {shown(app)}, which is not a WSGI application{hint}")
     _check_signature(name, app)
     if prefix:
         given.served[served:] = [f"{prefix} -> {line}" for line in given.served[served:]]
@@ -109,19 +112,16 @@ def _open(name: str, given: Arguments, before: Sequence[str], after: Sequence[st
 
 def _check_signature(name: str, app: Callable[..., Any]) -> None:
     """A factory that was not called is the usual mistake, and would fail on every request."""
-    try:
-        signature = inspect.signature(app)
-    except (TypeError, ValueError):
-        return  # a callable of an extension module may hide its signature; the first request will tell
-    try:
-        signature.bind({}, None)
-    except TypeError as error:
+    reason = cannot_take(app, 2)
+    if reason:
         hint = f'; for a factory write "{name}()"' if ":" in name and not name.endswith(")") else ""
+        if not cannot_take(app, 3):
+            hint = f"; for a handler(socket, client_address, server) write: reserve app {name}"
         raise StartupError(
-            f"{name} cannot be called as a WSGI application, with (environ, start_response): {error}{hint}"
-        ) from error
+            f"{name} cannot be called as a WSGI application, with (environ, start_response): {reason}{hint}"
+        )
 
 
 def _unknown(word: str, reserved: Sequence[str]) -> str:
-    near = nearest_flag(word, (*reserved, _MOUNT))
-    return f"app http takes no {word}; " + (f"did you mean {near}?" if near else "it takes:\n" + ARGUMENTS.rstrip())
+    hint = hint_for_option(word, (*reserved, _MOUNT))
+    return f"app http takes no {word}; {hint or 'it takes:' + chr(10) + ARGUMENTS.rstrip()}"

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from reserve.engine.connection import Connection
     from reserve.protocol.http1.body import ChunkedDecoder, LengthDecoder
 
-__all__ = ["COMPLETE", "ENDED", "FULL", "WAITING", "BodyReceiver", "Progress"]
+__all__ = ["COMPLETE", "ENDED", "FULL", "LARGE_HEAD", "WAITING", "BodyReceiver", "Progress", "no_room_for_head"]
+
+LARGE_HEAD = 4096
+"""Octets up to which a head is never refused for want of memory, nor counted while its body is received."""
 
 _RECEIVE = 65536
 _GATHER = 262144  # octets of a body that are gathered before a worker writes them to its file
@@ -46,9 +49,10 @@ class BodyReceiver:
     :param decoder: knows where it ends.
     :param rest: what was received behind the head.
     :param now: when the head was complete, on the engine's clock.
+    :param head: octets of that head, which is kept meanwhile.
     """
 
-    __slots__ = ("_connection", "_decoder", "_rest", "_settings", "_started", "_store")
+    __slots__ = ("_connection", "_decoder", "_head", "_rest", "_settings", "_started", "_store")
 
     def __init__(
         self,
@@ -57,10 +61,12 @@ class BodyReceiver:
         rest: bytes,
         settings: HTTPSettings,
         now: float,
+        head: int = 0,
     ) -> None:
         self._connection = connection
         self._decoder = decoder
         self._rest = rest
+        self._head = head if head > LARGE_HEAD else 0
         self._settings = settings
         self._started = now
         self._store = BodyStore(settings.body_memory, settings.spool_dir)
@@ -83,14 +89,17 @@ class BodyReceiver:
     def receive(self) -> Progress:
         """Take what has come.
 
-        :raises RemoteError: 400, 413 or 431 from the decoder; 507 when the server's budgets are used up.
+        :raises RemoteError: 400, 413 or 431 from the decoder; 507 when the server's budgets are used up; 503 when the
+            memory is, for a request with a large head.
         """
         decoder, store = self._decoder, self._store
         connection = self._connection
         receive, budget = connection.recv, connection.server.budget
         while not decoder.complete:
             if store.waiting >= _GATHER or (store.waiting and not budget.memory_for(0)):
-                return self._full()
+                if not budget.disk_for(store.waiting):
+                    raise RemoteError(507, "no room for request bodies for now (--buffer-memory, --spool-disk)")
+                return FULL
             data = self._rest
             if data:
                 self._rest = b""
@@ -98,8 +107,10 @@ class BodyReceiver:
                 try:
                     data = receive(_RECEIVE)
                 except (BlockingIOError, InterruptedError):
-                    if store.too_large:
-                        return self._full()
+                    if store.too_large and budget.disk_for(store.waiting):
+                        return FULL  # without room there it waits in memory, up to _GATHER of it
+                    if self._head and not budget.memory_for(self._head + store.waiting - connection.counted[0]):
+                        raise no_room_for_head() from None
                     self.settle()
                     return WAITING
                 if not data:
@@ -110,15 +121,9 @@ class BodyReceiver:
         self._count()
         return COMPLETE
 
-    def _full(self) -> Progress:
-        """Too much is in memory: to the disk with it, if there is room."""
-        if not self._connection.server.budget.disk_for(self._store.waiting):
-            raise RemoteError(507, "no room for request bodies for now (--buffer-memory, --spool-disk)")
-        return FULL
-
     def _count(self) -> None:
         store, connection = self._store, self._connection
-        connection.body_memory, connection.body_disk = store.waiting, store.size - store.waiting
+        connection.body_memory, connection.body_disk = store.waiting + self._head, store.size - store.waiting
 
     def settle(self) -> None:
         """Count the body, as far as it has come, into the server's budget."""
@@ -140,3 +145,8 @@ class BodyReceiver:
         """Give memory and disk back; who calls it settles the connection, or ends it."""
         self._store.close()
         self._connection.body_memory = self._connection.body_disk = 0
+
+
+def no_room_for_head() -> RemoteError:
+    """Why a request with a large head is refused while the server's memory is used up."""
+    return RemoteError(503, "no room for large heads of requests for now (--buffer-memory)")

@@ -16,14 +16,13 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from reserve.apps.http.app import HTTPApp
-from reserve.apps.http.driver import HTTPDriver
-from reserve.errors import RemoteError
-from reserve.protocol.http1.head import parse_head
+from reserve.apps.http.headdriver import HeadDriver
 
 if TYPE_CHECKING:
     from reserve.engine.connection import Connection
     from reserve.engine.driver import Action
     from reserve.engine.server import Server
+    from reserve.protocol.http1.head import Head
 
 __all__ = ["RedirectApp", "https_url"]
 
@@ -79,7 +78,7 @@ class RedirectApp(HTTPApp):
         return RedirectDriver(self, connection)
 
 
-class RedirectDriver(HTTPDriver):
+class RedirectDriver(HeadDriver):
     """One connection."""
 
     __slots__ = ("_port",)
@@ -88,13 +87,7 @@ class RedirectDriver(HTTPDriver):
         super().__init__(app, connection)
         self._port = app.port
 
-    def _begin(self, block: bytes, now: float) -> Action:
-        refuse_underscores = self._app.settings.underscores == "refuse"
-        try:
-            head = parse_head(block, self._base, self._limits, refuse_underscores=refuse_underscores)
-        except RemoteError as error:
-            return self._refuse(error, block)
-        self._rest = self._reader.rest
+    def _begin(self, head: Head, now: float) -> Action:
         fields = [("Location", https_url(head.environ, self._port)), *_FIELDS]
         status = "301 Moved Permanently" if head.method in ("GET", "HEAD") else "308 Permanent Redirect"
         self._record(

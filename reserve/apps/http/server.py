@@ -33,7 +33,8 @@ class ReserveWSGIServer(Server):
     :param threads: how many requests run at the same time.
     :param ssl_adapter: who speaks TLS on ``fds``: ``reserve.ssl.BuiltinSSLAdapter("cert.pem", "key.pem")``. The
         attribute of this name can be set instead, before the start.
-    :param redirect: listeners of plain HTTP whose clients are sent to https, on the first TCP port of ``fds``.
+    :param redirect: listeners of plain HTTP whose clients are sent to https.
+    :param redirect_port: where those find it; None: on the first TCP port of ``fds`` that has TLS.
     :param options: everything else by the name that the option has on the command line, with underscores:
         ``keep_alive=5, max_body=10_000_000, access_log=True``. The access log is off unless it is asked for here.
 
@@ -48,12 +49,19 @@ class ReserveWSGIServer(Server):
         *,
         ssl_adapter: Any = None,
         redirect: Descriptors = (),
+        redirect_port: int | None = None,
         **options: Any,
     ) -> None:
         for name in options:
             if name not in _ENGINE | _HTTP | _SERVER:
                 near = difflib.get_close_matches(name, _ENGINE | _HTTP | _SERVER, 1)
                 raise UsageError(f"no option is named {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+        if redirect_port is not None and not 1 <= redirect_port <= 65535:
+            raise UsageError(f"redirect_port (--redirect-port) is a port from 1 to 65535, not {redirect_port!r}")
+        if redirect_port is not None and redirect in ((), []):
+            raise UsageError(
+                "redirect_port (--redirect-port) is for listeners of redirects, and there are none: redirect="
+            )
         http = HTTPApp(WSGIGateway(app))
         http.configure({"access_log": False, **{name: value for name, value in options.items() if name in _HTTP}})
         others = {name: value for name, value in options.items() if name not in _HTTP}
@@ -61,5 +69,5 @@ class ReserveWSGIServer(Server):
         others["beside"] = [*others.get("beside", ()), (redirect, redirects)]
         super().__init__(fds, http, threads=threads, **others)
         self.ssl_adapter = ssl_adapter
-        secure = [listener.getsockname() for listener, (_, tls) in self._doors.items() if tls]
-        redirects.port = next((name[1] for name in secure if isinstance(name, tuple)), 443)
+        secure = [listener.getsockname() for listener, (_, tls) in self._doors.by_listener.items() if tls]
+        redirects.port = redirect_port or next((name[1] for name in secure if isinstance(name, tuple)), 443)

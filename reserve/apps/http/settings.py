@@ -1,15 +1,47 @@
 """What the HTTP application can be told: one frozen value, with a unit and a default for every field.
 
-A field named ``head_timeout`` is the option ``--head-timeout``. Imported by anyone, changed by no one.
+A field named ``head_timeout`` is the option ``--head-timeout``. Imported by anyone, changed by no one. What is out of
+bounds raises UsageError. (The limits are looked at where they are told, in ``HTTPApp.configure``: the parsers work with
+any.)
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from reserve.optionvalues import Choice, Count, Flag, Kind, Seconds, Size, Text, check_settings
 from reserve.protocol.http1.limits import Limits
 
-__all__ = ["HTTPSettings"]
+__all__ = ["HTTP_KINDS", "HTTPSettings"]
+
+
+def _is_header(text: str) -> bool:
+    return text == text.strip() and all(32 <= ord(letter) < 127 for letter in text)
+
+
+def _is_path(text: str) -> bool:
+    return text == "" or (text.startswith("/") and "?" not in text and "#" not in text)
+
+
+HTTP_KINDS: Mapping[str, Kind] = {
+    "head_timeout": Seconds(0.001),
+    "body_timeout": Seconds(0.001),
+    "body_rate": Count(0, 10**9, "N", "octets a second"),
+    "keep_alive": Seconds(0),
+    "body_memory": Size(0, 1024**3),
+    "spool_dir": Text("a directory", bool, "DIR", "a path"),
+    "response_memory": Size(0, 1024**3),
+    "max_response_spool": Size(0, 1024**4),
+    "stream_bodies": Flag(),
+    "expect": Choice(("server", "app")),
+    "underscores": Choice(("drop", "refuse")),
+    "health_path": Text("a path that begins with /, without ? and #, or nothing", _is_path, "PATH", "a path"),
+    "access_log": Flag(),
+    "server_header": Text("printable ASCII without blanks at its ends, or nothing", _is_header, "TEXT"),
+    "root_path": Text("a path that begins with /, without ? and #, or nothing", _is_path, "PATH", "a path"),
+}
+"""What each field may be, for programs and for the command alike."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +80,9 @@ class HTTPSettings:
     """The Server field of every answer. Empty: none."""
     root_path: str = ""
     """The SCRIPT_NAME that everything is mounted under."""
+
+    def __post_init__(self) -> None:
+        check_settings(self, HTTP_KINDS)
 
     def body_allowance(self, received: int) -> float:
         """How many seconds a body may take on the way to its next octets: some for free, and then as many as a slow

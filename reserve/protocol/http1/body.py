@@ -1,28 +1,27 @@
 """Where a request body ends: decoders for the two framings, fed with octets in any pieces.
 
 One decoder per body; runs on whichever thread owns the connection. Both have the same shape, so that a driver needs
-no case distinction. Work is linear however the input is split: a line is searched from where the last search stopped,
-content is cut out of what was fed and joined once. A decoder that refused stays refused: behind a broken chunk
-nothing can be trusted.
+no case distinction. Work is linear however the input is split: a line is looked at from where the last look stopped,
+content is cut out of what was fed and joined once. What can never become legal is refused at the octet that makes it
+so: a client that breaks the rules may send nothing more and wait. A decoder that refused stays refused: behind a broken
+chunk nothing can be trusted.
 """
 
 from __future__ import annotations
 
 import re
 
-from reserve.errors import RemoteError
+from reserve.errors import RemoteError, counted
+from reserve.protocol.http1 import chunkline
 from reserve.protocol.http1.limits import Limits
 from reserve.protocol.http1.trailer import TrailerReader
+from reserve.protocol.http1.unexpected import unexpected
 
 __all__ = ["ChunkedDecoder", "LengthDecoder"]
 
 SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})\r\n").match
-SIZE_WITH_EXTENSIONS = re.compile(rb"([0-9A-Fa-f]{1,16})(?=[ \t]*;)").match
 LONGEST_PLAIN_LINE = 18
-TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-QUOTED = rb'"(?:[\t\x20\x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*"'
-EXTENSION = re.compile(rb"[ \t]*;[ \t]*" + TOKEN + rb"(?:[ \t]*=[ \t]*(?:" + TOKEN + rb"|" + QUOTED + rb"))?").match
-"""One extension at a time, so that no repetition stands inside a repetition (RFC 9112 section 7.1.1)."""
+DIGITS = re.compile(rb"[0-9A-Fa-f]+").match
 
 SIZE_LINE, DATA, DATA_END, TRAILER, COMPLETE, REFUSED = range(6)
 
@@ -55,13 +54,25 @@ class LengthDecoder:
 class ChunkedDecoder:
     """A body in chunks (RFC 9112 section 7.1), with its trailer section."""
 
-    __slots__ = ("_extensions", "_left", "_limits", "_line", "_state", "_trailer", "complete", "received", "rest")
+    __slots__ = (
+        "_extensions",
+        "_left",
+        "_limits",
+        "_line",
+        "_line_state",
+        "_state",
+        "_trailer",
+        "complete",
+        "received",
+        "rest",
+    )
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._state = SIZE_LINE
         self._left = 0  # octets to come of this chunk's data, or of the line end behind it
         self._line = bytearray()  # a size line whose end has not come
+        self._line_state = chunkline.START
         self._extensions = 0
         self._trailer = TrailerReader(limits)
         self.received = 0
@@ -155,34 +166,45 @@ class ChunkedDecoder:
     def _check_received(self, size: int) -> None:
         if self.received + size > self._limits.max_body:
             limit = self._limits.max_body
-            raise RemoteError(413, f"the body is above the limit of {limit} octets (--max-body)")
+            raise RemoteError(413, f"the body is above the limit of {counted(limit, 'octet')} (--max-body)")
 
     def _read_size(self, data: bytes, position: int) -> tuple[int, int]:
         """Return the size (-1 when the line has not ended) and the position behind the line."""
-        end = data.find(b"\n", position) + 1
-        length = len(self._line) + (end or len(data)) - position
-        if length > self._limits.max_chunk_line:
-            limit = self._limits.max_chunk_line
-            raise RemoteError(400, f"a chunk line is longer than {limit} octets (--max-chunk-line)")
-        self._line += data[position : end or len(data)]
-        if not end:
-            return -1, len(data)
-        line = bytes(self._line)
-        self._line.clear()
-        return self._parse_size_line(line), end
+        longest = self._limits.max_chunk_line
+        if not self._line and longest >= LONGEST_PLAIN_LINE:
+            plain = SIZE(data, position)
+            if plain is not None:
+                return int(plain[1], 16), plain.end()
+        stop = min(len(data), position + longest - len(self._line))
+        at, state = chunkline.scan_chunk_line(data, position, stop, self._line_state)
+        self._line += data[position:at]
+        if state == chunkline.WRONG:
+            raise self._wrong(data[at])
+        if state == chunkline.ENDED:
+            line = bytes(self._line)
+            self._line.clear()
+            self._line_state = chunkline.START
+            return self._read_line(line), at
+        if stop < len(data):
+            raise RemoteError(400, f"a chunk line and its CRLF are longer than {longest} octets (--max-chunk-line)")
+        self._line_state = state
+        return -1, at
 
-    def _parse_size_line(self, line: bytes) -> int:
-        size = SIZE(line) or SIZE_WITH_EXTENSIONS(line)
-        if size is None:
-            raise RemoteError(400, f"chunk line {line[:40]!r} is not hexadecimal digits, CRLF (RFC 9112 section 7.1)")
-        position = size.end(1)
-        self._extensions += len(line) - position - 2
+    def _wrong(self, octet: int) -> RemoteError:
+        line = bytes(self._line)
+        if len(line) == chunkline.SIZE_DIGITS and line.isalnum() and octet in chunkline.HEX:
+            return RemoteError(400, f"a chunk size has more than {len(line)} digits (RFC 9112 section 7.1)")
+        if b";" in line:
+            return unexpected(octet, line, "a chunk extension (RFC 9112 section 7.1.1)")
+        return unexpected(octet, line, "a chunk line (RFC 9112 section 7.1)")
+
+    def _read_line(self, line: bytes) -> int:
+        digits = DIGITS(line)
+        assert digits is not None  # it has been looked at, octet by octet
+        self._extensions += len(line) - digits.end() - 2
         if self._extensions > self._limits.max_chunk_extensions:
             limit = self._limits.max_chunk_extensions
-            raise RemoteError(400, f"the chunk extensions are longer than {limit} octets (--max-chunk-extensions)")
-        while not line.startswith(b"\r\n", position):
-            extension = EXTENSION(line, position)
-            if extension is None:
-                raise RemoteError(400, f"chunk extension in {line[:40]!r} is malformed (RFC 9112 section 7.1.1)")
-            position = extension.end()
-        return int(size[1], 16)
+            raise RemoteError(
+                400, f"the chunk extensions are longer than {counted(limit, 'octet')} (--max-chunk-extensions)"
+            )
+        return int(digits[0], 16)

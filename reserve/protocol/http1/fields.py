@@ -11,7 +11,16 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["ENVIRON_KEYS", "FIELD_LINE", "SINGLETONS", "TOKEN", "environ_key", "find_fields"]
+__all__ = [
+    "ENVIRON_KEYS",
+    "SINGLETONS",
+    "TOKEN",
+    "TOKEN_CLASS",
+    "VALUE_CLASS",
+    "environ_key",
+    "find_fields",
+    "log_fields",
+]
 
 TOKEN_CLASS = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 VALUE_CLASS = r"[^\x00-\x08\x0a-\x1f\x7f]"
@@ -27,7 +36,14 @@ match starts behind one line end and stops in front of the next, hence equal num
 """
 find_fields = FIELDS.findall
 
-FIELD_LINE = re.compile(rf"({TOKEN_CLASS}+):({VALUE_CLASS}*)\r\n")
+_FOR_LOGS = re.compile(rf"\r\n(referer|user-agent):({VALUE_CLASS}*)(?=\r\n)", re.IGNORECASE).findall
+
+
+def log_fields(block: bytes) -> tuple[str, str]:
+    """Referer and User-Agent of a head that was refused, as far as they can be found; empty where they cannot."""
+    found = {name.lower(): value.strip(" \t") for name, value in _FOR_LOGS(block.decode("latin-1"))}
+    return found.get("referer", ""), found.get("user-agent", "")
+
 
 DROPPED = ""
 """The key of a field that never reaches the application.

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from reserve.errors import RemoteError
+from reserve.errors import RemoteError, counted
 from reserve.protocol.http1.fields import TOKEN
 from reserve.protocol.http1.limits import Limits
 
@@ -51,7 +51,8 @@ def body_length(environ: dict[str, Any], minor: int, limits: Limits) -> int | No
         raise RemoteError(400, f"Content-Length has more than {LENGTH_DIGITS} digits (RFC 9110 section 8.6)")
     length = int(stated)
     if length > limits.max_body:
-        raise RemoteError(413, f"Content-Length {length} is above the limit of {limits.max_body} octets (--max-body)")
+        limit = counted(limits.max_body, "octet")
+        raise RemoteError(413, f"Content-Length {length} is above the limit of {limit} (--max-body)")
     environ["CONTENT_LENGTH"] = str(length)
     return length
 

@@ -1,18 +1,19 @@
 """Finds the end of a request head in octets that come in any pieces, and refuses early what can never become one.
 
 One per connection; runs on whichever thread owns the connection. Each octet is looked at a fixed number of times
-however the input is split, at most ``max_head`` octets are kept, and nothing is kept after an error. Lines end with
-CRLF: a bare LF is refused when it comes, for a client that sends one will not send the CRLFCRLF that we would wait
-for (RFC 9112 section 2.2 lets a recipient accept it; two recipients that differ make a smuggling gap). So is a bare CR.
+however the input is split, at most ``max_head`` octets are kept, and nothing is kept after an error. An octet that
+nothing legal can follow is refused when it comes: who sends it may wait for the answer, and never send the CRLFCRLF
+that we would wait for. Lines end with CRLF (RFC 9112 section 2.2 lets a recipient accept a bare LF; two recipients that
+differ make a smuggling gap).
 """
 
 from __future__ import annotations
 
-import string
-
-from reserve.errors import RemoteError
+from reserve.errors import RemoteError, counted
+from reserve.protocol.http1 import fieldscan, requestscan
 from reserve.protocol.http1.limits import Limits
-from reserve.protocol.http1.requestline import parse_request_line
+from reserve.protocol.http1.requestline import parse_request_line, wrong_request_line
+from reserve.protocol.http1.unexpected import unexpected
 
 __all__ = ["HeadReader"]
 
@@ -22,9 +23,9 @@ EMPTY_LINES = 4
 SHOWN = 4096
 """Octets of a head that is refused, or too slow, which are kept for those who have to answer it."""
 
-TCHARS = frozenset(("!#$%&'*+-.^_`|~" + string.digits + string.ascii_letters).encode())
 LF = 10
 CR = 13
+TLS_HANDSHAKE = 22
 
 
 class HeadReader:
@@ -34,7 +35,19 @@ class HeadReader:
     :param careful: look at every line even if a whole head comes at once; the answers are the same, errors come sooner.
     """
 
-    __slots__ = ("_buffer", "_careful", "_empty", "_fields", "_limits", "_line", "_short", "refused", "rest")
+    __slots__ = (
+        "_at",
+        "_buffer",
+        "_careful",
+        "_empty",
+        "_fields",
+        "_limits",
+        "_line",
+        "_short",
+        "_state",
+        "refused",
+        "rest",
+    )
 
     def __init__(self, limits: Limits, *, careful: bool = False) -> None:
         self._limits = limits
@@ -50,6 +63,8 @@ class HeadReader:
     def _reset(self) -> None:
         self._buffer = bytearray()
         self._line = 0  # where the line starts whose end is being searched
+        self._at = 0  # up to where it has been looked at, and found legal
+        self._state = requestscan.START
         self._fields = -1  # complete field lines; -1 while the request line is
         self._empty = 0
 
@@ -57,6 +72,11 @@ class HeadReader:
     def started(self) -> bool:
         """Whether any octet of a head is buffered."""
         return bool(self._buffer)
+
+    @property
+    def held(self) -> int:
+        """How many octets of a head are buffered."""
+        return len(self._buffer)
 
     @property
     def begun(self) -> bytes:
@@ -87,61 +107,75 @@ class HeadReader:
 
     def _feed_slowly(self, data: bytes) -> bytes | None:
         buffer = self._buffer
-        position = len(buffer)
         buffer += data
-        limits = self._limits
         while True:
-            end = buffer.find(b"\n", position) + 1
-            if self._fields < 0 and buffer:
-                self._check_first(buffer)
-            if end - self._line != 2:  # an empty line is looked at below
-                self._check_carriage_return(position, end or len(buffer))
-            self._check_size((end or len(buffer)) - self._line, end or len(buffer))
-            if not end:
-                return None
-            start = self._line
-            if buffer[end - 2 : end] != b"\r\n":
-                raise RemoteError(400, "a line ends with a bare LF instead of CRLF (RFC 9112 section 2.2)")
-            position = self._line = end
-            if end - start > 2:
-                if self._fields < 0:
-                    parse_request_line(buffer[start : end - 2].decode("latin-1"))
-                self._fields += 1
-                if self._fields > limits.max_fields:
-                    raise RemoteError(431, f"more than {limits.max_fields} fields (--max-fields)")
-            elif self._fields < 0:
-                del buffer[:end]
-                position = self._line = 0
-                self._empty += 1
-                if self._empty > EMPTY_LINES:
-                    raise RemoteError(
-                        400, f"more than {EMPTY_LINES} empty lines before a request (RFC 9112 section 2.2)"
-                    )
+            if self._fields >= 0:
+                at, state = fieldscan.scan_field_line(buffer, self._at, self._state)
+                wrong, ended = state == fieldscan.WRONG, state == fieldscan.ENDED
             else:
-                head = bytes(buffer[:end])
-                self.rest = bytes(buffer[end:])
-                self._reset()
-                return head
+                at, state = requestscan.scan_request_line(buffer, self._at, self._state)
+                wrong, ended = state == requestscan.WRONG, state in (requestscan.ENDED, requestscan.EMPTY)
+            if at + wrong > self._short:
+                self._check_size(at + wrong - self._line, at + wrong)
+            if wrong:
+                raise self._wrong(at)
+            self._at = at
+            self._state = state
+            if ended:
+                head = self._end_line(at)
+                if head is not None:
+                    return head
+            elif self._fields < 0 and state == requestscan.VERSION_READ:
+                parse_request_line(buffer[self._line : at].decode("latin-1"))
+                self._state = requestscan.VERSION_END
+            else:
+                return None
 
-    def _check_first(self, buffer: bytearray) -> None:
-        """Refuse at once what is no HTTP: nothing says that a line end will ever come."""
-        first = buffer[0]
-        if first in TCHARS or (first == CR and (len(buffer) == 1 or buffer[1] == LF)):
-            return
-        if first == 0x16:
-            raise RemoteError(400, "a TLS handshake arrived on a port that speaks plain HTTP (RFC 9112 section 3)")
-        raise RemoteError(400, f"no request starts with the octet 0x{first:02x} (RFC 9112 section 3)")
-
-    def _check_carriage_return(self, position: int, stop: int) -> None:
-        """Refuse a CR in the current line without LF behind it; the last octet that came may still get one.
-
-        :param position: from where on the octets have not been searched. :param stop: up to where.
-        """
+    def _end_line(self, end: int) -> bytes | None:
+        """Behind a line; return the head if it was the last one."""
         buffer = self._buffer
-        at = buffer.find(b"\r", max(position - 1, self._line), stop - 1)
-        if at >= 0 and buffer[at + 1] != LF:
-            self._check_size(at + 2 - self._line, at + 2)  # a limit may have been reached before
-            raise RemoteError(400, "a CR stands without LF behind it (RFC 9112 section 2.2)")
+        empty = end - self._line == 2
+        if empty and self._fields >= 0:
+            head = bytes(buffer[:end])
+            self.rest = bytes(buffer[end:])
+            self._reset()
+            return head
+        if empty:
+            del buffer[:end]
+            self._line = self._at = 0
+            self._state = requestscan.START
+            self._empty += 1
+            if self._empty > EMPTY_LINES:
+                raise RemoteError(400, f"more than {EMPTY_LINES} empty lines before a request (RFC 9112 section 2.2)")
+            return None
+        self._line = end
+        self._state = fieldscan.START
+        self._fields += 1
+        if self._fields > self._limits.max_fields:
+            raise RemoteError(431, f"more than {counted(self._limits.max_fields, 'field')} (--max-fields)")
+        return None
+
+    def _wrong(self, at: int) -> RemoteError:
+        """Say why the octet at this place cannot stand there."""
+        buffer = self._buffer
+        octet, start = buffer[at], self._line
+        behind_cr = at > start and buffer[at - 1] == CR
+        if self._fields < 0 and at - start == behind_cr:
+            first = buffer[start]
+            if first == TLS_HANDSHAKE:
+                return RemoteError(400, "a TLS handshake arrived on a port that speaks plain HTTP (RFC 9112 section 3)")
+            return RemoteError(400, f"no request starts with the octet 0x{first:02x} (RFC 9112 section 3)")
+        if behind_cr:
+            return RemoteError(400, "a CR stands without LF behind it (RFC 9112 section 2.2)")
+        if octet == LF:
+            return RemoteError(400, "a line ends with a bare LF instead of CRLF (RFC 9112 section 2.2)")
+        if self._fields < 0:
+            return wrong_request_line(buffer[start : at + 1].decode("latin-1"))
+        if at == start and octet in b" \t":
+            return RemoteError(
+                400, "a line that starts with a blank continues nothing (obs-fold, RFC 9112 section 5.2)"
+            )
+        return unexpected(octet, bytes(buffer[start:at]), "a field line (RFC 9112 section 5)")
 
     def _check_size(self, line: int, head: int) -> None:
         """:param line: octets of the current line so far. :param head: octets of the head so far."""
@@ -153,8 +187,10 @@ class HeadReader:
                     raise RemoteError(
                         501, f"a method longer than {limit} octets is not implemented (--max-request-line)"
                     )
-                raise RemoteError(414, f"the request line is longer than {limit} octets (--max-request-line)")
+                raise RemoteError(
+                    414, f"the request line and its CRLF are longer than {limit} octets (--max-request-line)"
+                )
         elif head > limits.max_head:
             raise RemoteError(431, f"the head is longer than {limits.max_head} octets (--max-head)")
         elif line > limits.max_field:
-            raise RemoteError(431, f"a field line is longer than {limits.max_field} octets (--max-field)")
+            raise RemoteError(431, f"a field line and its CRLF are longer than {limits.max_field} octets (--max-field)")

@@ -1,7 +1,8 @@
 """Who the request is for: the grammar of the Host field and of the authority in an absolute-form target.
 
 Runs on any thread. RFC 3986 section 3.2 and RFC 9112 section 3.2: ``uri-host [ ":" port ]``, where the host is a
-registered name, an IPv4 address or an IPv6 address in brackets. User information is no part of it.
+registered name, an IPv4 address, or in brackets an IPv6 address or one of a later version (``[v1.fe80::a+en1]``). User
+information is no part of it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ from reserve.errors import RemoteError
 __all__ = ["KNOWN_HOSTS", "check_host"]
 
 AUTHORITY = re.compile(
-    r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]{2,45})\]|(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+)(?::(?P<port>[0-9]{0,5}))?"
+    r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]{2,45})\]"
+    r"|\[[vV][0-9A-Fa-f]+\.[A-Za-z0-9\-._~!$&'()*+,;=:]+\]"
+    r"|(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+)"
+    r"(?::(?P<port>[0-9]*))?"
 )
 
 MOST_KNOWN = 1024
@@ -37,7 +41,7 @@ def check_host(value: str) -> None:
             raise RemoteError(
                 400, f"Host {value[:60]!r} has no IPv6 address in brackets (RFC 3986 section 3.2.2)"
             ) from None
-    if port and int(port) > 65535:
+    if port and int(port.lstrip("0")[:6] or 0) > 65535:
         raise RemoteError(400, f"Host {value[:60]!r} has a port above 65535 (RFC 9112 section 3.2)")
     if len(value) <= LONGEST_KNOWN:
         if len(KNOWN_HOSTS) >= MOST_KNOWN:

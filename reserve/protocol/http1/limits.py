@@ -5,9 +5,27 @@ A field named ``max_head`` here is the option ``--max-head``. Sizes are octets. 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["Limits"]
+from reserve.optionvalues import Count, Kind, Size
+
+__all__ = ["LIMIT_KINDS", "Limits"]
+
+_LINE = Size(128, 16 * 1024**2)
+
+LIMIT_KINDS: Mapping[str, Kind] = {
+    "max_request_line": _LINE,
+    "max_field": _LINE,
+    "max_head": _LINE,
+    "max_fields": Count(1, 10000),
+    "max_chunk_line": Size(16, 16 * 1024**2),
+    "max_chunk_extensions": Size(0, 1024**3),
+    "max_trailer": Size(2, 16 * 1024**2),
+    "max_trailer_fields": Count(0, 10000),
+    "max_body": Size(0, 1024**4),
+}
+"""What each field may be told from outside. A parser itself works with any limit, however small."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,11 +41,11 @@ class Limits:
     max_fields: int = 128
     """Field lines in one head; more is a 431."""
     max_chunk_line: int = 4096
-    """One chunk-size line with its extensions; more is a 400."""
+    """One chunk-size line with its extensions and its line end; more is a 400."""
     max_chunk_extensions: int = 65536
     """All chunk extensions of one body together; more is a 400."""
     max_trailer: int = 16384
-    """The whole trailer section; more is a 431."""
+    """The whole trailer section, line ends included; more is a 431."""
     max_trailer_fields: int = 64
     """Trailer field lines; more is a 431."""
     max_body: int = 1073741824

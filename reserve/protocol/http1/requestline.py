@@ -1,7 +1,7 @@
 """The request line: method, target, version, and what the four forms of a target mean (RFC 9112 section 3).
 
 Runs on any thread. :func:`parse_request_line` is complete and exact; the ordinary line (a known method, origin-form,
-HTTP/1.1) is recognised in ``head.py`` without it. The reader calls it as soon as the line has ended, so that what is
+HTTP/1.1) is recognised in ``head.py`` without it. The reader calls it as soon as the version is here, so that what is
 no HTTP/1 at all is refused before a head has come.
 """
 
@@ -12,15 +12,29 @@ from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from reserve.errors import RemoteError
-from reserve.protocol.http1.fields import TOKEN
+from reserve.protocol.http1.fields import TOKEN_CLASS
 from reserve.protocol.http1.host import check_host
 
-__all__ = ["METHODS", "RequestLine", "decode_path", "parse_request_line"]
+__all__ = [
+    "METHODS",
+    "TARGET_CLASS",
+    "RequestLine",
+    "decode_path",
+    "method_of",
+    "parse_request_line",
+    "wrong_request_line",
+]
 
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"))
 """Methods known to be tokens. Others are served as well, after a look at their octets."""
 
-VERSION = re.compile(r"HTTP/([0-9])\.([0-9])").fullmatch
+METHOD = re.compile(TOKEN_CLASS + "*").match
+TARGET_CLASS = r"[!\"$-~]"
+LINE = re.compile(rf"({TOKEN_CLASS}+) ({TARGET_CLASS}+) (HTTP/([0-9])\.([0-9]))").fullmatch
+BEGUN = re.compile(
+    rf"(?:{TOKEN_CLASS}+(?: (?:{TARGET_CLASS}+(?: (?:H(?:T(?:T(?:P(?:/(?:[0-9](?:\.[0-9]?)?)?)?)?)?)?)?)?)?)?)?"
+).match
+"""As much of a line as may begin a request line."""
 ABSOLUTE = re.compile(r"[Hh][Tt][Tt][Pp][Ss]?://([^/?]*)(/[^?]*|)(?:\?(.*))?").fullmatch
 
 
@@ -44,26 +58,47 @@ def parse_request_line(line: str) -> RequestLine:
 
     :raises RemoteError: 400 for a malformed line, 501 for CONNECT, 505 for another major version.
     """
-    parts = line.split(" ")
-    if len(parts) != 3:
-        raise RemoteError(
-            400,
-            f"request line {line[:60]!r} is not three words with one space between (RFC 9112 section 3)",
-        )
-    method, target, version = parts
-    if not TOKEN(method):
-        raise RemoteError(400, f"method {method[:30]!r} is not a token (RFC 9110 section 9.1)")
-    if not target.isascii() or not target.isprintable() or not target or "#" in target:
-        raise RemoteError(400, f"target {target[:60]!r} has an octet that a target cannot have (RFC 9112 section 3.2)")
-    numbers = VERSION(version)
-    if numbers is None:
-        raise RemoteError(400, f"version {version[:30]!r} is not HTTP/digit.digit (RFC 9112 section 2.3)")
-    if numbers[1] != "1":
+    match = LINE(line)
+    if match is None:
+        begun = BEGUN(line)
+        assert begun is not None  # it matches no octet, too
+        raise wrong_request_line((line + "\r")[: begun.end() + 1])
+    method, target, version, major, minor = match.groups()
+    if major != "1":
         raise RemoteError(505, f"version {version} is not served, only HTTP/1.0 and HTTP/1.1 (RFC 9110 section 15.6.6)")
     if method == "CONNECT":
         raise RemoteError(501, "CONNECT is not implemented: this is not a proxy (RFC 9110 section 9.3.6)")
     path, query, authority = _read_target(method, target)
-    return RequestLine(method, target, 0 if numbers[2] == "0" else 1, path, query, authority)
+    return RequestLine(method, target, 0 if minor == "0" else 1, path, query, authority)
+
+
+def wrong_request_line(begun: str) -> RemoteError:
+    """A 400 for a request line that cannot become one.
+
+    :param begun: the line up to the octet that nothing legal can follow.
+    """
+    words = begun.split(" ")
+    shown = begun.removesuffix("\r")
+    if not words[-1] or (len(words) < 3 and begun[-1] in "\t\r"):
+        return RemoteError(
+            400, f"request line {shown[:60]!r} is not three words with one space between (RFC 9112 section 3)"
+        )
+    if len(words) == 1:
+        return RemoteError(400, f"method {begun[:30]!r} is not a token (RFC 9110 section 9.1)")
+    if len(words) == 2:
+        return RemoteError(
+            400, f"target {words[1][:60]!r} has an octet that a target cannot have (RFC 9112 section 3.2)"
+        )
+    return RemoteError(
+        400, f"the third word of the request line {shown[-60:]!r} is not HTTP/digit.digit (RFC 9112 section 2.3)"
+    )
+
+
+def method_of(begun: str) -> str:
+    """The method with which a head begins that was refused: the same however much of its line had come."""
+    match = METHOD(begun)
+    assert match is not None  # it matches no octet, too
+    return match[0]
 
 
 def _read_target(method: str, target: str) -> tuple[str, str, str | None]:

@@ -8,8 +8,9 @@ decided is refused. Nothing is offered before the section has ended: a trailer t
 from __future__ import annotations
 
 from reserve.errors import RemoteError
-from reserve.protocol.http1.fields import FIELD_LINE
+from reserve.protocol.http1.fieldscan import ENDED, START, WRONG, scan_field_line
 from reserve.protocol.http1.limits import Limits
+from reserve.protocol.http1.unexpected import unexpected
 
 __all__ = ["FORBIDDEN_TRAILERS", "TrailerReader"]
 
@@ -25,11 +26,12 @@ FORBIDDEN_TRAILERS = frozenset({
 class TrailerReader:
     """Reads field lines up to the empty line."""
 
-    __slots__ = ("_limits", "_line", "_octets", "_read", "complete", "fields")
+    __slots__ = ("_limits", "_line", "_octets", "_read", "_state", "complete", "fields")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._line = bytearray()
+        self._state = START
         self._octets = 0
         self._read: list[tuple[str, str]] = []
         self.fields: list[tuple[str, str]] = []
@@ -39,18 +41,22 @@ class TrailerReader:
     def feed(self, data: bytes, position: int) -> int:
         """Read lines of ``data`` from ``position``; return the position behind what was read.
 
-        :raises RemoteError: 400 for a malformed or forbidden field, 431 above one of the limits.
+        :raises RemoteError: 400 for a malformed or forbidden field, 431 above one of the limits; as soon as the octet
+            that breaks the rule is here.
         """
         limits = self._limits
         while position < len(data) and not self.complete:
-            end = data.find(b"\n", position) + 1
-            stop = end or len(data)
-            self._octets += stop - position
+            at, state = scan_field_line(data, position, self._state)
+            self._octets += at - position + (state == WRONG)
             if self._octets > limits.max_trailer:
                 raise RemoteError(431, f"the trailer is longer than {limits.max_trailer} octets (--max-trailer)")
-            self._line += data[position:stop]
-            position = stop
-            if end:
+            self._line += data[position:at]
+            if state == WRONG:
+                raise unexpected(data[at], bytes(self._line), "a trailer line (RFC 9112 section 7.1.2)")
+            position = at
+            self._state = state
+            if state == ENDED:
+                self._state = START
                 line = self._line.decode("latin-1")
                 self._line.clear()
                 if line == "\r\n":
@@ -64,10 +70,7 @@ class TrailerReader:
         if len(self._read) >= self._limits.max_trailer_fields:
             limit = self._limits.max_trailer_fields
             raise RemoteError(431, f"more than {limit} trailer fields (--max-trailer-fields)")
-        match = FIELD_LINE.fullmatch(line)
-        if match is None:
-            raise RemoteError(400, f"trailer line {line[:60]!r} is malformed (RFC 9112 section 7.1.2)")
-        name = match[1]
+        name, _, value = line[:-2].partition(":")
         if name.lower().replace("_", "-") in FORBIDDEN_TRAILERS:
             raise RemoteError(400, f"{name} cannot be a trailer field (RFC 9110 section 6.5.1)")
-        self._read.append((name, match[2].strip(" \t")))
+        self._read.append((name, value.strip(" \t")))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import re
+import threading
 import time
 from typing import Any
 
@@ -142,21 +144,63 @@ def test_a_client_writes_no_lines_quotes_or_codes(text: str) -> None:
         assert re.sub(r"\\x([0-9a-f]{2})", lambda match: chr(int(match[1], 16)), group) == text
 
 
-class Broken(io.StringIO):
+class Stream(io.StringIO):
+    """Takes lines while ``error`` is None."""
+
+    error: Exception | None = None
+
     def write(self, text: str) -> int:
-        raise BrokenPipeError("nobody reads")
+        if self.error is not None:
+            raise self.error
+        return super().write(text)
 
 
-def test_a_log_that_cannot_be_written_goes_off_and_says_so_once() -> None:
+def test_a_log_that_cannot_be_written_says_so_once_and_goes_on_when_it_can_be() -> None:
     said: list[str] = []
     logs = Logs(lambda level, text: said.append(text))
-    log = AccessLog(logs, Broken())
+    stream = Stream()
+    log = AccessLog(logs, stream)
     record = Record(0.0, "", "", 200, 0, "", "")
+    stream.error = OSError(errno.ENOSPC, "the disk is full")
+    log._write([record])
+    log._write([record, record])
+    stream.error = None
     log._write([record])
     log._write([record])
+    assert stream.getvalue().count("\n") == 2
+    stream.error = BrokenPipeError("nobody reads")
+    log._write([record])
+    log.stop()
     logs.stop()
-    (line,) = said
-    assert "nobody reads" in line
+    assert said == [
+        "the access log cannot be written; its lines are dropped until it can be: [Errno 28] the disk is full",
+        "3 access log lines were dropped: the access log could not be written",
+        "the access log cannot be written; its lines are dropped until it can be: nobody reads",
+        "1 access log lines were dropped: the access log could not be written",
+    ]
+
+
+def test_a_log_that_hangs_is_left_behind_with_a_word() -> None:
+    said: list[str] = []
+    begun, gate = threading.Event(), threading.Event()
+
+    class Hanging(io.StringIO):
+        def write(self, text: str) -> int:
+            begun.set()
+            gate.wait()
+            return super().write(text)
+
+    logs = Logs(lambda level, text: said.append(text))
+    log = AccessLog(logs, Hanging())
+    record = Record(0.0, "", "", 200, 0, "", "")
+    log.start()
+    log.put(record)
+    assert begun.wait(60)
+    log.put(record)
+    log.stop(0)
+    logs.stop()
+    gate.set()
+    assert said == ["the access log hangs; more than 1 lines are lost"]
 
 
 def test_a_program_without_standard_output(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,7 +217,7 @@ def test_the_log_writes_everything_before_it_stops() -> None:
     log.start()
     for number in range(1000):
         log.put(Record(0.0, "", f"GET /{number} HTTP/1.1", 200, 0, "", ""))
-    log.stop()
+    log.stop(60)
     lines = stream.getvalue().splitlines()
     assert [f"GET /{number} " in line for number, line in enumerate(lines)] == [True] * 1000
 

@@ -16,6 +16,7 @@ from reserve.engine.wakeup import Wakeup
 from reserve.errors import RequestTimeout
 from tests.clients import until_cut
 from tests.overload.site import PATIENCE, silent, site
+from tests.waiting import eventually
 
 from .answers import receive, request
 
@@ -86,7 +87,7 @@ def test_waiting_holds_one_descriptor_and_gives_it_back() -> None:
             assert receive(client).body == b"read"
             client.close()
         one.gives_everything_back()
-        assert len(os.listdir("/proc/self/fd")) <= before
+        eventually(lambda: len(os.listdir("/proc/self/fd")) <= before)
         assert app.caught == []
 
 

@@ -122,7 +122,9 @@ def test_only_mounts(project: Project) -> None:
         (("wsgi", "--foo", "blog"), (), "app http takes no --foo; it takes:\nwsgi NAME"),
         (("wsgi", "--mont", "/=x"), (), "app http takes no --mont; did you mean --mount?"),
         (("wsgi", "--thread", "4", "blog"), (), "app http takes no --thread; did you mean --threads?"),
-        (("wsgi", "--mount"), (), "--mount wants /PREFIX=NAME, as /blog=blog; it got ''"),
+        (("wsgi", "--mount"), (), "--mount needs a value: /PREFIX=NAME, as /blog=blog"),
+        (("wsgi", "--mount="), (), "--mount wants /PREFIX=NAME, as /blog=blog; it got ''"),
+        (("wsgi", "-w", "4", "blog"), (), "app http takes no -w; reserve works with threads; write --threads N"),
         (("wsgi", "--mount", "blog"), (), "it got 'blog'"),
         (("wsgi", "--mount", "/blog"), (), "it got '/blog'"),
         (("wsgi", "--mount", "blog=blog"), (), "it got 'blog=blog'"),
@@ -146,9 +148,20 @@ def test_a_word_of_theirs_that_resembles_ours(project: Project) -> None:
 
 
 def test_what_is_no_wsgi_application(project: Project) -> None:
-    project(launch_k="def launch(args): ...\nnumber = 5\ndef create():\n    ...\nclass C:\n    pass\n")
+    project(launch_k="def launch(args): ...\nnumber = 5\nnothing = None\ndef create():\n    ...\nclass C:\n    pass\n")
     with pytest.raises(StartupError, match=r"launch_k gave None.*did its launch\(args\) forget to return"):
         launch(arguments("wsgi", "launch_k"))
+    with pytest.raises(StartupError, match=r"launch_k:create\(\) gave None.*; did create\(\) forget to return the app"):
+        launch(arguments("wsgi", "launch_k:create()"))
+    with pytest.raises(
+        StartupError, match=r"launch_k:nothing gave None.*; nothing is None once the module is imported$"
+    ):
+        launch(arguments("wsgi", "launch_k:nothing"))
+    project(launch_n="app = None", launch_o="def app(socket, client_address, server): ...")
+    with pytest.raises(StartupError, match=r"launch_n gave None.*; app is None once the module is imported$"):
+        launch(arguments("wsgi", "launch_n"))
+    with pytest.raises(StartupError, match=r"; for a handler\(.*\) write: reserve app launch_o:app$"):
+        launch(arguments("wsgi", "launch_o:app"))
     with pytest.raises(StartupError, match=r"launch_k:number gave 5, which is not a WSGI application$"):
         launch(arguments("wsgi", "launch_k:number"))
     with pytest.raises(StartupError, match=r'too many positional arguments; for a factory write "launch_k:create\(\)"'):

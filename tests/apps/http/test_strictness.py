@@ -122,6 +122,18 @@ def test_the_client_reads_why_and_nothing_behind_it_is_served(
     assert client.log == [f"127.0.0.1:50000: {row.status} {row.reason}"]
 
 
+@pytest.mark.parametrize("row", [row for row in BY_OCTETS if len(sent(row)) < 2000], ids=named)
+def test_the_client_need_not_go_on(row: Refusal) -> None:
+    strict = row.settings.get("underscores") == "refuse"
+    lengths = range(1, len(sent(row)) + 1)
+    enough = next(n for n in lengths if read_messages([sent(row)[:n]], refuse_underscores=strict) not in ([], [None]))
+    client = MemoryClient(reader, HTTPSettings(**row.settings))  # type: ignore[arg-type]
+    assert client.send(sent(row)[: enough - 1]) == b""
+    (answer,) = split(client.send(sent(row)[enough - 1 : enough]))
+    assert (answer.status, answer.text) == (row.status, row.reason + "\n")
+    assert client.closed
+
+
 # ---- what no octets make happen ----
 
 
@@ -149,6 +161,12 @@ def budgets_used_up(monkeypatch: pytest.MonkeyPatch) -> bytes:
     client = MemoryClient(reader)
     client.server.budget.change(10**15, 10**15)
     return client.send(request("POST", body=b"x" * 100)[:-1])
+
+
+def large_head(monkeypatch: pytest.MonkeyPatch) -> bytes:
+    client = MemoryClient(reader)
+    client.server.budget.change(10**15, 0)
+    return client.send(request("GET", "/", "X: " + "a" * 5000)[:-1])
 
 
 def disk(number: int) -> Callable[[pytest.MonkeyPatch], bytes]:
@@ -186,6 +204,10 @@ SCENES: dict[tuple[int, str], Callable[[pytest.MonkeyPatch], bytes]] = {
     (507, "a body when the budgets are used up"): budgets_used_up,
     (507, "a body when the disk is full"): disk(errno.ENOSPC),
     (500, "a body when the disk fails"): disk(errno.EACCES),
+    (503, "a body when no file can be opened"): disk(errno.EMFILE),
+    (503, "a head of more than 4 KiB that has to wait for its end, or for its body, when the memory is used up"): (
+        large_head
+    ),
     (503, "a request that has waited too long for a worker, or behind too many others"): refused("overload"),
     (503, "a request whose answer does not begin in time"): refused("timeout"),
 }

@@ -64,6 +64,24 @@ def test_redirects_without_a_port_of_tls(authority: Authority, tmp_path: Path) -
         assert get(server.addresses[1][1], "/x", None)[:2] == (301, "https://127.0.0.1/x")
 
 
+def test_redirects_to_the_port_that_clients_see(authority: Authority) -> None:
+    """As behind a port mapping."""
+    adapter = reserve.ssl.BuiltinSSLAdapter(authority.issue("e", "127.0.0.1").both)
+    for port, expected in ((443, "https://127.0.0.1/x"), (8443, "https://127.0.0.1:8443/x")):
+        sockets, redirect = reserve.listen("127.0.0.1:0"), reserve.listen("127.0.0.1:0")
+        with reserve.ReserveWSGIServer(
+            sockets, facts, threads=1, ssl_adapter=adapter, redirect=redirect, redirect_port=port
+        ) as server:
+            assert get(server.addresses[1][1], "/x", None)[:2] == (301, expected)
+
+
+def test_a_port_for_redirects_has_to_be_one_and_to_be_of_use() -> None:
+    with pytest.raises(UsageError, match=r"redirect_port \(--redirect-port\) is a port from 1 to 65535, not 0"):
+        reserve.ReserveWSGIServer([], facts, redirect_port=0)
+    with pytest.raises(UsageError, match="there are none: redirect="):
+        reserve.ReserveWSGIServer([], facts, redirect_port=443)
+
+
 def test_the_server_of_a_test(authority: Authority) -> None:
     files = authority.issue("c", "127.0.0.1")
     adapter = reserve.ssl.BuiltinSSLAdapter(files.cert, files.key)

@@ -94,6 +94,58 @@ def test_exactly_the_octets_of_the_grammar_are_taken(place: str) -> None:
     assert taken == allowed
 
 
+DECIDED_LATER = frozenset({
+    "first of a host", "in a host", "last of a host", "in a port", "in front of a length", "in a length",
+    "behind a length", "in front of a coding", "in a coding", "behind a coding",
+})  # fmt: skip
+"""What a field means is decided when the whole head is here; its octets are looked at before."""
+
+GO_ON: dict[str, frozenset[int]] = {
+    "first of a method": frozenset(b"\r"),
+    "in a method": frozenset(b" "),
+    "last of a method": frozenset(b" "),
+    "behind the method": TOKEN,
+    "in a path": frozenset(b" "),
+    "in a query": frozenset(b" "),
+    "in front of the version": VISIBLE - frozenset(b"#"),
+    "the major version": frozenset(b"023456789"),
+    "behind the version": frozenset(b"\r"),
+    "first of the first name": frozenset(b"\r"),
+    "first of a name": frozenset(b"\r"),
+    "in front of a value": frozenset(b"\r"),
+    "in a value": frozenset(b"\r"),
+    "last of a value": frozenset(b"\r"),
+    "CR of a field": VALUE,
+    "CR of the empty line": TOKEN,
+    "in the host of a URI": VISIBLE - frozenset(b"#") | frozenset(b" "),
+    "in front of a size": frozenset(string.hexdigits.encode()),
+    "a size": frozenset(string.hexdigits.encode()),
+    "behind a size": frozenset(string.hexdigits.encode()) | frozenset(b"\t ;\r"),
+    "CR of a size": frozenset(string.hexdigits.encode()) | frozenset(b"\t ;"),
+    "name of an extension": BLANK,
+    "in an extension": frozenset(b"\t \r"),
+    "value of an extension": BLANK | frozenset(b'"'),
+    "in a quoted value": frozenset(b'"\\'),
+    "behind a quoted value": BLANK | frozenset(b";\r"),
+    "in a trailer's value": frozenset(b"\r"),
+    "CR of a trailer field": VALUE,
+    "CR of the end": TOKEN,
+}
+"""Octets that are not taken there only because of what stands behind them in that place."""
+
+
+@pytest.mark.parametrize("place", sorted(PLACES.keys() - DECIDED_LATER))
+@pytest.mark.parametrize("whole", [True, False])
+def test_an_octet_that_nothing_legal_can_follow_is_refused_at_once(place: str, whole: bool) -> None:
+    before, _, allowed = PLACES[place]
+    alive = allowed | GO_ON.get(place, frozenset())
+    for octet in range(256):
+        data = before + bytes([octet])
+        found = read_messages([data] if whole else [before, bytes([octet])])
+        refused = found != [] and found[-1] is not None and isinstance(found[-1][0], int)
+        assert refused == (octet not in alive), (data, found)
+
+
 BROKEN_LINES = [place for place in PLACES if place.startswith(("CR of", "LF of"))]
 
 

@@ -8,7 +8,18 @@ from typing import Any
 import pytest
 
 from reserve.errors import RemoteError
-from reserve.protocol.http1 import body, fields, headreader, host, requestline, responsefields, trailer
+from reserve.protocol.http1 import (
+    body,
+    chunkline,
+    fields,
+    fieldscan,
+    headreader,
+    host,
+    requestline,
+    requestscan,
+    responsefields,
+    trailer,
+)
 from reserve.protocol.http1.body import ChunkedDecoder
 from reserve.protocol.http1.head import HeadReader, parse_head
 from reserve.protocol.http1.limits import Limits
@@ -73,6 +84,64 @@ def test_many_small_chunks_at_once(monkeypatch: pytest.MonkeyPatch, chunks: int)
     assert copied <= len(data)
 
 
+def _count_looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Count the octets that each look at a line covers; a match that fails is taken to have seen all there is."""
+    looks: list[int] = []
+
+    def counted(look: Any) -> Any:
+        def count(data: bytes, at: int) -> Any:
+            found = look(data, at)
+            looks.append((len(data) if found is None else found.end()) - at + 1)
+            return found
+
+        return count
+
+    def scan(data: bytes, at: int, stop: int, state: int) -> tuple[int, int]:
+        end, state = scan_chunk_line(data, at, stop, state)
+        looks.append(end - at + 1)
+        return end, state
+
+    for module, name in (
+        (fieldscan, "FIELD_LINE"), (fieldscan, "TOKEN_RUN"), (fieldscan, "VALUE_RUN"), (requestscan, "TOKEN_RUN"),
+        (requestscan, "TARGET_RUN"),
+    ):  # fmt: skip
+        monkeypatch.setattr(module, name, counted(getattr(module, name)))
+    scan_chunk_line = chunkline.scan_chunk_line
+    monkeypatch.setattr(chunkline, "scan_chunk_line", scan)
+    return looks
+
+
+@pytest.mark.parametrize("octets", [2_000, 20_000])
+@pytest.mark.parametrize("piece", [1, 7, 1000])
+@pytest.mark.parametrize(
+    "line",
+    [b"GET /%b HTTP/1.1\r\nHost: a\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\nX: %b\r\n\r\n",
+     b"GET / HTTP/1.1\r\nHost: a\r\n%b: y\r\n\r\n", b"%b / HTTP/1.1\r\nHost: a\r\n\r\n"],
+)  # fmt: skip
+def test_looks_at_a_head_in_pieces(monkeypatch: pytest.MonkeyPatch, line: bytes, piece: int, octets: int) -> None:
+    looks = _count_looks(monkeypatch)
+    data = line % (b"a" * octets)
+    reader = HeadReader(Limits(max_request_line=10**6, max_field=10**6, max_head=10**6))
+    assert [reader.feed(data[i : i + piece]) for i in range(0, len(data), piece)][-1] == data
+    assert octets <= sum(looks) < 3 * len(data)
+
+
+@pytest.mark.parametrize("octets", [2_000, 20_000])
+@pytest.mark.parametrize("piece", [1, 7, 1000])
+@pytest.mark.parametrize(
+    "lines",
+    [b"1;%b\r\nx\r\n0\r\n\r\n", b'1;a="%b"\r\nx\r\n0\r\n\r\n', b"1\r\nx\r\n0\r\nX: %b\r\n\r\n",
+     b"1\r\nx\r\n0\r\n%b: y\r\n\r\n"],
+)  # fmt: skip
+def test_looks_at_a_body_in_pieces(monkeypatch: pytest.MonkeyPatch, lines: bytes, piece: int, octets: int) -> None:
+    looks = _count_looks(monkeypatch)
+    data = lines % (b"a" * octets)
+    decoder = ChunkedDecoder(Limits(max_chunk_line=10**6, max_chunk_extensions=10**6, max_trailer=10**6))
+    assert b"".join(decoder.feed(data[i : i + piece]) for i in range(0, len(data), piece)) == b"x"
+    assert decoder.complete
+    assert octets <= sum(looks) < 3 * len(data)
+
+
 def test_blank_fields_before_a_nul_are_refused() -> None:
     # An optional blank in front of the value class made this cost seconds; the patterns below cannot.
     block = b"GET / HTTP/1.1\r\nHost: a\r\n" + b"a:" + b" " * 198 + b"\0\r\n\r\n"
@@ -86,7 +155,7 @@ def test_blank_fields_before_a_nul_are_refused() -> None:
 
 PATTERNS = {
     f"{module.__name__.rpartition('.')[2]}.{name}": pattern.pattern
-    for module in (body, fields, host, requestline, responsefields)
+    for module in (body, fields, fieldscan, host, requestline, requestscan, responsefields)
     for name, value in vars(module).items()
     for pattern in (getattr(value, "__self__", value),)
     if hasattr(pattern, "pattern")
@@ -94,9 +163,10 @@ PATTERNS = {
 
 
 def test_the_patterns_are_found() -> None:
-    assert {"fields.FIELDS", "fields.FIELD_LINE", "body.EXTENSION", "host.AUTHORITY", "requestline.ABSOLUTE"} <= set(
-        PATTERNS
-    )
+    assert {
+        "fields.FIELDS", "fieldscan.VALUE_RUN", "body.SIZE", "host.AUTHORITY", "requestline.ABSOLUTE",
+        "requestscan.TARGET_RUN",
+    } <= set(PATTERNS)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", sorted(PATTERNS))

@@ -108,6 +108,36 @@ ACCEPTED: dict[str, tuple[Acceptance, ...]] = {
             ({"HTTP_HOST": "[2001:db8::1]:8080"},),
         ),
         Acceptance(
+            "the shortest IPv6 address, and one that ends in an IPv4 address",
+            whole(b"GET /x HTTP/1.1\r\nHost: [::]:\r\n\r\nGET /x HTTP/1.1\r\nHost: [1::2:1.2.3.4]\r\n\r\n"),
+            "RFC 3986 section 3.2.2",
+            ({"HTTP_HOST": "[::]:"}, {"HTTP_HOST": "[1::2:1.2.3.4]"}),
+        ),
+        Acceptance(
+            "an address of a later version than IPv6",
+            fields(b"Host: [v1.fe80::a+en1]:80", BARE),
+            "RFC 3986 section 3.2.2",
+            ({"HTTP_HOST": "[v1.fe80::a+en1]:80"},),
+        ),
+        Acceptance(
+            "the same in a URI",
+            line(b"GET http://[VF.a,b]/x HTTP/1.1"),
+            "RFC 3986 section 3.2.2",
+            ({"PATH_INFO": "/x", "HTTP_HOST": "[VF.a,b]"},),
+        ),
+        Acceptance(
+            "zeros in front of a port",
+            fields(b"Host: a.test:000000080", BARE),
+            "RFC 3986 section 3.2.3",
+            ({"HTTP_HOST": "a.test:000000080"},),
+        ),
+        Acceptance(
+            "an empty Host beside a URI",
+            whole(b"GET http://b.test/x HTTP/1.1\r\nHost:\r\n\r\n"),
+            "RFC 9112 section 3.2.2",
+            ({"HTTP_HOST": "b.test"},),
+        ),
+        Acceptance(
             "an empty port, an underscore, an escape",
             fields(b"Host: a_b%20.test:", BARE),
             "RFC 3986 section 3.2",

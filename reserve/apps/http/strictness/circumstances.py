@@ -50,6 +50,18 @@ CIRCUMSTANCES = {
                 "the server has no room for the body of this request (--spool-dir)",
             ),
             Refusal(
+                "a body when no file can be opened",
+                None,
+                503,
+                "the server has no file left for the body of this request (ulimit -n)",
+            ),
+            Refusal(
+                "a head of more than 4 KiB that has to wait for its end, or for its body, when the memory is used up",
+                None,
+                503,
+                "no room for large heads of requests for now (--buffer-memory)",
+            ),
+            Refusal(
                 "a request that has waited too long for a worker, or behind too many others (`--queue-timeout`, "
                 "`--max-queued`)",
                 None,

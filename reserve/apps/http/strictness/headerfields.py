@@ -144,37 +144,37 @@ HEADER_FIELDS = {
                 "NUL in a value",
                 fields(b"X-A: b\0c"),
                 400,
-                "field line 'X-A: b\\x00c\\r' is malformed (RFC 9112 section 5)",
+                "octet 0x00 cannot follow 'X-A: b' in a field line (RFC 9112 section 5)",
             ),
             Refusal(
                 "a control in a value",
                 fields(b"X-A: b\x1bc"),
                 400,
-                "field line 'X-A: b\\x1bc\\r' is malformed (RFC 9112 section 5)",
+                "octet 0x1b cannot follow 'X-A: b' in a field line (RFC 9112 section 5)",
             ),
             Refusal(
                 "DEL in a value",
                 fields(b"X-A: b\x7f"),
                 400,
-                "field line 'X-A: b\\x7f\\r' is malformed (RFC 9112 section 5)",
+                "octet 0x7f cannot follow 'X-A: b' in a field line (RFC 9112 section 5)",
             ),
             Refusal(
                 "a vertical tab around a value",
                 fields(b"Content-Length:\x0b5"),
                 400,
-                "field line 'Content-Length:\\x0b5\\r' is malformed (RFC 9112 section 5)",
+                "octet 0x0b cannot follow 'Content-Length:' in a field line (RFC 9112 section 5)",
             ),
             Refusal(
                 "a space in front of the colon",
                 fields(b"Content-Length : 5"),
                 400,
-                "field line 'Content-Length : 5\\r' is malformed (RFC 9112 section 5)",
+                "octet 0x20 cannot follow 'Content-Length' in a field line (RFC 9112 section 5)",
             ),
             Refusal(
                 "a tab in front of the colon",
                 fields(b"Transfer-Encoding\t: chunked"),
                 400,
-                "field line 'Transfer-Encoding\\t: chunked\\r' is malformed (RFC 9112 section 5)",
+                "octet 0x09 cannot follow 'Transfer-Encoding' in a field line (RFC 9112 section 5)",
             ),
             Refusal(
                 "a field that goes on in the next line (obs-fold)",
@@ -200,43 +200,51 @@ HEADER_FIELDS = {
                 400,
                 "a line that starts with a blank continues nothing (obs-fold, RFC 9112 section 5.2)",
             ),
-            Refusal("no colon", fields(b"X-A b"), 400, "field line 'X-A b\\r' is malformed (RFC 9112 section 5)"),
-            Refusal("an empty name", fields(b": b"), 400, "field line ': b\\r' is malformed (RFC 9112 section 5)"),
             Refusal(
-                "a space in a name", fields(b"X A: b"), 400, "field line 'X A: b\\r' is malformed (RFC 9112 section 5)"
+                "no colon", fields(b"X-A b"), 400, "octet 0x20 cannot follow 'X-A' in a field line (RFC 9112 section 5)"
+            ),
+            Refusal("an empty name", fields(b": b"), 400, "octet 0x3a cannot begin a field line (RFC 9112 section 5)"),
+            Refusal(
+                "a space in a name",
+                fields(b"X A: b"),
+                400,
+                "octet 0x20 cannot follow 'X' in a field line (RFC 9112 section 5)",
             ),
             Refusal(
                 "a control in a name",
                 fields(b"X\x01A: b"),
                 400,
-                "field line 'X\\x01A: b\\r' is malformed (RFC 9112 section 5)",
+                "octet 0x01 cannot follow 'X' in a field line (RFC 9112 section 5)",
             ),
             Refusal(
                 "NUL in front of a name",
                 fields(b"\0X: y"),
                 400,
-                "field line '\\x00X: y\\r' is malformed (RFC 9112 section 5)",
+                "octet 0x00 cannot begin a field line (RFC 9112 section 5)",
             ),
             Refusal(
                 "an octet above 127 in a name",
                 fields(b"X\xe9: b"),
                 400,
-                "field line 'Xé: b\\r' is malformed (RFC 9112 section 5)",
+                "octet 0xe9 cannot follow 'X' in a field line (RFC 9112 section 5)",
             ),
             Refusal(
-                "a slash in a name", fields(b"X/A: b"), 400, "field line 'X/A: b\\r' is malformed (RFC 9112 section 5)"
+                "a slash in a name",
+                fields(b"X/A: b"),
+                400,
+                "octet 0x2f cannot follow 'X' in a field line (RFC 9112 section 5)",
             ),
             Refusal(
                 "too long a field",
                 fields(b"X-A: " + b"b" * 16384),
                 431,
-                "a field line is longer than 16384 octets (--max-field)",
+                "a field line and its CRLF are longer than 16384 octets (--max-field)",
             ),
             Refusal(
                 "a name without an end",
                 whole(b"GET / HTTP/1.1\r\n" + b"X" * 16385),
                 431,
-                "a field line is longer than 16384 octets (--max-field)",
+                "a field line and its CRLF are longer than 16384 octets (--max-field)",
             ),
             Refusal(
                 "too many fields", fields(b"X-A: b\r\n" * 127 + b"X-A: b"), 431, "more than 128 fields (--max-fields)"

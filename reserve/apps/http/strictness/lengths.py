@@ -170,7 +170,7 @@ LENGTHS = {
                 "a control around the coding",
                 fields(b"Transfer-Encoding: \x0bchunked"),
                 400,
-                "field line 'Transfer-Encoding: \\x0bchunked\\r' is malformed (RFC 9112 section 5)",
+                "octet 0x0b cannot follow 'Transfer-Encoding: ' in a field line (RFC 9112 section 5)",
             ),
             Refusal(
                 "a blank within the coding",

@@ -9,10 +9,11 @@ from reserve.apps.http.strictness.headerfields import HEADER_FIELDS
 from reserve.apps.http.strictness.lengths import LENGTHS
 from reserve.apps.http.strictness.requestlines import REQUEST_LINES
 from reserve.apps.http.strictness.rows import Acceptance
+from reserve.apps.http.strictness.unfinished import UNFINISHED
 
 __all__ = ["REFUSED", "page"]
 
-REFUSED = {**REQUEST_LINES, **HEADER_FIELDS, **LENGTHS, **CHUNKED_BODIES, **CIRCUMSTANCES}
+REFUSED = {**REQUEST_LINES, **HEADER_FIELDS, **LENGTHS, **CHUNKED_BODIES, **UNFINISHED, **CIRCUMSTANCES}
 """Every row of what is refused, by the title of its group."""
 
 _LONGEST = 60
@@ -79,8 +80,10 @@ request is looked at. Where the RFCs leave a choice, the strict one is taken; th
 
 Each row below is also a test: its octets go to the parser whole, octet by octet, cut in two at every place, and with
 other octets behind them, and to a running server. The reason is what the client reads and what the error log says;
-it names the rule, or the limit with the [option](options.md) that changes it. What ends each body is decided in one
-place, `reserve/protocol/http1/framing.py`, by RFC 9112 section 6.3.
+it names the rule, or the limit with the [option](options.md) that changes it. A refusal comes at the first octet that
+nothing legal can follow, and shows what had arrived up to there; what the fields of a head mean is looked at when the
+head is whole. What ends each body is decided in one place, `reserve/protocol/http1/framing.py`, by RFC 9112 section
+6.3.
 
 ## Refused
 """

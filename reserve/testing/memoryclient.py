@@ -1,0 +1,217 @@
+"""A client that plays one connection with an application, in memory and on the thread of the test."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import cast
+
+from reserve.apps.http.app import HTTPApp
+from reserve.apps.http.settings import HTTPSettings
+from reserve.engine.deadlines import NEVER
+from reserve.engine.driver import AGAIN, RUN, Action, Close, DriverFactory, Wait
+from reserve.engine.poller import READ
+from reserve.engine.server import Server
+from reserve.gateways.exchange import Application
+from reserve.gateways.wsgi import WSGIGateway
+from reserve.testing.clock import FakeClock
+from reserve.testing.memoryserver import MemoryConnection, MemoryServer, MemorySocket
+
+__all__ = ["MemoryClient", "Response"]
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One answer, decoded."""
+
+    status: int
+    reason: str
+    headers: list[tuple[str, str]]
+    body: bytes
+
+    def header(self, name: str) -> str | None:
+        """The first field of this name, in any case."""
+        return next((value for key, value in self.headers if key.lower() == name.lower()), None)
+
+
+class MemoryClient:
+    """One connection to an application, in memory: deterministic, without sockets, threads and waiting.
+
+    It speaks to the protocol driver as the engine does: steps it while there is something to read, runs the
+    application when the driver asks for it, and flushes the output before anything else happens.
+
+    :param app: a WSGI application, or anything with a driver of its own (``make_driver``).
+    :param settings: for HTTP; by default those of a server. An access log is not kept in memory.
+    :param clock: read for every deadline; :meth:`advance` lets it pass.
+
+    An application that has to wait for its client, for more of a streamed body than was sent or for room beyond
+    ``max_response_spool``, sees a client that went away: nobody could send or read meanwhile.
+    :func:`~reserve.testing.running` is for such.
+    """
+
+    def __init__(
+        self,
+        app: Application | DriverFactory,
+        settings: HTTPSettings | None = None,
+        clock: FakeClock | None = None,
+    ) -> None:
+        self.clock = clock if clock is not None else FakeClock()
+        self.server = MemoryServer(self.clock)
+        factory = app if hasattr(app, "make_driver") else HTTPApp(WSGIGateway(app), settings)
+        if isinstance(factory, HTTPApp):
+            factory.gateway.use_log(self.server.logs.failure)
+        self.socket = MemorySocket()
+        server, sock = cast(Server, self.server), cast(socket.socket, self.socket)
+        self._connection = MemoryConnection(server, sock, self.socket.peer)
+        self._driver = self._connection.driver = factory.make_driver(self._connection)
+        self._wait: Wait | None = None
+        self._closing = False
+        self._write_deadline = NEVER
+        self.closed = False
+        """The server has closed its end."""
+        self._play(self._driver.step(0, self.clock.now()))
+
+    @property
+    def log(self) -> list[str]:
+        """What the server has written to its error log, tracebacks included."""
+        return [text for _, text in self.server.logs.lines]
+
+    def send(self, data: bytes) -> bytes:
+        """Send octets and return everything that the server has answered so far and that was not taken before."""
+        self.socket.incoming += data
+        if not self.closed and self._flushed():
+            self._play(self._driver.step(READ, self.clock.now()))
+        return self.take()
+
+    def end(self) -> bytes:
+        """Shut down the client's side; returns as :meth:`send` does."""
+        self.socket.ended = True
+        return self.send(b"")
+
+    def read(self, room: int | None) -> bytes:
+        """Have the socket take ``room`` more octets (None: any number) from now on; returns as :meth:`send` does.
+
+        0 at the beginning makes a client that does not read.
+        """
+        self.socket.room = room
+        return self.send(b"")
+
+    def stop(self) -> bytes:
+        """Begin to stop the server; returns as :meth:`send` does."""
+        self.server.stopping = True
+        return self.send(b"")
+
+    def advance(self, seconds: float) -> bytes:
+        """Let time pass; returns as :meth:`send` does."""
+        self.clock.advance(seconds)
+        now = self.clock.now()
+        if self.closed:
+            return self.take()
+        if self._connection.output is not None:
+            if now >= self._write_deadline:
+                self._finish("timeout")
+        elif self._wait is not None and self._wait.deadline <= now:
+            self._play(self._driver.expired(self._wait.kind, now))
+        return self.take()
+
+    def take(self) -> bytes:
+        """What the server has sent since it was last taken."""
+        data = bytes(self.socket.outgoing)
+        self.socket.outgoing.clear()
+        return data
+
+    def request(
+        self, method: str, target: str, headers: Iterable[tuple[str, str]] = (), body: bytes | None = None
+    ) -> Response:
+        """Send one request and decode its answer. Host and Content-Length are added when they are missing.
+
+        Raises ``http.client.HTTPException`` when the answer is not whole.
+        """
+        fields = list(headers)
+        names = {name.lower() for name, _ in fields}
+        if "host" not in names:
+            fields.insert(0, ("Host", "testserver"))
+        if body is not None and not names & {"content-length", "transfer-encoding"}:
+            fields.append(("Content-Length", str(len(body))))
+        head = f"{method} {target} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in fields) + "\r\n"
+        raw = self.send(head.encode("latin-1") + (body or b""))
+        answer = http.client.HTTPResponse(cast(socket.socket, _Replay(raw)), method=method)
+        try:
+            answer.begin()
+            return Response(answer.status, answer.reason, answer.getheaders(), answer.read())
+        finally:
+            answer.close()
+
+    def close(self) -> None:
+        """End the connection from the client's side, and let the driver give back what it holds."""
+        if not self.closed:
+            self.end()
+        if not self.closed:
+            self._finish("lost")
+
+    def _flushed(self) -> bool:
+        """Send what waits in the output; False while there is no room for all of it, or when that was the end."""
+        connection = self._connection
+        output = connection.output
+        if output is None:
+            return True
+        done, sent = output.flush(connection.sock)
+        if done:
+            connection.output = None
+            if self._closing:
+                self._finish("done")
+            return not self.closed
+        if sent or self._write_deadline == NEVER:
+            self._write_deadline = self.clock.now() + self.server.settings.write_timeout
+        return False
+
+    def _play(self, action: Action) -> None:
+        incoming = self.socket.incoming
+        while True:
+            if isinstance(action, Close):
+                self._closing = True
+                if self._connection.output is None:
+                    self._finish("done")
+                else:
+                    self._flushed()
+                return
+            if action is RUN:
+                self._driver.run()
+                action = Wait("", READ)
+                unread = -1
+            elif action is AGAIN:
+                action = Wait("", READ)
+                unread = -1
+            else:
+                assert isinstance(action, Wait)
+                self._wait = action
+                unread = len(incoming)
+            if not self._flushed():
+                return
+            if unread >= 0 and not incoming and not self.socket.ended:
+                return
+            action = self._driver.step(READ if incoming else 0, self.clock.now())
+            if isinstance(action, Wait) and len(incoming) == unread:
+                raise AssertionError("the driver waits for input, and does not read what is there")
+
+    def _finish(self, reason: str) -> None:
+        self.closed = True
+        if self._driver.closed(reason):
+            self._connection.ending = True
+            self._driver.run()
+        if self._connection.output is not None:
+            self._connection.output.close()
+            self._connection.output = None
+
+
+class _Replay:
+    """Octets that were received, as far as ``http.client`` needs a socket."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def makefile(self, mode: str) -> io.BytesIO:
+        return io.BytesIO(self._data)

@@ -1,0 +1,89 @@
+"""A real server on a free port while a ``with`` block runs: with threads, sockets and, if the test wants it, TLS."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator
+from typing import Any, cast
+
+from reserve.apps.http.app import HTTPApp
+from reserve.apps.http.settings import HTTPSettings
+from reserve.engine.driver import DriverFactory
+from reserve.engine.handler import Handle
+from reserve.engine.listeners import listen, release
+from reserve.engine.server import Server
+from reserve.gateways.exchange import Application
+from reserve.gateways.wsgi import WSGIGateway
+
+__all__ = ["RunningServer", "running"]
+
+
+class RunningServer:
+    """A server on a free port, and what a test needs to talk to it."""
+
+    def __init__(self, server: Server, *, tls: bool = False) -> None:
+        self.server = server
+        self.address: Any = server.addresses[0]
+        """(host, port), or the path of a UNIX socket."""
+        self.url = ""
+        """``http://host:port`` of a TCP listener, with TLS ``https://host:port``; a path has none."""
+        if isinstance(self.address, tuple):
+            host, port = self.address = self.address[:2]
+            scheme = "https" if tls else "http"
+            self.url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+    def connect(self, timeout: float = 10.0) -> socket.socket:
+        """Open a client's connection; ``timeout`` seconds guard the test against waiting for ever."""
+        if isinstance(self.address, tuple):
+            return socket.create_connection(self.address, timeout)
+        client = socket.socket(socket.AF_UNIX)
+        try:
+            client.settimeout(timeout)
+            client.connect(self.address)
+        except BaseException:
+            client.close()
+            raise
+        return client
+
+    def exchange(self, data: bytes, timeout: float = 10.0) -> bytes:
+        """Send octets on a connection of their own and return everything that comes until the server closes it."""
+        with self.connect(timeout) as client:
+            client.sendall(data)
+            return b"".join(iter(lambda: client.recv(65536), b""))
+
+
+@contextlib.contextmanager
+def running(
+    app: Application | Handle | DriverFactory,
+    *,
+    wsgi: bool = True,
+    http: HTTPSettings | None = None,
+    address: str = "127.0.0.1:0",
+    ssl_adapter: Any = None,
+    plain: bool = False,
+    **server_arguments: Any,
+) -> Iterator[RunningServer]:
+    """Serve ``app`` while the ``with`` block runs.
+
+    :param app: a WSGI application; with ``wsgi=False`` a plain handler; or anything with ``make_driver``.
+    :param http: settings of the HTTP application; by default without an access log.
+    :param address: as for :func:`reserve.listen`.
+    :param ssl_adapter: speaks TLS there; see :attr:`reserve.Server.ssl_adapter`.
+    :param plain: connections begin without TLS all the same, for a handler that calls ``server.start_tls``.
+    :param server_arguments: for :class:`~reserve.engine.server.Server`: ``threads=``, ``clock=``, ``poller=`` …
+    """
+    if wsgi and not hasattr(app, "make_driver"):
+        settings = http if http is not None else HTTPSettings(access_log=False)
+        app = HTTPApp(WSGIGateway(cast(Application, app)), settings)
+    listeners = listen(address)
+    try:
+        server = Server(listeners, cast(Handle, app), plain=listeners if plain else (), **server_arguments)
+        server.ssl_adapter = ssl_adapter
+    except BaseException:
+        for listener in listeners:
+            release(listener)
+        raise
+    with server:
+        server.wait_ready()
+        yield RunningServer(server, tls=ssl_adapter is not None and not plain)

@@ -1,0 +1,128 @@
+"""An application that closes descriptors of the server: nothing spins, the log stays short, and health tells."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from reserve.apps.http.settings import HTTPSettings
+from reserve.engine.acceptor import Acceptor
+from reserve.engine.listeners import listen
+from reserve.engine.logs import Logs
+from reserve.engine.poller import EpollPoller, PortablePoller, new_poller
+from reserve.engine.server import Hooks
+from reserve.testing import FakeClock
+
+from ..apps.http.answers import receive, request
+from ..clients import connect
+from ..waiting import eventually
+from .holding import PATIENCE, honest
+
+MAKERS = [PortablePoller, *([EpollPoller] if type(new_poller()) is EpollPoller else [])]
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_a_poller_that_fails_is_not_asked_again_at_once(make: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    from reserve.apps.http.server import ReserveWSGIServer
+
+    log: list[str] = []
+    failures: list[str] = []
+    pauses: list[float] = []
+    go_on = threading.Event()
+
+    class Poller(make):  # type: ignore[misc]
+        broken = False
+
+        def poll(self, timeout: float | None) -> list[tuple[int, int]]:
+            if self.broken:
+                failures.append(threading.current_thread().name)
+                raise OSError(errno.EBADF, "Bad file descriptor")
+            found: list[tuple[int, int]] = super().poll(timeout)
+            return found
+
+    def pause(seconds: float) -> None:
+        if seconds:
+            pauses.append(seconds)
+            assert go_on.wait(PATIENCE)
+
+    for module in ("workers", "monitor"):
+        monkeypatch.setattr(f"reserve.engine.{module}.time", SimpleNamespace(sleep=pause))
+    poller = Poller()
+    hooks = Hooks(error_log=lambda level, text: log.append(text))
+    server = ReserveWSGIServer(
+        listen("127.0.0.1:0"), honest, threads=2, poller=poller, hooks=hooks, clock=FakeClock(), access_log=False
+    )
+    try:
+        server.serve_in_background()
+        with connect(server.addresses[0], PATIENCE) as client:
+            client.sendall(request())
+            assert receive(client).status == 200
+            poller.broken = True
+            poller.wakeup.signal()
+            eventually(lambda: len(pauses) >= 2)
+            assert len(failures) <= 3  # each of the three threads that may lead, once
+            assert len(set(failures)) == len(failures)
+            poller.broken = False
+            go_on.set()
+            client.sendall(request())
+            assert receive(client).status == 200  # whoever has lost nothing goes on
+    finally:
+        poller.broken = False
+        go_on.set()
+        server.stop(0)
+    said = [line.partition("\n")[0] for line in log]
+    assert "a worker failed and starts again" in said
+    assert len(set(said)) == len(said), said  # one line for each kind of thread, and perhaps one count for each
+
+
+def test_a_wake_up_that_was_closed_does_not_spin_the_accept_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("reserve.engine.acceptor.time", SimpleNamespace(sleep=pauses.append))
+    acceptor = Acceptor([], lambda *arguments: None, lambda: None, Logs())
+    fd = acceptor.wakeup.fd
+    selector: Any = SimpleNamespace(select=lambda timeout: [(SimpleNamespace(fd=acceptor.wakeup.fd), 1)])
+    try:
+        for _ in range(3):
+            acceptor._turn(selector)  # nobody has signalled: an event may be spurious
+        assert pauses == []
+        acceptor.wakeup.fd = -1
+        for _ in range(3):
+            acceptor._turn(selector)
+        assert len(pauses) == 3
+    finally:
+        acceptor.wakeup.fd = fd
+        acceptor.wakeup.close()
+
+
+def test_without_a_listener_the_health_check_says_so() -> None:
+    from reserve.apps.http.app import HTTPApp
+    from reserve.engine.server import Server
+    from reserve.gateways.wsgi import WSGIGateway
+
+    log: list[str] = []
+    listeners = [*listen("127.0.0.1:0"), *listen("127.0.0.1:0")]
+    app = HTTPApp(WSGIGateway(honest), HTTPSettings(access_log=False, health_path="/health"))
+    hooks = Hooks(error_log=lambda level, text: log.append(text))
+    with Server(listeners, app, threads=1, hooks=hooks) as server, connect(server.addresses[0], PATIENCE) as client:
+
+        def health() -> int:
+            client.sendall(request("GET", "/health"))
+            return receive(client).status
+
+        assert health() == 200
+        listeners[0].shutdown(socket.SHUT_RDWR)
+        eventually(lambda: len(log) == 1)
+        assert "1 more listens" in log[0]
+        assert health() == 200
+        listeners[1].shutdown(socket.SHUT_RDWR)
+        eventually(lambda: len(log) == 2)
+        assert "none is left" in log[1]
+        assert not server.healthy
+        assert health() == 503
+        client.sendall(request("GET", "/"))
+        assert receive(client).status == 200  # those who are here are served

@@ -1,0 +1,89 @@
+"""What the TLS clients of the benchmark make of a server that fails, and what is printed of it."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+
+import pytest
+
+from benchmarks import tls_clients
+from benchmarks.load import Figures
+from benchmarks.tls import Found, keep_handshakes, keep_load, report
+from benchmarks.tls_clients import hold, shake
+from reserve.testing import running
+
+from .. import tls
+
+
+@pytest.fixture
+def hanging_up() -> Iterator[int]:
+    """The port of a server that ends every connection as soon as it has come."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ended = threading.Event()
+
+        def serve() -> None:
+            while True:
+                sock, _ = listener.accept()
+                sock.close()
+                if ended.is_set():
+                    return
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield listener.getsockname()[1]
+        ended.set()
+        socket.create_connection(listener.getsockname()).close()
+        thread.join()
+
+
+def hello(environ: object, start_response: Callable[..., object]) -> list[bytes]:
+    start_response("200 OK", [("Content-Length", "5")])
+    return [b"hello"]
+
+
+@pytest.fixture
+def five(monkeypatch: pytest.MonkeyPatch) -> float:
+    """A moment that comes when five handshakes have been tried: the clock goes on by one at each look."""
+    monkeypatch.setattr(tls_clients, "time", SimpleNamespace(monotonic=itertools.count().__next__))
+    return 5.0
+
+
+def test_clients_of_a_server_that_serves(five: float) -> None:
+    with running(hello, ssl_adapter=tls.adapter()) as served:
+        held, failed = hold(tls.context(), served.address[1], 3)
+        assert (len(held), failed) == (3, 0)
+        assert served.server.stats().connections == 3
+        for one in held:
+            one.close()
+        assert shake(tls.context(), served.address[1], five, True) == {"done": 5, "resumed": 4, "failed": 0}
+
+
+def test_clients_of_a_server_that_fails(hanging_up: int, five: float) -> None:
+    assert hold(tls.context(), hanging_up, 30) == ([], 20)
+    assert shake(tls.context(), hanging_up, five, False) == {"done": 0, "resumed": 0, "failed": 5}
+
+
+def test_nothing_is_no_figure() -> None:
+    found: Found = defaultdict(list)
+    keep_handshakes(found, "a", "resumed", "p256", {"done": 20, "resumed": 10, "failed": 0}, 2.0, 0.5)
+    keep_handshakes(found, "b", "resumed", "p256", {"done": 0, "resumed": 0, "failed": 7}, 2.0, 0.5)
+    keep_handshakes(found, "c", "resumed", "p256", {"done": 0, "resumed": 0, "failed": 0}, 2.0, 0.0)
+    keep_load(found, "a", Figures(requests_per_second=30.0, p50=1.0, p99=2.0, requests=60, failures=0))
+    keep_load(found, "b", Figures(requests_per_second=0.0, p50=0.0, p99=0.0, requests=0, failures=32))
+    assert found == {
+        ("a", "resumed handshakes, p256, 1/s"): [10.0],
+        ("a", "resumed handshakes, p256, 1/CPU s"): [40.0],
+        ("a", "of these resumed, %"): [50.0],
+        ("b", "resumed handshakes, p256, failed"): [7],
+        ("c", "resumed handshakes, p256, failed"): [0],
+        ("a", "requests on 32 connections, 1/s"): [30.0],
+        ("a", "their p99, ms"): [2.0],
+        ("b", "of these requests, failed"): [32],
+    }
+    rows = report(found, ["a", "b", "c"]).splitlines()
+    assert rows[1].split() == ["resumed", "handshakes,", "p256,", "1/s", "10.0", "-", "-"]

@@ -1,0 +1,160 @@
+"""What a client asks for, read from its first message: as clients make it, in every piece, and spoilt."""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from OpenSSL import SSL
+
+from reserve.errors import TLSError
+from reserve.ssl.clienthello import _MOST, ClientHello, HelloReader, HelloRefused, alert
+
+
+def said(name: str | None = None, *protocols: str, version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> bytes:
+    """The first octets of the standard library's client."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.maximum_version = version
+    if protocols:
+        context.set_alpn_protocols(protocols)
+    outgoing = ssl.MemoryBIO()
+    tls = context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=name)
+    with contextlib.suppress(ssl.SSLWantReadError):
+        tls.do_handshake()
+    return outgoing.read()
+
+
+def message(extensions: bytes | None, session: bytes = b"", ciphers: bytes = b"\x13\x01") -> bytes:
+    """A ClientHello by hand, with its type and length."""
+    body = b"\x03\x03" + bytes(32) + bytes([len(session)]) + session
+    body += len(ciphers).to_bytes(2, "big") + ciphers + b"\x01\x00"
+    if extensions is not None:
+        body += len(extensions).to_bytes(2, "big") + extensions
+    return b"\x01" + len(body).to_bytes(3, "big") + body
+
+
+def records(data: bytes, size: int = 16384) -> bytes:
+    pieces = [data[at : at + size] for at in range(0, len(data), size)]
+    return b"".join(b"\x16\x03\x01" + len(piece).to_bytes(2, "big") + piece for piece in pieces)
+
+
+def extension(kind: int, content: bytes) -> bytes:
+    return kind.to_bytes(2, "big") + len(content).to_bytes(2, "big") + content
+
+
+def server_name(host: bytes, kind: int = 0) -> bytes:
+    entry = bytes([kind]) + len(host).to_bytes(2, "big") + host
+    return extension(0, len(entry).to_bytes(2, "big") + entry)
+
+
+def whole(octets: bytes) -> ClientHello | None:
+    return HelloReader().feed(octets)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_what_clients_say(version: ssl.TLSVersion) -> None:
+    assert whole(said("a.example", version=version)) == ClientHello("a.example")
+    assert whole(said("a.example", "h2", "http/1.1", version=version)) == ClientHello("a.example", (b"h2", b"http/1.1"))
+    assert whole(said(None, "x", version=version)) == ClientHello(None, (b"x",))
+    assert whole(said(version=version)) == ClientHello()
+
+
+@pytest.mark.parametrize("fragment", [1, 7, 100, 16384])
+def test_at_every_split_and_octet_by_octet(fragment: int) -> None:
+    """Also when the message is spread over many records (RFC 8446 section 5.1)."""
+    octets = records(said("a.example", "h2")[5:], fragment)
+    for at in range(len(octets)):
+        reader = HelloReader()
+        assert reader.feed(octets[:at]) is None, at
+        assert reader.feed(octets[at:]) == ClientHello("a.example", (b"h2",))
+        assert reader.octets == octets
+    reader = HelloReader()
+    found = [reader.feed(octets[at : at + 1]) for at in range(len(octets))]
+    assert found == [None] * (len(octets) - 1) + [ClientHello("a.example", (b"h2",))]
+
+
+def test_what_comes_behind_it_is_kept() -> None:
+    octets = said("a.example")
+    reader = HelloReader()
+    assert reader.feed(octets + b"\x14\x03\x03\0\x01\x01more") == ClientHello("a.example")
+    assert reader.octets == octets + b"\x14\x03\x03\0\x01\x01more"
+
+
+def test_a_name_has_to_be_ascii() -> None:
+    assert whole(records(message(server_name(b"xn--bcher-kva.example")))) == ClientHello("xn--bcher-kva.example")
+    with pytest.raises(HelloRefused, match=r"the server name b'b\\xfccher' is not in ASCII") as caught:
+        whole(records(message(server_name(b"b\xfccher"))))
+    assert isinstance(caught.value, TLSError)
+    assert alert(caught.value.number) == b"\x15\x03\x03\x00\x02\x02\x2f"  # fatal, illegal_parameter
+
+
+NOTHING = [
+    b"GET / HTTP/1.1\r\n",
+    b"\x80\x2e\x01\x03\x03",  # as SSL 2 began
+    b"\x15\x03\x01\x00\x02\x02\x28",
+    b"\x16\x03\x01\x41\x01",  # more than a record may have
+    b"\x16\x03\x01\0\0",  # less
+    b"\x16\x16\x16\x16\x16",
+    records(b"\x02\x00\x00\x00"),
+    records(b"\x01\x00\x00\x00"),
+    records(b"\x01\x00\x00\x01\x03"),
+    records(message(None)),
+    records(message(b"")),
+    records(message(b"\0")),
+    records(message(b"\0\0\0\x05abc")),
+    records(message(extension(0, b""))),
+    records(message(extension(0, b"\0\0"))),
+    records(message(extension(0, b"\0\x05\0\0\x09abc"))),
+    records(message(server_name(b"a.example", kind=1))),
+    records(message(server_name(b""))),
+    records(message(extension(16, b"\0\x03\x09ab"))),
+    records(message(extension(16, b""))),
+    records(message(extension(16, b"\0\x03\x01a\0"))),
+]
+
+
+@pytest.mark.parametrize("octets", NOTHING)
+def test_what_says_nothing_or_is_spoilt_is_left_to_openssl(octets: bytes) -> None:
+    assert whole(octets) == ClientHello()
+
+
+@given(st.binary(max_size=300), st.integers(0, 3))
+def test_random_octets_raise_nothing_else(data: bytes, how: int) -> None:
+    octets = (data, records(data or b"\0"), records(message(data)), records(message(extension(0, data))))[how]
+    with contextlib.suppress(HelloRefused):
+        found = whole(octets)
+        assert found is None or found.server_name is None or found.server_name.isascii()
+
+
+def test_an_endless_one_is_refused() -> None:
+    """In the smallest records that there are."""
+    octets = records(message(bytes(30000)), 1)
+    assert len(octets) > _MOST
+    reader = HelloReader()
+    for at in range(_MOST):
+        assert reader.feed(octets[at : at + 1]) is None
+    with pytest.raises(HelloRefused, match=f"more than {_MOST} octets"):
+        reader.feed(octets[_MOST : _MOST + 1])
+
+
+def test_one_that_would_be_too_long_is_refused_at_once() -> None:
+    with pytest.raises(HelloRefused, match=f"more than {_MOST} octets"):
+        whole(records(b"\x01\xff\xff\xff"))
+
+
+def test_the_largest_one() -> None:
+    padding = extension(21, bytes(_MOST - 200))
+    assert whole(records(message(padding + server_name(b"a.example")))) == ClientHello("a.example")
+
+
+def test_the_reader_and_openssl_agree_on_a_client_of_another_library() -> None:
+    connection = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD))
+    connection.set_tlsext_host_name(b"a.example")
+    connection.set_connect_state()
+    with contextlib.suppress(SSL.WantReadError):
+        connection.do_handshake()
+    assert whole(connection.bio_read(65536)) == ClientHello("a.example")
