@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import socket
 import ssl
 import struct
@@ -43,3 +45,20 @@ def tear(client: socket.socket) -> None:
     """Close with a reset."""
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     client.close()
+
+
+_ports = itertools.count()
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nobody has, for a program that has to be told one.
+
+    Below those that systems give to clients: the client of a test beside this one would have it a moment later.
+    """
+    while True:
+        port = 12000 + (os.getpid() * 61 + next(_ports)) % 18000
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            continue
+        return port

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import reserve
+from tests.clients import free_port
 from tests.waiting import eventually
 
 ROOT = str(Path(reserve.__file__).parent.parent)
@@ -48,11 +49,6 @@ def ask(port: int, path: str = "/") -> bytes:
     with socket.create_connection(("127.0.0.1", port), PATIENCE) as client, client.makefile("rb") as answer:
         client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
         return answer.read()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as one:
-        return int(one.getsockname()[1])
 
 
 def serves(port: int) -> bool:
@@ -254,7 +250,7 @@ def test_a_stop_that_cuts_a_request_off_has_its_code(place: Path) -> None:
 
 def test_idle_connections_do_not_count_as_cut_off(place: Path) -> None:
     with (
-        command(place, "--stop-timeout", "0") as (process, port),
+        command(place, "--stop-timeout", "0", "--threads", "1") as (process, port),
         socket.create_connection(("127.0.0.1", port), PATIENCE) as client,
         client.makefile("rb") as answer,
     ):
@@ -262,6 +258,10 @@ def test_idle_connections_do_not_count_as_cut_off(place: Path) -> None:
         while answer.readline() != b"\r\n":
             pass
         assert answer.read(2) == b"ok"
+        # The answer is here before its worker is done with it. It is when it has served, and closed, another one.
+        with socket.create_connection(("127.0.0.1", port), PATIENCE) as other, other.makefile("rb") as rest:
+            other.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            assert rest.read().endswith(b"ok")
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == 0
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.clients import free_port
 from tests.real.conftest import Curl
 from tests.real.installing import Installed
 from tests.real.serving import PATIENCE, SITES, Served, fetch
@@ -20,11 +21,6 @@ from tests.real.serving import PATIENCE, SITES, Served, fetch
 def facts_of(host: str, port: int) -> dict[str, str]:
     with closing(http.client.HTTPConnection(host, port, timeout=PATIENCE)) as client:
         return json.loads(fetch(client, "GET", "/facts")[2])  # type: ignore[no-any-return]
-
-
-def free_port() -> int:
-    with closing(socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)) as sock:
-        return int(sock.getsockname()[1])
 
 
 @pytest.mark.peer

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import clients
 from tests.real.installing import Installed
 from tests.real.serving import PATIENCE, clean_environ
 
@@ -62,8 +63,7 @@ def fail(installed: Installed, place: Path) -> Fail:
 
 @pytest.fixture
 def free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as sock:
-        return int(sock.getsockname()[1])
+    return clients.free_port()
 
 
 # ---- options ----
