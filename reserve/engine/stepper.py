@@ -35,6 +35,8 @@ _FLUSH = 1048576
 """Octets of one connection's output that leave in one turn: a client as fast as we are must not hold the leader. While
 others wait, it is one piece.
 """
+_DRAUGHT = 64
+"""Receives in one turn of a connection that lingers; the others wait meanwhile."""
 _BUFFERED = 8388608
 """Octets that a kernel may hold of a peer that has ended its side: Linux has up to 6 MiB."""
 
@@ -295,7 +297,8 @@ class Stepper:
             connection.linger_left = self._settings.linger_bytes
             connection.deadline = now + self._settings.linger_timeout
             self._cut_oldest(connection)
-        if events & DEADLINE or not self._linger(connection, events):
+        # Who was cut is not listed any more; an event may have overwritten the deadline that tells it.
+        if events & DEADLINE or connection not in self._lingering or not self._linger(connection, events):
             self.end(connection, "done")
         else:
             mask = READ if connection.linger_left else HANGUP
@@ -332,7 +335,9 @@ class Stepper:
         left = connection.linger_left
         behind = _BUFFERED if events & HANGUP else 0  # nothing comes behind its end
         try:
-            while left > 0 or behind > 0:
+            for _ in range(_DRAUGHT):
+                if left <= 0 and behind <= 0:
+                    break
                 data = connection.recv(16384)
                 if not data:
                     return False

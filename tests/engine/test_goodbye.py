@@ -25,8 +25,12 @@ class Crowded(ClearSession):
     """Finds no room when it says goodbye for the first time, because just then the connection is full."""
 
     filled = 0
+    forever = False
+    """Finds none later, either."""
 
     def goodbye(self) -> None:
+        if self.forever and self.calls["goodbye"]:
+            raise WantWrite
         with contextlib.suppress(BlockingIOError):
             while not self.calls["goodbye"]:
                 self.filled += self.socket.send(b"x" * 65536)
@@ -37,8 +41,11 @@ class Crowded(ClearSession):
 
 
 class CrowdedAdapter(ClearAdapter):
+    forever = False
+
     def session(self, sock: socket.socket) -> ClearSession:
         made = Crowded(sock)
+        made.forever = self.forever
         self.sessions.append(made)
         return made
 
@@ -110,6 +117,7 @@ def test_events_in_between_do_not_prolong_it(serve: Serve) -> None:
 
 def test_a_client_whose_time_is_over_gets_no_more_of_it(serve: Serve) -> None:
     adapter, clock = CrowdedAdapter(), FakeClock()
+    adapter.forever = True
 
     def waiting(sock: Any, address: Any, server: Any) -> Park:
         return Park(lambda: None, timeout=5)

@@ -837,6 +837,16 @@ def test_who_ends_behind_more_than_is_read_is_not_reset(serve: Serve, make_polle
         eventually(lambda: running.server.stats().connections == 0)
 
 
+def test_who_has_lingered_for_longer_than_may_ends_also_when_an_event_hides_the_word(serve: Serve) -> None:
+    running = serve(LinesApp(), clock=FakeClock())
+    client = running.connect()
+    client.sendall(b"linger\n")
+    eventually(lambda: running.server.stats().lingering == 1)
+    running.server._machinery.stepper._lingering.clear()  # as for the oldest; the deadline that tells it is lost
+    client.sendall(b"x")
+    eventually(lambda: running.server.stats().connections == 0)
+
+
 def test_lingering_is_bounded_in_time(serve: Serve) -> None:
     clock = FakeClock()
     running = serve(LinesApp(), clock=clock, linger_timeout=2.0)

@@ -247,6 +247,16 @@ def test_with_both_used_up_a_client_that_reads_gets_what_a_generator_makes() -> 
         assert one.log == []
 
 
+def test_an_answer_that_the_memory_has_room_for_is_not_counted_twice() -> None:
+    with budgets(9_000_000, 0) as one:
+        client = greedy(one, "/generator")
+        one.waits(busy=0, flushing=1)
+        raw, reset = until_cut(client)
+        assert (len(raw) > 8_000_000, reset) == (True, False)
+        client.close()
+        one.gives_everything_back()
+
+
 @pytest.mark.parametrize("path", ["/list", "/generator"])
 @pytest.mark.parametrize("end", [end_by_closing, end_by_reset])
 def test_answers_that_nobody_reads_give_everything_back(path: str, end: Any) -> None:

@@ -55,7 +55,7 @@ def store_answer(app: HTTPApp, connection: Connection, exchange: HTTPExchange) -
     to a file; when there is no room either, the answer is cut with a reset.
     """
     output = connection.output
-    if output is None or connection.server.budget.memory_for(output.held):
+    if output is None or connection.server.budget.memory_for(output.held - connection.counted[0]):
         return
     settings = app.settings
     try:
