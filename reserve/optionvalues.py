@@ -14,7 +14,7 @@ from typing import Any, TypeGuard
 
 from reserve.errors import UsageError
 
-__all__ = ["Choice", "Count", "Flag", "Kind", "Octal", "Pair", "Seconds", "Size", "Text", "check_settings"]
+__all__ = ["Choice", "Count", "Flag", "Kind", "Octal", "Pair", "Range", "Seconds", "Size", "Text", "check_settings"]
 
 _COUNT = re.compile(r"[0-9]{1,15}")
 _SIZE = re.compile(r"([0-9]{1,15})([kmg]?)", re.IGNORECASE)

@@ -44,4 +44,6 @@ class StderrLog(logging.Handler):
 
     def _report(self, count: int) -> None:
         text = f"{count} log lines could not be written: {self._reason}"
-        self._out.write([self.format(logging.makeLogRecord({"levelno": 30, "levelname": "WARNING", "msg": text}))])
+        self._out.write(
+            [self.format(logging.makeLogRecord({"levelno": logging.WARNING, "levelname": "WARNING", "msg": text}))]
+        )

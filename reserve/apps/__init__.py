@@ -22,6 +22,7 @@ from reserve.apps._arguments import Arguments, hint_for_option, nearest, nearest
 from reserve.apps._calling import cannot_take, shown
 from reserve.apps._hiding import explain_hiding, is_pythons, refuse_hidden
 from reserve.apps._importing import (
+    WSGI_NAMES,
     describe_exit,
     hint_for_nothing,
     load,
@@ -34,6 +35,7 @@ from reserve.apps._importing import (
 from reserve.errors import StartupError
 
 __all__ = [
+    "WSGI_NAMES",
     "Application",
     "Arguments",
     "bundled_names",
@@ -50,10 +52,6 @@ __all__ = [
     "shown",
     "unknown_option",
 ]
-
-
-_WSGI = ("application", "app")
-"""What a module usually calls its WSGI application."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +109,7 @@ def _instead(name: str, file: str) -> str:
         if isinstance(one, (ast.Assign, ast.AnnAssign)):
             targets = one.targets if isinstance(one, ast.Assign) else [one.target]
             names |= {target.id for target in targets if isinstance(target, ast.Name)}
-    wsgi = [attribute for attribute in _WSGI if attribute in names and "launch" not in names]
+    wsgi = [attribute for attribute in WSGI_NAMES if attribute in names and "launch" not in names]
     return f"for that file write {f'http wsgi {name}:{wsgi[0]}' if wsgi else f'{name}:launch'}"
 
 
@@ -169,6 +167,6 @@ def open_foreign(
             args.served.append(where(module, f":{attribute}"))
             return resolve(module, parse_target(f"{target.module}:{attribute}"))
     looked_for = "neither launch(args) nor " + " nor ".join(instead) if instead else "no launch(args)"
-    wsgi = [attribute for attribute in _WSGI if callable(getattr(module, attribute, None))]
+    wsgi = [attribute for attribute in WSGI_NAMES if callable(getattr(module, attribute, None))]
     hint = f"; to serve its {wsgi[0]} with WSGI write: reserve app http wsgi {name}" if wsgi else ""
     raise StartupError(f"{where(module)} has {looked_for}; {public_callables(module)}{hint}")

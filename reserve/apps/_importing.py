@@ -21,6 +21,7 @@ from reserve.apps._hiding import explain_hiding
 from reserve.errors import ReserveError, StartupError, UsageError
 
 __all__ = [
+    "WSGI_NAMES",
     "Target",
     "describe_exit",
     "hint_for_nothing",
@@ -31,6 +32,9 @@ __all__ = [
     "users_code",
     "where",
 ]
+
+WSGI_NAMES = ("application", "app")
+"""What a module usually calls its WSGI application."""
 
 _RESERVE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _EXAMPLES = os.path.join(_RESERVE, "examples") + os.sep
@@ -161,7 +165,7 @@ def hint_for_nothing(name: str, what: str) -> str:
     text, colon, attribute = name.partition(":")
     module = sys.modules.get(text)
     if not colon and module is not None and not hasattr(module, "launch"):
-        colon, attribute = ":", next((one for one in ("application", "app") if hasattr(module, one)), "launch")
+        colon, attribute = ":", next((one for one in WSGI_NAMES if hasattr(module, one)), "launch")
     if not colon or attribute == "launch":
         return f"; did its launch(args) forget to return {what}?"
     if attribute.endswith(")"):

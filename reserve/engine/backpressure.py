@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from reserve.engine.connection import Connection
     from reserve.engine.output import Output
 
-__all__ = ["HASTE", "NoRoom", "drain", "make_room"]
+__all__ = ["HASTE", "NoRoom", "TooSlow", "drain", "make_room"]
 
 HASTE = (1.0, 65536)
 """Seconds without progress, and octets a second after them, that a client must keep up for whom a worker waits because
@@ -26,6 +26,10 @@ there is no room at all: such a wait must not become a way to hold the workers.
 
 class NoRoom(Exception):
     """Neither ``--buffer-memory`` nor ``--spool-disk`` has room for an answer."""
+
+
+class TooSlow(ClientDisconnected):
+    """A worker has waited for its client, which took too little: the connection is to be reset, what waited is gone."""
 
 
 def make_room(connection: Connection, memory: int, disk: int, folder: str | None) -> bool:
@@ -51,11 +55,11 @@ def make_room(connection: Connection, memory: int, disk: int, folder: str | None
     return True
 
 
-def drain(connection: Connection, limit: int, timeout: float, rate: int = 0, why: str = "") -> None:
+def drain(connection: Connection, limit: int, timeout: float, rate: int = 0) -> None:
     """Block until at most ``limit`` octets wait in memory.
 
-    Raises ClientDisconnected when the peer takes nothing for ``timeout`` seconds, or less than ``rate`` octets a
-    second beyond that, or the connection fails; ``why``: what it says then.
+    Raises TooSlow when the peer takes nothing for ``timeout`` seconds, or less than ``rate`` octets a second beyond
+    that; ClientDisconnected when the connection fails.
     """
     output = connection.output
     since = time.monotonic()
@@ -69,9 +73,7 @@ def drain(connection: Connection, limit: int, timeout: float, rate: int = 0, why
         if left <= 0 or not connection.wait(left, write=True):
             connection.drop_output()  # it has had its time: what waits does not get it once more
             reset(connection)
-            raise ClientDisconnected(
-                why or f"the client took too little for {timeout:g} s (--write-timeout, --write-rate)"
-            )
+            raise TooSlow(f"the client took too little for {timeout:g} s (--write-timeout, --write-rate)")
 
 
 def _is_full(connection: Connection) -> bool:

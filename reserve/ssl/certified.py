@@ -60,6 +60,8 @@ class CertifiedAdapter(SSLAdapter, Generic[Context]):
         self.settings = tls_settings(settings, options)
         self.protocols: tuple[str, ...] = self.settings.protocols or ()
         """What is offered for ALPN."""
+        self.spoken: tuple[bytes, ...] = ()
+        """The same, as clients say it."""
         self._lock = threading.Lock()
         self._signature: Signature = ()
         self._default: Context | None = None
@@ -90,6 +92,7 @@ class CertifiedAdapter(SSLAdapter, Generic[Context]):
 
     def reload(self) -> None:
         with self._lock:
+            self.spoken = tuple(one.encode("ascii") for one in self.protocols)
             # Before they are read: a file that changes meanwhile is found changed at the next look. A state that
             # cannot be loaded is not tried again before it changes once more.
             self._signature = signature(self._paths())
@@ -131,7 +134,7 @@ class CertifiedAdapter(SSLAdapter, Generic[Context]):
 
     def check_protocols(self, offered: Sequence[bytes]) -> None:
         """Raises HelloRefused when a client speaks nothing that is spoken here."""
-        if offered and self.protocols and not any(one.encode("ascii") in offered for one in self.protocols):
+        if offered and self.spoken and not any(one in offered for one in self.spoken):
             ours = ", ".join(self.protocols)
             theirs = b", ".join(offered[:10])[:100]
             text = f"the client wants to speak {theirs!r}, and only {ours} is spoken here (ALPN)"

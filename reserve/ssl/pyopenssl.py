@@ -221,7 +221,7 @@ class _Selection:
 
     def __init__(self, adapter: PyOpenSSLAdapter) -> None:
         self._check = adapter.check_protocols
-        self._protocols = [protocol.encode("ascii") for protocol in adapter.protocols]
+        self._protocols = adapter.spoken
 
     def __call__(self, connection: SSL.Connection, offered: list[bytes]) -> Any:
         self._check(offered)

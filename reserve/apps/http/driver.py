@@ -278,8 +278,9 @@ class HTTPDriver(HeadDriver):
                 connection.settle()
         if exchange.expired:
             raise RequestTimeout
-        if connection.output is not None:
-            store_answer(app, connection, exchange)
+        output = connection.output
+        if output is not None:
+            store_answer(app, connection, output, exchange)
         if app.access_log is not None and self._phase is not _REVOKED:
             line = f"{head.method} {head.target} HTTP/1.{head.minor}"
             self._record(line, exchange.status, exchange.octets, referer, agent)

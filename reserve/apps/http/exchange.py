@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from reserve.apps.http.storing import USED_UP, note_cut, note_trouble
-from reserve.engine.backpressure import HASTE, NoRoom, drain, make_room
+from reserve.engine.backpressure import HASTE, NoRoom, TooSlow, drain, make_room
 from reserve.errors import ApplicationError, ClientDisconnected, RemoteError, RequestTimeout, counted
 from reserve.protocol.http1.response import (
     CHUNKED,
@@ -277,10 +277,12 @@ class HTTPExchange:
         except NoRoom:
             patience, rate = HASTE
             try:
-                drain(connection, 0, min(patience, engine.write_timeout), max(rate, engine.write_rate), USED_UP)
-            except ClientDisconnected as error:
-                if str(error) == USED_UP:
-                    note_cut(self._app, connection, USED_UP)
+                drain(connection, 0, min(patience, engine.write_timeout), max(rate, engine.write_rate))
+            except TooSlow:
+                note_cut(self._app, connection, USED_UP)
+                self.reset = True
+                raise ClientDisconnected(USED_UP) from None
+            except ClientDisconnected:
                 self.reset = True
                 raise
 

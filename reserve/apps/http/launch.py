@@ -9,7 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from reserve.apps import Arguments, cannot_take, hint_for_nothing, hint_for_option, open_foreign, shown
+from reserve.apps import (
+    WSGI_NAMES,
+    Arguments,
+    cannot_take,
+    hint_for_nothing,
+    hint_for_option,
+    open_foreign,
+    shown,
+)
 from reserve.errors import StartupError, UsageError
 
 if TYPE_CHECKING:
@@ -29,7 +37,6 @@ wsgi NAME              serve a WSGI application: a module with launch(args), app
 _KINDS = ("wsgi",)
 _MOUNT = "--mount"
 _PREFIXES = ("reserve.examples",)
-_INSTEAD = ("application", "app")
 
 
 def launch(args: Sequence[str]) -> HTTPApp:
@@ -100,7 +107,7 @@ def _take_mounts(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
 def _open(name: str, given: Arguments, before: Sequence[str], after: Sequence[str], prefix: str) -> Callable[..., Any]:
     served = len(given.served)
     args = given.derive(f"wsgi {name}", before, after, reserved=(_MOUNT,))
-    app = open_foreign(name, args, prefixes=_PREFIXES, instead=_INSTEAD)
+    app = open_foreign(name, args, prefixes=_PREFIXES, instead=WSGI_NAMES)
     if not callable(app):
         hint = hint_for_nothing(name, "the application") if app is None else ""
         raise StartupError(f"{name} gave {shown(app)}, which is not a WSGI application{hint}")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from reserve.apps.http.app import HTTPApp
     from reserve.apps.http.exchange import HTTPExchange
     from reserve.engine.connection import Connection
+    from reserve.engine.output import Output
 
 __all__ = ["USED_UP", "body_trouble", "note_cut", "note_trouble", "store_answer"]
 
@@ -50,12 +51,11 @@ def note_cut(app: HTTPApp, connection: Connection, why: str) -> None:
     app.note(connection, f"the answer is cut: {why}", "answers that were cut")
 
 
-def store_answer(app: HTTPApp, connection: Connection, exchange: HTTPExchange) -> None:
+def store_answer(app: HTTPApp, connection: Connection, output: Output, exchange: HTTPExchange) -> None:
     """The application is done: what its client has not taken stays in memory as long as the budget allows, then it goes
     to a file; when there is no room either, the answer is cut with a reset.
     """
-    output = connection.output
-    if output is None or connection.server.budget.memory_for(output.held - connection.counted[0]):
+    if connection.server.budget.memory_for(output.held - connection.counted[0]):
         return
     settings = app.settings
     try:
