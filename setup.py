@@ -40,7 +40,7 @@ setup(
     license_files=["LICENSE"],
     packages=find_packages(include=["reserve", "reserve.*"]),
     package_data={
-        "reserve": ["py.typed", "docs/*.md", "docs/*/*.md"],
+        "reserve": ["py.typed", "docs/*.md"],
         "reserve.examples": ["*.css", "*.svg", "*.html", "*/*.css", "*/*.svg", "*/*.html"],
     },
     zip_safe=False,

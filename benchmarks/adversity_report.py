@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from benchmarks.adversity_rows import Row
-from benchmarks.honest import Answer, outcomes
+from benchmarks.honest import Response, outcomes
 
 
 @dataclass(kw_only=True)
@@ -20,9 +20,9 @@ class Cell:
     note: str = ""
     """Why there are no numbers: "not offered: --health-path", or how the start failed."""
     cap: float = 0.0
-    at_once: list[Answer] = field(default_factory=list)
+    at_once: list[Response] = field(default_factory=list)
     """Honest requests as soon as the bad clients were in place."""
-    held: list[Answer] = field(default_factory=list)
+    held: list[Response] = field(default_factory=list)
     """Honest requests after the bad clients were held for the window."""
     quiet_after: float | None = None
     """Where the bad clients give it work: seconds from the first batch until the server had nothing to do any more."""
@@ -53,13 +53,13 @@ class Cell:
     descriptors_after: int = 0
     threads_before: int = 0
     threads_after: int = 0
-    recovery: Answer | None = None
+    recovery: Response | None = None
     """The first honest request after the bad clients have gone."""
     log_lines: int = 0
     """Lines on standard error while it happened."""
 
     @property
-    def answers(self) -> list[Answer]:
+    def answers(self) -> list[Response]:
         return self.at_once + self.held
 
     @property
@@ -68,7 +68,7 @@ class Cell:
         return (self.rss_held - self.rss_before) * 1024 / self.still_there if self.still_there else None
 
 
-def milliseconds(answers: Sequence[Answer]) -> tuple[float, float] | None:
+def milliseconds(answers: Sequence[Response]) -> tuple[float, float] | None:
     """Median and worst; None without answers."""
     if not answers:
         return None
@@ -191,7 +191,7 @@ def as_json(row: Row, cell: Cell) -> dict[str, Any]:
     return asdict(cell) | {"about": row.about, "broken": broken(row, cell), "milliseconds": milliseconds(cell.answers)}
 
 
-def _batch(answers: Sequence[Answer], cap: float) -> str:
+def _batch(answers: Sequence[Response], cap: float) -> str:
     times = milliseconds(answers)
     if times is None:
         return "nothing asked"
@@ -202,11 +202,11 @@ def _batch(answers: Sequence[Answer], cap: float) -> str:
     return f"{what}: {text}" if what else text
 
 
-def _worst(answers: Sequence[Answer]) -> str:
+def _worst(answers: Sequence[Response]) -> str:
     times = milliseconds(answers)
     what = outcomes(answers)
     return "-" if times is None else f"{times[1]:.1f}" + (f" ({what})" if what else "")
 
 
-def _one(answer: Answer) -> str:
+def _one(answer: Response) -> str:
     return f"{answer.seconds * 1000:.0f}" + ("" if answer.outcome == "200" else f" ({answer.outcome})")

@@ -13,7 +13,7 @@ _LENGTH = re.compile(rb"^content-length:[ \t]*(\d+)", re.IGNORECASE | re.MULTILI
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """How one request went."""
 
     seconds: float
@@ -28,7 +28,7 @@ def request(method: str = "GET", path: str = "/", body: bytes = b"") -> bytes:
     return head.encode() + b"\r\n" + body
 
 
-def ask(address: tuple[str, int], words: bytes, cap: float) -> Answer:
+def ask(address: tuple[str, int], words: bytes, cap: float) -> Response:
     """Send a whole request and read the whole answer within ``cap`` seconds."""
     began = time.perf_counter()
 
@@ -44,12 +44,12 @@ def ask(address: tuple[str, int], words: bytes, cap: float) -> Answer:
         outcome = "timeout"
     except OSError as error:
         outcome = type(error).__name__
-    return Answer(time.perf_counter() - began, outcome)
+    return Response(time.perf_counter() - began, outcome)
 
 
-def batch(address: tuple[str, int], words: bytes, *, count: int, cap: float, timeouts: int = 1) -> list[Answer]:
+def batch(address: tuple[str, int], words: bytes, *, count: int, cap: float, timeouts: int = 1) -> list[Response]:
     """Ask one after another, until so many timed out."""
-    answers: list[Answer] = []
+    answers: list[Response] = []
     for _ in range(count):
         answers.append(ask(address, words, cap))
         if sum(answer.outcome == "timeout" for answer in answers) >= timeouts:
@@ -66,7 +66,7 @@ def complete(received: bytes) -> bool | None:
     return len(body) >= int(length[1]) if length else None
 
 
-def outcomes(answers: Sequence[Answer]) -> str:
+def outcomes(answers: Sequence[Response]) -> str:
     """Every outcome but 200, for a person: "503", "503 and timeout"; empty when all were 200."""
     return " and ".join(sorted({answer.outcome for answer in answers} - {"200"}))
 

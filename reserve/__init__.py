@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from reserve import ssl as ssl
     from reserve.apps.http.server import ReserveWSGIServer
-    from reserve.engine.handler import Park
-    from reserve.engine.listeners import listen
+    from reserve.engine.drivers.handler import Park
     from reserve.engine.server import Hooks, Server
     from reserve.gateways.dispatch import PathInfoDispatcher
+    from reserve.sockets.listeners import listen
 
 __version__ = "0.4.0"
 
@@ -22,11 +22,11 @@ __all__ = ["Hooks", "Park", "PathInfoDispatcher", "ReserveWSGIServer", "Server",
 
 _HOMES = {
     "Hooks": "reserve.engine.server",
-    "Park": "reserve.engine.handler",
+    "Park": "reserve.engine.drivers.handler",
     "PathInfoDispatcher": "reserve.gateways.dispatch",
     "ReserveWSGIServer": "reserve.apps.http.server",
     "Server": "reserve.engine.server",
-    "listen": "reserve.engine.listeners",
+    "listen": "reserve.sockets.listeners",
 }
 
 

@@ -16,7 +16,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
-    from reserve.signals import StopSignals
+    from reserve.cli.signals import StopSignals
 
 __all__ = ["main"]
 
@@ -26,23 +26,23 @@ _PATIENCE = 30.0
 
 
 def main() -> int:
-    """Run the command and return the exit code of the process. See :func:`reserve.cli.run`."""
+    """Run the command and return the exit code of the process. See :func:`reserve.cli.command.run`."""
     _open_streams()
     before = {number: signal.signal(number, _leave) for number in _SIGNALS}
-    from reserve.cli import run
-    from reserve.hardend import HardEnd
-    from reserve.signals import StopSignals
-    from reserve.voice import Voice
+    from reserve.cli.command import run
+    from reserve.cli.console import Console
+    from reserve.cli.forceexit import ForceExit
+    from reserve.cli.signals import StopSignals
 
-    voice = Voice().start()
-    end = HardEnd(voice)
-    signals = StopSignals(voice, end)
+    console = Console().start()
+    end = ForceExit(console)
+    signals = StopSignals(console, end)
     atexit.register(_finish, signals)
     patience = [_PATIENCE]
     code = 1
     try:
         signals.open(before)
-        code = run(sys.argv[1:], voice, signals, patience)
+        code = run(sys.argv[1:], console, signals, patience)
     except KeyboardInterrupt:  # in the first line
         pass
     except SystemExit as error:  # the application's own

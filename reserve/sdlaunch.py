@@ -15,8 +15,8 @@ import sys
 from contextlib import suppress
 from typing import NamedTuple, NoReturn
 
-from reserve.engine.listeners import listen, release
 from reserve.errors import ReserveError, StartupError, UsageError
+from reserve.sockets.listeners import listen, release
 
 __all__ = ["main"]
 

@@ -12,47 +12,41 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "reserve"
 
-_GROUND = {"errors", "optionvalues", "readiness"}
-_SIDES = {"protocol", "engine", "ssl", "desk"}
-_SERVING = _GROUND | _SIDES | {"gateways", "apps"}
-_OPTIONS = {"optionhelp", "options"}
-_COMMAND = {
-    "banner", "binds", "commandline", "hardend", "optionsources", "signals", "stderrlog", "tlsadapter", "voice",
-}  # fmt: skip
+_GROUND = {"errors", "paramtypes", "wait"}
+_SERVING = _GROUND | {"protocol", "sockets", "ssl", "loader", "gateways", "engine", "apps"}
 ALLOWED: dict[str, set[str]] = {
-    # part of the package: what else of the package it may import
+    # room of the package: which others it may import, TYPE_CHECKING and function-level imports counted
     "errors": set(),
-    "optionvalues": {"errors"},
-    "readiness": set(),
+    "paramtypes": {"errors"},
+    "wait": set(),
     "protocol": _GROUND,
-    "engine": _GROUND | {"ssl"},
+    "sockets": _GROUND,
     "ssl": _GROUND,
-    "desk": _GROUND,
-    "gateways": _GROUND | _SIDES,
-    "apps": _GROUND | _SIDES | {"gateways"},
-    "compat": _SERVING,
-    "sdlaunch": _GROUND | {"engine"},
+    "loader": _GROUND,
+    "gateways": _GROUND,
     "examples": _GROUND,
-    "testing": _SERVING | _OPTIONS | _COMMAND | {"compat", "cli", "adaptersuite"},
-    "adaptersuite": _GROUND | {"ssl"},
-    "__init__": _SERVING | {"compat"},
-    "__main__": _COMMAND | {"cli"},
-    "cli": _SERVING | _OPTIONS | _COMMAND | {"compat"},
+    "sdlaunch": _GROUND | {"sockets"},
+    "engine": _GROUND | {"sockets", "ssl"},
+    "apps": _SERVING,
+    "options": _SERVING,
+    "testing": _SERVING,
+    "cli": _SERVING | {"options"},
+    "__init__": _SERVING,
+    "__main__": {"cli"},
 }
-ALLOWED |= {part: _GROUND | _OPTIONS for part in _OPTIONS}
-ALLOWED |= {part: _SERVING | _OPTIONS | _COMMAND | {"__init__"} for part in _COMMAND}
 VALUES = {
     "reserve.apps.http.settings",
-    "reserve.engine.addresses",
     "reserve.engine.settings",
+    "reserve.loader.arguments",
     "reserve.protocol.http1.limits",
+    "reserve.sockets.addresses",
     "reserve.ssl.settings",
 }
-"""The plain values that the option table reads and fills; it needs nothing else of what stands above ``errors``."""
+"""What the option table reads and fills of the rooms below it: plain values, and the names that resemble a word."""
 OPTIONAL = {
     # module, or package of modules: what it may import beside the standard library
     "reserve.ssl.pyopenssl": {"OpenSSL", "cryptography"},
-    "reserve.optionsources": {"tomli"},
+    "reserve.options.sources": {"tomli"},
 }
 IMPURE = {
     "_thread", "asyncio", "concurrent", "multiprocessing", "os", "queue", "sched", "select", "selectors", "signal",
@@ -104,10 +98,10 @@ def _complaints() -> Iterator[str]:
                 other = rest.split(".")[0] if rest else "__init__"
                 if other == "__version__" or (other == part and name != "reserve"):
                     continue
-                if part in _OPTIONS and any(target.startswith(f"{module}.") for module in VALUES):
-                    continue
                 if other not in ALLOWED[part]:
                     yield f"{name}:{line} imports {target}: {part} stands below or beside {other}"
+                elif part == "options" and other not in _GROUND and not target.startswith(tuple(VALUES)):
+                    yield f"{name}:{line} imports {target}: the option table needs plain values only"
             elif root not in sys.stdlib_module_names and root != "_typeshed":  # which only type checkers see
                 allowed = {extra for module, extras in OPTIONAL.items() if name.startswith(module) for extra in extras}
                 if root not in allowed:
@@ -116,7 +110,7 @@ def _complaints() -> Iterator[str]:
 
 def test_the_walk_sees_the_package() -> None:
     names = {name for name, _, _ in MODULES}
-    assert {"reserve", "reserve.errors", "reserve.engine.listeners", "reserve.sdlaunch"} <= names
+    assert {"reserve", "reserve.errors", "reserve.sockets.listeners", "reserve.sdlaunch"} <= names
 
 
 def test_imports_go_one_way() -> None:

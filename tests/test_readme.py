@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from reserve import sdlaunch
-from reserve.apps import bundled_names
-from reserve.apps._importing import parse_target
-from reserve.commandline import app_words, scan
-from reserve.optionsources import collect
+from reserve.cli.parser import app_words, scan
+from reserve.loader.find import bundled_names
+from reserve.loader.importer import parse_target
+from reserve.options.sources import collect
 from reserve.testing import running
 
 ROOT = Path(__file__).parent.parent

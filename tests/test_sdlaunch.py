@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from reserve import __version__
-from reserve.engine.listeners import listen, release
+from reserve.sockets.listeners import listen, release
 
 SHOW = """
 import os, sys
 print(os.environ["LISTEN_FDNAMES"], os.environ["LISTEN_FDS"], int(os.environ["LISTEN_PID"]) == os.getpid())
-from reserve.engine.listeners import describe, inherited
+from reserve.sockets.listeners import describe, inherited
 for name, sock in inherited():
     with sock:
         print(sock.fileno(), sock.family.name, describe(sock))
@@ -27,7 +27,7 @@ print(sys.argv[1:])
 """
 WAIT = """
 import os, sys
-from reserve.engine.listeners import inherited
+from reserve.sockets.listeners import inherited
 [(name, sock)] = inherited()
 sock.setblocking(True)
 streams = {os.readlink(f"/proc/self/fd/{fd}") for fd in (0, 1, 2)}
@@ -236,9 +236,14 @@ def test_start_up_stays_light() -> None:
     heavy = {"argparse", "dataclasses", "inspect", "threading", "logging", "ssl", "subprocess", "asyncio", "json"}
     loaded = set(done.stdout.split())
     assert heavy & loaded == set()
-    assert {name for name in loaded if name.startswith("reserve.") and "engine" not in name} == {
+    assert {name for name in loaded if name.startswith("reserve.")} == {
         "reserve.errors",
         "reserve.sdlaunch",
+        "reserve.sockets",
+        "reserve.sockets.addresses",
+        "reserve.sockets.listeners",
+        "reserve.sockets.systemd",
+        "reserve.sockets.unix",
     }
 
 

@@ -13,8 +13,7 @@ from typing import Any
 
 from reserve.ssl import BuiltinSSLAdapter
 from reserve.ssl.settings import CertificateFiles
-
-from .authority import Authority
+from tests.authority import Authority
 
 
 @cache

@@ -13,8 +13,8 @@ import socket
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from reserve.apps import Arguments
-from reserve.engine.handler import Park
+from reserve.engine.drivers.handler import Park
+from reserve.loader.arguments import Arguments
 
 if TYPE_CHECKING:
     from reserve.engine.server import Server

@@ -24,7 +24,6 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from reserve.apps import Arguments
 from reserve.apps._jsonrpc import (
     INVALID_PARAMS,
     INVALID_REQUEST,
@@ -36,10 +35,11 @@ from reserve.apps._jsonrpc import (
     failure,
     take,
 )
-from reserve.apps._topics import Topics
-from reserve.engine.handler import Park
-from reserve.engine.peers import name_of
+from reserve.apps._pubsub import Topics
+from reserve.engine.connections.peers import name_of
+from reserve.engine.drivers.handler import Park
 from reserve.errors import ReserveError, UsageError
+from reserve.loader.arguments import Arguments
 
 if TYPE_CHECKING:
     from reserve.engine.server import Server
@@ -133,7 +133,7 @@ class Session:
         except UsageError:
             return False  # it has ended meanwhile, and on_close cleans up
         except ReserveError as error:
-            self.server.logs.info(f"{name_of(self.address)}: dropped: {error}", "subscribers that were dropped")
+            self.server.log.info(f"{name_of(self.address)}: dropped: {error}", "subscribers that were dropped")
             self._topics.leave(self)
             with contextlib.suppress(OSError):
                 self.sock.shutdown(socket.SHUT_RDWR)
@@ -192,7 +192,7 @@ class Session:
         return method(params)
 
     def _report(self, name: str, error: Exception) -> None:
-        self.server.logs.failure(f"{name_of(self.address)}: the method {name} failed", error)
+        self.server.log.failure(f"{name_of(self.address)}: the method {name} failed", error)
 
     def _echo(self, params: Params) -> object:
         return params

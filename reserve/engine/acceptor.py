@@ -2,7 +2,7 @@
 
 It writes nothing to clients, shakes no hands, resolves no names and never waits for the queue. Listeners are
 non-blocking and may be shared with other processes, so they are never shut down. When no descriptor is left it pauses
-until a connection has been closed; what the log says of that is :class:`~reserve.engine.shortage.Shortage`'s affair.
+until a connection has been closed; what the log says of that is :class:`~reserve.engine.shortage.PauseLog`'s affair.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
-from reserve.engine.clock import Clock, SystemClock
-from reserve.engine.deadlines import NEVER
-from reserve.engine.logs import Logs
-from reserve.engine.poller import RETRY
-from reserve.engine.shortage import Shortage
-from reserve.engine.wakeup import Wakeup
-from reserve.readiness import wait_for
+from reserve.engine.logs.errorlog import ErrorLog
+from reserve.engine.polling.clock import Clock, SystemClock
+from reserve.engine.polling.poller import RETRY
+from reserve.engine.polling.timers import NEVER
+from reserve.engine.polling.wakeup import Wakeup
+from reserve.engine.shortage import PauseLog
+from reserve.wait import wait_for
 
 __all__ = ["Acceptor"]
 
@@ -49,7 +49,7 @@ class Acceptor:
         listeners: Sequence[socket.socket],
         admit: Callable[[socket.socket, Any, socket.socket], None],
         on_end: Callable[[], None],
-        logs: Logs,
+        log: ErrorLog,
         *,
         may_accept: Callable[[], bool] = lambda: True,
         reclaim: Callable[[int], None] = lambda count: None,
@@ -59,11 +59,11 @@ class Acceptor:
         self._listeners = listeners
         self._admit = admit
         self._on_end = on_end
-        self._logs = logs
+        self._log = log
         self._may_accept = may_accept
         self._reclaim = reclaim
         self._clock = clock
-        self._shortage = Shortage(logs, clock.now, count)
+        self._shortage = PauseLog(log, clock.now, count)
         self._stopping = False
         self._dead: list[socket.socket] = []
         self.wakeup = Wakeup()
@@ -77,13 +77,13 @@ class Acceptor:
         self._stopping = True
         self.wakeup.signal()
 
-    def room(self) -> None:
+    def capacity_freed(self) -> None:
         """There is room for one more."""
         if self.exhausted:
             self.wakeup.signal()
 
     @property
-    def deaf(self) -> bool:
+    def has_no_listener(self) -> bool:
         """Every listener is gone: nobody can come any more."""
         return len(self._dead) >= len(self._listeners)
 
@@ -111,7 +111,7 @@ class Acceptor:
                     self._turn(selector)
                 except (MemoryError, SystemError) as error:  # the newcomer in hand is lost, and not the server
                     with contextlib.suppress(MemoryError):
-                        self._logs.failure("a new connection was lost", error)
+                        self._log.failure("a new connection was lost", error)
             # What the kernel has accepted for us already is served, not reset.
             for listener in [one for one in self._listeners if one not in self._dead]:
                 for _ in range(_LAST):
@@ -166,7 +166,7 @@ class Acceptor:
         left = len(self._listeners) - len(self._dead)
         others = f"{left} more {'listens' if left == 1 else 'listen'}"
         nobody = "none is left: nobody can connect, and the health check says unhealthy"
-        self._logs.error(
+        self._log.error(
             f"a listening socket was closed by somebody else ({error.strerror}); {others if left else nobody}"
         )
 

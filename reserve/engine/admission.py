@@ -8,13 +8,13 @@ import socket
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from reserve.engine.connection import Connection
-from reserve.engine.handshake import HandshakeDriver
-from reserve.engine.states import RECLAIM, State
+from reserve.engine.connections.connection import Connection
+from reserve.engine.connections.states import RECLAIM, State
+from reserve.engine.drivers.handshake import HandshakeDriver
 
 if TYPE_CHECKING:
-    from reserve.engine.doors import Door
-    from reserve.engine.readyqueue import ReadyQueue
+    from reserve.engine.endpoints import Endpoint
+    from reserve.engine.scheduler.readyqueue import ReadyQueue
     from reserve.engine.server import Server
 
 __all__ = ["Admission"]
@@ -26,10 +26,10 @@ class Admission:
     :param doors: that of each listener.
     """
 
-    def __init__(self, server: Server, queue: ReadyQueue, doors: Mapping[socket.socket, Door]) -> None:
+    def __init__(self, server: Server, queue: ReadyQueue, endpoints: Mapping[socket.socket, Endpoint]) -> None:
         self._server = server
         self._queue = queue
-        self._doors = doors
+        self._endpoints = endpoints
         self._most = server.settings.max_connections
 
     def may_accept(self) -> bool:
@@ -43,10 +43,12 @@ class Admission:
     def reclaim_idle(self, count: int) -> None:
         """Have the connections that have been idle longest closed, ``count`` of them at most.
 
-        When none is idle, :meth:`Server.room` is called as soon as one is.
+        When none is idle, :meth:`Server.capacity_freed` is called as soon as one is.
         """
         queue = self._queue
-        queue.idle_wanted = self._server.room  # before the look: who parks one meanwhile looks here afterwards
+        queue.idle_wanted = (
+            self._server.capacity_freed
+        )  # before the look: who parks one meanwhile looks here afterwards
         idle = [
             connection
             for connection in list(queue.connections.values())
@@ -55,12 +57,12 @@ class Admission:
         if idle:
             queue.idle_wanted = None
         for connection in heapq.nsmallest(count, idle, key=lambda connection: connection.deadline):
-            queue.nudge(connection, RECLAIM)
+            queue.notify(connection, RECLAIM)
 
     def admit(self, sock: socket.socket, peer: Any, listener: socket.socket) -> None:
         """Put a connection that has just been accepted onto the queue."""
         server = self._server
-        factory, secure = self._doors[listener]
+        factory, secure = self._endpoints[listener]
         adapter = server.tls.adapter
         try:
             sock.setblocking(False)
@@ -70,10 +72,10 @@ class Admission:
                 connection.driver = HandshakeDriver(connection, adapter, factory)
             else:
                 connection.driver = factory.make_driver(connection)
-            self._queue.roster.admit(connection)
+            self._queue.registry.admit(connection)
         except Exception as error:  # one connection must not end the accept thread
             with contextlib.suppress(OSError):
                 sock.close()
-            server.logs.failure("no driver could be made for a connection; it is closed", error)
+            server.log.failure("no driver could be made for a connection; it is closed", error)
             return
         self._queue.put(connection)

@@ -1,11 +1,12 @@
 """Reset a TCP connection at once, while another thread waits for it and the descriptor stays open.
 
-The owner of a connection closes it with a reset (:func:`~reserve.engine.closing.reset`). Nobody else can: closing the
-descriptor under a thread that uses it would hit whoever gets the number next, and ``shutdown`` is the orderly end.
-Linux has a third way, ``connect`` to an address of no family: the peer gets a reset, and every waiting thread wakes up.
+The owner of a connection closes it with a reset (:func:`~reserve.engine.connections.closing.reset`). Nobody else can:
+closing the descriptor under a thread that uses it would hit whoever gets the number next, and ``shutdown`` is the
+orderly end. Linux has a third way, ``connect`` to an address of no family: the peer gets a reset, and every waiting
+thread wakes up.
 
 Any thread may call it that keeps the descriptor open meanwhile: its owner, or
-:meth:`~reserve.engine.roster.Roster.while_open`.
+:meth:`~reserve.engine.connections.registry.ConnectionRegistry.while_open`.
 """
 
 from __future__ import annotations

@@ -50,21 +50,21 @@ def _close_copies(server: Server) -> None:
     it is collected, whatever the child has opened meanwhile. The server has ended for the child: a handler that
     returns there finds no queue, and a stop has nothing to wait for.
     """
-    machinery, life = server._machinery, server._life
-    queue, acceptor = machinery.queue, machinery.acceptor
-    sockets = [*server._doors.listeners, *(connection.sock for connection in queue.connections.values())]
+    runtime, lifecycle = server._runtime, server._lifecycle
+    queue, acceptor = runtime.queue, runtime.acceptor
+    sockets = [*server._endpoints.listeners, *(connection.sock for connection in queue.connections.values())]
     for sock in sockets:
         fd = sock.detach()
         if fd >= 0:
             with contextlib.suppress(OSError):
                 socket.close(fd)
     server.stopping = queue.closed = queue.abandoned = True
-    for wakeup in (machinery.poller.wakeup, acceptor.wakeup):
-        wakeup.disown()
-    server.logs.disown()
-    machinery.poller.close()
+    for wakeup in (runtime.poller.wakeup, acceptor.wakeup):
+        wakeup.after_fork()
+    server.log.after_fork()
+    runtime.poller.close()
     acceptor.wakeup.close()
-    life.finished = threading.Event()  # the lock in the old one may belong to a thread that is not here
-    life.finished.set()
-    if life.signal_door is not None:
-        life.signal_door.disown(life.finished)
+    lifecycle.finished = threading.Event()  # the lock in the old one may belong to a thread that is not here
+    lifecycle.finished.set()
+    if lifecycle.signal_wakeup is not None:
+        lifecycle.signal_wakeup.after_fork(lifecycle.finished)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from reserve.engine.logs import ErrorHook
+from reserve.engine.logs.errorlog import ErrorHook
 
 __all__ = ["Hooks"]
 

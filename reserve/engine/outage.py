@@ -8,10 +8,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-__all__ = ["Outage"]
+__all__ = ["LossCounter"]
 
 
-class Outage:
+class LossCounter:
     """Counts what is lost.
 
     :param began: told why, when the first item is lost.

@@ -1,7 +1,7 @@
 """The server, as embedding programs, handlers and drivers see it. Its methods may be called from any thread.
 
-What it is given stands in :class:`~reserve.engine.doors.Doors`, what serves in
-:class:`~reserve.engine.machinery.Machinery`, and :class:`~reserve.engine.life.Life` starts and ends them as one.
+What it is given stands in :class:`~reserve.engine.endpoints.Endpoints`, what serves in
+:class:`~reserve.engine.runtime.Runtime`, and :class:`~reserve.engine.lifecycle.Lifecycle` starts and ends them as one.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from reserve.engine.budget import Budget
-from reserve.engine.clock import Clock, SystemClock
-from reserve.engine.connection import Connection
-from reserve.engine.doors import Descriptors, Doors
-from reserve.engine.driver import DriverFactory
-from reserve.engine.handler import Handle, HandlerDriver
-from reserve.engine.handoff import HandOff
+from reserve.engine.connections.budget import Budget
+from reserve.engine.connections.connection import Connection
+from reserve.engine.connections.driver import DriverFactory
+from reserve.engine.connections.peers import Peer, address_of, peer_of
+from reserve.engine.connections.states import NOTIFY, State
+from reserve.engine.drivers.handler import Handle, HandlerDriver
+from reserve.engine.drivers.starttls import start_tls
+from reserve.engine.endpoints import Descriptors, Endpoints
 from reserve.engine.hooks import Hooks
-from reserve.engine.life import Life
-from reserve.engine.logs import Logs
-from reserve.engine.machinery import Machinery
-from reserve.engine.peers import Peer, address_of, peer_of
-from reserve.engine.poller import WRITE, Poller
+from reserve.engine.lifecycle import Lifecycle
+from reserve.engine.logs.errorlog import ErrorLog
+from reserve.engine.polling.clock import Clock, SystemClock
+from reserve.engine.polling.poller import WRITE, Poller
+from reserve.engine.runtime import Runtime
+from reserve.engine.scheduler.handoff import HandOff
 from reserve.engine.settings import EngineSettings, adjusted
-from reserve.engine.states import NUDGE, State
 from reserve.engine.stats import Stats
-from reserve.engine.tls import TLS
-from reserve.engine.upgrade import upgrade
+from reserve.engine.tls import ServerTLS
 from reserve.errors import UsageError
 
 if TYPE_CHECKING:
@@ -43,8 +43,8 @@ class Server:
     :param fds: descriptors (int) or sockets, one or several; TCP and UNIX may be mixed. They must be listening already.
     :param handle: ``handle(socket, client_address, server)``, or an application with a driver of its own
         (``make_driver``).
-    :param plain: those of ``fds``, and others, that stay without TLS when there is an :attr:`ssl_adapter`.
-    :param beside: more listeners, each with an application of its own and without TLS: (fds, handle) pairs.
+    :param without_tls: those of ``fds``, and others, that stay without TLS when there is an :attr:`ssl_adapter`.
+    :param extra: more listeners, each with an application of its own and without TLS: (fds, handle) pairs.
     :param own: close the listeners at the end (False: they stay open, and are the caller's).
     :param hooks: see :class:`Hooks`.
     :param settings: all settings at once; or give single ones by name (``threads=4``, see :class:`EngineSettings`).
@@ -57,8 +57,8 @@ class Server:
         fds: Descriptors,
         handle: Handle | DriverFactory,
         *,
-        plain: Descriptors = (),
-        beside: Iterable[tuple[Descriptors, Handle | DriverFactory]] = (),
+        without_tls: Descriptors = (),
+        extra: Iterable[tuple[Descriptors, Handle | DriverFactory]] = (),
         own: bool = True,
         hooks: Hooks | None = None,
         settings: EngineSettings | None = None,
@@ -70,23 +70,23 @@ class Server:
         self.settings = adjusted(settings, single_settings)
         self.hooks = hooks if hooks is not None else Hooks()
         self.clock: Clock = clock if clock is not None else SystemClock()
-        self.logs = Logs(self.hooks.error_log, self.clock)
-        self.tls = TLS(self.clock, self.logs, self.settings.tls_check)
-        self._doors = Doors(fds, handle, plain, beside, self.settings, own=own)
+        self.log = ErrorLog(self.hooks.error_log, self.clock)
+        self.tls = ServerTLS(self.clock, self.log, self.settings.tls_check)
+        self._endpoints = Endpoints(fds, handle, without_tls, extra, self.settings, own=own)
         self.budget = Budget(self.settings.buffer_memory, self.settings.spool_disk)
         """What all connections hold together."""
         self.stopping = False
         """The server is coming to its end: drivers close what is idle, and announce it in what they still answer."""
-        self._machinery = Machinery(self, self._doors, poller, policy, self._end)
-        self._life = Life(self, self._doors, self._machinery)
-        self._queue = self._machinery.queue
+        self._runtime = Runtime(self, self._endpoints, poller, policy, self._end)
+        self._lifecycle = Lifecycle(self, self._endpoints, self._runtime)
+        self._queue = self._runtime.queue
 
     # ---- life ----
 
     @property
     def addresses(self) -> list[Any]:
         """What the listeners are bound to, as ``getsockname`` says, in the order given (also after the stop)."""
-        return list(self._doors.addresses)
+        return list(self._endpoints.addresses)
 
     @property
     def ssl_adapter(self) -> SSLAdapter | None:
@@ -113,15 +113,15 @@ class Server:
         On the main thread a KeyboardInterrupt stops it as :meth:`stop` does and is raised again. Raises UsageError
         when it was started before.
         """
-        self._life.start()
+        self._lifecycle.start()
 
     def serve_in_background(self) -> None:
         """Serve on threads of its own and return at once. Raises UsageError when it was started before."""
-        self._life.serve_in_background()
+        self._lifecycle.serve_in_background()
 
     def wait_ready(self, timeout: float | None = None) -> bool:
         """Block until the server accepts connections; False when ``timeout`` seconds passed first."""
-        return self._life.ready.wait(timeout)
+        return self._lifecycle.ready.wait(timeout)
 
     def request_stop(self, timeout: float | None = None) -> None:
         """Begin to stop and return at once. Any thread, any signal handler, any number of times.
@@ -129,7 +129,7 @@ class Server:
         :param timeout: seconds that requests in flight may still take (None: the setting ``stop_timeout``); a later
             call with an earlier end counts.
         """
-        self._life.request_stop(timeout)
+        self._lifecycle.request_stop(timeout)
 
     def stop(self, timeout: float | None = None) -> None:
         """Stop accepting, finish the requests in flight, close idle connections, and return when all is over.
@@ -138,7 +138,7 @@ class Server:
             thread is inside :meth:`start` or :meth:`serve_in_background` (by a signal handler, or the hook
             ``on_worker_start``), it does not wait. On a server that was never started it closes the listeners.
         """
-        self._life.stop(timeout)
+        self._lifecycle.stop(timeout)
 
     def __enter__(self) -> Server:
         self.serve_in_background()
@@ -151,8 +151,8 @@ class Server:
 
     def stats(self) -> Stats:
         """A frozen picture of now."""
-        machinery = self._machinery
-        pool, overdue = machinery.pool, machinery.overdue
+        runtime = self._runtime
+        pool, request_watchdog = runtime.pool, runtime.request_watchdog
         connections = list(self._queue.connections.values())
         states = Counter(connection.state for connection in connections)
         return Stats(
@@ -164,14 +164,14 @@ class Server:
             flushing=states[State.FLUSHING],
             lingering=states[State.LINGERING],
             owned=states[State.OWNED],
-            accepted=machinery.acceptor.accepted,
+            accepted=runtime.acceptor.accepted,
             handled=pool.handled(),
-            timed_out=overdue.count if overdue is not None else 0,
+            timed_out=request_watchdog.count if request_watchdog is not None else 0,
             stuck=pool.stuck(),
             buffered=self.budget.memory,
             spooled=self.budget.disk,
-            steals=machinery.monitor.steals,
-            refused=machinery.stepper.refused,
+            steals=runtime.monitor.steals,
+            refused=runtime.stepper.refused,
             tls_handshakes=self.tls.handshakes,
             tls_resumed=self.tls.resumed,
             tls_failed=self.tls.failed,
@@ -183,16 +183,18 @@ class Server:
         """Fit for new requests: not stopping, not too many threads are stuck, somebody listens. What a health check is
         told.
         """
-        machinery = self._machinery
-        return not (self.stopping or machinery.acceptor.deaf) and machinery.pool.stuck() <= self.settings.max_stuck
+        runtime = self._runtime
+        return (
+            not (self.stopping or runtime.acceptor.has_no_listener) and runtime.pool.stuck() <= self.settings.max_stuck
+        )
 
     @property
-    def cut_short(self) -> int:
+    def aborted(self) -> int:
         """Requests that the end of a stop has broken off, and threads that it has left behind. 0: a clean stop."""
-        return self._machinery.ending.cut_short
+        return self._runtime.shutdown.aborted
 
     @property
-    def crowded(self) -> bool:
+    def others_wait(self) -> bool:
         """Others wait: a connection should be content with a small turn."""
         return len(self._queue) > 0
 
@@ -215,13 +217,13 @@ class Server:
         if not isinstance(driver, HandlerDriver):
             raise UsageError("send() is for connections of a plain handler")
         driver.post(bytes(data))
-        self._queue.nudge(connection, NUDGE)
+        self._queue.notify(connection, NOTIFY)
 
     def detach(self, sock: socket.socket) -> socket.socket:
         """Called by a handler: from now on the socket is the application's; the server neither reads nor closes it."""
         connection = self._find(sock)
         connection.detached = True
-        self._queue.roster.forget(connection)
+        self._queue.registry.forget(connection)
         return sock
 
     def start_tls(self, sock: socket.socket, then: Callable[[Any], Any] | None = None) -> Any:
@@ -241,11 +243,11 @@ class Server:
         adapter = self.tls.adapter
         if adapter is None:
             raise UsageError("start_tls() needs server.ssl_adapter (--tls-cert)")
-        if connection.secure is not None:
+        if connection.tls is not None:
             raise UsageError("this connection has TLS already")
         if isinstance(connection.driver, HandlerDriver):
             connection.driver.push()  # what was sent before TLS belongs before it
-        return upgrade(connection, adapter, then)
+        return start_tls(connection, adapter, then)
 
     # ---- for the engine's other parts and for drivers ----
 
@@ -260,13 +262,13 @@ class Server:
     def connection_closed(self, connection: Connection) -> None:
         """By whoever closed it, when the descriptor is free again."""
         if self.stopping:
-            self._machinery.acceptor.wakeup.signal()
+            self._runtime.acceptor.wakeup.signal()
         else:
-            self.room()
+            self.capacity_freed()
 
-    def room(self) -> None:
+    def capacity_freed(self) -> None:
         """Newcomers may have a place now, or somebody who gives one up."""
-        self._machinery.acceptor.room()
+        self._runtime.acceptor.capacity_freed()
 
     def flush_meanwhile(self, connection: Connection) -> None:
         """Have the leader flush the output of a connection whose worker goes on. See :meth:`Connection.lend`."""
@@ -286,4 +288,4 @@ class Server:
 
     def _end(self) -> None:
         """By the accept thread, whose loop is over."""
-        self._life.end()
+        self._lifecycle.end()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reserve.errors import UsageError
-from reserve.optionvalues import Count, Kind, Range, Seconds, Size, check_settings
+from reserve.paramtypes import Count, Kind, Range, Seconds, Size, check_settings
 
 __all__ = ["ENGINE_KINDS", "EngineSettings", "adjusted"]
 

@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from reserve.engine.deadlines import NEVER
+from reserve.engine.polling.timers import NEVER
 
 if TYPE_CHECKING:
-    from reserve.engine.logs import Logs
+    from reserve.engine.logs.errorlog import ErrorLog
 
-__all__ = ["Shortage"]
+__all__ = ["PauseLog"]
 
 
-class Shortage:
+class PauseLog:
     """That of one server.
 
     :param now: the engine's clock.
@@ -27,8 +27,8 @@ class Shortage:
     CALM = 2.0
     """Seconds on the engine's clock without a pause after which it is over: so it is a line a second at most."""
 
-    def __init__(self, logs: Logs, now: Callable[[], float], count: Callable[[], int]) -> None:
-        self._logs = logs
+    def __init__(self, log: ErrorLog, now: Callable[[], float], count: Callable[[], int]) -> None:
+        self._log = log
         self._now = now
         self._count = count
         self._since = self._until = 0.0
@@ -45,7 +45,7 @@ class Shortage:
         self.due = now + self.CALM
         if why not in self._said:
             self._said.add(why)
-            self._logs.warning(f"no new connections for now: {why}; {self._count()} are open")
+            self._log.warning(f"no new connections for now: {why}; {self._count()} are open")
 
     def goes_on(self) -> None:
         """They still have to, or had to until now."""
@@ -56,7 +56,7 @@ class Shortage:
         """Say that it is over, when it is."""
         if self._now() >= self.due:
             lasted = self._until - self._since
-            self._logs.warning(
+            self._log.warning(
                 f"new connections are accepted as they come again; they had to wait, at times, for {lasted:.1f} s; "
                 f"{self._count()} are open"
             )

@@ -1,7 +1,7 @@
 """The server's side of its adapter: which one it has, when its certificates are loaded again, what is counted.
 
-The accept thread asks :meth:`TLS.look` for each new connection; a look at the files, and what follows from it, happens
-on a thread of its own that lives for one look, because a disk can be slow and an idle server does nothing.
+The accept thread asks :meth:`ServerTLS.look` for each new connection; a look at the files, and what follows from it,
+happens on a thread of its own that lives for one look, because a disk can be slow and an idle server does nothing.
 """
 
 from __future__ import annotations
@@ -10,24 +10,24 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from reserve.engine.clock import Clock
-from reserve.engine.logs import Logs
+from reserve.engine.logs.errorlog import ErrorLog
+from reserve.engine.polling.clock import Clock
 from reserve.errors import ReserveError, UsageError
 
 if TYPE_CHECKING:
     from reserve.ssl.adapter import SSLAdapter
-    from reserve.ssl.securesocket import SecureSocket
+    from reserve.ssl.tlssocket import TLSSocket
 
-__all__ = ["TLS"]
+__all__ = ["ServerTLS"]
 
 
-class TLS:
+class ServerTLS:
     """One for each server, with or without an adapter.
 
     :param interval: seconds between two looks at the files; 0: nobody looks.
     """
 
-    def __init__(self, clock: Clock, logs: Logs, interval: float) -> None:
+    def __init__(self, clock: Clock, log: ErrorLog, interval: float) -> None:
         self.adapter: SSLAdapter | None = None
         self.handshakes = 0
         """Handshakes that were completed."""
@@ -38,7 +38,7 @@ class TLS:
         self.kernel = 0
         """Sessions whose output the kernel encrypts."""
         self._now = clock.now
-        self._logs = logs
+        self._log = log
         self._interval = interval
         self._next_look = clock.now() + interval
         self._lock = threading.Lock()
@@ -49,7 +49,7 @@ class TLS:
     def adopt(self, adapter: Any) -> None:
         """Take an adapter, ours or cheroot's. None: no TLS. Raises UsageError for what is none."""
         if adapter is not None:
-            from reserve.ssl.foreign import as_adapter  # a Python without ssl can serve the rest
+            from reserve.ssl.compat.cheroot import as_adapter  # a Python without ssl can serve the rest
 
             adapter = as_adapter(adapter)
         self.adapter = adapter
@@ -60,7 +60,7 @@ class TLS:
         if adapter is not None:
             adapter.prepare(protocols)
             if adapter.blocking:
-                self._logs.warning(
+                self._log.warning(
                     f"{adapter!r} can only wrap() a socket and waits for its client: each TLS handshake holds a "
                     "worker for up to --handshake-timeout"
                 )
@@ -70,7 +70,7 @@ class TLS:
         if self.adapter is None:
             raise UsageError("this server has no TLS: there is no certificate to load again")
         self.adapter.reload()
-        self._logs.info("the certificates were loaded again; new connections get them")
+        self._log.info("the certificates were loaded again; new connections get them")
 
     # ---- by the accept thread, and by whoever is told that the files are new ----
 
@@ -100,7 +100,7 @@ class TLS:
                 self._looking.start()
             except RuntimeError as error:  # no thread to be had: there will be another look
                 self._looking, self._busy = None, False
-                self._logs.error(f"the files of the certificates could not be looked at: {error}")
+                self._log.error(f"the files of the certificates could not be looked at: {error}")
 
     def _reload_if(self, adapter: SSLAdapter, wanted: Callable[[SSLAdapter], bool] | None) -> None:
         while wanted is not None:
@@ -108,9 +108,9 @@ class TLS:
                 if wanted(adapter):
                     self.reload()
             except ReserveError as error:
-                self._logs.error(f"the new certificates are not taken, the old ones stay: {error}")
+                self._log.error(f"the new certificates are not taken, the old ones stay: {error}")
             except Exception as error:
-                self._logs.failure("the new certificates are not taken, the old ones stay", error)
+                self._log.failure("the new certificates are not taken, the old ones stay", error)
             with self._lock:
                 wanted, self._again = self._again, None
                 self._busy = wanted is not None
@@ -124,14 +124,14 @@ class TLS:
 
     # ---- by whoever has the connection ----
 
-    def established(self, secure: SecureSocket) -> None:
+    def handshake_done(self, tls: TLSSocket) -> None:
         """Count a handshake that is done."""
         with self._lock:
             self.handshakes += 1
-            self.resumed += secure.resumed
-            self.kernel += secure.kernel
+            self.resumed += tls.resumed
+            self.kernel += tls.kernel
 
-    def lost(self) -> None:
+    def handshake_failed(self) -> None:
         """Count one that never will be."""
         with self._lock:
             self.failed += 1

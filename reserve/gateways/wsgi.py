@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from reserve.errors import ClientDisconnected, RequestTimeout, UsageError
-from reserve.gateways.answer import Answer
 from reserve.gateways.dispatch import under_root
 from reserve.gateways.exchange import Application, Environ, Exchange
+from reserve.gateways.response import WSGIResponse
 from reserve.gateways.streams import ErrorStream, FileWrapper
 
 __all__ = ["WSGIGateway", "log_error", "request_line", "tunnelled"]
@@ -137,7 +137,7 @@ class WSGIGateway:
 
     def respond(self, exchange: Exchange) -> None:
         """Run the application and send its answer. On a worker; raises nothing that comes out of the application."""
-        answer = Answer(exchange)
+        answer = WSGIResponse(exchange)
         result = None
         try:
             result = self.app(exchange.environ, answer.start_response)

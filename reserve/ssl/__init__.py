@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from reserve.ssl.adapter import TLSSession as TLSSession
     from reserve.ssl.builtin import BuiltinSSLAdapter as BuiltinSSLAdapter
     from reserve.ssl.pyopenssl import PyOpenSSLAdapter as PyOpenSSLAdapter
-    from reserve.ssl.securesocket import SecureSocket as SecureSocket
     from reserve.ssl.settings import CertificateFiles as CertificateFiles
     from reserve.ssl.settings import TLSSettings as TLSSettings
+    from reserve.ssl.tlssocket import TLSSocket as TLSSocket
 
 _HOMES = {
     "BuiltinSSLAdapter": "builtin",
     "CertificateFiles": "settings",
     "PyOpenSSLAdapter": "pyopenssl",
     "SSLAdapter": "adapter",
-    "SecureSocket": "securesocket",
+    "TLSSocket": "tlssocket",
     "TLSSession": "adapter",
     "TLSSettings": "settings",
 }

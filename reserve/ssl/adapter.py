@@ -18,7 +18,7 @@ import socket
 from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol
 
-from reserve.ssl.securesocket import SecureSocket
+from reserve.ssl.tlssocket import TLSSocket
 
 __all__ = ["SSLAdapter", "TLSSession"]
 
@@ -58,7 +58,7 @@ class TLSSession(Protocol):
     def pending(self) -> int:
         """Octets of content that can be read without the socket; an end, or an error, that has come counts as one."""
 
-    def goodbye(self) -> None:
+    def close_notify(self) -> None:
         """Send close_notify, and do not wait for the peer's. WantWrite: there is no room for it, and nothing was said.
 
         What the peer still sends may be lost, unless the session has an attribute ``half_closes`` that is true.
@@ -103,7 +103,7 @@ class SSLAdapter:
     def reload(self) -> None:
         """Load the files again, for the connections to come. Raises StartupError, and keeps what it has."""
 
-    def secure(self, sock: socket.socket) -> SecureSocket:
+    def secure(self, sock: socket.socket) -> TLSSocket:
         """Begin a session and make the socket that applications see."""
         session = self.session(sock)
-        return SecureSocket(session, self.environ)
+        return TLSSocket(session, self.environ)

@@ -1,7 +1,7 @@
 """``BuiltinSSLAdapter``: TLS by the standard library's ``ssl``.
 
 Sessions resume with tickets in TLS 1.2 and 1.3, and by their number in 1.2. What both adapters of certificates do in
-the same way is in :mod:`reserve.ssl.certified`.
+the same way is in :mod:`reserve.ssl.certadapter`.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import ssl
 from reserve.errors import StartupError
 from reserve.ssl.adapter import TLSSession
 from reserve.ssl.builtinsession import BuiltinSession
-from reserve.ssl.certificates import trust_trouble
-from reserve.ssl.certified import CertifiedAdapter, client_environ
+from reserve.ssl.certadapter import CertificateAdapter, client_environ
+from reserve.ssl.certfiles import trust_trouble
 from reserve.ssl.clienthello import ClientHello
+from reserve.ssl.environ import session_variables
 from reserve.ssl.given import certificate_trouble, password_of
 from reserve.ssl.settings import CertificateFiles
-from reserve.ssl.variables import session_variables
 
 __all__ = ["BuiltinSSLAdapter", "BuiltinSession", "builtin_environ", "harden", "shown_certificates"]
 
@@ -30,8 +30,8 @@ class _Context(ssl.SSLContext):
     variables: dict[str, str]
 
 
-class BuiltinSSLAdapter(CertifiedAdapter[_Context]):
-    """TLS by the standard library. Its arguments are those of :class:`~reserve.ssl.certified.CertifiedAdapter`."""
+class BuiltinSSLAdapter(CertificateAdapter[_Context]):
+    """TLS by the standard library. Its arguments are those of :class:`~reserve.ssl.certadapter.CertificateAdapter`."""
 
     def make_context(self, files: CertificateFiles, variables: dict[str, str]) -> _Context:
         settings = self.settings

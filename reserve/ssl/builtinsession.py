@@ -261,7 +261,7 @@ class BuiltinSession:
         untold = self._failure is not None or (self._ended and not self._told)
         return len(self._ahead) + untold
 
-    def goodbye(self) -> None:
+    def close_notify(self) -> None:
         if not self._agreed:
             raise ConnectionAbortedError("there is no TLS session that could end")
         if self._unsent is not None:

@@ -3,7 +3,7 @@
 OpenSSL has the descriptor, so that the kernel can encrypt in its place (kTLS).
 
 Sessions resume with tickets in TLS 1.2 and 1.3, and by their number in 1.2. What both adapters of certificates do in
-the same way is in :mod:`reserve.ssl.certified`. The environ has no SSL_SESSION_ID: pyOpenSSL does not tell it.
+the same way is in :mod:`reserve.ssl.certadapter`. The environ has no SSL_SESSION_ID: pyOpenSSL does not tell it.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from typing import Any
 from reserve.errors import StartupError, TLSError, WantRead, WantWrite
 from reserve.ssl import ktls
 from reserve.ssl.adapter import TLSSession
-from reserve.ssl.certificates import trust_trouble
-from reserve.ssl.certified import CertifiedAdapter, client_environ
+from reserve.ssl.certadapter import CertificateAdapter, client_environ
+from reserve.ssl.certfiles import trust_trouble
 from reserve.ssl.clienthello import HelloReader, HelloRefused
+from reserve.ssl.environ import session_variables
 from reserve.ssl.given import certificate_trouble, password_of
 from reserve.ssl.settings import CertificateFiles
-from reserve.ssl.variables import session_variables
 
 try:
     from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
@@ -104,7 +104,7 @@ class PyOpenSSLSession:
         except SSL.Error as error:
             raise _translated(error) from None
 
-    def goodbye(self) -> None:
+    def close_notify(self) -> None:
         try:
             self.details.shutdown()
         except SSL.Error as error:
@@ -146,8 +146,8 @@ class _Context(SSL.Context):
     variables: dict[str, str]
 
 
-class PyOpenSSLAdapter(CertifiedAdapter[_Context]):
-    """TLS by pyOpenSSL. Its arguments are those of :class:`~reserve.ssl.certified.CertifiedAdapter`."""
+class PyOpenSSLAdapter(CertificateAdapter[_Context]):
+    """TLS by pyOpenSSL. Its arguments are those of :class:`~reserve.ssl.certadapter.CertificateAdapter`."""
 
     def make_context(self, files: CertificateFiles, variables: dict[str, str]) -> _Context:
         settings = self.settings

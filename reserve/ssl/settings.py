@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from reserve.optionvalues import Choice, Kind, Text, check_settings
+from reserve.paramtypes import Choice, Kind, Text, check_settings
 
 __all__ = ["CIPHERS", "TLS_KINDS", "CertificateFiles", "Password", "TLSSettings"]
 

@@ -6,13 +6,13 @@ import io
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
-    from reserve.ssl.securesocket import SecureSocket
+    from reserve.ssl.tlssocket import TLSSocket
 
 __all__ = ["SocketFile", "open_file"]
 
 
 def open_file(
-    secure: SecureSocket,
+    secure: TLSSocket,
     mode: str,
     buffering: int | None,
     *,
@@ -20,7 +20,7 @@ def open_file(
     errors: str | None,
     newline: str | None,
 ) -> Any:
-    """See :meth:`SecureSocket.makefile`. Raises ValueError for a mode that sockets have not."""
+    """See :meth:`TLSSocket.makefile`. Raises ValueError for a mode that sockets have not."""
     if not set(mode) <= {"r", "w", "b"}:
         raise ValueError(f"invalid mode {mode!r} (only r, w, b allowed)")
     writing = "w" in mode
@@ -45,9 +45,9 @@ def open_file(
 
 
 class SocketFile(io.RawIOBase):
-    """The raw half of :meth:`SecureSocket.makefile`, as ``socket.SocketIO`` is of a socket's."""
+    """The raw half of :meth:`TLSSocket.makefile`, as ``socket.SocketIO`` is of a socket's."""
 
-    def __init__(self, secure: SecureSocket, reading: bool, writing: bool) -> None:
+    def __init__(self, secure: TLSSocket, reading: bool, writing: bool) -> None:
         super().__init__()
         self._secure = secure
         self._reading = reading

@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from reserve.adaptersuite import AdapterSuite, check_adapter
+from reserve.testing.adaptersuite import AdapterSuite, check_adapter
 from reserve.testing.clock import FakeClock
 from reserve.testing.memoryclient import MemoryClient, Response
 from reserve.testing.memoryserver import MemorySocket

@@ -9,7 +9,7 @@ __all__ = ["FakeClock"]
 
 
 class FakeClock:
-    """A :class:`~reserve.engine.clock.Clock` that stands still.
+    """A :class:`~reserve.engine.polling.clock.Clock` that stands still.
 
     :param start: its first reading, in seconds.
     """

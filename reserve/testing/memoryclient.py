@@ -11,9 +11,9 @@ from typing import cast
 
 from reserve.apps.http.app import HTTPApp
 from reserve.apps.http.settings import HTTPSettings
-from reserve.engine.deadlines import NEVER
-from reserve.engine.driver import AGAIN, RUN, Action, Close, DriverFactory, Wait
-from reserve.engine.poller import READ
+from reserve.engine.connections.driver import AGAIN, RUN, Action, Close, DriverFactory, Wait
+from reserve.engine.polling.poller import READ
+from reserve.engine.polling.timers import NEVER
 from reserve.engine.server import Server
 from reserve.gateways.exchange import Application
 from reserve.gateways.wsgi import WSGIGateway
@@ -62,7 +62,7 @@ class MemoryClient:
         self.server = MemoryServer(self.clock)
         factory = app if hasattr(app, "make_driver") else HTTPApp(WSGIGateway(app), settings)
         if isinstance(factory, HTTPApp):
-            factory.gateway.use_log(self.server.logs.failure)
+            factory.gateway.use_log(self.server.log.failure)
         self.socket = MemorySocket()
         server, sock = cast(Server, self.server), cast(socket.socket, self.socket)
         self._connection = MemoryConnection(server, sock, self.socket.peer)
@@ -77,7 +77,7 @@ class MemoryClient:
     @property
     def log(self) -> list[str]:
         """What the server has written to its error log, tracebacks included."""
-        return [text for _, text in self.server.logs.lines]
+        return [text for _, text in self.server.log.lines]
 
     def send(self, data: bytes) -> bytes:
         """Send octets and return everything that the server has answered so far and that was not taken before."""
@@ -200,7 +200,7 @@ class MemoryClient:
     def _finish(self, reason: str) -> None:
         self.closed = True
         if self._driver.closed(reason):
-            self._connection.ending = True
+            self._connection.final_run = True
             self._driver.run()
         if self._connection.output is not None:
             self._connection.output.close()

@@ -10,15 +10,15 @@ import socket
 import traceback
 from typing import Any, cast
 
-from reserve.engine.budget import Budget
-from reserve.engine.clock import Clock
-from reserve.engine.connection import Connection
-from reserve.engine.logs import Logs
-from reserve.engine.peers import Peer
+from reserve.engine.connections.budget import Budget
+from reserve.engine.connections.connection import Connection
+from reserve.engine.connections.peers import Peer
+from reserve.engine.logs.errorlog import ErrorLog
+from reserve.engine.polling.clock import Clock
 from reserve.engine.settings import EngineSettings
 from reserve.errors import ClientDisconnected
 
-__all__ = ["MemoryConnection", "MemoryLogs", "MemoryServer", "MemorySocket"]
+__all__ = ["MemoryConnection", "MemoryLog", "MemoryServer", "MemorySocket"]
 
 
 class MemorySocket:
@@ -79,7 +79,7 @@ class MemorySocket:
         return -1
 
 
-class MemoryLogs(Logs):
+class MemoryLog(ErrorLog):
     """Kept as a list, in the order of events."""
 
     def __init__(self) -> None:
@@ -117,12 +117,12 @@ class MemoryServer:
         self.settings = EngineSettings()
         self.stopping = False
         self.healthy = True
-        self.crowded = False
+        self.others_wait = False
         self.budget = Budget(self.settings.buffer_memory, self.settings.spool_disk)
-        self.logs = MemoryLogs()
+        self.log = MemoryLog()
 
     def flush_meanwhile(self, connection: Connection) -> None:
-        connection.give_back()
+        connection.return_token()
 
     def address_of(self, connection: Connection) -> tuple[str, int]:
         return cast("tuple[str, int]", connection.peer)

@@ -9,12 +9,12 @@ from typing import Any, cast
 
 from reserve.apps.http.app import HTTPApp
 from reserve.apps.http.settings import HTTPSettings
-from reserve.engine.driver import DriverFactory
-from reserve.engine.handler import Handle
-from reserve.engine.listeners import listen, release
+from reserve.engine.connections.driver import DriverFactory
+from reserve.engine.drivers.handler import Handle
 from reserve.engine.server import Server
 from reserve.gateways.exchange import Application
 from reserve.gateways.wsgi import WSGIGateway
+from reserve.sockets.listeners import listen, release
 
 __all__ = ["RunningServer", "running"]
 
@@ -61,7 +61,7 @@ def running(
     http: HTTPSettings | None = None,
     address: str = "127.0.0.1:0",
     ssl_adapter: Any = None,
-    plain: bool = False,
+    without_tls: bool = False,
     **server_arguments: Any,
 ) -> Iterator[RunningServer]:
     """Serve ``app`` while the ``with`` block runs.
@@ -70,7 +70,7 @@ def running(
     :param http: settings of the HTTP application; by default without an access log.
     :param address: as for :func:`reserve.listen`.
     :param ssl_adapter: speaks TLS there; see :attr:`reserve.Server.ssl_adapter`.
-    :param plain: connections begin without TLS all the same, for a handler that calls ``server.start_tls``.
+    :param without_tls: connections begin without TLS all the same, for a handler that calls ``server.start_tls``.
     :param server_arguments: for :class:`~reserve.engine.server.Server`: ``threads=``, ``clock=``, ``poller=`` …
     """
     if wsgi and not hasattr(app, "make_driver"):
@@ -78,7 +78,7 @@ def running(
         app = HTTPApp(WSGIGateway(cast(Application, app)), settings)
     listeners = listen(address)
     try:
-        server = Server(listeners, cast(Handle, app), plain=listeners if plain else (), **server_arguments)
+        server = Server(listeners, cast(Handle, app), without_tls=listeners if without_tls else (), **server_arguments)
         server.ssl_adapter = ssl_adapter
     except BaseException:
         for listener in listeners:
@@ -86,4 +86,4 @@ def running(
         raise
     with server:
         server.wait_ready()
-        yield RunningServer(server, tls=ssl_adapter is not None and not plain)
+        yield RunningServer(server, tls=ssl_adapter is not None and not without_tls)

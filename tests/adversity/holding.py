@@ -16,10 +16,9 @@ import pytest
 from reserve.apps.http.settings import HTTPSettings
 from reserve.engine.server import Hooks
 from reserve.testing import FakeClock, RunningServer, running
-
-from .. import clients, tls
-from ..apps.http.answers import Answer, receive, request
-from ..waiting import eventually
+from tests import clients, tls
+from tests.apps.http.responses import Response, receive, request
+from tests.waiting import eventually
 
 THREADS = 2
 PATIENCE = 60.0
@@ -55,7 +54,7 @@ class Watched:
                 client.sendall(sent)
             yield crowd
 
-    def ask(self, raw: bytes = b"") -> Answer:
+    def ask(self, raw: bytes = b"") -> Response:
         """One request on a connection of its own."""
         with self.connect() as client:
             client.sendall(raw or request())
@@ -90,8 +89,8 @@ class Watched:
 
         eventually(nothing)
         assert stats().threads == THREADS
-        assert sum(worker.thread.is_alive() for worker in self.server._machinery.pool.workers) == THREADS
-        assert self.server._machinery.monitor.thread.is_alive()
+        assert sum(worker.thread.is_alive() for worker in self.server._runtime.pool.workers) == THREADS
+        assert self.server._runtime.monitor.thread.is_alive()
         eventually(lambda: descriptors() == self.descriptors)
 
 
@@ -189,7 +188,7 @@ def connect(port: int | str) -> socket.socket:
     return socket.create_connection(("127.0.0.1", int(port)), PATIENCE)
 
 
-def ask(port: int | str, raw: bytes = b"") -> Answer:
+def ask(port: int | str, raw: bytes = b"") -> Response:
     """One request on a connection of its own to a server in another process."""
     with connect(port) as client:
         client.sendall(raw or request("GET", "/", "Connection: close"))

@@ -12,10 +12,9 @@ from typing import Any
 import pytest
 
 from reserve.apps.http.settings import HTTPSettings
-
-from ..apps.http.answers import request, split
-from ..clients import until_cut
-from .holding import THREADS, honest, watched
+from tests.adversity.holding import THREADS, honest, watched
+from tests.apps.http.responses import request, split
+from tests.clients import until_cut
 
 TIMES = 12
 HTTP = HTTPSettings(access_log=False)
@@ -95,7 +94,7 @@ def test_it_fails(name: str) -> None:
         return (honest if environ["PATH_INFO"] == "/" else failing)(environ, start_response)
 
     with watched(app, http=HTTP) as site:
-        threads = {worker.thread for worker in site.server._machinery.pool.workers}
+        threads = {worker.thread for worker in site.server._runtime.pool.workers}
         with site.crowd(TIMES, request("GET", "/fail", "Connection: close")) as clients:
             for client in clients:
                 got, _ = until_cut(client)
@@ -103,7 +102,7 @@ def test_it_fails(name: str) -> None:
                 assert (answer.status, answer.whole) == (status or 200, status is not None)
         site.assert_serves()
         site.assert_nothing_left()
-        assert {worker.thread for worker in site.server._machinery.pool.workers} == threads
+        assert {worker.thread for worker in site.server._runtime.pool.workers} == threads
     assert len(site.log) == TIMES  # each failure is told once, and nothing else
 
 

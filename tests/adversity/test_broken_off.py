@@ -15,12 +15,11 @@ import pytest
 
 from reserve.apps.http.exchange import HTTPExchange
 from reserve.apps.http.settings import HTTPSettings
-from reserve.engine import connection as engine_connection
-
-from ..apps.http.answers import request
-from ..clients import connect, until_cut
-from ..waiting import eventually
-from .holding import PATIENCE, honest, watched
+from reserve.engine.connections import connection as engine_connection
+from tests.adversity.holding import PATIENCE, honest, watched
+from tests.apps.http.responses import request
+from tests.clients import connect, until_cut
+from tests.waiting import eventually
 
 HTTP = HTTPSettings(access_log=False)
 LARGE = b"0123456789" * 800_000

@@ -10,13 +10,12 @@ from typing import Any
 import pytest
 
 from reserve.apps.http.settings import HTTPSettings
-from reserve.engine.life import Life
+from reserve.engine.lifecycle import Lifecycle
 from reserve.engine.settings import EngineSettings
 from reserve.testing import running
-
-from ..apps.http.answers import receive, request
-from ..clients import connect
-from .holding import PATIENCE, honest
+from tests.adversity.holding import PATIENCE, honest
+from tests.apps.http.responses import receive, request
+from tests.clients import connect
 
 COUNT = 1000
 
@@ -25,17 +24,17 @@ def test_a_thousand_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     most = Path("/proc/sys/net/core/somaxconn")
     if not most.exists() or int(most.read_text()) < EngineSettings().backlog:
         pytest.skip("this system's own limit of the backlog is lower than --backlog")
-    launch = Life._launch
+    launch = Lifecycle._launch
 
     def late(self: Any) -> None:
         for _ in range(COUNT):
             # Refused or left waiting: it fails here.
-            client = stack.enter_context(connect(self._doors.addresses[0], PATIENCE))
+            client = stack.enter_context(connect(self._endpoints.addresses[0], PATIENCE))
             clients.append(client)
         launch(self)
 
     clients: list[socket.socket] = []
-    monkeypatch.setattr(Life, "_launch", late)
+    monkeypatch.setattr(Lifecycle, "_launch", late)
     with ExitStack() as stack, running(honest, http=HTTPSettings(access_log=False), threads=2) as served:
         assert len(clients) == COUNT
         for client in clients:

@@ -6,11 +6,10 @@ import threading
 from typing import Any
 
 from reserve.apps.http.settings import HTTPSettings
-
-from ..apps.http.answers import receive, request
-from ..clients import until_cut
-from ..waiting import eventually
-from .holding import THREADS, honest, over_both, watched
+from tests.adversity.holding import THREADS, honest, over_both, watched
+from tests.apps.http.responses import receive, request
+from tests.clients import until_cut
+from tests.waiting import eventually
 
 HTTP = HTTPSettings(access_log=False, health_path="/health")
 

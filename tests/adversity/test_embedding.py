@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
-from reserve.engine.listeners import listen
 from reserve.engine.server import Hooks, Server
-
-from ..clients import connect
-from .holding import PATIENCE, serving
+from reserve.sockets.listeners import listen
+from tests.adversity.holding import PATIENCE, serving
+from tests.clients import connect
 
 PROGRAM = """
 import asyncio, atexit, gc, linecache, locale, logging, os, signal, socket, sys, threading
@@ -158,7 +157,7 @@ def test_a_stop_from_any_thread_at_any_time_and_again(when: Callable[[Server], N
         when(server)
         server.stop()
         assert len(stopped) <= 1
-        assert server._doors.listeners[0].fileno() == -1
+        assert server._endpoints.listeners[0].fileno() == -1
         assert server.stats().connections == 0
 
 

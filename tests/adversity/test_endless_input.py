@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from reserve.testing import MemoryClient
-
-from ..apps.http.answers import split
-from .holding import honest
+from tests.adversity.holding import honest
+from tests.apps.http.responses import split
 
 PIECE = 65536
 TOTAL = 12 * 1024 * 1024

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ..apps.http.answers import request
-from .holding import ask, serving
+from tests.adversity.holding import ask, serving
+from tests.apps.http.responses import request
 
 pytest.importorskip("resource", reason="the limit of a file's size stands in for a full disk")
 

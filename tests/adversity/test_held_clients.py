@@ -13,11 +13,10 @@ from typing import Any
 import pytest
 
 from reserve.apps.http.settings import HTTPSettings
-
-from ..apps.http.answers import receive, request, split
-from ..clients import until_cut
-from ..waiting import eventually
-from .holding import honest, over_both, watched
+from tests.adversity.holding import honest, over_both, watched
+from tests.apps.http.responses import receive, request, split
+from tests.clients import until_cut
+from tests.waiting import eventually
 
 COUNT = 200
 HEAD, BODY, IDLE, WRITE = 10.0, 20.0, 15.0, 30.0  # the deadlines, by default
@@ -154,7 +153,7 @@ def test_clients_that_do_not_read_their_answers(kind: str, secure: bool, tmp_pat
     memory = 65536
     http = HTTPSettings(access_log=False, spool_dir=str(tmp_path), response_memory=memory)
     with watched(app, http=http, secure=secure) as site:
-        for listener in site.server._doors.listeners:
+        for listener in site.server._endpoints.listeners:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         with site.crowd(COUNT, request("GET", "/large"), window=2048) as clients:
             eventually(lambda: (now := site.server.stats()).flushing == COUNT and not now.busy)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ..apps.http.answers import receive, request
-from .holding import connect, serving
+from tests.adversity.holding import connect, serving
+from tests.apps.http.responses import receive, request
 
 pytestmark = [pytest.mark.peer, pytest.mark.skipif(sys.platform != "linux", reason="strace is Linux's")]
 
@@ -29,7 +29,7 @@ http = HTTPSettings(access_log=False, keep_alive=600.0, head_timeout=600.0)
 with running(app, http=http, threads=4) as served:
     print(served.address[1], flush=True)
     sys.stdin.readline()
-    while not served.server._machinery.monitor.asleep:
+    while not served.server._runtime.monitor.asleep:
         time.sleep(0.001)
     print("quiet", flush=True)
     sys.stdin.read()

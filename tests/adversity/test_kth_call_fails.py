@@ -17,9 +17,8 @@ import pytest
 
 from reserve.apps.http.settings import HTTPSettings
 from reserve.engine import acceptor
-
-from ..apps.http.answers import request, split, take
-from .holding import Watched, honest, watched
+from tests.adversity.holding import Watched, honest, watched
+from tests.apps.http.responses import request, split, take
 
 LARGE = b"0123456789abcdef" * 16384
 HTTP = HTTPSettings(access_log=False)
@@ -212,7 +211,7 @@ def test_every_call_in_turn(scenario: str, faults: Faults, tmp_path: Path) -> No
     raw, expected = SCENARIOS[scenario]
     met: set[str] = set()
     with watched(app_with(path), http=HTTP) as site:
-        for listener in site.server._doors.listeners:
+        for listener in site.server._endpoints.listeners:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
         for name, fault in FAULTS.items():
             for number in range(1, 1000):

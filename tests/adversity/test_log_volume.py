@@ -8,12 +8,11 @@ from typing import Any
 import pytest
 
 from reserve.apps.http.settings import HTTPSettings
-from reserve.engine.peers import name_of
-
-from ..apps.http.answers import request
-from ..clients import until_cut
-from ..waiting import eventually
-from .holding import honest, watched
+from reserve.engine.connections.peers import name_of
+from tests.adversity.holding import honest, watched
+from tests.apps.http.responses import request
+from tests.clients import until_cut
+from tests.waiting import eventually
 
 COUNT = 200
 HTTP = HTTPSettings(access_log=False)

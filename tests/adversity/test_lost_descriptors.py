@@ -12,16 +12,15 @@ import pytest
 
 from reserve.apps.http.settings import HTTPSettings
 from reserve.engine.acceptor import Acceptor
-from reserve.engine.listeners import listen
-from reserve.engine.logs import Logs
-from reserve.engine.poller import EpollPoller, PortablePoller, new_poller
+from reserve.engine.logs.errorlog import ErrorLog
+from reserve.engine.polling.poller import EpollPoller, PortablePoller, new_poller
 from reserve.engine.server import Hooks
+from reserve.sockets.listeners import listen
 from reserve.testing import FakeClock
-
-from ..apps.http.answers import receive, request
-from ..clients import connect
-from ..waiting import eventually
-from .holding import PATIENCE, honest
+from tests.adversity.holding import PATIENCE, honest
+from tests.apps.http.responses import receive, request
+from tests.clients import connect
+from tests.waiting import eventually
 
 MAKERS = [PortablePoller, *([EpollPoller] if type(new_poller()) is EpollPoller else [])]
 
@@ -50,7 +49,7 @@ def test_a_poller_that_fails_is_not_asked_again_at_once(make: type, monkeypatch:
             pauses.append(seconds)
             assert go_on.wait(PATIENCE)
 
-    for module in ("workers", "monitor"):
+    for module in ("scheduler.workers", "scheduler.monitor"):
         monkeypatch.setattr(f"reserve.engine.{module}.time", SimpleNamespace(sleep=pause))
     poller = Poller()
     hooks = Hooks(error_log=lambda level, text: log.append(text))
@@ -83,7 +82,7 @@ def test_a_poller_that_fails_is_not_asked_again_at_once(make: type, monkeypatch:
 def test_a_wake_up_that_was_closed_does_not_spin_the_accept_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
     monkeypatch.setattr("reserve.engine.acceptor.time", SimpleNamespace(sleep=pauses.append))
-    acceptor = Acceptor([], lambda *arguments: None, lambda: None, Logs())
+    acceptor = Acceptor([], lambda *arguments: None, lambda: None, ErrorLog())
     fd = acceptor.wakeup.fd
     selector: Any = SimpleNamespace(select=lambda timeout: [(SimpleNamespace(fd=acceptor.wakeup.fd), 1)])
     try:

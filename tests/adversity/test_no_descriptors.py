@@ -7,10 +7,10 @@ from contextlib import ExitStack
 
 import pytest
 
-from .. import tls
-from ..apps.http.answers import receive, request
-from ..waiting import eventually
-from .holding import connect, serving
+from tests import tls
+from tests.adversity.holding import connect, serving
+from tests.apps.http.responses import receive, request
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="counts on Linux's order of descriptors and errors")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .holding import serving
+from tests.adversity.holding import serving
 
 pytest.importorskip("_testcapi", reason="this CPython was built without its test modules")
 
@@ -83,8 +83,8 @@ with running(app, http=http, threads=2, hooks=Hooks(error_log=lambda level, text
             if time.monotonic() > limit:
                 print("the failure of allocation", number, "has left", stats, *log[-3:], sep="\\n")
                 os._exit(1)
-        machinery = served.server._machinery
-        assert all(w.thread.is_alive() for w in machinery.pool.workers) and machinery.monitor.thread.is_alive(), number
+        runtime = served.server._runtime
+        assert all(w.thread.is_alive() for w in runtime.pool.workers) and runtime.monitor.thread.is_alive(), number
     os.close(orders)
     os.waitpid(pid, 0)
     stats = served.server.stats()

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from .holding import serving
+from tests.adversity.holding import serving
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 

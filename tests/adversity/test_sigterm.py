@@ -9,8 +9,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from ..apps.http.answers import receive, request
-from .holding import connect, serving
+from tests.adversity.holding import connect, serving
+from tests.apps.http.responses import receive, request
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM")
 

@@ -15,12 +15,11 @@ from typing import Any
 import pytest
 
 from reserve.apps.http.settings import HTTPSettings
-
-from .. import tls
-from ..apps.http.answers import request
-from ..clients import tear
-from ..waiting import eventually
-from .holding import THREADS, Watched, honest, watched
+from tests import tls
+from tests.adversity.holding import THREADS, Watched, honest, watched
+from tests.apps.http.responses import request
+from tests.clients import tear
+from tests.waiting import eventually
 
 COUNT = 200
 HANDSHAKE = 5.0  # seconds, by default
@@ -127,7 +126,7 @@ def test_an_idle_server_cuts_them_too(stall: str) -> None:
     """Nothing else happens: only the deadline wakes the server."""
     with watched(honest, http=HTTP, secure=True) as site, stalled(site, stall, 3) as clients:
         eventually(lambda: (now := site.server.stats()).parked == now.accepted == 3)
-        eventually(lambda: site.server._queue._collector.polling)
+        eventually(lambda: site.server._queue._reactor.polling)
         site.clock.advance(HANDSHAKE + 0.1)
         assert_cut(clients)
         for client in clients:

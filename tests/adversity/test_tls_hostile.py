@@ -19,12 +19,11 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from reserve.apps.http.settings import HTTPSettings
 from reserve.ssl.builtinsession import BuiltinSession
-
-from .. import tls
-from ..apps.http.answers import request, split
-from ..clients import tear
-from ..waiting import eventually
-from .holding import Watched, honest, watched
+from tests import tls
+from tests.adversity.holding import Watched, honest, watched
+from tests.apps.http.responses import request, split
+from tests.clients import tear
+from tests.waiting import eventually
 
 HTTP = HTTPSettings(access_log=False)
 each_version = pytest.mark.parametrize("version", ["1.2", "1.3"])
@@ -386,7 +385,7 @@ def test_an_endless_flood_of_key_updates_is_taken_in_turns_and_cut(
 def test_answers_to_key_updates_that_nobody_reads(tmp_path: Path) -> None:
     """Each asks for one of the server's, which fill its buffer; they are fewer than a client may send in a row."""
     with watched(honest, http=HTTP, secure=True) as site:
-        for listener in site.server._doors.listeners:
+        for listener in site.server._endpoints.listeners:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         with site.connect_plain(window=2048) as client:
             keys, _ = by_hand(client, tmp_path)

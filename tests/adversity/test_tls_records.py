@@ -13,11 +13,10 @@ from collections.abc import Iterator
 import pytest
 
 from reserve.apps.http.settings import HTTPSettings
-
-from .. import tls
-from ..apps.http.answers import request, split
-from ..waiting import eventually
-from .holding import Watched, honest, watched
+from tests import tls
+from tests.adversity.holding import Watched, honest, watched
+from tests.apps.http.responses import request, split
+from tests.waiting import eventually
 
 COUNT = 200
 HEAD, BODY, IDLE, LINGER = 10.0, 20.0, 15.0, 2.0  # the deadlines, by default
@@ -131,9 +130,9 @@ def test_half_a_record_does_not_make_the_leader_turn() -> None:
     """Counted in polls: the octets of half a record stay in the session, and the poller is silent about them."""
     with watched(honest, http=HTTP, secure=True) as site, halves(site, b"", request(), 0.5):
         eventually(lambda: (now := site.server.stats()).parked == now.connections == COUNT)
-        eventually(lambda: site.server._queue._collector.polling)
+        eventually(lambda: site.server._queue._reactor.polling)
         polls = 0
-        poller = site.server._machinery.poller
+        poller = site.server._runtime.poller
         original = poller.poll
 
         def poll(timeout: float | None) -> list[tuple[int, int]]:

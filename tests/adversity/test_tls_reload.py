@@ -13,11 +13,10 @@ import pytest
 from reserve.apps.http.settings import HTTPSettings
 from reserve.ssl import BuiltinSSLAdapter
 from reserve.ssl.settings import CertificateFiles
-
-from .. import tls
-from ..apps.http.answers import receive, request
-from ..waiting import eventually
-from .holding import Watched, honest, watched
+from tests import tls
+from tests.adversity.holding import Watched, honest, watched
+from tests.apps.http.responses import receive, request
+from tests.waiting import eventually
 
 HTTP = HTTPSettings(access_log=False)
 each_version = pytest.mark.parametrize("version", ["1.2", "1.3"])
@@ -39,9 +38,9 @@ def first_of(path: str) -> bytes:
 def install(files: CertificateFiles, place: CertificateFiles) -> None:
     """As people do it: a new file takes the place of the old one."""
     for new, old in ((files.cert, place.cert), (files.key, place.key)):
-        beside = f"{old}.new"
-        shutil.copy(new, beside)
-        Path(beside).replace(old)
+        extra = f"{old}.new"
+        shutil.copy(new, extra)
+        Path(extra).replace(old)
 
 
 def placed(folder: Path) -> CertificateFiles:

@@ -13,12 +13,11 @@ from typing import Any
 import pytest
 
 from reserve.apps.http.settings import HTTPSettings
-
-from .. import tls
-from ..apps.http.answers import receive, request, split
-from ..clients import tear
-from ..waiting import eventually
-from .holding import Watched, honest, watched
+from tests import tls
+from tests.adversity.holding import Watched, honest, watched
+from tests.apps.http.responses import receive, request, split
+from tests.clients import tear
+from tests.waiting import eventually
 
 SETTINGS = {
     "buffered": HTTPSettings(access_log=False),
@@ -335,7 +334,7 @@ def test_a_client_that_is_cut_while_it_does_not_read_gets_no_close_notify(versio
         return [b"x" * 100_000] * 40
 
     with watched(app, http=SETTINGS["buffered"], secure=True) as site:
-        for listener in site.server._doors.listeners:
+        for listener in site.server._endpoints.listeners:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         with talking(site, version, window=2048) as (client, hand):
             client.sendall(hand.wraps(request("GET", "/", minor=0)))

@@ -11,11 +11,10 @@ from typing import Any
 import pytest
 
 from reserve.apps.http.settings import HTTPSettings
-
-from ..apps.http.answers import request, split, take
-from ..clients import tear, until_cut
-from ..waiting import eventually
-from .holding import Watched, honest, watched
+from tests.adversity.holding import Watched, honest, watched
+from tests.apps.http.responses import request, split, take
+from tests.clients import tear, until_cut
+from tests.waiting import eventually
 
 SETTINGS = {
     "buffered": HTTPSettings(access_log=False),

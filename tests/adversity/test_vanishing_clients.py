@@ -12,11 +12,10 @@ from typing import Any
 import pytest
 
 from reserve.apps.http.settings import HTTPSettings
-
-from ..apps.http.answers import request
-from ..clients import tear
-from ..waiting import eventually
-from .holding import honest, over_both, watched
+from tests.adversity.holding import honest, over_both, watched
+from tests.apps.http.responses import request
+from tests.clients import tear
+from tests.waiting import eventually
 
 COUNT = 200
 
@@ -58,7 +57,7 @@ def test_in_the_midst_of_their_answer(how: str, secure: bool, tmp_path: Path) ->
     began, go_on = threading.Semaphore(0), threading.Semaphore(0)
     closed: list[bool] = []
 
-    class Answer:
+    class Response:
         """It never ends by itself."""
 
         def __iter__(self) -> Iterator[bytes]:
@@ -74,7 +73,7 @@ def test_in_the_midst_of_their_answer(how: str, secure: bool, tmp_path: Path) ->
         if environ["PATH_INFO"] == "/":
             return honest(environ, start_response)
         start_response("200 OK", [])
-        return Answer()
+        return Response()
 
     http = HTTPSettings(access_log=False, spool_dir=str(tmp_path))
     with watched(app, http=http, secure=secure) as site:

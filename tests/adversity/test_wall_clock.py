@@ -6,8 +6,8 @@ import email.utils
 
 import pytest
 
-from ..apps.http.answers import receive, request
-from .holding import connect, serving
+from tests.adversity.holding import connect, serving
+from tests.apps.http.responses import receive, request
 
 DAY = 86400
 

@@ -18,12 +18,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import reserve
-from reserve.apps import Arguments, find
 from reserve.apps.echo import Echo, launch
 from reserve.errors import UsageError
+from reserve.loader.arguments import Arguments
+from reserve.loader.find import find
 from reserve.testing import RunningServer, running
-
-from ..waiting import eventually
+from tests.waiting import eventually
 
 ROOT = Path(reserve.__file__).parent.parent
 

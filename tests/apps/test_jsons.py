@@ -16,15 +16,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reserve.apps import Arguments, find
 from reserve.apps._jsonrpc import MAX_BATCH, RPCError, answer, take
-from reserve.apps._topics import Topics
+from reserve.apps._pubsub import Topics
 from reserve.apps.jsons import MAX_LINE, MAX_TOPICS, JSONLines, launch
 from reserve.engine.server import Hooks
 from reserve.errors import UsageError
+from reserve.loader.arguments import Arguments
+from reserve.loader.find import find
 from reserve.testing import RunningServer, running
-
-from ..waiting import eventually
+from tests.waiting import eventually
 
 
 class Client:

@@ -27,12 +27,12 @@ from benchmarks.adversity_report import (
 )
 from benchmarks.adversity_rows import ROWS
 from benchmarks.badclients import BadClients, Script
-from benchmarks.honest import Answer
+from benchmarks.honest import Response
 from benchmarks.soak import Look, growth, slope, steady
 
 PLAN = Plan(count=20, cap=10.0, window=2.0, place=3.0, cut_wait=0.0, quiet=15.0)
-OK = [Answer(0.001, "200"), Answer(0.002, "200"), Answer(0.006, "200")]
-LATE = [Answer(10.0, "timeout")]
+OK = [Response(0.001, "200"), Response(0.002, "200"), Response(0.006, "200")]
+LATE = [Response(10.0, "timeout")]
 
 
 def test_the_options_of_a_help_text_are_the_ones_in_its_left_column():
@@ -143,7 +143,7 @@ def test_a_batch_ends_when_too_many_timed_out(monkeypatch):
         (Cell(row="r", server="s", at_once=OK), "2.0 / 6.0"),
         (Cell(row="r", server="s", cap=10.0, at_once=LATE), "> 10 s"),
         (Cell(row="r", server="s", cap=10.0, at_once=[*OK, *LATE]), "timeout: 4.0 / 10000.0"),
-        (Cell(row="r", server="s", at_once=[Answer(0.001, "503")]), "503: 1.0 / 1.0"),
+        (Cell(row="r", server="s", at_once=[Response(0.001, "503")]), "503: 1.0 / 1.0"),
         (
             Cell(row="r", server="s", cap=10.0, at_once=LATE, quiet_after=7.2, held=OK),
             "at first > 10 s; 7 s later 2.0 / 6.0",
@@ -159,16 +159,16 @@ def test_a_cell_in_brief(cell, text):
     ("row", "answers", "words"),
     [
         ("silent", OK, []),
-        ("silent", [*OK, Answer(0.051, "200")], ["worst 51.0 ms, more than 50"]),
-        ("silent", [Answer(0.001, "503")], ["503 instead of 200"]),
+        ("silent", [*OK, Response(0.051, "200")], ["worst 51.0 ms, more than 50"]),
+        ("silent", [Response(0.001, "503")], ["503 instead of 200"]),
         ("silent", LATE, ["timeout instead of 200", "worst 10000.0 ms, more than 50"]),
         ("silent", [], []),
-        ("reset-flood", [Answer(0.19, "200")], []),
-        ("queue-full", [Answer(0.001, "503")], []),
+        ("reset-flood", [Response(0.19, "200")], []),
+        ("queue-full", [Response(0.001, "503")], []),
         ("queue-full", OK, ["200 instead of 503"]),
-        ("memory-full", [Answer(0.001, "507"), Answer(0.001, "503")], []),
-        ("busy-others", [Answer(2.1, "503")], []),
-        ("busy-others", [Answer(0.1, "503")], ["an answer before 1900 ms"]),
+        ("memory-full", [Response(0.001, "507"), Response(0.001, "503")], []),
+        ("busy-others", [Response(2.1, "503")], []),
+        ("busy-others", [Response(0.1, "503")], ["an answer before 1900 ms"]),
         ("no-descriptors", LATE, []),
     ],
 )
@@ -181,11 +181,11 @@ def test_what_reserve_promises_for_the_honest_client(row, answers, words):
     [
         ("no-descriptors", {"cpu_percent": 99.0}, ["99 CPU %, more than 5"]),
         ("no-descriptors", {"log_lines": 2}, ["2 log lines, more than 1"]),
-        ("no-descriptors", {"recovery": Answer(1.5, "200")}, ["1500 ms until it had recovered, more than 1000"]),
+        ("no-descriptors", {"recovery": Response(1.5, "200")}, ["1500 ms until it had recovered, more than 1000"]),
         ("idle", {"still_there": 2, "rss_held": 14}, ["7168 octets for each client, more than 6144"]),
         ("unread-list", {"rss_peak": 1 << 20}, ["1024 MiB at the peak, more than 320"]),
         ("silent", {"descriptors_before": 7, "descriptors_after": 9}, ["9 descriptors afterwards, more than 7"]),
-        ("silent", {"recovery": Answer(0.1, "timeout")}, ["timeout after the bad clients had gone"]),
+        ("silent", {"recovery": Response(0.1, "timeout")}, ["timeout after the bad clients had gone"]),
         ("busy-health", {"descriptors_before": 7, "descriptors_after": 9}, []),
     ],
 )
@@ -206,7 +206,7 @@ def test_nothing_is_broken_where_nothing_was_measured_and_the_peers_promise_noth
 
     assert broken(row, Cell(row="silent", server="reserve", note="not offered: --x", at_once=LATE)) == []
     assert promises([(row, Cell(row="silent", server="cheroot", at_once=LATE))]) == []
-    assert promises([(row, Cell(row="silent", server="reserve", held=[Answer(0.001, "500")]))]) == [
+    assert promises([(row, Cell(row="silent", server="reserve", held=[Response(0.001, "500")]))]) == [
         "silent: 500 instead of 200"
     ]
 

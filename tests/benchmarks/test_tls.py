@@ -16,8 +16,7 @@ from benchmarks.load import Figures
 from benchmarks.tls import Found, keep_handshakes, keep_load, report
 from benchmarks.tls_clients import hold, shake
 from reserve.testing import running
-
-from .. import tls
+from tests import tls
 
 
 @pytest.fixture

@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 
-from reserve.apps.http.strictness.accepted import ACCEPTED
-from reserve.apps.http.strictness.page import REFUSED
 from reserve.protocol.http1 import body, head, headreader
 from tests.differential.comparing import Disagreement, compare
 from tests.differential.corpus import CORPUS, STREAMS
@@ -16,6 +14,8 @@ from tests.differential.explained import EXPLANATIONS, unexplained
 from tests.differential.explanation import CHUNKS, GET, POST, Explanation
 from tests.differential.oracles import ORACLES
 from tests.fuzz.mutation import mutated
+from tests.strictness.accepted import ACCEPTED
+from tests.strictness.page import REFUSED
 
 ROWS = [row.octets.sent for group in REFUSED.values() for row in group.rows if row.octets is not None]
 ROWS += [row.octets.sent for rows in ACCEPTED.values() for row in rows]

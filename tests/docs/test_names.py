@@ -85,8 +85,8 @@ CODE_WORDS = {"Wait", "Run", "Again", "Close", "Park", "State", "RemoteError"}
 
 
 def test_a_name_that_does_not_exist_is_found() -> None:
-    assert resolves("reserve.engine.lead.Lead")
-    assert not resolves("reserve.engine.lead.Leader")
+    assert resolves("reserve.engine.scheduler.lead.Lead")
+    assert not resolves("reserve.engine.scheduler.lead.Leader")
     assert not resolves("reserve.engines")
     assert "lend" in defined()["Connection"]
     assert "lent_out" not in defined()["Connection"]

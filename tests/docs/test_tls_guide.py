@@ -15,11 +15,11 @@ import pytest
 import trustme
 
 import reserve
-from reserve.commandline import app_words, scan
-from reserve.optionsources import collect
+from reserve.cli.parser import app_words, scan
+from reserve.cli.tls import make_adapter
+from reserve.options.sources import collect
 from reserve.ssl.adapter import SSLAdapter
 from reserve.testing import running
-from reserve.tlsadapter import make_adapter
 
 GUIDE = Path(reserve.__file__).parent / "docs" / "tls.md"
 TEXT = GUIDE.read_text("utf-8")
@@ -121,7 +121,7 @@ def test_the_table_has_every_variable(variables: set[str]) -> None:
     prefixes = tuple(name[:-1] for name in told if name.endswith("*"))
     assert {"SSL_CLIENT_S_DN_CN", "SSL_CLIENT_VERIFY", "SSL_SERVER_SAN_DNS_0"} <= variables
     assert [name for name in variables if name not in told and not name.startswith(prefixes)] == []
-    sources = (Path(reserve.__file__).parent / "ssl" / "variables.py").read_text("utf-8")
+    sources = (Path(reserve.__file__).parent / "ssl" / "environ.py").read_text("utf-8")
     for name in told - {"SSL_SERVER_*"}:
         short = name.rstrip("*").removeprefix("SSL_CLIENT_")
         assert name in variables or short.rstrip("_") in sources, name
@@ -137,7 +137,7 @@ def test_the_examples_run(here: Path, title: str) -> None:
 
 def test_the_lines_of_the_log_exist() -> None:
     root = Path(reserve.__file__).parent
-    sources = "".join(path.read_text("utf-8") for path in (root / "engine").glob("*.py"))
+    sources = "".join(path.read_text("utf-8") for path in (root / "engine").rglob("*.py"))
     lines = LOGGED.findall(SECTIONS["Lines in the log"])
     assert len(lines) == 5
     for line in lines:

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from reserve.engine.handler import Park
-from reserve.engine.listeners import listen
-from reserve.engine.poller import EpollPoller, Poller, PortablePoller
+from reserve.engine.drivers.handler import Park
+from reserve.engine.polling.poller import EpollPoller, Poller, PortablePoller
 from reserve.engine.server import Hooks, Server
+from reserve.sockets.listeners import listen
 
 MakePoller = Callable[[], Poller]
 POLLERS: dict[str, MakePoller] = {"select": lambda: PortablePoller(selectors.SelectSelector())}
@@ -94,7 +94,7 @@ def serve(make_poller: MakePoller) -> Iterator[Serve]:
             options["poller"] = options.get("poller") or make_poller()
             adapter, upgrades = options.pop("ssl_adapter", None), options.pop("upgrades", False)
             listeners = listen(*(addresses or ("127.0.0.1:0",)))
-            server = Server(listeners, handle, plain=listeners if upgrades else (), hooks=hooks, **options)
+            server = Server(listeners, handle, without_tls=listeners if upgrades else (), hooks=hooks, **options)
             server.ssl_adapter = adapter
             running = Running(server, log)
             stack.callback(server.stop, 0)

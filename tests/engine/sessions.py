@@ -28,7 +28,7 @@ class ClearSession:
     def __init__(self, sock: Any, decide: Decide = everything, hello: int = 1) -> None:
         self.socket = sock
         self.details = self
-        self.calls: dict[str, int] = {"handshake": 0, "read": 0, "write": 0, "goodbye": 0}
+        self.calls: dict[str, int] = {"handshake": 0, "read": 0, "write": 0, "close_notify": 0}
         self.refused: bytes | None = None
         """What the last write could not send, and has to be sent again."""
         self._decide = decide
@@ -84,8 +84,8 @@ class ClearSession:
     def pending(self) -> int:
         return len(self._record)
 
-    def goodbye(self) -> None:
-        self.calls["goodbye"] += 1
+    def close_notify(self) -> None:
+        self.calls["close_notify"] += 1
         self.socket.send(b"\0")
 
     def resumed(self) -> bool:

@@ -20,18 +20,18 @@ from typing import Any, ClassVar, cast
 
 import pytest
 
-from reserve.engine.budget import Budget
-from reserve.engine.connection import Connection
-from reserve.engine.deadlines import NEVER
-from reserve.engine.driver import AGAIN, CLOSE, LINGER, RUN, Action, Wait
-from reserve.engine.monitor import Monitor
-from reserve.engine.overdue import Overdue
-from reserve.engine.poller import READ, WRITE
-from reserve.engine.readyqueue import ReadyQueue
+from reserve.engine.connections.budget import Budget
+from reserve.engine.connections.connection import Connection
+from reserve.engine.connections.driver import AGAIN, CLOSE, LINGER, RUN, Action, Wait
+from reserve.engine.connections.states import NOTIFY, RECLAIM, State
+from reserve.engine.polling.poller import READ, WRITE
+from reserve.engine.polling.timers import NEVER
+from reserve.engine.scheduler.monitor import Monitor
+from reserve.engine.scheduler.readyqueue import ReadyQueue
+from reserve.engine.scheduler.requesttimeout import RequestWatchdog
+from reserve.engine.scheduler.stepper import Stepper
+from reserve.engine.scheduler.workers import Worker, WorkerPool
 from reserve.engine.settings import EngineSettings
-from reserve.engine.states import NUDGE, RECLAIM, State
-from reserve.engine.stepper import Stepper
-from reserve.engine.workers import Worker, WorkerPool
 from reserve.errors import RequestTimeout
 from reserve.testing import MemorySocket
 from tests.engine.interleave import ArmedPoller, Scheduler, Task, replace_locks
@@ -155,7 +155,7 @@ class ModelDriver:
 
     def run(self) -> None:
         connection = self.connection
-        if connection.ending:
+        if connection.final_run:
             self.farewells += 1
             self.world.scheduler.point()
             return
@@ -187,13 +187,13 @@ class ModelDriver:
     def refuse(self, reason: str) -> bytes | None:
         assert reason == ("timeout" if self.expired_run else "overload")
         assert not self.begun or reason == "overload"
-        assert not self.connection.ending, "a farewell is refused"
+        assert not self.connection.final_run, "a farewell is refused"
         self.world.owned_by_one(self.connection)
         self.refused.append(reason)
         assert len(self.refused) == 1, "refused twice"
         return None if self.spoken else b"no"
 
-    def speak(self, reason: str) -> bytes | None:
+    def refuse_during_run(self, reason: str) -> bytes | None:
         assert reason == "timeout"
         assert self.expired_run
         self.spoken = True
@@ -203,7 +203,7 @@ class ModelDriver:
         return "model"
 
     def expire_run(self) -> bool:
-        if self.begun or self.connection.lent or self.connection.ending:
+        if self.begun or self.connection.lent or self.connection.final_run:
             return False
         assert not self.expired_run, "claimed twice"
         self.expired_run = True
@@ -257,13 +257,13 @@ class World:
         )  # fmt: skip
         self.budget = Budget(1000, 1000)
         self.failures: list[str] = []
-        self.logs = SimpleNamespace(
+        self.log = SimpleNamespace(
             failure=lambda text, error, kind="": self.failures.append(f"{text}: {error!r}"),
             warning=lambda text, kind: None,
             stack=lambda level, text, frame: None,
             error=lambda text: None,
         )
-        logs = cast(Any, self.logs)
+        logs = cast(Any, self.log)
         policy = cast(Any, SimpleNamespace(keep=lambda: keep, sample=lambda runs, stalled: None, rest=lambda: None))
         self.monitor = Monitor(policy, logs, cast(Any, self.clock))
         self.queue = ReadyQueue(cast(Any, self.poller), cast(Any, self.clock), policy, self.monitor, self.settings)
@@ -276,7 +276,9 @@ class World:
         self.interrupted: dict[int, Any] = {}
         self.timed_out = self.given_up = 0
         if timed:
-            self.monitor._overdue = Overdue(self.pool, self.stepper, cast(Any, self.clock), self.settings, logs)
+            self.monitor._request_watchdog = RequestWatchdog(
+                self.pool, self.stepper, cast(Any, self.clock), self.settings, logs
+            )
         self.stopping = False
         self.served = 0
         self.requests = 0
@@ -315,7 +317,7 @@ class World:
             self.all.append(connection)
             self.drivers.append(driver)
             self.sockets.append(sock)
-            self.queue.roster.admit(connection)
+            self.queue.registry.admit(connection)
             self.queue.put(connection)
         self.used: dict[str, int] = {}
 
@@ -355,7 +357,7 @@ class World:
         index = int(number or 0)
         if kind == "run":
             if self.tasks[index].name == "monitor":
-                self.looked = self.queue.lead.laid_down
+                self.looked = self.queue.lead.releases
             self.scheduler.run(self.tasks[index], 1)
             return
         self.used[kind] = self.used.get(kind, 0) + 1
@@ -374,13 +376,13 @@ class World:
             self.monitor.alarm()
         elif kind == "send":
             self.drivers[index].outbox.append(b"s")
-            self.queue.nudge(connection, NUDGE)
+            self.queue.notify(connection, NOTIFY)
         elif kind == "reclaim":
-            self.queue.nudge(connection, RECLAIM)
+            self.queue.notify(connection, RECLAIM)
         elif kind == "stop":
             self.stopping = True
             for one in list(self.queue.connections.values()):
-                self.queue.nudge(one, NUDGE)
+                self.queue.notify(one, NOTIFY)
 
     def interrupt_one(self) -> None:
         """Begin where an application that does not hear has just been interrupted."""
@@ -402,7 +404,7 @@ class World:
     def owned_by_one(self, connection: Connection) -> None:
         assert not connection.slot
         assert connection not in (*self.queue._ready, *self.queue._more)
-        assert connection not in self.queue.calls.waiting
+        assert connection not in self.queue.run_queue.waiting
 
     def check(self) -> None:
         for task in self.tasks:
@@ -410,13 +412,13 @@ class World:
         for text in self.failures:
             assert "the application fails" in text or "ClientDisconnected" in text, text
         queue, workers = self.queue, self.pool.workers
-        handed_over = sum(not cast(Any, worker)._bed._held and not worker.leads for worker in workers)
+        handed_over = sum(not cast(Any, worker)._waiter._held and not worker.leads for worker in workers)
         leads = queue.lead.free + sum(worker.leads for worker in workers) + queue.monitor_leads + handed_over
         assert leads == 1, f"{leads} leads"
         for connection, driver in zip(self.all, self.drivers, strict=True):
             running = sum(worker.connection is connection for worker in workers)
             slot, ready = len(connection.slot), queue._ready.count(connection) + queue._more.count(connection)
-            calls = queue.calls.waiting.count(connection)
+            calls = queue.run_queue.waiting.count(connection)
             if connection.state is State.CLOSED:
                 assert running + slot + ready + calls == 0
                 assert self.over.count(connection) == 1, "not closed exactly once"
@@ -426,14 +428,14 @@ class World:
                 continue
             assert connection not in self.over
             if connection.lent:
-                claimed = connection.claimant is not None and not cast(Any, connection.claimant)._held
+                claimed = connection.reclaim_waiter is not None and not cast(Any, connection.reclaim_waiter)._held
                 assert running == 1
                 assert calls == 0
                 assert slot + ready + claimed == 1, f"token lost: {slot} {ready} {claimed}"
             else:
                 assert running + slot + ready + calls == 1, f"{running} {slot} {ready} {calls} {connection.state!r}"
             if slot and connection.lent and connection.state is State.OWNED:
-                assert connection.output is None or connection.lost  # nothing to flush: it only waits for its worker
+                assert connection.output is None or connection.failed  # nothing to flush: it only waits for its worker
             elif slot:
                 assert connection.state in (State.PARKED, State.FLUSHING, State.LINGERING)
                 assert not connection.pending
@@ -441,9 +443,9 @@ class World:
                 assert connection.deadline == NEVER or connection.timer_at <= connection.deadline + 1
             elif ready or calls:
                 assert connection.state is State.READY
-            if running and not connection.ending:
+            if running and not connection.final_run:
                 assert not driver.refused, "refused while it is served"
-        assert len(queue.calls.waiting) <= self.settings.max_queued + len(self.all)
+        assert len(queue.run_queue.waiting) <= self.settings.max_queued + len(self.all)
         if not any(worker.connection for worker in workers):
             held = sum(c.output.size for c in self.all if c.output is not None)
             counted = sum(c.counted[0] for c in self.all)
@@ -495,22 +497,22 @@ class World:
             tuple(
                 (
                     worker.thread.task.waiting is None, worker.thread.task.runnable, worker.leads,
-                    self._index(worker.connection), worker._bed._held, worker.run_due, worker.interrupted,
+                    self._index(worker.connection), worker._waiter._held, worker.run_due, worker.interrupted,
                 )
                 for worker in cast("tuple[Any, ...]", self.pool.workers)
             ),
             len(self.interrupted), self.timed_out, [one.thread.is_alive() for one in self.pool._stuck].count(True),
-            tuple(self._index(worker) for worker in queue.lead.sleepers) and len(queue.lead.sleepers),
-            queue.lead.free, queue.monitor_leads, self.monitor.asleep, queue.lead.laid_down == self.looked,
+            tuple(self._index(worker) for worker in queue.lead.followers) and len(queue.lead.followers),
+            queue.lead.free, queue.monitor_leads, self.monitor.asleep, queue.lead.releases == self.looked,
             self.monitor_task.waiting is None,
             tuple(map(self._index, queue._ready)), tuple(map(self._index, queue._more)),
-            tuple(map(self._index, queue.calls.waiting)), queue._collector.polling,
+            tuple(map(self._index, queue.run_queue.waiting)), queue._reactor.polling,
             poller.polling, poller.signalled, tuple(sorted(poller.armed.items())), tuple(poller.spurious),
             self.clock.time, self.stopping, tuple(sorted(self.used.items())),
             tuple(
                 (
                     c.state, len(c.slot), c.pending, c.armed, c.lent, c.output and c.output.size, c.closing is not None,
-                    c.deadline, c.timer_at, c.ending, c.claimant is not None, c.lost, c.wait_kind,
+                    c.deadline, c.timer_at, c.final_run, c.reclaim_waiter is not None, c.failed, c.wait_kind,
                     c.queued_at, c.counted, len(d.refused),
                     bytes(s.incoming), s.ended, s.room,
                     len(d.outbox), d.begun, d.expired_run, d.revoked, d.request, d.finished, d.served, d.wait.deadline,
@@ -612,8 +614,8 @@ def test_every_order(
             world.interrupt_one()
         return world
 
-    monkeypatch.setattr("reserve.engine.guard._set_async", interrupt)
-    monkeypatch.setattr("reserve.engine.guard._take_back", take_back)
+    monkeypatch.setattr("reserve.engine.scheduler.runguard._set_async", interrupt)
+    monkeypatch.setattr("reserve.engine.scheduler.runguard._take_back", take_back)
     states, depth = drive(make, alphabet, STATES)
     print(f"{states} states, paths of up to {depth} steps")
     assert depth >= 4

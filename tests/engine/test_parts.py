@@ -15,14 +15,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reserve.engine.clock import SystemClock
-from reserve.engine.deadlines import NEVER, Deadlines
-from reserve.engine.handoff import AdaptiveHandOff, AlwaysHandOver
-from reserve.engine.logs import LineWriter, Logs
-from reserve.engine.poller import READ, new_poller
-from reserve.engine.wakeup import Wakeup
-from reserve.readiness import wait_for
+from reserve.engine.logs.errorlog import ErrorLog, LineWriter
+from reserve.engine.polling.clock import SystemClock
+from reserve.engine.polling.poller import READ, new_poller
+from reserve.engine.polling.timers import NEVER, Timers
+from reserve.engine.polling.wakeup import Wakeup
+from reserve.engine.scheduler.handoff import AdaptiveHandOff, AlwaysHandOver
 from reserve.testing import FakeClock
+from reserve.wait import wait_for
 from tests.engine.interleave import Scheduler, explore
 from tests.waiting import eventually
 
@@ -81,7 +81,7 @@ def test_no_system_call_is_given_more_milliseconds_than_an_int_holds() -> None:
 
 @given(st.lists(st.tuples(st.sampled_from(["add", "discard", "due"]), st.integers(0, 4), st.integers(0, 400))))
 def test_deadlines_behave_like_a_dictionary_that_is_searched(steps: list[tuple[str, int, int]]) -> None:
-    table, model, now = Deadlines(), dict[int, float](), 0.0
+    table, model, now = Timers(), dict[int, float](), 0.0
     entries: list[Any] = [Entry() for _ in range(5)]
     for step, number, amount in steps:
         if step == "add":
@@ -115,7 +115,7 @@ def test_deadlines_behave_like_a_dictionary_that_is_searched(steps: list[tuple[s
 
 
 def test_expiry_looks_at_what_is_due_alone() -> None:
-    table = Deadlines()
+    table = Timers()
     entries: list[Any] = [Entry() for _ in range(1000)]
     for number, entry in enumerate(entries):
         table.add(entry, float(number))
@@ -125,7 +125,7 @@ def test_expiry_looks_at_what_is_due_alone() -> None:
 
 def test_who_adds_late_postpones_nothing() -> None:
     """Its owner has parked it again meanwhile, for an earlier moment."""
-    table, entry = Deadlines(), cast(Any, Entry())
+    table, entry = Timers(), cast(Any, Entry())
     assert table.add(entry, 10.0)
     assert not table.add(entry, 20.0)
     assert (entry.timer_at, table.next_at) == (10.0, 10.0)
@@ -135,7 +135,7 @@ def test_who_adds_late_postpones_nothing() -> None:
 
 def test_empty_buckets_do_not_gather() -> None:
     """Connections that are closed long before their deadlines, one in each bucket."""
-    table, kept = Deadlines(), cast(Any, Entry())
+    table, kept = Timers(), cast(Any, Entry())
     table.add(kept, 5.0)
     for number in range(10_000):
         entry = cast(Any, Entry())
@@ -150,7 +150,7 @@ def test_empty_buckets_do_not_gather() -> None:
 
 
 def test_a_table_swept_of_empty_buckets_still_knows_the_others() -> None:
-    table = Deadlines()
+    table = Timers()
     entries = [cast(Any, Entry()) for _ in range(400)]
     for number, entry in enumerate(entries):
         table.add(entry, float(number))
@@ -194,10 +194,10 @@ def test_a_signal_never_writes_to_a_descriptor_that_has_been_closed(
         fake = SimpleNamespace(
             eventfd=lambda count, flags: 5, EFD_NONBLOCK=0, EFD_CLOEXEC=0, eventfd_write=write, close=open_fds.remove
         )
-        monkeypatch.setattr("reserve.engine.wakeup.os", fake)
+        monkeypatch.setattr("reserve.engine.polling.wakeup.os", fake)
         wakeup = Wakeup()
         wait = SimpleNamespace(sleep=lambda seconds: scheduler.block(lambda: not wakeup._signalling))
-        monkeypatch.setattr("reserve.engine.wakeup.time", wait)
+        monkeypatch.setattr("reserve.engine.polling.wakeup.time", wait)
         for number in range(signallers):
             scheduler.spawn(f"signaller {number}", wakeup.signal)
         scheduler.spawn("closer", wakeup.close)
@@ -215,7 +215,7 @@ def test_a_signal_never_writes_to_a_descriptor_that_has_been_closed(
 def test_a_forked_child_does_not_wait_for_signallers_that_are_not_there() -> None:
     wakeup = Wakeup()
     wakeup._signalling.append(True)  # as a copy of a thread that was between the two lines
-    wakeup.disown()
+    wakeup.after_fork()
     wakeup.close()
     assert wakeup.fd == -1
 
@@ -305,7 +305,7 @@ def test_a_stuck_writer_drops_and_counts_and_stops_nobody() -> None:
 
 def test_what_was_logged_before_the_start_is_written_by_the_stop() -> None:
     lines: list[tuple[int, str]] = []
-    logs = Logs(lambda level, text: lines.append((level, text)))
+    logs = ErrorLog(lambda level, text: lines.append((level, text)))
     logs.warning("careful")
     logs.stop()
     assert lines == [(logging.WARNING, "careful")]
@@ -319,7 +319,7 @@ def test_a_hook_that_fails_takes_no_other_line_along(capsys: pytest.CaptureFixtu
             raise ValueError("no two")
         lines.append(text)
 
-    logs = Logs(hook)
+    logs = ErrorLog(hook)
     for text in ("one", "two", "three"):
         logs.info(text)
     logs.stop()
@@ -340,7 +340,7 @@ def test_the_writer_survives_whatever_a_hook_raises(
         if text == "two":
             raise kind("no two")
 
-    logs = Logs(hook)
+    logs = ErrorLog(hook)
     logs.start()
     for text in ("one", "two"):
         logs.info(text)
@@ -379,7 +379,7 @@ def test_a_writer_survives_a_report_that_fails(capsys: pytest.CaptureFixture[str
 
 def test_an_error_is_logged_with_its_traceback() -> None:
     lines: list[str] = []
-    logs = Logs(lambda level, text: lines.append(text))
+    logs = ErrorLog(lambda level, text: lines.append(text))
     try:
         raise KeyError("lost")
     except KeyError as error:

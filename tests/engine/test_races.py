@@ -8,21 +8,21 @@ from typing import Any, cast
 
 import pytest
 
-from reserve.engine.budget import Budget
-from reserve.engine.connection import Connection
-from reserve.engine.deadlines import NEVER
-from reserve.engine.driver import RUN
-from reserve.engine.handoff import AlwaysHandOver
-from reserve.engine.lead import Follower, Lead
-from reserve.engine.logs import Logs
-from reserve.engine.monitor import Monitor
-from reserve.engine.output import Output
-from reserve.engine.poller import READ
-from reserve.engine.readyqueue import ReadyQueue
+from reserve.engine.connections.budget import Budget
+from reserve.engine.connections.connection import Connection
+from reserve.engine.connections.driver import RUN
+from reserve.engine.connections.output import Output
+from reserve.engine.connections.states import NOTIFY, State
+from reserve.engine.logs.errorlog import ErrorLog
+from reserve.engine.polling.poller import READ
+from reserve.engine.polling.timers import NEVER
+from reserve.engine.scheduler.handoff import AlwaysHandOver
+from reserve.engine.scheduler.lead import Follower, Lead
+from reserve.engine.scheduler.monitor import Monitor
+from reserve.engine.scheduler.readyqueue import ReadyQueue
+from reserve.engine.scheduler.stepper import Stepper
 from reserve.engine.server import Server
 from reserve.engine.settings import EngineSettings
-from reserve.engine.states import NUDGE, State
-from reserve.engine.stepper import Stepper
 from reserve.errors import ClientDisconnected
 from reserve.testing import MemorySocket
 from tests.engine.interleave import ArmedPoller, Scenario, Scheduler, explore, replace_locks
@@ -104,12 +104,12 @@ class World:
         self.poller = FakePoller(scheduler)
         self.clock = OpenClock()
         self.settings = EngineSettings()
-        self.logs = Logs()
-        self.monitor = Monitor(AlwaysHandOver(), self.logs)
+        self.log = ErrorLog()
+        self.monitor = Monitor(AlwaysHandOver(), self.log)
         self.queue = ReadyQueue(self.poller, self.clock, AlwaysHandOver(), self.monitor)  # type: ignore[arg-type]
-        self.stepper = Stepper(self.queue, self.clock, self.settings, self.logs)
+        self.stepper = Stepper(self.queue, self.clock, self.settings, self.log)
         self.monitor._queue, self.monitor._stepper = self.queue, self.stepper
-        self.monitor._pool = cast(Any, SimpleNamespace(workers=(), grow=lambda: None, hopeless=lambda: False))
+        self.monitor._pool = cast(Any, SimpleNamespace(workers=(), grow=lambda: None, is_exhausted=lambda: False))
         self.budget = Budget(1_000_000, 1_000_000)
         self.stopping = False
         self.closed: list[Connection] = []
@@ -120,7 +120,7 @@ class World:
         connection = Connection(server, cast(Any, Sock(fd)), ("127.0.0.1", fd))
         connection.driver = cast(Any, SimpleNamespace(closed=lambda reason: False))
         connection.state = State.OWNED
-        self.queue.roster.admit(connection)
+        self.queue.registry.admit(connection)
         return connection
 
     def park(self, connection: Connection, deadline: float = 2000.0) -> None:
@@ -147,14 +147,14 @@ def test_the_lead_that_is_given_is_neither_lost_nor_doubled(exploring: Explore, 
     def scenario(scheduler: Scheduler) -> Callable[[list[str]], None]:
         lead, follower = Lead(), Follower()
         assert lead.take()
-        scheduler.spawn("giver", lead.give)
+        scheduler.spawn("giver", lead.hand_over)
         scheduler.spawn("follower", lambda: lead.wait(follower, lambda: None))
 
         def check(blocked: list[str]) -> None:
             assert blocked == [], "it sleeps and nobody leads"
             assert follower.leads
             assert not lead.free
-            assert not lead.sleepers
+            assert not lead.followers
 
         return check
 
@@ -165,7 +165,7 @@ def test_two_followers_and_one_lead(exploring: Explore) -> None:
     def scenario(scheduler: Scheduler) -> Callable[[list[str]], None]:
         lead, one, two = Lead(), Follower(), Follower()
         assert lead.take()
-        scheduler.spawn("giver", lead.give)
+        scheduler.spawn("giver", lead.hand_over)
         scheduler.spawn("one", lambda: lead.wait(one, lambda: None))
         scheduler.spawn("two", lambda: lead.wait(two, lambda: None))
 
@@ -173,7 +173,7 @@ def test_two_followers_and_one_lead(exploring: Explore) -> None:
             assert len(blocked) == 1
             assert _leads(lead, one, two) == 1
             assert not lead.free
-            assert list(lead.sleepers) == [one if blocked == ["one"] else two]
+            assert list(lead.followers) == [one if blocked == ["one"] else two]
 
         return check
 
@@ -189,12 +189,12 @@ def test_the_last_holder_the_monitor_and_a_follower_take_it_once(exploring: Expl
         stolen: list[bool] = []
 
         def hold() -> None:
-            lead.lay_down()
+            lead.release()
             holder.leads = lead.take()
 
         def steal() -> None:
             if lead.take():
-                stolen.append(not lead.pass_on())
+                stolen.append(not lead.wake_follower())
 
         scheduler.spawn("holder", hold)
         scheduler.spawn("monitor", steal)
@@ -203,7 +203,7 @@ def test_the_last_holder_the_monitor_and_a_follower_take_it_once(exploring: Expl
         def check(blocked: list[str]) -> None:
             assert _leads(lead, follower, holder) + sum(stolen) == 1
             assert blocked == ([] if follower.leads else ["follower"])
-            assert (follower in lead.sleepers) == (not follower.leads)
+            assert (follower in lead.followers) == (not follower.leads)
 
         return check
 
@@ -218,7 +218,7 @@ def test_closing_sends_every_follower_home(exploring: Explore, free: bool) -> No
 
         def holder() -> None:
             if free:
-                lead.lay_down()
+                lead.release()
 
         scheduler.spawn("follower", lambda: lead.wait(one, lambda: None))
         scheduler.spawn("closer", lead.close)
@@ -251,7 +251,7 @@ def test_a_nudge_while_it_is_parked_is_seen_once(exploring: Explore, preemptions
         world = World(scheduler)
         connection = world.connection()
         scheduler.spawn("owner", lambda: world.park(connection))
-        scheduler.spawn("nudger", lambda: world.queue.nudge(connection, NUDGE))
+        scheduler.spawn("nudger", lambda: world.queue.notify(connection, NOTIFY))
 
         def check(blocked: list[str]) -> None:
             assert blocked == []
@@ -284,7 +284,7 @@ def test_an_event_a_nudge_and_a_deadline_at_once_make_it_ready_once(exploring: E
             world.poller.fire(connection.fd)
 
         scheduler.spawn("owner", owner)
-        scheduler.spawn("nudger", lambda: world.queue.nudge(connection, NUDGE))
+        scheduler.spawn("nudger", lambda: world.queue.notify(connection, NOTIFY))
         scheduler.spawn("leader", leader)
 
         def check(blocked: list[str]) -> None:
@@ -358,7 +358,7 @@ def test_a_deadline_that_comes_due_while_it_is_served_and_parked_again(exploring
         assert connection.take()
         connection.state = State.OWNED
         world.clock.time = 1600.0
-        scheduler.spawn("leader", lambda: world.queue._collector._expire(1600.0))
+        scheduler.spawn("leader", lambda: world.queue._reactor._expire(1600.0))
         scheduler.spawn("owner", lambda: world.park(connection, 1700.0))
 
         def check(blocked: list[str]) -> None:
@@ -385,7 +385,7 @@ def test_a_closed_connection_hangs_in_no_table(exploring: Explore) -> None:
         def closer() -> None:
             world.scheduler.block(lambda: bool(connection.slot))
             if connection.take():
-                world.stepper.discard(connection)
+                world.stepper.dispose(connection)
 
         scheduler.spawn("owner", lambda: world.park(connection))
         scheduler.spawn("closer", closer)
@@ -415,7 +415,7 @@ def test_a_call_finds_a_worker(exploring: Explore) -> None:
         one, two = Follower(), Follower()
 
         def put_then_get() -> Connection | None:
-            world.queue.calls.put(connection)
+            world.queue.run_queue.put(connection)
             return world.queue.get(one)
 
         first = scheduler.spawn("one", put_then_get)
@@ -474,7 +474,7 @@ def test_the_monitor_does_not_oversleep_a_lead_that_is_laid_down(exploring: Expl
         world.queue._policy.keep = lambda: True  # type: ignore[method-assign]
         worker = Follower()
         worker.leads = world.queue.lead.take()
-        scheduler.spawn("worker", lambda: world.queue.step_aside(worker))
+        scheduler.spawn("worker", lambda: world.queue.yield_lead(worker))
         scheduler.spawn("monitor", lambda: world.monitor._sleep(world.queue.runs, NEVER))
 
         def check(blocked: list[str]) -> None:
@@ -498,10 +498,10 @@ def test_a_call_that_lays_the_lead_down_again_rings_the_monitor(exploring: Explo
 
         def lie_down_and_run() -> None:
             if world.queue.lead.wait(worker, lambda: None):
-                world.queue.step_aside(worker)
+                world.queue.yield_lead(worker)
 
         scheduler.spawn("worker", lie_down_and_run)
-        scheduler.spawn("other", lambda: world.queue.calls.put(connection))
+        scheduler.spawn("other", lambda: world.queue.run_queue.put(connection))
         scheduler.spawn("monitor", lambda: world.monitor._sleep(world.queue.runs, NEVER))
 
         def check(blocked: list[str]) -> None:
@@ -575,7 +575,7 @@ def test_a_lent_connection_comes_back(exploring: Explore, room: int | None, agai
 def test_a_lent_connection_that_is_nudged_comes_back(exploring: Explore) -> None:
     def scenario(scheduler: Scheduler) -> Callable[[list[str]], None]:
         world, connection = _lent(scheduler, 0, True)
-        scheduler.spawn("stop", lambda: world.queue.nudge(connection, NUDGE))
+        scheduler.spawn("stop", lambda: world.queue.notify(connection, NOTIFY))
 
         def check(blocked: list[str]) -> None:
             assert blocked == ["leader"]

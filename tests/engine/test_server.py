@@ -20,14 +20,14 @@ from typing import Any
 import pytest
 
 from reserve.engine.acceptor import Acceptor
-from reserve.engine.connection import Connection
-from reserve.engine.driver import CLOSE, LINGER, RUN, Action, Wait
-from reserve.engine.handler import HandlerDriver, Park
-from reserve.engine.listeners import listen
-from reserve.engine.logs import Logs
-from reserve.engine.poller import READ, EpollPoller
+from reserve.engine.connections.connection import Connection
+from reserve.engine.connections.driver import CLOSE, LINGER, RUN, Action, Wait
+from reserve.engine.drivers.handler import HandlerDriver, Park
+from reserve.engine.logs.errorlog import ErrorLog
+from reserve.engine.polling.poller import READ, EpollPoller
 from reserve.engine.server import Hooks, Server
 from reserve.errors import ClientDisconnected, UsageError
+from reserve.sockets.listeners import listen
 from reserve.testing import FakeClock
 from tests.engine.conftest import Log, MakePoller, Serve, receive, receive_all
 from tests.waiting import eventually
@@ -172,7 +172,7 @@ def test_a_start_that_fails_leaves_nothing_half_started(
         def start() -> None:
             raise RuntimeError("cannot start")
 
-        monkeypatch.setattr(server._machinery.pool.workers[1].thread, "start", start)
+        monkeypatch.setattr(server._runtime.pool.workers[1].thread, "start", start)
     with pytest.raises(RuntimeError, match="cannot start"):
         server.serve_in_background()
     server.stop()
@@ -227,11 +227,11 @@ def test_an_interrupt_during_the_start_stops_what_has_started(
     hooks = Hooks(on_worker_start=interrupt) if moment == "hook" else Hooks()
     server = Server(listener, echo, poller=make_poller(), hooks=hooks)
     if moment == "ready":  # the accept thread runs already
-        monkeypatch.setattr(server._life.ready, "set", interrupt)
+        monkeypatch.setattr(server._lifecycle.ready, "set", interrupt)
     with pytest.raises(kind):
         server.start()
     assert listener.fileno() == -1
-    assert not server._machinery.acceptor.thread.is_alive()
+    assert not server._runtime.acceptor.thread.is_alive()
     server.stop()
 
 
@@ -401,7 +401,7 @@ def test_a_flood_of_newcomers_does_not_put_off_the_end(count: int) -> None:
             listeners,  # type: ignore[arg-type]
             lambda sock, peer, listener: admitted.append(sock),
             lambda: ended.append(len(admitted)),
-            Logs(),
+            ErrorLog(),
         )
         acceptor.stop()
         acceptor._main()
@@ -428,7 +428,7 @@ class Counting(LinesApp):
             return self.failing == "farewell"
 
         def farewell_or_run() -> None:
-            if not connection.ending:
+            if not connection.final_run:
                 run()
             elif self.failing == "farewell":
                 raise SystemExit("farewell fails")
@@ -462,7 +462,7 @@ def test_the_cut_buries_each_connection_once_and_the_rest_of_the_end_follows(ser
     eventually(lambda: server.stats().queued == 2 and server.stats().parked == 2 and server.stats().lingering == 1)
     server.stop(0)
     assert stopped == ["stop"]
-    assert server._machinery.acceptor.wakeup.fd == server._machinery.poller.wakeup.fd == -1
+    assert server._runtime.acceptor.wakeup.fd == server._runtime.poller.wakeup.fd == -1
     ends = {application.ends.get(timeout=20)[0] for _ in range(5)}
     assert len(ends) == 5
     assert application.ends.empty()
@@ -485,7 +485,7 @@ def test_a_step_of_the_end_that_fails_does_not_take_the_others_along(
     hooks = Hooks(on_worker_stop=lambda: stopped.append("stop"), error_log=log)
     running = serve(echo, hooks=hooks)
     server = running.server
-    place: Any = server._doors if step == "close_listeners" else server._machinery.ending
+    place: Any = server._endpoints if step == "close_listeners" else server._runtime.shutdown
     inner = getattr(place, step)
 
     def fail() -> None:
@@ -610,12 +610,12 @@ def handler(number, frame):
     print("handled", flush=True)
     raise KeyboardInterrupt
 signal.signal(signal.SIGTERM, handler)
-import reserve.engine.signaldoor as door
-waiting, inner = threading.Event(), door.wait_for
+import reserve.engine.polling.signalwakeup as module
+waiting, inner = threading.Event(), module.wait_for
 def wait_for(*arguments):
     waiting.set()
     return inner(*arguments)
-door.wait_for = wait_for
+module.wait_for = wait_for
 def other():
     assert waiting.wait(20)
     while not blocked():
@@ -684,7 +684,7 @@ two.setblocking(False)
 def handler(number, frame):
     signal.set_wakeup_fd(two.fileno())
     server.request_stop()
-    server._life.signal_door.knock()
+    server._lifecycle.signal_wakeup.signal()
 signal.signal(signal.SIGUSR1, handler)
 thread = threading.Thread(target=lambda: (server.wait_ready(), os.kill(os.getpid(), signal.SIGUSR1)))
 thread.start()
@@ -705,7 +705,7 @@ import os, signal, socket, sys, threading, warnings
 warnings.simplefilter("ignore", DeprecationWarning)
 from reserve import Server, listen
 def fork(*arguments):
-    door = server._life.signal_door
+    door = server._lifecycle.signal_wakeup
     fds = [door._reader.fileno(), door._writer.fileno()]
     pid = os.fork()
     if pid:
@@ -788,7 +788,7 @@ def test_a_worker_that_waits_for_its_lent_connection_is_set_free_by_the_stop(ser
     running = serve(Application())
     running.connect().sendall(b"run\n")
     connection = lent.get(timeout=20)
-    eventually(lambda: connection.claimant is not None)
+    eventually(lambda: connection.reclaim_waiter is not None)
     running.server.stop(0)
     failed.get(timeout=20)
     eventually(lambda: running.server.stats().connections == 0)
@@ -842,7 +842,7 @@ def test_who_has_lingered_for_longer_than_may_ends_also_when_an_event_hides_the_
     client = running.connect()
     client.sendall(b"linger\n")
     eventually(lambda: running.server.stats().lingering == 1)
-    running.server._machinery.stepper._lingering.clear()  # as for the oldest; the deadline that tells it is lost
+    running.server._runtime.stepper._lingering.clear()  # as for the oldest; the deadline that tells it is lost
     client.sendall(b"x")
     eventually(lambda: running.server.stats().connections == 0)
 
@@ -885,7 +885,7 @@ def test_an_idle_server_makes_no_wake_ups(serve: Serve, make_poller: MakePoller)
     for client in clients:
         client.sendall(b"x")
         assert receive(client, 1) == b"x"
-    monitor = running.server._machinery.monitor
+    monitor = running.server._runtime.monitor
     # It would wait for ever.
     eventually(lambda: monitor.asleep and running.server.stats().parked == 5 and timeouts[-1] is None)
     assert set(timeouts) <= {None, 0.0}  # 0: a look in passing, while there was something to do
@@ -1001,7 +1001,7 @@ for client in clients:
 
 def test_a_listener_that_somebody_else_closed_does_not_hang_the_stop(serve: Serve) -> None:
     running = serve(echo, "127.0.0.1:0", "127.0.0.1:0")
-    gone, _ = running.server._doors.listeners
+    gone, _ = running.server._endpoints.listeners
     gone.shutdown(socket.SHUT_RDWR)
     running.log.wait("closed by somebody else")
     client = running.connect(1)
@@ -1019,7 +1019,7 @@ def test_errors_of_one_connection_are_not_those_of_the_listener() -> None:
                 raise OSError(number, os.strerror(number))
             raise BlockingIOError
 
-    acceptor = Acceptor([], lambda sock, peer, listener: None, lambda: None, Logs())
+    acceptor = Acceptor([], lambda sock, peer, listener: None, lambda: None, ErrorLog())
     assert acceptor._accept(Listener()) is False  # type: ignore[arg-type]
     assert next(errors, None) is None
     acceptor.wakeup.close()
@@ -1042,9 +1042,9 @@ def test_a_forked_child_holds_nothing_and_the_parent_goes_on(serve: Serve, retur
     def handle(sock: socket.socket, address: Any, server: Server) -> Any:
         def resume() -> Any:
             fds = {connection.fd for connection in server._queue.connections.values()}
-            fds |= {one.fileno() for one in server._doors.listeners}
-            fds |= {server._machinery.acceptor.wakeup.fd, server._machinery.poller.wakeup.fd}
-            epoll = getattr(server._machinery.poller, "_epoll", None)
+            fds |= {one.fileno() for one in server._endpoints.listeners}
+            fds |= {server._runtime.acceptor.wakeup.fd, server._runtime.poller.wakeup.fd}
+            epoll = getattr(server._runtime.poller, "_epoll", None)
             fds.add(-1 if epoll is None else epoll.fileno())
             if not sock.recv(10):
                 return None
@@ -1099,7 +1099,7 @@ def test_a_forked_child_that_returns_from_the_handler_needs_no_lock_and_calls_no
         def resume() -> Any:
             if not sock.recv(10):
                 return None
-            signalling = [server._machinery.poller.wakeup._signalling, server._machinery.acceptor.wakeup._signalling]
+            signalling = [server._runtime.poller.wakeup._signalling, server._runtime.acceptor.wakeup._signalling]
             for one in signalling:  # another thread is inside of signal()
                 one.append(True)
             pid = os.fork()
@@ -1114,10 +1114,10 @@ def test_a_forked_child_that_returns_from_the_handler_needs_no_lock_and_calls_no
                 sock.sendall(b"parent")
                 return Park(resume, on_close=told)
             queue = server._queue
-            stepper = server._machinery.stepper
+            stepper = server._runtime.stepper
             for lock in (
-                queue.roster._lock, queue.deadlines._lock, server.budget._lock, stepper._lock,
-                server._machinery.pool._lock, server.logs._writer._bed,
+                queue.registry._lock, queue.deadlines._lock, server.budget._lock, stepper._lock,
+                server._runtime.pool._lock, server.log._writer._waiter,
             ):  # fmt: skip
                 lock.acquire(blocking=False)
             os.write(write, b"held")
@@ -1204,6 +1204,6 @@ with Server(listen("127.0.0.1:0"), handle, threads=2) as server:
     for client in clients:
         assert client.recv(10) == b""
         client.close()
-    print(type(server._machinery.poller).__name__, server._machinery.poller.wakeup._pair is not None)
+    print(type(server._runtime.poller).__name__, server._runtime.poller.wakeup._pair is not None)
 """
     assert _result(program) == "PortablePoller True\n"

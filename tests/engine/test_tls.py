@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from reserve.engine.logs import Logs
-from reserve.engine.tls import TLS
+from reserve.engine.logs.errorlog import ErrorLog
+from reserve.engine.tls import ServerTLS
 from reserve.errors import StartupError, UsageError
 from reserve.ssl.adapter import SSLAdapter
 from reserve.testing import FakeClock
@@ -52,10 +52,10 @@ class Files(SSLAdapter):
 class World:
     def __init__(self, interval: float = INTERVAL) -> None:
         self.clock = FakeClock()
-        self.log = Log()
-        self.logs = Logs(self.log)
+        self.logged = Log()
+        self.log = ErrorLog(self.logged)
         self.files = Files()
-        self.tls = TLS(self.clock, self.logs, interval)
+        self.tls = ServerTLS(self.clock, self.log, interval)
         self.tls.adopt(self.files)
 
     def look(self) -> None:
@@ -69,8 +69,8 @@ class World:
         self.tls.close()
 
     def lines(self, level: int = 0) -> list[str]:
-        self.logs.stop()  # it was never started: what there is goes out here
-        return [text for at, text in self.log.lines if at >= level]
+        self.log.stop()  # it was never started: what there is goes out here
+        return [text for at, text in self.logged.lines if at >= level]
 
 
 def test_files_are_looked_at_while_clients_come_and_not_too_often() -> None:
@@ -167,7 +167,7 @@ def test_a_reload_that_is_asked_for_loads_what_has_not_changed_and_says_what_is_
 
 
 def test_without_tls_there_is_nothing_to_load() -> None:
-    tls = TLS(FakeClock(), Logs(), INTERVAL)
+    tls = ServerTLS(FakeClock(), ErrorLog(), INTERVAL)
     tls.look_now()
     tls.close()
     with pytest.raises(UsageError, match="no TLS"):
@@ -202,4 +202,4 @@ def test_a_certificate_that_cannot_be_used_ends_the_start(serve: Serve) -> None:
 
 def test_what_is_no_adapter_is_refused(serve: Serve) -> None:
     with pytest.raises(UsageError, match="no TLS adapter"):
-        TLS(FakeClock(), Logs(), 1.0).adopt(object())
+        ServerTLS(FakeClock(), ErrorLog(), 1.0).adopt(object())

@@ -19,7 +19,7 @@ BOUNDARY = "----form-boundary-7"
 
 
 @dataclass
-class Answer:
+class Response:
     status: int
     headers: dict[str, str]
     pieces: list[bytes]
@@ -37,7 +37,7 @@ class Client:
     def __init__(self, app: Any) -> None:
         self.app = app
 
-    def request(self, method: str, address: str, body: bytes = b"", **environ: Any) -> Answer:
+    def request(self, method: str, address: str, body: bytes = b"", **environ: Any) -> Response:
         path, _, query = address.partition("?")
         environ = {
             "REQUEST_METHOD": method,
@@ -66,16 +66,16 @@ class Client:
             pieces.close()  # type: ignore[attr-defined]
         ((status, headers),) = started
         assert len({name.lower() for name, _ in headers}) == len(headers), "a field was sent twice"
-        return Answer(status=int(status[:3]), headers=dict(headers), pieces=body_pieces)
+        return Response(status=int(status[:3]), headers=dict(headers), pieces=body_pieces)
 
-    def get(self, address: str, **environ: Any) -> Answer:
+    def get(self, address: str, **environ: Any) -> Response:
         return self.request("GET", address, **environ)
 
-    def post(self, address: str, fields: dict[str, str], **environ: Any) -> Answer:
+    def post(self, address: str, fields: dict[str, str], **environ: Any) -> Response:
         environ.setdefault("CONTENT_TYPE", "application/x-www-form-urlencoded")
         return self.request("POST", address, urlencode(fields).encode(), **environ)
 
-    def upload(self, fields: dict[str, str], picture: bytes, filename: str = "a.png", **environ: Any) -> Answer:
+    def upload(self, fields: dict[str, str], picture: bytes, filename: str = "a.png", **environ: Any) -> Response:
         lines = [
             f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
             for name, value in fields.items()

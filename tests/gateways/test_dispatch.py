@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from reserve.errors import UsageError
 from reserve.gateways.dispatch import PathInfoDispatcher
-
-from .fakes import serve
+from tests.gateways.fakes import serve
 
 
 def named(name: str) -> Any:

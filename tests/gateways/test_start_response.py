@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from reserve.errors import ApplicationError
-
-from .fakes import FakeExchange, serve
+from tests.gateways.fakes import FakeExchange, serve
 
 
 class Text(str):

@@ -10,7 +10,7 @@ from wsgiref.validate import validator
 
 import pytest
 
-from .fakes import serve
+from tests.gateways.fakes import serve
 
 Body = Callable[[Any, Any], Any]
 HEAD = [("Content-Type", "text/plain")]

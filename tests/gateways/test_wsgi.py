@@ -15,12 +15,11 @@ from typing import Any
 import pytest
 
 from reserve.errors import ApplicationError, ClientDisconnected, UsageError
-from reserve.gateways.answer import BLOCK
 from reserve.gateways.exchange import Exchange
+from reserve.gateways.response import BLOCK
 from reserve.gateways.streams import ErrorStream, FileWrapper
 from reserve.gateways.wsgi import WSGIGateway, log_error, request_line
-
-from .fakes import Closing, FakeExchange, request, serve
+from tests.gateways.fakes import Closing, FakeExchange, request, serve
 
 PLAIN = [("Content-Type", "text/plain")]
 FATAL = [

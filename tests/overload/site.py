@@ -16,10 +16,9 @@ import pytest
 from reserve.apps.http.settings import HTTPSettings
 from reserve.engine.server import Hooks
 from reserve.testing import FakeClock, RunningServer, running
-
-from .. import clients, tls
-from ..apps.http.answers import Answer, receive, request
-from ..waiting import eventually
+from tests import clients, tls
+from tests.apps.http.responses import Response, receive, request
+from tests.waiting import eventually
 
 PATIENCE = 60.0
 """Seconds that guard a test against waiting for ever."""
@@ -71,7 +70,7 @@ class Site:
         client.sendall(sent)
         return client
 
-    def ask(self, raw: bytes = b"") -> Answer:
+    def ask(self, raw: bytes = b"") -> Response:
         """One request on a connection of its own."""
         with contextlib.closing(self.connect(raw or request())) as client:
             return receive(client)
@@ -85,7 +84,7 @@ class Site:
 
     def queue_holds(self, count: int) -> None:
         """Wait until so many complete requests wait for a worker (``queued`` counts what has not been read, too)."""
-        eventually(lambda: len(self.server._queue.calls.waiting) == count)
+        eventually(lambda: len(self.server._queue.run_queue.waiting) == count)
 
     def rests(self) -> None:
         """Wait until every worker is free and in its place: one leads, and the others sleep.
@@ -96,8 +95,8 @@ class Site:
         queue = self.server._queue
 
         def in_place() -> bool:
-            idle = queue._collector.polling and not queue.monitor_leads and not queue.lead.free
-            return idle and len(queue.lead.sleepers) == self.stats().threads - 1
+            idle = queue._reactor.polling and not queue.monitor_leads and not queue.lead.free
+            return idle and len(queue.lead.followers) == self.stats().threads - 1
 
         eventually(in_place)
 

@@ -13,11 +13,10 @@ from typing import Any
 import pytest
 
 from reserve.apps.http.settings import HTTPSettings
-
-from ..apps.http.answers import receive, request
-from ..clients import tear, until_cut
-from ..waiting import eventually
-from .site import PATIENCE, Site, over_both, site
+from tests.apps.http.responses import receive, request
+from tests.clients import tear, until_cut
+from tests.overload.site import PATIENCE, Site, over_both, site
+from tests.waiting import eventually
 
 MEMORY = 200000
 LARGE = b"a" * 4000000
@@ -220,7 +219,7 @@ def test_list_answers_stay_by_reference_within_the_budget_and_go_to_a_file_beyon
 def test_with_both_used_up_an_answer_is_cut_and_the_server_lives(
     path: str, disk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("reserve.apps.http.exchange.HASTE", (0.01, 10**9))
+    monkeypatch.setattr("reserve.apps.http.exchange.NO_ROOM_LIMITS", (0.01, 10**9))
     with budgets(1048576, disk) as one:
         clients = [greedy(one, path) for _ in range(4)]
         one.waits(connections=0)  # before anybody reads

@@ -6,9 +6,8 @@ import threading
 from typing import Any
 
 from reserve.apps.http.settings import HTTPSettings
-
-from ..apps.http.answers import receive, request
-from .site import Gate, site
+from tests.apps.http.responses import receive, request
+from tests.overload.site import Gate, site
 
 BLOCK = b"b" * 100_000
 COUNT = 100

@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 
-from reserve.engine.guard import RunGuard
+from reserve.engine.scheduler.runguard import RunGuard
 from reserve.errors import RequestTimeout
-
-from .site import PATIENCE
+from tests.overload.site import PATIENCE
 
 
 def test_outside_of_a_run_nothing_can_be_held() -> None:
@@ -98,7 +97,7 @@ def test_an_interrupt_that_was_set_and_not_raised_is_taken_back() -> None:
 
 TRACED = """
 import sys, threading
-from reserve.engine.guard import RunGuard
+from reserve.engine.scheduler.runguard import RunGuard
 from reserve.errors import RequestTimeout
 
 guard = RunGuard()

@@ -10,11 +10,10 @@ import pytest
 from reserve.apps.http.app import HTTPApp
 from reserve.apps.http.settings import HTTPSettings
 from reserve.gateways.wsgi import WSGIGateway
-
-from ..apps.http.answers import receive, request, split
-from ..clients import until_cut
-from ..waiting import eventually
-from .site import PATIENCE, Gate, site
+from tests.apps.http.responses import receive, request, split
+from tests.clients import until_cut
+from tests.overload.site import PATIENCE, Gate, site
+from tests.waiting import eventually
 
 HEALTH = HTTPSettings(access_log=False, health_path="/health")
 CLOSE = "Connection: close"
@@ -109,7 +108,7 @@ def test_while_stopping_it_is_503() -> None:
 
 def test_a_client_that_asks_without_end_and_reads_nothing_harms_nobody() -> None:
     with site(Gate(), http=HEALTH) as one:
-        for listener in one.server._doors.listeners:
+        for listener in one.server._endpoints.listeners:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         greedy = one.connect(window=2048)
         greedy.setblocking(False)

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from ..apps.http.answers import receive, request
-from ..clients import tear, until_cut
-from ..waiting import eventually
-from .site import Site, over_both, site
+from tests.apps.http.responses import receive, request
+from tests.clients import tear, until_cut
+from tests.overload.site import Site, over_both, site
+from tests.waiting import eventually
 
 LARGE = b"GET / HTTP/1.1\r\nHost: test\r\n" + (b"X: " + b"a" * 9995 + b"\r\n") * 3
 """A head of 30 KB without its end."""

@@ -9,14 +9,13 @@ from typing import Any, cast
 import pytest
 
 from reserve.engine.acceptor import Acceptor
-from reserve.engine.deadlines import NEVER
-from reserve.engine.shortage import Shortage
-
-from ..apps.http.answers import receive, request
-from ..clients import until_cut
-from ..waiting import eventually
-from . import site as sites
-from .site import Gate, silent, site
+from reserve.engine.polling.timers import NEVER
+from reserve.engine.shortage import PauseLog
+from tests.apps.http.responses import receive, request
+from tests.clients import until_cut
+from tests.overload import site as sites
+from tests.overload.site import Gate, silent, site
+from tests.waiting import eventually
 
 
 def idle(one: sites.Site, count: int) -> list[socket.socket]:
@@ -135,7 +134,7 @@ def test_however_often_it_is_full_is_one_line_and_one_more_when_it_is_over() -> 
                 fill_and_empty(one)
                 one.clock.advance(0.5)
             assert len(one.log) == 2 * time - 1
-            one.clock.advance(Shortage.CALM)
+            one.clock.advance(PauseLog.CALM)
             logged(one, 2 * time)
         assert ["no new connections for now" in line for line in one.log] == [True, False] * 2
         assert all("1 are open" in line for line in one.log[::2])
@@ -147,7 +146,7 @@ def test_each_reason_is_said_once_until_it_is_over() -> None:
     said: list[str] = []
     now = [100.0]
     logs = SimpleNamespace(warning=said.append)
-    shortage = Shortage(cast(Any, logs), lambda: now[0], lambda: 7)
+    shortage = PauseLog(cast(Any, logs), lambda: now[0], lambda: 7)
     for _ in range(100):
         for why in ("connections", "descriptors"):
             shortage.begins(why)
@@ -155,7 +154,7 @@ def test_each_reason_is_said_once_until_it_is_over() -> None:
             shortage.look()
         now[0] += 1.0
     assert len(said) == 2
-    assert shortage.due == now[0] - 1.0 + Shortage.CALM
+    assert shortage.due == now[0] - 1.0 + PauseLog.CALM
     now[0] = shortage.due
     shortage.look()
     shortage.look()
@@ -173,14 +172,14 @@ def test_a_request_that_is_on_its_way_to_a_connection_that_makes_room_is_served(
     seen: list[Any] = []
     with site(Gate(), max_connections=1) as one:
         (client,) = idle(one, 1)
-        reclaim = one.server._machinery.acceptor._reclaim
+        reclaim = one.server._runtime.acceptor._reclaim
 
         def late(count: int) -> None:
             client.sendall(request())
             seen.append(receive(client).body)
             reclaim(count)
 
-        monkeypatch.setattr(one.server._machinery.acceptor, "_reclaim", late)
+        monkeypatch.setattr(one.server._runtime.acceptor, "_reclaim", late)
         newcomer = one.connect(request())
         assert receive(newcomer).body == b"served"
         assert seen[0] == b"served"

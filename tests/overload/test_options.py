@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from reserve.optionhelp import help_text, reference_page
+from reserve.options.help import help_text, reference_page
 
 PAGE = Path(__file__).parents[2] / "reserve" / "docs" / "options.md"
 GUIDE = PAGE.with_name("adversity.md")

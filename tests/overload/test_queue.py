@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 
 from reserve.apps.http.settings import HTTPSettings
-
-from ..apps.http.answers import receive, request
-from ..clients import until_cut
-from ..waiting import eventually
-from .site import Gate, open_files, over_both, silent, site
+from tests.apps.http.responses import receive, request
+from tests.clients import until_cut
+from tests.overload.site import Gate, open_files, over_both, silent, site
+from tests.waiting import eventually
 
 
 @over_both

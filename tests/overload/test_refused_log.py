@@ -9,9 +9,8 @@ import pytest
 
 from reserve.apps.http.settings import HTTPSettings
 from reserve.protocol.http1.limits import Limits
-
-from ..apps.http.answers import receive, request
-from .site import Gate, site
+from tests.apps.http.responses import receive, request
+from tests.overload.site import Gate, site
 
 WHO = ("Referer: http://here/", "User-Agent: \t a browser ")
 LOGGED = HTTPSettings(limits=Limits(max_body=10, max_fields=5))

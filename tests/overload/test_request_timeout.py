@@ -16,11 +16,10 @@ import pytest
 from reserve.apps.http.settings import HTTPSettings
 from reserve.errors import RequestTimeout
 from reserve.testing import running
-
-from ..apps.http.answers import receive, request
-from ..clients import until_cut
-from ..waiting import eventually
-from .site import PATIENCE, silent, site
+from tests.apps.http.responses import receive, request
+from tests.clients import until_cut
+from tests.overload.site import PATIENCE, silent, site
+from tests.waiting import eventually
 
 HEALTH = HTTPSettings(access_log=False, health_path="/health")
 
@@ -211,7 +210,7 @@ def stick(one: Any, app: Stuck, raw: bytes = b"") -> Any:
     assert app.entered.acquire(timeout=PATIENCE)
     one.clock.advance(5)
     interrupted = one.stats().timed_out
-    eventually(lambda: one.stats().timed_out >= interrupted and one.server._machinery.pool.busy()[0].interrupted)
+    eventually(lambda: one.stats().timed_out >= interrupted and one.server._runtime.pool.busy()[0].interrupted)
     one.clock.advance(1)
     return client
 
@@ -220,7 +219,7 @@ def stick(one: Any, app: Stuck, raw: bytes = b"") -> Any:
 def test_the_client_of_what_is_stuck_is_told_at_once(stuck: Stuck, body: bytes) -> None:
     """And only once: what follows when the worker is given up, or comes back, says nothing more."""
     with site(stuck, request_timeout=5.0) as one:
-        thread = one.server._machinery.pool.workers[0].thread
+        thread = one.server._runtime.pool.workers[0].thread
         client = one.connect(request("POST" if body else "GET", "/stuck?a=b", body=body))
         assert stuck.entered.acquire(timeout=PATIENCE)
         one.clock.advance(5)
@@ -253,7 +252,7 @@ def test_a_stack_begins_with_the_application(stuck: Stuck) -> None:
 
 def test_who_waits_for_the_last_worker_is_refused_when_that_is_given_up(stuck: Stuck) -> None:
     with site(stuck, request_timeout=5.0, max_stuck=0, queue_timeout=1000.0) as one:
-        thread = one.server._machinery.pool.workers[0].thread
+        thread = one.server._runtime.pool.workers[0].thread
         client = one.connect(request("GET", "/stuck"))
         assert stuck.entered.acquire(timeout=PATIENCE)
         waiting = [one.connect(request()) for _ in range(3)]
@@ -273,7 +272,7 @@ def test_who_waits_for_the_last_worker_is_refused_when_that_is_given_up(stuck: S
 def test_what_is_stuck_is_given_up_and_replaced(stuck: Stuck) -> None:
     app = stuck
     with site(app, request_timeout=5.0) as one:
-        thread = one.server._machinery.pool.workers[0].thread
+        thread = one.server._runtime.pool.workers[0].thread
         client = stick(one, app)
         answer = receive(client)
         assert (answer.status, answer.whole) == (503, True)
@@ -298,7 +297,7 @@ def test_a_late_read_of_a_streamed_body_raises_and_takes_nothing(stuck: Stuck) -
     app = stuck
     http = HTTPSettings(access_log=False, stream_bodies=True)
     with site(app, request_timeout=5.0, http=http) as one:
-        thread = one.server._machinery.pool.workers[0].thread
+        thread = one.server._runtime.pool.workers[0].thread
         client = stick(one, app, request("POST", "/stuck", body=b"x" * 100)[:-50])
         assert receive(client).status == 503
         app.go_on.set()
@@ -315,7 +314,7 @@ def test_a_late_worker_does_not_touch_a_body_in_a_file(stuck: Stuck) -> None:
     app = stuck
     http = HTTPSettings(access_log=False, body_memory=1000)
     with site(app, request_timeout=5.0, http=http) as one:
-        thread = one.server._machinery.pool.workers[0].thread
+        thread = one.server._runtime.pool.workers[0].thread
         client = stick(one, app, request("POST", "/stuck", body=b"x" * 1000000))
         assert receive(client).status == 503
         client.close()
@@ -330,13 +329,13 @@ def test_a_late_worker_does_not_touch_a_body_in_a_file(stuck: Stuck) -> None:
 def test_beyond_max_stuck_nobody_is_replaced_and_the_server_is_unhealthy(stuck: Stuck) -> None:
     app = stuck
     with site(app, request_timeout=5.0, http=HEALTH, max_stuck=1, threads=2) as one:
-        threads = [worker.thread for worker in one.server._machinery.pool.workers]
+        threads = [worker.thread for worker in one.server._runtime.pool.workers]
         clients = []
         for count in (1, 2, 3):
             clients.append(stick(one, app))
             assert receive(clients[-1]).status == 503
             one.waits(stuck=count)
-            threads += [worker.thread for worker in one.server._machinery.pool.workers if worker.thread not in threads]
+            threads += [worker.thread for worker in one.server._runtime.pool.workers if worker.thread not in threads]
             assert one.server.healthy is (count < 2)
         assert one.ask(request("GET", "/health")).status == 503
         assert one.stats().threads == 0
@@ -355,7 +354,7 @@ def test_beyond_max_stuck_nobody_is_replaced_and_the_server_is_unhealthy(stuck: 
 
 def test_the_end_names_the_threads_that_were_given_up(stuck: Stuck) -> None:
     with site(stuck, request_timeout=5.0) as one:
-        thread = one.server._machinery.pool.workers[0].thread
+        thread = one.server._runtime.pool.workers[0].thread
         with stick(one, stuck) as client:
             assert receive(client).status == 503
         one.waits(stuck=1, connections=0)
@@ -383,7 +382,7 @@ def test_only_the_threads_of_the_log_read_sources(stuck: Stuck, monkeypatch: pyt
         monkeypatch.setattr(linecache, name, noted(getattr(linecache, name)))
     linecache.clearcache()
     with site(stuck, request_timeout=5.0) as one:
-        thread = one.server._machinery.pool.workers[0].thread
+        thread = one.server._runtime.pool.workers[0].thread
         assert receive(stick(one, stuck)).status == 503
         one.waits(stuck=1)
         eventually(lambda: len(one.log) == 2)

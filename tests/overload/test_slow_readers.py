@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 
 from reserve.apps.http.settings import HTTPSettings
-
-from ..apps.http.answers import request
-from ..clients import until_cut
-from ..waiting import eventually
-from .site import PATIENCE, Site, open_files, site
+from tests.apps.http.responses import request
+from tests.clients import until_cut
+from tests.overload.site import PATIENCE, Site, open_files, site
+from tests.waiting import eventually
 
 LARGE = b"a" * 8000000
 HUGE = LARGE * 6

@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 
-from reserve.engine import lead
-
-from ..apps.http.answers import receive, request
-from ..waiting import eventually
-from .site import Gate, site
+from reserve.engine.scheduler import lead
+from tests.apps.http.responses import receive, request
+from tests.overload.site import Gate, site
+from tests.waiting import eventually
 
 
 def test_it_grows_one_by_one_and_never_above_the_most() -> None:
@@ -46,7 +45,7 @@ def test_an_idle_worker_is_used_before_another_is_made() -> None:
 
 
 def test_it_shrinks_back_and_the_hooks_run_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reserve.engine.workers._IDLE", 0.02)
+    monkeypatch.setattr("reserve.engine.scheduler.workers._IDLE", 0.02)
     gate = Gate()
     started: list[str] = []
     stopped: list[str] = []
@@ -57,7 +56,7 @@ def test_it_shrinks_back_and_the_hooks_run_for_each(monkeypatch: pytest.MonkeyPa
     with site(gate, threads=(2, 5), hooks=hooks) as one:
         clients = [one.connect(request("GET", "/wait")) for _ in range(5)]
         gate.inside(5)
-        threads = [worker.thread for worker in one.server._machinery.pool.workers]
+        threads = [worker.thread for worker in one.server._runtime.pool.workers]
         assert len(threads) == 5
         assert len(started) == 5
         assert stopped == []
@@ -76,7 +75,7 @@ def test_it_shrinks_back_and_the_hooks_run_for_each(monkeypatch: pytest.MonkeyPa
 
 
 def test_it_grows_again_after_it_shrank(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reserve.engine.workers._IDLE", 0.02)
+    monkeypatch.setattr("reserve.engine.scheduler.workers._IDLE", 0.02)
     for_rounds = 3
     gates = [Gate() for _ in range(for_rounds)]
     current = [gates[0]]

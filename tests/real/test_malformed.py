@@ -9,12 +9,12 @@ import re
 
 import pytest
 
-from reserve.apps.http.strictness.accepted import ACCEPTED
-from reserve.apps.http.strictness.page import REFUSED
-from reserve.apps.http.strictness.rows import Acceptance, Refusal
-from tests.apps.http.answers import Answer, split
+from tests.apps.http.responses import Response, split
 from tests.real.conftest import Serve
 from tests.real.serving import Served, fetch
+from tests.strictness.accepted import ACCEPTED
+from tests.strictness.page import REFUSED
+from tests.strictness.rows import Acceptance, Refusal
 
 CANARY = b"GET /canary HTTP/1.1\r\nHost: a.test\r\n\r\n"
 LAST = b"GET /last HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n"
@@ -29,7 +29,7 @@ FAR_TOO_LARGE = {
 }
 
 
-def ask(server: Served, raw: bytes) -> list[Answer]:
+def ask(server: Served, raw: bytes) -> list[Response]:
     """Everything that is answered before the server closes; no answer is lost to a reset."""
     with server.connect() as sock, sock.makefile("rb") as answers:
         sock.sendall(raw)
@@ -91,7 +91,7 @@ def test_it_is_taken(serve: Serve, mode: str) -> None:
             check(row, ask(server, row.octets.sent + (CANARY if row.closes else LAST)), mode)
 
 
-def check(row: Acceptance, answers: list[Answer], mode: str) -> None:
+def check(row: Acceptance, answers: list[Response], mode: str) -> None:
     assert [answer.status for answer in answers] == [200] * (len(row.gets) + (not row.closes)), row.name
     got = [json.loads(answer.body) for answer in answers]
     for one, gets in zip(got, row.gets, strict=False):

@@ -191,7 +191,7 @@ def test_without_openssl_everything_else_works(installed: Installed, authority: 
         "    with socket.create_connection(server.addresses[0], 20) as client:\n"
         "        client.sendall(b'GET / HTTP/1.0\\r\\n\\r\\n')\n"
         "        print(client.makefile('rb').read().rpartition(b'\\r\\n')[2].decode())\n"
-        "from reserve.cli import main\n"
+        "from reserve.cli.command import main\n"
         f"print(main(['app', 'echo', '-b', '127.0.0.1:0', '--tls-cert', {cert!r}]))\n"
     )
     done = subprocess.run(

@@ -34,7 +34,7 @@ class PlainSession:
     def pending(self) -> int:
         return 0
 
-    def goodbye(self) -> None:
+    def close_notify(self) -> None:
         self.socket.shutdown(socket.SHUT_WR)
 
     def resumed(self) -> bool:

@@ -18,17 +18,17 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from OpenSSL import SSL
 
-from reserve.adaptersuite.link import Link
 from reserve.errors import StartupError, TLSError, UsageError, WantRead
-from reserve.ssl import BuiltinSSLAdapter, CertificateFiles, PyOpenSSLAdapter, SecureSocket, SSLAdapter
+from reserve.ssl import BuiltinSSLAdapter, CertificateFiles, PyOpenSSLAdapter, SSLAdapter, TLSSocket
 from reserve.ssl.builtinsession import BuiltinSession
-from reserve.ssl.certified import CertifiedAdapter
+from reserve.ssl.certadapter import CertificateAdapter
 from reserve.ssl.clienthello import ClientHello
 from reserve.testing import AdapterSuite, check_adapter
+from reserve.testing.adaptersuite.link import Link
 from tests.authority import Authority, Files
 from tests.ssl.plainadapter import PlainAdapter
 
-ADAPTERS: list[type[CertifiedAdapter[Any]]] = [BuiltinSSLAdapter, PyOpenSSLAdapter]
+ADAPTERS: list[type[CertificateAdapter[Any]]] = [BuiltinSSLAdapter, PyOpenSSLAdapter]
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
 
 both_adapters = pytest.mark.parametrize("adapter", ADAPTERS)
@@ -49,7 +49,7 @@ def linked(adapter: SSLAdapter, client: ssl.SSLContext | None, name: str | None 
 
 
 @contextlib.contextmanager
-def spoken_to(adapter: SSLAdapter, hello: bytes, early: bool) -> Iterator[tuple[socket.socket, SecureSocket]]:
+def spoken_to(adapter: SSLAdapter, hello: bytes, early: bool) -> Iterator[tuple[socket.socket, TLSSocket]]:
     """A client's end, and the session to which it has said ``hello``, before or after that was begun."""
     wire, server = socket.socketpair()
     with wire, server:
@@ -105,7 +105,7 @@ def shown(link: Link) -> list[str]:
 @pytest.mark.parametrize("name", AdapterSuite.names())
 @both_adapters
 def test_an_adapter_passes(
-    adapter: type[CertifiedAdapter[Any]], name: str, certificate: Files, other_certificate: Files
+    adapter: type[CertificateAdapter[Any]], name: str, certificate: Files, other_certificate: Files
 ) -> None:
     AdapterSuite(adapter, certificate[:2], other_certificate[:2]).run(name)
 
@@ -123,7 +123,7 @@ class OverlooksEnds(BuiltinSession):
 
 
 class SaysNoGoodbye(BuiltinSession):
-    def goodbye(self) -> None:
+    def close_notify(self) -> None:
         """Nothing."""
 
 
@@ -213,7 +213,7 @@ def test_the_suite_finds_a_reload_that_does_nothing(certificate: Files, other_ce
 @both_adapters
 @both_versions
 def test_the_name_that_is_asked_for_chooses_the_certificate(
-    adapter: type[CertifiedAdapter[Any]],
+    adapter: type[CertificateAdapter[Any]],
     version: ssl.TLSVersion,
     authority: Authority,
     certificate: Files,
@@ -241,7 +241,7 @@ def test_the_name_that_is_asked_for_chooses_the_certificate(
 @both_adapters
 @early_and_late
 def test_a_name_that_is_no_text_gets_an_alert_or_the_first_certificate(
-    adapter: type[CertifiedAdapter[Any]], early: bool, certificate: Files, monkeypatch: pytest.MonkeyPatch
+    adapter: type[CertificateAdapter[Any]], early: bool, certificate: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The standard library's own callback would complain on stderr, through ``sys.unraisablehook``."""
     complaints: list[Any] = []
@@ -273,7 +273,7 @@ def test_a_name_that_is_no_text_gets_an_alert_or_the_first_certificate(
 @both_adapters
 @both_versions
 def test_nobody_resumes_what_was_agreed_on_under_another_certificate(
-    adapter: type[CertifiedAdapter[Any]], version: ssl.TLSVersion, certificate: Files, other_certificate: Files
+    adapter: type[CertificateAdapter[Any]], version: ssl.TLSVersion, certificate: Files, other_certificate: Files
 ) -> None:
     """RFC 6066 section 3. With each of the two as the first one."""
     both = [CertificateFiles(cert=one.both) for one in (certificate, other_certificate)]
@@ -294,7 +294,7 @@ def test_nobody_resumes_what_was_agreed_on_under_another_certificate(
 @both_adapters
 @both_versions
 def test_the_first_protocol_of_the_server_that_the_client_knows_is_chosen(
-    adapter: type[CertifiedAdapter[Any]], version: ssl.TLSVersion, certificate: Files, authority: Authority
+    adapter: type[CertificateAdapter[Any]], version: ssl.TLSVersion, certificate: Files, authority: Authority
 ) -> None:
     for offered, chosen in [(["b", "a"], "a"), (["x", "b"], "b"), ([], None)]:
         server = prepared(adapter(certificate.both), "a", "b")
@@ -319,7 +319,7 @@ def test_the_first_protocol_of_the_server_that_the_client_knows_is_chosen(
 @both_adapters
 @both_versions
 def test_a_client_that_speaks_none_of_our_protocols_gets_an_alert(
-    adapter: type[CertifiedAdapter[Any]], version: ssl.TLSVersion, certificate: Files, authority: Authority
+    adapter: type[CertificateAdapter[Any]], version: ssl.TLSVersion, certificate: Files, authority: Authority
 ) -> None:
     """RFC 7301 section 3.2."""
     client = authority.client(version=version)
@@ -335,7 +335,7 @@ def test_a_client_that_speaks_none_of_our_protocols_gets_an_alert(
 
 @both_adapters
 def test_the_lowest_version_and_the_ciphers_are_kept_to(
-    adapter: type[CertifiedAdapter[Any]], certificate: Files, authority: Authority
+    adapter: type[CertificateAdapter[Any]], certificate: Files, authority: Authority
 ) -> None:
     server = prepared(adapter(certificate.both, min_version="1.3"))
     with linked(server, authority.client(version=ssl.TLSVersion.TLSv1_2), "localhost") as link:
@@ -355,7 +355,7 @@ def test_the_lowest_version_and_the_ciphers_are_kept_to(
 
 
 @both_adapters
-def test_a_client_cannot_renegotiate(adapter: type[CertifiedAdapter[Any]], certificate: Files) -> None:
+def test_a_client_cannot_renegotiate(adapter: type[CertificateAdapter[Any]], certificate: Files) -> None:
     server = prepared(adapter(certificate.both))
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
     context.set_max_proto_version(SSL.TLS1_2_VERSION)
@@ -392,7 +392,7 @@ def _handshake(server: SSLAdapter, client: ssl.SSLContext) -> dict[str, str]:
 @both_adapters
 @both_versions
 def test_clients_certificates(
-    adapter: type[CertifiedAdapter[Any]],
+    adapter: type[CertificateAdapter[Any]],
     version: ssl.TLSVersion,
     certificate: Files,
     authority: Authority,
@@ -423,7 +423,7 @@ def test_clients_certificates(
 @both_adapters
 @both_versions
 def test_revoked_certificates_are_refused_and_a_new_list_is_taken(
-    adapter: type[CertifiedAdapter[Any]],
+    adapter: type[CertificateAdapter[Any]],
     version: ssl.TLSVersion,
     certificate: Files,
     authority: Authority,
@@ -462,12 +462,14 @@ def encrypted(certificate: Files, tmp_path: Path) -> Files:
 
 @both_adapters
 @pytest.mark.parametrize("password", ["open sesame", b"open sesame", lambda: "open sesame"])
-def test_an_encrypted_key(adapter: type[CertifiedAdapter[Any]], encrypted: Files, password: Any) -> None:
+def test_an_encrypted_key(adapter: type[CertificateAdapter[Any]], encrypted: Files, password: Any) -> None:
     assert _handshake(prepared(adapter(encrypted.cert, encrypted.key, password)), _trusting())["HTTPS"] == "on"
 
 
 @both_adapters
-def test_a_password_that_is_not_needed_is_no_mistake(adapter: type[CertifiedAdapter[Any]], certificate: Files) -> None:
+def test_a_password_that_is_not_needed_is_no_mistake(
+    adapter: type[CertificateAdapter[Any]], certificate: Files
+) -> None:
     assert _handshake(prepared(adapter(certificate.cert, certificate.key, "unused")), _trusting())["HTTPS"] == "on"
 
 
@@ -479,7 +481,7 @@ def _trusting() -> ssl.SSLContext:
 
 @both_adapters
 def test_files_that_cannot_be_used(
-    adapter: type[CertifiedAdapter[Any]],
+    adapter: type[CertificateAdapter[Any]],
     authority: Authority,
     certificate: Files,
     other_certificate: Files,
@@ -533,7 +535,9 @@ def test_files_that_cannot_be_used(
 
 
 @both_adapters
-def test_a_session_before_the_certificate_is_refused(adapter: type[CertifiedAdapter[Any]], certificate: Files) -> None:
+def test_a_session_before_the_certificate_is_refused(
+    adapter: type[CertificateAdapter[Any]], certificate: Files
+) -> None:
     one, two = socket.socketpair()
     with one, two, pytest.raises(UsageError, match=r"prepare\(\) comes before"):
         adapter(certificate.both).secure(one)
@@ -541,7 +545,7 @@ def test_a_session_before_the_certificate_is_refused(adapter: type[CertifiedAdap
 
 @both_adapters
 def test_a_link_to_the_files_may_be_turned(
-    adapter: type[CertifiedAdapter[Any]], certificate: Files, other_certificate: Files, tmp_path: Path
+    adapter: type[CertificateAdapter[Any]], certificate: Files, other_certificate: Files, tmp_path: Path
 ) -> None:
     """As the programs do that keep every certificate and let a link show the newest."""
     link = tmp_path / "current.pem"
@@ -569,7 +573,7 @@ def test_what_is_missing_is_named_when_pyopenssl_is_not_installed(tmp_path: Path
 @both_adapters
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_what_the_peer_sends_is_received_after_our_half_is_closed(
-    adapter: type[CertifiedAdapter[Any]], when: str, certificate: Files
+    adapter: type[CertificateAdapter[Any]], when: str, certificate: Files
 ) -> None:
     with linked(prepared(adapter(certificate.both)), _trusting()) as link:
         link.shake()

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from reserve.adaptersuite.link import Link
 from reserve.errors import TLSError, WantRead, WantWrite
 from reserve.ssl.builtinsession import _ANSWERS, _TURNS
+from reserve.testing.adaptersuite.link import Link
 from tests import tls
 from tests.adversity.test_tls_hostile import Keys, by_hand
 
@@ -44,9 +44,9 @@ def test_the_peers_end_is_the_end_also_behind_our_own(version: str) -> None:
     """The standard library calls it an error there."""
     with linked(version) as link:
         link.shake()
-        assert link.secure.goodbye()
+        assert link.secure.close_notify()
         assert link.ended()
-        link.wire.sendall(link.encrypt(b"last") + link.goodbye())
+        link.wire.sendall(link.encrypt(b"last") + link.close_notify())
         assert link.secure.recv_now(100) == b"last"
         assert link.secure.pending() == 1
         assert link.secure.recv_now(100) == b""
@@ -59,10 +59,10 @@ def test_our_end_does_not_lose_what_came_with_the_handshake(ends: bool) -> None:
     """OpenSSL looks for the answer to it, and takes content for an error."""
     with linked() as link:
         flight = nearly(link) + link.encrypt(b"early")
-        link.wire.sendall(flight + (link.goodbye() if ends else b""))
+        link.wire.sendall(flight + (link.close_notify() if ends else b""))
         assert link.step() == "done"
         assert link.secure.pending() >= 5
-        assert link.secure.goodbye()
+        assert link.secure.close_notify()
         if not ends:
             assert link.ended()
         assert link.secure.recv_now(100) == b"early"
@@ -92,7 +92,7 @@ def test_who_was_refused_stays_refused() -> None:
             link.wire.sendall(more)
             with pytest.raises(TLSError, match="is not done"):
                 link.step()
-        assert not link.secure.goodbye()
+        assert not link.secure.close_notify()
 
 
 @pytest.mark.parametrize("error", [ConnectionResetError, BrokenPipeError])
@@ -141,12 +141,12 @@ def test_a_goodbye_that_was_begun_is_finished_and_said_once(hand: Hand) -> None:
     hand.room = 10
     for _ in range(2):
         with pytest.raises(WantWrite):
-            hand.secure.goodbye_now()
-        assert not hand.secure.goodbye()
+            hand.secure.close_notify_now()
+        assert not hand.secure.close_notify()
     hand.room = 1 << 30
-    hand.secure.goodbye_now()
-    assert hand.secure.goodbye()
-    hand.secure.goodbye_now()
+    hand.secure.close_notify_now()
+    assert hand.secure.close_notify()
+    hand.secure.close_notify_now()
     assert hand.hand.hears(hand.wire) == b""
     hand.wire.setblocking(False)
     with pytest.raises(BlockingIOError):

@@ -11,9 +11,9 @@ import sys
 import time
 from typing import Any, NamedTuple, TextIO
 
-from reserve.engine.logs import LineWriter, Logs
-from reserve.engine.outage import Outage
-from reserve.engine.textout import TextOut
+from reserve.engine.logs.errorlog import ErrorLog, LineWriter
+from reserve.engine.logs.linestream import LineStream
+from reserve.engine.outage import LossCounter
 
 __all__ = ["AccessLog", "Record", "format_record"]
 
@@ -64,12 +64,12 @@ def format_record(record: Record) -> str:
 class AccessLog:
     """Writes to ``stream`` (default: standard output, as it is when the log starts)."""
 
-    def __init__(self, logs: Logs, stream: TextIO | None = None) -> None:
-        self._logs = logs
+    def __init__(self, logs: ErrorLog, stream: TextIO | None = None) -> None:
+        self._log = logs
         stream = stream if stream is not None else sys.stdout
         # A program without a console (pythonw) has no standard output.
-        self._out = TextOut(stream) if stream is not None else None
-        self._outage = Outage(self._report_outage, self._report_lost)
+        self._out = LineStream(stream) if stream is not None else None
+        self._outage = LossCounter(self._report_outage, self._report_lost)
         self._writer = LineWriter("reserve-access-log", self._write, self._report_dropped)
         self.start = self._writer.start
         self.put = self._writer.put
@@ -79,9 +79,9 @@ class AccessLog:
 
         :param timeout: how many seconds a log that is stuck may take. Default: as long as the error log may.
         """
-        self._writer.stop(self._logs.patience() if timeout is None else timeout)
+        self._writer.stop(self._log.patience() if timeout is None else timeout)
         if self._writer.thread.is_alive():
-            self._logs.warning(f"the access log hangs; more than {self._writer.left} lines are lost")
+            self._log.warning(f"the access log hangs; more than {self._writer.left} lines are lost")
         else:
             self._outage.close()
 
@@ -92,10 +92,10 @@ class AccessLog:
         self._outage.note(len(records) - written, self._out.error)
 
     def _report_outage(self, reason: Exception | None) -> None:
-        self._logs.error(f"the access log cannot be written; its lines are dropped until it can be: {reason}")
+        self._log.error(f"the access log cannot be written; its lines are dropped until it can be: {reason}")
 
     def _report_lost(self, count: int) -> None:
-        self._logs.warning(f"{count} access log lines were dropped: the access log could not be written")
+        self._log.warning(f"{count} access log lines were dropped: the access log could not be written")
 
     def _report_dropped(self, count: int) -> None:
-        self._logs.warning(f"{count} access log lines were dropped: standard output does not take them fast enough")
+        self._log.warning(f"{count} access log lines were dropped: standard output does not take them fast enough")

@@ -10,14 +10,14 @@ from reserve.apps.http.accesslog import AccessLog
 from reserve.apps.http.datecache import DateCache
 from reserve.apps.http.driver import HTTPDriver
 from reserve.apps.http.settings import HTTPSettings
-from reserve.engine.peers import name_of
-from reserve.optionvalues import check_settings
+from reserve.engine.connections.peers import name_of
+from reserve.paramtypes import check_settings
 from reserve.protocol.http1.limits import LIMIT_KINDS, Limits
 from reserve.protocol.http1.response import refusal
 
 if TYPE_CHECKING:
-    from reserve.apps.http.headdriver import HeadDriver
-    from reserve.engine.connection import Connection
+    from reserve.apps.http.basedriver import HTTPBaseDriver
+    from reserve.engine.connections.connection import Connection
     from reserve.engine.server import Server
     from reserve.gateways.wsgi import WSGIGateway
 
@@ -82,9 +82,9 @@ class HTTPApp:
 
     def start(self, server: Server) -> None:
         """Before the first connection."""
-        self.gateway.use_log(server.logs.failure)
+        self.gateway.use_log(server.log.failure)
         if self.settings.access_log:
-            self.access_log = AccessLog(server.logs)
+            self.access_log = AccessLog(server.log)
             self.access_log.start()
 
     def finish(self, server: Server) -> None:
@@ -92,20 +92,20 @@ class HTTPApp:
         if self.access_log is not None:
             self.access_log.stop()
 
-    def make_driver(self, connection: Connection) -> HeadDriver:
+    def make_driver(self, connection: Connection) -> HTTPBaseDriver:
         return HTTPDriver(self, connection)
 
     def note(self, connection: Connection, text: str, kind: str) -> None:
         """Put a line into the error log about what a client did wrong; ``kind``: what it has in common with others."""
         server = connection.server
-        server.logs.warning(f"{name_of(server.address_of(connection))}: {text}", kind)
+        server.log.warning(f"{name_of(server.address_of(connection))}: {text}", kind)
 
     def base_environ(self, connection: Connection) -> dict[str, Any]:
         """What every request of this connection starts with."""
         server = connection.server
         host, port = server.address_of(connection)
-        extra: dict[str, Any] = {"reserve.client_disconnected": connection.hung_up}
-        secure = connection.secure
+        extra: dict[str, Any] = {"reserve.client_disconnected": connection.peer_closed}
+        secure = connection.tls
         if secure is not None:
             extra.update(secure.environ())
         try:

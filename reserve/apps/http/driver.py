@@ -1,7 +1,7 @@
 """Drives one HTTP/1 connection to an application: heads and bodies off the workers, one answer after another on them.
 
 The engine calls :meth:`HTTPDriver.step` on whoever owns the connection and :meth:`HTTPDriver.run` on a worker.
-``step`` receives a head (:class:`~reserve.apps.http.headdriver.HeadDriver`), and the body behind it, to memory; only
+``step`` receives a head (:class:`~reserve.apps.http.basedriver.HeadDriver`), and the body behind it, to memory; only
 then does it ask for a worker, to write an overlong body to a file or to run the application.
 """
 
@@ -12,22 +12,22 @@ from enum import IntEnum
 from io import BytesIO
 from typing import TYPE_CHECKING, BinaryIO
 
+from reserve.apps.http.basedriver import HTTPBaseDriver
+from reserve.apps.http.bufferedbody import COMPLETE, ENDED, FULL, BufferedBody
 from reserve.apps.http.exchange import HTTPExchange
-from reserve.apps.http.headdriver import HeadDriver
-from reserve.apps.http.receiving import COMPLETE, ENDED, FULL, BodyReceiver
-from reserve.apps.http.storing import body_trouble, store_answer
+from reserve.apps.http.spoolerrors import body_trouble, store_answer
 from reserve.apps.http.streamedbody import StreamedBody
-from reserve.engine.closing import reset
-from reserve.engine.driver import CLOSE, LINGER, RUN, Action
-from reserve.engine.poller import READ
-from reserve.engine.states import RECLAIM
+from reserve.engine.connections.closing import reset
+from reserve.engine.connections.driver import CLOSE, LINGER, RUN, Action
+from reserve.engine.connections.states import RECLAIM
+from reserve.engine.polling.poller import READ
 from reserve.errors import ClientDisconnected, RemoteError, RequestTimeout
 from reserve.protocol.http1.body import ChunkedDecoder, LengthDecoder
 from reserve.protocol.http1.response import CONTINUE
 
 if TYPE_CHECKING:
     from reserve.apps.http.app import HTTPApp
-    from reserve.engine.connection import Connection
+    from reserve.engine.connections.connection import Connection
     from reserve.protocol.http1.head import Head
 
 __all__ = ["HTTPDriver"]
@@ -52,7 +52,7 @@ class _Phase(IntEnum):
 _HEAD, _BODY, _SPILL, _RESPOND, _ANSWERED, _REVOKED = _Phase
 
 
-class HTTPDriver(HeadDriver):
+class HTTPDriver(HTTPBaseDriver):
     """One connection; made by :class:`~reserve.apps.http.app.HTTPApp`."""
 
     __slots__ = ("_decoder", "_exchange", "_phase", "_spoken", "_stored", "_streamed", "_trouble")
@@ -62,7 +62,7 @@ class HTTPDriver(HeadDriver):
         self._phase = _HEAD
         self._decoder: LengthDecoder | ChunkedDecoder | None = None
         # The body of the request, if it has one, is of either kind.
-        self._stored: BodyReceiver | None = None
+        self._stored: BufferedBody | None = None
         self._streamed: StreamedBody | None = None
         self._exchange: HTTPExchange | None = None
         self._trouble: RemoteError | None = None
@@ -106,7 +106,7 @@ class HTTPDriver(HeadDriver):
             self._streamed.source.interrupt()  # it may be blocked in waiting for more of the body
         return True
 
-    def speak(self, reason: str) -> bytes | None:
+    def refuse_during_run(self, reason: str) -> bytes | None:
         if self._streamed is not None:
             return None  # its worker may be receiving, or sending a 100 (Continue), at this moment
         words = self.refuse(reason)
@@ -148,7 +148,7 @@ class HTTPDriver(HeadDriver):
             self._streamed = StreamedBody(connection, decoder, rest, settings, expected=head.expect_continue)
             self._phase = _RESPOND
             return RUN
-        self._stored = BodyReceiver(connection, decoder, rest, settings, now, self._head_size)
+        self._stored = BufferedBody(connection, decoder, rest, settings, now, self._head_size)
         self._phase = _BODY
         if head.expect_continue and not rest:
             connection.write(CONTINUE)

@@ -15,8 +15,8 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from reserve.apps.http.storing import USED_UP, note_cut, note_trouble
-from reserve.engine.backpressure import HASTE, NoRoom, TooSlow, drain, make_room
+from reserve.apps.http.spoolerrors import USED_UP, note_cut, note_trouble
+from reserve.engine.connections.backpressure import NO_ROOM_LIMITS, NoRoom, TooSlow, drain, make_room
 from reserve.errors import ApplicationError, ClientDisconnected, RemoteError, RequestTimeout, counted
 from reserve.protocol.http1.response import (
     CHUNKED,
@@ -34,7 +34,7 @@ from reserve.protocol.http1.response import (
 if TYPE_CHECKING:
     from reserve.apps.http.app import HTTPApp
     from reserve.apps.http.inputstream import ConnectionInput
-    from reserve.engine.connection import Connection
+    from reserve.engine.connections.connection import Connection
     from reserve.protocol.http1.head import Head
 
 __all__ = ["HTTPExchange"]
@@ -275,7 +275,7 @@ class HTTPExchange:
             if not self._store(connection, count):
                 drain(connection, self._app.settings.response_memory, engine.write_timeout, engine.write_rate)
         except NoRoom:
-            patience, rate = HASTE
+            patience, rate = NO_ROOM_LIMITS
             try:
                 drain(connection, 0, min(patience, engine.write_timeout), max(rate, engine.write_rate))
             except TooSlow:

@@ -12,11 +12,11 @@ import io
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from reserve.engine.wakeup import Wakeup
+from reserve.engine.polling.wakeup import Wakeup
 from reserve.errors import ClientDisconnected, RemoteError, RequestTimeout, counted
 
 if TYPE_CHECKING:
-    from reserve.engine.connection import Connection
+    from reserve.engine.connections.connection import Connection
     from reserve.protocol.http1.body import ChunkedDecoder, LengthDecoder
 
 __all__ = ["BodyRefused", "ConnectionInput", "InputStream", "new_alarm"]

@@ -9,16 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from reserve.apps import (
-    WSGI_NAMES,
-    Arguments,
-    cannot_take,
-    hint_for_nothing,
-    hint_for_option,
-    open_foreign,
-    shown,
-)
 from reserve.errors import StartupError, UsageError
+from reserve.loader.arguments import Arguments, hint_for_option
+from reserve.loader.find import open_foreign
+from reserve.loader.importer import WSGI_NAMES, cannot_take, hint_for_nothing, shown
 
 if TYPE_CHECKING:
     from reserve.apps.http.app import HTTPApp

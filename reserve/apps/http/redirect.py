@@ -16,11 +16,11 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from reserve.apps.http.app import HTTPApp
-from reserve.apps.http.headdriver import HeadDriver
+from reserve.apps.http.basedriver import HTTPBaseDriver
 
 if TYPE_CHECKING:
-    from reserve.engine.connection import Connection
-    from reserve.engine.driver import Action
+    from reserve.engine.connections.connection import Connection
+    from reserve.engine.connections.driver import Action
     from reserve.engine.server import Server
     from reserve.protocol.http1.head import Head
 
@@ -78,7 +78,7 @@ class RedirectApp(HTTPApp):
         return RedirectDriver(self, connection)
 
 
-class RedirectDriver(HeadDriver):
+class RedirectDriver(HTTPBaseDriver):
     """One connection."""
 
     __slots__ = ("_port",)

@@ -22,7 +22,7 @@ _ENGINE = {field.name for field in dataclasses.fields(EngineSettings)}
 _HTTP = ({field.name for field in dataclasses.fields(HTTPSettings)} - {"limits"}) | {
     field.name for field in dataclasses.fields(Limits)
 }
-_SERVER = {"own", "hooks", "clock", "poller", "policy", "plain", "beside"}
+_SERVER = {"own", "hooks", "clock", "poller", "policy", "without_tls", "extra"}
 
 
 class ReserveWSGIServer(Server):
@@ -66,8 +66,8 @@ class ReserveWSGIServer(Server):
         http.configure({"access_log": False, **{name: value for name, value in options.items() if name in _HTTP}})
         others = {name: value for name, value in options.items() if name not in _HTTP}
         redirects = RedirectApp(http, 443)
-        others["beside"] = [*others.get("beside", ()), (redirect, redirects)]
+        others["extra"] = [*others.get("extra", ()), (redirect, redirects)]
         super().__init__(fds, http, threads=threads, **others)
         self.ssl_adapter = ssl_adapter
-        secure = [listener.getsockname() for listener, (_, tls) in self._doors.by_listener.items() if tls]
+        secure = [listener.getsockname() for listener, (_, tls) in self._endpoints.by_listener.items() if tls]
         redirects.port = redirect_port or next((name[1] for name in secure if isinstance(name, tuple)), 443)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from reserve.optionvalues import Choice, Count, Flag, Kind, Seconds, Size, Text, check_settings
+from reserve.paramtypes import Choice, Count, Flag, Kind, Seconds, Size, Text, check_settings
 from reserve.protocol.http1.limits import Limits
 
 __all__ = ["HTTP_KINDS", "HTTPSettings"]

@@ -1,6 +1,6 @@
 """A body that the application reads from the connection as it comes (``--stream-bodies``, ``--expect app``).
 
-The other kind is received before the application runs: :mod:`reserve.apps.http.receiving`. This one is made and
+The other kind is received before the application runs: :mod:`reserve.apps.http.bufferedbody`. This one is made and
 released off the time in which its worker may be interrupted, because it may have a descriptor.
 """
 
@@ -14,8 +14,8 @@ from reserve.protocol.http1.response import CONTINUE
 
 if TYPE_CHECKING:
     from reserve.apps.http.settings import HTTPSettings
-    from reserve.engine.connection import Connection
-    from reserve.engine.wakeup import Wakeup
+    from reserve.engine.connections.connection import Connection
+    from reserve.engine.polling.wakeup import Wakeup
     from reserve.protocol.http1.body import ChunkedDecoder, LengthDecoder
 
 __all__ = ["StreamedBody"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from reserve.optionvalues import Count, Kind, Size
+from reserve.paramtypes import Count, Kind, Size
 
 __all__ = ["LIMIT_KINDS", "Limits"]
 

@@ -15,12 +15,11 @@ from reserve.apps.http.accesslog import AccessLog, Record, format_record
 from reserve.apps.http.app import HTTPApp
 from reserve.apps.http.datecache import DateCache
 from reserve.apps.http.settings import HTTPSettings
-from reserve.engine.logs import Logs
+from reserve.engine.logs.errorlog import ErrorLog
 from reserve.gateways.wsgi import WSGIGateway
 from reserve.protocol.http1.limits import Limits
 from reserve.testing import MemoryClient
-
-from .answers import request, split
+from tests.apps.http.responses import request, split
 
 LINE = re.compile(
     r'(\S+) - - \[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\] "([^"]*)" (\d{3}) (\d+|-) "([^"]*)" "([^"]*)"'
@@ -157,7 +156,7 @@ class Stream(io.StringIO):
 
 def test_a_log_that_cannot_be_written_says_so_once_and_goes_on_when_it_can_be() -> None:
     said: list[str] = []
-    logs = Logs(lambda level, text: said.append(text))
+    logs = ErrorLog(lambda level, text: said.append(text))
     stream = Stream()
     log = AccessLog(logs, stream)
     record = Record(0.0, "", "", 200, 0, "", "")
@@ -190,7 +189,7 @@ def test_a_log_that_hangs_is_left_behind_with_a_word() -> None:
             gate.wait()
             return super().write(text)
 
-    logs = Logs(lambda level, text: said.append(text))
+    logs = ErrorLog(lambda level, text: said.append(text))
     log = AccessLog(logs, Hanging())
     record = Record(0.0, "", "", 200, 0, "", "")
     log.start()
@@ -205,7 +204,7 @@ def test_a_log_that_hangs_is_left_behind_with_a_word() -> None:
 
 def test_a_program_without_standard_output(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdout", None)
-    log = AccessLog(Logs())
+    log = AccessLog(ErrorLog())
     log.put(Record(0.0, "", "", 200, 0, "", ""))
     log.start()
     log.stop()
@@ -213,7 +212,7 @@ def test_a_program_without_standard_output(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_the_log_writes_everything_before_it_stops() -> None:
     stream = io.StringIO()
-    log = AccessLog(Logs(), stream)
+    log = AccessLog(ErrorLog(), stream)
     log.start()
     for number in range(1000):
         log.put(Record(0.0, "", f"GET /{number} HTTP/1.1", 200, 0, "", ""))

@@ -17,8 +17,7 @@ import pytest
 
 from reserve.apps.http.settings import HTTPSettings
 from reserve.testing import MemoryClient
-
-from .answers import request, split, take
+from tests.apps.http.responses import request, split, take
 
 CONTENT = bytes(range(256)) * 1000
 

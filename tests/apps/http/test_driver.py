@@ -16,8 +16,7 @@ from reserve.apps.http.body import BodyStore
 from reserve.apps.http.settings import HTTPSettings
 from reserve.protocol.http1.limits import Limits
 from reserve.testing import MemoryClient
-
-from .answers import Answer, request, split
+from tests.apps.http.responses import Response, request, split
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -41,7 +40,7 @@ def limited(**limits: int) -> HTTPSettings:
     return HTTPSettings(limits=Limits(**limits))
 
 
-def only(raw: bytes, methods: str = "") -> Answer:
+def only(raw: bytes, methods: str = "") -> Response:
     (answer,) = split(raw, methods)
     assert answer.whole
     return answer
@@ -258,7 +257,7 @@ class FullDisk(BodyStore):
 
 @pytest.mark.parametrize(("number", "status"), [(errno.ENOSPC, 507), (errno.EACCES, 500)])
 def test_a_full_disk_refuses_the_request(number: int, status: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reserve.apps.http.receiving.BodyStore", FullDisk)
+    monkeypatch.setattr("reserve.apps.http.bufferedbody.BodyStore", FullDisk)
     monkeypatch.setattr(FullDisk, "error", number)
     app = Recorder()
     client = MemoryClient(app)

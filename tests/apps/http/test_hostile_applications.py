@@ -8,8 +8,7 @@ import pytest
 
 from reserve.apps.http.settings import HTTPSettings
 from reserve.testing import MemoryClient
-
-from .answers import Answer, request, split, take
+from tests.apps.http.responses import Response, request, split, take
 
 NOTHING = ("204 No Content", "205 Reset Content", "304 Not Modified")
 STREAM = HTTPSettings(stream_bodies=True)
@@ -30,7 +29,7 @@ def app_of(status: str, headers: list[tuple[str, str]], pieces: list[bytes], kin
     return app
 
 
-def answers(app: Any, method: str, minor: int) -> tuple[list[Answer], MemoryClient]:
+def answers(app: Any, method: str, minor: int) -> tuple[list[Response], MemoryClient]:
     client = MemoryClient(app)
     first = client.send(request(method, "/", "Connection: keep-alive", minor=minor))
     answer, rest = take(first, head=method == "HEAD")

@@ -12,13 +12,12 @@ import pytest
 
 from reserve.apps.http import inputstream
 from reserve.apps.http.settings import HTTPSettings
-from reserve.engine.wakeup import Wakeup
+from reserve.engine.polling.wakeup import Wakeup
 from reserve.errors import RequestTimeout
+from tests.apps.http.responses import receive, request
 from tests.clients import until_cut
 from tests.overload.site import PATIENCE, silent, site
 from tests.waiting import eventually
-
-from .answers import receive, request
 
 STREAM = HTTPSettings(access_log=False, stream_bodies=True)
 

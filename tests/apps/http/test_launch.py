@@ -6,12 +6,11 @@ from typing import Any
 
 import pytest
 
-from reserve.apps import Arguments
 from reserve.apps.http import launch
 from reserve.apps.http.settings import HTTPSettings
 from reserve.errors import StartupError, UsageError
-
-from ..conftest import Project
+from reserve.loader.arguments import Arguments
+from tests.projects import Project
 
 APP = "def app(environ, start_response):\n    return []\n"
 LAUNCH = """

@@ -19,9 +19,8 @@ from reserve.engine.server import Hooks
 from reserve.errors import UsageError
 from reserve.protocol.http1.limits import Limits
 from reserve.testing import FakeClock, running
-
-from ...waiting import eventually
-from .answers import receive, request, take
+from tests.apps.http.responses import receive, request, take
+from tests.waiting import eventually
 
 QUIET = HTTPSettings(access_log=False)
 LARGE = 16_000_000

@@ -16,8 +16,7 @@ from reserve.engine.server import Hooks
 from reserve.errors import ClientDisconnected, RemoteError
 from reserve.protocol.http1.limits import Limits
 from reserve.testing import FakeClock, MemoryClient, running
-
-from .answers import receive, request, split
+from tests.apps.http.responses import receive, request, split
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 STREAM = HTTPSettings(stream_bodies=True)

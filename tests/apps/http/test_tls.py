@@ -43,7 +43,7 @@ def test_tls_and_plain_and_redirects(authority: Authority) -> None:
     adapter = reserve.ssl.BuiltinSSLAdapter(files.cert, files.key)
     binds, plain, redirect = (reserve.listen("127.0.0.1:0") for _ in range(3))
     with reserve.ReserveWSGIServer(
-        [*plain, *binds], facts, threads=1, ssl_adapter=adapter, plain=plain, redirect=redirect
+        [*plain, *binds], facts, threads=1, ssl_adapter=adapter, without_tls=plain, redirect=redirect
     ) as server:
         ports = [address[1] for address in server.addresses]
         assert get(ports[1], "/x", authority.client()) == (200, None, b"https on /x")
@@ -90,7 +90,7 @@ def test_the_server_of_a_test(authority: Authority) -> None:
         assert served.url == f"https://{host}:{port}"
         assert get(port, "/", authority.client()) == (200, None, b"https on /")
         assert served.server.stats().tls_handshakes == 1
-    with running(facts, ssl_adapter=adapter, plain=True, threads=1) as served:
+    with running(facts, ssl_adapter=adapter, without_tls=True, threads=1) as served:
         assert served.url.startswith("http://")
         assert get(served.address[1], "/", None) == (200, None, b"http None /")
 

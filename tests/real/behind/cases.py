@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from reserve.apps.http.strictness.accepted import ACCEPTED
-from reserve.apps.http.strictness.page import REFUSED
 from tests.real.behind.bodies import chunks, codings, lengths
 from tests.real.behind.heads import heads
 from tests.real.behind.messages import CANARY, HOST, LAST, chunked, post
+from tests.strictness.accepted import ACCEPTED
+from tests.strictness.page import REFUSED
 
 
 @dataclass(frozen=True)

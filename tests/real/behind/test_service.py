@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from reserve.options import FLAGS
+from reserve.options.table import FLAGS
 from tests.real.behind.cases import Case
 from tests.real.behind.clients import ask, play
 from tests.real.behind.conftest import VARIANTS, Behind, Stand

@@ -11,7 +11,7 @@ CONTENT = b"".join(b"%07d\n" % number for number in range(300_000))
 closed = []
 
 
-class Answer:
+class Response:
     """An iterable that knows whether it was closed."""
 
     def __init__(self, name, pieces):
@@ -34,7 +34,7 @@ def written(environ, start_response):
     write = start_response("201 Made By Write", [("Content-Type", "text/plain"), ("Content-Length", "14")])
     write(b"first")
     write(b" and ")
-    return Answer("written", [b"la", b"st"])
+    return Response("written", [b"la", b"st"])
 
 
 def generated(environ, start_response):

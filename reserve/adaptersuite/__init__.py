@@ -1,8 +1,0 @@
-"""What every TLS adapter has to do, checked without a server: ``reserve.testing.check_adapter``."""
-
-from __future__ import annotations
-
-from reserve.adaptersuite import content, handshakes, sharing
-from reserve.adaptersuite.suite import AdapterSuite, check_adapter
-
-__all__ = ["AdapterSuite", "check_adapter", "content", "handshakes", "sharing"]

@@ -1,0 +1,78 @@
+"""From the TLS options of the command to an adapter whose certificates were loaded once, so that they are known good.
+
+Runs on the main thread at start.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from reserve.errors import StartupError, UsageError
+from reserve.options.table import NEED_TLS
+
+if TYPE_CHECKING:
+    from reserve.options.sources import Values
+    from reserve.ssl.adapter import SSLAdapter
+
+__all__ = ["make_adapter"]
+
+
+def make_adapter(values: Values) -> SSLAdapter | None:
+    """The adapter that the options ask for; None without a certificate.
+
+    :raises UsageError: options that do not fit together.
+    :raises StartupError: a certificate, key or other file that cannot be used.
+    """
+    certs = cast("tuple[str, ...]", values["tls_cert"])
+    if not certs:
+        for given in values.given.values():
+            if given.option.name in NEED_TLS and given.value not in ((), ""):
+                raise UsageError(f"{given.source} is for TLS, which needs a certificate: --tls-cert FILE")
+        return None
+    from reserve.ssl.settings import CertificateFiles
+
+    keys = cast("tuple[str, ...]", values["tls_key"])
+    if keys and len(keys) != len(certs):
+        raise UsageError(
+            f"{_number(len(certs), '--tls-cert')} and {_number(len(keys), '--tls-key')}: each certificate has its key "
+            "in the same place; give as many of both, or no key when each is in the file of its certificate"
+        )
+    path = values["tls_password_file"]
+    password = None
+    if path is not None:
+        first_line(str(path))  # now, because nobody reads it as long as no key is encrypted
+
+        def password() -> bytes:
+            return first_line(str(path))
+
+    files = [
+        CertificateFiles(cert=cert, key=key, password=password)
+        for cert, key in zip(certs, keys or ("",) * len(certs), strict=True)
+    ]
+    adapter = _adapter_class(str(values["tls_adapter"]))(files, settings=values.tls())
+    adapter.prepare(())
+    return cast("SSLAdapter", adapter)
+
+
+def first_line(path: str) -> bytes:
+    """The password in a file, without its line end. Raises StartupError."""
+    try:
+        with open(path, "rb") as file:
+            return file.readline(4096).rstrip(b"\r\n")
+    except OSError as error:
+        raise StartupError(
+            f"the password file {path} (--tls-password-file) cannot be read: {error.strerror or error}"
+        ) from None
+
+
+def _adapter_class(name: str) -> type:
+    import reserve.ssl
+
+    try:
+        return reserve.ssl.PyOpenSSLAdapter if name == "pyopenssl" else reserve.ssl.BuiltinSSLAdapter
+    except ImportError as error:
+        raise StartupError(f"this Python was built without OpenSSL, and so without TLS: {error}") from None
+
+
+def _number(count: int, name: str) -> str:
+    return f"{name} is given {'once' if count == 1 else f'{count} times'}"

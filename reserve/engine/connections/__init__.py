@@ -1,0 +1,1 @@
+"""One connection: its state, its owner, its driver's contract, its output, and how it closes."""

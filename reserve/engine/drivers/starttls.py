@@ -1,0 +1,58 @@
+"""``server.start_tls``: a plain connection of a handler becomes one of TLS (STARTTLS and its like).
+
+The session begins on the handler's thread. The handshake happens there, too, or, when the handler asks for it, where
+every other handshake does: on whoever leads, with no thread that waits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from reserve.engine.connections.backpressure import drain
+
+if TYPE_CHECKING:
+    from reserve.engine.connections.connection import Connection
+    from reserve.ssl.adapter import SSLAdapter
+    from reserve.ssl.tlssocket import TLSSocket
+
+__all__ = ["StartTLS", "start_tls"]
+
+
+class StartTLS:
+    """What ``server.start_tls(socket, then)`` returns, for the handler to return."""
+
+    __slots__ = ("then", "tls")
+
+    def __init__(self, tls: TLSSocket, then: Callable[[Any], Any]) -> None:
+        self.tls = tls
+        self.then = then
+
+
+def start_tls(connection: Connection, adapter: SSLAdapter, then: Callable[[Any], Any] | None) -> Any:
+    """Begin TLS on the connection of the handler that calls. See :meth:`reserve.Server.start_tls`."""
+    server = connection.server
+    limit = server.settings.handshake_timeout
+    timeout = connection.sock.gettimeout()
+    if then is None or adapter.blocking:
+        drain(connection, 0, server.settings.write_timeout)  # what was pushed before leaves before, in the clear
+    if adapter.blocking:
+        connection.sock.settimeout(limit)
+    try:
+        tls = adapter.secure(connection.sock)
+        connection.enter_tls(tls)
+        if then is None:
+            tls.settimeout(limit)
+            tls.do_handshake()
+            connection.trust_tls()
+    except Exception:
+        server.tls.handshake_failed()
+        with contextlib.suppress(OSError):  # it may be closed
+            connection.sock.settimeout(timeout)
+        raise
+    tls.settimeout(timeout)
+    if then is not None:
+        return StartTLS(tls, then)
+    server.tls.handshake_done(tls)
+    return tls

@@ -1,0 +1,1 @@
+"""Log lines that no connection waits for."""

@@ -1,0 +1,251 @@
+"""Log lines leave through a thread of their own, so that a full disk or a stopped terminal stops no connection.
+
+Any thread calls :meth:`LineWriter.put`; it appends to a bounded queue and never waits: when the writer is stuck,
+lines are dropped and counted, and the count is written once the writer moves again. An idle writer sleeps without
+waking. What may come in floods has a *kind*: see :mod:`reserve.engine.logs.ratelimit`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, NamedTuple
+
+from reserve.engine.logs.ratelimit import RateLimiter
+from reserve.engine.polling.clock import Clock, SystemClock
+
+__all__ = ["ErrorHook", "ErrorLog", "LineWriter"]
+
+_PACKAGE = sys.modules["reserve"].__path__[0]
+_OURS = (
+    *(os.path.join(_PACKAGE, part, "") for part in ("engine", "gateways", os.path.join("apps", "http"))),
+    threading.__file__,
+)
+"""Where the frames are that lead to an application."""
+
+ErrorHook = Callable[[int, str], None]
+"""Takes (level as in :mod:`logging`, text); called on the log's thread."""
+
+
+class LineWriter:
+    """A bounded queue of items and the thread that hands them, in batches, to ``write``.
+
+    :param timeout: asked before the thread sleeps: how many seconds until ``write`` is to be called although nothing
+        was put (None: for ever).
+    """
+
+    PAUSE = 0.02
+    """Seconds that a busy writer lets items gather: one wake-up and one write for many lines."""
+
+    def __init__(
+        self,
+        name: str,
+        write: Callable[[list[Any]], None],
+        on_dropped: Callable[[int], None],
+        limit: int = 8192,
+        timeout: Callable[[], float | None] | None = None,
+    ) -> None:
+        self._write = write
+        self._timeout = timeout
+        self._on_dropped = on_dropped
+        self._limit = limit
+        self._queue: deque[Any] = deque()
+        # A plain lock, which one call of the interpreter sets or takes: what puts a line may be interrupted anywhere
+        # (--request-timeout), memory may run out anywhere, and an Event would then stay locked for ever.
+        self._waiter = threading.Lock()
+        self._waiter.acquire()
+        self._woken = False
+        self.stopping = False
+        """What is written now may be the last."""
+        self.dropped = 0
+        """Items thrown away since the last time it was reported."""
+        self.thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        self.thread.start()
+
+    def put(self, item: Any) -> None:
+        """Hand an item over; never blocks."""
+        queue = self._queue
+        if len(queue) >= self._limit:
+            self.dropped += 1
+            return
+        queue.append(item)
+        if not self._woken:
+            self.wake()
+
+    def after_fork(self) -> None:
+        """In a forked child: drop what comes, and wake nobody. The thread is not here, nor who may hold its locks."""
+        self._limit = 0
+
+    def stop(self, timeout: float = 2.0) -> None:
+        """Write what is queued and end the thread; a writer that is stuck for ``timeout`` seconds is left behind."""
+        self.stopping = True
+        self.wake()
+        if self.thread.is_alive():
+            self.thread.join(timeout)
+        elif self.thread.ident is None:
+            self._drain()  # never started: what start-up had to say still goes out
+
+    @property
+    def left(self) -> int:
+        """Items that wait, or were thrown away and are not reported."""
+        return len(self._queue) + self.dropped
+
+    def wake(self) -> None:
+        """Have the thread look around. Any thread."""
+        self._woken = True
+        try:  # noqa: SIM105 - nothing may be allocated between the two: it would never be rung again
+            self._waiter.release()
+        except (RuntimeError, MemoryError):  # somebody else has rung
+            pass
+
+    def _run(self) -> None:
+        while not self.stopping:
+            try:
+                self._woken = False
+                if not self._queue:  # what came during the pause has not rung
+                    timeout = self._timeout() if self._timeout is not None else None
+                    self._waiter.acquire(timeout=-1 if timeout is None else timeout)
+                self._woken = True
+                self._drain()
+                if not self.stopping:
+                    self._waiter.acquire(timeout=self.PAUSE)  # only a stop and a clock that jumps ring meanwhile
+            except MemoryError:  # for a moment: later lines must still have a writer
+                continue
+        self._drain()
+
+    def _drain(self) -> None:
+        queue = self._queue
+        items = [queue.popleft() for _ in range(len(queue))]
+        try:
+            if items or self._timeout is not None:
+                self._write(items)
+            if self.dropped:
+                dropped, self.dropped = self.dropped, 0
+                self._on_dropped(dropped)
+        except BaseException:  # whatever a hook raises: later lines must still have a writer
+            traceback.print_exc()
+
+
+class _Line(NamedTuple):
+    level: int
+    text: str
+    kind: str = ""
+    when: float = 0.0
+    frames: tuple[tuple[str, int, str], ...] = ()
+
+
+class ErrorLog:
+    """The server's error log: warnings, refusals, tracebacks. By default they go to the logger ``reserve``.
+
+    A line with a ``kind`` stands for those of the same kind that follow within a second; they are counted.
+    """
+
+    def __init__(self, hook: ErrorHook | None = None, clock: Clock | None = None) -> None:
+        self._hook = hook if hook is not None else logging.getLogger("reserve").log
+        self._clock: Clock = clock if clock is not None else SystemClock()
+        self._repeats = RateLimiter()
+        self._end: float | None = None
+        self._writer = LineWriter("reserve-log", self._write, self._report_dropped, timeout=self._timeout)
+        self.after_fork = self._writer.after_fork
+        self.thread = self._writer.thread
+
+    def start(self) -> None:
+        self._clock.subscribe(self._writer.wake)
+        self._writer.start()
+
+    def stop(self, timeout: float | None = None) -> None:
+        """See :meth:`LineWriter.stop`. Counts that wait for the end of their second are written, too.
+
+        :param timeout: default: :meth:`patience`.
+        """
+        self._clock.unsubscribe(self._writer.wake)
+        self._writer.stop(self.patience() if timeout is None else timeout)
+
+    def end_within(self, seconds: float) -> None:
+        """At the end of the server: how long all logs together may take to write what they have; 1 s at least, 2 at
+        most.
+        """
+        self._end = time.monotonic() + min(max(seconds, 1.0), 2.0)
+
+    def patience(self) -> float:
+        """How many seconds a log that stops may be waited for."""
+        return 2.0 if self._end is None else max(self._end - time.monotonic(), 0.1)
+
+    def info(self, text: str, kind: str = "") -> None:
+        self._put(logging.INFO, text, kind)
+
+    def warning(self, text: str, kind: str = "") -> None:
+        self._put(logging.WARNING, text, kind)
+
+    def error(self, text: str, kind: str = "") -> None:
+        self._put(logging.ERROR, text, kind)
+
+    def failure(self, text: str, error: BaseException, kind: str = "") -> None:
+        """An error with its traceback, formatted here: a traceback that travels keeps every frame alive.
+
+        Never raises MemoryError: whoever reports has something to give back afterwards.
+        """
+        try:
+            trace = "".join(traceback.format_exception(type(error), error, error.__traceback__)).rstrip()
+            self._put(logging.ERROR, f"{text}\n{trace}", kind)
+        except MemoryError:
+            self._writer.dropped |= 1  # at least one; to count on would need memory
+
+    def stack(self, level: int, text: str, frame: FrameType | None) -> None:
+        """A line and where a thread is, from the application's first frame on; ours lead to it in every stack.
+
+        Its source lines are read, from the disk, by the log's own thread.
+        """
+        frames = []
+        while frame is not None:
+            frames.append((frame.f_code.co_filename, frame.f_lineno or 0, frame.f_code.co_name))
+            frame = frame.f_back
+        frames.reverse()
+        theirs = next((at for at, (path, _, _) in enumerate(frames) if not path.startswith(_OURS)), 0)
+        self._writer.put(_Line(level, text, frames=tuple(frames[theirs:])))
+
+    def _put(self, level: int, text: str, kind: str) -> None:
+        self._writer.put(_Line(level, text, kind, self._clock.now() if kind else 0.0))
+
+    # ---- on the log's thread ----
+
+    def _timeout(self) -> float | None:
+        due = self._repeats.due
+        return None if due is None else self._clock.timeout(due)
+
+    def _write(self, lines: list[_Line]) -> None:
+        repeats = self._repeats
+        for line in lines:
+            if line.kind:
+                self._write_counts(repeats.take(line.when))
+                if not repeats.admit(line.kind, line.level, line.when):
+                    continue
+            self._hand_over(line.level, f"{line.text}\n{_stack(line.frames)}" if line.frames else line.text)
+        self._write_counts(repeats.take(self._clock.now(), all_of_them=self._writer.stopping))
+
+    def _write_counts(self, counts: list[tuple[int, str]]) -> None:
+        for level, text in counts:
+            self._hand_over(level, text)
+
+    def _hand_over(self, level: int, text: str) -> None:
+        try:
+            self._hook(level, text)
+        except BaseException:  # each line on its own: a hook that fails must not take the others along
+            traceback.print_exc()
+
+    def _report_dropped(self, count: int) -> None:
+        self._hand_over(logging.WARNING, f"{count} log lines were dropped: the log could not be written fast enough")
+
+
+def _stack(frames: tuple[tuple[str, int, str], ...]) -> str:
+    found = [traceback.FrameSummary(path, number, name, lookup_line=False) for path, number, name in frames]
+    return "".join(traceback.StackSummary.from_list(found).format()).rstrip()

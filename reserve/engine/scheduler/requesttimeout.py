@@ -1,0 +1,96 @@
+"""``--request-timeout``: what the monitor does about a run whose answer has not begun in time.
+
+On the monitor's thread, in its looks. First the stack is logged and RequestTimeout raised in the worker; the
+application may clean up, and its client gets the refusal: at once, unless its body is streamed and the worker may be
+using the connection. A worker that does not come out of it, because it is stuck in C, is given up, and another thread
+takes its place, up to a limit.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from types import FrameType
+from typing import TYPE_CHECKING, cast
+
+from reserve.engine.connections.peers import describe
+from reserve.engine.polling.timers import NEVER
+
+if TYPE_CHECKING:
+    from reserve.engine.logs.errorlog import ErrorLog
+    from reserve.engine.polling.clock import Clock
+    from reserve.engine.scheduler.stepper import Stepper
+    from reserve.engine.scheduler.workers import Worker, WorkerPool
+    from reserve.engine.settings import EngineSettings
+
+__all__ = ["RequestWatchdog"]
+
+_GRACE = 1.0
+"""Seconds that an interrupted run has to end before it is given up."""
+
+
+class RequestWatchdog:
+    """The watch over all runs of one server."""
+
+    def __init__(
+        self, pool: WorkerPool, stepper: Stepper, clock: Clock, settings: EngineSettings, log: ErrorLog
+    ) -> None:
+        self._pool = pool
+        self._stepper = stepper
+        self._now = clock.now
+        self._timeout = settings.request_timeout
+        self._log = log
+        self.count = 0
+        """Runs that were interrupted so far."""
+
+    def look(self) -> float:
+        """Deal with every run that is overdue; returns when the next one will be."""
+        now = self._now()
+        soonest = NEVER
+        for worker in self._pool.workers:
+            if worker.connection is not None:
+                if now >= worker.run_due:
+                    self._deal_with(worker, now)
+                soonest = min(soonest, worker.run_due)
+        return soonest
+
+    def _deal_with(self, worker: Worker, now: float) -> None:
+        guard = worker.guard
+        if not guard.hold():
+            return  # it has just ended, or not quite begun
+        try:
+            connection = worker.connection
+            if connection is None or now < worker.run_due:
+                return  # another run than the one that was looked at
+            if worker.interrupted:
+                worker.run_due = NEVER
+                if connection.driver.revoke():
+                    guard.give_up()
+            elif connection.driver.expire_run():
+                self.count += 1
+                worker.interrupted = True
+                worker.run_due = now + _GRACE
+                self._log.stack(
+                    logging.WARNING,
+                    f"{describe(connection)}: no answer after {self._timeout:g} s (--request-timeout); "
+                    f"it is interrupted in {worker.thread.name}:",
+                    _frame(worker),
+                )
+                guard.interrupt()
+                self._stepper.refuse_during_run(connection, "timeout")
+            else:
+                worker.run_due = now + self._timeout  # its answer has begun, or its application has not
+        finally:
+            guard.release()
+        if guard.given_up and connection is not None:
+            self._log.stack(
+                logging.ERROR,
+                f"{describe(connection)}: {worker.thread.name} does not come out of it and is given up in:",
+                _frame(worker),
+            )
+            self._pool.give_up(worker)
+            self._stepper.refuse(connection, "timeout")
+
+
+def _frame(worker: Worker) -> FrameType | None:
+    return sys._current_frames().get(cast(int, worker.thread.ident))

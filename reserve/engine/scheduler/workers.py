@@ -1,0 +1,299 @@
+"""The workers: threads that take connections from the queue, run their applications, and lead in turn.
+
+A worker is busy only while :meth:`Driver.run` runs. Nothing that an application raises ends a worker. The pool grows
+while requests wait and nobody is free, and shrinks again when workers have been idle for a while; a fixed pool never
+wakes up for that.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from reserve.engine.connections.connection import Connection
+from reserve.engine.connections.states import OWNED
+from reserve.engine.polling.clock import Clock, SystemClock
+from reserve.engine.polling.poller import RETRY
+from reserve.engine.polling.timers import NEVER
+from reserve.engine.scheduler.lead import Follower
+from reserve.engine.scheduler.runguard import RunGuard
+from reserve.errors import RequestTimeout
+
+if TYPE_CHECKING:
+    from reserve.engine.logs.errorlog import ErrorLog
+    from reserve.engine.scheduler.readyqueue import ReadyQueue
+    from reserve.engine.scheduler.stepper import Stepper
+    from reserve.engine.settings import EngineSettings
+
+__all__ = ["Worker", "WorkerPool"]
+
+_SYSTEM = SystemClock()
+_TURN = 16
+"""Runs of one connection in a row (pipelined requests) before the others have theirs."""
+_IDLE = 30.0
+"""Seconds that a worker above the minimum sleeps before it goes home."""
+
+
+class Worker(Follower):
+    """One thread. Written by that thread alone, but for what says otherwise."""
+
+    __slots__ = ("connection", "guard", "handled", "interrupted", "run_due", "seen", "thread")
+
+    def __init__(self, target: Callable[[Worker], None], name: str) -> None:
+        super().__init__()
+        self.connection: Connection | None = None
+        """What it runs now."""
+        self.handled = 0
+        """How many runs it has finished."""
+        self.guard = RunGuard()
+        self.seen = -1
+        """``handled`` at the monitor's last look, -1 when idle."""
+        self.run_due = NEVER
+        """When its run is looked at. Set as a run begins; while one goes on, by the monitor with the guard in hand."""
+        self.interrupted = False
+        """The run has had its RequestTimeout. Like ``run_due``."""
+        self.thread = threading.Thread(target=target, args=(self,), name=name, daemon=True)
+
+
+class WorkerPool:
+    """The workers of one queue.
+
+    :param on_start, on_stop: the hooks of the embedding program, called on each worker's thread.
+    """
+
+    def __init__(
+        self,
+        settings: EngineSettings,
+        queue: ReadyQueue,
+        stepper: Stepper,
+        log: ErrorLog,
+        on_start: Callable[[], None],
+        on_stop: Callable[[], None],
+        clock: Clock = _SYSTEM,
+    ) -> None:
+        self._queue = queue
+        self._stepper = stepper
+        self._log = log
+        self._on_start = on_start
+        self._on_stop = on_stop
+        self._least, self._most = settings.thread_range
+        self._timeout = settings.request_timeout
+        self._timed = settings.request_timeout > 0
+        self._now = clock.now
+        self._max_stuck = settings.max_stuck
+        self._lock = threading.Lock()
+        self._made = 0
+        self._stuck: list[Worker] = []
+        self._former_handled = 0
+        self._cannot_grow = False
+        self.workers: tuple[Worker, ...] = tuple(self._make() for _ in range(self._least))
+        """Replaced as a whole under the lock, read without it."""
+
+    def start(self) -> None:
+        for worker in self.workers:
+            worker.thread.start()
+
+    def busy(self) -> list[Worker]:
+        """Workers that are inside a run now."""
+        return [worker for worker in self.workers if worker.connection is not None]
+
+    def handled(self) -> int:
+        """Runs finished so far, by those who went home, too."""
+        return self._former_handled + sum(worker.handled for worker in self.workers)
+
+    def stuck(self) -> int:
+        """Threads that were given up and have not come back."""
+        with self._lock:
+            self._stuck = [worker for worker in self._stuck if worker.thread.is_alive()]
+            return len(self._stuck)
+
+    def given_up(self) -> list[Worker]:
+        """Those that were given up and have not come back."""
+        self.stuck()
+        return self._stuck
+
+    # ---- by the monitor ----
+
+    def grow(self) -> bool:
+        """Add a worker, if there may be one more: a request waits and nobody is free for it."""
+        stuck = self.stuck()
+        with self._lock:
+            # Those that are stuck beyond the limit count as if they were still there.
+            if len(self.workers) + max(0, stuck - self._max_stuck) >= self._most or self._queue.closed:
+                return False
+            worker = self._make()
+            self.workers = (*self.workers, worker)
+        try:
+            worker.thread.start()
+        except RuntimeError as error:  # no more threads to be had: those that run go on
+            with self._lock:
+                self._remove(worker)
+            if not self._cannot_grow:  # said once, not for every request that waits
+                self._cannot_grow = True
+                self._log.error(f"no thread could be started beside the {len(self.workers)} that run: {error}")
+            return False
+        self._cannot_grow = False
+        return True
+
+    def is_exhausted(self) -> bool:
+        """Nobody works here any more, and nobody may come: whoever waits, waits in vain."""
+        return not self.workers and not self.grow()
+
+    def give_up(self, worker: Worker) -> None:
+        """Count out a worker that is stuck; another one takes its place, up to ``max_stuck``."""
+        with self._lock:
+            self._remove(worker)
+            self._stuck.append(worker)
+        stuck = self.stuck()
+        if stuck <= self._max_stuck:
+            self.grow()
+        else:
+            self._log.error(
+                f"{stuck} {'thread is' if stuck == 1 else 'threads are'} stuck, more than --max-stuck "
+                f"{self._max_stuck}: no more are replaced, and the health check says unhealthy"
+            )
+
+    # ---- by the workers ----
+
+    def _make(self) -> Worker:
+        self._made += 1
+        return Worker(self._main, f"reserve-worker-{self._made}")
+
+    def _remove(self, worker: Worker) -> None:
+        if worker in self.workers:
+            self.workers = tuple(other for other in self.workers if other is not worker)
+            self._former_handled += worker.handled
+
+    def _may_leave(self, worker: Worker) -> bool:
+        with self._lock:
+            if len(self.workers) <= self._least or len(self._queue):
+                return False
+            self._remove(worker)
+            return True
+
+    def _main(self, worker: Worker) -> None:
+        self._hook(self._on_start, "on_thread_start")
+        going_on = True
+        while going_on and not self._queue.closed:
+            try:
+                going_on = self._serve(worker)
+            except BaseException as error:
+                # A fault of ours, above any one connection. The thread goes on in place of a new one; the lead must
+                # not be lost.
+                worker.connection = None
+                if worker.leads:
+                    self._queue.lead.hand_over()
+                    worker.leads = False
+                self._log.failure("a worker failed and starts again", error, "workers that failed")
+                if isinstance(error, (OSError, ValueError)):
+                    # The poller's descriptor is gone, or the system's: it will not be better in the next microsecond.
+                    time.sleep(RETRY)
+        if not self._queue.abandoned:
+            self._hook(self._on_stop, "on_thread_stop")
+
+    def _hook(self, hook: Callable[[], None], name: str) -> None:
+        try:
+            hook()
+        except BaseException as error:
+            self._log.failure(f"the hook {name} failed", error)
+
+    def _serve(self, worker: Worker) -> bool:
+        """Serve until the queue is closed, or this worker is not needed any more, or was given up (False)."""
+        queue = self._queue
+        advance = self._stepper.advance
+        while True:
+            connection = queue.get(worker, _IDLE if len(self.workers) > self._least else None)
+            if connection is None:
+                if queue.closed:
+                    return True
+                if self._may_leave(worker):
+                    return False
+                continue
+            connection.state = OWNED
+            try:
+                if connection.wants_worker:
+                    connection.wants_worker = False
+                    if connection.queued_at != NEVER and self._stepper.refuse_late(connection):
+                        continue
+                elif not advance(connection):
+                    continue
+                for _ in range(_TURN):
+                    kept = queue.yield_lead(worker)
+                    going_on = self._run_timed(worker, connection) if self._timed else self._run(worker, connection)
+                    if kept:
+                        queue.retake_lead(worker)
+                    if worker.guard.given_up:
+                        if worker.leads:
+                            worker.leads = False
+                            queue.lead.hand_over()
+                        return False
+                    if not going_on or not advance(connection):
+                        break
+                else:
+                    queue.put(connection)  # its driver asks again when its turn comes
+            except BaseException:
+                # No memory to go on with it: nobody else would ever end it. (One that is lent is its other worker's.)
+                if connection.state is OWNED and not connection.lent and not worker.guard.given_up:
+                    self._stepper.close(connection, "error")
+                raise
+
+    def _run(self, worker: Worker, connection: Connection) -> bool:
+        """Call the driver's run; False when that was the end of the connection."""
+        worker.connection = connection
+        failure: BaseException | None = None
+        try:
+            connection.driver.run()
+        except BaseException as error:
+            failure = error
+        worker.handled += 1
+        return self._after(worker, connection, failure)
+
+    def _run_timed(self, worker: Worker, connection: Connection) -> bool:
+        """The same for a run that the monitor may interrupt or give up."""
+        failure: BaseException | None = None
+        worker.run_due = self._now() + self._timeout
+        worker.interrupted = False
+        worker.connection = connection
+        worker.guard.enter(threading.get_ident())
+        self._queue.timed_run_begins()
+        try:
+            try:
+                connection.driver.run()
+            except BaseException as error:
+                failure = error
+        except RequestTimeout as error:  # it arrived in the line above
+            failure = error
+        while True:
+            try:
+                still_ours = worker.guard.leave()
+                break
+            except RequestTimeout:  # it arrived in the first line of leave(); calling it once more does no harm
+                continue
+        if not still_ours:
+            return False
+        worker.handled += 1
+        if isinstance(failure, RequestTimeout):
+            worker.connection = None
+            self._stepper.refuse(connection, "timeout")
+            return False
+        return self._after(worker, connection, failure)
+
+    def _after(self, worker: Worker, connection: Connection, failure: BaseException | None) -> bool:
+        if self._queue.abandoned:
+            return False
+        if failure is None and not connection.final_run and not self._queue.closed:
+            worker.connection = None
+            return True
+        if failure is not None:
+            # A worker outlives whatever is raised above it: SystemExit in a view ends the view, not the server.
+            self._log.failure(f"{worker.thread.name}: the application failed; the connection is closed", failure)
+        worker.connection = None  # first: nobody looks at a connection through us whose driver is gone
+        if connection.final_run:
+            self._stepper.dispose(connection)
+        elif self._queue.closed:
+            self._stepper.close_now(connection, "stop" if failure is None else "error")
+        else:
+            self._stepper.close(connection, "error")
+        return False

@@ -1,0 +1,1 @@
+"""From the names and words of a command line to applications."""

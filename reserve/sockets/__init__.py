@@ -1,0 +1,1 @@
+"""Listening sockets: their addresses, opened here or passed on by sdlaunch and systemd. Needs no engine."""

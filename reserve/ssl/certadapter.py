@@ -1,0 +1,157 @@
+"""What the adapters that load certificates have in common: which files, when they are read, who gets which.
+
+One context for each certificate, made once and shared by all connections, so that sessions resume. A reload makes new
+contexts and replaces the old ones in one step; connections that are open keep theirs, and what was agreed on under the
+old ones is not resumed. Called from several threads: what they share is replaced, never changed.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timezone
+from typing import Any, Generic, TypeVar
+
+from reserve.errors import TLSError, UsageError
+from reserve.ssl.adapter import SSLAdapter, TLSSession
+from reserve.ssl.certfiles import Signature, check_authorities, check_revoked, read_chain, signature
+from reserve.ssl.clienthello import NO_APPLICATION_PROTOCOL, HelloRefused
+from reserve.ssl.environ import client_variables, server_variables
+from reserve.ssl.given import certificate_files, tls_settings
+from reserve.ssl.settings import CertificateFiles, Password, TLSSettings
+from reserve.ssl.sni import NameTable, certificate_names
+from reserve.ssl.x509 import CertificateError, parse_certificate
+
+__all__ = ["CertificateAdapter", "client_environ"]
+
+Context = TypeVar("Context")
+
+
+class CertificateAdapter(SSLAdapter, Generic[Context]):
+    """The base of BuiltinSSLAdapter and PyOpenSSLAdapter.
+
+    :param cert: the PEM file of the certificate chain, or several :class:`~reserve.ssl.settings.CertificateFiles`; the
+        first is used for clients that name no host, or one that no certificate is for.
+    :param key: the PEM file of its private key; None: it is in ``cert``.
+    :param password: opens the key if it is encrypted.
+    :param options: fields of :class:`~reserve.ssl.settings.TLSSettings`: ``min_version="1.3"``,
+        ``client_cert="required", client_ca="ca.pem"`` and so on.
+
+    Files are read by :meth:`prepare`, which the server calls, so that a mistake ends its start. Raises UsageError for
+    options that nobody knows or that do not fit together.
+
+    A client that offers protocols (ALPN) of which none is spoken here is refused, as RFC 7301 section 3.2 says. Without
+    any protocol of ours nobody is.
+    """
+
+    def __init__(
+        self,
+        cert: str | os.PathLike[str] | Sequence[CertificateFiles],
+        key: str | os.PathLike[str] | None = None,
+        password: Password = None,
+        *,
+        settings: TLSSettings | None = None,
+        **options: Any,
+    ) -> None:
+        self.certificates = certificate_files(cert, key, password)
+        self.settings = tls_settings(settings, options)
+        self.protocols: tuple[str, ...] = self.settings.protocols or ()
+        """What is offered for ALPN."""
+        self.spoken: tuple[bytes, ...] = ()
+        """The same, as clients say it."""
+        self._lock = threading.Lock()
+        self._signature: Signature = ()
+        self._default: Context | None = None
+        self._names: NameTable[Context] = NameTable()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {', '.join(files.cert for files in self.certificates)}>"
+
+    # ---- what each library does in its own way ----
+
+    @abstractmethod
+    def make_context(self, files: CertificateFiles, variables: dict[str, str]) -> Context:
+        """Make a context for one certificate, which keeps ``variables`` with it. Raises StartupError."""
+
+    @abstractmethod
+    def make_session(self, context: Context, sock: socket.socket) -> TLSSession:
+        """Begin a session; ``context`` is for a client that :meth:`chosen` finds none for."""
+
+    # ---- at the start, and on the thread of a reload ----
+
+    def prepare(self, protocols: Sequence[str]) -> None:
+        if self.settings.protocols is None:
+            self.protocols = tuple(protocols)
+        self.reload()
+
+    def changed(self) -> bool:
+        return signature(self._paths()) != self._signature
+
+    def reload(self) -> None:
+        with self._lock:
+            self.spoken = tuple(one.encode("ascii") for one in self.protocols)
+            # Before they are read: a file that changes meanwhile is found changed at the next look. A state that
+            # cannot be loaded is not tried again before it changes once more.
+            self._signature = signature(self._paths())
+            contexts: list[Context] = []
+            names: NameTable[Context] = NameTable()
+            for files in self.certificates:
+                certificate = read_chain(files.cert)[0]
+                contexts.append(self.make_context(files, server_variables(certificate)))
+                names.add(certificate_names(certificate), contexts[-1])
+            self._names, self._default = names, contexts[0]
+
+    def _paths(self) -> list[str]:
+        paths = [path for files in self.certificates for path in (files.cert, files.key)]
+        return [path for path in (*paths, self.settings.client_ca, self.settings.crl) if path]
+
+    def trusted(self) -> Iterator[tuple[str, str]]:
+        """The files for clients' certificates, each with its option: authorities, and what they have revoked.
+
+        Raises StartupError for one that does not hold what it is for.
+        """
+        if self.settings.client_ca:
+            check_authorities(self.settings.client_ca)
+            yield self.settings.client_ca, "--tls-client-ca"
+        if self.settings.crl:
+            check_revoked(self.settings.crl)
+            yield self.settings.crl, "--tls-crl"
+
+    # ---- by whoever leads ----
+
+    def session(self, sock: socket.socket) -> TLSSession:
+        context = self._default
+        if context is None:
+            raise UsageError("the adapter has no certificate yet: prepare() comes before the first session")
+        return self.make_session(context, sock)
+
+    def chosen(self, server_name: str | None) -> Context | None:
+        """The context of the certificate for this name; None: the first one serves."""
+        return self._names.find(server_name)
+
+    def check_protocols(self, offered: Sequence[bytes]) -> None:
+        """Raises HelloRefused when a client speaks nothing that is spoken here."""
+        if offered and self.spoken and not any(one in offered for one in self.spoken):
+            ours = ", ".join(self.protocols)
+            theirs = b", ".join(offered[:10])[:100]
+            text = f"the client wants to speak {theirs!r}, and only {ours} is spoken here (ALPN)"
+            raise HelloRefused(NO_APPLICATION_PROTOCOL, text)
+
+
+def client_environ(der: bytes | None, chain: Sequence[bytes] = ()) -> dict[str, str]:
+    """The variables of the certificate that a client has shown, which was found valid, and of those behind it.
+
+    Raises TLSError for one that cannot be read.
+    """
+    now = datetime.now(timezone.utc)
+    if der is None:
+        return client_variables(None, (), verify="NONE", now=now)
+    try:
+        certificate = parse_certificate(der)
+        others = [parse_certificate(one) for one in chain]
+    except CertificateError as error:
+        raise TLSError(f"the client's certificate cannot be read: {error}") from None
+    return client_variables(certificate, others, verify="SUCCESS", now=now)

@@ -1,0 +1,1 @@
+"""Adapters that were written for other servers."""

@@ -1,0 +1,288 @@
+"""The driver of a connection until its TLS handshake is done, and what it waits for."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from reserve.engine.drivers.handler import Park
+from reserve.engine.polling.poller import WRITE
+from reserve.errors import TLSError, UsageError, WantRead, WantWrite
+from reserve.testing import FakeClock
+from tests.clients import tear
+from tests.engine.conftest import MakePoller, Serve, receive, receive_all
+from tests.engine.sessions import BlockingAdapter, ClearAdapter
+from tests.waiting import eventually
+
+
+def echo(sock: socket.socket, address: Any, server: Any) -> Park:
+    def resume() -> Park | None:
+        data = sock.recv(65536)
+        sock.sendall(data)
+        return Park(resume) if data else None
+
+    return Park(resume)
+
+
+def nothing(client: socket.socket) -> bool:
+    """The connection ends without a word; with a reset if what the client has sent was not read."""
+    with contextlib.suppress(ConnectionResetError):
+        return receive_all(client) == b""
+    return True
+
+
+@pytest.mark.parametrize("want", [WantWrite, WantRead])
+def test_it_waits_for_what_the_session_wants(serve: Serve, make_poller: MakePoller, want: type[OSError]) -> None:
+    armed: list[int] = []
+    poller = make_poller()
+
+    def spy(original: Callable[[int, int], None]) -> Any:
+        return lambda fd, mask: (armed.append(mask), original(fd, mask))
+
+    poller.add, poller.arm = spy(poller.add), spy(poller.arm)  # type: ignore[method-assign]
+
+    def decide(name: str, number: int) -> None:
+        if name == "handshake" and number <= 3 and want is WantWrite:
+            raise want
+
+    adapter = ClearAdapter(decide, hello=1 if want is WantWrite else 4)
+    running = serve(echo, ssl_adapter=adapter, poller=poller)
+    client = running.connect()
+    client.sendall(b"\x16")
+    if want is WantRead:
+        for number in range(1, 4):
+            eventually(lambda wanted=number: adapter.sessions and adapter.sessions[0].calls["handshake"] >= wanted)
+            eventually(lambda: running.server.stats().parked == 1)  # else that call would find the next octet, too
+            client.sendall(b"\x16")
+    client.sendall(b"x")
+    assert receive(client, 1) == b"x"
+    assert (WRITE in armed) == (want is WantWrite)
+    assert adapter.sessions[0].calls["handshake"] == 4, "it turned"
+    assert running.server.stats().tls_handshakes == 1
+
+
+def test_the_handler_begins_only_when_it_is_done(serve: Serve) -> None:
+    running = serve(echo, ssl_adapter=ClearAdapter())
+    silent, client = running.connect(), running.connect()
+    client.sendall(b"\x16hello")
+    assert receive(client, 5) == b"hello"
+    eventually(lambda: running.server.stats().parked == 2)
+    stats = running.server.stats()
+    assert (stats.connections, stats.tls_handshakes, stats.tls_failed) == (2, 1, 0)
+    assert stats.handled == 2  # the handler, and what it parked with
+    silent.close()
+    eventually(lambda: running.server.stats().connections == 1)
+    client.sendall(b"\0")  # close_notify
+    assert receive_all(client) == b"\0"
+    assert running.server.stats().tls_failed == 0
+    assert running.log.lines == []
+
+
+def test_the_deadline_is_that_of_the_whole(serve: Serve) -> None:
+    clock = FakeClock()
+    adapter = ClearAdapter(hello=100)
+    running = serve(echo, ssl_adapter=adapter, clock=clock, handshake_timeout=7.0)
+    client = running.connect()
+    for number in range(1, 7):
+        client.sendall(b"\x16")
+        eventually(lambda wanted=number: adapter.sessions and adapter.sessions[0].calls["handshake"] >= wanted)
+        eventually(lambda: running.server.stats().parked == 1)
+        clock.advance(1)
+    clock.advance(1.1)
+    assert receive_all(client) in (b"", b"\0")
+    running.log.wait("the TLS handshake was not done within 7 s (--handshake-timeout)")
+    assert running.server.stats().tls_failed == 1
+
+
+@pytest.mark.parametrize("error", [TLSError("wrong version number"), OSError(104, "Connection reset by peer")])
+def test_a_failure_is_logged_and_counted(serve: Serve, error: OSError) -> None:
+    def decide(name: str, number: int) -> None:
+        raise error
+
+    running = serve(echo, ssl_adapter=ClearAdapter(decide), clock=FakeClock())
+    client = running.connect()
+    client.sendall(b"\x16")
+    assert receive_all(client) == b"\0"
+    text = "wrong version number" if isinstance(error, TLSError) else "Connection reset by peer"
+    assert f"the TLS handshake failed: {text}" in running.log.wait("handshake failed")
+    eventually(lambda: running.server.stats().lingering == 1)  # what says why is on its way
+    client.close()
+    eventually(lambda: running.server.stats().connections == 0)
+    stats = running.server.stats()
+    assert (stats.tls_failed, stats.tls_handshakes, stats.handled) == (1, 0, 0)
+
+
+def test_a_session_that_cannot_be_made_costs_one_connection(serve: Serve) -> None:
+    class Broken(ClearAdapter):
+        def session(self, sock: socket.socket) -> Any:
+            if not self.sessions:
+                self.sessions.append(None)  # type: ignore[arg-type]
+                raise ValueError("broken")
+            return super().session(sock)
+
+    running = serve(echo, ssl_adapter=Broken())
+    first, second = running.connect(), running.connect()
+    first.sendall(b"\x16")
+    assert nothing(first)
+    assert "ValueError: broken" in running.log.wait("a protocol driver failed")
+    second.sendall(b"\x16hello")
+    assert receive(second, 5) == b"hello"
+
+
+ERRORS = [OSError(5, "broken"), TLSError("broken"), MemoryError("broken"), UsageError("broken"), ValueError("broken")]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("how", ["closes it", "takes it over and closes it", "leaves it"])
+def test_a_session_that_cannot_be_made_does_not_cost_a_newcomer_its_place(
+    serve: Serve, how: str, error: Exception
+) -> None:
+    """The adapter closes the socket, and raises when another connection has its number already."""
+    numbers: list[int] = []
+    newcomer = socket.socket()  # now: in the adapter it would get the number itself
+    newcomer.settimeout(20)
+
+    class Broken(ClearAdapter):
+        def session(self, sock: socket.socket) -> Any:
+            numbers.append(sock.fileno())
+            if len(numbers) > 1:
+                return super().session(sock)
+            if how == "takes it over and closes it":
+                with socket.socket(fileno=sock.detach()):
+                    pass
+            elif how == "closes it":
+                sock.close()
+            newcomer.connect(running.server.addresses[0])
+            newcomer.sendall(b"\x16hello")
+            eventually(lambda: running.server.stats().accepted == 2)
+            raise error
+
+    with newcomer:
+        running = serve(echo, ssl_adapter=Broken())
+        first = running.connect()
+        first.sendall(b"\x16")
+        if how == "leaves it":
+            assert nothing(first)
+        running.log.wait(
+            "the TLS handshake failed: broken" if isinstance(error, OSError) else "a protocol driver failed"
+        )
+        assert receive(newcomer, 5) == b"hello"
+        assert (numbers[0] == numbers[1]) == (how != "leaves it"), "the test is about one number"
+        newcomer.sendall(b"again")
+        assert receive(newcomer, 5) == b"again"
+        stats = running.server.stats()
+        assert (stats.tls_failed, stats.tls_handshakes, stats.connections) == (1, 1, 1)
+        newcomer.close()
+        eventually(lambda: running.server.stats().connections == 0)
+
+
+@pytest.mark.parametrize("silent", [True, False], ids=["says nothing", "has begun"])
+def test_a_stop_does_not_wait(serve: Serve, silent: bool) -> None:
+    running = serve(echo, ssl_adapter=ClearAdapter(hello=2), clock=FakeClock())  # it would wait for ever
+    client = running.connect()
+    if not silent:
+        client.sendall(b"\x16")
+    eventually(lambda: running.server.stats().parked == 1)
+    running.server.stop()
+    assert running.server.stats().tls_failed == 0
+
+
+def test_an_application_without_words_for_plain_clients_closes(serve: Serve) -> None:
+    running = serve(echo, ssl_adapter=ClearAdapter())
+    client = running.connect()
+    client.sendall(b"GET / HTTP/1.1\r\n")
+    assert nothing(client)
+    running.log.wait("no TLS on a port of TLS; it began with b'GET /'")
+    eventually(lambda: running.server.stats().connections == 0)
+    assert (running.server.stats().tls_failed, running.server.stats().handled) == (1, 0)
+
+
+def test_a_client_that_only_looks_is_not_worth_a_word(serve: Serve) -> None:
+    running = serve(echo, ssl_adapter=ClearAdapter())
+    for end in (socket.socket.close, tear):
+        for _ in range(20):
+            end(running.connect())
+    eventually(lambda: (now := running.server.stats()).accepted >= 20 and not now.connections)
+    assert running.server.stats().tls_failed == 0
+    assert running.log.lines == []
+
+
+# ---- adapters that wait for their client ----
+
+
+def test_a_blocking_adapter_gets_a_worker_and_a_warning(serve: Serve) -> None:
+    adapter = BlockingAdapter()
+    running = serve(echo, ssl_adapter=adapter, handshake_timeout=50.0)
+    assert "each TLS handshake holds a worker" in running.log.wait("wrap()")
+    client = running.connect()
+    client.sendall(b"\x16\x16hello")
+    assert receive(client, 5) == b"hello"
+    assert adapter.timeouts == [50.0]
+    assert running.server.stats().tls_handshakes == 1
+
+
+def test_a_blocking_adapter_does_not_hold_the_leader(serve: Serve) -> None:
+    """Of two workers one waits for the client of the adapter; the health of others is not its affair."""
+    entered, go_on = threading.Event(), threading.Event()
+
+    class Slow(BlockingAdapter):
+        def session(self, sock: socket.socket) -> Any:
+            if not entered.is_set():
+                entered.set()
+                assert go_on.wait(20)
+            return super().session(sock)
+
+    running = serve(echo, ssl_adapter=Slow())
+    first, second = running.connect(), running.connect()
+    first.sendall(b"\x16\x16first")
+    assert entered.wait(20)
+    second.sendall(b"\x16\x16second")
+    assert receive(second, 6) == b"second"
+    second.close()
+    go_on.set()
+    assert receive(first, 5) == b"first"
+
+
+def test_the_failure_of_a_blocking_adapter(serve: Serve) -> None:
+    running = serve(echo, ssl_adapter=BlockingAdapter())
+    client = running.connect()
+    client.sendall(b"\x16!")
+    client.shutdown(socket.SHUT_WR)
+    assert receive_all(client) == b""
+    assert "no handshake" in running.log.wait("the TLS handshake failed")
+    eventually(lambda: running.server.stats().connections == 0)
+    assert (running.server.stats().tls_failed, running.server.stats().tls_handshakes) == (1, 0)
+
+
+def test_the_time_of_a_blocking_adapter_is_limited(serve: Serve) -> None:
+    running = serve(echo, ssl_adapter=BlockingAdapter(), handshake_timeout=0.05)
+    client = running.connect()
+    client.sendall(b"\x16")  # and not the other half
+    running.log.wait("the TLS handshake failed: timed out")
+    assert receive_all(client) == b""
+    assert running.server.stats().tls_failed == 1
+
+
+def test_a_blocking_adapter_that_fails_leaves_nobody_waiting(serve: Serve) -> None:
+    """It does not say what it has made of the socket; the client goes on saying nothing."""
+
+    class Rude(BlockingAdapter):
+        def session(self, sock: socket.socket) -> Any:
+            if not self.timeouts:
+                self.timeouts.append(sock.gettimeout())
+                sock.settimeout(None)
+                raise TLSError("no")
+            return super().session(sock)
+
+    running = serve(echo, ssl_adapter=Rude(), clock=FakeClock(), threads=1)
+    first, second = running.connect(), running.connect()
+    first.sendall(b"\x16")
+    running.log.wait("the TLS handshake failed: no")
+    second.sendall(b"\x16\x16hello")
+    assert receive(second, 5) == b"hello"
+    assert running.server.stats().lingering == 1

@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+import os
+import selectors
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from reserve.engine.polling.poller import READ, WRITE, Poller, PortablePoller, new_poller
+from reserve.engine.polling.wakeup import Wakeup
+from tests.engine.conftest import MakePoller
+
+
+@pytest.fixture
+def poller(make_poller: MakePoller) -> Iterator[Poller]:
+    made = make_poller()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    one, two = socket.socketpair()
+    with one, two:
+        one.setblocking(False)
+        two.setblocking(False)
+        yield one, two
+
+
+def _fill(sock: socket.socket) -> None:
+    try:
+        while True:
+            sock.send(b"x" * 65536)
+    except BlockingIOError:
+        pass
+
+
+Pair = "tuple[socket.socket, socket.socket]"
+
+
+def test_a_registration_fires_once(poller: Poller, pair: tuple[socket.socket, socket.socket]) -> None:
+    one, two = pair
+    poller.add(one.fileno(), READ)
+    assert poller.poll(0) == []
+    two.send(b"x")
+    [(fd, mask)] = poller.poll(5)
+    assert fd == one.fileno()
+    assert mask & READ
+    assert poller.poll(0) == []  # though nothing was received
+    poller.arm(one.fileno(), READ)
+    assert [fd for fd, _ in poller.poll(5)] == [one.fileno()]
+
+
+def test_room_to_write(poller: Poller, pair: tuple[socket.socket, socket.socket]) -> None:
+    one, two = pair
+    _fill(one)
+    poller.add(one.fileno(), WRITE)
+    assert poller.poll(0) == []
+    while True:
+        try:
+            two.recv(1 << 20)
+        except BlockingIOError:
+            break
+    [(fd, mask)] = poller.poll(5)
+    assert fd == one.fileno()
+    assert mask & WRITE
+
+
+def test_the_end_of_the_stream_is_readable(poller: Poller, pair: tuple[socket.socket, socket.socket]) -> None:
+    one, two = pair
+    poller.add(one.fileno(), READ)
+    two.shutdown(socket.SHUT_WR)
+    [(fd, mask)] = poller.poll(5)
+    assert fd == one.fileno()
+    assert mask & READ
+
+
+def test_a_half_closed_peer_without_room_is_no_event_for_who_waits_to_write(
+    poller: Poller, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    """Otherwise the leader would spin for as long as the peer does not read."""
+    one, two = pair
+    _fill(one)
+    two.shutdown(socket.SHUT_WR)
+    poller.add(one.fileno(), WRITE)
+    assert poller.poll(0) == []
+    poller.arm(one.fileno(), WRITE)
+    assert poller.poll(0) == []
+
+
+def test_what_is_removed_is_silent_and_may_be_removed_twice(
+    poller: Poller, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    one, two = pair
+    poller.add(one.fileno(), READ)
+    two.send(b"x")
+    poller.remove(one.fileno())
+    poller.remove(one.fileno())
+    assert poller.poll(0) == []
+
+
+def test_a_descriptor_that_was_closed_first_can_be_removed(poller: Poller) -> None:
+    one, two = socket.socketpair()
+    with one, two:
+        fd = one.fileno()
+        poller.add(fd, READ)
+        assert poller.poll(0) == []
+        one.close()
+        poller.remove(fd)
+        assert poller.poll(0) == []
+
+
+def test_a_descriptor_that_was_closed_and_not_removed_does_not_stop_the_others(
+    poller: Poller, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    one, two = pair
+    gone, other = socket.socketpair()
+    with gone, other:
+        poller.add(gone.fileno(), READ)
+        poller.add(one.fileno(), READ)
+        assert poller.poll(0) == []
+        gone.close()
+        two.send(b"x")
+        found = [fd for _ in range(2) for fd, _ in poller.poll(0)]
+        assert one.fileno() in found
+
+
+def test_a_number_that_is_used_again_belongs_to_the_newcomer(poller: Poller) -> None:
+    one, two = socket.socketpair()
+    fd = one.fileno()
+    poller.add(fd, READ)
+    assert poller.poll(0) == []
+    poller.remove(fd)
+    one.close()
+    two.close()
+    three, four = socket.socketpair()
+    with three, four:
+        assert fd in (three.fileno(), four.fileno())
+        newcomer, peer = (three, four) if three.fileno() == fd else (four, three)
+        poller.add(fd, READ)
+        assert poller.poll(0) == []
+        peer.send(b"x")
+        assert [found for found, _ in poller.poll(5)] == [fd]
+        assert newcomer.recv(1) == b"x"
+
+
+def test_a_signal_ends_the_wait(poller: Poller) -> None:
+    begun = threading.Event()
+    found: list[object] = []
+
+    def wait() -> None:
+        begun.set()
+        found.append(poller.poll(60))
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    begun.wait()
+    poller.wakeup.signal()
+    thread.join(20)
+    assert not thread.is_alive()
+    poller.wakeup.signal()
+    poller.wakeup.signal()
+    poller.poll(5)  # several signals are one wake-up
+    assert [fd for fd, _ in poller.poll(0) if fd != poller.wakeup.fd] == []
+
+
+def test_a_change_reaches_a_leader_that_waits(poller: Poller, pair: tuple[socket.socket, socket.socket]) -> None:
+    one, two = pair
+    two.send(b"x")
+    begun = threading.Event()
+    found: list[int] = []
+
+    def wait() -> None:
+        begun.set()
+        while one.fileno() not in found:
+            found.extend(fd for fd, _ in poller.poll(20))
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    begun.wait()
+    poller.add(one.fileno(), READ)
+    thread.join(20)
+    assert one.fileno() in found
+
+
+def test_closing_gives_every_descriptor_back(make_poller: MakePoller) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    made = [make_poller() for _ in range(5)]
+    for poller in made:
+        poller.close()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_an_error_of_the_selector_itself_is_raised() -> None:
+    class Broken(selectors.SelectSelector):
+        def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+            raise OSError("broken")
+
+    poller = PortablePoller(Broken())
+    with pytest.raises(OSError, match="broken"):
+        poller.poll(0)
+    poller.close()
+
+
+def test_the_platform_has_one() -> None:
+    new_poller().close()
+
+
+@pytest.mark.parametrize("portable", [False, True])
+def test_wakeup_is_readable_until_it_is_cleared(portable: bool) -> None:
+    wakeup = Wakeup(portable=portable)
+    with selectors.DefaultSelector() as selector:
+        selector.register(wakeup.fd, selectors.EVENT_READ)
+        assert not selector.select(0)
+        for _ in range(100_000 if portable else 3):  # more than a socket pair takes: the signal never blocks
+            wakeup.signal()
+        assert selector.select(0)
+        wakeup.clear()
+        wakeup.clear()
+        assert not selector.select(0)
+        wakeup.signal()
+        assert selector.select(0)
+        selector.unregister(wakeup.fd)
+    wakeup.close()
+    wakeup.close()
+    wakeup.signal()
+    wakeup.clear()

@@ -1,0 +1,258 @@
+"""One connection that always has something to do must not keep the threads from the others: order, counted in turns."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from reserve.engine.connections.backpressure import make_room
+from reserve.engine.connections.connection import Connection
+from reserve.engine.connections.driver import AGAIN, RUN, Wait
+from reserve.engine.connections.states import State
+from reserve.engine.polling.poller import READ
+from reserve.engine.scheduler.lead import Follower
+from reserve.engine.scheduler.workers import WorkerPool
+from reserve.engine.settings import EngineSettings
+from tests.engine.interleave import Scheduler
+from tests.engine.test_races import World
+
+
+class _Enough(BaseException):
+    """Ends a loop that has no end of its own."""
+
+
+def _driver(connection: Connection, **methods: Any) -> None:
+    connection.driver = cast(Any, SimpleNamespace(closed=lambda reason: False, **methods))
+
+
+@pytest.mark.parametrize("always_ready", [1, 3])
+def test_the_leader_looks_for_events_although_some_connections_are_always_ready(always_ready: int) -> None:
+    world = World(Scheduler())
+    steps = 0
+
+    def again(events: int, now: float) -> Any:
+        nonlocal steps
+        steps += 1
+        return AGAIN
+
+    for number in range(always_ready):
+        busy = world.connection(7 + number)
+        _driver(busy, step=again)
+        world.queue.put(busy)
+    quiet = world.connection(20)
+    stepped: list[int] = []
+    wait = Wait("idle", READ)
+
+    def step(events: int, now: float) -> Wait:
+        stepped.append(steps)
+        return wait
+
+    _driver(quiet, step=step)
+    world.park(quiet)
+    for round_number in (1, 2, 3):
+        world.poller.fire(quiet.fd)
+        limit = steps + 64 + always_ready
+        while len(stepped) < round_number and steps <= limit:
+            connection = world.queue.next_ready(())
+            assert connection is not None
+            assert not world.stepper.advance(connection)
+        assert len(stepped) == round_number, "the event of another connection is not seen"
+
+
+def test_a_deadline_passes_although_a_connection_is_always_ready() -> None:
+    world = World(Scheduler())
+    busy, late = world.connection(7), world.connection(8)
+    steps = 0
+
+    def again(events: int, now: float) -> Any:
+        nonlocal steps
+        steps += 1
+        return AGAIN
+
+    _driver(busy, step=again)
+    world.queue.put(busy)
+    world.park(late, world.clock.time + 5)
+    world.clock.time += 10
+    while late.state is State.PARKED and steps <= 70:
+        connection = world.queue.next_ready(())
+        if connection is not None and connection is not late:
+            assert not world.stepper.advance(connection)
+    assert late.state is State.READY
+
+
+@pytest.mark.parametrize("others", [1, 4])
+def test_a_client_that_pipelines_for_ever_lets_the_others_run(others: int) -> None:
+    """One worker: the next connections have their turn after 16 runs of the same one."""
+    world = World(Scheduler())
+    runs: list[int] = []
+    pool = WorkerPool(EngineSettings(threads=1), world.queue, world.stepper, world.log, lambda: None, lambda: None)
+    worker = pool.workers[0]
+    assert world.queue.lead.take()
+    worker.leads = True
+    for number in range(1 + others):
+        connection = world.connection(7 + number)
+
+        def run(number: int = number) -> None:
+            runs.append(number)
+
+        def step(events: int, now: float, number: int = number) -> Any:
+            if len(runs) > 100:
+                raise _Enough
+            return RUN
+
+        _driver(connection, step=step, run=run)
+        world.queue.put(connection)
+    with pytest.raises(_Enough):
+        pool._serve(worker)
+    turns = [runs[at : at + 16] for at in range(0, 96, 16)]
+    assert turns == [[at % (1 + others)] * 16 for at in range(6)]
+
+
+def _queued_calls(world: World, count: int) -> list[Connection]:
+    calls = [world.connection(100 + number) for number in range(count)]
+    for call in calls:
+        world.queue.run_queue.put(call, world.clock.time)
+    return calls
+
+
+def _taken(world: World, count: int) -> list[int]:
+    worker = Follower()
+    found = []
+    for _ in range(count):
+        connection = world.queue.get(worker)
+        assert connection is not None
+        found.append(connection.fd - 100)
+    return found
+
+
+def test_requests_that_wait_for_a_worker_are_taken_in_their_order_while_they_do_not_wait_for_long() -> None:
+    world = World(Scheduler())
+    assert world.queue.lead.take()  # somebody else leads
+    _queued_calls(world, 6)
+    world.clock.time += 0.009
+    assert _taken(world, 6) == [0, 1, 2, 3, 4, 5]
+
+
+def test_in_a_long_line_the_newest_request_has_every_other_turn_and_the_oldest_the_rest() -> None:
+    world = World(Scheduler())
+    assert world.queue.lead.take()
+    _queued_calls(world, 6)
+    world.clock.time += 0.011
+    late = world.connection(120)
+    world.queue.run_queue.put(late, world.clock.time)
+    assert sorted(_taken(world, 2)) == [0, 20]
+    assert sorted(_taken(world, 5)) == [1, 2, 3, 4, 5]
+
+
+def test_a_farewell_is_not_overtaken() -> None:
+    world = World(Scheduler())
+    assert world.queue.lead.take()
+    farewell = world.connection(100)
+    world.queue.run_queue.put(farewell)
+    world.clock.time += 10
+    world.queue.run_queue.put(world.connection(101), world.clock.time - 5)
+    assert _taken(world, 2) == [0, 1]
+
+
+def _stepped(world: World, count: int) -> list[int]:
+    found: list[int] = []
+    while len(found) < count:
+        connection = world.queue.next_ready(())
+        if connection is not None:
+            found.append(connection.fd - 100)
+    return found
+
+
+def _arrive(world: World, count: int) -> None:
+    for number in range(count):
+        connection = world.connection(100 + number)
+        connection.state = State.READY  # as the accept thread has it
+        world.queue.put(connection)
+
+
+def test_a_crowd_of_newcomers_does_not_keep_the_leader_from_the_newest() -> None:
+    world = World(Scheduler())
+    _arrive(world, 100)
+    assert 99 in _stepped(world, 2)
+    assert sorted(_stepped(world, 98)) == list(range(1, 99))
+
+
+def test_a_few_newcomers_are_stepped_in_their_order() -> None:
+    world = World(Scheduler())
+    _arrive(world, 32)
+    assert _stepped(world, 32) == list(range(32))
+
+
+def test_the_monitor_keeps_the_order_in_which_they_came_for_the_workers() -> None:
+    world = World(Scheduler())
+    world.queue.monitor_leads = True
+    _arrive(world, 100)
+    assert _stepped(world, 100) == list(range(100))
+
+
+def test_output_that_has_room_does_not_keep_the_leader_from_requests() -> None:
+    world = World(Scheduler())
+    for number in range(50):
+        connection = world.connection(100 + number)
+        world.queue.park(connection, 4, 2000.0, "write", State.FLUSHING)
+        world.poller.fire(connection.fd)
+    asking = world.connection(150)
+    world.park(asking)
+    world.poller.fire(150)
+    assert 50 in _stepped(world, 2)
+    assert len(set(_stepped(world, 49))) == 49
+
+
+def test_the_leader_looks_for_events_when_its_last_look_is_stale_however_few_steps_it_made() -> None:
+    world = World(Scheduler())
+    for number in range(10):
+        busy = world.connection(100 + number)
+        world.queue.put(busy)
+    quiet = world.connection(150)
+    world.park(quiet)
+    assert world.queue.next_ready(()) is not None  # looks, because it never has
+    world.poller.fire(150)
+    assert world.queue.next_ready(()) is not None
+    assert quiet.state is State.PARKED
+    world.queue.stepped_at = world.clock.time + 0.003
+    assert world.queue.next_ready(()) is not None
+    assert quiet.state is State.READY
+
+
+def test_a_lent_connection_whose_client_takes_nothing_is_neither_armed_again_nor_tried_again() -> None:
+    world = World(Scheduler())
+    armed: list[int] = []
+    arm = world.poller.arm
+
+    def count(fd: int, mask: int) -> None:
+        armed.append(fd)
+        arm(fd, mask)
+
+    world.poller.arm = world.poller.add = count  # type: ignore[method-assign]
+    connection = world.connection()
+    sock = cast(Any, connection.sock)
+    sock.room = 0
+    connection.write(b"x" * 1000)
+    assert connection.output is not None
+    sends: list[int] = []
+    send = connection.sink.send
+    sock.send = lambda data: sends.append(len(data)) or send(data)  # type: ignore[func-returns-value]
+    for _ in range(100):
+        connection.lend()
+        connection.reclaim()
+        assert make_room(connection, 1_000_000, 0, None)
+        connection.write(b"more")
+    assert (armed, sends) == ([connection.fd], [])
+    connection.lend()
+    sock.room = None
+    world.poller.fire(connection.fd)
+    found = world.queue.next_ready(())
+    while found is None:
+        found = world.queue.next_ready(())
+    assert found is connection
+    assert not world.stepper.advance(connection)
+    assert len(sock.outgoing) == 1400, "the event is not lost"
+    connection.reclaim()
+    assert connection.output is None

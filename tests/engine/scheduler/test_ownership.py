@@ -1,0 +1,199 @@
+"""A connection has one owner, whatever fails, and its descriptor is touched by nobody once it is closed."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections import deque
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from reserve.engine.connections.connection import Connection
+from reserve.engine.connections.driver import RUN
+from reserve.engine.connections.output import Output
+from reserve.engine.connections.states import State
+from reserve.engine.disconnect import disconnect
+from reserve.engine.polling.poller import WRITE
+from reserve.engine.polling.timers import NEVER
+from reserve.engine.scheduler.workers import WorkerPool
+from reserve.engine.settings import EngineSettings
+from tests.engine.interleave import Scheduler
+from tests.engine.test_races import World
+
+
+def test_an_event_that_was_lost_while_its_connection_was_reclaimed_is_waited_for_again() -> None:
+    """A worker lends its connection, takes it back, and the poller's answer, which came meanwhile, finds no memory."""
+    world = World(Scheduler())
+    connection = world.connection(7)
+    armed: list[int] = []
+    world.poller.arm = lambda fd, mask: armed.append(mask)  # type: ignore[method-assign]
+    connection.watched = True
+    connection.output = Output()
+    connection.output.append(b"x" * 5000)
+    connection.lend()
+    connection.reclaim()
+    assert armed == [WRITE]
+
+    def no_memory(timeout: float | None) -> list[tuple[int, int]]:
+        raise MemoryError
+
+    poll, world.poller.poll = world.poller.poll, no_memory  # type: ignore[method-assign]
+    with pytest.raises(MemoryError):
+        world.queue.next_ready(())
+    world.poller.poll = poll  # type: ignore[method-assign]
+    world.poller.signalled = True
+    assert world.queue.next_ready(()) is None
+    connection.lend()
+    assert armed == [WRITE, WRITE] or connection.state is State.READY, "it waits for an event that has been taken"
+
+
+@pytest.mark.parametrize("overdue", [False, True], ids=["queued", "refused"])
+def test_what_the_monitor_has_passed_on_is_not_ended_by_a_failure_of_the_monitor(overdue: bool) -> None:
+    world = World(Scheduler())
+    connection = world.connection(7)
+    monitor, queue = world.monitor, world.queue
+    connection.driver = cast(Any, SimpleNamespace(step=lambda events, now: RUN, closed=lambda reason: False))
+    assert queue.lead.take()
+
+    def served() -> Connection:
+        """Another worker takes it in this moment."""
+        taken = queue.run_queue.take()
+        taken.state = State.OWNED
+        return taken
+
+    def look() -> float:
+        if queue.run_queue.waiting and not overdue:
+            served()
+        queue.closed = True
+        if not overdue:
+            raise MemoryError
+        return 0.0
+
+    def refuse(connection: Connection, reason: str, why: str) -> None:
+        """It lingers, and whoever steps it next has it at once."""
+        assert connection.state is State.OWNED
+        take = queue.run_queue.take_overdue
+
+        def fail(now: float) -> Connection | None:
+            queue.run_queue.take_overdue = take  # type: ignore[method-assign]
+            raise MemoryError
+
+        queue.run_queue.take_overdue = fail  # type: ignore[method-assign]
+
+    monitor._request_watchdog = cast(Any, SimpleNamespace(look=look))
+    if overdue:
+        world.stepper.refuse = refuse  # type: ignore[method-assign]
+        queue.run_queue.put(connection, world.clock.time - 1000)
+    else:
+        queue.put(connection)
+    monitor._lead()
+    assert world.closed == [], "ended by the monitor while a worker has it"
+
+
+def test_a_worker_that_leaves_as_a_request_comes_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The monitor has found the pool full; the idle worker goes home, because nothing is queued yet."""
+    world = World(Scheduler())
+    settings = EngineSettings(threads=(1, 2))
+    pool = WorkerPool(settings, world.queue, world.stepper, world.log, lambda: None, lambda: None)
+    started: list[str] = []
+    monkeypatch.setattr(threading.Thread, "start", lambda thread: started.append(thread.name))
+    idle = pool._make()
+    pool.workers = (*pool.workers, idle)
+    world.monitor._pool = pool
+    connection = world.connection(7)
+    connection.driver = cast(Any, SimpleNamespace(step=lambda events, now: RUN))
+    world.queue.put(connection)
+    full = world.queue.run_queue.full
+
+    def look() -> bool:
+        assert pool._may_leave(idle)
+        return full()
+
+    def one_turn_is_enough() -> float:
+        world.queue.closed = True
+        return NEVER
+
+    monkeypatch.setattr(world.queue.run_queue, "full", look)
+    world.monitor._request_watchdog = cast(Any, SimpleNamespace(look=one_turn_is_enough))
+    assert world.queue.lead.take()
+    world.monitor._lead()
+    assert list(world.queue.run_queue.waiting) == [connection]
+    assert (len(pool.workers), len(started)) == (2, 1)
+
+
+def test_a_worker_that_takes_a_request_does_not_hide_how_long_the_others_have_waited() -> None:
+    world = World(Scheduler())
+
+    class RunQueue(deque[Connection]):
+        """Changes under the first look."""
+
+        looks = 0
+
+        def __iter__(self) -> Iterator[Connection]:
+            self.looks += 1
+            found = super().__iter__()
+            if self.looks == 1:
+                self.popleft()
+            return found
+
+    world.queue.run_queue.waiting = RunQueue()
+    for fd in (7, 8):
+        world.queue.run_queue.put(world.connection(fd), 1000.0)
+    world.queue.monitor_leads = True
+    assert world.queue._next_deadline() == 1000.0 + world.settings.queue_timeout
+
+
+def test_a_socket_is_touched_by_another_thread_only_while_it_is_open() -> None:
+    world = World(Scheduler())
+    connection = world.connection(7)
+    seen: list[bool] = []
+    world.queue.registry.while_open(connection, lambda: seen.append(world.queue.registry._lock.locked()))
+    assert seen == [True], "its owner could close it meanwhile"
+    world.queue.registry.forget(connection)
+    world.queue.registry.while_open(connection, lambda: seen.append(False))
+    assert seen == [True]
+
+
+@pytest.mark.parametrize("family", ["AF_INET", "AF_INET6"])
+def test_a_disconnect_wakes_who_waits_and_leaves_the_descriptor_open(family: str) -> None:
+    host = "127.0.0.1" if family == "AF_INET" else "::1"
+    try:
+        listener = socket.create_server((host, 0), family=getattr(socket, family))
+    except OSError as error:
+        pytest.skip(f"no such address here: {error}")
+    with listener, socket.create_connection(listener.getsockname()[:2]) as client:
+        ours, _ = listener.accept()
+        with ours:
+            found: list[BaseException | bytes] = []
+
+            def wait() -> None:
+                try:
+                    found.append(ours.recv(1))
+                except OSError as error:
+                    found.append(error)
+
+            waiting = threading.Thread(target=wait)
+            waiting.start()
+            fd = ours.fileno()
+            done = disconnect(fd)
+            if not done:
+                ours.shutdown(socket.SHUT_RD)
+            waiting.join(10)
+            assert not waiting.is_alive()
+            assert ours.fileno() == fd
+            if done:
+                with pytest.raises(ConnectionResetError):
+                    client.recv(1)
+
+
+def test_nothing_happens_to_a_closed_descriptor_or_a_unix_socket() -> None:
+    assert not disconnect(-1)
+    if hasattr(socket, "AF_UNIX"):
+        one, two = socket.socketpair(socket.AF_UNIX)
+        with one, two:
+            assert not disconnect(one.fileno())
+            two.send(b"x")
+            assert one.recv(1) == b"x"

@@ -1,0 +1,217 @@
+"""Single decisions of the stepper that a real peer cannot be made to provoke."""
+
+from __future__ import annotations
+
+import tempfile
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from reserve.engine.connections.closing import reset
+from reserve.engine.connections.connection import Connection
+from reserve.engine.connections.driver import CLOSE, LINGER, Wait
+from reserve.engine.connections.output import Output
+from reserve.engine.connections.states import DEADLINE, State
+from reserve.engine.polling.poller import READ, WRITE
+from reserve.errors import ClientDisconnected
+from tests.engine.interleave import Scheduler
+from tests.engine.test_races import World
+
+
+def _flushing(world: World, room: int | None, event: int, **driver: Any) -> Connection:
+    """It waits for room, and ``event`` has come: its deadline has passed, or there is time left."""
+    connection = world.connection()
+    connection.driver = cast(Any, SimpleNamespace(closed=lambda reason: False, **driver))
+    connection.output = Output()
+    connection.output.append(b"last octets")
+    deadline = world.clock.time if event == DEADLINE else world.clock.time + 1
+    connection.output.since = world.clock.time
+    connection.output.progress_at = deadline - world.settings.write_timeout
+    world.queue.park(connection, WRITE, deadline, "write", State.FLUSHING)
+    assert connection.take()
+    connection.pending = event
+    cast(Any, connection.sock).room = room
+    return connection
+
+
+def test_the_deadline_of_the_output_is_not_that_of_the_driver() -> None:
+    """The output has left in time; the driver is stepped, its own deadline has not passed."""
+    world = World(Scheduler())
+    events: list[int] = []
+    wait = Wait("idle", READ, world.clock.time + 100)
+
+    def step(seen: int, now: float) -> Wait:
+        events.append(seen)
+        return wait
+
+    def expired(kind: str, now: float) -> Any:
+        raise AssertionError("it has time left")
+
+    connection = _flushing(world, None, WRITE, step=step, expired=expired)
+    assert not world.stepper.advance(connection)
+    assert events == [WRITE]
+    assert connection.state is State.PARKED
+    assert connection.deadline == world.clock.time + 100
+
+
+def test_last_words_that_leave_in_time_are_followed_by_lingering() -> None:
+    world = World(Scheduler())
+    connection = _flushing(world, None, WRITE)
+    connection.closing = LINGER
+    assert not world.stepper.advance(connection)
+    assert connection.state is State.LINGERING
+
+
+@pytest.mark.parametrize("room", [0, 3, None])
+@pytest.mark.parametrize("closing", [None, LINGER])
+def test_after_the_write_deadline_nothing_more_is_tried_and_the_end_is_a_reset(room: int | None, closing: Any) -> None:
+    """The kernel may have a little room although the peer reads nothing: a try would put the end off for ever."""
+    world = World(Scheduler())
+    reasons: list[str] = []
+    connection = _flushing(world, room, DEADLINE)
+    connection.closing = closing
+    connection.driver.closed = lambda reason: bool(reasons.append(reason))  # type: ignore[method-assign, func-returns-value]
+    assert not world.stepper.advance(connection)
+    sock = cast(Any, connection.sock)
+    assert (connection.state, world.closed, reasons) == (State.CLOSED, [connection], ["timeout"])
+    assert not sock.outgoing
+    assert connection.must_reset
+    assert not sock.shut, "an orderly end"
+
+
+@pytest.mark.parametrize("farewell", [False, True])
+def test_a_reset_does_not_begin_as_an_orderly_end(farewell: bool) -> None:
+    world = World(Scheduler())
+    connection = world.connection()
+    connection.driver = cast(Any, SimpleNamespace(closed=lambda reason: farewell))
+    reset(connection)
+    world.stepper.close(connection, "error")
+    assert not cast(Any, connection.sock).shut
+    assert connection.final_run is farewell
+
+
+@pytest.mark.parametrize("room", [0, 3])
+def test_a_peer_that_takes_something_gets_more_time(room: int) -> None:
+    world = World(Scheduler())
+    connection = _flushing(world, room, WRITE)
+    before = connection.deadline
+    assert not world.stepper.advance(connection)
+    assert connection.state is State.FLUSHING
+    assert len(cast(Any, connection.sock).outgoing) == room
+    # A spurious event is not progress.
+    assert connection.deadline == (world.clock.time + world.settings.write_timeout if room else before)
+
+
+def test_a_peer_that_takes_a_drop_now_and_then_is_too_slow_on_the_whole() -> None:
+    world = World(Scheduler())
+    begun = world.clock.time
+    settings = world.settings
+    connection = world.connection()
+    connection.output = Output()
+    connection.output.append(b"x" * 1_000_000)
+    for turn in range(1, 8):
+        cast(Any, connection.sock).room = 1000
+        assert not world.stepper.advance(connection)
+        assert connection.take()
+        most = begun + settings.write_timeout + 1000 * turn / settings.write_rate
+        assert connection.deadline == min(world.clock.time + settings.write_timeout, most)
+        if connection.deadline < world.clock.time + 10.0:
+            break
+        world.clock.time += 10.0
+    assert turn == 4  # 30 s and what 4000 octets at 500 octets a second earn: at most until 38 s
+
+
+# ---- a turn of one connection is bounded ----
+
+
+@pytest.mark.parametrize("kind", ["memory", "file"])
+def test_a_client_as_fast_as_the_server_does_not_hold_the_leader(kind: str) -> None:
+    world = World(Scheduler())
+    order: list[tuple[int, int]] = []
+    with tempfile.TemporaryFile() as file:
+        size = 5 * 1048576 + 17
+        file.truncate(size)
+
+        def made(fd: int, count: int) -> Connection:
+            connection = world.connection(fd)
+            sock = cast(Any, connection.sock)
+            sock.fileno = lambda: -1  # so that a file is read and sent
+            sock.send = lambda data: order.append((fd, len(data))) or len(data)  # type: ignore[func-returns-value]
+            if kind == "file":
+                connection.write_file(file.fileno(), 0, count)
+            else:
+                connection.output = Output()
+                connection.output.append(bytes(count))
+            connection.closing = CLOSE
+            world.queue.put(connection)
+            return connection
+
+        huge, small = made(7, size), made(8, 10)
+        turns = 0
+        while huge.output is not None:
+            if huge.slot:  # there is always room when a client is as fast as we
+                world.poller.fire(huge.fd)
+            found = world.queue.next_ready(())
+            if found is None:
+                continue
+            turns += found is huge
+            assert not world.stepper.advance(found)
+            assert sum(count for fd, count in order if fd == 7) <= turns * (1048576 + 65536 * 4)
+    assert turns == 6
+    first = order.index((8, 10))
+    assert sum(count for _, count in order[:first]) == 262144  # one piece, because another waits
+    assert small.output is None
+    assert sum(count for fd, count in order if fd == 7) == size
+
+
+def test_a_lent_connection_that_cannot_be_watched_goes_back_to_its_worker() -> None:
+    """The poller refuses while the leader has the token: the worker must not wait for it for ever."""
+    world = World(Scheduler())
+    connection = world.connection()
+    connection.output = Output()
+    connection.output.append(b"x" * 10)
+    cast(Any, connection.sock).room = 0
+    connection.lend()
+    assert connection.take()
+
+    def arm(fd: int, mask: int) -> None:
+        raise OSError("no more watches")
+
+    world.poller.arm = arm  # type: ignore[method-assign]
+    assert not world.stepper.advance(connection)
+    with pytest.raises(ClientDisconnected):
+        connection.reclaim()
+    assert connection.state is State.OWNED
+
+
+def test_a_driver_that_fails_costs_its_connection_alone() -> None:
+    world = World(Scheduler())
+    failures: list[str] = []
+    world.stepper._log = cast(Any, SimpleNamespace(failure=lambda text, error: failures.append(f"{text}: {error}")))
+    connection = world.connection()
+
+    def step(events: int, now: float) -> Any:
+        raise ValueError("a fault")
+
+    connection.driver = cast(Any, SimpleNamespace(step=step, closed=lambda reason: False))
+    assert not world.stepper.advance(connection)
+    assert world.closed == [connection]
+    assert failures == ["a protocol driver failed; the connection is closed: a fault"]
+
+
+def test_a_driver_that_fails_at_the_end_is_told_once_and_its_socket_is_closed() -> None:
+    world = World(Scheduler())
+    failures: list[str] = []
+    world.stepper._log = cast(Any, SimpleNamespace(failure=lambda text, error: failures.append(f"{text}: {error}")))
+    connection = world.connection()
+    reasons: list[str] = []
+
+    def closed(reason: str) -> bool:
+        reasons.append(reason)
+        raise ValueError("a fault")
+
+    connection.driver = cast(Any, SimpleNamespace(step=lambda events, now: CLOSE, closed=closed))
+    assert not world.stepper.advance(connection)
+    assert (world.closed, reasons) == ([connection], ["done"])
+    assert failures == ["a protocol driver failed at the end of its connection: a fault"]

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+
+import pytest
+
+from reserve.errors import StartupError
+from reserve.loader.arguments import Arguments
+from reserve.loader.find import find, open_foreign
+from reserve.loader.shadowing import explain_hiding
+from tests.projects import Project
+
+APP = "def app(environ, start_response):\n    return []\n"
+
+
+def refusal(name: str) -> str:
+    with pytest.raises(StartupError) as caught:
+        open_foreign(name, Arguments(["reserve x"]))
+    assert caught.value.exit_code == 1
+    return str(caught.value)
+
+
+# ---- a file that is hidden ----
+
+
+@pytest.mark.parametrize("name", ["site:app", "site"])
+def test_a_file_behind_a_loaded_module_has_to_be_renamed(project: Project, name: str) -> None:
+    project(site=APP)
+    import site
+
+    assert refusal(name) == (
+        f"the module site is already loaded from {site.__file__}; ./site.py is hidden by it: rename it"
+    )
+
+
+def test_a_file_behind_a_module_that_is_built_in(project: Project) -> None:
+    project(time=APP)
+    assert refusal("time:app") == "the module time is built into Python; ./time.py is hidden by it: rename it"
+
+
+def test_a_directory_behind_a_loaded_module(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    import json
+
+    directory = project(json__wsgi=APP)
+    said = f"the module json is already loaded from {json.__file__}; ./json is hidden by it: rename it"
+    assert refusal("json.wsgi:app") == said
+    (directory / "json" / "__init__.py").write_text("")
+    assert refusal("json.wsgi:app") == said
+    # A directory without __init__.py is hidden by what is not loaded yet, too.
+    project(this__wsgi=APP)
+    monkeypatch.delitem(sys.modules, "this", raising=False)
+    assert "; ./this is hidden by it: rename it" in refusal("this.wsgi:app")
+    monkeypatch.delitem(sys.modules, "this", raising=False)
+
+
+def test_a_file_behind_reserve_itself(project: Project) -> None:
+    import reserve
+
+    project(reserve=APP)
+    assert refusal("reserve:app") == (
+        f"the module reserve is already loaded from {reserve.__file__}; ./reserve.py is hidden by it: rename it"
+    )
+
+
+def test_a_clone_beside_the_installed_package_is_no_mistake(project: Project) -> None:
+    directory = project(reserve__other="")
+    (directory / "reserve" / "__init__.py").write_text("")
+    blog = open_foreign("reserve.examples.blog", Arguments(["reserve x"]))
+    assert callable(blog)
+
+
+def test_what_hides_nothing_is_served(project: Project) -> None:
+    project(hiding_a=APP)
+    for _ in range(2):  # the second time it is loaded, from there
+        assert callable(open_foreign("hiding_a:app", Arguments(["reserve x"])))
+    import posixpath
+
+    assert open_foreign("posixpath:join", Arguments(["reserve x"])) is posixpath.join
+
+
+# ---- a file that hides ----
+
+
+def failing(module: str, statement: str, monkeypatch: pytest.MonkeyPatch) -> BaseException:
+    monkeypatch.delitem(sys.modules, module, raising=False)
+    with pytest.raises(Exception) as caught:  # noqa: PT011
+        exec(compile(statement, "/somewhere/else.py", "exec"), {})
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("source", "statement"),
+    [
+        (APP, "from colorsys import rgb_to_hsv"),
+        (APP, "import colorsys; colorsys.rgb_to_hsv"),
+        (APP, "import colorsys.part"),
+        ("import colorsys\ncolorsys.rgb_to_hsv", "import colorsys"),
+        ("def broken(:", "import colorsys"),
+        (APP, "try:\n    from colorsys import x\nexcept ImportError as e:\n    raise ValueError('no') from e"),
+    ],
+)
+def test_a_file_that_hides_a_module_of_pythons_is_named(
+    project: Project, monkeypatch: pytest.MonkeyPatch, source: str, statement: str
+) -> None:
+    project(colorsys=source)
+    error = failing("colorsys", statement, monkeypatch)
+    assert explain_hiding(error) == "./colorsys.py hides Python's own module colorsys: rename it"
+
+
+def test_one_that_fails_by_itself_is_named_where_nobody_asked_for_it(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project(colorsys="{}['missing']")
+    error = failing("colorsys", "import colorsys", monkeypatch)
+    assert explain_hiding(error) == ""
+    assert explain_hiding(error, imported=True) == "./colorsys.py hides Python's own module colorsys: rename it"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["from colorsys import nothing", "import colorsys; colorsys.nothing", "import hiding_nowhere", "1 / 0", "None.x"],
+)
+def test_other_errors_are_not_explained(project: Project, monkeypatch: pytest.MonkeyPatch, statement: str) -> None:
+    directory = project(hiding_b="")
+    (directory / "colorsys").mkdir()  # without __init__.py it hides nothing
+    error = failing("colorsys", statement, monkeypatch)
+    assert explain_hiding(error, imported=True) == ""
+
+
+def test_an_error_of_theirs_says_so_as_well(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project(colorsys=APP, hiding_c="from colorsys import rgb_to_hsv")
+    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
+    said = refusal("hiding_c:app").splitlines()
+    assert said[0] == "importing hiding_c failed:"
+    assert said[-1] == "./colorsys.py hides Python's own module colorsys: rename it"
+
+
+# ---- a file behind an application of reserve's own ----
+
+
+@pytest.mark.parametrize(
+    ("source", "advice"),
+    [
+        ("def launch(args): ...", "for that file write jsons:launch"),
+        ("def launch(args): ...\napp = 1", "for that file write jsons:launch"),
+        ("app = 1", "for that file write http wsgi jsons:app"),
+        ("application: object = 1\napp = 2", "for that file write http wsgi jsons:application"),
+        (APP, "for that file write http wsgi jsons:app"),
+        ("", "for that file write jsons:launch"),
+        ("def broken(:", "for that file write jsons:launch"),
+    ],
+)
+def test_the_advice_fits_the_file(project: Project, source: str, advice: str) -> None:
+    directory = project(jsons=source)
+    found = find("jsons")
+    assert isinstance(found.module, ModuleType)
+    assert found.note == f"jsons is reserve's own application and hides {directory / 'jsons.py'}; {advice}"
