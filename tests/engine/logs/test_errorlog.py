@@ -1,0 +1,120 @@
+"""The error log and the thread that writes it: it blocks no caller, and a hook that fails loses no other lines."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any
+
+import pytest
+
+from reserve.engine.logs.errorlog import ErrorLog, LineWriter
+from tests.waiting import eventually
+
+
+def test_a_stuck_writer_drops_and_counts_and_stops_nobody() -> None:
+    inside, go_on, written = threading.Event(), threading.Event(), list[Any]()
+
+    def write(items: list[Any]) -> None:
+        inside.set()
+        go_on.wait(20)
+        written.extend(items)
+
+    dropped: list[int] = []
+    writer = LineWriter("test-log", write, dropped.append, limit=3)
+    writer.start()
+    writer.put(0)
+    assert inside.wait(20)
+    for number in range(1, 8):
+        writer.put(number)
+    assert writer.dropped == 4
+    go_on.set()
+    writer.stop()
+    assert written == [0, 1, 2, 3]
+    assert dropped == [4]
+
+
+def test_what_was_logged_before_the_start_is_written_by_the_stop() -> None:
+    lines: list[tuple[int, str]] = []
+    logs = ErrorLog(lambda level, text: lines.append((level, text)))
+    logs.warning("careful")
+    logs.stop()
+    assert lines == [(logging.WARNING, "careful")]
+
+
+def test_a_hook_that_fails_takes_no_other_line_along(capsys: pytest.CaptureFixture[str]) -> None:
+    lines: list[str] = []
+
+    def hook(level: int, text: str) -> None:
+        if text == "two":
+            raise ValueError("no two")
+        lines.append(text)
+
+    logs = ErrorLog(hook)
+    for text in ("one", "two", "three"):
+        logs.info(text)
+    logs.stop()
+    assert lines == ["one", "three"]
+    assert "no two" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit, MemoryError, BaseException])
+def test_the_writer_survives_whatever_a_hook_raises(
+    capsys: pytest.CaptureFixture[str], kind: type[BaseException]
+) -> None:
+    lines: list[str] = []
+    written = threading.Semaphore(0)
+
+    def hook(level: int, text: str) -> None:
+        lines.append(text)
+        written.release()
+        if text == "two":
+            raise kind("no two")
+
+    logs = ErrorLog(hook)
+    logs.start()
+    for text in ("one", "two"):
+        logs.info(text)
+    assert written.acquire(timeout=20)
+    assert written.acquire(timeout=20)
+    logs.info("three")  # another batch, on the same thread
+    assert written.acquire(timeout=20)
+    logs.stop()
+    assert lines == ["one", "two", "three"]
+    assert "no two" in capsys.readouterr().err
+
+
+def test_a_writer_survives_a_report_that_fails(capsys: pytest.CaptureFixture[str]) -> None:
+    written: list[Any] = []
+    second = threading.Event()
+
+    def write(items: list[Any]) -> None:
+        written.extend(items)
+        if 2 in items:
+            second.set()
+
+    def report(count: int) -> None:
+        raise SystemExit("no report")
+
+    writer = LineWriter("test-log", write, report, limit=1)
+    writer.put(1)
+    writer.put(1)
+    writer.start()
+    eventually(lambda: not writer._queue and not writer.dropped)
+    writer.put(2)
+    assert second.wait(20)
+    writer.stop()
+    assert written == [1, 2]
+    assert "no report" in capsys.readouterr().err
+
+
+def test_an_error_is_logged_with_its_traceback() -> None:
+    lines: list[str] = []
+    logs = ErrorLog(lambda level, text: lines.append(text))
+    try:
+        raise KeyError("lost")
+    except KeyError as error:
+        logs.failure("it failed", error)
+    logs.stop()
+    assert lines[0].startswith("it failed\nTraceback")
+    assert "KeyError: 'lost'" in lines[0]

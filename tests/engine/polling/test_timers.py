@@ -1,0 +1,96 @@
+"""The table of timers: which entries are due, and what it costs to find them."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reserve.engine.polling.timers import NEVER, Timers
+
+
+class Entry:
+    def __init__(self) -> None:
+        self.timer_at = NEVER
+
+
+@given(st.lists(st.tuples(st.sampled_from(["add", "discard", "due"]), st.integers(0, 4), st.integers(0, 400))))
+def test_deadlines_behave_like_a_dictionary_that_is_searched(steps: list[tuple[str, int, int]]) -> None:
+    table, model, now = Timers(), dict[int, float](), 0.0
+    entries: list[Any] = [Entry() for _ in range(5)]
+    for step, number, amount in steps:
+        if step == "add":
+            at = now + amount / 7
+            earliest, before = table.next_at, entries[number].timer_at
+            first = table.add(entries[number], at)
+            model[number] = entries[number].timer_at
+            if entries[number].timer_at == before:  # it hangs early enough, and whoever adds late puts nothing off
+                assert before < at + 0.0625
+                assert not first
+            else:
+                assert at <= entries[number].timer_at < at + 0.0625
+                assert entries[number].timer_at < before
+                assert first == (entries[number].timer_at < earliest)
+        elif step == "discard":
+            table.discard(entries[number])
+            model.pop(number, None)
+        else:
+            now += amount / 7
+            late = {entries.index(entry) for entry in table.due(now)}
+            assert late == {one for one, at in model.items() if at <= now}
+            for one in late:
+                del model[one]
+        assert table.next_at <= min(model.values(), default=NEVER)
+        for one, entry in enumerate(entries):
+            assert entry.timer_at == model.get(one, NEVER)
+    assert {entries.index(entry) for entry in table.due(now + 1000)} == set(model)
+    assert table.next_at == NEVER
+    assert not table._buckets
+    assert not table._keys
+
+
+def test_expiry_looks_at_what_is_due_alone() -> None:
+    table = Timers()
+    entries: list[Any] = [Entry() for _ in range(1000)]
+    for number, entry in enumerate(entries):
+        table.add(entry, float(number))
+    assert table.due(1.0) == entries[:2]
+    assert len(table._keys) == 998
+
+
+def test_who_adds_late_postpones_nothing() -> None:
+    """Its owner has parked it again meanwhile, for an earlier moment."""
+    table, entry = Timers(), cast(Any, Entry())
+    assert table.add(entry, 10.0)
+    assert not table.add(entry, 20.0)
+    assert (entry.timer_at, table.next_at) == (10.0, 10.0)
+    assert table.due(10.0) == [entry]
+    assert table.due(100.0) == []
+
+
+def test_empty_buckets_do_not_gather() -> None:
+    """Connections that are closed long before their deadlines, one in each bucket."""
+    table, kept = Timers(), cast(Any, Entry())
+    table.add(kept, 5.0)
+    for number in range(10_000):
+        entry = cast(Any, Entry())
+        table.add(entry, 10.0 + number)
+        table.discard(entry)
+        assert len(table._buckets) == 1
+        assert len(table._keys) <= 100
+    assert table.due(4.0) == []
+    assert table.due(5.0) == [kept]
+    assert table.due(50_000.0) == []
+    assert (len(table._keys), table.next_at) == (0, NEVER)
+
+
+def test_a_table_swept_of_empty_buckets_still_knows_the_others() -> None:
+    table = Timers()
+    entries = [cast(Any, Entry()) for _ in range(400)]
+    for number, entry in enumerate(entries):
+        table.add(entry, float(number))
+    for entry in entries[:390]:
+        table.discard(entry)
+    assert table.due(389.0) == []
+    assert [table.due(float(now)) for now in range(390, 400)] == [[entry] for entry in entries[390:]]

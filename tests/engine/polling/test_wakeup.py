@@ -1,0 +1,70 @@
+"""The descriptor with which one thread wakes another in its poller, also while it is being closed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import pytest
+
+from reserve.engine.polling.wakeup import Wakeup
+from reserve.wait import wait_for
+from tests.engine.interleave import Scheduler, explore
+
+
+@pytest.mark.parametrize("portable", [False, True])
+def test_a_wakeup_that_is_closed_is_signalled_in_vain(portable: bool) -> None:
+    wakeup = Wakeup(portable=portable)
+    wakeup.signal()
+    assert wait_for(wakeup.fd, 0)
+    wakeup.clear()
+    assert not wait_for(wakeup.fd, 0)
+    wakeup.close()
+    wakeup.signal()
+    wakeup.close()
+    assert wakeup.fd == -1
+
+
+@pytest.mark.skipif(not hasattr(os, "eventfd"), reason="this platform has no eventfd")
+@pytest.mark.parametrize("signallers", [1, 2])
+def test_a_signal_never_writes_to_a_descriptor_that_has_been_closed(
+    monkeypatch: pytest.MonkeyPatch, signallers: int
+) -> None:
+    """Every order: between the look at the number and the write, the number could go to another file."""
+
+    def scenario(scheduler: Scheduler) -> Callable[[list[str]], None]:
+        open_fds, late = {5}, list[int]()
+
+        def write(fd: int, count: int) -> None:
+            scheduler.point()  # the number has been read, the system call comes now
+            if fd not in open_fds:
+                late.append(fd)
+
+        fake = SimpleNamespace(
+            eventfd=lambda count, flags: 5, EFD_NONBLOCK=0, EFD_CLOEXEC=0, eventfd_write=write, close=open_fds.remove
+        )
+        monkeypatch.setattr("reserve.engine.polling.wakeup.os", fake)
+        wakeup = Wakeup()
+        wait = SimpleNamespace(sleep=lambda seconds: scheduler.block(lambda: not wakeup._signalling))
+        monkeypatch.setattr("reserve.engine.polling.wakeup.time", wait)
+        for number in range(signallers):
+            scheduler.spawn(f"signaller {number}", wakeup.signal)
+        scheduler.spawn("closer", wakeup.close)
+
+        def check(blocked: list[str]) -> None:
+            assert blocked == []
+            assert not late, "a stranger's file has been written to"
+            assert not open_fds
+
+        return check
+
+    assert explore(scenario, signallers + 1, 3 - signallers, "line", alike=range(signallers)) > 20
+
+
+def test_a_forked_child_does_not_wait_for_signallers_that_are_not_there() -> None:
+    wakeup = Wakeup()
+    wakeup._signalling.append(True)  # as a copy of a thread that was between the two lines
+    wakeup.after_fork()
+    wakeup.close()
+    assert wakeup.fd == -1
