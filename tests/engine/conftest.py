@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import select
 import selectors
 import socket
@@ -133,3 +134,19 @@ def receive(client: socket.socket, count: int) -> bytes:
         assert piece, f"the connection ended after {data!r}"
         data += piece
     return data
+
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
+
+
+def echo(sock: Any, address: Any, server: Any) -> Park:
+    """A handler that sends back what it receives, until the client closes its side."""
+
+    def resume() -> Park | None:
+        data = sock.recv(65536)
+        if not data:
+            return None
+        sock.sendall(data)
+        return Park(resume)
+
+    return Park(resume)

@@ -1,0 +1,38 @@
+"""One connection object: what refers to it, and what does not."""
+
+from __future__ import annotations
+
+import gc
+import socket
+import weakref
+from typing import Any
+
+from reserve.engine.drivers.handler import HandlerDriver, Park
+from reserve.engine.server import Server
+from tests.engine.conftest import Serve, receive_all
+from tests.waiting import eventually
+
+
+def test_a_connection_leaves_no_cycle(serve: Serve) -> None:
+    drivers: list[weakref.ref[Any]] = []
+
+    def handle(sock: socket.socket, address: Any, server: Server) -> Any:
+        connection = server._find(sock)
+        drivers.append(weakref.ref(connection))
+        return Park(lambda: sock.recv(1) and None, on_close=lambda reason: None)
+
+    running = serve(handle)
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(100):
+            client = running.connect()
+            client.sendall(b"x")
+            assert receive_all(client) == b""
+            client.close()
+        eventually(lambda: running.server.stats().connections == running.server.stats().busy == 0)
+        eventually(lambda: sum(one() is not None for one in drivers) <= 2)  # the locals of the workers
+        alive = [one for one in gc.get_objects() if isinstance(one, HandlerDriver)]
+        assert len(alive) <= 2
+    finally:
+        gc.enable()

@@ -1,0 +1,115 @@
+"""The accept thread: floods, errors of single connections and of listeners, no more descriptors."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from reserve.engine.acceptor import Acceptor
+from reserve.engine.logs.errorlog import ErrorLog
+from tests.engine.conftest import Serve, echo, receive
+from tests.engine.programs import run_program
+
+
+class Endless:
+    """A listener that always has one more connection to accept."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.accepted = 0
+
+    def fileno(self) -> int:
+        return self.sock.fileno()
+
+    def accept(self) -> Any:
+        self.accepted += 1
+        assert self.accepted < 1_000_000, "for ever"
+        return None, None
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_flood_of_newcomers_does_not_put_off_the_end(count: int) -> None:
+    ended, admitted = list[int](), list[Any]()
+    with socket.socket() as one, socket.socket() as two:
+        listeners = [Endless(sock) for sock in (one, two)[:count]]
+        acceptor = Acceptor(
+            listeners,  # type: ignore[arg-type]
+            lambda sock, peer, listener: admitted.append(sock),
+            lambda: ended.append(len(admitted)),
+            ErrorLog(),
+        )
+        acceptor.stop()
+        acceptor._main()
+        acceptor.wakeup.close()
+    assert ended == [len(admitted)] == [count * 64 * 64]
+
+
+def test_without_descriptors_it_pauses_says_so_once_and_goes_on() -> None:
+    program = """
+import os, resource, socket, threading
+from reserve import Hooks, Server, listen
+lines, full = [], threading.Event()
+def log(level, text):
+    lines.append(text)
+    full.set()
+held, release = threading.Semaphore(0), threading.Event()
+def handle(sock, address, server):
+    sock.sendall(b"served")
+server = Server(listen("127.0.0.1:0"), handle, threads=2, hooks=Hooks(error_log=log))
+clients = [socket.socket() for _ in range(8)]
+fillers = []
+with server:
+    server.wait_ready()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    try:
+        while True:
+            fillers.append(os.open("/dev/null", os.O_RDONLY))
+    except OSError:
+        pass
+    for client in clients:
+        client.settimeout(30)
+        client.connect(server.addresses[0])
+    assert full.wait(30)
+    assert server.stats().accepted == 0
+    for filler in fillers:
+        os.close(filler)
+    print({client.recv(10) for client in clients}, server.stats().accepted)
+    print(len(lines), lines[0])
+for client in clients:
+    client.close()
+"""
+    out = run_program(program).splitlines()
+    assert out[0] == "{b'served'} 8"
+    assert out[1].startswith("1 no new connections for now: Too many open files")
+    assert "ulimit -n" in out[1]
+
+
+def test_a_listener_that_somebody_else_closed_does_not_hang_the_stop(serve: Serve) -> None:
+    running = serve(echo, "127.0.0.1:0", "127.0.0.1:0")
+    gone, _ = running.server._endpoints.listeners
+    gone.shutdown(socket.SHUT_RDWR)
+    running.log.wait("closed by somebody else")
+    client = running.connect(1)
+    client.sendall(b"x")
+    assert receive(client, 1) == b"x"
+    running.server.stop()
+
+
+def test_errors_of_one_connection_are_not_those_of_the_listener() -> None:
+    errors: Iterator[int] = iter([errno.ECONNABORTED, errno.EPROTO, errno.EPERM])
+
+    class Listener:
+        def accept(self) -> Any:
+            for number in errors:
+                raise OSError(number, os.strerror(number))
+            raise BlockingIOError
+
+    acceptor = Acceptor([], lambda sock, peer, listener: None, lambda: None, ErrorLog())
+    assert acceptor._accept(Listener()) is False  # type: ignore[arg-type]
+    assert next(errors, None) is None
+    acceptor.wakeup.close()

@@ -1,0 +1,32 @@
+"""The listeners that a server is given, and the application behind them."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+
+import pytest
+
+from reserve.engine.server import Server
+from reserve.errors import UsageError
+from reserve.sockets.listeners import listen
+from tests.engine.conftest import MakePoller, echo, receive
+
+
+def test_no_listeners_and_no_application_are_refused() -> None:
+    with pytest.raises(UsageError, match="at least one"):
+        Server([], echo)
+    with contextlib.closing(listen("127.0.0.1:0")[0]) as listener, pytest.raises(UsageError, match="not callable"):
+        Server(listener, "echo")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("as_number", [False, True])
+def test_listeners_that_are_not_its_own_stay_usable(make_poller: MakePoller, as_number: bool) -> None:
+    with contextlib.closing(listen("127.0.0.1:0")[0]) as listener:
+        for _ in range(2):
+            with (
+                Server(listener.fileno() if as_number else listener, echo, own=False, poller=make_poller()) as server,
+                socket.create_connection(server.addresses[0]) as client,
+            ):
+                client.sendall(b"x")
+                assert receive(client, 1) == b"x"

@@ -1,0 +1,157 @@
+"""A process that forks while a server runs: the child closes its copies and calls nothing of the application."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import threading
+from queue import SimpleQueue
+from typing import Any
+
+import pytest
+
+from reserve.engine.drivers.handler import Park
+from reserve.engine.server import Hooks, Server
+from tests.engine.conftest import Serve, needs_fork, receive
+from tests.engine.programs import run_program
+from tests.waiting import eventually
+
+
+@needs_fork
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("returns", [False, True])
+def test_a_forked_child_holds_nothing_and_the_parent_goes_on(serve: Serve, returns: bool) -> None:
+    read, write = os.pipe()
+    parent = os.getpid()
+
+    def told(reason: str = "") -> None:
+        if os.getpid() != parent:
+            os.write(write, b"told")
+
+    def handle(sock: socket.socket, address: Any, server: Server) -> Any:
+        def resume() -> Any:
+            fds = {connection.fd for connection in server._queue.connections.values()}
+            fds |= {one.fileno() for one in server._endpoints.listeners}
+            fds |= {server._runtime.acceptor.wakeup.fd, server._runtime.poller.wakeup.fd}
+            epoll = getattr(server._runtime.poller, "_epoll", None)
+            fds.add(-1 if epoll is None else epoll.fileno())
+            if not sock.recv(10):
+                return None
+            pid = os.fork()
+            if not pid:
+                try:
+                    left = [fd for fd in fds if fd >= 0 and os.path.exists(f"/proc/self/fd/{fd}")]
+                    server.stop()
+                    os.write(write, repr(sorted(left)).encode())
+                finally:
+                    if not returns:
+                        os._exit(0)
+                return Park(resume, on_close=told)
+            os.waitpid(pid, 0)
+            sock.sendall(b"parent")
+            return Park(resume, on_close=told)
+
+        return Park(resume, on_close=told)
+
+    running = serve(handle, threads=1, hooks=Hooks(on_thread_stop=told, on_worker_stop=told))
+    idle, client = running.connect(), running.connect()
+    for _ in range(2):
+        client.sendall(b"fork")
+        assert receive(client, 6) == b"parent"
+        assert os.read(read, 1000) == b"[]"
+    client.close()
+    idle.close()
+    eventually(lambda: running.server.stats().connections == 0)
+    running.server.stop()
+    os.close(write)
+    assert os.read(read, 1000) == b""  # nothing of the application's was called in the child
+    os.close(read)
+
+
+@needs_fork
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("how", ["return", "park", "raise", "lost"])
+@pytest.mark.parametrize("request_timeout", [0.0, 1000.0])
+def test_a_forked_child_that_returns_from_the_handler_needs_no_lock_and_calls_nothing(
+    serve: Serve, how: str, request_timeout: float
+) -> None:
+    """Every lock of the server is held in the child, as if by threads that are not there."""
+    read, write = os.pipe()
+    parent = os.getpid()
+    statuses: SimpleQueue[int] = SimpleQueue()
+
+    def told(reason: str = "") -> None:
+        if os.getpid() != parent:
+            os.write(write, b"told")
+
+    def handle(sock: socket.socket, address: Any, server: Server) -> Any:
+        def resume() -> Any:
+            if not sock.recv(10):
+                return None
+            signalling = [server._runtime.poller.wakeup._signalling, server._runtime.acceptor.wakeup._signalling]
+            for one in signalling:  # another thread is inside of signal()
+                one.append(True)
+            pid = os.fork()
+            if pid:
+                for one in signalling:
+                    one.pop()
+                watchdog = threading.Timer(15, os.kill, (pid, signal.SIGKILL))
+                watchdog.start()
+                statuses.put(os.waitpid(pid, 0)[1])
+                watchdog.cancel()
+                watchdog.join()
+                sock.sendall(b"parent")
+                return Park(resume, on_close=told)
+            queue = server._queue
+            stepper = server._runtime.stepper
+            for lock in (
+                queue.registry._lock, queue.deadlines._lock, server.budget._lock, stepper._lock,
+                server._runtime.pool._lock, server.log._writer._waiter,
+            ):  # fmt: skip
+                lock.acquire(blocking=False)
+            os.write(write, b"held")
+            server.stop()
+            if how == "raise":
+                raise ValueError("in the child")
+            if how == "lost":
+                raise ConnectionResetError("in the child")
+            return Park(resume, on_close=told) if how == "park" else None
+
+        return Park(resume, on_close=told)
+
+    hooks = Hooks(on_thread_stop=told, on_worker_stop=told, error_log=lambda level, text: told())
+    running = serve(handle, threads=1, hooks=hooks, request_timeout=request_timeout)
+    client = running.connect()
+    client.sendall(b"fork")
+    assert receive(client, 6) == b"parent"
+    assert statuses.get(timeout=20) == 0
+    assert os.read(read, 1000) == b"held"
+    client.close()
+    eventually(lambda: running.server.stats().connections == 0)
+    running.server.stop()
+    os.close(write)
+    assert os.read(read, 1000) == b""  # nothing of the application's was called in the child
+    os.close(read)
+
+
+@needs_fork
+@pytest.mark.skipif(not hasattr(select, "epoll"), reason="Linux")
+def test_a_child_of_the_main_thread_may_leave_the_with_block() -> None:
+    program = """
+import os, socket, warnings
+warnings.simplefilter("ignore", DeprecationWarning)
+from reserve import Park, Server, listen
+with Server(listen("127.0.0.1:0"), lambda *arguments: Park(lambda: None)) as server:
+    server.wait_ready()
+    client = socket.create_connection(server.addresses[0])
+    child = os.fork()
+    if child:
+        assert os.waitpid(child, 0)[1] == 0
+        client.sendall(b"x")
+        assert client.recv(1) == b""
+        client.close()
+print("child" if not child else "parent", flush=True)
+"""
+    assert run_program(program).split() == ["child", "parent"]

@@ -1,0 +1,32 @@
+"""The hooks of a program: in which order and on which thread they are called, and what happens when one fails."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from reserve.engine.server import Hooks
+from tests.engine.conftest import Serve, echo
+
+
+def test_the_hooks_are_called_in_order_and_their_failures_are_logged(serve: Serve) -> None:
+    calls: list[tuple[str, str]] = []
+    lines: list[str] = []
+
+    def hook(name: str) -> Any:
+        def run() -> None:
+            calls.append((name, threading.current_thread().name.rstrip("0123456789")))
+            raise (SystemExit if "thread" in name else ValueError)(name)
+
+        return run
+
+    names = ["on_worker_start", "on_thread_start", "on_thread_stop", "on_worker_stop"]
+    hooks = Hooks(**{name: hook(name) for name in names}, error_log=lambda level, text: lines.append(text))
+    server = serve(echo, threads=1, hooks=hooks).server
+    server.stop()
+    here = threading.current_thread().name
+    assert calls == [
+        ("on_worker_start", here), ("on_thread_start", "reserve-worker-"), ("on_thread_stop", "reserve-worker-"),
+        ("on_worker_stop", "reserve-accept"),
+    ]  # fmt: skip
+    assert [line.split("\n")[0] for line in lines] == [f"the hook {name} failed" for name in names]

@@ -1,0 +1,246 @@
+"""Stopping a server: what is still served, when it is cut off, and what is reported of stuck threads."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from queue import SimpleQueue
+from typing import Any
+
+import pytest
+
+from reserve.engine.connections.connection import Connection
+from reserve.engine.drivers.handler import Park
+from reserve.engine.server import Hooks, Server
+from reserve.errors import ClientDisconnected
+from reserve.testing import FakeClock
+from tests.engine.conftest import Log, Serve, echo, receive, receive_all
+from tests.engine.linedriver import LineApplication, LineDriver
+from tests.waiting import eventually
+
+
+def test_a_stop_lets_requests_in_flight_finish_and_accepts_no_more(serve: Serve) -> None:
+    inside, go_on = threading.Event(), threading.Event()
+
+    def handle(sock: socket.socket, address: Any, server: Any) -> Any:
+        if sock.recv(1) == b"w":
+            inside.set()
+            go_on.wait(20)
+            sock.sendall(b"finished")
+            return None
+        return Park(lambda: None)
+
+    running = serve(handle)
+    idle, busy = running.connect(), running.connect()
+    idle.sendall(b"i")
+    busy.sendall(b"w")
+    assert inside.wait(20)
+    eventually(lambda: running.server.stats().parked == 1)
+    stopper = threading.Thread(target=running.server.stop)
+    stopper.start()
+    assert receive_all(idle) == b""
+    with pytest.raises(ConnectionRefusedError):
+        running.connect()
+    go_on.set()
+    assert receive_all(busy) == b"finished"
+    stopper.join(20)
+    assert not stopper.is_alive()
+    running.server.stop()
+    running.server.stop(0)
+
+
+def test_what_the_kernel_has_accepted_is_served(serve: Serve) -> None:
+    inside, go_on = threading.Event(), threading.Event()
+
+    class Slow:
+        def make_driver(self, connection: Connection) -> Any:
+            inside.set()
+            go_on.wait(20)
+            return LineDriver(connection)
+
+    running = serve(Slow())
+    clients = [running.connect() for _ in range(5)]
+    assert inside.wait(20)
+    for client in clients:
+        client.sendall(b"bye\n")
+    running.server.request_stop()
+    go_on.set()
+    assert [receive_all(client) for client in clients] == [b"bye\n"] * 5
+
+
+class Counting(LineApplication):
+    """Counts how often each connection is told of its end; ``failing`` names what fails."""
+
+    def __init__(self, run: Any = None, failing: str = "") -> None:
+        super().__init__(run)
+        self.failing = failing
+        self.ends: SimpleQueue[tuple[int, str]] = SimpleQueue()
+
+    def make_driver(self, connection: Connection) -> LineDriver:
+        driver = super().make_driver(connection)
+        run = driver.run
+
+        def closed(reason: str) -> bool:
+            self.ends.put((connection.fd, reason))
+            if self.failing == "closed":
+                raise ValueError("closed fails")
+            return self.failing == "farewell"
+
+        def farewell_or_run() -> None:
+            if not connection.final_run:
+                run()
+            elif self.failing == "farewell":
+                raise SystemExit("farewell fails")
+
+        driver.closed = closed  # type: ignore[method-assign]
+        driver.run = farewell_or_run  # type: ignore[method-assign]
+        return driver
+
+
+@pytest.mark.parametrize("failing", ["", "closed", "farewell"])
+def test_the_cut_buries_each_connection_once_and_the_rest_of_the_end_follows(serve: Serve, failing: str) -> None:
+    """One is in a stuck run, two wait for its worker, two are parked, one waits for room, one lingers."""
+    inside, go_on, stopped = threading.Event(), threading.Event(), list[str]()
+
+    def run() -> None:
+        inside.set()
+        go_on.wait(20)
+
+    log = Log()
+    hooks = Hooks(on_worker_stop=lambda: stopped.append("stop"), error_log=log)
+    application = Counting(run, failing)
+    running = serve(application, threads=1, hooks=hooks, linger_timeout=1000.0)
+    server = running.server
+    stuck = running.connect()
+    stuck.sendall(b"run\n")
+    assert inside.wait(20)
+    clients = [running.connect() for _ in range(5)]
+    for client, line in zip(clients, (b"run\n", b"run\n", b"p\n", b"p\n", b"linger\n"), strict=True):
+        client.sendall(line)
+        assert receive(client, len(line)) == line
+    eventually(lambda: server.stats().queued == 2 and server.stats().parked == 2 and server.stats().lingering == 1)
+    server.stop(0)
+    assert stopped == ["stop"]
+    assert server._runtime.acceptor.wakeup.fd == server._runtime.poller.wakeup.fd == -1
+    ends = {application.ends.get(timeout=20)[0] for _ in range(5)}
+    assert len(ends) == 5
+    assert application.ends.empty()
+    for client in clients:
+        assert receive_all(client) == b""
+    assert server.stats().connections == 1
+    go_on.set()
+    fd, reason = application.ends.get(timeout=20)
+    assert reason == "stop"
+    assert fd not in ends
+    eventually(lambda: server.stats().connections == 0)
+    assert application.ends.empty()
+
+
+@pytest.mark.parametrize("step", ["close_listeners", "_drain", "_cut"])
+def test_a_step_of_the_end_that_fails_does_not_take_the_others_along(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    log, stopped = Log(), list[str]()
+    hooks = Hooks(on_worker_stop=lambda: stopped.append("stop"), error_log=log)
+    running = serve(echo, hooks=hooks)
+    server = running.server
+    place: Any = server._endpoints if step == "close_listeners" else server._runtime.shutdown
+    inner = getattr(place, step)
+
+    def fail() -> None:
+        monkeypatch.setattr(place, step, inner)
+        inner()
+        raise RuntimeError("it fails")
+
+    fail.__name__ = step
+    monkeypatch.setattr(place, step, fail)
+    client = running.connect()
+    server.stop()
+    assert receive_all(client) == b""
+    assert stopped == ["stop"]
+    assert "it fails" in log.wait(f"a step of the end failed: {step}")
+    assert server.stats().connections == 0
+
+
+def test_a_handler_may_stop_the_server(serve: Serve) -> None:
+    def handle(sock: socket.socket, address: Any, server: Server) -> None:
+        server.stop()
+        sock.sendall(b"stopping")
+
+    running = serve(handle)
+    assert receive_all(running.connect()) == b"stopping"
+    running.server.stop()
+    assert running.log.errors == []
+
+
+def test_a_stuck_handler_is_reported_with_its_name_and_stack(serve: Serve) -> None:
+    inside, go_on = threading.Event(), threading.Event()
+
+    def a_handler_that_hangs(sock: socket.socket, address: Any, server: Any) -> None:
+        inside.set()
+        go_on.wait(20)
+
+    running = serve(a_handler_that_hangs)
+    client = running.connect()
+    assert inside.wait(20)
+    running.server.stop(timeout=0)
+    text = running.log.wait("is still busy")
+    assert text.startswith("reserve-worker-")
+    assert "in a_handler_that_hangs" in text
+    assert receive_all(client) == b""
+    assert running.server.stats().connections == 1
+    go_on.set()
+    eventually(lambda: running.server.stats().connections == 0)
+
+
+def test_a_stop_waits_as_long_as_the_clock_says(serve: Serve) -> None:
+    clock = FakeClock()
+    inside, go_on = threading.Event(), threading.Event()
+
+    def handle(sock: socket.socket, address: Any, server: Any) -> None:
+        inside.set()
+        go_on.wait(20)
+
+    running = serve(handle, clock=clock, stop_timeout=30.0)
+    running.connect()
+    assert inside.wait(20)
+    running.server.request_stop()
+    stopper = threading.Thread(target=running.server.stop)
+    stopper.start()
+    eventually(lambda: clock._wakes.__len__() == 3)  # the queue, the log, and the drain
+    clock.advance(29)
+    assert not any("still busy" in text for _, text in running.log.lines)
+    clock.advance(2)
+    running.log.wait("still busy")
+    stopper.join(20)
+    go_on.set()
+    eventually(lambda: running.server.stats().connections == 0)
+
+
+def test_a_worker_that_waits_for_its_lent_connection_is_set_free_by_the_stop(serve: Serve) -> None:
+    lent, failed = SimpleQueue[Connection](), SimpleQueue[Exception]()
+
+    class Application:
+        def make_driver(self, connection: Connection) -> LineDriver:
+            def run() -> None:
+                connection.write(b"x" * 16_000_000)
+                connection.lend()
+                eventually(connection.take)  # as a leader that goes home before it has stepped it
+                lent.put(connection)
+                try:
+                    connection.reclaim()
+                except ClientDisconnected as error:
+                    failed.put(error)
+                    raise
+
+            driver = LineDriver(connection)
+            driver.run = run  # type: ignore[method-assign]
+            return driver
+
+    running = serve(Application())
+    running.connect().sendall(b"run\n")
+    connection = lent.get(timeout=20)
+    eventually(lambda: connection.reclaim_waiter is not None)
+    running.server.stop(0)
+    failed.get(timeout=20)
+    eventually(lambda: running.server.stats().connections == 0)
