@@ -9,7 +9,7 @@ import select
 import selectors
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -18,8 +18,10 @@ from reserve.engine.drivers.handler import Park
 from reserve.engine.polling.poller import EpollPoller, Poller, PortablePoller
 from reserve.engine.server import Hooks, Server
 from reserve.sockets.listeners import listen
+from tests.engine.interleave import Scenario, Scheduler, explore, replace_locks
 
 MakePoller = Callable[[], Poller]
+Explore = Callable[..., int]
 POLLERS: dict[str, MakePoller] = {"select": lambda: PortablePoller(selectors.SelectSelector())}
 if hasattr(selectors, "PollSelector"):
     POLLERS["poll"] = lambda: PortablePoller(selectors.PollSelector())
@@ -31,6 +33,22 @@ if hasattr(select, "epoll"):
 def make_poller(request: pytest.FixtureRequest) -> MakePoller:
     """Each of the pollers in turn."""
     return POLLERS[request.param]
+
+
+@pytest.fixture
+def exploring(monkeypatch: pytest.MonkeyPatch) -> Explore:
+    """:func:`tests.engine.interleave.explore`, with the locks of the engine replaced."""
+    now: list[Scheduler] = []
+    replace_locks(monkeypatch, lambda: now[-1])
+
+    def run(scenario: Scenario, tasks: int, preemptions: int, trace: str, alike: Sequence[int] = ()) -> int:
+        def prepared(scheduler: Scheduler) -> Callable[[list[str]], None]:
+            now[:] = [scheduler]
+            return scenario(scheduler)
+
+        return explore(prepared, tasks, preemptions, trace, alike)
+
+    return run
 
 
 class Log:

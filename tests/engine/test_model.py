@@ -1,12 +1,13 @@
-"""The state machine, exhaustively: the engine's own loops (two workers, the monitor) in every order of their steps and
-of what happens outside (octets, the end, a spurious event, a deadline, a send, room in the peer's window, a shortage
-of connections, a request that waits for a worker too long or is one too many, an application that is too slow or does
-not come back at all, a stop).
+"""The engine's state machine, exhaustively: its own loops (the workers, the monitor) in every order of their steps.
 
-A step is what one thread does between two places where it can be held up: the poller, an application, a look of the
-monitor, its bed. What happens inside of a step, between two threads, is explored in ``test_races``. After each step the
-invariants are checked; from each state that has not been seen the world is then left alone, and everything that waits
-must be served.
+Between the steps, events from outside come in every order too: bytes and the end of the input, a spurious event, a
+deadline, a ``server.send``, room in the client's window, the connection limit, a request that waits for a worker too
+long or exceeds the limit of waiting requests, an application that is too slow or never returns, a stop.
+
+A step is what one thread does between two places where it can block: the poller, an application, the pause of the
+monitor, the waiter of a worker. What happens inside a step, between two threads, is explored by the tests with
+``exploring``. After each step the invariants are checked. From each state that is new, the test then lets all threads
+run without further events, and checks that everything that waits is served.
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ from typing import Any, cast
 
 import pytest
 
-from reserve.engine.connections.backpressure import make_room
 from reserve.engine.connections.connection import Connection
 from reserve.engine.connections.driver import AGAIN, RUN, Wait
 from reserve.engine.connections.states import State
@@ -16,7 +15,7 @@ from reserve.engine.scheduler.lead import Follower
 from reserve.engine.scheduler.workers import WorkerPool
 from reserve.engine.settings import EngineSettings
 from tests.engine.interleave import Scheduler
-from tests.engine.test_races import World
+from tests.engine.world import World
 
 
 class _Enough(BaseException):
@@ -219,40 +218,3 @@ def test_the_leader_looks_for_events_when_its_last_look_is_stale_however_few_ste
     world.queue.stepped_at = world.clock.time + 0.003
     assert world.queue.next_ready(()) is not None
     assert quiet.state is State.READY
-
-
-def test_a_lent_connection_whose_client_takes_nothing_is_neither_armed_again_nor_tried_again() -> None:
-    world = World(Scheduler())
-    armed: list[int] = []
-    arm = world.poller.arm
-
-    def count(fd: int, mask: int) -> None:
-        armed.append(fd)
-        arm(fd, mask)
-
-    world.poller.arm = world.poller.add = count  # type: ignore[method-assign]
-    connection = world.connection()
-    sock = cast(Any, connection.sock)
-    sock.room = 0
-    connection.write(b"x" * 1000)
-    assert connection.output is not None
-    sends: list[int] = []
-    send = connection.sink.send
-    sock.send = lambda data: sends.append(len(data)) or send(data)  # type: ignore[func-returns-value]
-    for _ in range(100):
-        connection.lend()
-        connection.reclaim()
-        assert make_room(connection, 1_000_000, 0, None)
-        connection.write(b"more")
-    assert (armed, sends) == ([connection.fd], [])
-    connection.lend()
-    sock.room = None
-    world.poller.fire(connection.fd)
-    found = world.queue.next_ready(())
-    while found is None:
-        found = world.queue.next_ready(())
-    assert found is connection
-    assert not world.stepper.advance(connection)
-    assert len(sock.outgoing) == 1400, "the event is not lost"
-    connection.reclaim()
-    assert connection.output is None

@@ -1,11 +1,19 @@
-"""The monitor: it leads while every worker is busy."""
+"""The monitor: it leads while every worker is busy, hands the lead back, and sleeps only while nothing runs."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, cast
 
-from tests.engine.conftest import Serve, receive
+from reserve.engine.connections.driver import RUN
+from reserve.engine.polling.timers import NEVER
+from reserve.engine.scheduler.lead import Follower
+from tests.engine.conftest import Explore, Serve, receive
+from tests.engine.interleave import Scheduler
 from tests.engine.linedriver import LineApplication
+from tests.engine.world import World
 from tests.waiting import eventually
 
 
@@ -37,3 +45,88 @@ def test_the_monitor_leads_while_every_worker_is_busy(serve: Serve) -> None:
     threads.clear()
     others[0].sendall(b"and on\n")
     assert receive(others[0], 7) == b"and on\n"
+
+
+# ---- every order of the steps of the monitor and the workers ----
+
+
+def test_the_monitor_hands_the_lead_back_to_a_worker_that_comes_free(exploring: Explore) -> None:
+    def scenario(scheduler: Scheduler) -> Callable[[list[str]], None]:
+        world = World(scheduler)
+        assert world.queue.lead.take()
+        worker = Follower()
+        scheduler.spawn("monitor", world.monitor._lead)
+        scheduler.spawn("worker", lambda: world.queue.get(worker))
+
+        def check(blocked: list[str]) -> None:
+            assert blocked == ["worker"], "the monitor keeps the lead although a worker sleeps"
+            assert worker.leads
+            assert not world.queue.monitor_leads
+
+        return check
+
+    assert exploring(scenario, 2, 2, "line") > 100
+
+
+def test_a_call_of_the_monitor_reaches_the_worker_that_comes_free(exploring: Explore) -> None:
+    def scenario(scheduler: Scheduler) -> Callable[[list[str]], None]:
+        world = World(scheduler)
+        assert world.queue.lead.take()
+        connection = world.connection()
+        connection.driver = cast(Any, SimpleNamespace(step=lambda events, now: RUN))
+        world.queue.put(connection)
+        worker = Follower()
+        scheduler.spawn("monitor", world.monitor._lead)
+        got = scheduler.spawn("worker", lambda: world.queue.get(worker))
+
+        def check(blocked: list[str]) -> None:
+            assert got.result is connection, "the call waits, and so does the worker"
+
+        return check
+
+    assert exploring(scenario, 2, 2, "line") > 100
+
+
+def test_the_monitor_does_not_oversleep_a_lead_that_is_laid_down(exploring: Explore) -> None:
+    def scenario(scheduler: Scheduler) -> Callable[[list[str]], None]:
+        world = World(scheduler)
+        world.queue._policy.keep = lambda: True  # type: ignore[method-assign]
+        worker = Follower()
+        worker.leads = world.queue.lead.take()
+        scheduler.spawn("worker", lambda: world.queue.yield_lead(worker))
+        scheduler.spawn("monitor", lambda: world.monitor._sleep(world.queue.runs, NEVER))
+
+        def check(blocked: list[str]) -> None:
+            assert world.queue.lead.free
+            # Asleep only if the run had begun before it read the counter; then it saw the lead in the slot.
+            assert blocked == []
+
+        return check
+
+    assert exploring(scenario, 2, 3, "line") > 30
+
+
+def test_a_call_that_lays_the_lead_down_again_rings_the_monitor(exploring: Explore) -> None:
+    """Two workers: one lies down, leads, and lays the lead down for its run; the other puts a call meanwhile."""
+
+    def scenario(scheduler: Scheduler) -> Callable[[list[str]], None]:
+        world = World(scheduler)
+        world.queue._policy.keep = lambda: True  # type: ignore[method-assign]
+        connection = world.connection()
+        worker = Follower()
+
+        def lie_down_and_run() -> None:
+            if world.queue.lead.wait(worker, lambda: None):
+                world.queue.yield_lead(worker)
+
+        scheduler.spawn("worker", lie_down_and_run)
+        scheduler.spawn("other", lambda: world.queue.run_queue.put(connection))
+        scheduler.spawn("monitor", lambda: world.monitor._sleep(world.queue.runs, NEVER))
+
+        def check(blocked: list[str]) -> None:
+            if world.queue.lead.free:
+                assert "monitor" not in blocked, "the lead lies there and nobody watches it"
+
+        return check
+
+    assert exploring(scenario, 3, 2, "line") > 300

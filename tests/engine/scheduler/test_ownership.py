@@ -1,8 +1,7 @@
-"""A connection has one owner, whatever fails, and its descriptor is touched by nobody once it is closed."""
+"""A connection has exactly one owner, whatever fails, and a request exactly one worker."""
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -15,13 +14,12 @@ from reserve.engine.connections.connection import Connection
 from reserve.engine.connections.driver import RUN
 from reserve.engine.connections.output import Output
 from reserve.engine.connections.states import State
-from reserve.engine.disconnect import disconnect
 from reserve.engine.polling.poller import WRITE
 from reserve.engine.polling.timers import NEVER
 from reserve.engine.scheduler.workers import WorkerPool
 from reserve.engine.settings import EngineSettings
 from tests.engine.interleave import Scheduler
-from tests.engine.test_races import World
+from tests.engine.world import World
 
 
 def test_an_event_that_was_lost_while_its_connection_was_reclaimed_is_waited_for_again() -> None:
@@ -144,56 +142,3 @@ def test_a_worker_that_takes_a_request_does_not_hide_how_long_the_others_have_wa
         world.queue.run_queue.put(world.connection(fd), 1000.0)
     world.queue.monitor_leads = True
     assert world.queue._next_deadline() == 1000.0 + world.settings.queue_timeout
-
-
-def test_a_socket_is_touched_by_another_thread_only_while_it_is_open() -> None:
-    world = World(Scheduler())
-    connection = world.connection(7)
-    seen: list[bool] = []
-    world.queue.registry.while_open(connection, lambda: seen.append(world.queue.registry._lock.locked()))
-    assert seen == [True], "its owner could close it meanwhile"
-    world.queue.registry.forget(connection)
-    world.queue.registry.while_open(connection, lambda: seen.append(False))
-    assert seen == [True]
-
-
-@pytest.mark.parametrize("family", ["AF_INET", "AF_INET6"])
-def test_a_disconnect_wakes_who_waits_and_leaves_the_descriptor_open(family: str) -> None:
-    host = "127.0.0.1" if family == "AF_INET" else "::1"
-    try:
-        listener = socket.create_server((host, 0), family=getattr(socket, family))
-    except OSError as error:
-        pytest.skip(f"no such address here: {error}")
-    with listener, socket.create_connection(listener.getsockname()[:2]) as client:
-        ours, _ = listener.accept()
-        with ours:
-            found: list[BaseException | bytes] = []
-
-            def wait() -> None:
-                try:
-                    found.append(ours.recv(1))
-                except OSError as error:
-                    found.append(error)
-
-            waiting = threading.Thread(target=wait)
-            waiting.start()
-            fd = ours.fileno()
-            done = disconnect(fd)
-            if not done:
-                ours.shutdown(socket.SHUT_RD)
-            waiting.join(10)
-            assert not waiting.is_alive()
-            assert ours.fileno() == fd
-            if done:
-                with pytest.raises(ConnectionResetError):
-                    client.recv(1)
-
-
-def test_nothing_happens_to_a_closed_descriptor_or_a_unix_socket() -> None:
-    assert not disconnect(-1)
-    if hasattr(socket, "AF_UNIX"):
-        one, two = socket.socketpair(socket.AF_UNIX)
-        with one, two:
-            assert not disconnect(one.fileno())
-            two.send(b"x")
-            assert one.recv(1) == b"x"

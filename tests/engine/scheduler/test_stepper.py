@@ -16,7 +16,7 @@ from reserve.engine.connections.states import DEADLINE, State
 from reserve.engine.polling.poller import READ, WRITE
 from reserve.errors import ClientDisconnected
 from tests.engine.interleave import Scheduler
-from tests.engine.test_races import World
+from tests.engine.world import World
 
 
 def _flushing(world: World, room: int | None, event: int, **driver: Any) -> Connection:

@@ -1,0 +1,102 @@
+"""The lead, in every order of the steps of two or three threads: it is neither lost nor doubled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from reserve.engine.scheduler.lead import Follower, Lead
+from tests.engine.conftest import Explore
+from tests.engine.interleave import Scheduler
+from tests.engine.world import count_leads
+
+
+@pytest.mark.parametrize(("preemptions", "trace"), [(3, "line"), (2, "shared")])
+def test_the_lead_that_is_given_is_neither_lost_nor_doubled(exploring: Explore, preemptions: int, trace: str) -> None:
+    def scenario(scheduler: Scheduler) -> Callable[[list[str]], None]:
+        lead, follower = Lead(), Follower()
+        assert lead.take()
+        scheduler.spawn("giver", lead.hand_over)
+        scheduler.spawn("follower", lambda: lead.wait(follower, lambda: None))
+
+        def check(blocked: list[str]) -> None:
+            assert blocked == [], "it sleeps and nobody leads"
+            assert follower.leads
+            assert not lead.free
+            assert not lead.followers
+
+        return check
+
+    assert exploring(scenario, 2, preemptions, trace) > 30
+
+
+def test_two_followers_and_one_lead(exploring: Explore) -> None:
+    def scenario(scheduler: Scheduler) -> Callable[[list[str]], None]:
+        lead, one, two = Lead(), Follower(), Follower()
+        assert lead.take()
+        scheduler.spawn("giver", lead.hand_over)
+        scheduler.spawn("one", lambda: lead.wait(one, lambda: None))
+        scheduler.spawn("two", lambda: lead.wait(two, lambda: None))
+
+        def check(blocked: list[str]) -> None:
+            assert len(blocked) == 1
+            assert count_leads(lead, one, two) == 1
+            assert not lead.free
+            assert list(lead.followers) == [one if blocked == ["one"] else two]
+
+        return check
+
+    assert exploring(scenario, 3, 2, "line", alike=(1, 2)) > 100
+
+
+def test_the_last_holder_the_monitor_and_a_follower_take_it_once(exploring: Explore) -> None:
+    """The holder lays it down and takes it back, the monitor steals it and passes it on, a follower waits for it."""
+
+    def scenario(scheduler: Scheduler) -> Callable[[list[str]], None]:
+        lead, follower, holder = Lead(), Follower(), Follower()
+        assert lead.take()
+        stolen: list[bool] = []
+
+        def hold() -> None:
+            lead.release()
+            holder.leads = lead.take()
+
+        def steal() -> None:
+            if lead.take():
+                stolen.append(not lead.wake_follower())
+
+        scheduler.spawn("holder", hold)
+        scheduler.spawn("monitor", steal)
+        scheduler.spawn("follower", lambda: lead.wait(follower, lambda: None))
+
+        def check(blocked: list[str]) -> None:
+            assert count_leads(lead, follower, holder) + sum(stolen) == 1
+            assert blocked == ([] if follower.leads else ["follower"])
+            assert (follower in lead.followers) == (not follower.leads)
+
+        return check
+
+    assert exploring(scenario, 3, 2, "line") > 100
+
+
+@pytest.mark.parametrize("free", [True, False])
+def test_closing_sends_every_follower_home(exploring: Explore, free: bool) -> None:
+    def scenario(scheduler: Scheduler) -> Callable[[list[str]], None]:
+        lead, one = Lead(), Follower()
+        lead.take()
+
+        def holder() -> None:
+            if free:
+                lead.release()
+
+        scheduler.spawn("follower", lambda: lead.wait(one, lambda: None))
+        scheduler.spawn("closer", lead.close)
+        scheduler.spawn("holder", holder)
+
+        def check(blocked: list[str]) -> None:
+            assert blocked == []
+
+        return check
+
+    assert exploring(scenario, 3, 2, "line") > 100

@@ -1,0 +1,182 @@
+"""The ready queue, in every order of the steps of two or three threads: no event and no deadline is overlooked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from reserve.engine.connections.connection import Connection
+from reserve.engine.connections.states import NOTIFY, State
+from reserve.engine.scheduler.lead import Follower
+from tests.engine.conftest import Explore
+from tests.engine.interleave import Scheduler
+from tests.engine.world import World
+
+
+def _ready_once(world: World, connection: Connection) -> None:
+    queued = [one for one in (*world.queue._ready, *world.queue._more) if one is connection]
+    assert len(queued) + len(connection.slot) == 1, "it has not exactly one owner"
+    if connection.slot:
+        assert connection.state in (State.PARKED, State.FLUSHING)
+        assert not connection.pending, "an event was overlooked"
+    else:
+        assert connection.state is State.READY
+
+
+@pytest.mark.parametrize(("preemptions", "trace"), [(2, "line"), (1, "shared")])
+def test_a_nudge_while_it_is_parked_is_seen_once(exploring: Explore, preemptions: int, trace: str) -> None:
+    def scenario(scheduler: Scheduler) -> Callable[[list[str]], None]:
+        world = World(scheduler)
+        connection = world.connection()
+        scheduler.spawn("owner", lambda: world.park(connection))
+        scheduler.spawn("nudger", lambda: world.queue.notify(connection, NOTIFY))
+
+        def check(blocked: list[str]) -> None:
+            assert blocked == []
+            _ready_once(world, connection)
+            assert not connection.slot
+
+        return check
+
+    assert exploring(scenario, 2, preemptions, trace) > 50
+
+
+def test_an_event_a_nudge_and_a_deadline_at_once_make_it_ready_once(exploring: Explore) -> None:
+    def scenario(scheduler: Scheduler) -> Callable[[list[str]], None]:
+        world = World(scheduler)
+        world.clock.time = 3000.0  # the deadline has passed when it is parked
+        connection = world.connection()
+        follower = Follower()
+        follower.leads = world.queue.lead.take()
+        got: list[Connection] = []
+
+        def leader() -> None:
+            for _ in range(2):
+                found = world.queue.next_ready(())
+                if found is not None:
+                    got.append(found)
+                    return
+
+        def owner() -> None:
+            world.park(connection)
+            world.poller.fire(connection.fd)
+
+        scheduler.spawn("owner", owner)
+        scheduler.spawn("nudger", lambda: world.queue.notify(connection, NOTIFY))
+        scheduler.spawn("leader", leader)
+
+        def check(blocked: list[str]) -> None:
+            queued = [one for one in (*world.queue._ready, *world.queue._more) if one is connection]
+            assert len(got) + len(queued) + len(connection.slot) == 1
+            assert not connection.slot
+            if not got:
+                assert blocked == [] or world.poller.signalled or world.poller.events
+
+        return check
+
+    assert exploring(scenario, 3, 1, "line") > 100
+
+
+def test_what_is_put_while_the_leader_goes_to_wait_wakes_it(exploring: Explore) -> None:
+    def scenario(scheduler: Scheduler) -> Callable[[list[str]], None]:
+        world = World(scheduler)
+        one, two = world.connection(7), world.connection(8)
+        got: list[Connection] = []
+
+        def leader() -> None:
+            while len(got) < 2:
+                found = world.queue.next_ready(())
+                if found is not None:
+                    got.append(found)
+
+        scheduler.spawn("leader", leader)
+        scheduler.spawn("one", lambda: world.queue.put(one))
+        scheduler.spawn("two", lambda: world.queue.put(two))
+
+        def check(blocked: list[str]) -> None:
+            assert blocked == [], "it waits in the poller although something is ready"
+            assert sorted(connection.fd for connection in got) == [7, 8]
+
+        return check
+
+    assert exploring(scenario, 3, 2, "line", alike=(1, 2)) > 500
+
+
+def test_an_earlier_deadline_wakes_the_leader(exploring: Explore) -> None:
+    def scenario(scheduler: Scheduler) -> Callable[[list[str]], None]:
+        world = World(scheduler)
+        early, late = world.connection(7), world.connection(8)
+
+        def leader() -> None:
+            while True:
+                world.queue.next_ready(())
+
+        scheduler.spawn("leader", leader)
+        scheduler.spawn("late", lambda: world.park(late, 3000.0))
+        scheduler.spawn("early", lambda: world.park(early, 2000.0))
+
+        def check(blocked: list[str]) -> None:
+            assert blocked == ["leader"]
+            assert world.queue.deadlines.next_at == 2000.0
+            assert world.poller.timeout == 2000.0, "it waits for a later deadline"
+            assert (early.timer_at, late.timer_at) == (2000.0, 3000.0)
+
+        return check
+
+    assert exploring(scenario, 3, 1, "line") > 100
+
+
+def test_a_deadline_that_comes_due_while_it_is_served_and_parked_again(exploring: Explore) -> None:
+    """It hangs in the table early; the owner parks it with a later deadline while the leader takes the entry down."""
+
+    def scenario(scheduler: Scheduler) -> Callable[[list[str]], None]:
+        world = World(scheduler)
+        connection = world.connection()
+        world.park(connection, 1500.0)
+        assert connection.take()
+        connection.state = State.OWNED
+        world.clock.time = 1600.0
+        scheduler.spawn("leader", lambda: world.queue._reactor._expire(1600.0))
+        scheduler.spawn("owner", lambda: world.park(connection, 1700.0))
+
+        def check(blocked: list[str]) -> None:
+            assert blocked == []
+            queued = len(world.queue._ready) + len(world.queue._more)
+            assert queued + len(connection.slot) == 1
+            if connection.slot:
+                assert connection.timer_at == 1700.0, "it waits and hangs nowhere"
+            else:
+                assert connection.pending == 0  # a step without an event, which parks it again
+
+        return check
+
+    assert exploring(scenario, 2, 2, "line") > 50
+
+
+def test_a_closed_connection_hangs_in_no_table(exploring: Explore) -> None:
+    """One thread parks; the event comes at once, and whoever leads closes the connection in the same moment."""
+
+    def scenario(scheduler: Scheduler) -> Callable[[list[str]], None]:
+        world = World(scheduler)
+        connection = world.connection()
+
+        def closer() -> None:
+            world.scheduler.block(lambda: bool(connection.slot))
+            if connection.take():
+                world.stepper.dispose(connection)
+
+        scheduler.spawn("owner", lambda: world.park(connection))
+        scheduler.spawn("closer", closer)
+
+        def check(blocked: list[str]) -> None:
+            assert blocked == []
+            assert connection.state is State.CLOSED
+            assert not any(world.queue.deadlines._buckets.values())
+            assert not world.poller.armed
+            assert not world.queue.connections
+            assert world.closed == [connection]
+
+        return check
+
+    assert exploring(scenario, 2, 2, "line") > 30

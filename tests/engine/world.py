@@ -1,0 +1,117 @@
+"""The queue, the stepper and the monitor without a server and without threads, and the doubles that they stand on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, cast
+
+from reserve.engine.connections.budget import Budget
+from reserve.engine.connections.connection import Connection
+from reserve.engine.connections.states import State
+from reserve.engine.logs.errorlog import ErrorLog
+from reserve.engine.polling.poller import READ
+from reserve.engine.scheduler.handoff import AlwaysHandOver
+from reserve.engine.scheduler.lead import Follower, Lead
+from reserve.engine.scheduler.monitor import Monitor
+from reserve.engine.scheduler.readyqueue import ReadyQueue
+from reserve.engine.scheduler.stepper import Stepper
+from reserve.engine.server import Server
+from reserve.engine.settings import EngineSettings
+from reserve.testing import MemorySocket
+from tests.engine.interleave import ArmedPoller, Scheduler
+
+
+class FakePoller(ArmedPoller):
+    """Blocks its task until there is an event or a wake-up; events are put in by the test."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        super().__init__(scheduler)
+        self.events: list[tuple[int, int]] = []
+        self.timeout: float | None = None
+
+    def fire(self, fd: int) -> None:
+        if fd in self.armed:
+            self.events.append((fd, self.armed.pop(fd)))
+
+    def poll(self, timeout: float | None) -> list[tuple[int, int]]:
+        self.timeout = timeout
+        if timeout != 0 and not (self.signalled or self.events):
+            self.scheduler.block(lambda: self.signalled or bool(self.events))
+        self.signalled = False
+        events, self.events = self.events, []
+        return events
+
+    def close(self) -> None:
+        pass
+
+
+class OpenClock:
+    """Tells a poller the deadline itself, so that the test sees for which one it waits."""
+
+    def __init__(self) -> None:
+        self.time = 1000.0
+
+    def now(self) -> float:
+        return self.time
+
+    def timeout(self, deadline: float) -> float | None:
+        return deadline
+
+    def subscribe(self, wake: Callable[[], None]) -> None:
+        pass
+
+    unsubscribe = subscribe
+
+
+class Sock(MemorySocket):
+    def __init__(self, fd: int) -> None:
+        super().__init__()
+        self._fd = fd
+
+    def fileno(self) -> int:
+        return self._fd
+
+
+class World:
+    """A queue with its parts, without threads of its own."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self.scheduler = scheduler
+        self.poller = FakePoller(scheduler)
+        self.clock = OpenClock()
+        self.settings = EngineSettings()
+        self.log = ErrorLog()
+        self.monitor = Monitor(AlwaysHandOver(), self.log)
+        self.queue = ReadyQueue(self.poller, self.clock, AlwaysHandOver(), self.monitor)  # type: ignore[arg-type]
+        self.stepper = Stepper(self.queue, self.clock, self.settings, self.log)
+        self.monitor._queue, self.monitor._stepper = self.queue, self.stepper
+        self.monitor._pool = cast(Any, SimpleNamespace(workers=(), grow=lambda: None, is_exhausted=lambda: False))
+        self.budget = Budget(1_000_000, 1_000_000)
+        self.stopping = False
+        self.closed: list[Connection] = []
+        self.monitor.asleep = False
+
+    def connection(self, fd: int = 7) -> Connection:
+        server = cast(Server, self)
+        connection = Connection(server, cast(Any, Sock(fd)), ("127.0.0.1", fd))
+        connection.driver = cast(Any, SimpleNamespace(closed=lambda reason: False))
+        connection.state = State.OWNED
+        self.queue.registry.admit(connection)
+        return connection
+
+    def park(self, connection: Connection, deadline: float = 2000.0) -> None:
+        self.queue.park(connection, READ, deadline, "test", State.PARKED)
+
+    # ---- what a connection asks of its server ----
+
+    def flush_meanwhile(self, connection: Connection) -> None:
+        self.queue.park(connection, 4, 2000.0, "write", State.FLUSHING)
+
+    def connection_closed(self, connection: Connection) -> None:
+        self.closed.append(connection)
+
+
+def count_leads(lead: Lead, *followers: Follower) -> int:
+    """How many leads there are; never anything but one."""
+    return int(lead.free) + sum(follower.leads for follower in followers)
