@@ -10,7 +10,7 @@ from reserve.engine.connections.budget import Budget
 from reserve.engine.connections.connection import Connection
 from reserve.engine.connections.states import State
 from reserve.engine.logs.errorlog import ErrorLog
-from reserve.engine.polling.poller import READ
+from reserve.engine.polling.poller import READ, WRITE
 from reserve.engine.scheduler.handoff import AlwaysHandOver
 from reserve.engine.scheduler.lead import Follower, Lead
 from reserve.engine.scheduler.monitor import Monitor
@@ -46,8 +46,8 @@ class FakePoller(ArmedPoller):
         pass
 
 
-class OpenClock:
-    """Tells a poller the deadline itself, so that the test sees for which one it waits."""
+class StandingClock:
+    """A clock whose time the test sets; nothing is woken by that."""
 
     def __init__(self) -> None:
         self.time = 1000.0
@@ -56,7 +56,7 @@ class OpenClock:
         return self.time
 
     def timeout(self, deadline: float) -> float | None:
-        return deadline
+        return 0.0 if deadline <= self.time else None
 
     def subscribe(self, wake: Callable[[], None]) -> None:
         pass
@@ -64,7 +64,16 @@ class OpenClock:
     unsubscribe = subscribe
 
 
-class Sock(MemorySocket):
+class OpenClock(StandingClock):
+    """Gives a poller the deadline itself as the timeout, so that the test sees for which deadline it waits."""
+
+    def timeout(self, deadline: float) -> float | None:
+        return deadline
+
+
+class NumberedSocket(MemorySocket):
+    """A socket in memory that has a descriptor's number."""
+
     def __init__(self, fd: int) -> None:
         super().__init__()
         self._fd = fd
@@ -73,10 +82,31 @@ class Sock(MemorySocket):
         return self._fd
 
 
-class World:
-    """A queue with its parts, without threads of its own."""
+class ServerDouble:
+    """What a connection asks of its server; base of the classes that have the attributes ``queue`` and ``settings``."""
+
+    queue: ReadyQueue
+    settings: EngineSettings
+    clock: StandingClock
+    budget: Budget
+
+    def __init__(self) -> None:
+        self.stopping = False
+        self.closed: list[Connection] = []
+        """The connections that have been closed, in this order."""
+
+    def flush_meanwhile(self, connection: Connection) -> None:
+        self.queue.park(connection, WRITE, self.clock.now() + self.settings.write_timeout, "write", State.FLUSHING)
+
+    def connection_closed(self, connection: Connection) -> None:
+        self.closed.append(connection)
+
+
+class World(ServerDouble):
+    """A queue with its parts, without threads of its own. The thread of the test, or tasks, call their methods."""
 
     def __init__(self, scheduler: Scheduler) -> None:
+        super().__init__()
         self.scheduler = scheduler
         self.poller = FakePoller(scheduler)
         self.clock = OpenClock()
@@ -88,13 +118,11 @@ class World:
         self.monitor._queue, self.monitor._stepper = self.queue, self.stepper
         self.monitor._pool = cast(Any, SimpleNamespace(workers=(), grow=lambda: None, is_exhausted=lambda: False))
         self.budget = Budget(1_000_000, 1_000_000)
-        self.stopping = False
-        self.closed: list[Connection] = []
         self.monitor.asleep = False
 
     def connection(self, fd: int = 7) -> Connection:
         server = cast(Server, self)
-        connection = Connection(server, cast(Any, Sock(fd)), ("127.0.0.1", fd))
+        connection = Connection(server, cast(Any, NumberedSocket(fd)), ("127.0.0.1", fd))
         connection.driver = cast(Any, SimpleNamespace(closed=lambda reason: False))
         connection.state = State.OWNED
         self.queue.registry.admit(connection)
@@ -102,14 +130,6 @@ class World:
 
     def park(self, connection: Connection, deadline: float = 2000.0) -> None:
         self.queue.park(connection, READ, deadline, "test", State.PARKED)
-
-    # ---- what a connection asks of its server ----
-
-    def flush_meanwhile(self, connection: Connection) -> None:
-        self.queue.park(connection, 4, 2000.0, "write", State.FLUSHING)
-
-    def connection_closed(self, connection: Connection) -> None:
-        self.closed.append(connection)
 
 
 def count_leads(lead: Lead, *followers: Follower) -> int:

@@ -1,0 +1,520 @@
+"""The engine without a server as a model whose every step the test decides: see ``test_model``."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, ClassVar, cast
+
+from reserve.engine.connections.budget import Budget
+from reserve.engine.connections.connection import Connection
+from reserve.engine.connections.driver import AGAIN, CLOSE, LINGER, RUN, Action, Wait
+from reserve.engine.connections.states import NOTIFY, RECLAIM, State
+from reserve.engine.polling.poller import READ, WRITE
+from reserve.engine.polling.timers import NEVER
+from reserve.engine.scheduler.monitor import Monitor
+from reserve.engine.scheduler.readyqueue import ReadyQueue
+from reserve.engine.scheduler.requesttimeout import RequestWatchdog
+from reserve.engine.scheduler.stepper import Stepper
+from reserve.engine.scheduler.workers import Worker, WorkerPool
+from reserve.engine.settings import EngineSettings
+from reserve.errors import RequestTimeout
+from tests.engine.interleave import ArmedPoller, Scheduler, Task
+from tests.engine.world import NumberedSocket, ServerDouble, StandingClock
+
+IDLE = 10.0
+ANSWER = b"abcd"
+
+
+class ModelSocket(NumberedSocket):
+    @property
+    def readable(self) -> bool:
+        return bool(self.incoming) or self.ended
+
+    def detach(self) -> int:
+        assert self._fd >= 0, "closed twice"
+        self._fd = -1
+        return -1
+
+
+class ModelPoller(ArmedPoller):
+    """Level-triggered and one-shot, as the real ones; ``poll`` is a place where a thread can be held up."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        super().__init__(scheduler)
+        self.sockets: dict[int, ModelSocket] = {}
+        self.spurious: set[int] = set()
+        self.polling = 0
+
+    def happened(self) -> list[tuple[int, int]]:
+        found = []
+        for fd, mask in self.armed.items():
+            sock = self.sockets[fd]
+            seen = (READ if sock.readable else 0) | (WRITE if sock.room != 0 else 0)
+            if seen & mask or fd in self.spurious:
+                found.append((fd, (seen & mask) or mask))
+        return found
+
+    def poll(self, timeout: float | None) -> list[tuple[int, int]]:
+        assert not self.polling, "two lead"
+        self.polling += 1
+        try:
+            if timeout != 0:
+                self.scheduler.block(lambda: self.signalled or bool(self.happened()))
+        finally:
+            self.polling -= 1
+        self.signalled = False
+        found = self.happened()
+        for fd, _ in found:
+            del self.armed[fd]
+            self.spurious.discard(fd)
+        return found
+
+
+class ModelDriver:
+    """Every octet is a request: a run that answers. ``l`` lends its connection meanwhile, ``x`` fails, ``c`` closes,
+    ``a`` asks for one more step and has no answer, ``u`` does not hear when it is interrupted.
+    """
+
+    def __init__(self, world: ModelWorld, connection: Connection) -> None:
+        self.world = world
+        self.connection = connection
+        self.request = b""
+        self.finished = False
+        self.outbox: list[bytes] = []
+        self.wait = Wait("idle", READ, NEVER)
+        self.served = 0
+        self.ended: list[str] = []
+        self.farewells = 0
+        self.expiries = 0
+        self.refused: list[str] = []
+        self.begun = self.expired_run = self.revoked = self.spoken = False
+
+    def step(self, events: int, now: float) -> Action:
+        assert self.connection.output is None, "stepped while output waits"
+        self.world.owned_by_one(self.connection)
+        while self.outbox:
+            self.connection.write(self.outbox.pop())
+        if self.finished:
+            return LINGER
+        if self.connection.output is not None:
+            return self.wait
+        try:
+            self.request = self.connection.recv(1)
+        except BlockingIOError:
+            if self.world.stopping or events & RECLAIM:
+                return CLOSE
+            if self.wait.deadline == NEVER or self.served:
+                self.wait.deadline = now + IDLE
+                self.served = 0
+            return self.wait
+        if not self.request:
+            return CLOSE
+        assert not self.revoked
+        self.begun = self.expired_run = self.spoken = False
+        return AGAIN if self.request == b"a" else RUN
+
+    def run(self) -> None:
+        connection = self.connection
+        if connection.final_run:
+            self.farewells += 1
+            self.world.scheduler.point()
+            return
+        self.world.scheduler.point()
+        if self.request == b"u":
+            self.world.scheduler.point()
+        elif self.world.interrupted.pop(threading.get_ident(), None):
+            raise RequestTimeout
+        if self.request == b"x":
+            raise ValueError("the application fails")
+        if self.expired_run:
+            raise RequestTimeout  # what the answer's own token does
+        self.begun = True
+        self.world.owned_by_one(connection)
+        connection.write(ANSWER)
+        if self.request == b"l" and connection.output is not None:
+            connection.lend()
+            self.world.scheduler.point()
+            connection.reclaim()
+        self.finished = self.request == b"c"
+        self.served += 1
+        self.world.served += 1
+
+    def expired(self, kind: str, now: float) -> Action:
+        assert now >= self.connection.deadline, "expired too early"
+        self.expiries += 1
+        return CLOSE
+
+    def refuse(self, reason: str) -> bytes | None:
+        assert reason == ("timeout" if self.expired_run else "overload")
+        assert not self.begun or reason == "overload"
+        assert not self.connection.final_run, "a farewell is refused"
+        self.world.owned_by_one(self.connection)
+        self.refused.append(reason)
+        assert len(self.refused) == 1, "refused twice"
+        return None if self.spoken else b"no"
+
+    def refuse_during_run(self, reason: str) -> bytes | None:
+        assert reason == "timeout"
+        assert self.expired_run
+        self.spoken = True
+        return b"no"
+
+    def describe(self) -> str:
+        return "model"
+
+    def expire_run(self) -> bool:
+        if self.begun or self.connection.lent or self.connection.final_run:
+            return False
+        assert not self.expired_run, "claimed twice"
+        self.expired_run = True
+        self.world.timed_out += 1
+        return True
+
+    def revoke(self) -> bool:
+        if self.connection.lent:
+            return False
+        assert self.expired_run
+        self.revoked = True
+        return True
+
+    def closed(self, reason: str) -> bool:
+        self.ended.append(reason)
+        return True
+
+
+class ModelThread:
+    """Of a worker: a task of the scheduler."""
+
+    ident = None
+
+    def __init__(self, world: ModelWorld, worker: Worker) -> None:
+        self.name = worker.thread.name
+        self.task: Task | None = None
+        self._start = lambda: world.scheduler.spawn(self.name, lambda: world.pool._main(worker))
+        self._tasks = world.tasks
+
+    def start(self) -> None:
+        self.task = self._start()
+        self._tasks.append(self.task)
+
+    def is_alive(self) -> bool:
+        return self.task is not None and not self.task.finished
+
+
+class ModelWorld(ServerDouble):
+    """The engine without a server: real queue, stepper, workers and monitor under the scheduler."""
+
+    def __init__(
+        self, workers: int, connections: int, keep: bool, room: int | None, queued: int = 1000, timed: bool = False
+    ) -> None:
+        super().__init__()
+        self.scheduler = Scheduler()
+        SCHEDULERS[:] = [self.scheduler]
+        self.poller = ModelPoller(self.scheduler)
+        self.clock = StandingClock()
+        self.settings = EngineSettings(
+            threads=workers, linger_timeout=5.0, write_timeout=5.0, max_queued=queued, queue_timeout=4.0,
+            request_timeout=5.0 if timed else 0.0,
+        )  # fmt: skip
+        self.budget = Budget(1000, 1000)
+        self.failures: list[str] = []
+        self.log = SimpleNamespace(
+            failure=lambda text, error, kind="": self.failures.append(f"{text}: {error!r}"),
+            warning=lambda text, kind: None,
+            stack=lambda level, text, frame: None,
+            error=lambda text: None,
+        )
+        logs = cast(Any, self.log)
+        policy = cast(Any, SimpleNamespace(keep=lambda: keep, sample=lambda runs, stalled: None, rest=lambda: None))
+        self.monitor = Monitor(policy, logs, cast(Any, self.clock))
+        self.queue = ReadyQueue(cast(Any, self.poller), cast(Any, self.clock), policy, self.monitor, self.settings)
+        self.stepper = Stepper(self.queue, cast(Any, self.clock), self.settings, logs)
+        self.pool = WorkerPool(
+            self.settings, self.queue, self.stepper, logs, lambda: None, lambda: None, cast(Any, self.clock)
+        )
+        self.monitor._queue, self.monitor._stepper = self.queue, self.stepper
+        self.monitor._pool = self.pool
+        self.interrupted: dict[int, Any] = {}
+        self.timed_out = self.given_up = 0
+        if timed:
+            self.monitor._request_watchdog = RequestWatchdog(
+                self.pool, self.stepper, cast(Any, self.clock), self.settings, logs
+            )
+        self.served = 0
+        self.requests = 0
+        self.looked = 0
+        self.tasks: list[Task] = []
+        make, give_up = self.pool._make, self.pool.give_up
+
+        def count(worker: Worker) -> None:
+            self.given_up += 1
+            give_up(worker)
+
+        self.pool.give_up = count  # type: ignore[method-assign]
+
+        def make_worker() -> Worker:
+            worker = make()
+            worker.thread = cast(Any, ModelThread(self, worker))
+            return worker
+
+        self.pool._make = make_worker  # type: ignore[method-assign]
+        for worker in self.pool.workers:
+            worker.thread = cast(Any, ModelThread(self, worker))
+            worker.thread.start()
+        self.monitor_task = self.scheduler.spawn("monitor", self.monitor._main)
+        self.tasks.append(self.monitor_task)
+        self.all: list[Connection] = []
+        self.drivers: list[ModelDriver] = []
+        self.sockets: list[ModelSocket] = []
+        for fd in range(7, 7 + connections):
+            sock = ModelSocket(fd)
+            sock.room = room
+            connection = Connection(cast(Any, self), cast(Any, sock), ("127.0.0.1", fd))
+            driver = ModelDriver(self, connection)
+            connection.driver = cast(Any, driver)
+            self.poller.sockets[fd] = sock
+            self.all.append(connection)
+            self.drivers.append(driver)
+            self.sockets.append(sock)
+            self.queue.registry.admit(connection)
+            self.queue.put(connection)
+        self.used: dict[str, int] = {}
+
+    # ---- what can happen ----
+
+    LIMITS: ClassVar[dict[str, int]] = {
+        "q": 2, "l": 1, "x": 1, "c": 1, "end": 1, "spurious": 1, "time": 2, "send": 1, "room": 2, "stop": 1,
+        "a": 1, "reclaim": 1, "u": 1,
+    }  # fmt: skip
+
+    def actions(self, alphabet: str) -> list[str]:
+        found = [f"run {index}" for index, task in enumerate(self.tasks) if task.runnable]
+        for kind in alphabet.split():
+            if self.used.get(kind, 0) >= self.LIMITS[kind]:
+                continue
+            if kind in ("time", "stop"):
+                found.append(kind)
+            else:
+                found += [
+                    f"{kind} {index}"
+                    for index, connection in enumerate(self.all)
+                    if connection.state is not State.CLOSED
+                    and not (kind == "spurious" and connection.fd not in self.poller.armed)
+                ]
+        return found
+
+    def do(self, action: str) -> None:
+        kind, _, number = action.partition(" ")
+        index = int(number or 0)
+        if kind == "run":
+            if self.tasks[index].name == "monitor":
+                self.looked = self.queue.lead.releases
+            self.scheduler.run(self.tasks[index], 1)
+            return
+        self.used[kind] = self.used.get(kind, 0) + 1
+        connection, sock = self.all[index], self.sockets[index]
+        if kind in "qlxcau":
+            sock.incoming += kind.encode()
+        elif kind == "end":
+            sock.ended = True
+        elif kind == "spurious":
+            self.poller.spurious.add(connection.fd)
+        elif kind == "room":
+            sock.room = (sock.room or 0) + 2
+        elif kind == "time":
+            self.clock.time += 6.0
+            self.poller.signal()
+            self.monitor.alarm()
+        elif kind == "send":
+            self.drivers[index].outbox.append(b"s")
+            self.queue.notify(connection, NOTIFY)
+        elif kind == "reclaim":
+            self.queue.notify(connection, RECLAIM)
+        elif kind == "stop":
+            self.stopping = True
+            for one in list(self.queue.connections.values()):
+                self.queue.notify(one, NOTIFY)
+
+    def interrupt_one(self) -> None:
+        """Begin where an application that does not hear has just been interrupted."""
+        self.do("u 0")
+        turns = 0
+        while not self.pool.busy():
+            self.scheduler.run(self.tasks[turns % len(self.pool.workers)], 1)
+            turns += 1
+            assert turns < 100
+        self.do("time")
+        while not self.timed_out:
+            self.scheduler.run(self.monitor_task, 1)
+            turns += 1
+            assert turns < 200
+        self.used.clear()
+
+    # ---- what must hold ----
+
+    def owned_by_one(self, connection: Connection) -> None:
+        assert not connection.slot
+        assert connection not in (*self.queue._ready, *self.queue._more)
+        assert connection not in self.queue.run_queue.waiting
+
+    def check(self) -> None:
+        for task in self.tasks:
+            assert task.error is None, f"{task.name} died of {task.error!r}"
+        for text in self.failures:
+            assert "the application fails" in text or "ClientDisconnected" in text, text
+        queue, workers = self.queue, self.pool.workers
+        handed_over = sum(not cast(Any, worker)._waiter._held and not worker.leads for worker in workers)
+        leads = queue.lead.free + sum(worker.leads for worker in workers) + queue.monitor_leads + handed_over
+        assert leads == 1, f"{leads} leads"
+        for connection, driver in zip(self.all, self.drivers, strict=True):
+            running = sum(worker.connection is connection for worker in workers)
+            slot, ready = len(connection.slot), queue._ready.count(connection) + queue._more.count(connection)
+            calls = queue.run_queue.waiting.count(connection)
+            if connection.state is State.CLOSED:
+                assert running + slot + ready + calls == 0
+                assert self.closed.count(connection) == 1, "not closed exactly once"
+                assert len(driver.ended) == driver.farewells == 1, "not ended exactly once"
+                assert connection.fd not in self.poller.armed
+                assert connection.timer_at == NEVER
+                continue
+            assert connection not in self.closed
+            if connection.lent:
+                claimed = connection.reclaim_waiter is not None and not cast(Any, connection.reclaim_waiter)._held
+                assert running == 1
+                assert calls == 0
+                assert slot + ready + claimed == 1, f"token lost: {slot} {ready} {claimed}"
+            else:
+                assert running + slot + ready + calls == 1, f"{running} {slot} {ready} {calls} {connection.state!r}"
+            if slot and connection.lent and connection.state is State.OWNED:
+                assert connection.output is None or connection.failed  # nothing to flush: it only waits for its worker
+            elif slot:
+                assert connection.state in (State.PARKED, State.FLUSHING, State.LINGERING)
+                assert not connection.pending
+                assert connection.fd in self.poller.armed, "it waits for what nobody watches"
+                assert connection.deadline == NEVER or connection.timer_at <= connection.deadline + 1
+            elif ready or calls:
+                assert connection.state is State.READY
+            if running and not connection.final_run:
+                assert not driver.refused, "refused while it is served"
+        assert len(queue.run_queue.waiting) <= self.settings.max_queued + len(self.all)
+        if not any(worker.connection for worker in workers):
+            held = sum(c.output.size for c in self.all if c.output is not None)
+            counted = sum(c.counted[0] for c in self.all)
+            assert self.budget.memory == counted
+            assert counted >= held or any(c.state is State.OWNED for c in self.all)
+
+    def settle(self) -> None:
+        """Nothing more happens outside, the peers take everything, and the threads run on: all must be served."""
+        for sock in self.sockets:
+            sock.room = None
+        unchanged = 0
+        for _ in range(80):
+            before = self.fingerprint()
+            for task in self.tasks:
+                self.scheduler.run(task, 1)
+            self.check()
+            unchanged = unchanged + 1 if self.fingerprint() == before else 0
+            if unchanged == 3:  # the monitor steals what it saw at its last look
+                break
+        for connection, sock, driver in zip(self.all, self.sockets, self.drivers, strict=True):
+            if connection.state is State.CLOSED:
+                continue
+            assert not self.stopping or connection.state is State.LINGERING, "it outlives the stop"
+            assert connection.state in (State.PARKED, State.LINGERING), f"{connection.state!r} for ever"
+            assert not sock.readable, "what has come is not read"
+            assert connection.output is None
+            assert not driver.outbox, "what was sent has not left"
+        # The end: whatever waits is late at last, and every thread goes home.
+        for _ in range(2):
+            self.clock.time += 100.0
+            self.poller.signal()
+            self.monitor.alarm()
+            for _ in range(30):
+                for task in self.tasks:
+                    self.scheduler.run(task, 1)
+        assert len(self.closed) == len(self.all), "a deadline has passed unseen"
+        assert (self.budget.memory, self.budget.disk) == (0, 0), "counted and not taken back"
+        self.check()
+        self.queue.close()
+        self.monitor.close()
+        for _ in range(10):
+            for task in self.tasks:
+                self.scheduler.run(task, 5)
+        assert all(task.finished for task in self.tasks), "a thread does not go home"
+
+    def fingerprint(self) -> Any:
+        queue, poller = self.queue, self.poller
+        return (
+            tuple(
+                (
+                    worker.thread.task.waiting is None, worker.thread.task.runnable, worker.leads,
+                    self._index(worker.connection), worker._waiter._held, worker.run_due, worker.interrupted,
+                )
+                for worker in cast("tuple[Any, ...]", self.pool.workers)
+            ),
+            len(self.interrupted), self.timed_out, [one.thread.is_alive() for one in self.pool._stuck].count(True),
+            tuple(self._index(worker) for worker in queue.lead.followers) and len(queue.lead.followers),
+            queue.lead.free, queue.monitor_leads, self.monitor.asleep, queue.lead.releases == self.looked,
+            self.monitor_task.waiting is None,
+            tuple(map(self._index, queue._ready)), tuple(map(self._index, queue._more)),
+            tuple(map(self._index, queue.run_queue.waiting)), queue._reactor.polling,
+            poller.polling, poller.signalled, tuple(sorted(poller.armed.items())), tuple(poller.spurious),
+            self.clock.time, self.stopping, tuple(sorted(self.used.items())),
+            tuple(
+                (
+                    c.state, len(c.slot), c.pending, c.armed, c.lent, c.output and c.output.size, c.closing is not None,
+                    c.deadline, c.timer_at, c.final_run, c.reclaim_waiter is not None, c.failed, c.wait_kind,
+                    c.queued_at, c.counted, len(d.refused),
+                    bytes(s.incoming), s.ended, s.room,
+                    len(d.outbox), d.begun, d.expired_run, d.revoked, d.request, d.finished, d.served, d.wait.deadline,
+                )
+                for c, s, d in zip(self.all, self.sockets, self.drivers, strict=True)
+            ),
+        )  # fmt: skip
+
+    def _index(self, thing: Any) -> int:
+        return self.all.index(thing) if thing in self.all else -1
+
+    def end(self) -> None:
+        self.queue.closed = True
+        self.monitor._closed = True
+        self.scheduler.finish()
+
+
+SCHEDULERS: list[Scheduler] = []
+"""The scheduler of the world that was made last: the locks that the engine makes are its locks."""
+
+
+def _visit(make: Callable[[], ModelWorld], path: tuple[str, ...], alphabet: str, seen: set[Any]) -> list[str]:
+    """Play the path; from a state that has not been seen, settle; the actions that are possible there."""
+    world = make()
+    try:
+        for action in path:
+            world.do(action)
+        world.check()
+        state = world.fingerprint()
+        if state in seen:
+            return []
+        seen.add(state)
+        actions = world.actions(alphabet)
+        world.settle()
+        return actions
+    except AssertionError as error:
+        raise AssertionError(f"after {list(path)}: {error}") from error
+    finally:
+        world.end()
+
+
+def drive(make: Callable[[], ModelWorld], alphabet: str, states: int) -> tuple[int, int]:
+    """Breadth first; the number of states and the length of the longest path that were reached within ``states``."""
+    seen: set[Any] = set()
+    paths: deque[tuple[str, ...]] = deque([()])
+    depth = 0
+    while paths and len(seen) < states:
+        path = paths.popleft()
+        depth = len(path)
+        paths.extend((*path, action) for action in _visit(make, path, alphabet, seen))
+    return len(seen), depth
