@@ -2,8 +2,9 @@
 
 A :class:`Scheduler` lets one :class:`Task` (a real thread) run at a time. A task stops at *points*: with ``trace``
 before each line of the engine (or before each instruction that touches something shared), otherwise only where
-the test calls :meth:`Scheduler.point`. Locks are replaced by ones that tell the scheduler that the task is blocked, so
-a lost wake-up is seen as a deadlock at once, without a clock.
+the test calls :meth:`Scheduler.point`. The locks of the engine are replaced (:func:`replace_locks`) by locks that tell
+the scheduler that the task is blocked, so that a lost wake-up is seen as a deadlock at once, without a clock. A task
+that waits for a lock that was not replaced fails the test after :data:`LIMIT` seconds.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ import _thread
 import ast
 import dis
 import importlib
+import importlib.util
 import pkgutil
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType, ModuleType, SimpleNamespace, TracebackType
@@ -25,10 +28,12 @@ import pytest
 import reserve.engine
 
 ENGINE = str(Path(reserve.engine.__file__).parent)
-OWN = {str(Path(ENGINE, "connections", name)) for name in ("output.py", "budget.py")}
-"""What one thread at a time uses, or what hangs together with nothing else: a stop in there shows nothing new."""
-OWNERS = {"settle"}
-"""Functions that look at nothing but what the owner of a connection owns: the same holds for them."""
+UNTRACED_FILES = {str(Path(ENGINE, "connections", name)) for name in ("output.py", "budget.py")}
+"""Code that one thread at a time uses, or that depends on no other code: a stop in it shows nothing new."""
+UNTRACED_FUNCTIONS = {"settle"}
+"""Functions that read only what the owner of a connection owns: the same holds for them."""
+LIMIT = 30.0
+"""Seconds of real time that a task may take between two points. It takes less than a millisecond, unless it hangs."""
 _SHARED = ("STORE_ATTR", "DELETE_ATTR", "LOAD_ATTR", "LOAD_METHOD", "CALL", "STORE_SUBSCR", "BINARY_SUBSCR")
 
 
@@ -53,7 +58,9 @@ class Task:
         self.go.acquire()
         self._scheduler = scheduler
         self._target = target
-        _thread.start_new_thread(self._main, ())  # half the price of a threading.Thread, and thousands are started
+        self.ident = _thread.start_new_thread(
+            self._main, ()
+        )  # half the price of a threading.Thread, and thousands are started
 
     @property
     def runnable(self) -> bool:
@@ -73,6 +80,11 @@ class Task:
             sys.settrace(None)
             self.finished = True
             self._scheduler.back.release()
+
+
+def _stack(task: Task) -> str:
+    frame = sys._current_frames().get(task.ident)
+    return "".join(traceback.format_stack(frame)) if frame is not None else "(its thread has ended)"
 
 
 class CoopLock:
@@ -140,23 +152,29 @@ class Scheduler:
             return 0
         task.waiting = None
         task.budget, task.used = budget, 0
-        self.current = task
-        task.go.release()
-        self.back.acquire()
-        self.current = None
+        self._switch_to(task)
         return task.used
 
     def finish(self) -> list[str]:
         """Unwind what is left; the names of the tasks that were still blocked."""
         left = [task for task in self.tasks if not task.finished]
-        if self.current is not None:  # the test was broken off in run(): this task has not given the turn back
+        if self.current is not None:  # the test failed in run(), and this task is still running
             return [task.name for task in left]
         for task in left:
             task.killed = True
-            self.current = task
-            task.go.release()
-            self.back.acquire()
+            self._switch_to(task)
         return [task.name for task in left]
+
+    def _switch_to(self, task: Task) -> None:
+        """Let ``task`` run until it stops at a point, blocks or ends."""
+        self.current = task
+        task.go.release()
+        if not self.back.acquire(timeout=LIMIT):
+            raise AssertionError(
+                f"{task.name} does not come to its next point within {LIMIT:g} s: it waits for a lock that"
+                f" replace_locks() has not replaced, or loops for ever:\n{_stack(task)}"
+            )
+        self.current = None
 
     # ---- the tasks ----
 
@@ -187,7 +205,7 @@ class Scheduler:
 
     def _called(self, frame: FrameType, event: str, arg: Any) -> Any:
         name = frame.f_code.co_filename
-        if not name.startswith(ENGINE) or name in OWN or frame.f_code.co_name in OWNERS:
+        if not name.startswith(ENGINE) or name in UNTRACED_FILES or frame.f_code.co_name in UNTRACED_FUNCTIONS:
             return None
         if self._trace == "shared":
             frame.f_trace_opcodes = True
@@ -294,12 +312,14 @@ def explore(scenario: Scenario, tasks: int, preemptions: int, trace: str, alike:
     return sum(sum(_scripts(scenario, trace, [], start, preemptions, tasks, alike)) for start in range(tasks))
 
 
-def _modules_with_locks() -> list[str]:
-    """Every module of the engine that makes locks: derived, because a lock that stays real hangs the explorer."""
+def modules_with_locks() -> list[str]:
+    """Every module of the engine that makes locks, read from the sources, so that a new one cannot be forgotten."""
     found = []
     for module in pkgutil.walk_packages(reserve.engine.__path__, "reserve.engine."):
-        path = Path(ENGINE, *module.name.split(".")[2:])
-        source = (path / "__init__.py" if module.ispkg else path.with_suffix(".py")).read_text("utf-8")
+        spec = importlib.util.find_spec(module.name)
+        assert spec is not None
+        assert spec.origin is not None
+        source = Path(spec.origin).read_text("utf-8")
         names = {
             node.attr
             for node in ast.walk(ast.parse(source))
@@ -313,9 +333,9 @@ def _modules_with_locks() -> list[str]:
 
 
 def replace_locks(monkeypatch: pytest.MonkeyPatch, scheduler: Callable[[], Scheduler]) -> None:
-    """From now on the engine makes its locks with the scheduler of the moment."""
+    """From now on the engine makes its locks with the scheduler that ``scheduler()`` returns."""
     fake = ModuleType("threading")
     vars(fake).update(vars(threading), Lock=lambda: scheduler().lock())
-    for name in _modules_with_locks():
+    for name in modules_with_locks():
         importlib.import_module(name)
         monkeypatch.setattr(f"{name}.threading", fake)
