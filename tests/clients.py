@@ -9,15 +9,17 @@ import ssl
 import struct
 from typing import Any
 
+from tests.waiting import PATIENCE
 
-def connect(address: Any, patience: float, *, window: int = 0) -> socket.socket:
-    """A client; ``window``: the octets that its system takes for it when it does not read.
 
-    :param patience: seconds that guard the test against waiting for ever.
+def connect(address: Any, *, window: int = 0) -> socket.socket:
+    """A client that waits for :data:`tests.waiting.PATIENCE` at most.
+
+    :param window: the bytes that its system receives for it when it does not read; 0 for the system's default.
     """
     client = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
     try:
-        client.settimeout(patience)
+        client.settimeout(PATIENCE)
         if window:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
         client.connect(address)

@@ -18,11 +18,9 @@ from reserve.engine.server import Hooks
 from reserve.testing import FakeClock, RunningServer, running
 from tests import clients, tls
 from tests.apps.http.responses import Response, receive, request
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 THREADS = 2
-PATIENCE = 60.0
-"""Seconds that guard a test against waiting for ever."""
 
 
 class Watched:
@@ -43,7 +41,7 @@ class Watched:
 
     def connect_plain(self, *, window: int = 0) -> socket.socket:
         """A client that has not begun with TLS yet."""
-        return clients.connect(self.served.address, PATIENCE, window=window)
+        return clients.connect(self.served.address, window=window)
 
     @contextlib.contextmanager
     def crowd(self, count: int, sent: bytes = b"", *, window: int = 0) -> Iterator[list[socket.socket]]:

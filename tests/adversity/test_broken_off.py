@@ -16,10 +16,10 @@ import pytest
 from reserve.apps.http.exchange import HTTPExchange
 from reserve.apps.http.settings import HTTPSettings
 from reserve.engine.connections import connection as engine_connection
-from tests.adversity.holding import PATIENCE, honest, watched
+from tests.adversity.holding import honest, watched
 from tests.apps.http.responses import request
 from tests.clients import connect, until_cut
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 HTTP = HTTPSettings(access_log=False)
 LARGE = b"0123456789" * 800_000
@@ -148,7 +148,7 @@ def test_a_unix_socket_has_no_reset(tmp_path: Path) -> None:
     """What docs/adversity.md says of it: the client of such a listener sees an end, and needs a length or chunks."""
     app = Endless(b"0123")
     with watched(app, http=HTTP, address=f"unix:{tmp_path}/socket") as site:
-        with connect(site.served.address, PATIENCE) as client:
+        with connect(site.served.address) as client:
             client.sendall(UNTIL_CLOSE)
             assert app.inside.acquire(timeout=PATIENCE)
             site.server.stop(0)

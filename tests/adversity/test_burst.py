@@ -13,7 +13,7 @@ from reserve.apps.http.settings import HTTPSettings
 from reserve.engine.lifecycle import Lifecycle
 from reserve.engine.settings import EngineSettings
 from reserve.testing import running
-from tests.adversity.holding import PATIENCE, honest
+from tests.adversity.holding import honest
 from tests.apps.http.responses import receive, request
 from tests.clients import connect
 
@@ -29,7 +29,7 @@ def test_a_thousand_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     def late(self: Any) -> None:
         for _ in range(COUNT):
             # Refused or left waiting: it fails here.
-            client = stack.enter_context(connect(self._endpoints.addresses[0], PATIENCE))
+            client = stack.enter_context(connect(self._endpoints.addresses[0]))
             clients.append(client)
         launch(self)
 
@@ -45,7 +45,7 @@ def test_a_thousand_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_every_accepted_connection_has() -> None:
     """A peer that vanished without a word is found by the kernel at last, whatever the deadlines are."""
-    with running(honest, http=HTTPSettings(access_log=False)) as served, connect(served.address, PATIENCE) as client:
+    with running(honest, http=HTTPSettings(access_log=False)) as served, connect(served.address) as client:
         client.sendall(request())
         receive(client)
         (connection,) = served.server._queue.connections.values()

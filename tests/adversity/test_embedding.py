@@ -10,8 +10,9 @@ import pytest
 
 from reserve.engine.server import Hooks, Server
 from reserve.sockets.listeners import listen
-from tests.adversity.holding import PATIENCE, serving
+from tests.adversity.holding import serving
 from tests.clients import connect
+from tests.waiting import PATIENCE
 
 PROGRAM = """
 import asyncio, atexit, gc, linecache, locale, logging, os, signal, socket, sys, threading
@@ -125,7 +126,7 @@ def while_it_starts(server: Server) -> None:
 
 def while_it_serves(server: Server) -> None:
     server.serve_in_background()
-    with connect(server.addresses[0], PATIENCE) as client, connect(server.addresses[0], PATIENCE):
+    with connect(server.addresses[0]) as client, connect(server.addresses[0]):
         client.sendall(b"x")
         assert client.recv(1) == b"x"
         at_once(server)
@@ -185,7 +186,7 @@ def test_a_stop_from_each_of_its_own_threads() -> None:
     )
     server = Server(listen("127.0.0.1:0"), handle, threads=2, hooks=hooks)
     server.serve_in_background()
-    with connect(server.addresses[0], PATIENCE) as client:
+    with connect(server.addresses[0]) as client:
         assert client.recv(1) == b""
     server.stop()
     assert sorted(names) == ["end", "handler", "log", "start", "thread", "thread"]

@@ -17,10 +17,10 @@ from reserve.engine.polling.poller import EpollPoller, PortablePoller, new_polle
 from reserve.engine.server import Hooks
 from reserve.sockets.listeners import listen
 from reserve.testing import FakeClock
-from tests.adversity.holding import PATIENCE, honest
+from tests.adversity.holding import honest
 from tests.apps.http.responses import receive, request
 from tests.clients import connect
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 MAKERS = [PortablePoller, *([EpollPoller] if type(new_poller()) is EpollPoller else [])]
 
@@ -58,7 +58,7 @@ def test_a_poller_that_fails_is_not_asked_again_at_once(make: type, monkeypatch:
     )
     try:
         server.serve_in_background()
-        with connect(server.addresses[0], PATIENCE) as client:
+        with connect(server.addresses[0]) as client:
             client.sendall(request())
             assert receive(client).status == 200
             poller.broken = True
@@ -107,7 +107,7 @@ def test_without_a_listener_the_health_check_says_so() -> None:
     listeners = [*listen("127.0.0.1:0"), *listen("127.0.0.1:0")]
     app = HTTPApp(WSGIGateway(honest), HTTPSettings(access_log=False, health_path="/health"))
     hooks = Hooks(error_log=lambda level, text: log.append(text))
-    with Server(listeners, app, threads=1, hooks=hooks) as server, connect(server.addresses[0], PATIENCE) as client:
+    with Server(listeners, app, threads=1, hooks=hooks) as server, connect(server.addresses[0]) as client:
 
         def health() -> int:
             client.sendall(request("GET", "/health"))

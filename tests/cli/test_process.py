@@ -16,10 +16,9 @@ import pytest
 
 import reserve
 from tests.clients import free_port
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 ROOT = str(Path(reserve.__file__).parent.parent)
-PATIENCE = 60.0
 STOPPING = "reserve: stopping; requests in flight have 3600 s, a second signal stops at once\n"
 APP = """
 import os, sys, threading

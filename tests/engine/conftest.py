@@ -19,6 +19,7 @@ from reserve.engine.polling.poller import EpollPoller, Poller, PortablePoller
 from reserve.engine.server import Hooks, Server
 from reserve.sockets.listeners import listen
 from tests.engine.interleave import Scenario, Scheduler, explore, replace_locks
+from tests.waiting import PATIENCE
 
 MakePoller = Callable[[], Poller]
 Explore = Callable[..., int]
@@ -65,7 +66,7 @@ class Log:
 
     def wait(self, part: str) -> str:
         with self._changed:
-            assert self._changed.wait_for(lambda: any(part in text for _, text in self.lines), 20), self.lines
+            assert self._changed.wait_for(lambda: any(part in text for _, text in self.lines), PATIENCE), self.lines
             return next(text for _, text in self.lines if part in text)
 
     @property
@@ -82,11 +83,11 @@ class Running:
         self._clients: list[socket.socket] = []
 
     def connect(self, number: int = 0) -> socket.socket:
-        """Connect to listener ``number``; the client is closed with the test and waits 20 s at most."""
+        """Connect to listener ``number``; the client is closed with the test and waits :data:`PATIENCE` at most."""
         address = self.server.addresses[number]
         client = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
         self._clients.append(client)
-        client.settimeout(20)
+        client.settimeout(PATIENCE)
         client.connect(address if isinstance(address, str) else ("127.0.0.1", address[1]))
         return client
 

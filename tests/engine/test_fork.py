@@ -16,7 +16,7 @@ from reserve.engine.drivers.handler import Park
 from reserve.engine.server import Hooks, Server
 from tests.engine.conftest import Serve, needs_fork, receive
 from tests.engine.programs import run_program
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 
 @needs_fork
@@ -126,7 +126,7 @@ def test_a_forked_child_that_returns_from_the_handler_needs_no_lock_and_calls_no
     client = running.connect()
     client.sendall(b"fork")
     assert receive(client, 6) == b"parent"
-    assert statuses.get(timeout=20) == 0
+    assert statuses.get(timeout=PATIENCE) == 0
     assert os.read(read, 1000) == b"held"
     client.close()
     eventually(lambda: running.server.stats().connections == 0)

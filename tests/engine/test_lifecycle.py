@@ -15,6 +15,7 @@ from reserve.engine.server import Hooks, Server
 from reserve.errors import UsageError
 from reserve.sockets.listeners import listen
 from tests.engine.conftest import MakePoller, Serve, echo, receive
+from tests.waiting import PATIENCE
 
 
 def test_start_twice_or_after_the_stop_is_an_error(serve: Serve) -> None:
@@ -81,7 +82,7 @@ def test_a_stop_inside_on_worker_start_does_not_wait_for_itself(
     server = Server(listener, echo, poller=make_poller(), hooks=hooks)
     thread = threading.Thread(target=server.start if blocking else server.serve_in_background, daemon=True)
     thread.start()
-    thread.join(20)
+    thread.join(PATIENCE)
     assert not thread.is_alive(), "it waits for itself"
     server.stop()
     assert calls == ["start", "stop"]
@@ -92,11 +93,11 @@ def test_a_second_start_does_not_keep_the_first_from_its_end(make_poller: MakePo
     server = Server(listen("127.0.0.1:0"), echo, poller=make_poller())
     thread = threading.Thread(target=server.start, daemon=True)
     thread.start()
-    assert server.wait_ready(20)
+    assert server.wait_ready(PATIENCE)
     with pytest.raises(UsageError, match="started before"):
         server.start()
     server.stop()
-    thread.join(20)
+    thread.join(PATIENCE)
     assert not thread.is_alive(), "nobody told it"
 
 
@@ -123,7 +124,7 @@ def test_an_interrupt_during_the_start_stops_what_has_started(
 def test_the_context_manager_leaves_no_thread_and_no_descriptor(make_poller: MakePoller) -> None:
     threads, fds = set(threading.enumerate()), len(os.listdir("/proc/self/fd"))
     with Server(listen("127.0.0.1:0"), echo, poller=make_poller(), threads=3) as server:
-        assert server.wait_ready(20)
+        assert server.wait_ready(PATIENCE)
         with socket.create_connection(server.addresses[0]) as client:
             client.sendall(b"x")
             assert receive(client, 1) == b"x"

@@ -16,7 +16,7 @@ from reserve.errors import ClientDisconnected
 from reserve.testing import FakeClock
 from tests.engine.conftest import Log, Serve, echo, receive, receive_all
 from tests.engine.linedriver import LineApplication, LineDriver
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 
 def test_a_stop_lets_requests_in_flight_finish_and_accepts_no_more(serve: Serve) -> None:
@@ -25,7 +25,7 @@ def test_a_stop_lets_requests_in_flight_finish_and_accepts_no_more(serve: Serve)
     def handle(sock: socket.socket, address: Any, server: Any) -> Any:
         if sock.recv(1) == b"w":
             inside.set()
-            go_on.wait(20)
+            go_on.wait(PATIENCE)
             sock.sendall(b"finished")
             return None
         return Park(lambda: None)
@@ -34,7 +34,7 @@ def test_a_stop_lets_requests_in_flight_finish_and_accepts_no_more(serve: Serve)
     idle, busy = running.connect(), running.connect()
     idle.sendall(b"i")
     busy.sendall(b"w")
-    assert inside.wait(20)
+    assert inside.wait(PATIENCE)
     eventually(lambda: running.server.stats().parked == 1)
     stopper = threading.Thread(target=running.server.stop)
     stopper.start()
@@ -43,7 +43,7 @@ def test_a_stop_lets_requests_in_flight_finish_and_accepts_no_more(serve: Serve)
         running.connect()
     go_on.set()
     assert receive_all(busy) == b"finished"
-    stopper.join(20)
+    stopper.join(PATIENCE)
     assert not stopper.is_alive()
     running.server.stop()
     running.server.stop(0)
@@ -55,12 +55,12 @@ def test_what_the_kernel_has_accepted_is_served(serve: Serve) -> None:
     class Slow:
         def make_driver(self, connection: Connection) -> Any:
             inside.set()
-            go_on.wait(20)
+            go_on.wait(PATIENCE)
             return LineDriver(connection)
 
     running = serve(Slow())
     clients = [running.connect() for _ in range(5)]
-    assert inside.wait(20)
+    assert inside.wait(PATIENCE)
     for client in clients:
         client.sendall(b"bye\n")
     running.server.request_stop()
@@ -104,7 +104,7 @@ def test_the_cut_buries_each_connection_once_and_the_rest_of_the_end_follows(ser
 
     def run() -> None:
         inside.set()
-        go_on.wait(20)
+        go_on.wait(PATIENCE)
 
     log = Log()
     hooks = Hooks(on_worker_stop=lambda: stopped.append("stop"), error_log=log)
@@ -113,7 +113,7 @@ def test_the_cut_buries_each_connection_once_and_the_rest_of_the_end_follows(ser
     server = running.server
     stuck = running.connect()
     stuck.sendall(b"run\n")
-    assert inside.wait(20)
+    assert inside.wait(PATIENCE)
     clients = [running.connect() for _ in range(5)]
     for client, line in zip(clients, (b"run\n", b"run\n", b"p\n", b"p\n", b"linger\n"), strict=True):
         client.sendall(line)
@@ -122,14 +122,14 @@ def test_the_cut_buries_each_connection_once_and_the_rest_of_the_end_follows(ser
     server.stop(0)
     assert stopped == ["stop"]
     assert server._runtime.acceptor.wakeup.fd == server._runtime.poller.wakeup.fd == -1
-    ends = {application.ends.get(timeout=20)[0] for _ in range(5)}
+    ends = {application.ends.get(timeout=PATIENCE)[0] for _ in range(5)}
     assert len(ends) == 5
     assert application.ends.empty()
     for client in clients:
         assert receive_all(client) == b""
     assert server.stats().connections == 1
     go_on.set()
-    fd, reason = application.ends.get(timeout=20)
+    fd, reason = application.ends.get(timeout=PATIENCE)
     assert reason == "stop"
     assert fd not in ends
     eventually(lambda: server.stats().connections == 0)
@@ -178,11 +178,11 @@ def test_a_stuck_handler_is_reported_with_its_name_and_stack(serve: Serve) -> No
 
     def a_handler_that_hangs(sock: socket.socket, address: Any, server: Any) -> None:
         inside.set()
-        go_on.wait(20)
+        go_on.wait(PATIENCE)
 
     running = serve(a_handler_that_hangs)
     client = running.connect()
-    assert inside.wait(20)
+    assert inside.wait(PATIENCE)
     running.server.stop(timeout=0)
     text = running.log.wait("is still busy")
     assert text.startswith("reserve-worker-")
@@ -199,11 +199,11 @@ def test_a_stop_waits_as_long_as_the_clock_says(serve: Serve) -> None:
 
     def handle(sock: socket.socket, address: Any, server: Any) -> None:
         inside.set()
-        go_on.wait(20)
+        go_on.wait(PATIENCE)
 
     running = serve(handle, clock=clock, stop_timeout=30.0)
     running.connect()
-    assert inside.wait(20)
+    assert inside.wait(PATIENCE)
     running.server.request_stop()
     stopper = threading.Thread(target=running.server.stop)
     stopper.start()
@@ -212,7 +212,7 @@ def test_a_stop_waits_as_long_as_the_clock_says(serve: Serve) -> None:
     assert not any("still busy" in text for _, text in running.log.lines)
     clock.advance(2)
     running.log.wait("still busy")
-    stopper.join(20)
+    stopper.join(PATIENCE)
     go_on.set()
     eventually(lambda: running.server.stats().connections == 0)
 
@@ -239,8 +239,8 @@ def test_a_worker_that_waits_for_its_lent_connection_is_set_free_by_the_stop(ser
 
     running = serve(Application())
     running.connect().sendall(b"run\n")
-    connection = lent.get(timeout=20)
+    connection = lent.get(timeout=PATIENCE)
     eventually(lambda: connection.reclaim_waiter is not None)
     running.server.stop(0)
-    failed.get(timeout=20)
+    failed.get(timeout=PATIENCE)
     eventually(lambda: running.server.stats().connections == 0)

@@ -15,6 +15,7 @@ from reserve.ssl.adapter import SSLAdapter
 from reserve.testing import FakeClock
 from tests.engine.conftest import Log, Serve
 from tests.engine.sessions import ClearAdapter
+from tests.waiting import PATIENCE
 
 INTERVAL = 10.0
 
@@ -35,14 +36,14 @@ class Files(SSLAdapter):
         self.threads: list[str] = []
 
     def changed(self) -> bool:
-        assert self.may_look.wait(20)
+        assert self.may_look.wait(PATIENCE)
         self.looked += 1
         self.threads.append(threading.current_thread().name)
         return self.new
 
     def reload(self) -> None:
         self.loads.release()
-        assert self.may_load.wait(20)
+        assert self.may_load.wait(PATIENCE)
         self.new = False
         if self.bad is not None:
             raise self.bad
@@ -133,7 +134,7 @@ def test_a_slow_disk_is_asked_one_look_after_another_and_nobody_waits_for_it_but
     closer.start()
     assert not closed.is_set()
     world.files.may_look.set()
-    closer.join(20)
+    closer.join(PATIENCE)
     assert closed.is_set()
     assert world.files.looked == 2  # and once more, because the first may have seen the old ones
 
@@ -143,7 +144,7 @@ def test_whoever_asks_during_a_look_is_served_behind_it() -> None:
     world = World()
     world.files.may_load.clear()
     world.tls.look_now()
-    assert world.files.loads.acquire(timeout=20)
+    assert world.files.loads.acquire(timeout=PATIENCE)
     for _ in range(3):
         world.tls.look_now()
     world.files.may_load.set()

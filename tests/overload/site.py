@@ -18,10 +18,9 @@ from reserve.engine.server import Hooks
 from reserve.testing import FakeClock, RunningServer, running
 from tests import clients, tls
 from tests.apps.http.responses import Response, receive, request
+from tests.waiting import PATIENCE as PATIENCE
 from tests.waiting import eventually
 
-PATIENCE = 60.0
-"""Seconds that guard a test against waiting for ever."""
 QUIET = HTTPSettings(access_log=False)
 
 
@@ -64,7 +63,7 @@ class Site:
 
     def connect(self, sent: bytes = b"", *, window: int = 0) -> socket.socket:
         """A client, closed with the test; ``window``: what its system takes for it when it does not read."""
-        client = self._stack.enter_context(clients.connect(self.address, PATIENCE, window=window))
+        client = self._stack.enter_context(clients.connect(self.address, window=window))
         if self.secure:
             client = self._stack.enter_context(tls.secure(client))
         client.sendall(sent)

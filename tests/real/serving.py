@@ -14,9 +14,9 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from tests.waiting import PATIENCE as PATIENCE
+
 SITES = Path(__file__).parent / "sites"
-PATIENCE = 60.0
-"""Seconds after which a test gives up waiting for what should come at once."""
 BANNER_ENDS = "Ctrl-C stops it after the requests in flight"
 STOPPING = "reserve: stopping; requests in flight have 30 s, a second signal stops at once"
 

@@ -18,7 +18,7 @@ from reserve.gateways.wsgi import WSGIGateway
 from reserve.testing import FakeClock
 from tests.engine.conftest import Running, Serve, receive_all
 from tests.engine.sessions import ClearAdapter, ClearSession
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 
 class Crowded(ClearSession):
@@ -110,7 +110,7 @@ def test_events_in_between_do_not_prolong_it(serve: Serve) -> None:
     stopping.start()
     eventually(lambda: session.calls["close_notify"] == 2)
     clock.advance(4.1)
-    stopping.join(20)
+    stopping.join(PATIENCE)
     assert not stopping.is_alive()
     assert receive_all(client).endswith(b"x")
 
@@ -161,7 +161,7 @@ def test_a_socket_that_was_given_away_is_not_said_goodbye_for(serve: Serve) -> N
     eventually(lambda: running.server.stats().accepted == 1 and running.server.stats().connections == 0)
     assert adapter.sessions[0].calls["close_notify"] == 0
     adapter.sessions[0].calls["close_notify"] = 1  # it has room
-    kept[0].settimeout(20)
+    kept[0].settimeout(PATIENCE)
     kept[0].sendall(b"mine")
     assert client.recv(10) == b"mine"
     kept[0].close()

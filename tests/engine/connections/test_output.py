@@ -23,6 +23,7 @@ from reserve.engine.connections.output import FilePart, Output
 from reserve.errors import ClientDisconnected
 from reserve.testing import MemorySocket
 from reserve.wait import wait_for
+from tests.waiting import PATIENCE
 
 Pair = tuple[Connection, socket.socket]
 
@@ -32,7 +33,7 @@ def pair() -> Iterator[Pair]:
     one, two = socket.socketpair()
     with two:
         one.setblocking(False)
-        two.settimeout(20)
+        two.settimeout(PATIENCE)
         connection = Connection(
             cast(Any, SimpleNamespace(budget=Budget(10_000_000, 10_000_000), others_wait=False)), one, ""
         )
@@ -136,8 +137,8 @@ def test_what_does_not_fit_goes_to_the_file_and_then_makes_the_writer_wait(pair:
     reader = threading.Thread(target=_take, args=(client, 5_001_000, found))
     reader.start()
     while connection.output is not None:
-        drain(connection, -1, 20)
-    reader.join(20)
+        drain(connection, -1, PATIENCE)
+    reader.join(PATIENCE)
     assert (connection.server.budget.memory, connection.server.budget.disk) == (0, 0)
     assert b"".join(found) == b"x" * 5_000_000 + b"y" * 1000
 

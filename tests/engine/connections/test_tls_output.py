@@ -20,6 +20,7 @@ from reserve.testing import FakeClock, MemorySocket
 from tests.apps.http.responses import receive, request
 from tests.engine.conftest import Serve
 from tests.engine.sessions import ClearAdapter, ClearSession
+from tests.waiting import PATIENCE
 
 # ---- a piece that could not be sent is sent again, unchanged and before everything else ----
 
@@ -230,7 +231,7 @@ def test_writes_that_have_to_receive_first(serve: Serve, k: int) -> None:
     running = serve(site(body), ssl_adapter=adapter, clock=FakeClock())
     client, other = running.connect(), running.connect()
     client.sendall(b"\x16" + request())
-    assert blocked.wait(20)
+    assert blocked.wait(PATIENCE)
     for number in range(20):  # others are served, and it is not asked again for each of them
         other.sendall(b"\x16" * (not number) + request("HEAD"))
         assert receive(other, head=True).status == 200

@@ -20,7 +20,7 @@ from reserve.engine.drivers.handler import HandlerFactory, Park
 from reserve.errors import ReserveError, UsageError
 from reserve.testing import FakeClock
 from tests.engine.conftest import Serve, receive, receive_all, upper_lines
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 
 class Echo:
@@ -90,10 +90,10 @@ def test_a_reset_is_seen_by_resume_also_under_a_makefile(serve: Serve) -> None:
         return Park(resume, reader=file)
 
     client = serve(handle).connect()
-    assert parked.wait(20)
+    assert parked.wait(PATIENCE)
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     client.close()
-    assert seen.get(timeout=20) in ("ConnectionResetError", "b''")
+    assert seen.get(timeout=PATIENCE) in ("ConnectionResetError", "b''")
 
 
 def test_send_reaches_a_parked_connection_from_any_thread(serve: Serve) -> None:
@@ -106,7 +106,7 @@ def test_send_reaches_a_parked_connection_from_any_thread(serve: Serve) -> None:
 
     running = serve(handle)
     client = running.connect()
-    sock = sockets.get(timeout=20)
+    sock = sockets.get(timeout=PATIENCE)
     threads = [
         threading.Thread(target=lambda: [running.server.send(sock, b"x" * 10) for _ in range(50)]) for _ in range(3)
     ]
@@ -114,11 +114,11 @@ def test_send_reaches_a_parked_connection_from_any_thread(serve: Serve) -> None:
         thread.start()
     assert receive(client, 1500) == b"x" * 1500
     for thread in threads:
-        thread.join(20)
+        thread.join(PATIENCE)
     client.sendall(b"still here")
     assert receive(client, 10) == b"still here"
     client.close()
-    assert echo.reasons.get(timeout=20) == "done"
+    assert echo.reasons.get(timeout=PATIENCE) == "done"
     eventually(lambda: running.server.stats().connections == 0)
     with pytest.raises(UsageError, match="not \\(or no more\\)"):
         running.server.send(sock, b"late")
@@ -140,7 +140,7 @@ def test_send_is_bounded_and_keeps_its_order_before_the_next_handler(serve: Serv
 
     running = serve(handle, max_output=3_000_000)
     client = running.connect()
-    sock = sockets.get(timeout=20)
+    sock = sockets.get(timeout=PATIENCE)
     eventually(lambda: running.server.stats().parked == 1)
     running.server.send(sock, b"x" * 2_000_000)
     with pytest.raises(ReserveError, match="max-output 3000000"):
@@ -162,7 +162,7 @@ def test_a_slow_reader_is_flushed_while_the_one_worker_serves_others(serve: Serv
 
     running = serve(handle, threads=1, max_output=20_000_000)
     slow = running.connect()
-    running.server.send(sockets.get(timeout=20), b"x" * 16_000_000)
+    running.server.send(sockets.get(timeout=PATIENCE), b"x" * 16_000_000)
     eventually(lambda: running.server.stats().flushing == 1)
     quick = running.connect()
     for _ in range(20):
@@ -197,7 +197,7 @@ def test_the_timeout_of_a_park_calls_on_timeout_or_closes(serve: Serve) -> None:
     eventually(lambda: running.server.stats().parked == 1)
     clock.advance(5.1)
     assert receive_all(client) == b""
-    assert reasons.get(timeout=20) == "timeout"
+    assert reasons.get(timeout=PATIENCE) == "timeout"
 
 
 def test_a_timer_that_is_left_of_an_earlier_park_harms_nobody(serve: Serve) -> None:
@@ -229,7 +229,7 @@ def test_a_timer_that_is_left_of_an_earlier_park_harms_nobody(serve: Serve) -> N
     eventually(lambda: running.server.stats().parked == 2)
     clock.advance(4.0)
     assert receive_all(other) == b""
-    assert reasons.get(timeout=20) == "timeout"
+    assert reasons.get(timeout=PATIENCE) == "timeout"
     for_ever.sendall(b"n")
     assert receive(for_ever, 1) == b"n"
     assert running.log.errors == []
@@ -258,10 +258,10 @@ def test_a_peer_that_takes_nothing_is_cut_after_the_write_timeout(serve: Serve) 
 
     running = serve(handle, clock=clock, max_output=20_000_000, write_timeout=30.0)
     client = running.connect()
-    running.server.send(sockets.get(timeout=20), b"x" * 16_000_000)
+    running.server.send(sockets.get(timeout=PATIENCE), b"x" * 16_000_000)
     eventually(lambda: running.server.stats().flushing == 1)
     clock.advance(31)
-    assert echo.reasons.get(timeout=20) == "timeout"
+    assert echo.reasons.get(timeout=PATIENCE) == "timeout"
     with pytest.raises(ConnectionResetError):  # it cannot take what it has got for the whole
         receive_all(client)
     assert echo.reasons.empty()
@@ -284,7 +284,7 @@ def test_a_client_that_has_to_speak_first_costs_no_worker_and_is_cut_in_time(ser
     assert running.server.stats().handled == 0
     client.sendall(b"hello")
     assert receive_all(client) == b""
-    assert calls.get(timeout=20) == "hello"
+    assert calls.get(timeout=PATIENCE) == "hello"
     clock.advance(61)
     assert receive_all(silent) == b""
     assert calls.empty()
@@ -312,7 +312,7 @@ def test_a_handler_starts_with_the_handler_timeout_and_may_change_it(serve: Serv
     client = serve(handle, handler_timeout=12.0).connect()
     client.sendall(b"x")
     assert receive_all(client) == b""
-    assert [seen.get(timeout=20), seen.get(timeout=20)] == [12.0, 7]
+    assert [seen.get(timeout=PATIENCE), seen.get(timeout=PATIENCE)] == [12.0, 7]
 
 
 def test_a_writable_park(serve: Serve) -> None:
@@ -347,7 +347,7 @@ def test_on_close_is_told_why_exactly_once(serve: Serve, ending: Callable[[], An
     client.sendall(b"x")
     with contextlib.suppress(ConnectionResetError):
         assert receive_all(client) == b""
-    assert reasons.get(timeout=20) == reason
+    assert reasons.get(timeout=PATIENCE) == reason
     running.server.stop()
     assert reasons.empty()
 
@@ -359,7 +359,7 @@ def test_on_close_is_told_of_a_stop(serve: Serve, timeout: float | None) -> None
     clients = [running.connect() for _ in range(5)]
     eventually(lambda: running.server.stats().parked == 5)
     running.server.stop(timeout)
-    assert [echo.reasons.get(timeout=20) for _ in range(5)] == ["stop"] * 5
+    assert [echo.reasons.get(timeout=PATIENCE) for _ in range(5)] == ["stop"] * 5
     assert echo.reasons.empty()
     for client in clients:
         assert receive_all(client) == b""
@@ -372,18 +372,18 @@ def test_on_close_is_called_even_when_the_only_worker_is_stuck(serve: Serve) -> 
     def handle(sock: socket.socket, address: Any, server: Any) -> Park:
         if sock.recv(1) == b"s":
             inside.set()
-            go_on.wait(20)
+            go_on.wait(PATIENCE)
         return echo(sock, address, server)
 
     running = serve(handle, threads=1)
     running.connect().sendall(b"p")
     eventually(lambda: running.server.stats().parked == 1)
     running.connect().sendall(b"s")
-    assert inside.wait(20)
+    assert inside.wait(PATIENCE)
     running.server.stop(0)
-    assert echo.reasons.get(timeout=20) == "stop"
+    assert echo.reasons.get(timeout=PATIENCE) == "stop"
     go_on.set()
-    assert echo.reasons.get(timeout=20) == "stop"  # the worker came home after all
+    assert echo.reasons.get(timeout=PATIENCE) == "stop"  # the worker came home after all
     assert echo.reasons.empty()
 
 
@@ -396,7 +396,7 @@ def test_a_later_park_replaces_on_close(serve: Serve) -> None:
 
     running = serve(handle)
     running.connect().sendall(b"ab")
-    assert called.get(timeout=20) == "second done"
+    assert called.get(timeout=PATIENCE) == "second done"
     running.server.stop()
     assert called.empty()
 
@@ -453,7 +453,7 @@ def test_a_handler_may_close_its_socket_itself(serve: Serve, parked_before: bool
             assert receive_all(client) == b""
     eventually(lambda: running.server.stats().connections == 0)
     if parked_before and on_close:
-        assert [reasons.get(timeout=20) for _ in range(3)] == ["done"] * 3
+        assert [reasons.get(timeout=PATIENCE) for _ in range(3)] == ["done"] * 3
     assert running.log.errors == []
 
 
@@ -478,10 +478,10 @@ def test_a_detached_socket_belongs_to_the_application(serve: Serve, how: str) ->
     running = serve(handle)
     client = running.connect()
     client.sendall(b"go")
-    with taken.get(timeout=20) as sock:
+    with taken.get(timeout=PATIENCE) as sock:
         eventually(lambda: running.server.stats().busy == 0)
         if how.startswith("after"):
-            assert reasons.get(timeout=20) == "done"
+            assert reasons.get(timeout=PATIENCE) == "done"
         with pytest.raises(UsageError):
             running.server.send(sock, b"x")
         running.server.stop()
@@ -505,7 +505,7 @@ def test_a_v4_mapped_address_is_shown_as_ipv4(serve: Serve) -> None:
     except ReserveError:
         pytest.skip("this machine has no IPv6")
     with socket.create_connection(("127.0.0.1", running.server.addresses[0][1])) as client:
-        address, peer = seen.get(timeout=20)
+        address, peer = seen.get(timeout=PATIENCE)
         assert address == client.getsockname()
     assert peer.address[0] == "::ffff:127.0.0.1"
     assert (peer.pid, peer.uid, peer.gid) == (None, None, None)
@@ -520,7 +520,7 @@ def test_a_unix_socket_tells_whose_process_it_is(serve: Serve) -> None:
     with tempfile.TemporaryDirectory(prefix="r") as folder:
         running = serve(handle, f"unix:{Path(folder, 's')}")
         running.connect()
-        address, peer = seen.get(timeout=20)
+        address, peer = seen.get(timeout=PATIENCE)
         running.server.stop()
     assert address == ("", 0)
     assert (peer.pid, peer.uid, peer.gid) == (os.getpid(), os.getuid(), os.getgid())

@@ -10,23 +10,13 @@ from typing import Any
 
 import pytest
 
-from reserve.engine.drivers.handler import Park
 from reserve.engine.polling.poller import WRITE
 from reserve.errors import TLSError, UsageError, WantRead, WantWrite
 from reserve.testing import FakeClock
 from tests.clients import tear
-from tests.engine.conftest import MakePoller, Serve, receive, receive_all
+from tests.engine.conftest import MakePoller, Serve, echo, receive, receive_all
 from tests.engine.sessions import BlockingAdapter, ClearAdapter
-from tests.waiting import eventually
-
-
-def echo(sock: socket.socket, address: Any, server: Any) -> Park:
-    def resume() -> Park | None:
-        data = sock.recv(65536)
-        sock.sendall(data)
-        return Park(resume) if data else None
-
-    return Park(resume)
+from tests.waiting import PATIENCE, eventually
 
 
 def nothing(client: socket.socket) -> bool:
@@ -145,7 +135,7 @@ def test_a_session_that_cannot_be_made_does_not_cost_a_newcomer_its_place(
     """The adapter closes the socket, and raises when another connection has its number already."""
     numbers: list[int] = []
     newcomer = socket.socket()  # now: in the adapter it would get the number itself
-    newcomer.settimeout(20)
+    newcomer.settimeout(PATIENCE)
 
     class Broken(ClearAdapter):
         def session(self, sock: socket.socket) -> Any:
@@ -234,13 +224,13 @@ def test_a_blocking_adapter_does_not_hold_the_leader(serve: Serve) -> None:
         def session(self, sock: socket.socket) -> Any:
             if not entered.is_set():
                 entered.set()
-                assert go_on.wait(20)
+                assert go_on.wait(PATIENCE)
             return super().session(sock)
 
     running = serve(echo, ssl_adapter=Slow())
     first, second = running.connect(), running.connect()
     first.sendall(b"\x16\x16first")
-    assert entered.wait(20)
+    assert entered.wait(PATIENCE)
     second.sendall(b"\x16\x16second")
     assert receive(second, 6) == b"second"
     second.close()

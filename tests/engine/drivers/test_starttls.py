@@ -18,7 +18,7 @@ from reserve.ssl.tlssocket import TLSSocket
 from reserve.testing import FakeClock
 from tests import tls
 from tests.engine.conftest import Serve, receive, receive_all, upper_lines
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 each_way = pytest.mark.parametrize("blocking", [True, False], ids=["on the worker", "off the workers"])
 
@@ -83,7 +83,7 @@ def test_a_plain_connection_becomes_one_of_tls(serve: Serve, blocking: bool) -> 
                 secure.sendall(data)
                 assert receive(secure, size) == data
             secure.unwrap()  # close_notify both ways
-        assert handle.reasons.get(timeout=20) == "done"
+        assert handle.reasons.get(timeout=PATIENCE) == "done"
     stats = running.server.stats()
     assert (stats.tls_handshakes, stats.tls_failed) == (2, 0)
     assert running.log.lines == []
@@ -106,9 +106,9 @@ def test_a_handshake_that_fails(serve: Serve, blocking: bool) -> None:
     client.sendall(b"this is no ClientHello\n")
     client.shutdown(socket.SHUT_WR)
     receive_all(client)
-    assert handle.reasons.get(timeout=20) == "lost"
+    assert handle.reasons.get(timeout=PATIENCE) == "lost"
     if blocking:
-        assert isinstance(handle.failed.get(timeout=20), ConnectionError)
+        assert isinstance(handle.failed.get(timeout=PATIENCE), ConnectionError)
     eventually(lambda: running.server.stats().connections == 0)
     assert (running.server.stats().tls_handshakes, running.server.stats().tls_failed) == (0, 1)
     running.log.wait("wrong version number")
@@ -133,7 +133,7 @@ def test_a_client_that_stalls_takes_no_worker(serve: Serve) -> None:
         clock.advance(5.1)
         for client in stalled:
             receive_all(client)
-        assert [handle.reasons.get(timeout=20) for _ in stalled] == ["timeout"] * 10
+        assert [handle.reasons.get(timeout=PATIENCE) for _ in stalled] == ["timeout"] * 10
         assert running.server.stats().tls_failed == 10
         secure.sendall(b"still here")
         assert receive(secure, 10) == b"still here"
@@ -144,7 +144,7 @@ def test_on_the_worker_it_ends_at_the_deadline_too(serve: Serve) -> None:
     running = serve(handle, ssl_adapter=tls.adapter(), upgrades=True, handshake_timeout=0.05)
     client = running.connect()
     begin(client)
-    assert isinstance(handle.failed.get(timeout=20), TimeoutError)
+    assert isinstance(handle.failed.get(timeout=PATIENCE), TimeoutError)
     assert receive_all(client) == b""
     assert running.server.stats().tls_failed == 1
 
@@ -159,7 +159,7 @@ def test_what_was_sent_too_early_is_not_taken_for_content(serve: Serve) -> None:
     assert receive(client, 6) == b"hello\n"
     client.sendall(b"STARTTLS\nRSET\n")
     assert receive(client, 6) == b"go on\n"
-    assert isinstance(handle.failed.get(timeout=20), ConnectionError)
+    assert isinstance(handle.failed.get(timeout=PATIENCE), ConnectionError)
 
 
 def test_what_is_pushed_during_a_handshake_does_not_leave_in_plain_text(serve: Serve) -> None:
@@ -174,7 +174,7 @@ def test_what_is_pushed_during_a_handshake_does_not_leave_in_plain_text(serve: S
 
     running = serve(handle, ssl_adapter=tls.adapter(), upgrades=True)
     client = running.connect()
-    secure = begun.get(timeout=20).tls
+    secure = begun.get(timeout=PATIENCE).tls
     eventually(lambda: running.server.stats().parked == 1)
     running.server.send(secure, b"secret")
     hand = tls.HandMade()
@@ -216,7 +216,7 @@ def test_however_much_was_pushed_before(serve: Serve, blocking: bool) -> None:
     client = serve(handle, ssl_adapter=tls.adapter(), upgrades=True, max_output=size).connect()
     hand = tls.HandMade()
     client.sendall(hand.says())
-    assert begun.wait(20)
+    assert begun.wait(PATIENCE)
     data = b""
     while len(data) < size:
         data += client.recv(min(1 << 20, size - len(data)))
@@ -239,7 +239,7 @@ def test_what_is_pushed_when_the_handshake_has_failed_does_not_leave_in_plain_te
     client = serve(handle, ssl_adapter=tls.adapter(), upgrades=True).connect()
     client.sendall(b"this is no ClientHello")
     assert b"secret" not in receive_all(client)
-    assert reasons.get(timeout=20) == "lost"
+    assert reasons.get(timeout=PATIENCE) == "lost"
 
 
 def failing(call: Callable[[Any, Any], Any]) -> tuple[Callable[..., None], SimpleQueue[BaseException]]:
@@ -261,7 +261,7 @@ def test_twice_is_an_error(serve: Serve) -> None:
     handle, found = failing(twice)
     client = serve(handle, ssl_adapter=tls.adapter(), upgrades=True).connect()
     with tls.secure(client):
-        error = found.get(timeout=20)
+        error = found.get(timeout=PATIENCE)
     assert isinstance(error, UsageError)
     assert "TLS already" in str(error)
 
@@ -269,12 +269,12 @@ def test_twice_is_an_error(serve: Serve) -> None:
 def test_under_tls_and_without_an_adapter_and_for_strangers_it_is_an_error(serve: Serve) -> None:
     handle, found = failing(lambda sock, server: server.start_tls(sock))
     with tls.secure(serve(handle, ssl_adapter=tls.adapter()).connect()):
-        assert "TLS already" in str(found.get(timeout=20))
+        assert "TLS already" in str(found.get(timeout=PATIENCE))
     serve(handle).connect()
-    assert "--tls-cert" in str(found.get(timeout=20))
+    assert "--tls-cert" in str(found.get(timeout=PATIENCE))
     handle, found = failing(lambda sock, server: server.start_tls(socket.socket.__new__(socket.socket)))
     serve(handle, ssl_adapter=tls.adapter(), upgrades=True).connect()
-    assert isinstance(found.get(timeout=20), UsageError)
+    assert isinstance(found.get(timeout=PATIENCE), UsageError)
 
 
 # ---- handlers on a TLS socket ----
@@ -346,7 +346,7 @@ def test_until_writable(serve: Serve) -> None:
             pass
 
         def resume() -> None:
-            sock.settimeout(20)
+            sock.settimeout(PATIENCE)
             sock.sendall(data)  # what was begun comes first
             sock.sendall(b"%d\n" % (sent + len(data)))
             written.set()
@@ -375,7 +375,7 @@ def test_send_reaches_a_parked_connection_from_any_thread(serve: Serve) -> None:
 
     running = serve(handle, ssl_adapter=tls.adapter())
     with tls.secure(running.connect()) as client:
-        sock = sockets.get(timeout=20)
+        sock = sockets.get(timeout=PATIENCE)
         assert isinstance(sock, TLSSocket)
         pushes = [threading.Thread(target=running.server.send, args=(sock, b"%d" % n * 5000)) for n in range(5)]
         for push in pushes:
@@ -397,10 +397,10 @@ def test_a_detached_tls_socket_belongs_to_the_application(serve: Serve) -> None:
 
     running = serve(handle, ssl_adapter=tls.adapter())
     with tls.secure(running.connect()) as client:
-        with taken.get(timeout=20) as sock:
+        with taken.get(timeout=PATIENCE) as sock:
             eventually(lambda: running.server.stats().connections == 0)
             running.server.stop()
-            sock.settimeout(20)
+            sock.settimeout(PATIENCE)
             client.sendall(b"ping")
             assert sock.recv(4) == b"ping"
             sock.sendall(b"pong")
@@ -435,14 +435,14 @@ def test_a_cut_is_no_end_for_a_handler(serve: Serve) -> None:
     running = serve(handle, ssl_adapter=tls.adapter())
     with tls.secure(running.connect()) as client:
         client.sendall(b"data")
-        assert seen.get(timeout=20) == b"data"
+        assert seen.get(timeout=PATIENCE) == b"data"
         client.unwrap()
-    assert seen.get(timeout=20) == "end"
+    assert seen.get(timeout=PATIENCE) == "end"
     with tls.secure(running.connect()) as client:
         client.sendall(b"data")
-        assert seen.get(timeout=20) == b"data"
+        assert seen.get(timeout=PATIENCE) == b"data"
         client.shutdown(socket.SHUT_WR)  # of the socket: without close_notify
-        assert seen.get(timeout=20) == "cut"
+        assert seen.get(timeout=PATIENCE) == "cut"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
@@ -479,7 +479,7 @@ def test_a_forked_child_says_nothing_on_tls_connections(serve: Serve) -> None:
         idle.sendall(b"before")
         assert receive(idle, 6) == b"before"
         client.sendall(b"fork")
-        pid = pids.get(timeout=20)
+        pid = pids.get(timeout=PATIENCE)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
         assert receive(client, 4) == b"fork"
         for one in (idle, client):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from reserve.engine.logs.errorlog import ErrorLog, LineWriter
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 
 def test_a_stuck_writer_drops_and_counts_and_stops_nobody() -> None:
@@ -17,14 +17,14 @@ def test_a_stuck_writer_drops_and_counts_and_stops_nobody() -> None:
 
     def write(items: list[Any]) -> None:
         inside.set()
-        go_on.wait(20)
+        go_on.wait(PATIENCE)
         written.extend(items)
 
     dropped: list[int] = []
     writer = LineWriter("test-log", write, dropped.append, limit=3)
     writer.start()
     writer.put(0)
-    assert inside.wait(20)
+    assert inside.wait(PATIENCE)
     for number in range(1, 8):
         writer.put(number)
     assert writer.dropped == 4
@@ -75,10 +75,10 @@ def test_the_writer_survives_whatever_a_hook_raises(
     logs.start()
     for text in ("one", "two"):
         logs.info(text)
-    assert written.acquire(timeout=20)
-    assert written.acquire(timeout=20)
+    assert written.acquire(timeout=PATIENCE)
+    assert written.acquire(timeout=PATIENCE)
     logs.info("three")  # another batch, on the same thread
-    assert written.acquire(timeout=20)
+    assert written.acquire(timeout=PATIENCE)
     logs.stop()
     assert lines == ["one", "two", "three"]
     assert "no two" in capsys.readouterr().err
@@ -102,7 +102,7 @@ def test_a_writer_survives_a_report_that_fails(capsys: pytest.CaptureFixture[str
     writer.start()
     eventually(lambda: not writer._queue and not writer.dropped)
     writer.put(2)
-    assert second.wait(20)
+    assert second.wait(PATIENCE)
     writer.stop()
     assert written == [1, 2]
     assert "no report" in capsys.readouterr().err

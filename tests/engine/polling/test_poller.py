@@ -11,6 +11,7 @@ import pytest
 from reserve.engine.polling.poller import READ, WRITE, Poller, PortablePoller, new_poller
 from reserve.engine.polling.wakeup import Wakeup
 from tests.engine.conftest import MakePoller
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -158,7 +159,7 @@ def test_a_signal_ends_the_wait(poller: Poller) -> None:
     thread.start()
     begun.wait()
     poller.wakeup.signal()
-    thread.join(20)
+    thread.join(PATIENCE)
     assert not thread.is_alive()
     poller.wakeup.signal()
     poller.wakeup.signal()
@@ -175,13 +176,13 @@ def test_a_change_reaches_a_leader_that_waits(poller: Poller, pair: tuple[socket
     def wait() -> None:
         begun.set()
         while one.fileno() not in found:
-            found.extend(fd for fd, _ in poller.poll(20))
+            found.extend(fd for fd, _ in poller.poll(PATIENCE))
 
     thread = threading.Thread(target=wait)
     thread.start()
     begun.wait()
     poller.add(one.fileno(), READ)
-    thread.join(20)
+    thread.join(PATIENCE)
     assert one.fileno() in found
 
 

@@ -14,7 +14,7 @@ from tests.engine.conftest import Explore, Serve, receive
 from tests.engine.interleave import Scheduler
 from tests.engine.linedriver import LineApplication
 from tests.engine.world import World
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 
 def test_the_monitor_leads_while_every_worker_is_busy(serve: Serve) -> None:
@@ -22,12 +22,12 @@ def test_the_monitor_leads_while_every_worker_is_busy(serve: Serve) -> None:
 
     def run() -> None:
         inside.set()
-        go_on.wait(20)
+        go_on.wait(PATIENCE)
 
     running = serve(LineApplication(run, lambda data: threads.add(threading.current_thread().name)), threads=1)
     busy = running.connect()
     busy.sendall(b"run\n")
-    assert inside.wait(20)
+    assert inside.wait(PATIENCE)
     threads.clear()
     others = [running.connect() for _ in range(5)]
     for _ in range(3):

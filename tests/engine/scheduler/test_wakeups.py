@@ -7,7 +7,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from tests.engine.conftest import MakePoller, Serve, echo, receive
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 
 def test_an_idle_server_makes_no_wake_ups(serve: Serve, make_poller: MakePoller) -> None:
@@ -55,7 +55,7 @@ def test_a_half_closed_peer_that_does_not_read_is_waited_for_without_turning(
 
     running = serve(handle, poller=poller, max_output=20_000_000)
     slow = running.connect()
-    running.server.send(sockets.get(timeout=20), b"x" * 16_000_000)
+    running.server.send(sockets.get(timeout=PATIENCE), b"x" * 16_000_000)
     other = running.connect()
     eventually(lambda: running.server.stats().flushing == 1)
     slow.shutdown(socket.SHUT_WR)
