@@ -9,8 +9,7 @@ from __future__ import annotations
 import logging
 from typing import TextIO
 
-from reserve.engine.logs.linestream import LineStream
-from reserve.engine.outage import LossCounter
+from reserve.engine.logs.linestream import LineStream, LossCounter
 
 __all__ = ["StderrLog"]
 
@@ -37,7 +36,7 @@ class StderrLog(logging.Handler):
         except Exception:
             self.handleError(record)
             return
-        self._outage.note(1 - self._out.write([line]), self._out.error)
+        self._outage.count(1 - self._out.write([line]), self._out.error)
 
     def _keep(self, reason: Exception | None) -> None:
         self._reason = reason

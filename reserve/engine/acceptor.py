@@ -1,8 +1,8 @@
-"""The accept thread: a tight loop that takes connections from the listeners and puts them onto the queue.
+"""The accept thread: takes connections from the listeners and hands them to the admission, nothing else.
 
-It writes nothing to clients, shakes no hands, resolves no names and never waits for the queue. Listeners are
-non-blocking and may be shared with other processes, so they are never shut down. When no descriptor is left it pauses
-until a connection has been closed; what the log says of that is :class:`~reserve.engine.shortage.PauseLog`'s affair.
+It writes nothing to clients, makes no handshake, resolves no name and waits for no worker. While there is no room it
+pauses, without a look at the listeners, until a connection has been closed; :class:`PauseLog` limits what the log says
+of that. At the end of its loop the server's shutdown runs on the same thread.
 """
 
 from __future__ import annotations
@@ -14,62 +14,121 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from reserve.engine.logs.errorlog import ErrorLog
 from reserve.engine.polling.clock import Clock, SystemClock
 from reserve.engine.polling.poller import RETRY
 from reserve.engine.polling.timers import NEVER
 from reserve.engine.polling.wakeup import Wakeup
-from reserve.engine.shortage import PauseLog
 from reserve.wait import wait_for
 
-__all__ = ["Acceptor"]
+__all__ = ["Acceptor", "PauseLog"]
 
-_DEAD = {errno.EBADF, errno.EINVAL, errno.ENOTSOCK}  # closed or shut down by somebody else: it never recovers
+_DEAD = {errno.EBADF, errno.EINVAL, errno.ENOTSOCK}  # another part of the program has closed it or shut it down
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-_LAST = 64  # batches at the end: a flood of newcomers does not put the end off
-_RECLAIM = 16  # idle connections closed at once to make room: a few more than the newcomers that are likely to wait
+_LAST = 64  # batches at the end: a flood of new clients does not delay the shutdown
+_RECLAIM = 16  # idle connections closed at once to make room: a few more than the clients that are likely to wait
 _BATCH = 64  # accepted from one listener before the next has its turn
-_PAUSE = 1.0  # seconds until it tries again although nothing was closed here: another process may have made room
+_PAUSE = 1.0  # seconds until it tries again although no connection was closed: another process may have made room
 _SYSTEM = SystemClock()
 
 
-class Acceptor:
-    """Calls ``admit(socket, peer address, listener)`` for each new connection, on its own thread.
+class Admits(Protocol):
+    """What the accept thread asks for each new connection: :class:`~reserve.engine.admission.Admission` is one."""
 
-    :param on_end: called on the same thread when :meth:`stop` ended the loop: the server's orderly end runs there.
-    :param may_accept: is one more connection within the limit?
-    :param reclaim: have up to so many idle connections closed, because there is no room for new ones.
+    def may_accept(self) -> bool:
+        """Say whether one more connection is within the limit."""
+
+    def count(self) -> int:
+        """How many connections are open."""
+
+    def reclaim_idle(self, count: int) -> None:
+        """Have up to ``count`` idle connections closed, because there is no room for new ones."""
+
+    def admit(self, sock: socket.socket, peer: Any, listener: socket.socket) -> None:
+        """Take over a socket that was accepted from ``listener``."""
+
+
+class PauseLog:
+    """Limits what the log says of a time in which new clients have to wait: a line when it begins, one when it is over.
+
+    It is over when no client has had to wait for a while; so clients that come and go in a loop, and fill the server
+    again and again, cause two lines for all of it and not two for each time. Owned and used by the accept thread.
+
+    :param now: the engine's clock.
     :param count: how many connections are open.
+    """
+
+    CALM = 2.0
+    """Seconds on the engine's clock without a pause after which it is over: so it is a line a second at most."""
+
+    def __init__(self, log: ErrorLog, now: Callable[[], float], count: Callable[[], int]) -> None:
+        self._log = log
+        self._now = now
+        self._count = count
+        self._since = self._until = 0.0
+        self._reasons: set[str] = set()
+        self.due = NEVER
+        """When :meth:`check` has to be called, as far as is known now."""
+
+    def begin(self, why: str) -> None:
+        """Note that new clients have to wait from now on. Each reason is logged once in the whole time."""
+        now = self._now()
+        if not self._reasons:
+            self._since = now
+        self._until = now
+        self.due = now + self.CALM
+        if why not in self._reasons:
+            self._reasons.add(why)
+            self._log.warning(f"no new connections for now: {why}; {self._count()} are open")
+
+    def extend(self) -> None:
+        """Note that they still have to wait, or had to until now."""
+        self._until = self._now()
+        self.due = self._until + self.CALM
+
+    def check(self) -> None:
+        """Log that it is over, when it is."""
+        if self._now() >= self.due:
+            lasted = self._until - self._since
+            self._log.warning(
+                f"new connections are accepted as they come again; they had to wait, at times, for {lasted:.1f} s; "
+                f"{self._count()} are open"
+            )
+            self._reasons.clear()
+            self.due = NEVER
+
+
+class Acceptor:
+    """Accepts the connections of one server, on a thread of its own; owned by the server's runtime.
+
+    :param listeners: non-blocking listening sockets.
+    :param admission: what takes each new connection over, and knows the limit.
+    :param on_end: called on the same thread when :meth:`stop` ended the loop: the server's shutdown.
     """
 
     def __init__(
         self,
         listeners: Sequence[socket.socket],
-        admit: Callable[[socket.socket, Any, socket.socket], None],
+        admission: Admits,
         on_end: Callable[[], None],
         log: ErrorLog,
-        *,
-        may_accept: Callable[[], bool] = lambda: True,
-        reclaim: Callable[[int], None] = lambda count: None,
-        count: Callable[[], int] = lambda: 0,
         clock: Clock = _SYSTEM,
     ) -> None:
         self._listeners = listeners
-        self._admit = admit
+        self._admission = admission
         self._on_end = on_end
         self._log = log
-        self._may_accept = may_accept
-        self._reclaim = reclaim
         self._clock = clock
-        self._shortage = PauseLog(log, clock.now, count)
+        self._pause_log = PauseLog(log, clock.now, admission.count)
         self._stopping = False
         self._dead: list[socket.socket] = []
         self.wakeup = Wakeup()
         self.exhausted = False
-        """No room: it pauses until :meth:`room`. Stays true until nobody is left waiting."""
+        """No room: it pauses until :meth:`capacity_freed`. Stays true until no client is left waiting."""
         self.accepted = 0
+        """Connections accepted so far."""
         self.thread = threading.Thread(target=self._main, name="reserve-accept", daemon=True)
 
     def stop(self) -> None:
@@ -78,18 +137,18 @@ class Acceptor:
         self.wakeup.signal()
 
     def capacity_freed(self) -> None:
-        """There is room for one more."""
+        """Try again: there may be room for one more. Any thread."""
         if self.exhausted:
             self.wakeup.signal()
 
     @property
     def has_no_listener(self) -> bool:
-        """Every listener is gone: nobody can come any more."""
+        """Every listener was closed: no client can connect any more."""
         return len(self._dead) >= len(self._listeners)
 
-    def _look_around(self) -> None:
-        """The clock has jumped. A pause goes on: it is for room alone."""
-        if self._shortage.due != NEVER and not self.exhausted:
+    def _clock_jumped(self) -> None:
+        """Look at the time again. A pause goes on: only room ends it."""
+        if self._pause_log.due != NEVER and not self.exhausted:
             self.wakeup.signal()
 
     def _main(self) -> None:
@@ -104,44 +163,44 @@ class Acceptor:
         for listener in self._listeners:
             selector.register(listener, selectors.EVENT_READ)
         selector.register(self.wakeup.fd, selectors.EVENT_READ)
-        self._clock.subscribe(self._look_around)
+        self._clock.subscribe(self._clock_jumped)
         try:
             while not self._stopping:
                 try:
                     self._turn(selector)
-                except (MemoryError, SystemError) as error:  # the newcomer in hand is lost, and not the server
+                except (MemoryError, SystemError) as error:  # one new connection is lost, and not the server
                     with contextlib.suppress(MemoryError):
                         self._log.failure("a new connection was lost", error)
             # What the kernel has accepted for us already is served, not reset.
-            for listener in [one for one in self._listeners if one not in self._dead]:
+            for listener in [listener for listener in self._listeners if listener not in self._dead]:
                 for _ in range(_LAST):
                     if not self._accept(listener):
                         break
         finally:
-            self._clock.unsubscribe(self._look_around)
+            self._clock.unsubscribe(self._clock_jumped)
             selector.close()
 
     def _turn(self, selector: selectors.BaseSelector) -> None:
-        shortage, timeout = self._shortage, None
-        if shortage.due != NEVER:
-            shortage.look()
-            timeout = self._clock.timeout(shortage.due)
+        pause_log, timeout = self._pause_log, None
+        if pause_log.due != NEVER:
+            pause_log.check()
+            timeout = self._clock.timeout(pause_log.due)
         for key, _ in selector.select(timeout):
             if key.fd == self.wakeup.fd:
-                if not self.wakeup.clear():  # somebody has closed it; it is "readable" from now on
+                if not self.wakeup.clear():  # the application has closed it; it is "readable" from now on
                     time.sleep(RETRY)
             elif not self._accept(cast(socket.socket, key.fileobj)) and key.fileobj in self._dead:
                 selector.unregister(key.fileobj)
 
     def _accept(self, listener: socket.socket) -> bool:
         """Take a batch; False when there is no more for now."""
-        admit = self._admit
+        admission = self._admission
         for _ in range(_BATCH):
-            if not self._may_accept() and not self._stopping:
+            if not admission.may_accept() and not self._stopping:
                 if listener.fileno() >= 0 and not wait_for(listener.fileno(), 0):
-                    self.exhausted = False  # nobody waits: there is nothing to say, and nobody to make room for
+                    self.exhausted = False  # no client waits: there is nothing to log, and no need to make room
                     return False
-                self._pause("as many connections are open as --max-connections allows", self._may_accept)
+                self._pause("as many connections are open as --max-connections allows", admission.may_accept)
                 return False
             try:
                 sock, peer = listener.accept()
@@ -153,29 +212,30 @@ class Acceptor:
                     self._pause(f"{error.strerror} (errno {error.errno}); raise the limit of open files (ulimit -n)")
                     return False
                 if error.errno in _DEAD:
-                    self._bury(listener, error)
+                    self._give_up_listener(listener, error)
                     return False
-                continue  # that one connection is gone before it was ours
+                continue  # that one connection was reset before it could be accepted
             self.accepted += 1
-            admit(sock, peer, listener)
+            admission.admit(sock, peer, listener)
         return True
 
-    def _bury(self, listener: socket.socket, error: OSError) -> None:
-        """Somebody in this process has closed it, or shut it down."""
+    def _give_up_listener(self, listener: socket.socket, error: OSError) -> None:
+        """Another part of this program has closed it, or shut it down: it never recovers."""
         self._dead.append(listener)
         left = len(self._listeners) - len(self._dead)
         others = f"{left} more {'listens' if left == 1 else 'listen'}"
-        nobody = "none is left: nobody can connect, and the health check says unhealthy"
+        none = "none is left: no client can connect, and the health check says unhealthy"
         self._log.error(
-            f"a listening socket was closed by somebody else ({error.strerror}); {others if left else nobody}"
+            f"a listening socket was closed by another part of this program ({error.strerror}); "
+            f"{others if left else none}"
         )
 
     def _pause(self, why: str, over: Callable[[], bool] = lambda: False) -> None:
         """Wait for room, without a look at the listeners: they stay readable, and polling them would spin."""
         self.exhausted = True
-        self._shortage.begins(why)
-        if not self._stopping and not over():  # there may have been room just before the flag was up
-            self._reclaim(_RECLAIM)
+        self._pause_log.begin(why)
+        if not self._stopping and not over():  # there may have been room just before the flag was set
+            self._admission.reclaim_idle(_RECLAIM)
             wait_for(self.wakeup.fd, _PAUSE)
             self.wakeup.clear()
-            self._shortage.goes_on()
+            self._pause_log.extend()

@@ -1,4 +1,7 @@
-"""Who comes in: the accept thread's work at the doors. It writes nothing to clients and waits for nobody."""
+"""What becomes of a connection that was accepted: it gets its driver, and goes onto the queue.
+
+On the accept thread. Writes nothing to clients and waits for no thread.
+"""
 
 from __future__ import annotations
 
@@ -6,34 +9,34 @@ import contextlib
 import heapq
 import socket
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from reserve.engine.connections.connection import Connection
+from reserve.engine.connections.context import ServerContext
 from reserve.engine.connections.states import RECLAIM, State
 from reserve.engine.drivers.handshake import HandshakeDriver
-
-if TYPE_CHECKING:
-    from reserve.engine.endpoints import Endpoint
-    from reserve.engine.scheduler.readyqueue import ReadyQueue
-    from reserve.engine.server import Server
+from reserve.engine.endpoints import Endpoint
+from reserve.engine.scheduler.readyqueue import ReadyQueue
 
 __all__ = ["Admission"]
 
 
 class Admission:
-    """One for each server.
+    """Admits the connections of one server; owned by its runtime.
 
-    :param doors: that of each listener.
+    :param endpoints: that of each listener.
     """
 
-    def __init__(self, server: Server, queue: ReadyQueue, endpoints: Mapping[socket.socket, Endpoint]) -> None:
+    def __init__(
+        self, server: ServerContext[Connection], queue: ReadyQueue, endpoints: Mapping[socket.socket, Endpoint]
+    ) -> None:
         self._server = server
         self._queue = queue
         self._endpoints = endpoints
         self._most = server.settings.max_connections
 
     def may_accept(self) -> bool:
-        """Say whether one more connection is within the limit."""
+        """Say whether one more connection is within ``--max-connections``."""
         return len(self._queue.connections) < self._most
 
     def count(self) -> int:
@@ -41,14 +44,13 @@ class Admission:
         return len(self._queue.connections)
 
     def reclaim_idle(self, count: int) -> None:
-        """Have the connections that have been idle longest closed, ``count`` of them at most.
+        """Have the connections that have been idle longest closed, at most ``count`` of them.
 
-        When none is idle, :meth:`Server.capacity_freed` is called as soon as one is.
+        When none is idle, the accept thread is told as soon as one is (:meth:`ServerContext.capacity_freed`).
         """
         queue = self._queue
-        queue.idle_wanted = (
-            self._server.capacity_freed
-        )  # before the look: who parks one meanwhile looks here afterwards
+        # Set before the look: a thread that parks an idle connection meanwhile looks at it afterwards.
+        queue.idle_wanted = self._server.capacity_freed
         idle = [
             connection
             for connection in list(queue.connections.values())
@@ -60,19 +62,19 @@ class Admission:
             queue.notify(connection, RECLAIM)
 
     def admit(self, sock: socket.socket, peer: Any, listener: socket.socket) -> None:
-        """Put a connection that has just been accepted onto the queue."""
+        """Give a connection that has just been accepted its driver, and put it onto the queue."""
         server = self._server
-        factory, secure = self._endpoints[listener]
+        application, with_tls = self._endpoints[listener]
         adapter = server.tls.adapter
         try:
             sock.setblocking(False)
             connection = Connection(server, sock, peer)
-            if secure and adapter is not None:
+            if with_tls and adapter is not None:
                 server.tls.look()
-                connection.driver = HandshakeDriver(connection, adapter, factory)
+                connection.driver = HandshakeDriver(connection, adapter, application)
             else:
-                connection.driver = factory.make_driver(connection)
-            self._queue.registry.admit(connection)
+                connection.driver = application.make_driver(connection)
+            self._queue.registry.add(connection)
         except Exception as error:  # one connection must not end the accept thread
             with contextlib.suppress(OSError):
                 sock.close()

@@ -1,6 +1,6 @@
-"""What a server is given to serve: listening sockets, and behind each the application and whether TLS stands before it.
+"""What a server is given to serve: listening sockets, and for each of them an application, with TLS or without.
 
-A *door* is a listener's. The doors are made before the server starts and closed by whoever ends it.
+Made before the server starts, on the thread that makes the server; the listeners are closed by its shutdown.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ import socket
 from collections.abc import Iterable
 from typing import Any, NamedTuple, TypeAlias
 
-from reserve.engine.connections.driver import DriverFactory
-from reserve.engine.drivers.handler import Handle, HandlerFactory
+from reserve.engine.connections.application import Application
+from reserve.engine.drivers.handler import Handle, HandlerApplication
 from reserve.engine.settings import EngineSettings
 from reserve.errors import UsageError
-from reserve.sockets.listeners import adopt, release
+from reserve.sockets.systemd import adopt
+from reserve.sockets.unix import release
 
 __all__ = ["Descriptors", "Endpoint", "Endpoints"]
 
@@ -22,15 +23,17 @@ Descriptors: TypeAlias = "int | socket.socket | Iterable[int | socket.socket]"
 
 
 class Endpoint(NamedTuple):
-    """What a listener serves."""
+    """What one listener serves."""
 
-    factory: DriverFactory
+    application: Application
     tls: bool
-    """TLS stands before it, once the server has an adapter."""
+    """Its connections begin with a TLS handshake, once the server has an adapter."""
 
 
 class Endpoints:
-    """Those of one server; the parameters are those of :class:`~reserve.engine.server.Server`.
+    """The listeners of one server and what they serve; owned by the server.
+
+    The parameters are those of :class:`~reserve.engine.server.Server`.
 
     Raises UsageError for descriptors that are not listening stream sockets, and for an application that is none.
     """
@@ -38,23 +41,23 @@ class Endpoints:
     def __init__(
         self,
         fds: Descriptors,
-        handle: Handle | DriverFactory,
+        handle: Handle | Application,
         without_tls: Descriptors,
-        extra: Iterable[tuple[Descriptors, Handle | DriverFactory]],
+        extra: Iterable[tuple[Descriptors, Handle | Application]],
         settings: EngineSettings,
         *,
         own: bool,
     ) -> None:
-        self.main = _factory_for(handle, settings)
-        """The application behind most of them, the one that is asked what it speaks under TLS."""
-        first, without = _several(fds), _several(without_tls)
-        given = [*first, *(one for one in without if one not in first)]
-        endpoints = [Endpoint(self.main, tls=one not in without) for one in given]
-        for some, other in extra:
-            door = Endpoint(_factory_for(other, settings), tls=False)
-            for one in _several(some):
+        self.main = _application_for(handle, settings)
+        """The application of most listeners, which decides what is offered to TLS clients (ALPN)."""
+        first, plain = _several(fds), _several(without_tls)
+        given = [*first, *(one for one in plain if one not in first)]
+        endpoints = [Endpoint(self.main, tls=one not in plain) for one in given]
+        for descriptors, other in extra:
+            endpoint = Endpoint(_application_for(other, settings), tls=False)
+            for one in _several(descriptors):
                 given.append(one)
-                endpoints.append(door)
+                endpoints.append(endpoint)
         if not given:
             raise UsageError("a server needs at least one listening socket; reserve.listen('127.0.0.1:8080') opens one")
         self.listeners = [adopt(one) for one in given]
@@ -69,20 +72,20 @@ class Endpoints:
                 listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self.addresses: list[Any] = [listener.getsockname() for listener in self.listeners]
-        """What they are bound to, or were: it outlives them."""
+        """What they are bound to, also after they were closed."""
 
-    def applications(self) -> list[DriverFactory]:
-        """Every application once, in the order of the doors."""
-        return list(dict.fromkeys(door.factory for door in self.by_listener.values()))
+    def applications(self) -> list[Application]:
+        """Every application once, in the order of the listeners."""
+        return list(dict.fromkeys(endpoint.application for endpoint in self.by_listener.values()))
 
     def close_listeners(self) -> None:
-        """Nobody comes in any more. Listeners that are the caller's stay open."""
+        """Accept no more clients. Listeners that belong to the caller stay open."""
         if self._own:
             for listener in self.listeners:
                 release(listener)
 
-    def let_go(self) -> None:
-        """Forget the numbers of listeners that are the caller's: only our wrapper around each goes."""
+    def detach_borrowed(self) -> None:
+        """Forget the descriptors that belong to the caller: only the socket objects made around them are dropped."""
         for listener in self._borrowed:
             listener.detach()
 
@@ -91,10 +94,10 @@ def _several(fds: Descriptors) -> list[int | socket.socket]:
     return [fds] if isinstance(fds, (int, socket.socket)) else list(fds)
 
 
-def _factory_for(handle: Handle | DriverFactory, settings: EngineSettings) -> DriverFactory:
-    """What makes the drivers of an application. Raises UsageError for what is none."""
-    if hasattr(handle, "make_driver"):
+def _application_for(handle: Handle | Application, settings: EngineSettings) -> Application:
+    """``handle`` itself if it is an application, else one around the handler. Raises UsageError if it is neither."""
+    if isinstance(handle, Application):
         return handle
     if not callable(handle):
         raise UsageError(f"the application is not callable: {handle!r}")
-    return HandlerFactory(handle, timeout=settings.handler_timeout, max_output=settings.max_output)
+    return HandlerApplication(handle, timeout=settings.handler_timeout, max_output=settings.max_output)

@@ -1,61 +1,73 @@
-"""The life of a server: started once, on the caller's thread or behind it, and stopped from anywhere.
+"""Start and stop of a server: started once, on the caller's thread or on threads of its own, stopped from any thread.
 
-The orderly end runs on the accept thread, which has nothing else to do by then, so that a stop needs no lock, can come
+The shutdown runs on the accept thread, which has nothing else to do by then, so that a stop needs no lock, can come
 from a worker or a signal handler, and never waits for itself.
 """
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import threading
-from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
 from reserve.engine import fork
+from reserve.engine.connections.connection import Connection
+from reserve.engine.connections.context import ServerContext
+from reserve.engine.endpoints import Endpoints
+from reserve.engine.polling.poller import Poller
 from reserve.engine.polling.signalwakeup import SignalWakeup
+from reserve.engine.polling.token import new_token, take
+from reserve.engine.runtime import Runtime
+from reserve.engine.scheduler.handoff import HandOff
+from reserve.engine.shutdown import Shutdown
 from reserve.errors import UsageError
-
-if TYPE_CHECKING:
-    from reserve.engine.endpoints import Endpoints
-    from reserve.engine.runtime import Runtime
-    from reserve.engine.server import Server
 
 __all__ = ["Lifecycle"]
 
 
 class Lifecycle:
-    """That of one server. :class:`~reserve.engine.server.Server` says what each method promises."""
+    """The start and the stop of one server; owned by it. :class:`~reserve.engine.server.Server` says which thread calls
+    which method, and what each promises.
+    """
 
-    def __init__(self, server: Server, endpoints: Endpoints, runtime: Runtime) -> None:
+    def __init__(
+        self,
+        server: ServerContext[Connection],
+        endpoints: Endpoints,
+        poller: Poller | None,
+        policy: HandOff | None,
+    ) -> None:
         self._server = server
         self._endpoints = endpoints
-        self._runtime = runtime
-        self._not_started = deque((True,))
+        self.runtime = Runtime(server, endpoints, poller, policy, self._end)
+        self.shutdown = Shutdown(self.runtime, server.clock, server.log)
+        self._start_token = new_token(present=True)
         self.ready = threading.Event()
         """Connections are accepted."""
         self.finished = threading.Event()
-        """All is over."""
+        """The server has stopped, and everything is given back."""
         self.signal_wakeup: SignalWakeup | None = None
         """Where :meth:`start` waits."""
         self._blocked_in_start: int | None = None
         self._launching: int | None = None
 
     def start(self) -> None:
-        self._begin()
-        with SignalWakeup(self.finished) as door:
-            self.signal_wakeup = door
+        self._claim_start()
+        with SignalWakeup(self.finished) as wakeup:
+            self.signal_wakeup = wakeup
             self._blocked_in_start = threading.get_ident()
             try:
                 self._launch()
-                door.wait()
+                wakeup.wait()
             except BaseException:  # KeyboardInterrupt, or whatever a signal handler of the program raises
                 self.request_stop()
                 try:
-                    door.wait()
+                    wakeup.wait()
                 except BaseException:
                     self.request_stop(0)
-                    door.wait()
+                    wakeup.wait()
                 self._wait_finished()
                 raise
             finally:
@@ -63,60 +75,52 @@ class Lifecycle:
         self._wait_finished()
 
     def serve_in_background(self) -> None:
-        self._begin()
+        self._claim_start()
         self._launch()
 
     def request_stop(self, timeout: float | None = None) -> None:
         server = self._server
         deadline = server.clock.now() + (server.settings.stop_timeout if timeout is None else timeout)
-        self._runtime.shutdown.not_later_than(deadline)
+        self.shutdown.not_later_than(deadline)
         server.stopping = True
-        self._runtime.acceptor.stop()
+        self.runtime.acceptor.stop()
 
     def stop(self, timeout: float | None = None) -> None:
         self.request_stop(timeout)
-        if self._claim_start():
+        if take(self._start_token):  # it was never started
             self._dispose()
             self.finished.set()
             return
-        me = threading.get_ident()
-        ours = {thread.ident for thread in (self._server.log.thread, *self._runtime.threads())}
-        if me not in ours and me not in (self._blocked_in_start, self._launching):
+        current = threading.get_ident()
+        own = {thread.ident for thread in (self._server.log.thread, *self.runtime.threads())}
+        if current not in own and current not in (self._blocked_in_start, self._launching):
             self._wait_finished()
 
     # ---- the start ----
 
-    def _begin(self) -> None:
-        if not self._claim_start():
+    def _claim_start(self) -> None:
+        # A token, not a lock: a signal handler may come in between.
+        if not take(self._start_token):
             raise UsageError("this server was started before; a stopped one cannot be used again: make another")
 
-    def _claim_start(self) -> bool:
-        """True for the first caller only. A pop, not a lock: a signal handler may come in between."""
-        try:
-            return self._not_started.pop()
-        except IndexError:
-            return False
-
     def _launch(self) -> None:
-        """Start all threads, the accept thread last: once it runs, the end is its affair."""
+        """Start all threads, the accept thread last: once it runs, the shutdown is its job."""
         server = self._server
-        fork.watch(server)
+        fork.watch(self)
         self._launching = threading.get_ident()
         try:
             server.log.start()
-            server.tls.prepare(getattr(self._endpoints.main, "alpn_protocols", ()))
-            for factory in self._endpoints.applications():
-                start = getattr(factory, "start", None)
-                if start is not None:
-                    start(server)
+            server.tls.prepare(self._endpoints.main.alpn_protocols)
+            for application in self._endpoints.applications():
+                application.start(server)
             self._call_hook(server.hooks.on_worker_start, "on_worker_start")
-            self._runtime.start_serving()
+            self.runtime.start()
             self.ready.set()
-        except BaseException:  # no thread to be had, the application could not start, or a KeyboardInterrupt
-            if self._runtime.acceptor.thread in threading.enumerate():
+        except BaseException:  # a thread cannot be started, the application fails to start, or a KeyboardInterrupt
+            if self.runtime.acceptor.thread in threading.enumerate():
                 self.request_stop()
             else:
-                self._give_up()
+                self._abort_start()
             raise
         finally:
             self._launching = None
@@ -127,22 +131,22 @@ class Lifecycle:
         except Exception as error:
             self._server.log.failure(f"the hook {name} failed", error)
 
-    def _give_up(self) -> None:
+    def _abort_start(self) -> None:
         """By the thread that could not start everything: undo what was started."""
         self._server.stopping = True
-        self._runtime.give_up()
+        self.runtime.abort_start()
         self._dispose()
         self._finish()
 
     # ---- the end ----
 
-    def end(self) -> None:
-        """By the accept thread, whose loop is over: conduct the orderly end."""
-        server, shutdown = self._server, self._runtime.shutdown
+    def _end(self) -> None:
+        """By the accept thread, whose loop is over: shut down."""
+        server = self._server
         server.stopping = True  # also when the accept loop itself failed
         try:
-            shutdown.conduct(self._endpoints.close_listeners)
-            shutdown.guarded(server.hooks.on_worker_stop, "the hook on_worker_stop failed")
+            self.shutdown.run(self._endpoints.close_listeners)
+            self.shutdown.guarded(server.hooks.on_worker_stop, "the hook on_worker_stop failed")
         finally:
             try:
                 self._dispose()
@@ -152,18 +156,16 @@ class Lifecycle:
     def _dispose(self) -> None:
         """Give back what is left: descriptors, the log."""
         server, endpoints = self._server, self._endpoints
-        server.log.end_within(self._runtime.shutdown.time_left())
+        server.log.end_within(self.shutdown.time_left())
         endpoints.close_listeners()
-        endpoints.let_go()
-        for factory in endpoints.applications():
-            finish = getattr(factory, "finish", None)
-            if finish is not None:
-                self._runtime.shutdown.guarded(
-                    partial(finish, server), "the application failed at the end of the server"
-                )
+        endpoints.detach_borrowed()
+        for application in endpoints.applications():
+            self.shutdown.guarded(
+                partial(application.finish, server), "the application failed at the end of the server"
+            )
         server.tls.close()
-        fork.forget(server)
-        self._runtime.close()
+        fork.forget(self)
+        self.runtime.close()
         server.log.stop()
 
     def _finish(self) -> None:
@@ -173,6 +175,34 @@ class Lifecycle:
 
     def _wait_finished(self) -> None:
         self.finished.wait()
-        acceptor = self._runtime.acceptor.thread
+        acceptor = self.runtime.acceptor.thread
         if acceptor.ident is not None:
             acceptor.join()
+
+    # ---- in a forked child ----
+
+    def close_copies(self) -> None:
+        """Close this child's copies of every descriptor of the server. Takes no lock, shuts nothing down.
+
+        Each is closed through the object that holds it, which forgets the number: one that remembered it would close,
+        when it is collected, whatever the child has opened meanwhile. The server has stopped for the child: a handler
+        that returns there finds no queue, and a stop has nothing to wait for.
+        """
+        server, runtime = self._server, self.runtime
+        queue, acceptor = runtime.queue, runtime.acceptor
+        sockets = [*self._endpoints.listeners, *(connection.sock for connection in queue.connections.values())]
+        for sock in sockets:
+            fd = sock.detach()
+            if fd >= 0:
+                with contextlib.suppress(OSError):
+                    socket.close(fd)
+        server.stopping = queue.closed = queue.abandoned = True
+        for wakeup in (runtime.poller.wakeup, acceptor.wakeup):
+            wakeup.after_fork()
+        server.log.after_fork()
+        runtime.poller.close()
+        acceptor.wakeup.close()
+        self.finished = threading.Event()  # the lock in the old one may belong to a thread that the child has not
+        self.finished.set()
+        if self.signal_wakeup is not None:
+            self.signal_wakeup.after_fork(self.finished)

@@ -1,43 +1,43 @@
-"""The threads of a server and what they work with, made and joined together. Nothing in here runs before the start.
+"""The threads of a server and what they work with, made and connected here. Nothing in here runs before the start.
 
-accept thread ──► queue ◄──► workers          the poller is the queue's, the stepper everybody's
+accept thread ──► ready queue ◄──► workers        the poller belongs to the queue; the stepper to the threads that lead
 ▲
-monitor ──► overdue          only when there is a --request-timeout
+monitor ──► request watchdog   only with --request-timeout
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from reserve.engine.acceptor import Acceptor
 from reserve.engine.admission import Admission
+from reserve.engine.connections.connection import Connection
+from reserve.engine.connections.context import ServerContext
+from reserve.engine.endpoints import Endpoints
 from reserve.engine.polling.poller import Poller, new_poller
+from reserve.engine.polling.waiter import Alarm
 from reserve.engine.scheduler.handoff import HandOff, default_policy
 from reserve.engine.scheduler.monitor import Monitor
 from reserve.engine.scheduler.readyqueue import ReadyQueue
 from reserve.engine.scheduler.requesttimeout import RequestWatchdog
 from reserve.engine.scheduler.stepper import Stepper
 from reserve.engine.scheduler.workers import WorkerPool
-from reserve.engine.shutdown import Shutdown
-
-if TYPE_CHECKING:
-    from reserve.engine.endpoints import Endpoints
-    from reserve.engine.server import Server
 
 __all__ = ["Runtime"]
 
 
 class Runtime:
-    """That of one server.
+    """What runs one server; owned by it. The thread that starts the server, and its accept thread, call the methods.
 
-    :param on_end: called on the accept thread when its loop is over.
+    :param poller: None: the best one of this platform.
+    :param policy: which thread polls while a handler runs; None: the one that fits this interpreter.
+    :param on_end: called on the accept thread when its loop is over: the server's shutdown.
     """
 
     def __init__(
         self,
-        server: Server,
+        server: ServerContext[Connection],
         endpoints: Endpoints,
         poller: Poller | None,
         policy: HandOff | None,
@@ -46,8 +46,8 @@ class Runtime:
         settings, clock, log, hooks = server.settings, server.clock, server.log, server.hooks
         self.poller = poller if poller is not None else new_poller()
         policy = policy if policy is not None else default_policy()
-        self.monitor = Monitor(policy, log, clock)
-        self.queue = ReadyQueue(self.poller, clock, policy, self.monitor, settings)
+        alarm = Alarm()
+        self.queue = ReadyQueue(self.poller, clock, policy, alarm, settings)
         self.stepper = Stepper(self.queue, clock, settings, log)
         self.pool = WorkerPool(
             settings, self.queue, self.stepper, log, hooks.on_thread_start, hooks.on_thread_stop, clock
@@ -55,27 +55,18 @@ class Runtime:
         self.request_watchdog = (
             RequestWatchdog(self.pool, self.stepper, clock, settings, log) if settings.request_timeout > 0 else None
         )
+        self.monitor = Monitor(policy, alarm, log, clock)
         admission = Admission(server, self.queue, endpoints.by_listener)
-        self.acceptor = Acceptor(
-            endpoints.listeners,
-            admission.admit,
-            on_end,
-            log,
-            may_accept=admission.may_accept,
-            reclaim=admission.reclaim_idle,
-            count=admission.count,
-            clock=clock,
-        )
-        self.shutdown = Shutdown(self.queue, self.stepper, self.pool, self.monitor, self.acceptor.wakeup, clock, log)
+        self.acceptor = Acceptor(endpoints.listeners, admission, on_end, log, clock)
 
-    def start_serving(self) -> None:
-        """The monitor and the workers first: there must be somebody for whoever is let in."""
+    def start(self) -> None:
+        """Start all threads, the accept thread last: every connection that it accepts needs the others."""
         self.monitor.start(self.queue, self.stepper, self.pool, self.request_watchdog)
         self.pool.start()
         self.acceptor.thread.start()
 
-    def give_up(self) -> None:
-        """Send home whoever was started, when not all could be."""
+    def abort_start(self) -> None:
+        """End the threads that were started, when not all could be."""
         self.queue.close()
         self.monitor.close()
         for thread in self._inner_threads():
@@ -83,14 +74,14 @@ class Runtime:
                 thread.join()
 
     def threads(self) -> list[threading.Thread]:
-        """All of them, as far as they are known now."""
+        """All threads, as far as they are known now."""
         return [self.acceptor.thread, *self._inner_threads()]
 
     def _inner_threads(self) -> list[threading.Thread]:
         return [self.monitor.thread, *(worker.thread for worker in self.pool.workers)]
 
     def close(self) -> None:
-        """Give the descriptors back; the threads are gone, or never came."""
+        """Give the descriptors back; the threads have ended, or were never started."""
         self.queue.closed = True
         self.poller.close()
         self.acceptor.wakeup.close()

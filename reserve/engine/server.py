@@ -1,7 +1,7 @@
 """The server, as embedding programs, handlers and drivers see it. Its methods may be called from any thread.
 
-What it is given stands in :class:`~reserve.engine.endpoints.Endpoints`, what serves in
-:class:`~reserve.engine.runtime.Runtime`, and :class:`~reserve.engine.lifecycle.Lifecycle` starts and ends them as one.
+What it serves is in :class:`~reserve.engine.endpoints.Endpoints`, what runs it in
+:class:`~reserve.engine.runtime.Runtime`, and :class:`~reserve.engine.lifecycle.Lifecycle` starts and stops both.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from reserve.engine.connections.application import Application
 from reserve.engine.connections.budget import Budget
-from reserve.engine.connections.connection import Connection
-from reserve.engine.connections.driver import DriverFactory
-from reserve.engine.connections.peers import Peer, address_of, peer_of
-from reserve.engine.connections.states import NOTIFY, State
+from reserve.engine.connections.connection import NO_DRIVER, Connection
+from reserve.engine.connections.peers import Peer, peer_of
+from reserve.engine.connections.states import FLUSHING, NOTIFY, State
 from reserve.engine.drivers.handler import Handle, HandlerDriver
 from reserve.engine.drivers.starttls import start_tls
 from reserve.engine.endpoints import Descriptors, Endpoints
@@ -24,7 +24,6 @@ from reserve.engine.lifecycle import Lifecycle
 from reserve.engine.logs.errorlog import ErrorLog
 from reserve.engine.polling.clock import Clock, SystemClock
 from reserve.engine.polling.poller import WRITE, Poller
-from reserve.engine.runtime import Runtime
 from reserve.engine.scheduler.handoff import HandOff
 from reserve.engine.settings import EngineSettings, adjusted
 from reserve.engine.stats import Stats
@@ -41,8 +40,8 @@ class Server:
     """Serves ``handle`` on listening sockets.
 
     :param fds: descriptors (int) or sockets, one or several; TCP and UNIX may be mixed. They must be listening already.
-    :param handle: ``handle(socket, client_address, server)``, or an application with a driver of its own
-        (``make_driver``).
+    :param handle: ``handle(socket, client_address, server)``, or an
+        :class:`~reserve.engine.connections.application.Application` with drivers of its own.
     :param without_tls: those of ``fds``, and others, that stay without TLS when there is an :attr:`ssl_adapter`.
     :param extra: more listeners, each with an application of its own and without TLS: (fds, handle) pairs.
     :param own: close the listeners at the end (False: they stay open, and are the caller's).
@@ -55,10 +54,10 @@ class Server:
     def __init__(
         self,
         fds: Descriptors,
-        handle: Handle | DriverFactory,
+        handle: Handle | Application,
         *,
         without_tls: Descriptors = (),
-        extra: Iterable[tuple[Descriptors, Handle | DriverFactory]] = (),
+        extra: Iterable[tuple[Descriptors, Handle | Application]] = (),
         own: bool = True,
         hooks: Hooks | None = None,
         settings: EngineSettings | None = None,
@@ -76,12 +75,12 @@ class Server:
         self.budget = Budget(self.settings.buffer_memory, self.settings.spool_disk)
         """What all connections hold together."""
         self.stopping = False
-        """The server is coming to its end: drivers close what is idle, and announce it in what they still answer."""
-        self._runtime = Runtime(self, self._endpoints, poller, policy, self._end)
-        self._lifecycle = Lifecycle(self, self._endpoints, self._runtime)
+        """The server is shutting down: drivers close what is idle, and announce it in the responses that they send."""
+        self._lifecycle = Lifecycle(self, self._endpoints, poller, policy)
+        self._runtime = self._lifecycle.runtime
         self._queue = self._runtime.queue
 
-    # ---- life ----
+    # ---- start and stop ----
 
     @property
     def addresses(self) -> list[Any]:
@@ -90,7 +89,7 @@ class Server:
 
     @property
     def ssl_adapter(self) -> SSLAdapter | None:
-        """What shakes hands with new clients; None: no TLS. An adapter of ours, or one of cheroot's.
+        """What makes the TLS sessions of new clients; None: no TLS. An adapter of reserve's, or one of cheroot's.
 
         Set it before the start. Setting it raises UsageError for what is no adapter.
         """
@@ -116,7 +115,7 @@ class Server:
         self._lifecycle.start()
 
     def serve_in_background(self) -> None:
-        """Serve on threads of its own and return at once. Raises UsageError when it was started before."""
+        """Serve on threads of the server and return at once. Raises UsageError when it was started before."""
         self._lifecycle.serve_in_background()
 
     def wait_ready(self, timeout: float | None = None) -> bool:
@@ -132,7 +131,7 @@ class Server:
         self._lifecycle.request_stop(timeout)
 
     def stop(self, timeout: float | None = None) -> None:
-        """Stop accepting, finish the requests in flight, close idle connections, and return when all is over.
+        """Stop accepting, finish the requests in flight, close idle connections, and return when that is done.
 
         :param timeout: see :meth:`request_stop`; 0: at once. Called on a thread of the server itself, or while this
             thread is inside :meth:`start` or :meth:`serve_in_background` (by a signal handler, or the hook
@@ -180,9 +179,7 @@ class Server:
 
     @property
     def healthy(self) -> bool:
-        """Fit for new requests: not stopping, not too many threads are stuck, somebody listens. What a health check is
-        told.
-        """
+        """What a health check is told. True: it is not stopping, not too many threads are stuck, a listener is open."""
         runtime = self._runtime
         return (
             not (self.stopping or runtime.acceptor.has_no_listener) and runtime.pool.stuck() <= self.settings.max_stuck
@@ -190,30 +187,31 @@ class Server:
 
     @property
     def aborted(self) -> int:
-        """Requests that the end of a stop has broken off, and threads that it has left behind. 0: a clean stop."""
-        return self._runtime.shutdown.aborted
+        """Requests that a stop has broken off at its deadline, and threads left running. 0: a clean stop."""
+        return self._lifecycle.shutdown.aborted
 
     @property
     def others_wait(self) -> bool:
-        """Others wait: a connection should be content with a small turn."""
+        """Other connections are ready: this one should take a short turn."""
         return len(self._queue) > 0
 
     def peer(self, sock: socket.socket) -> Peer:
-        """The raw address of the other end and, on a UNIX socket, whose process it was. Raises UsageError for a
-        strange socket.
+        """The raw address of the other end and, on a UNIX socket, the process that connected.
+
+        Raises UsageError for a socket that is not a connection of this server.
         """
-        return self.peer_of(self._find(sock))
+        return peer_of(self._find(sock))
 
     def send(self, sock: socket.socket, data: bytes) -> None:
-        """Send octets on a connection of this server that is parked, from any thread and without waiting.
+        """Send bytes on a connection of this server that is parked, from any thread and without waiting.
 
-        Raises UsageError when the connection is not (or no more) one of this server, ReserveError when more than
+        Raises UsageError when the connection is not (or no longer) one of this server, ReserveError when more than
         the setting ``max_output`` would wait for its peer.
         """
         connection = self._find(sock)
-        driver = getattr(connection, "driver", None)
-        if driver is None:  # its owner closes it at this moment
-            raise UsageError("this socket is no more a connection of this server")
+        driver = connection.driver
+        if driver is NO_DRIVER:  # its owner disposes of it at this moment
+            raise UsageError("this socket is no longer a connection of this server")
         if not isinstance(driver, HandlerDriver):
             raise UsageError("send() is for connections of a plain handler")
         driver.post(bytes(data))
@@ -223,21 +221,21 @@ class Server:
         """Called by a handler: from now on the socket is the application's; the server neither reads nor closes it."""
         connection = self._find(sock)
         connection.detached = True
-        self._queue.registry.forget(connection)
+        self._queue.registry.remove(connection)
         return sock
 
     def start_tls(self, sock: socket.socket, then: Callable[[Any], Any] | None = None) -> Any:
         """Called by a handler: upgrade the connection to TLS, as STARTTLS does in some protocols.
 
         :param sock: the handler's plain socket. It cannot be used any more. Nothing that the client sent before its
-            ClientHello may still wait in a buffer of the handler's own: who lets it count as said under TLS lets
-            anybody put words into the client's mouth.
+            ClientHello may still wait in a buffer of the handler's own: a handler that took it for part of the TLS
+            session would let an attacker speak for the client.
         :param then: called on a worker, with the TLS socket, when the handshake is done; it may return what a handler
             may. The handler returns what ``start_tls`` returned, and no thread waits for the client.
 
         Without ``then`` the handshake happens here, on this thread, within the setting ``handshake_timeout``, and the
-        TLS socket is returned. Raises UsageError without an adapter, for a strange socket and for one that has TLS;
-        TLSError, TimeoutError or OSError when the handshake fails.
+        TLS socket is returned. Raises UsageError without an adapter, for a socket that is not a connection of this
+        server, and for one that has TLS; TLSError, TimeoutError or OSError when the handshake fails.
         """
         connection = self._find(sock)
         adapter = self.tls.adapter
@@ -249,43 +247,30 @@ class Server:
             connection.driver.push()  # what was sent before TLS belongs before it
         return start_tls(connection, adapter, then)
 
-    # ---- for the engine's other parts and for drivers ----
-
-    def peer_of(self, connection: Connection) -> Peer:
-        """See :meth:`peer`."""
-        return peer_of(connection)
-
-    def address_of(self, connection: Connection) -> tuple[str, int]:
-        """(host, port) of the client; a v4-mapped address as IPv4, a UNIX socket as ``("", 0)``."""
-        return address_of(connection.peer)
+    # ---- what connections, drivers and applications use: see ServerContext ----
 
     def connection_closed(self, connection: Connection) -> None:
-        """By whoever closed it, when the descriptor is free again."""
+        """By its owner, which closed it: the descriptor is free again."""
         if self.stopping:
             self._runtime.acceptor.wakeup.signal()
         else:
             self.capacity_freed()
 
     def capacity_freed(self) -> None:
-        """Newcomers may have a place now, or somebody who gives one up."""
+        """There may be room for a new connection now, or an idle one that can make room."""
         self._runtime.acceptor.capacity_freed()
 
-    def flush_meanwhile(self, connection: Connection) -> None:
-        """Have the leader flush the output of a connection whose worker goes on. See :meth:`Connection.lend`."""
-        settings = self.settings
-        assert connection.output is not None, "what is lent has something to flush"
-        deadline = connection.output.deadline(self.clock.now(), 0, settings.write_timeout, settings.write_rate)
+    def flush_lent(self, connection: Connection) -> None:
+        """Have the leader send the output of a connection whose worker goes on. See :meth:`Connection.lend`."""
+        assert connection.output is not None, "a connection is lent to have its output sent"
+        deadline = connection.write_deadline(connection.output, self.clock.now())
         connection.settle()
         if self._queue.closed:
             raise OSError("the server has stopped")
-        self._queue.park(connection, WRITE, deadline, "write", State.FLUSHING)
+        self._queue.park(connection, WRITE, deadline, "write", FLUSHING)
 
     def _find(self, sock: socket.socket) -> Connection:
         connection = self._queue.connections.get(sock.fileno())
         if connection is None or connection.sock is not sock:
-            raise UsageError("this socket is not (or no more) a connection of this server")
+            raise UsageError("this socket is not (or no longer) a connection of this server")
         return connection
-
-    def _end(self) -> None:
-        """By the accept thread, whose loop is over."""
-        self._lifecycle.end()

@@ -11,11 +11,11 @@ from typing import cast
 
 from reserve.apps.http.app import HTTPApp
 from reserve.apps.http.settings import HTTPSettings
-from reserve.engine.connections.driver import AGAIN, RUN, Action, Close, DriverFactory, Wait
+from reserve.engine.connections.application import Application
+from reserve.engine.connections.driver import AGAIN, RUN, Action, Close, Wait
 from reserve.engine.polling.poller import READ
 from reserve.engine.polling.timers import NEVER
-from reserve.engine.server import Server
-from reserve.gateways.exchange import Application
+from reserve.gateways.exchange import Application as WSGIApplication
 from reserve.gateways.wsgi import WSGIGateway
 from reserve.testing.clock import FakeClock
 from reserve.testing.memoryserver import MemoryConnection, MemoryServer, MemorySocket
@@ -54,18 +54,17 @@ class MemoryClient:
 
     def __init__(
         self,
-        app: Application | DriverFactory,
+        app: WSGIApplication | Application,
         settings: HTTPSettings | None = None,
         clock: FakeClock | None = None,
     ) -> None:
         self.clock = clock if clock is not None else FakeClock()
         self.server = MemoryServer(self.clock)
-        factory = app if hasattr(app, "make_driver") else HTTPApp(WSGIGateway(app), settings)
+        factory = app if isinstance(app, Application) else HTTPApp(WSGIGateway(app), settings)
         if isinstance(factory, HTTPApp):
             factory.gateway.use_log(self.server.log.failure)
         self.socket = MemorySocket()
-        server, sock = cast(Server, self.server), cast(socket.socket, self.socket)
-        self._connection = MemoryConnection(server, sock, self.socket.peer)
+        self._connection = MemoryConnection(self.server, cast(socket.socket, self.socket), self.socket.peer)
         self._driver = self._connection.driver = factory.make_driver(self._connection)
         self._wait: Wait | None = None
         self._closing = False
@@ -199,7 +198,7 @@ class MemoryClient:
 
     def _finish(self, reason: str) -> None:
         self.closed = True
-        if self._driver.closed(reason):
+        if self._driver.on_close(reason):
             self._connection.final_run = True
             self._driver.run()
         if self._connection.output is not None:

@@ -8,14 +8,15 @@ from __future__ import annotations
 import logging
 import socket
 import traceback
-from typing import Any, cast
+from typing import Any
 
 from reserve.engine.connections.budget import Budget
 from reserve.engine.connections.connection import Connection
-from reserve.engine.connections.peers import Peer
+from reserve.engine.hooks import Hooks
 from reserve.engine.logs.errorlog import ErrorLog
 from reserve.engine.polling.clock import Clock
 from reserve.engine.settings import EngineSettings
+from reserve.engine.tls import ServerTLS
 from reserve.errors import ClientDisconnected
 
 __all__ = ["MemoryConnection", "MemoryLog", "MemoryServer", "MemorySocket"]
@@ -110,7 +111,7 @@ class MemoryConnection(Connection):
 
 
 class MemoryServer:
-    """What a driver asks of its server."""
+    """What a driver asks of its server: a :class:`~reserve.engine.connections.context.ServerContext`."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -120,12 +121,14 @@ class MemoryServer:
         self.others_wait = False
         self.budget = Budget(self.settings.buffer_memory, self.settings.spool_disk)
         self.log = MemoryLog()
+        self.hooks = Hooks()
+        self.tls = ServerTLS(clock, self.log, 0.0)
 
-    def flush_meanwhile(self, connection: Connection) -> None:
+    def capacity_freed(self) -> None:
+        """Nothing: no client waits."""
+
+    def connection_closed(self, connection: Connection) -> None:
+        """Nothing: there is one connection."""
+
+    def flush_lent(self, connection: Connection) -> None:
         connection.return_token()
-
-    def address_of(self, connection: Connection) -> tuple[str, int]:
-        return cast("tuple[str, int]", connection.peer)
-
-    def peer_of(self, connection: Connection) -> Peer:
-        return Peer(connection.peer, None, None, None)

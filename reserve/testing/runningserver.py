@@ -9,10 +9,10 @@ from typing import Any, cast
 
 from reserve.apps.http.app import HTTPApp
 from reserve.apps.http.settings import HTTPSettings
-from reserve.engine.connections.driver import DriverFactory
+from reserve.engine.connections.application import Application
 from reserve.engine.drivers.handler import Handle
 from reserve.engine.server import Server
-from reserve.gateways.exchange import Application
+from reserve.gateways.exchange import Application as WSGIApplication
 from reserve.gateways.wsgi import WSGIGateway
 from reserve.sockets.listeners import listen, release
 
@@ -55,7 +55,7 @@ class RunningServer:
 
 @contextlib.contextmanager
 def running(
-    app: Application | Handle | DriverFactory,
+    app: WSGIApplication | Handle | Application,
     *,
     wsgi: bool = True,
     http: HTTPSettings | None = None,
@@ -73,12 +73,17 @@ def running(
     :param without_tls: connections begin without TLS all the same, for a handler that calls ``server.start_tls``.
     :param server_arguments: for :class:`~reserve.engine.server.Server`: ``threads=``, ``clock=``, ``poller=`` …
     """
-    if wsgi and not hasattr(app, "make_driver"):
+    if wsgi and not isinstance(app, Application):
         settings = http if http is not None else HTTPSettings(access_log=False)
-        app = HTTPApp(WSGIGateway(cast(Application, app)), settings)
+        app = HTTPApp(WSGIGateway(cast(WSGIApplication, app)), settings)
     listeners = listen(address)
     try:
-        server = Server(listeners, cast(Handle, app), without_tls=listeners if without_tls else (), **server_arguments)
+        server = Server(
+            listeners,
+            cast("Handle | Application", app),
+            without_tls=listeners if without_tls else (),
+            **server_arguments,
+        )
         server.ssl_adapter = ssl_adapter
     except BaseException:
         for listener in listeners:

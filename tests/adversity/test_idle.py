@@ -29,7 +29,7 @@ http = HTTPSettings(access_log=False, keep_alive=600.0, head_timeout=600.0)
 with running(app, http=http, threads=4) as served:
     print(served.address[1], flush=True)
     sys.stdin.readline()
-    while not served.server._runtime.monitor.asleep:
+    while not served.server._runtime.monitor._alarm.asleep:
         time.sleep(0.001)
     print("quiet", flush=True)
     sys.stdin.read()

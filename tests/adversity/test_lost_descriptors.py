@@ -20,6 +20,7 @@ from reserve.testing import FakeClock
 from tests.adversity.holding import honest
 from tests.apps.http.responses import receive, request
 from tests.clients import connect
+from tests.engine.test_acceptor import Admits
 from tests.waiting import PATIENCE, eventually
 
 MAKERS = [PortablePoller, *([EpollPoller] if type(new_poller()) is EpollPoller else [])]
@@ -82,7 +83,7 @@ def test_a_poller_that_fails_is_not_asked_again_at_once(make: type, monkeypatch:
 def test_a_wake_up_that_was_closed_does_not_spin_the_accept_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
     monkeypatch.setattr("reserve.engine.acceptor.time", SimpleNamespace(sleep=pauses.append))
-    acceptor = Acceptor([], lambda *arguments: None, lambda: None, ErrorLog())
+    acceptor = Acceptor([], Admits([]), lambda: None, ErrorLog())
     fd = acceptor.wakeup.fd
     selector: Any = SimpleNamespace(select=lambda timeout: [(SimpleNamespace(fd=acceptor.wakeup.fd), 1)])
     try:

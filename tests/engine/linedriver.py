@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from reserve.engine.connections.application import Application
 from reserve.engine.connections.connection import Connection
-from reserve.engine.connections.driver import CLOSE, LINGER, RUN, Action, Wait
+from reserve.engine.connections.driver import CLOSE, LINGER, RUN, Action, Driver, Wait
 from reserve.engine.polling.poller import READ
 
 
-class LineDriver:
+class LineDriver(Driver):
     """Sends each line back; ``bye`` ends, ``linger`` ends while the peer may still send, ``run`` runs."""
 
     def __init__(self, connection: Connection, on_read: Any = None) -> None:
@@ -34,20 +35,8 @@ class LineDriver:
 
     def run(self) -> None: ...
 
-    def expired(self, kind: str, now: float) -> Action:
-        return CLOSE
 
-    def refuse(self, reason: str) -> bytes | None:
-        return None
-
-    def describe(self) -> str:
-        return ""
-
-    def closed(self, reason: str) -> bool:
-        return False
-
-
-class LineApplication:
+class LineApplication(Application):
     def __init__(self, run: Any = None, on_read: Any = None) -> None:
         self.run = run
         self.on_read = on_read

@@ -14,6 +14,7 @@ from reserve.engine.connections.driver import AGAIN, CLOSE, LINGER, RUN, Action,
 from reserve.engine.connections.states import NOTIFY, RECLAIM, State
 from reserve.engine.polling.poller import READ, WRITE
 from reserve.engine.polling.timers import NEVER
+from reserve.engine.polling.waiter import Alarm
 from reserve.engine.scheduler.monitor import Monitor
 from reserve.engine.scheduler.readyqueue import ReadyQueue
 from reserve.engine.scheduler.requesttimeout import RequestWatchdog
@@ -180,7 +181,7 @@ class ModelDriver:
         self.revoked = True
         return True
 
-    def closed(self, reason: str) -> bool:
+    def on_close(self, reason: str) -> bool:
         self.ended.append(reason)
         return True
 
@@ -229,8 +230,9 @@ class ModelWorld(ServerDouble):
         )
         logs = cast(Any, self.log)
         policy = cast(Any, SimpleNamespace(keep=lambda: keep, sample=lambda runs, stalled: None, rest=lambda: None))
-        self.monitor = Monitor(policy, logs, cast(Any, self.clock))
-        self.queue = ReadyQueue(cast(Any, self.poller), cast(Any, self.clock), policy, self.monitor, self.settings)
+        self.alarm = Alarm()
+        self.monitor = Monitor(policy, self.alarm, logs, cast(Any, self.clock))
+        self.queue = ReadyQueue(cast(Any, self.poller), cast(Any, self.clock), policy, self.alarm, self.settings)
         self.stepper = Stepper(self.queue, cast(Any, self.clock), self.settings, logs)
         self.pool = WorkerPool(
             self.settings, self.queue, self.stepper, logs, lambda: None, lambda: None, cast(Any, self.clock)
@@ -279,7 +281,7 @@ class ModelWorld(ServerDouble):
             self.all.append(connection)
             self.drivers.append(driver)
             self.sockets.append(sock)
-            self.queue.registry.admit(connection)
+            self.queue.registry.add(connection)
             self.queue.put(connection)
         self.used: dict[str, int] = {}
 
@@ -327,7 +329,7 @@ class ModelWorld(ServerDouble):
         elif kind == "time":
             self.clock.time += 6.0
             self.poller.signal()
-            self.monitor.alarm()
+            self.alarm.wake()
         elif kind == "send":
             self.drivers[index].outbox.append(b"s")
             self.queue.notify(connection, NOTIFY)
@@ -356,7 +358,7 @@ class ModelWorld(ServerDouble):
     # ---- what must hold ----
 
     def owned_by_one(self, connection: Connection) -> None:
-        assert not connection.slot
+        assert not connection.token
         assert connection not in (*self.queue._ready, *self.queue._more)
         assert connection not in self.queue.run_queue.waiting
 
@@ -366,12 +368,12 @@ class ModelWorld(ServerDouble):
         for text in self.failures:
             assert "the application fails" in text or "ClientDisconnected" in text, text
         queue, workers = self.queue, self.pool.workers
-        handed_over = sum(not cast(Any, worker)._waiter._held and not worker.leads for worker in workers)
+        handed_over = sum(not cast(Any, worker)._acquire.__self__._held and not worker.leads for worker in workers)
         leads = queue.lead.free + sum(worker.leads for worker in workers) + queue.monitor_leads + handed_over
         assert leads == 1, f"{leads} leads"
         for connection, driver in zip(self.all, self.drivers, strict=True):
             running = sum(worker.connection is connection for worker in workers)
-            slot, ready = len(connection.slot), queue._ready.count(connection) + queue._more.count(connection)
+            slot, ready = len(connection.token), queue._ready.count(connection) + queue._more.count(connection)
             calls = queue.run_queue.waiting.count(connection)
             if connection.state is State.CLOSED:
                 assert running + slot + ready + calls == 0
@@ -382,7 +384,10 @@ class ModelWorld(ServerDouble):
                 continue
             assert connection not in self.closed
             if connection.lent:
-                claimed = connection.reclaim_waiter is not None and not cast(Any, connection.reclaim_waiter)._held
+                claimed = (
+                    connection.reclaim_waiter is not None
+                    and not cast(Any, connection.reclaim_waiter)._acquire.__self__._held
+                )
                 assert running == 1
                 assert calls == 0
                 assert slot + ready + claimed == 1, f"token lost: {slot} {ready} {claimed}"
@@ -431,7 +436,7 @@ class ModelWorld(ServerDouble):
         for _ in range(2):
             self.clock.time += 100.0
             self.poller.signal()
-            self.monitor.alarm()
+            self.alarm.wake()
             for _ in range(30):
                 for task in self.tasks:
                     self.scheduler.run(task, 1)
@@ -451,13 +456,13 @@ class ModelWorld(ServerDouble):
             tuple(
                 (
                     worker.thread.task.waiting is None, worker.thread.task.runnable, worker.leads,
-                    self._index(worker.connection), worker._waiter._held, worker.run_due, worker.interrupted,
+                    self._index(worker.connection), worker._acquire.__self__._held, worker.run_due, worker.interrupted,
                 )
                 for worker in cast("tuple[Any, ...]", self.pool.workers)
             ),
             len(self.interrupted), self.timed_out, [one.thread.is_alive() for one in self.pool._stuck].count(True),
             tuple(self._index(worker) for worker in queue.lead.followers) and len(queue.lead.followers),
-            queue.lead.free, queue.monitor_leads, self.monitor.asleep, queue.lead.releases == self.looked,
+            queue.lead.free, queue.monitor_leads, self.alarm.asleep, queue.lead.releases == self.looked,
             self.monitor_task.waiting is None,
             tuple(map(self._index, queue._ready)), tuple(map(self._index, queue._more)),
             tuple(map(self._index, queue.run_queue.waiting)), queue._reactor.polling,
@@ -465,7 +470,8 @@ class ModelWorld(ServerDouble):
             self.clock.time, self.stopping, tuple(sorted(self.used.items())),
             tuple(
                 (
-                    c.state, len(c.slot), c.pending, c.armed, c.lent, c.output and c.output.size, c.closing is not None,
+                    c.state, len(c.token), c.pending, c.armed, c.lent, c.output and c.output.size,
+                    c.closing is not None,
                     c.deadline, c.timer_at, c.final_run, c.reclaim_waiter is not None, c.failed, c.wait_kind,
                     c.queued_at, c.counted, len(d.refused),
                     bytes(s.incoming), s.ended, s.room,

@@ -16,6 +16,25 @@ from tests.engine.conftest import Serve, echo, receive
 from tests.engine.programs import run_program
 
 
+class Admits:
+    """Admits every connection, and keeps the sockets."""
+
+    def __init__(self, admitted: list[Any]) -> None:
+        self.admitted = admitted
+
+    def may_accept(self) -> bool:
+        return True
+
+    def count(self) -> int:
+        return 0
+
+    def reclaim_idle(self, count: int) -> None:
+        """Nothing is idle."""
+
+    def admit(self, sock: socket.socket, peer: Any, listener: socket.socket) -> None:
+        self.admitted.append(sock)
+
+
 class Endless:
     """A listener that always has one more connection to accept."""
 
@@ -39,7 +58,7 @@ def test_a_flood_of_newcomers_does_not_put_off_the_end(count: int) -> None:
         listeners = [Endless(sock) for sock in (one, two)[:count]]
         acceptor = Acceptor(
             listeners,  # type: ignore[arg-type]
-            lambda sock, peer, listener: admitted.append(sock),
+            Admits(admitted),
             lambda: ended.append(len(admitted)),
             ErrorLog(),
         )
@@ -93,7 +112,7 @@ def test_a_listener_that_somebody_else_closed_does_not_hang_the_stop(serve: Serv
     running = serve(echo, "127.0.0.1:0", "127.0.0.1:0")
     gone, _ = running.server._endpoints.listeners
     gone.shutdown(socket.SHUT_RDWR)
-    running.log.wait("closed by somebody else")
+    running.log.wait("closed by another part of this program")
     client = running.connect(1)
     client.sendall(b"x")
     assert receive(client, 1) == b"x"
@@ -109,7 +128,7 @@ def test_errors_of_one_connection_are_not_those_of_the_listener() -> None:
                 raise OSError(number, os.strerror(number))
             raise BlockingIOError
 
-    acceptor = Acceptor([], lambda sock, peer, listener: None, lambda: None, ErrorLog())
+    acceptor = Acceptor([], Admits([]), lambda: None, ErrorLog())
     assert acceptor._accept(Listener()) is False  # type: ignore[arg-type]
     assert next(errors, None) is None
     acceptor.wakeup.close()

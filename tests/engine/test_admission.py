@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from reserve.engine.connections.application import Application
 from reserve.engine.connections.connection import Connection
 from tests.engine.conftest import Serve, receive_all
 from tests.engine.linedriver import LineDriver
@@ -12,14 +13,14 @@ from tests.engine.linedriver import LineDriver
 def test_a_driver_that_cannot_be_made_costs_one_connection(serve: Serve) -> None:
     made: list[Connection] = []
 
-    class Application:
+    class TestedApplication(Application):
         def make_driver(self, connection: Connection) -> Any:
             made.append(connection)
             if len(made) == 1:
                 raise ValueError("not the first")
             return LineDriver(connection)
 
-    running = serve(Application())
+    running = serve(TestedApplication())
     assert receive_all(running.connect()) == b""
     client = running.connect()
     client.sendall(b"bye\n")

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from reserve.engine.disconnect import disconnect
+from reserve.engine.connections.closing import _disconnect as disconnect
 
 
 @pytest.mark.parametrize("family", ["AF_INET", "AF_INET6"])

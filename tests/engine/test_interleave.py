@@ -63,7 +63,7 @@ def test_the_modules_with_locks_are_found() -> None:
     found = modules_with_locks()
     for name in found:
         assert hasattr(importlib.import_module(name), "threading")
-    assert "reserve.engine.scheduler.lead" in found
+    assert "reserve.engine.polling.waiter" in found
 
 
 def test_the_files_and_functions_that_are_not_traced_exist() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from reserve.engine.connections.application import Application
 from reserve.engine.connections.connection import Connection
 from reserve.engine.server import Hooks, Server
 from reserve.errors import UsageError
@@ -43,7 +44,7 @@ def test_a_server_that_was_never_started_gives_everything_back(make_poller: Make
 def test_a_start_that_fails_leaves_nothing_half_started(
     make_poller: MakePoller, monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:
-    class Application:
+    class TestedApplication(Application):
         def make_driver(self, connection: Connection) -> Any:
             raise AssertionError("never called")
 
@@ -52,7 +53,7 @@ def test_a_start_that_fails_leaves_nothing_half_started(
                 raise RuntimeError("cannot start")
 
     [listener] = listen("127.0.0.1:0")
-    server = Server(listener, Application(), poller=make_poller(), threads=3)
+    server = Server(listener, TestedApplication(), poller=make_poller(), threads=3)
     if failing == "worker":
 
         def start() -> None:

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from reserve.engine.connections.application import Application
 from reserve.engine.connections.connection import Connection
 from reserve.engine.drivers.handler import Park
+from reserve.engine.polling.token import take
 from reserve.engine.server import Hooks, Server
 from reserve.errors import ClientDisconnected
 from reserve.testing import FakeClock
@@ -52,7 +54,7 @@ def test_a_stop_lets_requests_in_flight_finish_and_accepts_no_more(serve: Serve)
 def test_what_the_kernel_has_accepted_is_served(serve: Serve) -> None:
     inside, go_on = threading.Event(), threading.Event()
 
-    class Slow:
+    class Slow(Application):
         def make_driver(self, connection: Connection) -> Any:
             inside.set()
             go_on.wait(PATIENCE)
@@ -80,7 +82,7 @@ class Counting(LineApplication):
         driver = super().make_driver(connection)
         run = driver.run
 
-        def closed(reason: str) -> bool:
+        def on_close(reason: str) -> bool:
             self.ends.put((connection.fd, reason))
             if self.failing == "closed":
                 raise ValueError("closed fails")
@@ -92,7 +94,7 @@ class Counting(LineApplication):
             elif self.failing == "farewell":
                 raise SystemExit("farewell fails")
 
-        driver.closed = closed  # type: ignore[method-assign]
+        driver.on_close = on_close  # type: ignore[method-assign]
         driver.run = farewell_or_run  # type: ignore[method-assign]
         return driver
 
@@ -136,7 +138,7 @@ def test_the_cut_buries_each_connection_once_and_the_rest_of_the_end_follows(ser
     assert application.ends.empty()
 
 
-@pytest.mark.parametrize("step", ["close_listeners", "_drain", "_cut"])
+@pytest.mark.parametrize("step", ["close_listeners", "_drain", "_close_remaining"])
 def test_a_step_of_the_end_that_fails_does_not_take_the_others_along(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -144,7 +146,7 @@ def test_a_step_of_the_end_that_fails_does_not_take_the_others_along(
     hooks = Hooks(on_worker_stop=lambda: stopped.append("stop"), error_log=log)
     running = serve(echo, hooks=hooks)
     server = running.server
-    place: Any = server._endpoints if step == "close_listeners" else server._runtime.shutdown
+    place: Any = server._endpoints if step == "close_listeners" else server._lifecycle.shutdown
     inner = getattr(place, step)
 
     def fail() -> None:
@@ -158,7 +160,7 @@ def test_a_step_of_the_end_that_fails_does_not_take_the_others_along(
     server.stop()
     assert receive_all(client) == b""
     assert stopped == ["stop"]
-    assert "it fails" in log.wait(f"a step of the end failed: {step}")
+    assert "it fails" in log.wait(f"a step of the shutdown failed: {step}")
     assert server.stats().connections == 0
 
 
@@ -220,12 +222,12 @@ def test_a_stop_waits_as_long_as_the_clock_says(serve: Serve) -> None:
 def test_a_worker_that_waits_for_its_lent_connection_is_set_free_by_the_stop(serve: Serve) -> None:
     lent, failed = SimpleQueue[Connection](), SimpleQueue[Exception]()
 
-    class Application:
+    class TestedApplication(Application):
         def make_driver(self, connection: Connection) -> LineDriver:
             def run() -> None:
                 connection.write(b"x" * 16_000_000)
                 connection.lend()
-                eventually(connection.take)  # as a leader that goes home before it has stepped it
+                eventually(lambda: take(connection.token))  # as a leader that goes home before it has stepped it
                 lent.put(connection)
                 try:
                     connection.reclaim()
@@ -237,7 +239,7 @@ def test_a_worker_that_waits_for_its_lent_connection_is_set_free_by_the_stop(ser
             driver.run = run  # type: ignore[method-assign]
             return driver
 
-    running = serve(Application())
+    running = serve(TestedApplication())
     running.connect().sendall(b"run\n")
     connection = lent.get(timeout=PATIENCE)
     eventually(lambda: connection.reclaim_waiter is not None)

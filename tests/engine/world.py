@@ -11,6 +11,7 @@ from reserve.engine.connections.connection import Connection
 from reserve.engine.connections.states import State
 from reserve.engine.logs.errorlog import ErrorLog
 from reserve.engine.polling.poller import READ, WRITE
+from reserve.engine.polling.waiter import Alarm
 from reserve.engine.scheduler.handoff import AlwaysHandOver
 from reserve.engine.scheduler.lead import Follower, Lead
 from reserve.engine.scheduler.monitor import Monitor
@@ -95,7 +96,7 @@ class ServerDouble:
         self.closed: list[Connection] = []
         """The connections that have been closed, in this order."""
 
-    def flush_meanwhile(self, connection: Connection) -> None:
+    def flush_lent(self, connection: Connection) -> None:
         self.queue.park(connection, WRITE, self.clock.now() + self.settings.write_timeout, "write", State.FLUSHING)
 
     def connection_closed(self, connection: Connection) -> None:
@@ -112,20 +113,21 @@ class World(ServerDouble):
         self.clock = OpenClock()
         self.settings = EngineSettings()
         self.log = ErrorLog()
-        self.monitor = Monitor(AlwaysHandOver(), self.log)
-        self.queue = ReadyQueue(self.poller, self.clock, AlwaysHandOver(), self.monitor)  # type: ignore[arg-type]
+        self.alarm = Alarm()
+        self.monitor = Monitor(AlwaysHandOver(), self.alarm, self.log)
+        self.queue = ReadyQueue(self.poller, self.clock, AlwaysHandOver(), self.alarm)  # type: ignore[arg-type]
         self.stepper = Stepper(self.queue, self.clock, self.settings, self.log)
         self.monitor._queue, self.monitor._stepper = self.queue, self.stepper
         self.monitor._pool = cast(Any, SimpleNamespace(workers=(), grow=lambda: None, is_exhausted=lambda: False))
         self.budget = Budget(1_000_000, 1_000_000)
-        self.monitor.asleep = False
+        self.alarm.asleep = False
 
     def connection(self, fd: int = 7) -> Connection:
         server = cast(Server, self)
         connection = Connection(server, cast(Any, NumberedSocket(fd)), ("127.0.0.1", fd))
-        connection.driver = cast(Any, SimpleNamespace(closed=lambda reason: False))
+        connection.driver = cast(Any, SimpleNamespace(on_close=lambda reason: False))
         connection.state = State.OWNED
-        self.queue.registry.admit(connection)
+        self.queue.registry.add(connection)
         return connection
 
     def park(self, connection: Connection, deadline: float = 2000.0) -> None:

@@ -8,9 +8,8 @@ from typing import Any, cast
 
 import pytest
 
-from reserve.engine.acceptor import Acceptor
+from reserve.engine.acceptor import Acceptor, PauseLog
 from reserve.engine.polling.timers import NEVER
-from reserve.engine.shortage import PauseLog
 from tests.apps.http.responses import receive, request
 from tests.clients import until_cut
 from tests.overload import site as sites

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from reserve.apps.http.settings import HTTPSettings
+from reserve.engine.connections.application import Application
 from reserve.errors import UsageError
 from reserve.testing import FakeClock, MemoryClient, running
 
@@ -132,7 +133,7 @@ def test_a_driver_of_ones_own_that_does_not_read_is_found_out() -> None:
     from reserve.engine.connections.driver import Wait
     from reserve.engine.polling.poller import READ
 
-    class Deaf:
+    class Deaf(Application):
         def make_driver(self, connection: Any) -> Any:
             return self
 

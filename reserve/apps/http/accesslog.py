@@ -12,8 +12,7 @@ import time
 from typing import Any, NamedTuple, TextIO
 
 from reserve.engine.logs.errorlog import ErrorLog, LineWriter
-from reserve.engine.logs.linestream import LineStream
-from reserve.engine.outage import LossCounter
+from reserve.engine.logs.linestream import LineStream, LossCounter
 
 __all__ = ["AccessLog", "Record", "format_record"]
 
@@ -79,7 +78,7 @@ class AccessLog:
 
         :param timeout: how many seconds a log that is stuck may take. Default: as long as the error log may.
         """
-        self._writer.stop(self._log.patience() if timeout is None else timeout)
+        self._writer.stop(self._log.stop_timeout() if timeout is None else timeout)
         if self._writer.thread.is_alive():
             self._log.warning(f"the access log hangs; more than {self._writer.left} lines are lost")
         else:
@@ -89,7 +88,7 @@ class AccessLog:
         if self._out is None:
             return
         written = self._out.write([format_record(record) for record in records])
-        self._outage.note(len(records) - written, self._out.error)
+        self._outage.count(len(records) - written, self._out.error)
 
     def _report_outage(self, reason: Exception | None) -> None:
         self._log.error(f"the access log cannot be written; its lines are dropped until it can be: {reason}")

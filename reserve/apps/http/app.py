@@ -10,7 +10,8 @@ from reserve.apps.http.accesslog import AccessLog
 from reserve.apps.http.datecache import DateCache
 from reserve.apps.http.driver import HTTPDriver
 from reserve.apps.http.settings import HTTPSettings
-from reserve.engine.connections.peers import name_of
+from reserve.engine.connections.application import Application
+from reserve.engine.connections.peers import address_of, name_of, peer_of
 from reserve.paramtypes import check_settings
 from reserve.protocol.http1.limits import LIMIT_KINDS, Limits
 from reserve.protocol.http1.response import refusal
@@ -18,13 +19,13 @@ from reserve.protocol.http1.response import refusal
 if TYPE_CHECKING:
     from reserve.apps.http.basedriver import HTTPBaseDriver
     from reserve.engine.connections.connection import Connection
-    from reserve.engine.server import Server
+    from reserve.engine.connections.context import ServerContext
     from reserve.gateways.wsgi import WSGIGateway
 
 __all__ = ["HTTPApp"]
 
 
-class HTTPApp:
+class HTTPApp(Application):
     """What a :class:`~reserve.engine.server.Server` serves HTTP with.
 
     :param gateway: runs the application for each request.
@@ -80,14 +81,14 @@ class HTTPApp:
             head_request=first == b"HEAD ",
         )
 
-    def start(self, server: Server) -> None:
+    def start(self, server: ServerContext[Connection]) -> None:
         """Before the first connection."""
         self.gateway.use_log(server.log.failure)
         if self.settings.access_log:
             self.access_log = AccessLog(server.log)
             self.access_log.start()
 
-    def finish(self, server: Server) -> None:
+    def finish(self, server: ServerContext[Connection]) -> None:
         """After the last connection."""
         if self.access_log is not None:
             self.access_log.stop()
@@ -98,12 +99,11 @@ class HTTPApp:
     def note(self, connection: Connection, text: str, kind: str) -> None:
         """Put a line into the error log about what a client did wrong; ``kind``: what it has in common with others."""
         server = connection.server
-        server.log.warning(f"{name_of(server.address_of(connection))}: {text}", kind)
+        server.log.warning(f"{name_of(address_of(connection.peer))}: {text}", kind)
 
     def base_environ(self, connection: Connection) -> dict[str, Any]:
         """What every request of this connection starts with."""
-        server = connection.server
-        host, port = server.address_of(connection)
+        host, port = address_of(connection.peer)
         extra: dict[str, Any] = {"reserve.client_disconnected": connection.peer_closed}
         secure = connection.tls
         if secure is not None:
@@ -118,7 +118,7 @@ class HTTPApp:
             name = f"[{name}]" if ":" in name else name  # RFC 3875 section 4.1.14
         else:
             name, server_port = "localhost", ""
-            peer = server.peer_of(connection)
+            peer = peer_of(connection)
             if peer.pid is not None:
                 # The names that cheroot gave them.
                 extra["X_REMOTE_PID"] = str(peer.pid)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from reserve.apps.http.accesslog import Record
 from reserve.apps.http.bufferedbody import LARGE_HEAD, no_room_for_head
-from reserve.engine.connections.driver import AGAIN, CLOSE, LINGER, Action, Wait
+from reserve.engine.connections.driver import AGAIN, CLOSE, LINGER, Action, Driver, Wait
 from reserve.engine.connections.states import RECLAIM
 from reserve.engine.polling.poller import READ
 from reserve.errors import ClientDisconnected, RemoteError
@@ -32,7 +32,7 @@ _LOGGED = 4096  # octets of a request line that was not understood, as far as th
 _SHOWN = 200  # letters of a target in a line of the error log
 
 
-class HTTPBaseDriver(ABC):
+class HTTPBaseDriver(Driver, ABC):
     """One connection whose requests end with their heads. Derived classes say what is done about each."""
 
     __slots__ = (
@@ -75,9 +75,6 @@ class HTTPBaseDriver(ABC):
         except ClientDisconnected:
             return CLOSE
 
-    def run(self) -> None:
-        raise AssertionError("a request that ends with its head needs no worker")
-
     def expired(self, kind: str, now: float) -> Action:
         reader = self._reader
         if kind == "keep-alive" or not reader.started:
@@ -101,21 +98,9 @@ class HTTPBaseDriver(ABC):
             self._record_refusal(head, 503, octets)
         return data
 
-    def expire_run(self) -> bool:
-        return False
-
-    def refuse_during_run(self, reason: str) -> bytes | None:
-        return None
-
     def describe(self) -> str:
         head = self._head
         return "" if head is None else f"{head.method} {head.target[:_SHOWN]}"
-
-    def revoke(self) -> bool:
-        return False
-
-    def closed(self, reason: str) -> bool:
-        return False
 
     # ---- between two requests ----
 

@@ -122,7 +122,7 @@ class HTTPDriver(HTTPBaseDriver):
         self._phase = _REVOKED
         return True
 
-    def closed(self, reason: str) -> bool:
+    def on_close(self, reason: str) -> bool:
         if self._streamed is not None and self._phase is not _REVOKED:
             self._streamed.release()  # else a thread that was given up may still wait for it
         if self._stored is not None:

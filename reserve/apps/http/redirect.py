@@ -20,8 +20,8 @@ from reserve.apps.http.basedriver import HTTPBaseDriver
 
 if TYPE_CHECKING:
     from reserve.engine.connections.connection import Connection
+    from reserve.engine.connections.context import ServerContext
     from reserve.engine.connections.driver import Action
-    from reserve.engine.server import Server
     from reserve.protocol.http1.head import Head
 
 __all__ = ["RedirectApp", "https_url"]
@@ -68,10 +68,10 @@ class RedirectApp(HTTPApp):
         header = self.settings.server_header
         self.server_line = f"Server: {header}\r\n".encode("latin-1") if header else b""
 
-    def start(self, server: Server) -> None:
+    def start(self, server: ServerContext[Connection]) -> None:
         self.access_log = self._main.access_log  # the main application has been started before
 
-    def finish(self, server: Server) -> None:
+    def finish(self, server: ServerContext[Connection]) -> None:
         """Nothing: the log is the main application's."""
 
     def make_driver(self, connection: Connection) -> RedirectDriver:

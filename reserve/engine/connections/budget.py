@@ -1,8 +1,8 @@
-"""What all connections of a server hold together: octets in memory, and octets in files, each with a limit.
+"""What all connections of a server hold together: bytes in memory, and bytes in files, each with a limit.
 
-Any thread. A connection that begins or ends to hold something says so through :meth:`Budget.change`, under one lock;
-the ordinary request holds nothing and says nothing. The limits are looked at, not reserved: together they may be
-passed by what the threads of this moment add.
+Any thread. A connection that begins or ends to hold something reports it with :meth:`Budget.change`, under one lock; an
+ordinary request holds nothing and reports nothing. The limits are looked at, not reserved: together they may be passed
+by what the threads add at the same moment.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ __all__ = ["Budget"]
 
 
 class Budget:
-    """The sums and their limits.
+    """The sums of one server and their limits.
 
-    :param memory: octets that may wait in memory.
-    :param disk: octets that may wait in files.
+    :param memory: bytes that may wait in memory (``--buffer-memory``).
+    :param disk: bytes that may wait in files (``--spool-disk``).
     """
 
     __slots__ = ("_lock", "disk", "disk_limit", "memory", "memory_limit")
@@ -26,20 +26,20 @@ class Budget:
         self.memory_limit = memory
         self.disk_limit = disk
         self.memory = 0
-        """Octets in memory now."""
+        """Bytes in memory now."""
         self.disk = 0
-        """Octets in files now."""
+        """Bytes in files now."""
 
     def change(self, memory: int, disk: int) -> None:
-        """Add to the sums, or take away."""
+        """Add to the sums; negative numbers take away."""
         with self._lock:
             self.memory += memory
             self.disk += disk
 
     def memory_for(self, count: int) -> bool:
-        """Say whether ``count`` more octets are within the limit of memory."""
+        """Say whether ``count`` more bytes are within the limit of memory."""
         return self.memory + count <= self.memory_limit
 
     def disk_for(self, count: int) -> bool:
-        """Say whether ``count`` more octets are within the limit of disk."""
+        """Say whether ``count`` more bytes are within the limit of disk."""
         return self.disk + count <= self.disk_limit

@@ -1,40 +1,47 @@
-"""One accepted connection: its socket, its driver, and the token that says whose it is.
+"""One accepted connection: its socket, its driver, and the token that says which thread owns it.
 
 A connection is in exactly one :class:`~reserve.engine.connections.states.State`. While it waits (PARKED, FLUSHING,
-LINGERING) nobody owns it and its token lies in :attr:`Connection.slot`; whoever pops the token owns it from then on, so
-an event, a deadline, a stop and ``server.send`` cannot both win. Only the owner touches the socket, the driver and the
-output.
+LINGERING) no thread owns it and its token lies in :attr:`Connection.token`; the thread that takes the token owns the
+connection, so an event, a deadline, a shutdown and ``server.send`` cannot both win. Only the owner touches the socket,
+the driver and the output.
 
 An event for a connection that is owned is left in :attr:`Connection.pending`. The owner puts the token back first and
-looks at ``pending`` afterwards; the leader writes ``pending`` first and tries the token afterwards; so one of the two
-sees it.
+looks at ``pending`` second; the leader writes ``pending`` first and tries the token second; so one of the two sees it.
 """
 
 from __future__ import annotations
 
 import socket
-import threading
-from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
+from reserve.engine.connections.context import ServerContext
+from reserve.engine.connections.driver import Close, Driver
 from reserve.engine.connections.output import PIECE, FilePart, Output
 from reserve.engine.connections.states import OWNED, READY
 from reserve.engine.polling.poller import WRITE
 from reserve.engine.polling.timers import NEVER
+from reserve.engine.polling.token import Token, new_token, take
+from reserve.engine.polling.waiter import Waiter
 from reserve.errors import ClientDisconnected
 from reserve.wait import has_ended, wait_for
 
 if TYPE_CHECKING:
-    from reserve.engine.connections.driver import Close, Driver
-    from reserve.engine.server import Server
     from reserve.ssl.tlssocket import TLSSocket
 
-__all__ = ["Connection"]
+__all__ = ["NO_DRIVER", "Connection"]
+
+NO_DRIVER = Driver()
+"""The driver of a connection that has none yet, or that is disposed of."""
 
 
 class Connection:
-    """Made by the accept thread, used by its owner."""
+    """Made by the accept thread; used by the thread that owns it.
+
+    :param server: the server that accepted it.
+    :param sock: the accepted socket, non-blocking.
+    :param peer: the raw address of the other end, as ``accept`` gave it.
+    """
 
     __slots__ = (
         "__weakref__",
@@ -61,39 +68,45 @@ class Connection:
         "send",
         "server",
         "sink",
-        "slot",
         "sock",
         "state",
         "timer_at",
         "tls",
+        "token",
         "wait_kind",
         "wants_worker",
         "watched",
     )
 
-    def __init__(self, server: Server, sock: socket.socket, peer: Any) -> None:
+    def __init__(self, server: ServerContext[Connection], sock: socket.socket, peer: Any) -> None:
         self.server = server
         self.sock = sock
         self.fd = sock.fileno()
         self.peer = peer
-        """The raw address of the other end, as ``accept`` gave it."""
         self.recv: Callable[[int], bytes] = sock.recv
         self.send: Callable[[bytes | memoryview], int] = sock.send
         self.sink: Any = sock
-        """What the output is flushed into: the socket, or the session of TLS over it."""
+        """What the output is flushed into: the socket, or the TLS session on it."""
         self.tls: TLSSocket | None = None
-        """Its TLS, once that has begun; then it is :attr:`sock`, too."""
-        self.driver: Driver
+        """The TLS session, once the handshake has begun; then it is :attr:`sock`, too."""
+        self.driver: Driver = NO_DRIVER
         self.state = READY
-        self.slot: deque[bool] = deque(maxlen=1)
+        self.token: Token = new_token()
+        """The right to use the connection: in its place while the connection waits."""
         self.pending = 0
+        """Events that the owner has not seen: the poller's mask, DEADLINE, NOTIFY, RECLAIM."""
         self.deadline = NEVER
+        """When the wait ends, in seconds on the engine's clock."""
         self.timer_at = NEVER
-        """Where it hangs in :class:`~reserve.engine.polling.timers.Timers`; guarded by the lock there."""
+        """When its entry in :class:`~reserve.engine.polling.timers.Timers` comes due; guarded by the lock there."""
         self.wait_kind = ""
+        """What it waits for: the kind of the driver's Wait, or ``write``, ``linger``, ``close_notify``."""
         self.output: Output | None = None
+        """What could not be sent yet; None: nothing waits."""
         self.closing: Close | None = None
+        """The driver has decided to close; the output is sent first."""
         self.linger_left = -1
+        """Bytes that are still read while it lingers; -1: it does not linger."""
         self.watched = False
         """The poller knows the descriptor."""
         self.armed = 0
@@ -101,45 +114,44 @@ class Connection:
         self.wants_worker = False
         """Its driver asked for :meth:`Driver.run` and it waits for a worker."""
         self.queued_at = NEVER
-        """Since when; NEVER for a run that must not be refused."""
+        """Since when it waits for a worker; NEVER for a run that must not be refused."""
         self.final_run = False
-        """The one run that is left is the driver's farewell; then the socket is closed."""
+        """The driver's final run is due (:meth:`Driver.on_close` returned True); then the socket is closed."""
         self.lent = False
-        """A worker is inside its run and has put the token back meanwhile, so that the leader flushes the output."""
+        """A worker is inside a run and has put the token back meanwhile, so that the leader flushes the output."""
         self.failed = False
         """The connection failed while it was lent."""
-        self.reclaim_waiter: threading.Lock | None = None
+        self.reclaim_waiter: Waiter | None = None
         """Where the worker of a lent connection waits for the token. See :meth:`reclaim`."""
         self.body_memory = 0
-        """Octets of a request that wait in memory, and in a file: written by the driver for :meth:`settle`."""
+        """Bytes of a request that wait in memory; written by the driver for :meth:`settle`."""
         self.body_disk = 0
+        """Bytes of a request that wait in a file; likewise."""
         self.counted = (0, 0)
-        """What the server's budget knows of it: octets in memory, and in files."""
+        """What the server's budget has counted for it: bytes in memory, bytes in files."""
         self.must_reset = False
-        """The close is to be a reset. See :func:`~reserve.engine.connections.closing.reset`."""
+        """The close has to be a reset. See :func:`~reserve.engine.connections.closing.reset`."""
         self.detached = False
-        """The socket was given away and is not ours to close."""
+        """The application has taken the socket over: it is not closed here."""
+
+    def drop_driver(self) -> None:
+        """The connection is disposed of. Its driver refers to it: without this every connection would be a cycle."""
+        self.driver = NO_DRIVER
 
     # ---- the token ----
 
-    def take(self) -> bool:
-        """Own the connection, if nobody does. Any thread."""
-        try:
-            return self.slot.pop()
-        except IndexError:
-            return False
-
     def lend(self) -> None:
-        """By the worker: have the output flushed while the application goes on; before the next use of the connection,
-        reclaim it.
+        """By the worker, inside its run: have the output flushed while the application goes on.
+
+        Before it uses the connection again, the worker calls :meth:`reclaim`.
         """
         self.lent = True
         try:
-            self.server.flush_meanwhile(self)
-        except (OSError, ValueError) as error:  # it cannot be watched any more: closed, or after the server's end
+            self.server.flush_lent(self)
+        except (OSError, ValueError) as error:  # it cannot be watched any more: closed, or the server has stopped
             self.lent = False
             raise ClientDisconnected(f"the connection cannot be watched: {error}") from None
-        except BaseException:  # no memory: it is still the worker's
+        except BaseException:  # out of memory: the worker still owns it
             self.lent = False
             raise
 
@@ -148,52 +160,53 @@ class Connection:
 
         Raises ClientDisconnected when the connection has failed meanwhile.
         """
-        if not self.take():
+        if not take(self.token):
             while True:
                 try:
-                    waiter = threading.Lock()
+                    waiter = Waiter()
                     break
-                except MemoryError:  # without its token the worker could neither go on nor end
+                except MemoryError:  # without the token the worker could neither go on nor end
                     continue
-            waiter.acquire()  # before anyone sees it: who meets the claim releases it
             self.reclaim_waiter = waiter
-            # Whoever has the token looks for a claimant after putting it back: one of us two finds the other.
-            if not self.take():
-                waiter.acquire()
+            # The thread that has the token looks for a waiter after putting it back: one of the two finds the other.
+            if not take(self.token):
+                waiter.wait()
             self.reclaim_waiter = None
         self.lent = False
         self.state = OWNED
-        self.wait_kind = ""  # the deadline of the time that it was lent is not one of the time that comes
+        self.wait_kind = ""  # the deadline while it was lent is not the next one's
         if self.failed:
             raise ClientDisconnected("the client went away, or took nothing for longer than --write-timeout")
 
     def return_token(self) -> None:
         """By the leader: put the token of a lent connection back without waiting for any event."""
         while True:
-            self.slot.append(True)
-            reclaim_waiter = self.reclaim_waiter
-            if reclaim_waiter is None:
+            self.token.append(True)
+            waiter = self.reclaim_waiter
+            if waiter is None:
                 return
             try:
-                self.slot.pop()
-            except (IndexError, MemoryError):  # somebody else has it: only an empty slot can fail, and be told so
+                self.token.pop()
+            except (IndexError, MemoryError):  # another thread has it: nothing but an empty place makes pop() fail
                 return
-            if self.reclaim_waiter is reclaim_waiter:
-                reclaim_waiter.release()
+            if self.reclaim_waiter is waiter:
+                waiter.wake_once()
                 return
-            # That claim has been met already; the connection was lent again meanwhile.
+            # That worker has the token already; the connection was lent again meanwhile.
 
     # ---- TLS, by the owner ----
 
     def enter_tls(self, tls: TLSSocket) -> None:
-        """TLS has begun on the socket, which is the session's now; until :meth:`trust_tls` nothing goes through it."""
+        """TLS has begun on the socket, which belongs to the session now; until :meth:`trust_tls` nothing is sent or
+        received through it.
+        """
         self.tls = tls
         self.sock = cast("socket.socket", tls)
         self.recv = tls.raw_recv
-        self.send = _unsafe
+        self.send = _refuse_to_send
 
     def trust_tls(self) -> None:
-        """The handshake is done: everything goes through the session."""
+        """The handshake is complete: from now on everything goes through the session."""
         tls = self.tls
         assert tls is not None
         self.recv = tls.recv_now
@@ -223,10 +236,18 @@ class Connection:
             output.append(data)
 
     def write_file(self, fd: int, offset: int, count: int) -> None:
-        """Send ``count`` octets of an open file behind what waits already; the descriptor may be closed at once."""
+        """Send ``count`` bytes of an open file after what waits already; the descriptor may be closed at once."""
         if self.output is None:
             self.output = Output()
         self.output.append_file(FilePart(fd, offset, count))
+
+    def write_deadline(self, output: Output, now: float, sent: int = 0) -> float:
+        """When the next bytes of the output have to leave, by ``--write-timeout`` and ``--write-rate``.
+
+        :param sent: bytes that have just left.
+        """
+        settings = self.server.settings
+        return output.deadline(now, sent, settings.write_timeout, settings.write_rate)
 
     def settle(self) -> None:
         """Count what this connection holds into the server's budget; when it waits, and when it ends."""
@@ -241,15 +262,16 @@ class Connection:
             self.server.budget.change(memory - counted[0], disk - counted[1])
 
     def drop_output(self) -> None:
-        """Throw away what the peer has not taken."""
+        """Discard what the peer has not taken."""
         if self.output is not None:
             self.output.close()
             self.output = None
             self.settle()
 
     def wait(self, timeout: float | None, *, write: bool = False, wake: int = -1) -> bool:
-        """Block until the socket is readable (or writable), or the descriptor ``wake`` is readable: only ever on a
-        worker. False when ``timeout`` seconds passed.
+        """Block until the socket is readable (or writable), or the descriptor ``wake`` is readable. Only on a worker.
+
+        False when ``timeout`` seconds passed.
         """
         tls = self.tls
         if tls is not None:
@@ -259,9 +281,9 @@ class Connection:
         return wait_for(self.fd, timeout, write=write, wake=wake)
 
     def peer_closed(self) -> bool:
-        """Has the peer closed its end, as far as one look can tell? Octets that wait to be read hide it."""
+        """Say whether the peer has closed its end, as far as one look can tell; bytes that wait to be read hide it."""
         if self.tls is not None and has_ended(self.sock.fileno()):
-            return True  # behind its close_notify, which waits to be read as a rule
+            return True  # after its close_notify, which as a rule waits to be read
         try:
             return self._peek() == b""
         except (BlockingIOError, InterruptedError):
@@ -270,18 +292,18 @@ class Connection:
             return True
 
     def unread(self) -> bool:
-        """Say whether octets that nobody has received have come, as far as one look can tell."""
+        """Say whether bytes have arrived that were not received, as far as one look can tell."""
         try:
             return self._peek() != b""
         except OSError:
             return False
 
     def _peek(self) -> bytes:
-        """Look at what the kernel has. Under TLS that may be a record without content, as far as this look can tell."""
+        """Look at what the kernel has. Under TLS it may be a record without content."""
         tls = self.tls
         receive = self.sock.recv if tls is None else tls.raw_recv
         return receive(1, socket.MSG_PEEK)
 
 
-def _unsafe(data: bytes | memoryview) -> NoReturn:
-    raise ConnectionAbortedError("TLS has begun on this connection, and its handshake is not done")
+def _refuse_to_send(data: bytes | memoryview) -> NoReturn:
+    raise ConnectionAbortedError("TLS has begun on this connection, and its handshake is not complete")

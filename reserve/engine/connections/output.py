@@ -1,5 +1,4 @@
-"""What could not be sent at once: kept by reference, counted, and sent by whoever owns the connection when there is
-room.
+"""What could not be sent at once: kept by reference, counted, and sent by the connection's owner when there is room.
 
 Each object counts once, however often it waits: a list of forty references to one block holds one block.
 """
@@ -9,24 +8,29 @@ from __future__ import annotations
 import math
 import os
 import socket
-import tempfile
 from collections import deque
-from typing import BinaryIO
+
+from reserve.engine.connections.spool import SpoolFile
 
 __all__ = ["PIECE", "FilePart", "Output"]
 
 PIECE = 262144
-"""Octets offered to one send: more is copied into the kernel in vain when the buffer is full, and a kernel with large
+"""Bytes offered to one send: more is copied into the kernel in vain when the buffer is full, and a kernel with large
 buffers must not keep one connection's owner from the others.
 """
-_SMALL = 4096  # octets up to which neighbours are joined: a part of its own costs memory and a system call
-_PART = 64  # octets that a part takes beside its data
+_SMALL = 4096  # bytes up to which neighbours are joined: a part of its own costs memory and a system call
+_PART = 64  # bytes that a part takes beside its data
 
 
 class FilePart:
-    """A stretch of a file that is sent from the page cache, at explicit offsets.
+    """A range of a file that is sent from the page cache, at explicit offsets; owned by an :class:`Output`.
 
-    Owns its descriptor (a duplicate): the application's file may be closed, moved or read further meanwhile.
+    It has a descriptor of its own (a duplicate): the application's file may be closed, moved or read further meanwhile.
+
+    :param fd: descriptor of a regular file.
+    :param offset: of the first byte.
+    :param count: bytes.
+    :param spool: a range of the output's own spool file, which the next range may be joined to.
     """
 
     __slots__ = ("fd", "left", "offset", "spool")
@@ -36,7 +40,6 @@ class FilePart:
         self.offset = offset
         self.left = count
         self.spool = spool
-        """A stretch of the output's own spool file: the next stretch may be joined to it."""
 
     def send(self, sock: socket.socket) -> int:
         """Send some of it. Raises BlockingIOError when there is no room, OSError when the file ends too early."""
@@ -62,16 +65,15 @@ class FilePart:
 
 
 class Output:
-    """A queue of octets and stretches of files. Used by the connection's owner only."""
+    """A queue of bytes and ranges of files; owned by a connection, and used by the connection's owner only."""
 
     __slots__ = (
         "_objects",
         "_parts",
         "_spool",
-        "_spool_end",
-        "gone",
         "held",
         "progress_at",
+        "sent",
         "since",
         "size",
         "spooled",
@@ -79,21 +81,20 @@ class Output:
 
     def __init__(self) -> None:
         self._parts: deque[bytes | memoryview | FilePart] = deque()
-        self._spool: BinaryIO | None = None
-        self._spool_end = 0
-        self._objects: dict[int, list[int]] = {}  # of each object that waits: how many parts are of it, and its octets
+        self._spool: SpoolFile | None = None
+        self._objects: dict[int, list[int]] = {}  # by id: how many parts refer to the object, and its bytes
         self.size = 0
-        """Octets that wait here and are not in files."""
+        """Bytes that wait in memory."""
         self.held = 0
-        """The memory that they take, which is less when parts are of the same object."""
+        """The memory that they take, which is less when parts refer to the same object."""
         self.spooled = 0
-        """Octets that were moved to the spool file so far."""
-        self.gone = 0
-        """Octets that have left since there was no room for all."""
+        """Bytes that were moved to the spool file so far."""
+        self.sent = 0
+        """Bytes that have left since there was no room for all."""
         self.since: float | None = None
-        """When it was first found that there was no room."""
+        """When there was no room for the first time, in seconds on the engine's clock."""
         self.progress_at = 0.0
-        """When octets last left, or ``since``."""
+        """When bytes last left, or ``since``."""
 
     def append(self, data: bytes | memoryview) -> None:
         part = data if type(data) is bytes else memoryview(data)
@@ -115,10 +116,12 @@ class Output:
     def spill(self, folder: str | None) -> None:
         """Move what waits in memory to a file without a name. Blocks on the disk, so a worker calls it.
 
+        :param folder: where the file is made; None: the system's directory for temporary files.
+
         Raises OSError when the disk is full; what has not been moved then still waits in memory.
         """
         if self._spool is None:
-            self._spool = tempfile.TemporaryFile(dir=folder, prefix="reserve-answer-", buffering=0)  # noqa: SIM115
+            self._spool = SpoolFile(folder, "reserve-response-")
         parts = self._parts
         kept: deque[bytes | memoryview | FilePart] = deque()
         try:
@@ -134,24 +137,20 @@ class Output:
             self._parts = kept
 
     def _spill_part(
-        self, spool: BinaryIO, part: bytes | memoryview, last: bytes | memoryview | FilePart | None
+        self, spool: SpoolFile, part: bytes | memoryview, last: bytes | memoryview | FilePart | None
     ) -> FilePart | None:
-        """Write one part to the end of the file; None when the stretch before it now covers it, too."""
-        count = len(part)
-        spool.seek(self._spool_end)
-        rest = memoryview(part)
-        while rest:
-            rest = rest[spool.write(rest) :]
-        stretch = None
-        if isinstance(last, FilePart) and last.spool and last.offset + last.left == self._spool_end:
+        """Write one part to the end of the file; None when the range before it now covers it, too."""
+        count, offset = len(part), spool.size
+        spool.append(part)
+        new = None
+        if isinstance(last, FilePart) and last.spool and last.offset + last.left == offset:
             last.left += count
         else:
-            stretch = FilePart(spool.fileno(), self._spool_end, count, spool=True)
-        self._spool_end += count
+            new = FilePart(spool.file.fileno(), offset, count, spool=True)
         self.spooled += count
         self.size -= count
         self._release(part)
-        return stretch
+        return new
 
     def _hold(self, part: bytes | memoryview) -> None:
         whole = part.obj if type(part) is memoryview else part
@@ -182,9 +181,9 @@ class Output:
             del self._objects[id(whole)]
 
     def flush(self, sock: socket.socket, limit: float = math.inf) -> tuple[bool, int]:
-        """Send until all is gone (True), or there is no room or ``limit`` octets have left (False); with their number.
+        """Send until nothing waits (True), or there is no room or ``limit`` bytes have left (False).
 
-        Raises OSError when the connection, or a file, fails.
+        Returns that and the number of bytes that have left. Raises OSError when the connection, or a file, fails.
         """
         parts = self._parts
         total = 0
@@ -210,12 +209,12 @@ class Output:
         except (BlockingIOError, InterruptedError):
             return False, total
         finally:
-            self.gone += total
+            self.sent += total
         self.close_spool()
         return True, total
 
     def close(self) -> None:
-        """Throw away what is left."""
+        """Discard what waits."""
         while self._parts:
             part = self._parts.popleft()
             if isinstance(part, FilePart):
@@ -225,21 +224,22 @@ class Output:
         self.close_spool()
 
     def close_spool(self) -> None:
-        """Give the spool file back; stretches of it that wait have descriptors of their own."""
+        """Give the spool file back; ranges of it that wait have descriptors of their own."""
         if self._spool is not None:
             self._spool.close()
             self._spool = None
 
     def deadline(self, now: float, sent: int, timeout: float, rate: int) -> float:
-        """When the next octets have to leave: soon after the last ones, and at a minimum rate on the whole.
+        """When the next bytes have to leave: soon after the last ones, and at a minimum rate on the whole.
 
-        :param sent: octets that have just left.
+        :param now: seconds on the engine's clock.
+        :param sent: bytes that have just left.
         :param timeout: seconds without progress that are allowed, and the time before ``rate`` counts.
-        :param rate: octets a second; 0: no such rule.
+        :param rate: bytes a second; 0: no such rule.
         """
         if self.since is None:
             self.since = self.progress_at = now
         elif sent:
             self.progress_at = now
         deadline = self.progress_at + timeout
-        return min(deadline, self.since + timeout + self.gone / rate) if rate else deadline
+        return min(deadline, self.since + timeout + self.sent / rate) if rate else deadline

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import socket
 import sys
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-if TYPE_CHECKING:
-    from reserve.engine.connections.connection import Connection
+from reserve.engine.connections.connection import Connection
 
 __all__ = ["Peer", "address_of", "describe", "name_of", "peer_of"]
 
@@ -27,7 +26,7 @@ class Peer(NamedTuple):
 
 
 def peer_of(connection: Connection) -> Peer:
-    """The raw address and, on a UNIX socket, whose process it was."""
+    """The raw address and, on a UNIX socket, the process that connected."""
     pid = uid = gid = None
     if connection.sock.family == getattr(socket, "AF_UNIX", None) and hasattr(socket, "SO_PEERCRED"):
         raw = connection.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
@@ -36,7 +35,7 @@ def peer_of(connection: Connection) -> Peer:
 
 
 def address_of(raw: Any) -> tuple[str, int]:
-    """(host, port) of what ``accept`` gave; a v4-mapped address as IPv4, a UNIX socket as ``("", 0)``."""
+    """(host, port) of an address as ``accept`` gave it; a v4-mapped one as IPv4, a UNIX socket's as ``("", 0)``."""
     if not isinstance(raw, tuple):
         return "", 0
     host = raw[0]
@@ -45,8 +44,7 @@ def address_of(raw: Any) -> tuple[str, int]:
 
 def describe(connection: Connection) -> str:
     """How a log line names a request of this connection: ``GET /path from 192.0.2.1:50000``; without one the client."""
-    driver = getattr(connection, "driver", None)  # its owner may be closing it at this moment
-    request = driver.describe() if driver is not None else ""
+    request = connection.driver.describe()
     name = name_of(address_of(connection.peer))
     return f"{request} from {name}" if request else name
 

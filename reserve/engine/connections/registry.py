@@ -1,57 +1,59 @@
-"""Every connection of a server that is open: from the accept thread that admits it to the owner that forgets it.
+"""Every open connection of a server: from the accept thread that adds it to the owner that removes it.
 
-A descriptor's number belongs to a newcomer as soon as it is closed. So the owner forgets a connection before it closes
-the socket, under the lock in which others look at it.
+The number of a descriptor belongs to another connection as soon as it is closed. So the owner removes a connection
+before it closes the socket, under the lock in which other threads look at it.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
+from reserve.engine.connections.connection import Connection
 from reserve.engine.connections.states import CLOSED
-
-if TYPE_CHECKING:
-    from reserve.engine.connections.connection import Connection
-    from reserve.engine.polling.poller import Poller
-    from reserve.engine.polling.timers import Timers
+from reserve.engine.polling.poller import Poller
+from reserve.engine.polling.timers import Timers
 
 __all__ = ["ConnectionRegistry"]
 
 
 class ConnectionRegistry:
-    """That of one server."""
+    """The registry of one server, made with its ready queue. Any thread reads it.
 
-    def __init__(self, poller: Poller, deadlines: Timers) -> None:
+    :param poller: the server's; it forgets a descriptor that is removed here.
+    :param timers: likewise.
+    """
+
+    def __init__(self, poller: Poller, timers: Timers[Connection]) -> None:
         self.connections: dict[int, Connection] = {}
-        """By descriptor. Changed under the lock, read by anyone."""
+        """By descriptor. Changed under the lock, read without it."""
         self._poller = poller
-        self._deadlines = deadlines
+        self._timers = timers
         self._lock = threading.Lock()
 
-    def admit(self, connection: Connection) -> None:
+    def add(self, connection: Connection) -> None:
         """By the accept thread: the connection exists from now on."""
         with self._lock:
             self.connections[connection.fd] = connection
 
-    def forget(self, connection: Connection) -> None:
-        """By the owner, before the socket is closed or given away."""
+    def remove(self, connection: Connection) -> None:
+        """By the owner, before the socket is closed or given away. Once more does nothing."""
         fd = connection.fd
         with self._lock:
-            # A handler may have closed its socket itself; then the number may belong to a newcomer already.
+            # A handler may have closed its socket itself; then the number may belong to another connection already.
             if self.connections.get(fd) is connection:
                 del self.connections[fd]
                 if connection.watched:
                     self._poller.remove(fd)
         connection.watched = False
-        connection.state = CLOSED  # before the next line: who hangs it up in this moment looks at it afterwards
-        self._deadlines.discard(connection)
+        connection.state = CLOSED  # before the next line: a thread that schedules it now looks at the state afterwards
+        self._timers.discard(connection)
 
-    def while_open(self, connection: Connection, action: Callable[[], None]) -> None:
-        """Do something to the socket of a connection that is another thread's, which cannot close it meanwhile; nothing
-        when it is closed or given away. The action must not block.
+    def while_open(self, connection: Connection, action: Callable[[Connection], None]) -> None:
+        """Call ``action(connection)`` while its owner, another thread, cannot close it; the action must not block.
+
+        Nothing happens when the connection is closed or given away.
         """
-        with self._lock:  # its owner has to forget it first
+        with self._lock:  # the owner has to remove it first
             if self.connections.get(connection.fd) is connection:
-                action()
+                action(connection)

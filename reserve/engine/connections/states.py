@@ -1,4 +1,4 @@
-"""Where a connection is, and what may be left for it in :attr:`Connection.pending` beside the events of a poller."""
+"""The states of a connection, and what :attr:`Connection.pending` may have in it beside the events of a poller."""
 
 from __future__ import annotations
 
@@ -14,32 +14,47 @@ __all__ = [
     "PARKED",
     "READY",
     "RECLAIM",
+    "TRANSITIONS",
     "State",
 ]
 
 
 class State(IntEnum):
-    """Where a connection is."""
+    """Where a connection is. Written by the thread that owns it, or that has just taken it; read by any thread.
+
+    :data:`TRANSITIONS` says which state may follow which.
+    """
 
     READY = 0
-    """In the queue: the leader will step it."""
+    """In a queue: the leader will step it, or a worker will run its driver."""
     OWNED = 1
     """A thread is stepping it or runs its application."""
     PARKED = 2
-    """It waits for the peer, or for its deadline."""
+    """It waits for the peer, for a notification, or for its deadline."""
     FLUSHING = 3
     """Its output waits for room."""
     LINGERING = 4
-    """The answer is out and our side is shut; it reads and forgets what the peer still sends."""
+    """The response is sent and our side has ended; what the peer still sends is read and dropped."""
     CLOSED = 5
+    """It is removed from the registry; its descriptor is closed, or was given away."""
 
 
 # An attribute of an enum class costs ten times a name of the module; a request sets four of them.
 READY, OWNED, PARKED, FLUSHING, LINGERING, CLOSED = State
 
+TRANSITIONS: dict[State, frozenset[State]] = {
+    READY: frozenset((OWNED,)),
+    OWNED: frozenset((READY, PARKED, FLUSHING, LINGERING, CLOSED)),
+    PARKED: frozenset((READY,)),
+    FLUSHING: frozenset((READY, OWNED)),
+    LINGERING: frozenset((READY,)),
+    CLOSED: frozenset(),
+}
+"""Which state may follow which. FLUSHING to OWNED: the worker of a lent connection has reclaimed it."""
+
 DEADLINE = 0x10000
-"""In ``pending``: the deadline has passed. Like the two below never a bit of a poller's mask."""
+"""In ``pending``: the deadline has passed. Like the two below, never a bit of a poller's mask."""
 NOTIFY = 0x20000
-"""In ``pending``: somebody changed something that the driver should look at (a stop, a ``server.send``)."""
+"""In ``pending``: another thread changed something that the driver should look at (a stop, a ``server.send``)."""
 RECLAIM = 0x40000
-"""In ``pending``: descriptors or connections run short; a connection that is idle should close."""
+"""In ``pending``: descriptors or connections run short; the connection should close if it is idle."""

@@ -1,8 +1,8 @@
-"""The generic application: ``handle(socket, client_address, server)`` on a worker, and :class:`Park` for "no thread
-needed until then".
+"""The generic application: ``handle(socket, client_address, server)`` on a worker, and :class:`Park` to wait without
+one.
 
-:class:`HandlerDriver` drives one such connection. Its :meth:`~HandlerDriver.run` calls the application and may block
-as long as the application likes; everything else looks at the socket without blocking.
+:class:`HandlerDriver` drives one such connection. Its :meth:`~HandlerDriver.run` calls the application, which may block
+as long as it likes; everything else looks at the socket without blocking.
 """
 
 from __future__ import annotations
@@ -13,48 +13,50 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
 
+from reserve.engine.connections.application import Application
 from reserve.engine.connections.connection import Connection
-from reserve.engine.connections.driver import CLOSE, LINGER, RUN, Action, Wait
-from reserve.engine.connections.peers import name_of
+from reserve.engine.connections.driver import CLOSE, LINGER, RUN, Action, Driver, Wait
+from reserve.engine.connections.peers import address_of, name_of
+from reserve.engine.drivers.handshake import step_handshake
 from reserve.engine.drivers.starttls import StartTLS
 from reserve.engine.polling.poller import READ, WRITE
 from reserve.engine.polling.timers import NEVER
-from reserve.errors import ApplicationError, ReserveError, UsageError, WantRead, WantWrite, counted
+from reserve.errors import ApplicationError, ReserveError, UsageError, counted
 from reserve.wait import wait_for
 
-if TYPE_CHECKING:
-    from reserve.engine.server import Server
+__all__ = ["Handle", "HandlerApplication", "HandlerDriver", "Park"]
 
-__all__ = ["Handle", "HandlerDriver", "HandlerFactory", "Park"]
+Handle = Callable[[socket.socket, "tuple[str, int]", Any], Any]
+"""Called with the connected socket, the client's (host, port), and the :class:`reserve.Server`, on a worker.
 
-Handle = Callable[[socket.socket, "tuple[str, int]", "Server"], Any]
-"""Called with the connected socket, the client's (host, port), and the server. Returns None or a :class:`Park`."""
+Returns None (the connection is closed), a :class:`Park`, or what ``server.start_tls`` returned.
+"""
 
 
 class _Peekable(Protocol):
-    """What ``socket.makefile("rb")`` and ``("rwb")`` return, as far as it is used here."""
+    """The part of ``socket.makefile("rb")`` and ``("rwb")`` that is used here."""
 
     def peek(self, size: int = 0, /) -> bytes: ...
 
 
 class Park:
-    """Returned by a handler: the connection waits, and no thread with it.
+    """Returned by a handler: the connection waits, and no thread waits with it.
 
     :param resume: called without arguments, on a worker, when the socket is readable (or at its end, or failed: then
-        ``recv`` says so). It may return what a handler may: None (close) or the next Park.
-    :param timeout: seconds to wait at most; None: for ever.
-    :param until: ``"readable"`` or ``"writable"``.
-    :param reader: a binary ``socket.makefile``: octets in its buffer count as readable.
-    :param on_timeout: called instead of ``resume`` when the time is up; may return what a handler may. Without it the
-        connection closes.
+        ``recv`` tells). It may return what a handler may: None (close) or the next Park.
+    :param timeout: seconds to wait at most; None (the default): no limit.
+    :param until: ``"readable"`` (the default) or ``"writable"``.
+    :param reader: a binary ``socket.makefile``: bytes in its buffer count as readable.
+    :param on_timeout: called instead of ``resume`` when the time is over; may return what a handler may. Without it the
+        connection is closed.
     :param on_close: ``on_close(reason)``, called exactly once, when the connection has ended, however it did:
         ``"done"`` (None was returned), ``"timeout"``, ``"error"`` (a handler raised), ``"lost"`` (the peer broke
-        off), ``"stop"``. A later Park of the same connection replaces it.
+        it off), ``"stop"``. A later Park of the same connection replaces it.
 
-    All of them run on workers; only ``on_close`` of a connection that is cut at the end of a stop may run on the accept
-    thread, because the workers have gone home. Raises UsageError for arguments that cannot work.
+    All of them run on workers; only ``on_close`` of a connection that is closed at the deadline of a stop may run on
+    the accept thread, because the workers have ended. Raises UsageError for arguments that cannot work.
     """
 
     __slots__ = ("on_close", "on_timeout", "reader", "resume", "timeout", "until")
@@ -83,8 +85,12 @@ class Park:
         self.on_close = on_close
 
 
-class HandlerFactory:
-    """Makes the driver of each connection of one ``handle``."""
+class HandlerApplication(Application):
+    """A plain ``handle`` as an application; made by the server that it was given to.
+
+    :param timeout: seconds of the socket timeout that a handler starts with (``--handler-timeout``).
+    :param max_output: bytes that ``server.send`` may leave waiting on one connection (``--max-output``).
+    """
 
     def __init__(self, handle: Handle, *, timeout: float, max_output: int) -> None:
         self.handle = handle
@@ -93,18 +99,22 @@ class HandlerFactory:
         own = getattr(handle, "client_speaks_first", None)
         module = sys.modules.get(getattr(handle, "__module__", None) or "")
         self.client_speaks_first = bool(getattr(module, "client_speaks_first", False) if own is None else own)
+        """The handler runs when the client has sent something (set on the handle or its module); else at once."""
 
     def make_driver(self, connection: Connection) -> HandlerDriver:
         return HandlerDriver(self, connection)
 
 
-class HandlerDriver:
-    """One connection of a plain handler."""
+class HandlerDriver(Driver):
+    """Drives one connection of a plain handler; owned by the connection.
+
+    :meth:`post` is called by any thread, everything else by the connection's owner.
+    """
 
     __slots__ = (
+        "_application",
         "_call",
         "_connection",
-        "_factory",
         "_finished",
         "_on_close",
         "_outbox",
@@ -112,29 +122,29 @@ class HandlerDriver:
         "_outbox_size",
         "_park",
         "_reason",
+        "_start_tls",
         "_timeout",
-        "_upgrade",
         "_wait",
     )
 
-    def __init__(self, factory: HandlerFactory, connection: Connection) -> None:
-        self._factory = factory
+    def __init__(self, application: HandlerApplication, connection: Connection) -> None:
+        self._application = application
         self._connection = connection
         self._call: Callable[[], Any] | None = None
         self._park: Park | None = None
         self._on_close: Callable[[str], Any] | None = None
         self._finished = False
         self._reason = ""
-        self._timeout: float | None = factory.timeout
-        self._upgrade: StartTLS | None = None
+        self._timeout: float | None = application.timeout
+        self._start_tls: StartTLS | None = None
         self._wait = Wait("first", READ, NEVER)
         self._outbox: deque[bytes] = deque()
         self._outbox_size = 0
         self._outbox_lock = threading.Lock()
-        if not factory.client_speaks_first:
+        if not application.client_speaks_first:
             self._call = self._start
         else:
-            self._wait.deadline = connection.server.clock.now() + factory.timeout
+            self._wait.deadline = connection.server.clock.now() + application.timeout
 
     # ---- the driver ----
 
@@ -143,16 +153,16 @@ class HandlerDriver:
             return RUN
         if self._connection.detached:
             return CLOSE
-        if self._outbox and self._upgrade is None:  # nobody may read it on the way
+        if self._outbox and self._start_tls is None:  # else it would leave in plain text
             self.push()
         if self._finished:
             return CLOSE
-        if self._upgrade is not None:
-            return self._shake_hands(self._upgrade)
+        if self._start_tls is not None:
+            return self._continue_handshake(self._start_tls)
         if self._connection.output is not None:
-            # What was pushed leaves first: a handler that ran now could send past it.
+            # What server.send() queued leaves first: a handler that ran now could send past it.
             return self._wait
-        if self._happened():
+        if self._is_ready():
             self._call = self._start if self._park is None else self._park.resume
             return RUN
         if self._connection.server.stopping:
@@ -185,10 +195,10 @@ class HandlerDriver:
         try:
             result = call()
         except (ConnectionError, TimeoutError) as error:
-            # The peer's doing as a rule, and no fault of the handler: one line, no traceback.
-            server, kind = connection.server, type(error).__name__
-            server.log.info(
-                f"{name_of(server.address_of(connection))}: {kind}: {error}", f"handlers whose client failed: {kind}"
+            # Caused by the peer as a rule, and no fault of the handler: one line, no traceback.
+            kind = type(error).__name__
+            connection.server.log.info(
+                f"{name_of(address_of(connection.peer))}: {kind}: {error}", f"handlers whose client failed: {kind}"
             )
             self._reason = "lost"
         if result is None:
@@ -196,7 +206,7 @@ class HandlerDriver:
         elif isinstance(result, Park):
             self._adopt(result)
         elif isinstance(result, StartTLS):
-            self._upgrade = result
+            self._start_tls = result
             self._wait.kind = "handshake"
             self._wait.deadline = connection.server.clock.now() + connection.server.settings.handshake_timeout
         else:
@@ -207,22 +217,7 @@ class HandlerDriver:
             self._timeout = connection.sock.gettimeout() if connection.sock.fileno() >= 0 else None
             self._make_nonblocking()
 
-    def refuse(self, reason: str) -> bytes | None:
-        return None
-
-    def expire_run(self) -> bool:
-        return False  # what is an answer, and when it begins, only the handler knows; it has a socket timeout
-
-    def refuse_during_run(self, reason: str) -> bytes | None:
-        return None
-
-    def describe(self) -> str:
-        return ""
-
-    def revoke(self) -> bool:
-        return False
-
-    def closed(self, reason: str) -> bool:
+    def on_close(self, reason: str) -> bool:
         self._reason = self._reason or reason
         self._park = self._call = None
         return self._on_close is not None
@@ -230,14 +225,14 @@ class HandlerDriver:
     # ---- server.send ----
 
     def post(self, data: bytes) -> None:
-        """Queue octets for the peer. Any thread; the owner sends them. Raises ReserveError when too much waits."""
+        """Queue bytes for the peer. Any thread; the owner sends them. Raises ReserveError when too much waits."""
         with self._outbox_lock:
-            output = self._connection.output  # read once: its owner may be done with it at any moment
+            output = self._connection.output  # read once: the owner may have sent it all at any moment
             waiting = self._outbox_size + (output.size if output is not None else 0)
-            if waiting + len(data) > self._factory.max_output:
+            if waiting + len(data) > self._application.max_output:
                 raise ReserveError(
-                    f"waiting for a peer that does not read: {counted(waiting, 'octet')}; {len(data)} more would pass "
-                    f"--max-output {self._factory.max_output}"
+                    f"waiting for a peer that does not read: {counted(waiting, 'byte')}; {len(data)} more would pass "
+                    f"--max-output {self._application.max_output}"
                 )
             self._outbox.append(data)
             self._outbox_size += len(data)
@@ -256,7 +251,7 @@ class HandlerDriver:
     def _start(self) -> Any:
         connection = self._connection
         server = connection.server
-        return self._factory.handle(connection.sock, server.address_of(connection), server)
+        return self._application.handle(connection.sock, address_of(connection.peer), server)
 
     def _adopt(self, park: Park) -> None:
         self._park = park
@@ -267,40 +262,35 @@ class HandlerDriver:
         wait.events = READ if park.until == "readable" else WRITE
         wait.deadline = NEVER if park.timeout is None else self._connection.server.clock.now() + park.timeout
 
-    def _shake_hands(self, upgrade: StartTLS) -> Action:
+    def _continue_handshake(self, start_tls: StartTLS) -> Action:
         """Off the workers: go on with the handshake that ``server.start_tls`` began."""
         connection = self._connection
         server = connection.server
-        wait = self._wait
         try:
-            upgrade.tls.handshake_now()
-        except WantRead:
-            wait.events = READ
-        except WantWrite:
-            wait.events = WRITE
+            complete = step_handshake(start_tls.tls, self._wait)
         except OSError as error:
             server.tls.handshake_failed()
             text = f"the TLS handshake failed: {error}"
-            server.log.info(f"{name_of(server.address_of(connection))}: {text}", "TLS handshakes that failed")
+            server.log.info(f"{name_of(address_of(connection.peer))}: {text}", "TLS handshakes that failed")
             self._reason = "lost"
             return LINGER
-        else:
-            server.tls.handshake_done(upgrade.tls)
-            connection.trust_tls()
-            self._upgrade = None
-            self._call = partial(upgrade.then, upgrade.tls)
-            return RUN
-        return wait
+        if not complete:
+            return self._wait
+        server.tls.handshake_done(start_tls.tls)
+        connection.trust_tls()
+        self._start_tls = None
+        self._call = partial(start_tls.then, start_tls.tls)
+        return RUN
 
     def _make_nonblocking(self) -> None:
-        """The engine never blocks on it. A handler that closed its socket itself has ended the connection."""
+        """Take the socket back: the engine never blocks on it. A handler that closed it has ended the connection."""
         try:
             self._connection.sock.setblocking(False)
         except OSError:
             self._finished = True
 
-    def _happened(self) -> bool:
-        """Is what this connection waits for there? Looked up, because every event may be spurious."""
+    def _is_ready(self) -> bool:
+        """Look whether what this connection waits for has happened, because every event may be spurious."""
         connection = self._connection
         park = self._park
         try:

@@ -1,134 +1,152 @@
-"""The driver of a connection until its TLS handshake is done; then the application's own driver takes its place.
+"""The driver of a connection until its TLS handshake is complete; then the application's own driver takes its place.
 
-Off the workers, like every other wait: a client that stalls its handshake holds a socket and a session, and is cut at
-``--handshake-timeout``. Only an adapter that cannot do it otherwise (``blocking``) gets a worker.
+Off the workers, like every other wait: a client that stalls its handshake holds a socket and a session, and is closed
+at ``--handshake-timeout``. Only an adapter that can do nothing but block (``SSLAdapter.blocking``) gets a worker.
 """
 
 from __future__ import annotations
 
 import contextlib
 import socket
-from typing import TYPE_CHECKING
 
-from reserve.engine.connections.driver import CLOSE, LINGER, RUN, Action, DriverFactory, Wait
-from reserve.engine.connections.peers import name_of
+from reserve.engine.connections.application import Application
+from reserve.engine.connections.connection import Connection
+from reserve.engine.connections.driver import CLOSE, LINGER, RUN, Action, Driver, Wait
+from reserve.engine.connections.peers import address_of, name_of
 from reserve.engine.polling.poller import READ, WRITE
 from reserve.errors import TLSError, WantRead, WantWrite
+from reserve.ssl.adapter import SSLAdapter
+from reserve.ssl.tlssocket import TLSSocket
 
-if TYPE_CHECKING:
-    from reserve.engine.connections.connection import Connection
-    from reserve.ssl.adapter import SSLAdapter
-    from reserve.ssl.tlssocket import TLSSocket
+__all__ = ["HandshakeDriver", "step_handshake"]
 
-__all__ = ["HandshakeDriver"]
-
-_LOOK = 5  # octets of what a client begins with: they tell TLS from plain text, and HEAD from other methods
+_LOOK = 5  # bytes that a client sends first: they tell TLS from plain text, and HEAD from other methods
 
 
-class HandshakeDriver:
-    """One connection that has just been accepted on a listener with TLS."""
+def step_handshake(tls: TLSSocket, wait: Wait) -> bool:
+    """Go on with a handshake as far as the socket allows; never blocks.
 
-    __slots__ = ("_adapter", "_connection", "_factory", "_failure", "_tls", "_wait")
+    True: it is complete. False: it waits for what ``wait.events`` says now. Raises OSError when it has failed.
+    """
+    try:
+        tls.handshake_now()
+    except WantRead:
+        wait.events = READ
+    except WantWrite:
+        wait.events = WRITE
+    else:
+        return True
+    return False
 
-    def __init__(self, connection: Connection, adapter: SSLAdapter, factory: DriverFactory) -> None:
+
+class HandshakeDriver(Driver):
+    """Drives one connection that was accepted on a listener with TLS, until its handshake is complete.
+
+    :param adapter: the server's.
+    :param application: what the listener serves; makes the driver that follows.
+    """
+
+    __slots__ = ("_adapter", "_application", "_connection", "_failure", "_tls", "_wait")
+
+    def __init__(self, connection: Connection, adapter: SSLAdapter, application: Application) -> None:
         self._connection = connection
         self._adapter = adapter
-        self._factory = factory
+        self._application = application
         self._tls: TLSSocket | None = None
         self._failure: OSError | None = None
         server = connection.server
         self._wait = Wait("handshake", READ, server.clock.now() + server.settings.handshake_timeout)
 
     def step(self, events: int, now: float) -> Action:
-        connection = self._connection
-        server = connection.server
-        wait = self._wait
-        tls = self._tls
         if self._failure is not None:
             return self._fail(self._failure)
-        if tls is None:
-            try:
-                first = connection.sock.recv(_LOOK, socket.MSG_PEEK)
-            except (BlockingIOError, InterruptedError):
-                return CLOSE if server.stopping else wait
-            if not first:
-                return CLOSE  # it looked whether somebody is here, or thought better of it
-            if first[:1].isalpha():  # as all methods of HTTP are; no record of TLS begins so
-                return self._refuse_plain(first)
-            if self._adapter.blocking:
-                return RUN
-            try:
-                tls = self._adapter.secure(connection.sock)
-            except OSError as error:
-                self._report(error)
-                return CLOSE  # who has the socket now is not known: nothing is said or read through it
-            except Exception:
-                server.tls.handshake_failed()
-                raise
-            self._tls = tls
-            connection.enter_tls(tls)
+        if self._tls is None:
+            action = self._begin()
+            if action is not None:
+                return action
+        assert self._tls is not None
         try:
-            tls.handshake_now()
-        except WantRead:
-            wait.events = READ
-        except WantWrite:
-            wait.events = WRITE
+            complete = step_handshake(self._tls, self._wait)
         except OSError as error:
             return self._fail(error)
-        else:
-            return self._begin(now)
-        return CLOSE if server.stopping else wait
+        if complete:
+            return self._hand_over(now)
+        return CLOSE if self._connection.server.stopping else self._wait
 
     def run(self) -> None:
         """For an adapter that blocks: the handshake, on a worker."""
         connection = self._connection
-        timeout = connection.server.settings.handshake_timeout
-        connection.sock.settimeout(timeout)
+        connection.sock.settimeout(connection.server.settings.handshake_timeout)
         try:
-            tls = self._adapter.secure(connection.sock)
+            self._open_session()
         except OSError as error:
             self._failure = error
             with contextlib.suppress(OSError):  # it may be closed
                 connection.sock.setblocking(False)
+
+    def _begin(self) -> Action | None:
+        """Look at the client's first bytes and open the session; None: the handshake can begin."""
+        connection = self._connection
+        try:
+            first = connection.sock.recv(_LOOK, socket.MSG_PEEK)
+        except (BlockingIOError, InterruptedError):
+            return CLOSE if connection.server.stopping else self._wait
+        if not first:
+            return CLOSE  # a health check, or a client that changed its mind
+        if first[:1].isalpha():  # as all methods of HTTP are; no record of TLS begins so
+            return self._refuse_plain(first)
+        if self._adapter.blocking:
+            return RUN
+        try:
+            self._open_session()
+        except OSError as error:
+            self._report(error)
+            return CLOSE  # which object has the socket now is not known: nothing is sent or read through it
+        return None
+
+    def _open_session(self) -> None:
+        connection = self._connection
+        try:
+            tls = self._adapter.secure(connection.sock)
+        except OSError:
+            raise
         except Exception:
             connection.server.tls.handshake_failed()
             raise
-        else:
-            self._tls = tls
-            connection.enter_tls(tls)
+        self._tls = tls
+        connection.enter_tls(tls)
 
-    def _begin(self, now: float) -> Action:
-        """The session stands: make the driver of the application, and let it begin with what has come already."""
+    def _hand_over(self, now: float) -> Action:
+        """Put the application's driver in place of this one, and step it: the client may have sent something."""
         connection = self._connection
         assert self._tls is not None
         connection.server.tls.handshake_done(self._tls)
         connection.trust_tls()
-        connection.driver = self._factory.make_driver(connection)
+        connection.driver = self._application.make_driver(connection)
         return connection.driver.step(0, now)
 
     def _fail(self, error: OSError) -> Action:
         self._report(error)
-        # The alert that says why is on its way, and a reset would overtake it.
+        # The alert that says why is being sent, and a reset would overtake it.
         return LINGER
 
     def _report(self, error: OSError) -> None:
         self._connection.server.tls.handshake_failed()
         text = error if isinstance(error, TLSError) else error.strerror or error
-        self._say(f"the TLS handshake failed: {text}", "TLS handshakes that failed")
+        self._log(f"the TLS handshake failed: {text}", "TLS handshakes that failed")
 
     def _refuse_plain(self, first: bytes) -> Action:
         connection = self._connection
-        refuse = getattr(self._factory, "refuse_plain", None)
-        self._say(f"no TLS on a port of TLS; it began with {first!r}", "clients without TLS on a port of TLS")
+        self._log(f"no TLS on a port of TLS; it began with {first!r}", "clients without TLS on a port of TLS")
         connection.server.tls.handshake_failed()
-        if refuse is None:
+        response = self._application.refuse_plain(first)
+        if response is None:
             return CLOSE
-        connection.write(refuse(first))
+        connection.write(response)
         return LINGER
 
-    def _say(self, text: str, kind: str) -> None:
-        server = self._connection.server
-        server.log.info(f"{name_of(server.address_of(self._connection))}: {text}", kind)
+    def _log(self, text: str, kind: str) -> None:
+        self._connection.server.log.info(f"{name_of(address_of(self._connection.peer))}: {text}", kind)
 
     def expired(self, kind: str, now: float) -> Action:
         if self._tls is not None:
@@ -136,23 +154,5 @@ class HandshakeDriver:
             server.tls.handshake_failed()
             limit = server.settings.handshake_timeout
             text = f"the TLS handshake was not done within {limit:g} s (--handshake-timeout)"
-            self._say(text, "TLS handshakes that took too long")
+            self._log(text, "TLS handshakes that took too long")
         return CLOSE
-
-    def refuse(self, reason: str) -> bytes | None:
-        return None  # there is no session yet to say it through
-
-    def expire_run(self) -> bool:
-        return False
-
-    def refuse_during_run(self, reason: str) -> bytes | None:
-        return None
-
-    def describe(self) -> str:
-        return ""
-
-    def revoke(self) -> bool:
-        return False
-
-    def closed(self, reason: str) -> bool:
-        return False

@@ -1,27 +1,29 @@
-"""``server.start_tls``: a plain connection of a handler becomes one of TLS (STARTTLS and its like).
+"""``server.start_tls``: the plain connection of a handler continues with TLS (STARTTLS and its like).
 
-The session begins on the handler's thread. The handshake happens there, too, or, when the handler asks for it, where
-every other handshake does: on whoever leads, with no thread that waits.
+The session is opened on the handler's thread. The handshake takes place there, too, or, when the handler asks for it,
+where every other handshake does: on the thread that leads, with no thread that waits.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from reserve.engine.connections.backpressure import drain
-
-if TYPE_CHECKING:
-    from reserve.engine.connections.connection import Connection
-    from reserve.ssl.adapter import SSLAdapter
-    from reserve.ssl.tlssocket import TLSSocket
+from reserve.engine.connections.connection import Connection
+from reserve.ssl.adapter import SSLAdapter
+from reserve.ssl.tlssocket import TLSSocket
 
 __all__ = ["StartTLS", "start_tls"]
 
 
 class StartTLS:
-    """What ``server.start_tls(socket, then)`` returns, for the handler to return."""
+    """What ``server.start_tls(socket, then)`` returns, for the handler to return to the engine.
+
+    :param tls: the session, whose handshake has not begun.
+    :param then: called with it on a worker when the handshake is complete.
+    """
 
     __slots__ = ("then", "tls")
 
@@ -36,7 +38,7 @@ def start_tls(connection: Connection, adapter: SSLAdapter, then: Callable[[Any],
     limit = server.settings.handshake_timeout
     timeout = connection.sock.gettimeout()
     if then is None or adapter.blocking:
-        drain(connection, 0, server.settings.write_timeout)  # what was pushed before leaves before, in the clear
+        drain(connection, 0, server.settings.write_timeout)  # what was sent before leaves before, without TLS
     if adapter.blocking:
         connection.sock.settimeout(limit)
     try:

@@ -1,8 +1,8 @@
-"""Log lines leave through a thread of their own, so that a full disk or a stopped terminal stops no connection.
+"""Log lines are written by a thread of their own, so that a full disk or a stopped terminal stops no connection.
 
 Any thread calls :meth:`LineWriter.put`; it appends to a bounded queue and never waits: when the writer is stuck,
-lines are dropped and counted, and the count is written once the writer moves again. An idle writer sleeps without
-waking. What may come in floods has a *kind*: see :mod:`reserve.engine.logs.ratelimit`.
+lines are dropped and counted, and the number is written once the writer goes on. An idle writer sleeps without waking.
+Lines that may come in floods have a *kind*: see :mod:`reserve.engine.logs.ratelimit`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from reserve.engine.logs.ratelimit import RateLimiter
 from reserve.engine.polling.clock import Clock, SystemClock
+from reserve.engine.polling.waiter import Waiter
 
 __all__ = ["ErrorHook", "ErrorLog", "LineWriter"]
 
@@ -28,17 +29,22 @@ _OURS = (
     *(os.path.join(_PACKAGE, part, "") for part in ("engine", "gateways", os.path.join("apps", "http"))),
     threading.__file__,
 )
-"""Where the frames are that lead to an application."""
+"""Files whose frames lead to an application, and tell its author nothing."""
 
 ErrorHook = Callable[[int, str], None]
-"""Takes (level as in :mod:`logging`, text); called on the log's thread."""
+"""Called with (level as in :mod:`logging`, text), on the log's thread."""
 
 
 class LineWriter:
-    """A bounded queue of items and the thread that hands them, in batches, to ``write``.
+    """A bounded queue of items and the thread that passes them, in batches, to ``write``; owned by one log.
 
-    :param timeout: asked before the thread sleeps: how many seconds until ``write`` is to be called although nothing
-        was put (None: for ever).
+    :param name: of the thread.
+    :param write: called on the thread with the items of a batch.
+    :param on_dropped: called on the thread with the number of items that were dropped.
+    :param limit: items that may wait.
+
+    :param timeout: called before the thread sleeps: in how many seconds ``write`` is to be called although nothing was
+        put (None: not at all).
     """
 
     PAUSE = 0.02
@@ -57,22 +63,21 @@ class LineWriter:
         self._on_dropped = on_dropped
         self._limit = limit
         self._queue: deque[Any] = deque()
-        # A plain lock, which one call of the interpreter sets or takes: what puts a line may be interrupted anywhere
-        # (--request-timeout), memory may run out anywhere, and an Event would then stay locked for ever.
-        self._waiter = threading.Lock()
-        self._waiter.acquire()
+        # Not a threading.Event: the thread that puts a line may be interrupted anywhere (--request-timeout), memory may
+        # run out anywhere, and the lock of an Event would then stay locked for ever.
+        self._waiter = Waiter()
         self._woken = False
         self.stopping = False
-        """What is written now may be the last."""
+        """What is written now may be the last batch."""
         self.dropped = 0
-        """Items thrown away since the last time it was reported."""
+        """Items dropped since their number was last reported."""
         self.thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
         self.thread.start()
 
     def put(self, item: Any) -> None:
-        """Hand an item over; never blocks."""
+        """Add an item; never blocks. Any thread."""
         queue = self._queue
         if len(queue) >= self._limit:
             self.dropped += 1
@@ -82,7 +87,7 @@ class LineWriter:
             self.wake()
 
     def after_fork(self) -> None:
-        """In a forked child: drop what comes, and wake nobody. The thread is not here, nor who may hold its locks."""
+        """In a forked child: drop every item and wake no thread. The writer's thread does not exist in the child."""
         self._limit = 0
 
     def stop(self, timeout: float = 2.0) -> None:
@@ -92,33 +97,29 @@ class LineWriter:
         if self.thread.is_alive():
             self.thread.join(timeout)
         elif self.thread.ident is None:
-            self._drain()  # never started: what start-up had to say still goes out
+            self._drain()  # never started: the lines of a start that failed are still written
 
     @property
     def left(self) -> int:
-        """Items that wait, or were thrown away and are not reported."""
+        """Items that wait, or were dropped and are not reported."""
         return len(self._queue) + self.dropped
 
     def wake(self) -> None:
-        """Have the thread look around. Any thread."""
+        """Have the thread look for items, and call ``timeout`` again. Any thread."""
         self._woken = True
-        try:  # noqa: SIM105 - nothing may be allocated between the two: it would never be rung again
-            self._waiter.release()
-        except (RuntimeError, MemoryError):  # somebody else has rung
-            pass
+        self._waiter.wake()
 
     def _run(self) -> None:
         while not self.stopping:
             try:
                 self._woken = False
-                if not self._queue:  # what came during the pause has not rung
-                    timeout = self._timeout() if self._timeout is not None else None
-                    self._waiter.acquire(timeout=-1 if timeout is None else timeout)
+                if not self._queue:  # what came during the pause has not woken the thread
+                    self._waiter.wait(self._timeout() if self._timeout is not None else None)
                 self._woken = True
                 self._drain()
                 if not self.stopping:
-                    self._waiter.acquire(timeout=self.PAUSE)  # only a stop and a clock that jumps ring meanwhile
-            except MemoryError:  # for a moment: later lines must still have a writer
+                    self._waiter.wait(self.PAUSE)  # only a stop and a clock that jumps wake it meanwhile
+            except MemoryError:  # later lines must still have a writer
                 continue
         self._drain()
 
@@ -144,9 +145,12 @@ class _Line(NamedTuple):
 
 
 class ErrorLog:
-    """The server's error log: warnings, refusals, tracebacks. By default they go to the logger ``reserve``.
+    """The error log of one server: warnings, refusals, tracebacks. Any thread adds lines; none waits for them.
 
-    A line with a ``kind`` stands for those of the same kind that follow within a second; they are counted.
+    A line with a ``kind`` represents those of the same kind that follow within a second; they are counted.
+
+    :param hook: receives the lines; None: the logger ``reserve`` of :mod:`logging`.
+    :param clock: the engine's.
     """
 
     def __init__(self, hook: ErrorHook | None = None, clock: Clock | None = None) -> None:
@@ -165,19 +169,19 @@ class ErrorLog:
     def stop(self, timeout: float | None = None) -> None:
         """See :meth:`LineWriter.stop`. Counts that wait for the end of their second are written, too.
 
-        :param timeout: default: :meth:`patience`.
+        :param timeout: seconds; None: :meth:`stop_timeout`.
         """
         self._clock.unsubscribe(self._writer.wake)
-        self._writer.stop(self.patience() if timeout is None else timeout)
+        self._writer.stop(self.stop_timeout() if timeout is None else timeout)
 
     def end_within(self, seconds: float) -> None:
-        """At the end of the server: how long all logs together may take to write what they have; 1 s at least, 2 at
+        """At the server's shutdown: how long all logs together may take to write what they have; 1 s at least, 2 s at
         most.
         """
         self._end = time.monotonic() + min(max(seconds, 1.0), 2.0)
 
-    def patience(self) -> float:
-        """How many seconds a log that stops may be waited for."""
+    def stop_timeout(self) -> float:
+        """For how many seconds the shutdown may wait for a log."""
         return 2.0 if self._end is None else max(self._end - time.monotonic(), 0.1)
 
     def info(self, text: str, kind: str = "") -> None:
@@ -190,28 +194,28 @@ class ErrorLog:
         self._put(logging.ERROR, text, kind)
 
     def failure(self, text: str, error: BaseException, kind: str = "") -> None:
-        """An error with its traceback, formatted here: a traceback that travels keeps every frame alive.
+        """An error with its traceback, formatted here: a traceback that waits in a queue keeps every frame alive.
 
-        Never raises MemoryError: whoever reports has something to give back afterwards.
+        Never raises MemoryError: the caller has something to give back afterwards.
         """
         try:
             trace = "".join(traceback.format_exception(type(error), error, error.__traceback__)).rstrip()
             self._put(logging.ERROR, f"{text}\n{trace}", kind)
         except MemoryError:
-            self._writer.dropped |= 1  # at least one; to count on would need memory
+            self._writer.dropped |= 1  # at least one; to add to the number would need memory
 
     def stack(self, level: int, text: str, frame: FrameType | None) -> None:
-        """A line and where a thread is, from the application's first frame on; ours lead to it in every stack.
+        """A line and the stack of a thread, from the application's first frame on.
 
-        Its source lines are read, from the disk, by the log's own thread.
+        The source lines are read, from the disk, by the log's own thread.
         """
         frames = []
         while frame is not None:
             frames.append((frame.f_code.co_filename, frame.f_lineno or 0, frame.f_code.co_name))
             frame = frame.f_back
         frames.reverse()
-        theirs = next((at for at, (path, _, _) in enumerate(frames) if not path.startswith(_OURS)), 0)
-        self._writer.put(_Line(level, text, frames=tuple(frames[theirs:])))
+        first = next((at for at, (path, _, _) in enumerate(frames) if not path.startswith(_OURS)), 0)
+        self._writer.put(_Line(level, text, frames=tuple(frames[first:])))
 
     def _put(self, level: int, text: str, kind: str) -> None:
         self._writer.put(_Line(level, text, kind, self._clock.now() if kind else 0.0))
@@ -229,23 +233,23 @@ class ErrorLog:
                 self._write_counts(repeats.take(line.when))
                 if not repeats.admit(line.kind, line.level, line.when):
                     continue
-            self._hand_over(line.level, f"{line.text}\n{_stack(line.frames)}" if line.frames else line.text)
+            self._call_hook(line.level, f"{line.text}\n{_stack(line.frames)}" if line.frames else line.text)
         self._write_counts(repeats.take(self._clock.now(), all_of_them=self._writer.stopping))
 
     def _write_counts(self, counts: list[tuple[int, str]]) -> None:
         for level, text in counts:
-            self._hand_over(level, text)
+            self._call_hook(level, text)
 
-    def _hand_over(self, level: int, text: str) -> None:
+    def _call_hook(self, level: int, text: str) -> None:
         try:
             self._hook(level, text)
         except BaseException:  # each line on its own: a hook that fails must not take the others along
             traceback.print_exc()
 
     def _report_dropped(self, count: int) -> None:
-        self._hand_over(logging.WARNING, f"{count} log lines were dropped: the log could not be written fast enough")
+        self._call_hook(logging.WARNING, f"{count} log lines were dropped: the log could not be written fast enough")
 
 
 def _stack(frames: tuple[tuple[str, int, str], ...]) -> str:
-    found = [traceback.FrameSummary(path, number, name, lookup_line=False) for path, number, name in frames]
-    return "".join(traceback.StackSummary.from_list(found).format()).rstrip()
+    summaries = [traceback.FrameSummary(path, number, name, lookup_line=False) for path, number, name in frames]
+    return "".join(traceback.StackSummary.from_list(summaries).format()).rstrip()

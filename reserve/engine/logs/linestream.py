@@ -1,7 +1,7 @@
-"""Whole lines to a stream, past Python's buffers and their locks.
+"""Whole lines to a stream, written to its descriptor: past Python's buffers and their locks.
 
-A thread that is stuck in a buffered stream holds the stream's lock, and then the interpreter never ends: the last thing
-it does is to flush its standard streams. A thread that is stuck in ``write(2)`` holds nothing.
+A thread that is stuck in a buffered stream holds the stream's lock, and then the interpreter never ends, because the
+last thing it does is to flush its standard streams. A thread that is stuck in ``write(2)`` holds nothing.
 
 Used by one thread at a time, which may have to wait for a disk or a terminal.
 """
@@ -10,27 +10,28 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import TextIO
 
 from reserve.wait import wait_for
 
-__all__ = ["LineStream"]
+__all__ = ["LineStream", "LossCounter"]
 
 
 class LineStream:
-    """Writes to the descriptor of ``stream``; to the stream itself when it has none."""
+    """Writes to the descriptor of ``stream``; to the stream itself when it has none. Owned by one log."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._mid_line = False
-        """The last octet that went out was not the end of a line."""
+        """The last byte that was written is not the end of a line."""
         self.error: Exception | None = None
-        """Why the last lines did not go out; None: they did."""
+        """Why the last lines were not written; None: they were."""
 
     def write(self, lines: Sequence[str]) -> int:
-        """Write the lines, which come without their ends, and return how many of them went out whole, the first ones.
+        """Write lines, given without their ends, and return how many of them, from the first, were written whole.
 
         Never raises for a stream that is full, closed or without a reader: see :attr:`error`.
         """
@@ -40,7 +41,7 @@ class LineStream:
         fd = self._descriptor()
         pieces = [f"{line}\n".encode("utf-8", "backslashreplace") for line in lines]
         if fd < 0:
-            return self._hand_on(b"".join(pieces).decode(), len(pieces))
+            return self._write_text(b"".join(pieces).decode(), len(pieces))
         before = b"\n" if self._mid_line else b""
         data = before + b"".join(pieces)
         done = self._send(fd, data)
@@ -54,7 +55,7 @@ class LineStream:
         except (OSError, ValueError, AttributeError):  # in memory, or closed
             return -1
 
-    def _hand_on(self, text: str, count: int) -> int:
+    def _write_text(self, text: str, count: int) -> int:
         try:
             self._stream.write(text)
             self._stream.flush()
@@ -68,9 +69,56 @@ class LineStream:
         while done < len(data):
             try:
                 done += os.write(fd, data[done : done + io.DEFAULT_BUFFER_SIZE])
-            except BlockingIOError:  # whoever shares the terminal or pipe with us has made it so
+            except BlockingIOError:  # another process that shares the terminal or pipe has made it so
                 wait_for(fd, None, write=True)
             except OSError as error:
                 self.error = error
                 break
         return done
+
+
+class LossCounter:
+    """Decides when it is reported that log lines are lost: when that begins, and with their number when it is over.
+
+    One for each log; used by the log's thread alone.
+
+    :param on_first: called with the reason when the first line is lost.
+    :param on_over: called with their number when a line could be written again, or at the last.
+    :param now: seconds on a monotonic clock.
+    """
+
+    SPAN = 1.0
+    """Seconds between two reports of the number: a disk that is full one moment and not the next is full for long."""
+
+    def __init__(
+        self,
+        on_first: Callable[[Exception | None], object],
+        on_over: Callable[[int], object],
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._on_first = on_first
+        self._on_over = on_over
+        self._now = now
+        self._not_before = float("-inf")
+        self.lost = 0
+        """Lines lost that are not reported."""
+
+    def count(self, lost: int, error: Exception | None) -> None:
+        """After each attempt to write.
+
+        :param lost: how many of its lines are lost.
+        :param error: why.
+        """
+        if lost:
+            if not self.lost:
+                self._on_first(error)
+            self.lost += lost
+        elif self.lost and self._now() >= self._not_before:
+            self.close()
+            self._not_before = self._now() + self.SPAN
+
+    def close(self) -> None:
+        """Report what is not reported yet."""
+        if self.lost:
+            lost, self.lost = self.lost, 0
+            self._on_over(lost)

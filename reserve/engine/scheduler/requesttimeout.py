@@ -1,9 +1,9 @@
-"""``--request-timeout``: what the monitor does about a run whose answer has not begun in time.
+"""``--request-timeout``: what the monitor does about a run whose response has not begun in time.
 
-On the monitor's thread, in its looks. First the stack is logged and RequestTimeout raised in the worker; the
+On the monitor's thread, each time it looks. First the stack is logged and RequestTimeout raised in the worker; the
 application may clean up, and its client gets the refusal: at once, unless its body is streamed and the worker may be
 using the connection. A worker that does not come out of it, because it is stuck in C, is given up, and another thread
-takes its place, up to a limit.
+takes its place, up to ``--max-stuck``.
 """
 
 from __future__ import annotations
@@ -11,17 +11,15 @@ from __future__ import annotations
 import logging
 import sys
 from types import FrameType
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from reserve.engine.connections.peers import describe
+from reserve.engine.logs.errorlog import ErrorLog
+from reserve.engine.polling.clock import Clock
 from reserve.engine.polling.timers import NEVER
-
-if TYPE_CHECKING:
-    from reserve.engine.logs.errorlog import ErrorLog
-    from reserve.engine.polling.clock import Clock
-    from reserve.engine.scheduler.stepper import Stepper
-    from reserve.engine.scheduler.workers import Worker, WorkerPool
-    from reserve.engine.settings import EngineSettings
+from reserve.engine.scheduler.stepper import Stepper
+from reserve.engine.scheduler.workers import Worker, WorkerPool
+from reserve.engine.settings import EngineSettings
 
 __all__ = ["RequestWatchdog"]
 
@@ -30,7 +28,7 @@ _GRACE = 1.0
 
 
 class RequestWatchdog:
-    """The watch over all runs of one server."""
+    """Watches the runs of one server that has ``--request-timeout``; owned by its runtime, called by the monitor."""
 
     def __init__(
         self, pool: WorkerPool, stepper: Stepper, clock: Clock, settings: EngineSettings, log: ErrorLog
@@ -44,17 +42,17 @@ class RequestWatchdog:
         """Runs that were interrupted so far."""
 
     def look(self) -> float:
-        """Deal with every run that is overdue; returns when the next one will be."""
+        """Handle every run whose time is over; returns when the next one's will be."""
         now = self._now()
         soonest = NEVER
         for worker in self._pool.workers:
             if worker.connection is not None:
                 if now >= worker.run_due:
-                    self._deal_with(worker, now)
+                    self._handle(worker, now)
                 soonest = min(soonest, worker.run_due)
         return soonest
 
-    def _deal_with(self, worker: Worker, now: float) -> None:
+    def _handle(self, worker: Worker, now: float) -> None:
         guard = worker.guard
         if not guard.hold():
             return  # it has just ended, or not quite begun
@@ -72,14 +70,14 @@ class RequestWatchdog:
                 worker.run_due = now + _GRACE
                 self._log.stack(
                     logging.WARNING,
-                    f"{describe(connection)}: no answer after {self._timeout:g} s (--request-timeout); "
+                    f"{describe(connection)}: no response after {self._timeout:g} s (--request-timeout); "
                     f"it is interrupted in {worker.thread.name}:",
                     _frame(worker),
                 )
                 guard.interrupt()
                 self._stepper.refuse_during_run(connection, "timeout")
             else:
-                worker.run_due = now + self._timeout  # its answer has begun, or its application has not
+                worker.run_due = now + self._timeout  # its response has begun, or its application has not
         finally:
             guard.release()
         if guard.given_up and connection is not None:

@@ -1,8 +1,8 @@
 """The workers: threads that take connections from the queue, run their applications, and lead in turn.
 
 A worker is busy only while :meth:`Driver.run` runs. Nothing that an application raises ends a worker. The pool grows
-while requests wait and nobody is free, and shrinks again when workers have been idle for a while; a fixed pool never
-wakes up for that.
+while requests wait and no worker is free, and shrinks again when workers have been idle for a while; the workers of a
+pool with a fixed size never wake up for that.
 """
 
 from __future__ import annotations
@@ -10,41 +10,42 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from reserve.engine.connections.connection import Connection
 from reserve.engine.connections.states import OWNED
+from reserve.engine.logs.errorlog import ErrorLog
 from reserve.engine.polling.clock import Clock, SystemClock
 from reserve.engine.polling.poller import RETRY
 from reserve.engine.polling.timers import NEVER
 from reserve.engine.scheduler.lead import Follower
+from reserve.engine.scheduler.readyqueue import ReadyQueue
 from reserve.engine.scheduler.runguard import RunGuard
+from reserve.engine.scheduler.stepper import Stepper
+from reserve.engine.settings import EngineSettings
 from reserve.errors import RequestTimeout
-
-if TYPE_CHECKING:
-    from reserve.engine.logs.errorlog import ErrorLog
-    from reserve.engine.scheduler.readyqueue import ReadyQueue
-    from reserve.engine.scheduler.stepper import Stepper
-    from reserve.engine.settings import EngineSettings
 
 __all__ = ["Worker", "WorkerPool"]
 
 _SYSTEM = SystemClock()
 _TURN = 16
-"""Runs of one connection in a row (pipelined requests) before the others have theirs."""
+"""Runs of one connection in a row (pipelined requests) before the other connections have their turn."""
 _IDLE = 30.0
-"""Seconds that a worker above the minimum sleeps before it goes home."""
+"""Seconds without work after which a worker above the minimum ends."""
 
 
 class Worker(Follower):
-    """One thread. Written by that thread alone, but for what says otherwise."""
+    """One worker thread and what it does; owned by the pool. Written by that thread alone, but for what says otherwise.
+
+    :param target: called on the thread, with the worker.
+    :param name: of the thread.
+    """
 
     __slots__ = ("connection", "guard", "handled", "interrupted", "run_due", "seen", "thread")
 
     def __init__(self, target: Callable[[Worker], None], name: str) -> None:
         super().__init__()
         self.connection: Connection | None = None
-        """What it runs now."""
+        """The connection whose driver it runs now; None: it is idle, or leads."""
         self.handled = 0
         """How many runs it has finished."""
         self.guard = RunGuard()
@@ -58,9 +59,10 @@ class Worker(Follower):
 
 
 class WorkerPool:
-    """The workers of one queue.
+    """The workers of one server.
 
-    :param on_start, on_stop: the hooks of the embedding program, called on each worker's thread.
+    :param on_start: a hook of the embedding program, called on each worker's thread before its first run.
+    :param on_stop: likewise after its last.
     """
 
     def __init__(
@@ -100,24 +102,24 @@ class WorkerPool:
         return [worker for worker in self.workers if worker.connection is not None]
 
     def handled(self) -> int:
-        """Runs finished so far, by those who went home, too."""
+        """Runs finished so far, also by workers that have ended."""
         return self._former_handled + sum(worker.handled for worker in self.workers)
 
     def stuck(self) -> int:
-        """Threads that were given up and have not come back."""
+        """How many workers were given up and have not come back."""
         with self._lock:
             self._stuck = [worker for worker in self._stuck if worker.thread.is_alive()]
             return len(self._stuck)
 
     def given_up(self) -> list[Worker]:
-        """Those that were given up and have not come back."""
+        """The workers that were given up and have not come back."""
         self.stuck()
         return self._stuck
 
     # ---- by the monitor ----
 
     def grow(self) -> bool:
-        """Add a worker, if there may be one more: a request waits and nobody is free for it."""
+        """Add a worker, if there may be one more: a request waits and no worker is free for it."""
         stuck = self.stuck()
         with self._lock:
             # Those that are stuck beyond the limit count as if they were still there.
@@ -130,19 +132,19 @@ class WorkerPool:
         except RuntimeError as error:  # no more threads to be had: those that run go on
             with self._lock:
                 self._remove(worker)
-            if not self._cannot_grow:  # said once, not for every request that waits
+            if not self._cannot_grow:  # logged once, not for every request that waits
                 self._cannot_grow = True
-                self._log.error(f"no thread could be started beside the {len(self.workers)} that run: {error}")
+                self._log.error(f"no thread could be started in addition to the {len(self.workers)} that run: {error}")
             return False
         self._cannot_grow = False
         return True
 
     def is_exhausted(self) -> bool:
-        """Nobody works here any more, and nobody may come: whoever waits, waits in vain."""
+        """Say whether there is no worker and can be none: a request that waits, waits in vain."""
         return not self.workers and not self.grow()
 
     def give_up(self, worker: Worker) -> None:
-        """Count out a worker that is stuck; another one takes its place, up to ``max_stuck``."""
+        """Remove a worker that is stuck; another one takes its place, up to ``--max-stuck``."""
         with self._lock:
             self._remove(worker)
             self._stuck.append(worker)
@@ -180,7 +182,7 @@ class WorkerPool:
             try:
                 going_on = self._serve(worker)
             except BaseException as error:
-                # A fault of ours, above any one connection. The thread goes on in place of a new one; the lead must
+                # A fault of the engine, not of one connection. The thread goes on, as a new one would; the lead must
                 # not be lost.
                 worker.connection = None
                 if worker.leads:
@@ -188,7 +190,7 @@ class WorkerPool:
                     worker.leads = False
                 self._log.failure("a worker failed and starts again", error, "workers that failed")
                 if isinstance(error, (OSError, ValueError)):
-                    # The poller's descriptor is gone, or the system's: it will not be better in the next microsecond.
+                    # The poller's descriptor is gone, or the system is short of something: a retry at once would spin.
                     time.sleep(RETRY)
         if not self._queue.abandoned:
             self._hook(self._on_stop, "on_thread_stop")
@@ -200,47 +202,51 @@ class WorkerPool:
             self._log.failure(f"the hook {name} failed", error)
 
     def _serve(self, worker: Worker) -> bool:
-        """Serve until the queue is closed, or this worker is not needed any more, or was given up (False)."""
+        """Serve until the queue is closed (True), or the worker has to end: it is surplus, or was given up (False)."""
         queue = self._queue
-        advance = self._stepper.advance
         while True:
             connection = queue.get(worker, _IDLE if len(self.workers) > self._least else None)
-            if connection is None:
-                if queue.closed:
-                    return True
-                if self._may_leave(worker):
+            if connection is not None:
+                if not self._take_turn(worker, connection):
                     return False
-                continue
-            connection.state = OWNED
-            try:
-                if connection.wants_worker:
-                    connection.wants_worker = False
-                    if connection.queued_at != NEVER and self._stepper.refuse_late(connection):
-                        continue
-                elif not advance(connection):
-                    continue
-                for _ in range(_TURN):
-                    kept = queue.yield_lead(worker)
-                    going_on = self._run_timed(worker, connection) if self._timed else self._run(worker, connection)
-                    if kept:
-                        queue.retake_lead(worker)
-                    if worker.guard.given_up:
-                        if worker.leads:
-                            worker.leads = False
-                            queue.lead.hand_over()
-                        return False
-                    if not going_on or not advance(connection):
-                        break
-                else:
-                    queue.put(connection)  # its driver asks again when its turn comes
-            except BaseException:
-                # No memory to go on with it: nobody else would ever end it. (One that is lent is its other worker's.)
-                if connection.state is OWNED and not connection.lent and not worker.guard.given_up:
-                    self._stepper.close(connection, "error")
-                raise
+            elif queue.closed:
+                return True
+            elif self._may_leave(worker):
+                return False
+
+    def _take_turn(self, worker: Worker, connection: Connection) -> bool:
+        """Step a connection, and run it for as long as its driver asks; False when the worker was given up."""
+        queue, stepper = self._queue, self._stepper
+        connection.state = OWNED
+        try:
+            if connection.wants_worker:
+                connection.wants_worker = False
+                if connection.queued_at != NEVER and stepper.refuse_late(connection):
+                    return True
+            elif not stepper.advance(connection):
+                return True
+            for _ in range(_TURN):
+                kept = queue.yield_lead(worker)
+                going_on = self._run_timed(worker, connection) if self._timed else self._run(worker, connection)
+                if kept:
+                    queue.retake_lead(worker)
+                if worker.guard.given_up:
+                    if worker.leads:
+                        worker.leads = False
+                        queue.lead.hand_over()
+                    return False
+                if not going_on or not stepper.advance(connection):
+                    return True
+            queue.put(connection)  # its driver asks again when its turn comes
+        except BaseException:
+            # No memory to go on with it: no other thread would ever close it. (A lent one belongs to another worker.)
+            if connection.state is OWNED and not connection.lent and not worker.guard.given_up:
+                stepper.closer.close(connection, "error")
+            raise
+        return True
 
     def _run(self, worker: Worker, connection: Connection) -> bool:
-        """Call the driver's run; False when that was the end of the connection."""
+        """Call the driver's run; False when the connection is over."""
         worker.connection = connection
         failure: BaseException | None = None
         try:
@@ -287,13 +293,13 @@ class WorkerPool:
             worker.connection = None
             return True
         if failure is not None:
-            # A worker outlives whatever is raised above it: SystemExit in a view ends the view, not the server.
+            # A worker survives whatever an application raises: SystemExit in a view ends the view, not the server.
             self._log.failure(f"{worker.thread.name}: the application failed; the connection is closed", failure)
-        worker.connection = None  # first: nobody looks at a connection through us whose driver is gone
+        worker.connection = None  # first: other threads must not find a connection here that is disposed of
         if connection.final_run:
-            self._stepper.dispose(connection)
+            self._stepper.closer.dispose(connection)
         elif self._queue.closed:
-            self._stepper.close_now(connection, "stop" if failure is None else "error")
+            self._stepper.closer.close_now(connection, "stop" if failure is None else "error")
         else:
-            self._stepper.close(connection, "error")
+            self._stepper.closer.close(connection, "error")
         return False

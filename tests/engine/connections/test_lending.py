@@ -61,7 +61,7 @@ def test_a_lent_connection_comes_back(exploring: Explore, room: int | None, agai
         def check(blocked: list[str]) -> None:
             assert blocked == ["leader"], "its worker waits for ever"
             assert connection.state is State.OWNED
-            assert not connection.slot
+            assert not connection.token
             assert connection not in (*world.queue._ready, *world.queue._more)
             assert not connection.lent
             sent = bytes(cast(Any, connection.sock).outgoing)
@@ -81,7 +81,7 @@ def test_a_lent_connection_that_is_nudged_comes_back(exploring: Explore) -> None
         def check(blocked: list[str]) -> None:
             assert blocked == ["leader"]
             assert connection.state is State.OWNED
-            assert not connection.slot
+            assert not connection.token
 
         return check
 

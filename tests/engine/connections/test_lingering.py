@@ -59,7 +59,7 @@ def test_who_has_lingered_for_longer_than_may_ends_also_when_an_event_hides_the_
     client = running.connect()
     client.sendall(b"linger\n")
     eventually(lambda: running.server.stats().lingering == 1)
-    running.server._runtime.stepper._lingering.clear()  # as for the oldest; the deadline that tells it is lost
+    running.server._runtime.stepper.closer._lingering.clear()  # as for the oldest; the deadline that tells it is lost
     client.sendall(b"x")
     eventually(lambda: running.server.stats().connections == 0)
 

@@ -20,6 +20,7 @@ from reserve.engine.connections.budget import Budget
 from reserve.engine.connections.closing import close_socket, reset
 from reserve.engine.connections.connection import Connection
 from reserve.engine.connections.output import FilePart, Output
+from reserve.engine.polling.token import take
 from reserve.errors import ClientDisconnected
 from reserve.testing import MemorySocket
 from reserve.wait import wait_for
@@ -185,10 +186,10 @@ def test_a_reset_tells_the_peer_that_this_is_not_the_whole() -> None:
 
 def test_a_token_is_taken_once() -> None:
     connection = Connection(cast(Any, None), cast(Any, MemorySocket()), "")
-    assert not connection.take()
-    connection.slot.append(True)
-    assert connection.take()
-    assert not connection.take()
+    assert not take(connection.token)
+    connection.token.append(True)
+    assert take(connection.token)
+    assert not take(connection.token)
 
 
 def test_closing_twice_closes_no_stranger() -> None:

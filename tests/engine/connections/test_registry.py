@@ -10,8 +10,8 @@ def test_a_socket_is_touched_by_another_thread_only_while_it_is_open() -> None:
     world = World(Scheduler())
     connection = world.connection(7)
     seen: list[bool] = []
-    world.queue.registry.while_open(connection, lambda: seen.append(world.queue.registry._lock.locked()))
+    world.queue.registry.while_open(connection, lambda _: seen.append(world.queue.registry._lock.locked()))
     assert seen == [True], "its owner could close it meanwhile"
-    world.queue.registry.forget(connection)
-    world.queue.registry.while_open(connection, lambda: seen.append(False))
+    world.queue.registry.remove(connection)
+    world.queue.registry.while_open(connection, lambda _: seen.append(False))
     assert seen == [True]

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from reserve.engine.connections.connection import Connection
-from reserve.engine.drivers.handler import HandlerFactory, Park
+from reserve.engine.drivers.handler import HandlerApplication, Park
 from reserve.errors import ReserveError, UsageError
 from reserve.testing import FakeClock
 from tests.engine.conftest import Serve, receive, receive_all, upper_lines
@@ -120,7 +120,7 @@ def test_send_reaches_a_parked_connection_from_any_thread(serve: Serve) -> None:
     client.close()
     assert echo.reasons.get(timeout=PATIENCE) == "done"
     eventually(lambda: running.server.stats().connections == 0)
-    with pytest.raises(UsageError, match="not \\(or no more\\)"):
+    with pytest.raises(UsageError, match="not \\(or no longer\\)"):
         running.server.send(sock, b"late")
 
 
@@ -294,11 +294,11 @@ def test_client_speaks_first_may_stand_in_the_module(monkeypatch: pytest.MonkeyP
     def handle(sock: socket.socket, address: Any, server: Any) -> None:
         pass
 
-    assert not HandlerFactory(handle, timeout=1, max_output=1).client_speaks_first
+    assert not HandlerApplication(handle, timeout=1, max_output=1).client_speaks_first
     monkeypatch.setattr(sys.modules[__name__], "client_speaks_first", True, raising=False)
-    assert HandlerFactory(handle, timeout=1, max_output=1).client_speaks_first
+    assert HandlerApplication(handle, timeout=1, max_output=1).client_speaks_first
     handle.client_speaks_first = False  # type: ignore[attr-defined]
-    assert not HandlerFactory(handle, timeout=1, max_output=1).client_speaks_first
+    assert not HandlerApplication(handle, timeout=1, max_output=1).client_speaks_first
 
 
 def test_a_handler_starts_with_the_handler_timeout_and_may_change_it(serve: Serve) -> None:

@@ -13,8 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reserve.engine.logs import linestream
-from reserve.engine.logs.linestream import LineStream
-from reserve.engine.outage import LossCounter
+from reserve.engine.logs.linestream import LineStream, LossCounter
 
 
 class FakeDisk:
@@ -107,19 +106,19 @@ def test_an_outage_has_two_lines_and_a_disk_that_flickers_no_more() -> None:
     now = [0.0]
     outage = LossCounter(said.append, said.append, lambda: now[0])
     full = OSError("full")
-    outage.note(0, None)
-    outage.note(2, full)
-    outage.note(1, full)
-    outage.note(0, None)
+    outage.count(0, None)
+    outage.count(2, full)
+    outage.count(1, full)
+    outage.count(0, None)
     assert said == [full, 3]
     for _ in range(10):  # within a second of that
-        outage.note(1, full)
-        outage.note(0, None)
+        outage.count(1, full)
+        outage.count(0, None)
     assert said == [full, 3, full]
     now[0] = LossCounter.SPAN
-    outage.note(0, None)
+    outage.count(0, None)
     assert said == [full, 3, full, 10]
-    outage.note(4, full)
+    outage.count(4, full)
     outage.close()
     outage.close()
     assert said[4:] == [full, 4]

@@ -23,7 +23,7 @@ def test_deadlines_behave_like_a_dictionary_that_is_searched(steps: list[tuple[s
         if step == "add":
             at = now + amount / 7
             earliest, before = table.next_at, entries[number].timer_at
-            first = table.add(entries[number], at)
+            first = table.schedule(entries[number], at)
             model[number] = entries[number].timer_at
             if entries[number].timer_at == before:  # it hangs early enough, and whoever adds late puts nothing off
                 assert before < at + 0.0625
@@ -54,7 +54,7 @@ def test_expiry_looks_at_what_is_due_alone() -> None:
     table = Timers()
     entries: list[Any] = [Entry() for _ in range(1000)]
     for number, entry in enumerate(entries):
-        table.add(entry, float(number))
+        table.schedule(entry, float(number))
     assert table.due(1.0) == entries[:2]
     assert len(table._keys) == 998
 
@@ -62,8 +62,8 @@ def test_expiry_looks_at_what_is_due_alone() -> None:
 def test_who_adds_late_postpones_nothing() -> None:
     """Its owner has parked it again meanwhile, for an earlier moment."""
     table, entry = Timers(), cast(Any, Entry())
-    assert table.add(entry, 10.0)
-    assert not table.add(entry, 20.0)
+    assert table.schedule(entry, 10.0)
+    assert not table.schedule(entry, 20.0)
     assert (entry.timer_at, table.next_at) == (10.0, 10.0)
     assert table.due(10.0) == [entry]
     assert table.due(100.0) == []
@@ -72,10 +72,10 @@ def test_who_adds_late_postpones_nothing() -> None:
 def test_empty_buckets_do_not_gather() -> None:
     """Connections that are closed long before their deadlines, one in each bucket."""
     table, kept = Timers(), cast(Any, Entry())
-    table.add(kept, 5.0)
+    table.schedule(kept, 5.0)
     for number in range(10_000):
         entry = cast(Any, Entry())
-        table.add(entry, 10.0 + number)
+        table.schedule(entry, 10.0 + number)
         table.discard(entry)
         assert len(table._buckets) == 1
         assert len(table._keys) <= 100
@@ -89,7 +89,7 @@ def test_a_table_swept_of_empty_buckets_still_knows_the_others() -> None:
     table = Timers()
     entries = [cast(Any, Entry()) for _ in range(400)]
     for number, entry in enumerate(entries):
-        table.add(entry, float(number))
+        table.schedule(entry, float(number))
     for entry in entries[:390]:
         table.discard(entry)
     assert table.due(389.0) == []

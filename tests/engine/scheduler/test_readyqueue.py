@@ -8,6 +8,7 @@ import pytest
 
 from reserve.engine.connections.connection import Connection
 from reserve.engine.connections.states import NOTIFY, State
+from reserve.engine.polling.token import take
 from reserve.engine.scheduler.lead import Follower
 from tests.engine.conftest import Explore
 from tests.engine.interleave import Scheduler
@@ -16,8 +17,8 @@ from tests.engine.world import World
 
 def _ready_once(world: World, connection: Connection) -> None:
     queued = [one for one in (*world.queue._ready, *world.queue._more) if one is connection]
-    assert len(queued) + len(connection.slot) == 1, "it has not exactly one owner"
-    if connection.slot:
+    assert len(queued) + len(connection.token) == 1, "it has not exactly one owner"
+    if connection.token:
         assert connection.state in (State.PARKED, State.FLUSHING)
         assert not connection.pending, "an event was overlooked"
     else:
@@ -35,7 +36,7 @@ def test_a_nudge_while_it_is_parked_is_seen_once(exploring: Explore, preemptions
         def check(blocked: list[str]) -> None:
             assert blocked == []
             _ready_once(world, connection)
-            assert not connection.slot
+            assert not connection.token
 
         return check
 
@@ -68,8 +69,8 @@ def test_an_event_a_nudge_and_a_deadline_at_once_make_it_ready_once(exploring: E
 
         def check(blocked: list[str]) -> None:
             queued = [one for one in (*world.queue._ready, *world.queue._more) if one is connection]
-            assert len(got) + len(queued) + len(connection.slot) == 1
-            assert not connection.slot
+            assert len(got) + len(queued) + len(connection.token) == 1
+            assert not connection.token
             if not got:
                 assert blocked == [] or world.poller.signalled or world.poller.events
 
@@ -118,7 +119,7 @@ def test_an_earlier_deadline_wakes_the_leader(exploring: Explore) -> None:
 
         def check(blocked: list[str]) -> None:
             assert blocked == ["leader"]
-            assert world.queue.deadlines.next_at == 2000.0
+            assert world.queue.timers.next_at == 2000.0
             assert world.poller.timeout == 2000.0, "it waits for a later deadline"
             assert (early.timer_at, late.timer_at) == (2000.0, 3000.0)
 
@@ -134,7 +135,7 @@ def test_a_deadline_that_comes_due_while_it_is_served_and_parked_again(exploring
         world = World(scheduler)
         connection = world.connection()
         world.park(connection, 1500.0)
-        assert connection.take()
+        assert take(connection.token)
         connection.state = State.OWNED
         world.clock.time = 1600.0
         scheduler.spawn("leader", lambda: world.queue._reactor._expire(1600.0))
@@ -143,8 +144,8 @@ def test_a_deadline_that_comes_due_while_it_is_served_and_parked_again(exploring
         def check(blocked: list[str]) -> None:
             assert blocked == []
             queued = len(world.queue._ready) + len(world.queue._more)
-            assert queued + len(connection.slot) == 1
-            if connection.slot:
+            assert queued + len(connection.token) == 1
+            if connection.token:
                 assert connection.timer_at == 1700.0, "it waits and hangs nowhere"
             else:
                 assert connection.pending == 0  # a step without an event, which parks it again
@@ -162,9 +163,9 @@ def test_a_closed_connection_hangs_in_no_table(exploring: Explore) -> None:
         connection = world.connection()
 
         def closer() -> None:
-            world.scheduler.block(lambda: bool(connection.slot))
-            if connection.take():
-                world.stepper.dispose(connection)
+            world.scheduler.block(lambda: bool(connection.token))
+            if take(connection.token):
+                world.stepper.closer.dispose(connection)
 
         scheduler.spawn("owner", lambda: world.park(connection))
         scheduler.spawn("closer", closer)
@@ -172,7 +173,7 @@ def test_a_closed_connection_hangs_in_no_table(exploring: Explore) -> None:
         def check(blocked: list[str]) -> None:
             assert blocked == []
             assert connection.state is State.CLOSED
-            assert not any(world.queue.deadlines._buckets.values())
+            assert not any(world.queue.timers._buckets.values())
             assert not world.poller.armed
             assert not world.queue.connections
             assert world.closed == [connection]

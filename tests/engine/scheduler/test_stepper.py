@@ -14,6 +14,7 @@ from reserve.engine.connections.driver import CLOSE, LINGER, Wait
 from reserve.engine.connections.output import Output
 from reserve.engine.connections.states import DEADLINE, State
 from reserve.engine.polling.poller import READ, WRITE
+from reserve.engine.polling.token import take
 from reserve.errors import ClientDisconnected
 from tests.engine.interleave import Scheduler
 from tests.engine.world import World
@@ -22,14 +23,14 @@ from tests.engine.world import World
 def _flushing(world: World, room: int | None, event: int, **driver: Any) -> Connection:
     """It waits for room, and ``event`` has come: its deadline has passed, or there is time left."""
     connection = world.connection()
-    connection.driver = cast(Any, SimpleNamespace(closed=lambda reason: False, **driver))
+    connection.driver = cast(Any, SimpleNamespace(on_close=lambda reason: False, **driver))
     connection.output = Output()
     connection.output.append(b"last octets")
     deadline = world.clock.time if event == DEADLINE else world.clock.time + 1
     connection.output.since = world.clock.time
     connection.output.progress_at = deadline - world.settings.write_timeout
     world.queue.park(connection, WRITE, deadline, "write", State.FLUSHING)
-    assert connection.take()
+    assert take(connection.token)
     connection.pending = event
     cast(Any, connection.sock).room = room
     return connection
@@ -71,7 +72,7 @@ def test_after_the_write_deadline_nothing_more_is_tried_and_the_end_is_a_reset(r
     reasons: list[str] = []
     connection = _flushing(world, room, DEADLINE)
     connection.closing = closing
-    connection.driver.closed = lambda reason: bool(reasons.append(reason))  # type: ignore[method-assign, func-returns-value]
+    connection.driver.on_close = lambda reason: bool(reasons.append(reason))  # type: ignore[method-assign, func-returns-value]
     assert not world.stepper.advance(connection)
     sock = cast(Any, connection.sock)
     assert (connection.state, world.closed, reasons) == (State.CLOSED, [connection], ["timeout"])
@@ -84,9 +85,9 @@ def test_after_the_write_deadline_nothing_more_is_tried_and_the_end_is_a_reset(r
 def test_a_reset_does_not_begin_as_an_orderly_end(farewell: bool) -> None:
     world = World(Scheduler())
     connection = world.connection()
-    connection.driver = cast(Any, SimpleNamespace(closed=lambda reason: farewell))
+    connection.driver = cast(Any, SimpleNamespace(on_close=lambda reason: farewell))
     reset(connection)
-    world.stepper.close(connection, "error")
+    world.stepper.closer.close(connection, "error")
     assert not cast(Any, connection.sock).shut
     assert connection.final_run is farewell
 
@@ -113,7 +114,7 @@ def test_a_peer_that_takes_a_drop_now_and_then_is_too_slow_on_the_whole() -> Non
     for turn in range(1, 8):
         cast(Any, connection.sock).room = 1000
         assert not world.stepper.advance(connection)
-        assert connection.take()
+        assert take(connection.token)
         most = begun + settings.write_timeout + 1000 * turn / settings.write_rate
         assert connection.deadline == min(world.clock.time + settings.write_timeout, most)
         if connection.deadline < world.clock.time + 10.0:
@@ -150,7 +151,7 @@ def test_a_client_as_fast_as_the_server_does_not_hold_the_leader(kind: str) -> N
         huge, small = made(7, size), made(8, 10)
         turns = 0
         while huge.output is not None:
-            if huge.slot:  # there is always room when a client is as fast as we
+            if huge.token:  # there is always room when a client is as fast as we
                 world.poller.fire(huge.fd)
             found = world.queue.next_ready(())
             if found is None:
@@ -173,7 +174,7 @@ def test_a_lent_connection_that_cannot_be_watched_goes_back_to_its_worker() -> N
     connection.output.append(b"x" * 10)
     cast(Any, connection.sock).room = 0
     connection.lend()
-    assert connection.take()
+    assert take(connection.token)
 
     def arm(fd: int, mask: int) -> None:
         raise OSError("no more watches")
@@ -188,13 +189,15 @@ def test_a_lent_connection_that_cannot_be_watched_goes_back_to_its_worker() -> N
 def test_a_driver_that_fails_costs_its_connection_alone() -> None:
     world = World(Scheduler())
     failures: list[str] = []
-    world.stepper._log = cast(Any, SimpleNamespace(failure=lambda text, error: failures.append(f"{text}: {error}")))
+    world.stepper._log = world.stepper.closer._log = cast(
+        Any, SimpleNamespace(failure=lambda text, error: failures.append(f"{text}: {error}"))
+    )
     connection = world.connection()
 
     def step(events: int, now: float) -> Any:
         raise ValueError("a fault")
 
-    connection.driver = cast(Any, SimpleNamespace(step=step, closed=lambda reason: False))
+    connection.driver = cast(Any, SimpleNamespace(step=step, on_close=lambda reason: False))
     assert not world.stepper.advance(connection)
     assert world.closed == [connection]
     assert failures == ["a protocol driver failed; the connection is closed: a fault"]
@@ -203,15 +206,17 @@ def test_a_driver_that_fails_costs_its_connection_alone() -> None:
 def test_a_driver_that_fails_at_the_end_is_told_once_and_its_socket_is_closed() -> None:
     world = World(Scheduler())
     failures: list[str] = []
-    world.stepper._log = cast(Any, SimpleNamespace(failure=lambda text, error: failures.append(f"{text}: {error}")))
+    world.stepper._log = world.stepper.closer._log = cast(
+        Any, SimpleNamespace(failure=lambda text, error: failures.append(f"{text}: {error}"))
+    )
     connection = world.connection()
     reasons: list[str] = []
 
-    def closed(reason: str) -> bool:
+    def on_close(reason: str) -> bool:
         reasons.append(reason)
         raise ValueError("a fault")
 
-    connection.driver = cast(Any, SimpleNamespace(step=lambda events, now: CLOSE, closed=closed))
+    connection.driver = cast(Any, SimpleNamespace(step=lambda events, now: CLOSE, on_close=on_close))
     assert not world.stepper.advance(connection)
     assert (world.closed, reasons) == ([connection], ["done"])
     assert failures == ["a protocol driver failed at the end of its connection: a fault"]

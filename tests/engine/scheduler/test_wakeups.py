@@ -26,7 +26,7 @@ def test_an_idle_server_makes_no_wake_ups(serve: Serve, make_poller: MakePoller)
         assert receive(client, 1) == b"x"
     monitor = running.server._runtime.monitor
     # It would wait for ever.
-    eventually(lambda: monitor.asleep and running.server.stats().parked == 5 and timeouts[-1] is None)
+    eventually(lambda: monitor._alarm.asleep and running.server.stats().parked == 5 and timeouts[-1] is None)
     assert set(timeouts) <= {None, 0.0}  # 0: a look in passing, while there was something to do
     before = len(timeouts)
     clients[0].sendall(b"y")

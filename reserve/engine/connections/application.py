@@ -1,0 +1,60 @@
+"""What a server serves: an application with a driver of its own for each connection.
+
+A plain ``handle(socket, client_address, server)`` is wrapped into one by the server
+(:class:`~reserve.engine.drivers.handler.HandlerApplication`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from reserve.engine.connections.connection import Connection
+from reserve.engine.connections.context import ServerContext
+from reserve.engine.connections.driver import Driver
+from reserve.errors import UsageError
+
+__all__ = ["Application"]
+
+
+class Application:
+    """One application of one server; owned by the program that made it. Subclasses implement :meth:`make_driver`.
+
+    The other members are what the server and the command ask of an application; each has a default that fits a protocol
+    without HTTP's features.
+    """
+
+    alpn_protocols: tuple[str, ...] = ()
+    """What it speaks under TLS, as ALPN names (RFC 7301), most wanted first; empty: clients are not told."""
+
+    def make_driver(self, connection: Connection) -> Driver:
+        """The driver of a connection. On the accept thread, or where its TLS handshake was completed: no I/O."""
+        raise NotImplementedError
+
+    def start(self, server: ServerContext[Connection]) -> None:
+        """Prepare to serve. Once, before the server accepts, on the thread that starts it; an error ends the start."""
+
+    def finish(self, server: ServerContext[Connection]) -> None:
+        """Give back what :meth:`start` took. Once, after the last connection, on the accept thread."""
+
+    def configure(self, options: Mapping[str, object]) -> None:
+        """Take the options of the command that are for applications. Before the start.
+
+        :param options: by field name (``root_path``). Raises UsageError for those that it has no use for.
+        """
+        for name in options:
+            flag = name.replace("_", "-")
+            raise UsageError(f"--{flag} is for HTTP applications (reserve app http)")
+
+    def redirection(self, port: int) -> Application:
+        """What serves listeners whose clients are sent to TLS on ``port`` (``--redirect-http``).
+
+        Raises UsageError when the protocol has no redirects.
+        """
+        raise UsageError("redirects to https (--redirect-http) are for HTTP applications (reserve app http)")
+
+    def refuse_plain(self, first: bytes) -> bytes | None:
+        """The response to a client that speaks plain text on a listener with TLS; None: the protocol has none.
+
+        :param first: its first bytes, five at most.
+        """
+        return None

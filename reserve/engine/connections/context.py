@@ -1,0 +1,69 @@
+"""What a connection, its driver and an application may ask of the server that they belong to.
+
+:class:`reserve.Server` is one; :class:`reserve.testing.MemoryServer` is another. The parts of the engine below the
+server know it by this protocol alone, so that no import goes upward.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, TypeVar
+
+from reserve.engine.connections.budget import Budget
+from reserve.engine.hooks import Hooks
+from reserve.engine.logs.errorlog import ErrorLog
+from reserve.engine.polling.clock import Clock
+from reserve.engine.settings import EngineSettings
+from reserve.engine.tls import ServerTLS
+
+__all__ = ["ServerContext"]
+
+C = TypeVar("C", contravariant=True)
+
+
+class ServerContext(Protocol[C]):
+    """One server. Any thread may read its members and call its methods, which do not block.
+
+    The type parameter is that of the connections (:class:`~reserve.engine.connections.connection.Connection`).
+    """
+
+    @property
+    def settings(self) -> EngineSettings: ...
+
+    @property
+    def clock(self) -> Clock: ...
+
+    @property
+    def log(self) -> ErrorLog: ...
+
+    @property
+    def hooks(self) -> Hooks: ...
+
+    @property
+    def tls(self) -> ServerTLS: ...
+
+    @property
+    def budget(self) -> Budget:
+        """The memory and the disk that all connections hold together."""
+
+    stopping: bool
+    """The server is shutting down: drivers close idle connections, and announce it in the responses that they send."""
+
+    @property
+    def healthy(self) -> bool:
+        """What a health check is told: the server takes new requests."""
+
+    @property
+    def others_wait(self) -> bool:
+        """Other connections are ready: this one should take a short turn."""
+
+    def capacity_freed(self) -> None:
+        """Tell the accept thread that there may be room for a new connection, or an idle one that can make room."""
+
+    def connection_closed(self, connection: C, /) -> None:
+        """Tell the server that the descriptor of this connection is free again. By its owner, which closed it."""
+
+    def flush_lent(self, connection: C, /) -> None:
+        """Have the leader send the output of a lent connection while its worker goes on.
+
+        Raises OSError or ValueError when the connection cannot be watched any more.
+        """

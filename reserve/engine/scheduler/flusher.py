@@ -1,0 +1,91 @@
+"""Output that did not fit into the socket at once: sent by the thread that steps the connection, when there is room.
+
+Runs on the leader or the monitor, also for a *lent* connection, whose worker is still inside its run. It never waits
+for the peer.
+"""
+
+from __future__ import annotations
+
+from reserve.engine.connections.closing import reset, reset_now
+from reserve.engine.connections.connection import Connection
+from reserve.engine.connections.output import PIECE, Output
+from reserve.engine.connections.states import DEADLINE, FLUSHING
+from reserve.engine.polling.poller import WRITE
+from reserve.engine.scheduler.closer import Closer
+from reserve.engine.scheduler.readyqueue import ReadyQueue
+
+__all__ = ["Flusher"]
+
+_TURN = 1048576
+"""Bytes of one connection's output that leave in one turn: a client that is as fast as the server must not hold the
+leader. While others wait, it is one piece.
+"""
+
+
+class Flusher:
+    """Sends the output of the connections of one server; owned by its stepper."""
+
+    def __init__(self, queue: ReadyQueue, closer: Closer) -> None:
+        self._queue = queue
+        self._closer = closer
+
+    def flush(self, connection: Connection, output: Output, events: int, now: float) -> bool:
+        """Send what waits; True when all has left, else the connection is parked until there is room, or closed."""
+        if events & DEADLINE and connection.wait_kind == "write":
+            # Without another try: the kernel may take a little into its own buffer although the peer reads nothing.
+            reset(connection)  # what waits in the kernel is not worth the memory
+            self._closer.close(connection, "timeout")
+            return False
+        done, sent = output.flush(connection.sink, self._limit())
+        if done:
+            connection.output = None
+            connection.wait_kind = ""
+            connection.settle()
+            return True
+        deadline = connection.write_deadline(output, now, sent)
+        connection.settle()
+        self._queue.park(connection, WRITE, deadline, "write", FLUSHING)
+        return False
+
+    def wait_for_room(self, connection: Connection, output: Output, now: float) -> None:
+        """Park a connection whose output has just found no room."""
+        connection.settle()
+        self._queue.park(connection, WRITE, connection.write_deadline(output, now), "write", FLUSHING)
+
+    def flush_lent(self, connection: Connection, events: int, now: float) -> None:
+        """Send for a worker that is still inside its run; whatever happens, the worker gets the token back.
+
+        MemoryError: call it again.
+        """
+        output = connection.output
+        done, sent, parked = output is None, 0, False
+        try:
+            if output is not None and events & DEADLINE:
+                raise TimeoutError
+            if output is not None:
+                done, sent = output.flush(connection.sink, self._limit())
+            if output is not None and not done and connection.reclaim_waiter is None:
+                connection.settle()
+                deadline = connection.write_deadline(output, now, sent)
+                self._queue.park(connection, WRITE, deadline, "write", FLUSHING)
+                parked = True
+        except (OSError, ValueError, MemoryError):  # the peer, a file, the time; or it cannot be watched any more
+            connection.failed = done = True
+            reset_now(connection)  # the end of a response of unknown length must not look like one
+            if output is not None:
+                output.close()  # its files, too
+        if done:
+            connection.output = None
+        if parked:
+            if connection.reclaim_waiter is None:
+                return
+            try:
+                connection.token.pop()
+            except (IndexError, MemoryError):  # another thread has it: nothing but an empty place makes pop() fail
+                return
+        else:
+            connection.settle()
+        connection.return_token()
+
+    def _limit(self) -> int:
+        return PIECE if len(self._queue) else _TURN
