@@ -13,9 +13,9 @@ import re
 
 from reserve.errors import RemoteError, counted
 from reserve.protocol.http1 import chunkline
+from reserve.protocol.http1.fields import unexpected_byte
 from reserve.protocol.http1.limits import Limits
 from reserve.protocol.http1.trailer import TrailerReader
-from reserve.protocol.http1.unexpected import unexpected
 
 __all__ = ["ChunkedDecoder", "LengthDecoder"]
 
@@ -72,7 +72,7 @@ class ChunkedDecoder:
         self._state = SIZE_LINE
         self._left = 0  # octets to come of this chunk's data, or of the line end behind it
         self._line = bytearray()  # a size line whose end has not come
-        self._line_state = chunkline.START
+        self._line_state = chunkline.LINE_START
         self._extensions = 0
         self._trailer = TrailerReader(limits)
         self.received = 0
@@ -178,12 +178,12 @@ class ChunkedDecoder:
         stop = min(len(data), position + longest - len(self._line))
         at, state = chunkline.scan_chunk_line(data, position, stop, self._line_state)
         self._line += data[position:at]
-        if state == chunkline.WRONG:
+        if state == chunkline.LINE_INVALID:
             raise self._wrong(data[at])
-        if state == chunkline.ENDED:
+        if state == chunkline.LINE_COMPLETE:
             line = bytes(self._line)
             self._line.clear()
-            self._line_state = chunkline.START
+            self._line_state = chunkline.LINE_START
             return self._read_line(line), at
         if stop < len(data):
             raise RemoteError(400, f"a chunk line and its CRLF are longer than {longest} octets (--max-chunk-line)")
@@ -192,11 +192,11 @@ class ChunkedDecoder:
 
     def _wrong(self, octet: int) -> RemoteError:
         line = bytes(self._line)
-        if len(line) == chunkline.SIZE_DIGITS and line.isalnum() and octet in chunkline.HEX:
+        if len(line) == chunkline.SIZE_DIGITS and line.isalnum() and octet in chunkline.HEX_DIGITS:
             return RemoteError(400, f"a chunk size has more than {len(line)} digits (RFC 9112 section 7.1)")
         if b";" in line:
-            return unexpected(octet, line, "a chunk extension (RFC 9112 section 7.1.1)")
-        return unexpected(octet, line, "a chunk line (RFC 9112 section 7.1)")
+            return unexpected_byte(octet, line, "a chunk extension (RFC 9112 section 7.1.1)")
+        return unexpected_byte(octet, line, "a chunk line (RFC 9112 section 7.1)")
 
     def _read_line(self, line: bytes) -> int:
         digits = DIGITS(line)

@@ -8,9 +8,14 @@ decided is refused. Nothing is offered before the section has ended: a trailer t
 from __future__ import annotations
 
 from reserve.errors import RemoteError
-from reserve.protocol.http1.fieldscan import ENDED, START, WRONG, scan_field_line
+from reserve.protocol.http1.fields import (
+    LINE_COMPLETE,
+    LINE_INVALID,
+    LINE_START,
+    scan_field_line,
+    unexpected_byte,
+)
 from reserve.protocol.http1.limits import Limits
-from reserve.protocol.http1.unexpected import unexpected
 
 __all__ = ["FORBIDDEN_TRAILERS", "TrailerReader"]
 
@@ -31,7 +36,7 @@ class TrailerReader:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._line = bytearray()
-        self._state = START
+        self._state = LINE_START
         self._octets = 0
         self._read: list[tuple[str, str]] = []
         self.fields: list[tuple[str, str]] = []
@@ -47,16 +52,16 @@ class TrailerReader:
         limits = self._limits
         while position < len(data) and not self.complete:
             at, state = scan_field_line(data, position, self._state)
-            self._octets += at - position + (state == WRONG)
+            self._octets += at - position + (state == LINE_INVALID)
             if self._octets > limits.max_trailer:
                 raise RemoteError(431, f"the trailer is longer than {limits.max_trailer} octets (--max-trailer)")
             self._line += data[position:at]
-            if state == WRONG:
-                raise unexpected(data[at], bytes(self._line), "a trailer line (RFC 9112 section 7.1.2)")
+            if state == LINE_INVALID:
+                raise unexpected_byte(data[at], bytes(self._line), "a trailer line (RFC 9112 section 7.1.2)")
             position = at
             self._state = state
-            if state == ENDED:
-                self._state = START
+            if state == LINE_COMPLETE:
+                self._state = LINE_START
                 line = self._line.decode("latin-1")
                 self._line.clear()
                 if line == "\r\n":

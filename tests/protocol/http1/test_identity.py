@@ -28,7 +28,8 @@ VALUES = st.text(
     st.characters(codec="latin-1").filter(lambda one: one == "\t" or " " <= one != "\x7f"), max_size=20
 ).map(lambda text: text.strip(" \t"))
 BLANKS = st.text(" \t", max_size=3)
-SPECIAL = {"CONNECTION", "EXPECT", "HOST", "CONTENT_LENGTH", "TRANSFER_ENCODING", "PROXY", "COOKIE"}
+SPECIAL = {"", "CONNECTION", "EXPECT", "HOST", "CONTENT_LENGTH", "TRANSFER_ENCODING", "COOKIE"}
+"""Keys without HTTP_ of fields that are dropped (such as Proxy), or mean something to the server."""
 NAMES = TOKENS.filter(lambda name: environ_key(name).removeprefix("HTTP_") not in SPECIAL)
 FIELDS = st.lists(st.tuples(NAMES, VALUES, BLANKS, BLANKS), max_size=6)
 TARGETS = st.text("".join(chr(one) for one in range(33, 127) if chr(one) not in "#%?"), max_size=20).map("/{}".format)

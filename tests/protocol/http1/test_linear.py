@@ -12,11 +12,9 @@ from reserve.protocol.http1 import (
     body,
     chunkline,
     fields,
-    fieldscan,
     headreader,
     host,
     requestline,
-    requestscan,
     responsefields,
     trailer,
 )
@@ -102,8 +100,8 @@ def _count_looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return end, state
 
     for module, name in (
-        (fieldscan, "FIELD_LINE"), (fieldscan, "TOKEN_RUN"), (fieldscan, "VALUE_RUN"), (requestscan, "TOKEN_RUN"),
-        (requestscan, "TARGET_RUN"),
+        (fields, "FIELD_LINE"), (fields, "TOKEN_RUN"), (fields, "VALUE_RUN"), (requestline, "TOKEN_RUN"),
+        (requestline, "TARGET_RUN"),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, counted(getattr(module, name)))
     scan_chunk_line = chunkline.scan_chunk_line
@@ -155,7 +153,7 @@ def test_blank_fields_before_a_nul_are_refused() -> None:
 
 PATTERNS = {
     f"{module.__name__.rpartition('.')[2]}.{name}": pattern.pattern
-    for module in (body, fields, fieldscan, host, requestline, requestscan, responsefields)
+    for module in (body, fields, host, requestline, responsefields)
     for name, value in vars(module).items()
     for pattern in (getattr(value, "__self__", value),)
     if hasattr(pattern, "pattern")
@@ -164,8 +162,8 @@ PATTERNS = {
 
 def test_the_patterns_are_found() -> None:
     assert {
-        "fields.FIELDS", "fieldscan.VALUE_RUN", "body.SIZE", "host.AUTHORITY", "requestline.ABSOLUTE",
-        "requestscan.TARGET_RUN",
+        "fields.FIELDS", "fields.VALUE_RUN", "body.SIZE", "host.AUTHORITY", "requestline.ABSOLUTE",
+        "requestline.TARGET_RUN",
     } <= set(PATTERNS)  # fmt: skip
 
 

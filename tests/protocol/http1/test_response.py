@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from reserve.errors import ApplicationError
 from reserve.protocol.http1 import responsefields
-from reserve.protocol.http1.reasons import status_text
 from reserve.protocol.http1.response import (
     CONTINUE,
     LAST_CHUNK,
@@ -21,6 +20,7 @@ from reserve.protocol.http1.response import (
     http_date,
     refusal,
     response_head,
+    status_text,
 )
 
 DATE = b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
