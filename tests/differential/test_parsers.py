@@ -17,8 +17,8 @@ from tests.fuzz.mutation import mutated
 from tests.strictness.accepted import ACCEPTED
 from tests.strictness.page import REFUSED
 
-ROWS = [row.octets.sent for group in REFUSED.values() for row in group.rows if row.octets is not None]
-ROWS += [row.octets.sent for rows in ACCEPTED.values() for row in rows]
+ROWS = [row.example.sent for group in REFUSED.values() for row in group.rows if row.example is not None]
+ROWS += [row.example.sent for rows in ACCEPTED.values() for row in rows]
 BATCHES = 8
 EXAMPLES = 3000
 

@@ -75,7 +75,7 @@ def _goes_on_after_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _a_size_line_in_pieces_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    parse = body.ChunkedDecoder._read_line
+    parse = body.ChunkedDecoder._parse_line
 
     def refuse(decoder: body.ChunkedDecoder, line: bytes) -> int:
         size = parse(decoder, line)
@@ -83,7 +83,7 @@ def _a_size_line_in_pieces_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
             raise RemoteError(400, "only the fast way takes chunks")
         return size
 
-    monkeypatch.setattr(body.ChunkedDecoder, "_read_line", refuse)
+    monkeypatch.setattr(body.ChunkedDecoder, "_parse_line", refuse)
 
 
 def _another_error(monkeypatch: pytest.MonkeyPatch) -> None:

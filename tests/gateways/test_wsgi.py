@@ -172,7 +172,7 @@ def test_start_response_at_the_very_end_of_an_empty_generator() -> None:
         (None, "returned None"),
         ("text", "return [body]"),
         (b"octets", "return [body]"),
-        (42, "no iterable of bytes"),
+        (42, "not an iterable of bytes"),
         (["text"], "encode it first"),
         (("text",), "encode it first"),
         ([b"a", "text"], "encode it first"),
@@ -308,7 +308,7 @@ def test_close_exactly_once_after_a_whole_answer(failing: bool) -> None:
     served = serve(returning(result))
     assert (served.exchange.complete, served.exchange.body, result.closed) == (True, b"ab", 1)
     assert [text for text, _ in served.logged] == (
-        ["GET /page: close() of the answer failed: RuntimeError"] if failing else []
+        ["GET /page: close() of the response failed: RuntimeError"] if failing else []
     )
 
 

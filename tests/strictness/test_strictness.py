@@ -26,14 +26,14 @@ from tests.strictness.rows import Acceptance, Refusal
 
 PACKAGE = Path(reserve.__file__).parent
 REFUSALS = [row for group in REFUSED.values() for row in group.rows]
-BY_OCTETS = [row for row in REFUSALS if row.octets is not None]
+BY_OCTETS = [row for row in REFUSALS if row.example is not None]
 ACCEPTANCES = [row for rows in ACCEPTED.values() for row in rows]
 CANARY = b"GET /canary HTTP/1.1\r\nHost: a.test\r\n\r\n"
 
 
 def sent(row: Refusal | Acceptance) -> bytes:
-    assert row.octets is not None
-    return row.octets.sent
+    assert row.example is not None
+    return row.example.sent
 
 
 def named(row: Refusal | Acceptance) -> str:
@@ -51,14 +51,14 @@ def test_the_committed_page_is_in_step() -> None:
 def test_octets_in_a_cell() -> None:
     assert show(b"a\r\n\t\0\xff|b") == r"`a\r\n\t\x00\xff\|b`"
     assert show(b"a`b") == "`` a`b ``"
-    assert show(b"x" * 1200) == "`" + "x" * 60 + "` … (1,200 octets)"
+    assert show(b"x" * 1200) == "`" + "x" * 60 + "` … (1,200 bytes)"
 
 
 @pytest.mark.parametrize("row", REFUSALS, ids=named)
 def test_a_reason_names_the_rule_or_the_option(row: Refusal) -> None:
     options = re.findall(r"--[a-z-]+", f"{row.name} {row.reason}")
     assert set(options) <= set(FLAGS)
-    assert options or row.octets is None or re.search(r"RFC \d{4} section \d+(\.\d+)*\b", row.reason)
+    assert options or row.example is None or re.search(r"RFC \d{4} section \d+(\.\d+)*\b", row.reason)
 
 
 def test_no_two_rows_have_one_name() -> None:
@@ -196,7 +196,7 @@ def plain_on_tls(monkeypatch: pytest.MonkeyPatch) -> bytes:
 
 
 SCENES: dict[tuple[int, str], Callable[[pytest.MonkeyPatch], bytes]] = {
-    (400, "plain HTTP on a port that speaks TLS"): plain_on_tls,
+    (400, "plain HTTP on a port that serves TLS"): plain_on_tls,
     (408, "a head that comes too slowly"): head_too_slow,
     (408, "a body that comes too slowly"): body_too_slow,
     (408, "a streamed body that comes too slowly"): streamed_body_too_slow,
@@ -207,12 +207,12 @@ SCENES: dict[tuple[int, str], Callable[[pytest.MonkeyPatch], bytes]] = {
     (503, "a head of more than 4 KiB that has to wait for its end, or for its body, when the memory is used up"): (
         large_head
     ),
-    (503, "a request that has waited too long for a worker, or behind too many others"): refused("overload"),
-    (503, "a request whose answer does not begin in time"): refused("timeout"),
+    (503, "a request that has waited too long for a worker, or after too many others"): refused("overload"),
+    (503, "a request whose response does not begin in time"): refused("timeout"),
 }
 
 
-@pytest.mark.parametrize("row", [row for row in REFUSALS if row.octets is None], ids=named)
+@pytest.mark.parametrize("row", [row for row in REFUSALS if row.example is None], ids=named)
 def test_circumstances(row: Refusal, monkeypatch: pytest.MonkeyPatch) -> None:
     scene = SCENES[row.status, row.name.partition(" (`")[0]]
     (answer,) = split(scene(monkeypatch))
@@ -222,7 +222,7 @@ def test_circumstances(row: Refusal, monkeypatch: pytest.MonkeyPatch) -> None:
 # ---- the code ----
 
 NOT_FOR_CLIENTS = {
-    (400, "this body was refused before; nothing behind it can be read"),  # a driver never asks again
+    (400, "this body was refused before; nothing after it can be read"),  # a driver never asks again
     (400, "the head does not end with an empty line"),  # a caller that did not use the reader
 }
 

@@ -114,11 +114,11 @@ def unexpected_byte(byte: int, before: bytes, where: str) -> RemoteError:
     :param where: the kind of line, with its rule: ``"a field line (RFC 9112 section 5)"``.
     """
     if not before:
-        return RemoteError(400, f"octet 0x{byte:02x} cannot begin {where}")
+        return RemoteError(400, f"byte 0x{byte:02x} cannot begin {where}")
     text = before.decode("latin-1")
     if len(text) > SHOWN_HEAD + SHOWN_TAIL + 3:
         text = f"{text[:SHOWN_HEAD]}...{text[-SHOWN_TAIL:]}"
-    return RemoteError(400, f"octet 0x{byte:02x} cannot follow {text!r} in {where}")
+    return RemoteError(400, f"byte 0x{byte:02x} cannot follow {text!r} in {where}")
 
 
 DROPPED = ""

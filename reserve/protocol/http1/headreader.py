@@ -20,7 +20,7 @@ EMPTY_LINES = 4
 """CRLFs dropped before a request line; some old clients send one after a body (RFC 9112 section 2.2)."""
 
 PREFIX = 4096
-"""How many bytes of a refused or slow head are kept for those who respond to it and log it."""
+"""How many bytes of a refused or slow head are kept, for its response and its log line."""
 
 LF = 10
 CR = 13
@@ -168,16 +168,17 @@ class HeadReader:
             first = buffer[start]
             if first == TLS_HANDSHAKE:
                 return RemoteError(400, "a TLS handshake arrived on a port that speaks plain HTTP (RFC 9112 section 3)")
-            return RemoteError(400, f"no request starts with the octet 0x{first:02x} (RFC 9112 section 3)")
+            return RemoteError(400, f"no request starts with byte 0x{first:02x} (RFC 9112 section 3)")
         if after_cr:
-            return RemoteError(400, "a CR stands without LF behind it (RFC 9112 section 2.2)")
+            return RemoteError(400, "a CR is not followed by LF (RFC 9112 section 2.2)")
         if byte == LF:
             return RemoteError(400, "a line ends with a bare LF instead of CRLF (RFC 9112 section 2.2)")
         if self._fields < 0:
             return invalid_request_line(buffer[start : at + 1].decode("latin-1"))
         if at == start and byte in b" \t":
             return RemoteError(
-                400, "a line that starts with a blank continues nothing (obs-fold, RFC 9112 section 5.2)"
+                400,
+                "a field line begins with a space or a tab: line folding (obs-fold) is refused (RFC 9112 section 5.2)",
             )
         return fields.unexpected_byte(byte, bytes(buffer[start:at]), "a field line (RFC 9112 section 5)")
 
@@ -189,12 +190,12 @@ class HeadReader:
             if line > limit:
                 if self._buffer.find(b" ", 0, limit) < 0:
                     raise RemoteError(
-                        501, f"a method longer than {limit} octets is not implemented (--max-request-line)"
+                        501, f"a method longer than {limit} bytes is not implemented (--max-request-line)"
                     )
                 raise RemoteError(
-                    414, f"the request line and its CRLF are longer than {limit} octets (--max-request-line)"
+                    414, f"the request line and its CRLF are longer than {limit} bytes (--max-request-line)"
                 )
         elif head > limits.max_head:
-            raise RemoteError(431, f"the head is longer than {limits.max_head} octets (--max-head)")
+            raise RemoteError(431, f"the head is longer than {limits.max_head} bytes (--max-head)")
         elif line > limits.max_field:
-            raise RemoteError(431, f"a field line and its CRLF are longer than {limits.max_field} octets (--max-field)")
+            raise RemoteError(431, f"a field line and its CRLF are longer than {limits.max_field} bytes (--max-field)")

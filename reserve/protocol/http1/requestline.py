@@ -149,16 +149,17 @@ def invalid_request_line(line: str) -> RemoteError:
     shown = line.removesuffix("\r")
     if not parts[-1] or (len(parts) < 3 and line[-1] in "\t\r"):
         return RemoteError(
-            400, f"request line {shown[:60]!r} is not three words with one space between (RFC 9112 section 3)"
+            400,
+            f"request line {shown[:60]!r} is not method, target and version with single spaces (RFC 9112 section 3)",
         )
     if len(parts) == 1:
         return RemoteError(400, f"method {line[:30]!r} is not a token (RFC 9110 section 9.1)")
     if len(parts) == 2:
         return RemoteError(
-            400, f"target {parts[1][:60]!r} has an octet that a target cannot have (RFC 9112 section 3.2)"
+            400, f"target {parts[1][:60]!r} has a byte that is not allowed in a target (RFC 9112 section 3.2)"
         )
     return RemoteError(
-        400, f"the third word of the request line {shown[-60:]!r} is not HTTP/digit.digit (RFC 9112 section 2.3)"
+        400, f"the version in the request line {shown[-60:]!r} is not HTTP/digit.digit (RFC 9112 section 2.3)"
     )
 
 
@@ -181,7 +182,7 @@ def _parse_target(method: str, target: str) -> tuple[str, str, str | None]:
     uri = ABSOLUTE(target)
     if uri is None:
         raise RemoteError(
-            400, f"target {target[:60]!r} is neither a path with / in front nor an http URI (RFC 9112 section 3.2)"
+            400, f"target {target[:60]!r} is neither a path that begins with / nor an http URI (RFC 9112 section 3.2)"
         )
     authority, path, query = uri[1], uri[2], uri[3]
     if "@" in authority:

@@ -16,11 +16,11 @@ from http import HTTPStatus
 
 from reserve.errors import ApplicationError
 from reserve.protocol.http1.responsefields import (
+    CACHED_LINES,
+    CACHED_STATUS,
     CONNECTION,
     CONTENT_LENGTH,
     DATE,
-    KNOWN_LINES,
-    KNOWN_STATUS,
     check_field,
     check_status,
 )
@@ -106,16 +106,16 @@ def response_head(
     :raises ApplicationError: names the field and the rule.
     """
     try:
-        line, code = KNOWN_STATUS.get(status) or check_status(status)
+        line, code = CACHED_STATUS.get(status) or check_status(status)
     except TypeError:
         line, code = check_status(status)
     lines = [line]
     stated: int | None = None
     length_line = b""
-    known = KNOWN_LINES
+    cached = CACHED_LINES
     for item in headers:
         try:
-            line, kind = known.get(item) or check_field(item)
+            line, kind = cached.get(item) or check_field(item)
         except TypeError:  # unhashable, so no tuple of two str
             line, kind = check_field(item)
         if kind:

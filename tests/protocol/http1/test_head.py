@@ -257,9 +257,9 @@ def get_key(name: str) -> str:
 
 
 def test_an_invented_host_is_not_remembered_for_ever() -> None:
-    for number in range(host.MOST_KNOWN * 2):
+    for number in range(host.MOST_CACHED * 2):
         host.check_host(f"h{number}.test")
-    assert len(host.KNOWN_HOSTS) <= host.MOST_KNOWN
+    assert len(host.CACHED_HOSTS) <= host.MOST_CACHED
 
 
 def test_the_number_of_fields_is_limited_in_a_short_head_as_well() -> None:

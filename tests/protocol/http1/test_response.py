@@ -172,14 +172,14 @@ def test_nothing_leaves_that_could_end_a_line(status: str, headers: list[tuple[s
 
 
 def test_what_is_remembered_is_bounded_and_no_secret() -> None:
-    for number in range(responsefields.MOST_KNOWN * 2):
+    for number in range(responsefields.MOST_CACHED * 2):
         head(f"200 {number}", [("X-A", str(number))])
-    assert len(responsefields.KNOWN_LINES) <= responsefields.MOST_KNOWN
-    assert len(responsefields.KNOWN_STATUS) <= responsefields.MOST_KNOWN
+    assert len(responsefields.CACHED_LINES) <= responsefields.MOST_CACHED
+    assert len(responsefields.CACHED_STATUS) <= responsefields.MOST_CACHED
     for item in (("Set-Cookie", "secret"), ("X-A", "x" * 1000)):
         head("200 " + "x" * 1000, [item])
-        assert item not in responsefields.KNOWN_LINES
-    assert all(len(status) < 1000 for status in responsefields.KNOWN_STATUS)
+        assert item not in responsefields.CACHED_LINES
+    assert all(len(status) < 1000 for status in responsefields.CACHED_STATUS)
 
 
 def test_chunks() -> None:
