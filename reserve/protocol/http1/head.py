@@ -43,7 +43,7 @@ class Head:
         self.target = target
         """As it was sent."""
         self.minor = minor
-        """0 or 1: the minor version of the response."""
+        """0 or 1: the minor version as which the request is served."""
         self.environ = environ
         """A copy of the base environ with the CGI and HTTP_* keys of this request (PEP 3333)."""
         self.keep_alive = keep_alive

@@ -33,7 +33,7 @@ LIMIT_KINDS: Mapping[str, Kind] = {
 class Limits:
     """The limits of one message. The HTTP settings of a server have one instance, which all its parsers use.
 
-    RFC 9112 section 3 recommends that request lines of at least 8,000 octets are accepted.
+    RFC 9112 section 3 recommends that request lines of at least 8,000 bytes are accepted.
     """
 
     max_request_line: int = 16384

@@ -121,7 +121,7 @@ def response_head(
         if kind:
             if kind == CONTENT_LENGTH:
                 if stated is not None:
-                    raise ApplicationError("response header 'Content-Length' is there twice (RFC 9110 section 8.6)")
+                    raise ApplicationError("response header 'Content-Length' occurs twice (RFC 9110 section 8.6)")
                 stated = int(item[1])
                 length_line = line
                 continue
