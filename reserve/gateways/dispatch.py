@@ -1,6 +1,7 @@
-"""Several WSGI applications behind one: the path decides (``--mount``, :class:`PathInfoDispatcher`).
+"""WSGI applications mounted at path prefixes (``--mount``, ``--root-path``, :class:`PathInfoDispatcher`).
 
-A dispatcher is a plain WSGI application. It never changes after its construction, so every thread may call it.
+A dispatcher is a plain WSGI application. It does not change after its construction, so any number of workers may call
+it at the same time.
 """
 
 from __future__ import annotations
@@ -11,17 +12,17 @@ from collections.abc import Iterable, Mapping
 from reserve.errors import UsageError
 from reserve.gateways.exchange import Application, Environ, StartResponse
 
-__all__ = ["PathInfoDispatcher", "under_root"]
+__all__ = ["PathInfoDispatcher", "mounted_at"]
 
 _ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
 
 
 class PathInfoDispatcher:
-    """Gives each request to the application with the longest prefix of its path, on segment boundaries.
+    """Calls the application with the longest prefix of the request's path, on segment boundaries.
 
     ``{"/": site, "/blog": blog}`` sends ``/blog``, ``/blog/`` and ``/blog/2`` to ``blog`` and ``/blogs`` to ``site``.
-    The prefix moves from the beginning of PATH_INFO to the end of SCRIPT_NAME, so the two together stay what they were.
-    Without a match the answer is 404. ``OPTIONS *`` goes to the application at ``/``.
+    The prefix moves from the beginning of PATH_INFO to the end of SCRIPT_NAME, so the two together stay the same.
+    Without a match the response is 404. ``OPTIONS *`` goes to the application at ``/``.
 
     :param apps: a mapping, or pairs, of prefix and application. A prefix begins with a slash, is decoded (``/café``,
         not ``/caf%C3%A9``) and may end with one slash; ``""`` means ``/``.
@@ -32,7 +33,7 @@ class PathInfoDispatcher:
     def __init__(self, apps: Mapping[str, Application] | Iterable[tuple[str, Application]]) -> None:
         mounts: dict[str, Application] = {}
         for prefix, app in _pairs(apps):
-            path = _checked(prefix)
+            path = _wsgi_prefix(prefix)
             if not callable(app):
                 raise UsageError(f"a WSGI application is a callable, got {app!r:.80} at {prefix!r:.80}")
             if path in mounts:
@@ -62,10 +63,14 @@ class PathInfoDispatcher:
         return [body]
 
 
-def under_root(app: Application, root: str) -> Application:
-    """The application mounted at ``root``, a tunnelled path without a slash at its end, whatever a frontend makes of
-    it.
+def mounted_at(root: str, app: Application) -> Application:
+    """Return an application that moves ``root`` to SCRIPT_NAME, and calls ``app``.
+
+    A frontend may have removed the root from the path already; then the path stays the same.
+
+    :param root: decoded, like ``/shop``, without a slash at its end.
     """
+    root = _wsgi_string(root)
     below = root + "/"
 
     def mounted(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -76,6 +81,11 @@ def under_root(app: Application, root: str) -> Application:
         return app(environ, start_response)
 
     return mounted
+
+
+def _wsgi_string(path: str) -> str:
+    """A decoded path in the form that environs have: its UTF-8 bytes as latin-1 characters (PEP 3333)."""
+    return path.encode("utf-8").decode("latin-1")
 
 
 def _pairs(apps: object) -> Iterable[tuple[object, Application]]:
@@ -90,8 +100,8 @@ def _pairs(apps: object) -> Iterable[tuple[object, Application]]:
     return pairs
 
 
-def _checked(prefix: object) -> str:
-    """The prefix as it stands in PATH_INFO, without the slash at its end."""
+def _wsgi_prefix(prefix: object) -> str:
+    """Check a prefix, and return it as PATH_INFO has it, without the slash at its end."""
     if not isinstance(prefix, str):
         raise UsageError(f"a path prefix is a str like '/blog', got {prefix!r:.80}")
     if prefix and not prefix.startswith("/"):
@@ -102,6 +112,6 @@ def _checked(prefix: object) -> str:
     if _ESCAPE.search(path):
         raise UsageError(f"a path prefix is written decoded, without %XX: {prefix!r:.80}")
     try:
-        return path.encode("utf-8").decode("latin-1")
+        return _wsgi_string(path)
     except UnicodeEncodeError as error:
         raise UsageError(f"the path prefix {prefix!r:.80} cannot be encoded as UTF-8") from error

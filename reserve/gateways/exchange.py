@@ -1,12 +1,12 @@
-"""What a gateway needs from a protocol: one request, and a way to answer it.
+"""What a gateway needs from a protocol: one request, and a way to respond to it.
 
-The HTTP, SCGI and FastCGI applications each have an exchange; the gateways in this package know only this protocol. An
-exchange belongs to one request and is used by one thread, the worker that runs the application. The division of work:
-the gateway checks the application's *calls* (types, order, how often), the exchange checks the *octets* (legal status
-and header characters, hop-by-hop fields, Content-Length against what was sent) and frames them.
+The HTTP, SCGI and FastCGI applications each implement :class:`Exchange`; the gateways in this package know only this
+interface. An exchange belongs to one request, and only the worker that runs the application uses it. The gateway checks
+the application's *calls* (types, order, how often); the exchange checks the *bytes* (characters of status and headers,
+hop-by-hop fields, Content-Length against what was sent) and frames them.
 
-The order of calls is ``begin+ (send | send_file)* finish``, where ``abort`` or ``fail`` may take the place of any of
-them and of what remains, also after a ``finish`` that raised. Nothing else follows any of the three.
+The order of calls is ``begin+ (send | send_all | send_file)* finish``. ``abort`` or ``fail`` may take the place of any
+of these calls, also after a ``finish`` that raised. Otherwise no call follows ``finish``, ``abort`` or ``fail``.
 """
 
 from __future__ import annotations
@@ -37,77 +37,77 @@ Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 
 class ReadableFile(Protocol):
-    """The least that ``wsgi.file_wrapper`` accepts. A real file (one with ``fileno()``) is sent without reading it."""
+    """The least that ``wsgi.file_wrapper`` accepts. A server can send a real file without reading it."""
 
     def read(self, size: int, /) -> bytes: ...
 
 
 class Exchange(Protocol):
-    """One request and its answer, on the worker's side."""
+    """One request and its response. The driver makes it; the worker that runs the application calls it."""
 
     environ: Environ
     """The complete environ: CGI variables, ``HTTP_*``, ``wsgi.*`` with ``wsgi.input``. The gateway owns it now."""
 
     @property
     def started(self) -> bool:
-        """True once octets of the head may have left: nothing can be taken back any more."""
+        """True once bytes of the head may have been sent: the head cannot be replaced any more."""
         ...
 
     def begin(self, status: str, headers: list[tuple[str, str]], length: int | None) -> None:
-        """Fix the head. It is not sent before the first :meth:`send`, :meth:`send_file` or :meth:`finish`.
+        """Set the head. It is not sent before the first :meth:`send`, :meth:`send_file` or :meth:`finish`.
 
-        May be called again while not :attr:`started`: the new head replaces the old one, and what the exchange still
-        holds back of the body goes with it. When it raises, the gateway either begins again or fails.
+        May be called again while not :attr:`started`: the new head replaces the old one, and the part of the body that
+        the exchange has not sent is dropped. When it raises, the gateway either begins again or fails.
 
-        :param status: three digits, a blank, a reason; the type and this shape are checked already.
-        :param headers: pairs of exact ``str``; a list of the exchange's own, which nobody else changes.
-        :param length: octets of the whole body, when the gateway knows them; used when ``headers`` has no
-            Content-Length. It is what the application produced, so it says nothing about the length that GET would
-            have had: a zero must not become a header in an answer to HEAD, and nothing does in a 204 or 304.
+        :param status: three digits, a space, a reason; the type and this form are checked already.
+        :param headers: pairs of exact ``str``; the list belongs to the exchange, and no other code changes it.
+        :param length: size of the whole body in bytes, when the gateway knows it; used when ``headers`` has no
+            Content-Length. It is the size of what the application produced, so it says nothing about the length of the
+            response to GET: a zero must not become a header in a response to HEAD, and no length does in a 204 or 304.
         :raises ApplicationError: for an illegal status (1xx, control characters) or header (PEP 3333: no control
             characters, no hop-by-hop fields; RFC 9110 section 5.5).
         """
         ...
 
     def send(self, data: bytes, /) -> None:
-        """Send a piece of the body, after the head if that is still here. Empty data sends nothing, not even the head.
+        """Send a part of the body, and the head first if it has not been sent. Empty data sends neither.
 
-        The octets may be kept by reference. For HEAD, 204 and 304 they are counted and dropped.
+        The data may be kept by reference. For HEAD, 204 and 304 it is counted and dropped.
 
-        :raises ClientDisconnected: when the peer is gone, or reads slower than the write timeout allows.
+        :raises ClientDisconnected: when the client has disconnected, or reads slower than the write timeout allows.
         :raises ApplicationError: when this makes more than Content-Length.
         """
         ...
 
     def send_all(self, pieces: Iterable[bytes], /) -> None:
-        """Send the whole of the body: pieces that are at hand already, so that keeping them costs nothing more.
+        """Send the whole body in pieces that exist already, so that keeping them takes no more memory.
 
-        As :meth:`send` for each of them, but the application never waits for its client.
+        As :meth:`send` for each piece, but the application never waits for its client.
         """
         ...
 
     def send_file(self, file: ReadableFile, block_size: int, /) -> bool:
-        """Send the rest of a file, from its current position to its end or to Content-Length, whichever comes first.
+        """Send a file from its current position to its end or to Content-Length, whichever comes first.
 
-        :param block_size: octets; the application's wish, which may be ignored.
-        :return: True: the exchange has taken it over with a descriptor of its own, so the caller may close the file at
-            once. False: nothing was done (no descriptor, not a regular file, encrypted); please iterate it.
+        :param block_size: in bytes; a hint of the application, which may be ignored.
+        :return: True: the exchange has a descriptor of its own, so the caller may close the file at once. False:
+            nothing was done (no descriptor, not a regular file, encrypted), and the caller has to iterate the file.
         :raises ClientDisconnected: as :meth:`send` does.
         """
         ...
 
     def finish(self) -> None:
-        """The answer is complete.
+        """End a complete response.
 
-        :raises ApplicationError: when fewer octets than Content-Length were sent. The gateway then calls :meth:`fail`.
+        :raises ApplicationError: when fewer bytes than Content-Length were sent. The gateway then calls :meth:`fail`.
         :raises ClientDisconnected: as :meth:`send` does.
         """
         ...
 
     def abort(self) -> None:
-        """The answer failed half-way: it must never look complete to the client. Never raises."""
+        """End an incomplete response, in a way that never looks complete to the client. Never raises."""
         ...
 
     def fail(self) -> None:
-        """Answer 500 and close if nothing has started, otherwise :meth:`abort`. Never raises."""
+        """Respond with 500 and close if not :attr:`started`, otherwise :meth:`abort`. Never raises."""
         ...

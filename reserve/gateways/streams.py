@@ -1,7 +1,7 @@
 """The two file-like objects that a WSGI gateway gives to applications: ``wsgi.errors`` and ``wsgi.file_wrapper``.
 
-A :class:`FileWrapper` belongs to one answer and one thread. One :class:`ErrorStream` serves all requests and may be
-used by every thread at once; it promises that lines never mix.
+A :class:`FileWrapper` belongs to one response and one thread. An :class:`ErrorStream` serves all requests; any number
+of threads may use it at the same time, and their lines are never mixed.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from reserve.gateways.exchange import ReadableFile
 __all__ = ["ErrorStream", "FileWrapper", "write_to_stderr"]
 
 MAX_PARTIAL = 65536
-"""Characters of an unfinished line that are held for one thread before they are written as a line."""
+"""How many characters of an incomplete line are kept for one thread before they are written as a line."""
 
 
 def write_to_stderr(text: str) -> None:
-    """Write to the ``sys.stderr`` of this moment; like ``print``, do nothing where there is none (``pythonw``)."""
+    """Write to the current ``sys.stderr``; like ``print``, do nothing where there is none (``pythonw``)."""
     stream = sys.stderr
     if stream is not None:
         stream.write(text)
@@ -29,14 +29,15 @@ def write_to_stderr(text: str) -> None:
 
 
 class ErrorStream:
-    """``wsgi.errors`` (PEP 3333, "Input and Error Streams"): a text stream that hands on whole lines only.
+    """``wsgi.errors`` (PEP 3333, "Input and Error Streams"): a text stream that writes complete lines only.
 
-    An unfinished line is held for its thread until the rest comes, :meth:`flush` is called, or the request ends.
+    The gateway owns one for all requests; every worker may write to it. An incomplete line is kept for its thread until
+    the thread completes it, calls :meth:`flush`, or ends its request.
 
-    It does not go through :mod:`logging`: frameworks attach logging handlers to ``wsgi.errors``, and a record would go
-    round for ever.
+    It does not use :mod:`logging`: frameworks attach logging handlers to ``wsgi.errors``, so that a record would come
+    back here without end.
 
-    :param emit: receives one or more whole lines with their line ends, one call at a time. Default: standard error.
+    :param emit: gets one or more complete lines with their line ends, one call at a time. Default: standard error.
     """
 
     def __init__(self, emit: Callable[[str], None] = write_to_stderr) -> None:
@@ -44,31 +45,31 @@ class ErrorStream:
         # Re-entrant: a finalizer that runs during emit() may write here, too.
         self._lock = threading.RLock()
         self.partial: dict[int, str] = {}
-        """Unfinished lines, by the ``threading.get_ident()`` of their thread; empty nearly always."""
+        """Incomplete lines by ``threading.get_ident()`` of their thread; nearly always empty."""
 
     def write(self, text: str) -> int:
         """Take any text; return the number of characters, as every text stream does."""
         if not isinstance(text, str):
             raise TypeError(f"wsgi.errors is a text stream: write() wants str, got {type(text).__name__}")
-        me = threading.get_ident()
+        thread = threading.get_ident()
         with self._lock:
-            pending = self.partial.pop(me, "") + text
-            whole = pending.rfind("\n") + 1
-            if len(pending) - whole > MAX_PARTIAL:
+            pending = self.partial.pop(thread, "") + text
+            complete = pending.rfind("\n") + 1
+            if len(pending) - complete > MAX_PARTIAL:
                 pending += "\n"
-                whole = len(pending)
-            if whole < len(pending):
-                self.partial[me] = pending[whole:]
-            if whole:
-                self._emit(pending[:whole])
+                complete = len(pending)
+            if complete < len(pending):
+                self.partial[thread] = pending[complete:]
+            if complete:
+                self._emit(pending[:complete])
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
-        """Write them all, with no other thread's lines in between; line ends are not added."""
+        """Write all lines, without lines of other threads between them; line ends are not added."""
         self.write("".join(lines))
 
     def flush(self) -> None:
-        """Hand on this thread's unfinished line, with a line end."""
+        """Write the incomplete line of this thread, with a line end."""
         with self._lock:
             pending = self.partial.pop(threading.get_ident(), "")
             if pending:
@@ -76,13 +77,13 @@ class ErrorStream:
 
 
 class FileWrapper:
-    """``wsgi.file_wrapper`` (PEP 3333, "Optional Platform-Specific File Handling"): a file as an answer, in blocks.
+    """``wsgi.file_wrapper`` (PEP 3333, "Optional Platform-Specific File Handling"): a file as a response, in blocks.
 
-    Returned as the answer itself it lets the server send a real file without reading it. Wrapped in something else it
-    is an ordinary iterable.
+    An application makes it on its worker. If it returns the wrapper itself, the server can send a real file without
+    reading it; wrapped in something else it is an ordinary iterable.
 
-    :param filelike: anything with ``read(size)``; its ``close()``, if any, is called once when the answer is done.
-    :param block_size: octets in one block, at least 1.
+    :param filelike: anything with ``read(size)``; its ``close()``, if any, is called once when the response has ended.
+    :param block_size: bytes in one block, at least 1.
     """
 
     __slots__ = ("block_size", "filelike")
@@ -92,9 +93,9 @@ class FileWrapper:
             raise ApplicationError(
                 f"wsgi.file_wrapper wants a file with a read() method, got {type(filelike).__name__}"
             )
-        given: Any = block_size
-        if not isinstance(given, int) or given < 1:
-            raise ApplicationError(f"wsgi.file_wrapper wants a block size of 1 or more octets, got {given!r:.40}")
+        size: Any = block_size
+        if not isinstance(size, int) or size < 1:
+            raise ApplicationError(f"wsgi.file_wrapper wants a block size of 1 or more bytes, got {size!r:.40}")
         self.filelike = filelike
         self.block_size = block_size
 

@@ -1,9 +1,9 @@
 """The WSGI gateway (PEP 3333): runs an application for one exchange after another.
 
-One gateway serves all connections; :meth:`WSGIGateway.respond` is called by many workers at once and keeps nothing
-between calls. It guarantees that every exchange ends in exactly one of ``finish``, ``abort`` and ``fail``, that the
-``close()`` of an answer is called exactly once however the answer ended, and that nothing an application raises goes
-further up: SystemExit, KeyboardInterrupt and the like included, because a worker is not the place where a server ends.
+One gateway serves all connections; many workers call :meth:`WSGIGateway.respond` at the same time, and it keeps nothing
+between calls. It guarantees that every exchange ends in exactly one of ``finish``, ``abort`` and ``fail``, and that the
+``close()`` of a result is called exactly once however the response ended. Exceptions of an application do not leave it,
+not even SystemExit and KeyboardInterrupt, because they must not end a worker or the server; only RequestTimeout does.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from reserve.errors import ClientDisconnected, RequestTimeout, UsageError
-from reserve.gateways.dispatch import under_root
+from reserve.gateways.dispatch import mounted_at
 from reserve.gateways.exchange import Application, Environ, Exchange
 from reserve.gateways.response import WSGIResponse
 from reserve.gateways.streams import ErrorStream, FileWrapper
 
-__all__ = ["WSGIGateway", "log_error", "request_line", "tunnelled"]
+__all__ = ["WSGIGateway", "log_error", "request_line"]
 
 _LOGGER = logging.getLogger("reserve.error")
 
@@ -29,7 +29,7 @@ def log_error(message: str, error: BaseException) -> None:
 
 
 def request_line(environ: Mapping[str, Any]) -> str:
-    """Method and target for a log line: one line of ASCII, whatever the application has done to the environ."""
+    """Method and target for a log message: one line of ASCII, whatever the application has done to the environ."""
     method, uri, script, path, query = (
         value if isinstance(value := environ.get(key), str) else ""
         for key in ("REQUEST_METHOD", "REQUEST_URI", "SCRIPT_NAME", "PATH_INFO", "QUERY_STRING")
@@ -38,21 +38,16 @@ def request_line(environ: Mapping[str, Any]) -> str:
     return ascii(text if len(text) <= 500 else text[:500] + "...")[1:-1]
 
 
-def tunnelled(path: str) -> str:
-    """A path as a person writes it, in the form that WSGI environs have: UTF-8 octets shown as latin-1 (PEP 3333)."""
-    return path.encode("utf-8").decode("latin-1")
-
-
 class WSGIGateway:
-    """Runs a WSGI application.
+    """Runs a WSGI application. A server has one gateway, and its workers call it.
 
     :param app: the application.
     :param root_path: the path that the application is mounted under, decoded, like ``/shop``; it becomes SCRIPT_NAME.
-        A slash at its end is dropped. A path that has it loses it; one that has not (a frontend took it away) is kept.
-    :param multithread: ``wsgi.multithread``: may another thread of this process run the application meanwhile?
-    :param multiprocess: ``wsgi.multiprocess``: may another process?
-    :param log: receives one sentence and the exception for every failure of the application, on the worker.
-    :param errors: ``wsgi.errors``. Default: whole lines to standard error.
+        A slash at its end is dropped. It is removed from the path of each request, unless a frontend has done that.
+    :param multithread: ``wsgi.multithread``: whether another thread of this process may run the application meanwhile.
+    :param multiprocess: ``wsgi.multiprocess``: whether another process may.
+    :param log: gets one sentence and the exception for every failure of the application, on the worker.
+    :param errors: ``wsgi.errors``. Default: complete lines to standard error.
     :raises UsageError: for a ``root_path`` that does not begin with a slash, or an ``app`` that cannot be called.
     """
 
@@ -70,7 +65,7 @@ class WSGIGateway:
             raise UsageError(f"a WSGI application is a callable (environ, start_response), got {app!r:.80}")
         self._application = app
         self.app = app
-        """What is called: the application, or what stands before it because of a root path."""
+        """What :meth:`respond` calls: the application, or the function that handles its root path and calls it."""
         self.mount(root_path)
         self._multithread = multithread
         self._multiprocess = multiprocess
@@ -78,14 +73,14 @@ class WSGIGateway:
         self._errors = ErrorStream() if errors is None else errors
 
     def mount(self, root_path: str) -> None:
-        """Have the application under ``root_path`` (see the class) from now on; before the first request."""
+        """Set ``root_path`` (see the class). Called before the first request."""
         root_path = root_path.removesuffix("/")
         if root_path and not root_path.startswith("/"):
             raise UsageError(f"a root path begins with a slash, like /shop; got {root_path!r:.80} (--root-path)")
-        self.app = under_root(self._application, tunnelled(root_path)) if root_path else self._application
+        self.app = mounted_at(root_path, self._application) if root_path else self._application
 
     def use_log(self, log: Callable[[str, BaseException], None]) -> None:
-        """Report failures of the application to ``log`` from now on; before the first request."""
+        """Set ``log`` (see the class). Called before the first request."""
         self._log = log
 
     def base_environ(
@@ -99,9 +94,9 @@ class WSGIGateway:
         software: str,
         extra: Mapping[str, Any],
     ) -> Environ:
-        """What every request of one connection starts with: made once, copied for each request.
+        """Return the part of the environ that all requests of one connection share; it is copied for each request.
 
-        The caller adds what a request brings: REQUEST_METHOD, PATH_INFO, QUERY_STRING, SERVER_PROTOCOL, ``HTTP_*``,
+        The caller adds the keys of the request: REQUEST_METHOD, PATH_INFO, QUERY_STRING, SERVER_PROTOCOL, ``HTTP_*``,
         CONTENT_TYPE, CONTENT_LENGTH, ``wsgi.input``.
 
         :param server_name: host or address; ``localhost`` if empty, since PEP 3333 wants it never empty.
@@ -110,7 +105,7 @@ class WSGIGateway:
         :param remote_port: decimal; empty on a UNIX socket.
         :param url_scheme: ``http`` or ``https``; the latter adds ``HTTPS=on``.
         :param software: SERVER_SOFTWARE.
-        :param extra: more of it, such as TLS variables or peer credentials; it wins over everything here.
+        :param extra: more keys, such as TLS variables or peer credentials; they replace those that are set here.
         """
         https = url_scheme == "https"
         environ: Environ = {
@@ -136,37 +131,40 @@ class WSGIGateway:
         return environ
 
     def respond(self, exchange: Exchange) -> None:
-        """Run the application and send its answer. On a worker; raises nothing that comes out of the application."""
-        answer = WSGIResponse(exchange)
+        """Run the application and send its response. A worker calls it.
+
+        :raises RequestTimeout: when the monitor has raised it in the application before the response started.
+        """
+        response = WSGIResponse(exchange)
         result = None
         try:
-            result = self.app(exchange.environ, answer.start_response)
-            answer.deliver(result)
+            result = self.app(exchange.environ, response.start_response)
+            response.send_body(result)
             exchange.finish()
         except BaseException as error:
-            self._failed(exchange, error)
+            self._handle_error(exchange, error)
         finally:
-            answer.end()
+            response.detach()
             if type(result) is not list:
                 self._close(exchange, result)
             if self._errors.partial:
                 self._flush_errors(exchange)
 
-    def _failed(self, exchange: Exchange, error: BaseException) -> None:
-        """The one place that decides what an exception ends in, whoever raised it: application, answer or exchange."""
+    def _handle_error(self, exchange: Exchange, error: BaseException) -> None:
+        """End the exchange after an exception of the application, the response or the exchange."""
         if isinstance(error, ClientDisconnected):
             _LOGGER.debug("%s: %s", request_line(exchange.environ), error)
             exchange.abort()
             return
         if isinstance(error, RequestTimeout) and not exchange.started:
-            raise error  # whoever raised it has logged it, and answers
+            raise error  # the monitor, which raised it, logs it and sends the response
         try:
             self._report(exchange, "the application failed", error)
         finally:
             exchange.fail()
 
     def _close(self, exchange: Exchange, result: object) -> None:
-        """Call the answer's ``close()``; its failure is reported, but what was sent stays as it is."""
+        """Call ``close()`` of the result; an exception is reported, but does not change the response."""
         try:
             close = getattr(result, "close", None)
             if close is not None:
@@ -174,7 +172,7 @@ class WSGIGateway:
         except ClientDisconnected as error:
             _LOGGER.debug("%s: close(): %s", request_line(exchange.environ), error)
         except BaseException as error:
-            self._report(exchange, "close() of the answer failed", error)
+            self._report(exchange, "close() of the response failed", error)
 
     def _flush_errors(self, exchange: Exchange) -> None:
         try:
@@ -187,4 +185,4 @@ class WSGIGateway:
         try:
             self._log(message, error)
         except BaseException:
-            _LOGGER.exception("the error-log hook failed; it was given: %s", message)
+            _LOGGER.exception("the error-log hook failed; it was called with: %s", message)

@@ -151,7 +151,7 @@ def app_with(path: Path) -> Any:
 
 UPLOAD = b"u" * 200_000
 OK = (200, b"honest")
-REFUSED = b"request line 'nonsense' is not three words with one space between (RFC 9112 section 3)\n"
+REFUSED = b"request line 'nonsense' is not method, target and version with single spaces (RFC 9112 section 3)\n"
 SCENARIOS: dict[str, tuple[bytes, list[tuple[int, bytes]]]] = {
     "GET": (request("GET", "/", "Connection: close"), [OK]),
     "GET, kept": (request(), [OK]),

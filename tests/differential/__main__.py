@@ -1,7 +1,7 @@
 """``python -m tests.differential [COUNT [START]]``: a longer comparison than the tests make.
 
-1,000,000 inputs by default. Prints how often each explanation was needed, and what has none; the exit code says
-whether there was any.
+1,000,000 inputs by default. Prints how often each explanation was needed, and the disagreements without one; the exit
+code is 1 if there were any.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from tests.fuzz.mutation import mutated
 
 def main(count: int = 1_000_000, start: int = 1000) -> int:
     needed: Counter[tuple[str, str]] = Counter()
-    unknown = 0
+    unexplained = 0
     for data in mutated(CORPUS, count, start):
         for oracle in ORACLES:
-            for found in compare(data, oracle):
-                names = [explanation.name for explanation in EXPLANATIONS if explanation.covers(found)]
+            for disagreement in compare(data, oracle):
+                names = [explanation.name for explanation in EXPLANATIONS if explanation.covers(disagreement)]
                 needed.update((oracle, name) for name in names)
                 if not names:
-                    unknown += 1
-                    print(f"UNEXPLAINED {found}\n  whole: {data!r}")
+                    unexplained += 1
+                    print(f"UNEXPLAINED {disagreement}\n  input: {data!r}")
     for (oracle, name), times in sorted(needed.items()):
         print(f"{times:9,} {oracle:7} {name}")
-    print(f"{count:,} inputs, {unknown} unexplained")
-    return bool(unknown)
+    print(f"{count:,} inputs, {unexplained} unexplained")
+    return bool(unexplained)
 
 
 if __name__ == "__main__":

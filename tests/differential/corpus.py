@@ -1,4 +1,4 @@
-"""What the comparisons change at random: all seeds, those that bring a request more often than the others."""
+"""The inputs that the comparisons mutate: all seeds, and twice more those that have a valid request."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from tests.fuzz.seeds import SEEDS
 from tests.fuzz.stream import read_stream
 
 STREAMS = SEEDS["stream"]
-LEGAL = [seed for seed in STREAMS if read_stream([seed], LIMITS).requests]
-CORPUS = STREAMS + LEGAL * 2
+VALID = [seed for seed in STREAMS if read_stream([seed], LIMITS).requests]
+CORPUS = STREAMS + VALID * 2

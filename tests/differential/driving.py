@@ -1,6 +1,6 @@
-"""Plays a stream to the HTTP driver, and compares what the application and a client see with what the parsers say.
+"""Sends a stream to the HTTP driver, and compares what the application and the client get with what the parsers read.
 
-The client is h11, so that answers are judged by somebody else's eyes as well.
+The client is h11, so that another implementation checks the responses.
 """
 
 from __future__ import annotations
@@ -21,28 +21,29 @@ from tests.fuzz.targets import unpack
 
 HEAD_REQUEST = re.compile(rf"HEAD(?!{TOKEN_CLASS})").match
 
-Seen = tuple[str, str, str | None, bytes]
+Received = tuple[str, str, str | None, bytes]
+"""Method, target, host and body of a request."""
 
 
 class Recorder:
-    """An application that keeps what it is asked."""
+    """An application that records its requests, and responds with their number."""
 
     def __init__(self) -> None:
-        self.seen: list[Seen] = []
+        self.received: list[Received] = []
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         body = environ["wsgi.input"].read()
         assert int(environ.get("CONTENT_LENGTH") or 0) == len(body)
-        self.seen.append((environ["REQUEST_METHOD"], environ["REQUEST_URI"], environ.get("HTTP_HOST"), body))
-        answer = b"%d" % len(self.seen)
-        start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(answer)))])
-        return [answer]
+        self.received.append((environ["REQUEST_METHOD"], environ["REQUEST_URI"], environ.get("HTTP_HOST"), body))
+        content = b"%d" % len(self.received)
+        start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(content)))])
+        return [content]
 
 
-def answers(data: bytes, methods: list[str]) -> tuple[list[tuple[int, bytes]], bytes]:
-    """Status and body of each final answer, as h11 reads them, and what stands behind the last."""
+def responses(data: bytes, methods: list[str]) -> tuple[list[tuple[int, bytes]], bytes]:
+    """Status and body of each final response, as h11 reads them, and what follows the last one."""
     client = h11.Connection(h11.CLIENT)
-    found: list[tuple[int, bytes]] = []
+    final: list[tuple[int, bytes]] = []
     if data:
         client.receive_data(data)
     for method in methods:
@@ -58,16 +59,16 @@ def answers(data: bytes, methods: list[str]) -> tuple[list[tuple[int, bytes]], b
             elif isinstance(event, h11.EndOfMessage):
                 break
             else:
-                assert isinstance(event, h11.InformationalResponse), f"{event!r} instead of answer {len(found)}"
-        found.append((status, body))
+                assert isinstance(event, h11.InformationalResponse), f"{event!r} instead of response {len(final)}"
+        final.append((status, body))
         if client.their_state is not h11.DONE:
             break
         client.start_next_cycle()
-    return found, client.trailing_data[0]
+    return final, client.trailing_data[0]
 
 
 def check(data: bytes) -> int:
-    """Returns the number of requests."""
+    """Return the number of requests."""
     _, payload, pieces = unpack(data)
     expected = read_stream([payload], LIMITS)
     application = Recorder()
@@ -76,22 +77,22 @@ def check(data: bytes) -> int:
     for piece in pieces:
         if piece and not client.closed:
             received += client.send(piece)
-    assert application.seen == [
-        (one.head["method"], one.head["target"], one.head["environ"].get("HTTP_HOST"), one.body)
-        for one in expected.requests
+    assert application.received == [
+        (request.head["method"], request.head["target"], request.head["environ"].get("HTTP_HOST"), request.body)
+        for request in expected.requests
     ]
-    methods = [one.head["method"] for one in expected.requests]
+    methods = [request.head["method"] for request in expected.requests]
     statuses = [200] * len(methods)
     if expected.status is not None:
-        behind = payload[expected.requests[-1].end :] if expected.requests else payload
-        head_request = HEAD_REQUEST(behind.lstrip(b"\r\n").decode("latin-1")) is not None
+        refused = payload[expected.requests[-1].end :] if expected.requests else payload
+        head_request = HEAD_REQUEST(refused.lstrip(b"\r\n").decode("latin-1")) is not None
         methods.append("HEAD" if head_request else "GET")
         statuses.append(expected.status)
-    got, behind = answers(received, methods)
-    asked = expected.status is None and expected.pending is not None and expected.pending[0]["expect_continue"]
-    assert behind in ((b"", CONTINUE) if asked else (b"",))
-    assert [status for status, _ in got] == statuses
-    for number, (method, (status, body)) in enumerate(zip(methods, got, strict=True), 1):
+    final, trailing = responses(received, methods)
+    waiting = expected.status is None and expected.pending is not None and expected.pending[0]["expect_continue"]
+    assert trailing in ((b"", CONTINUE) if waiting else (b"",))
+    assert [status for status, _ in final] == statuses
+    for number, (method, (status, body)) in enumerate(zip(methods, final, strict=True), 1):
         if status == 200:
             assert body == (b"" if method == "HEAD" else b"%d" % number)
     assert client.closed == (expected.closed or expected.status is not None)

@@ -1,4 +1,4 @@
-"""The closed list: every way in which reserve and an oracle may disagree. What is not in here fails the tests."""
+"""The closed list of explanations: a disagreement that none of them covers fails the tests."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from tests.differential.wider import WIDER
 EXPLANATIONS = [*WIDER, *STRICTER]
 
 
-def unexplained(found: Disagreement) -> bool:
-    return not any(explanation.covers(found) for explanation in EXPLANATIONS)
+def unexplained(disagreement: Disagreement) -> bool:
+    return not any(explanation.covers(disagreement) for explanation in EXPLANATIONS)

@@ -1,4 +1,4 @@
-"""What an explanation of a disagreement is, and the requests that the examples begin with."""
+"""The class of explanations of disagreements, and the requests that their examples start with."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ POST = b"POST / HTTP/1.1\r\n" + HOST
 
 @dataclass(frozen=True)
 class Explanation:
+    """Says why reserve and some oracles may disagree on one point, with an example that needs it."""
+
     name: str
     oracles: tuple[str, ...]
     kind: str

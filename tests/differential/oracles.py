@@ -1,7 +1,7 @@
-"""What other parsers make of the octets of a whole connection, in one form that can be compared.
+"""Reads the input of a connection with reserve, h11 and llhttp (through httptools), in a form that can be compared.
 
-Three readers: reserve, h11, and llhttp (through httptools). Each plays a server that answers every request, declines
-every upgrade, and reads as long as the request before lets the connection go on.
+Each acts as a server that responds to every request, declines every upgrade, and reads another request as long as the
+connection persists.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Fields = list[tuple[bytes, bytes]]
 
 @dataclass
 class Message:
-    """One request as a parser understood it."""
+    """One request as a parser reads it."""
 
     method: str
     target: str
@@ -30,26 +30,28 @@ class Message:
     environ: dict[str, str]
     """The fields as CGI keys."""
     fields: Fields = field(default_factory=list)
-    """As the oracle gave them; empty for reserve."""
+    """As the oracle returns them; empty for reserve."""
     keep_alive: bool = True
     body: bytes = b""
     trailers: list[tuple[str, str]] = field(default_factory=list)
     end: int | None = None
-    """The offset behind it; None while its body has not come whole."""
+    """The offset after it; None while its body is incomplete."""
 
 
 @dataclass
-class Understood:
+class Reading:
+    """What a parser reads from one connection."""
+
     messages: list[Message] = field(default_factory=list)
     refused: str | None = None
-    """Why, when the stream was refused."""
+    """The error message, when the input was refused."""
 
 
 def cgi(fields: Fields) -> dict[str, str]:
-    """The environ keys of fields (PEP 3333, RFC 3875 section 4.1.18), made apart from the code under test."""
+    """The environ keys of fields (PEP 3333, RFC 3875 section 4.1.18), made without the code under test."""
     environ: dict[str, str] = {}
-    for raw, octets in fields:
-        name, value = raw.decode("latin-1").upper(), octets.decode("latin-1").strip(" \t")
+    for raw_name, raw_value in fields:
+        name, value = raw_name.decode("latin-1").upper(), raw_value.decode("latin-1").strip(" \t")
         if "_" in name or name == "PROXY":
             continue
         key = name.replace("-", "_")
@@ -60,43 +62,43 @@ def cgi(fields: Fields) -> dict[str, str]:
     return environ
 
 
-def reserve(data: bytes) -> Understood:
+def read_with_reserve(data: bytes) -> Reading:
     stream = read_stream([data], LIMITS)
-    found = Understood()
+    reading = Reading()
     for request in stream.requests:
-        found.messages.append(_message(request.head, request.body))
-        found.messages[-1].trailers = request.trailers
-        found.messages[-1].end = request.end
+        reading.messages.append(_message(request.head, request.body))
+        reading.messages[-1].trailers = request.trailers
+        reading.messages[-1].end = request.end
     if stream.pending is not None:
-        found.messages.append(_message(*stream.pending))
+        reading.messages.append(_message(*stream.pending))
     if stream.reason is not None:
-        found.refused = stream.reason
-    return found
+        reading.refused = stream.reason
+    return reading
 
 
 def _message(head: Facts, body: bytes) -> Message:
-    environ = {k: v for k, v in head["environ"].items() if k.startswith(("HTTP_", "CONTENT_"))}
+    environ = {key: value for key, value in head["environ"].items() if key.startswith(("HTTP_", "CONTENT_"))}
     return Message(head["method"], head["target"], head["minor"], environ, [], head["keep_alive"], body)
 
 
-def h11_(data: bytes) -> Understood:
-    """h11 (hyper); it is given everything at once and says what it has not read."""
-    found = Understood()
+def read_with_h11(data: bytes) -> Reading:
+    """Read with h11; it gets all input at once and tells what it has not read."""
+    reading = Reading()
     connection = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 20)
-    if data:  # no octets would mean the end of the connection
+    if data:  # empty data would mean the end of the connection
         connection.receive_data(data)
     message = None
     try:
         while True:
             event = connection.next_event()
             if event is h11.NEED_DATA or event is h11.PAUSED:
-                return found
+                return reading
             if isinstance(event, h11.Request):
                 fields = event.headers.raw_items()
                 method, target, version = event.method.decode(), event.target.decode(), event.http_version
                 message = Message(method, target, int(version[2:] > b"0" or version[:1] > b"1"), cgi(fields), fields)
                 message.keep_alive = h11_keeps_alive(connection)
-                found.messages.append(message)
+                reading.messages.append(message)
             elif isinstance(event, h11.Data):
                 assert message is not None
                 message.body += bytes(event.data)
@@ -107,13 +109,13 @@ def h11_(data: bytes) -> Understood:
                 connection.send(h11.Response(status_code=404, headers=[("Content-Length", "0")]))
                 connection.send(h11.EndOfMessage())
                 if connection.our_state is h11.MUST_CLOSE:
-                    return found
+                    return reading
                 connection.start_next_cycle()
             else:
-                raise AssertionError(f"h11 says {event!r}")
+                raise AssertionError(f"unexpected event of h11: {event!r}")
     except h11.RemoteProtocolError as error:
-        found.refused = str(error)
-        return found
+        reading.refused = str(error)
+        return reading
 
 
 def h11_keeps_alive(connection: h11.Connection) -> bool:
@@ -123,8 +125,8 @@ def h11_keeps_alive(connection: h11.Connection) -> bool:
 class _Sink:
     """The callbacks of httptools."""
 
-    def __init__(self, found: Understood) -> None:
-        self.found = found
+    def __init__(self, reading: Reading) -> None:
+        self.reading = reading
         self.parser = httptools.HttpRequestParser(self)
         self.message: Message | None = None
         self.complete = False
@@ -145,7 +147,7 @@ class _Sink:
         minor = int(version not in ("0.9", "1.0"))
         method, target = self.parser.get_method().decode(), self.target.decode("latin-1")
         self.message = Message(method, target, minor, cgi(self.fields), self.fields)
-        self.found.messages.append(self.message)
+        self.reading.messages.append(self.message)
 
     def on_body(self, body: bytes) -> None:
         assert self.message is not None
@@ -157,25 +159,25 @@ class _Sink:
         self.message.keep_alive = self.parser.should_keep_alive()
 
 
-def llhttp(data: bytes) -> Understood:
-    """llhttp (Node.js) as httptools brings it; it is fed octet by octet, which tells where a request ends."""
-    found = Understood()
-    sink = _Sink(found)
+def read_with_llhttp(data: bytes) -> Reading:
+    """Read with llhttp (Node.js, in httptools), byte by byte, which tells where a request ends."""
+    reading = Reading()
+    sink = _Sink(reading)
     for offset in range(len(data)):
         try:
             sink.parser.feed_data(data[offset : offset + 1])
         except httptools.HttpParserUpgrade:
             sink.complete = True
         except httptools.HttpParserError as error:
-            found.refused = str(error)
-            return found
+            reading.refused = str(error)
+            return reading
         if sink.complete:
             assert sink.message is not None
             sink.message.end = offset + 1
             if not sink.message.keep_alive:
-                return found
-            sink = _Sink(found)
-    return found
+                return reading
+            sink = _Sink(reading)
+    return reading
 
 
-ORACLES: dict[str, Callable[[bytes], Understood]] = {"h11": h11_, "llhttp": llhttp}
+ORACLES: dict[str, Callable[[bytes], Reading]] = {"h11": read_with_h11, "llhttp": read_with_llhttp}

@@ -1,4 +1,4 @@
-"""Two more targets for the fuzzer of ``tests/fuzz``; they need what the tests need."""
+"""Two more targets for the fuzzer of ``tests/fuzz``, which need the test dependencies."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from tests.differential.oracles import ORACLES
 
 
 def differential(data: bytes) -> None:
-    """No disagreement with h11 and llhttp that is not explained."""
+    """Every disagreement with h11 and llhttp is explained."""
     for oracle in ORACLES:
-        for found in compare(data[2:], oracle):
-            assert not unexplained(found), str(found)
+        for disagreement in compare(data[2:], oracle):
+            assert not unexplained(disagreement), str(disagreement)
 
 
 def driver(data: bytes) -> None:
-    """The driver, an application and h11 as the client see the requests that the parsers see."""
+    """The application of a driver gets the requests that the parsers read, and h11, as the client, their responses."""
     check(data)
 
 

@@ -1,4 +1,4 @@
-"""reserve beside h11 and llhttp: whatever they read otherwise is in the closed list of ``explained.py``."""
+"""reserve compared with h11 and llhttp: every disagreement is in the closed list of ``explained.py``."""
 
 from __future__ import annotations
 
@@ -14,37 +14,36 @@ from tests.differential.explained import EXPLANATIONS, unexplained
 from tests.differential.explanation import CHUNKS, GET, POST, Explanation
 from tests.differential.oracles import ORACLES
 from tests.fuzz.mutation import mutated
+from tests.protocol.http1.delivery import NEXT
 from tests.strictness.accepted import ACCEPTED
 from tests.strictness.page import REFUSED
 
-ROWS = [row.octets.sent for group in REFUSED.values() for row in group.rows if row.octets is not None]
-ROWS += [row.octets.sent for rows in ACCEPTED.values() for row in rows]
+STRICTNESS_ROWS = [row.example.sent for group in REFUSED.values() for row in group.rows if row.example is not None]
+STRICTNESS_ROWS += [row.example.sent for rows in ACCEPTED.values() for row in rows]
 BATCHES = 8
 EXAMPLES = 3000
 
-NEXT = b"GET /next HTTP/1.1\r\nHost: a\r\n\r\n"
-
 
 def unexplained_in(data: bytes, oracle: str) -> list[Disagreement]:
-    return [found for found in compare(data, oracle) if unexplained(found)]
+    return [disagreement for disagreement in compare(data, oracle) if unexplained(disagreement)]
 
 
 @pytest.mark.parametrize("oracle", ORACLES)
-def test_seeds_and_the_rows_of_the_strictness_page(oracle: str) -> None:
-    assert len(ROWS) > 100
-    for data in STREAMS + ROWS:
+def test_all_seeds_and_the_rows_of_the_strictness_page(oracle: str) -> None:
+    assert len(STRICTNESS_ROWS) > 100
+    for data in STREAMS + STRICTNESS_ROWS:
         for stream in (data, data + NEXT):
             assert not unexplained_in(stream, oracle)
 
 
 @pytest.mark.parametrize("batch", range(BATCHES))
 @pytest.mark.parametrize("oracle", ORACLES)
-def test_changed_seeds(oracle: str, batch: int) -> None:
+def test_mutated_seeds(oracle: str, batch: int) -> None:
     agreed = 0
     for data in mutated(CORPUS, EXAMPLES, batch):
-        found = list(compare(data, oracle))
-        assert not [str(one) for one in found if unexplained(one)]
-        agreed += not found
+        disagreements = list(compare(data, oracle))
+        assert not [str(disagreement) for disagreement in disagreements if unexplained(disagreement)]
+        agreed += not disagreements
     assert EXAMPLES / 2 < agreed < EXAMPLES
 
 
@@ -54,37 +53,35 @@ def test_changed_seeds(oracle: str, batch: int) -> None:
     ids=lambda value: value.name if isinstance(value, Explanation) else value,
 )
 def test_each_explanation_is_needed(explanation: Explanation, oracle: str) -> None:
-    (found,) = compare(explanation.example, oracle)
-    assert [other.name for other in EXPLANATIONS if other.covers(found)] == [explanation.name]
+    (disagreement,) = compare(explanation.example, oracle)
+    assert [other.name for other in EXPLANATIONS if other.covers(disagreement)] == [explanation.name]
     assert re.search(r"RFC 9\d{3} (section )?\d|--[a-z]|^As above|^Served as 1.1", explanation.why)
 
 
 @pytest.mark.parametrize("oracle", ORACLES)
-def test_what_both_take_is_understood_alike(oracle: str) -> None:
-    taken = (
-        POST + b"Content-Length: 3\r\nX: a\r\nX: b\r\n\r\nabc" + NEXT + CHUNKS + b"3;x=y\r\nabc\r\n0\r\nT: u\r\n\r\n"
-    )
-    understood = ORACLES[oracle](taken)
-    assert [(one.method, one.target, one.body, one.trailers) for one in understood.messages] == [
+def test_valid_requests_are_read_alike(oracle: str) -> None:
+    data = POST + b"Content-Length: 3\r\nX: a\r\nX: b\r\n\r\nabc" + NEXT + CHUNKS + b"3;x=y\r\nabc\r\n0\r\nT: u\r\n\r\n"
+    reading = ORACLES[oracle](data)
+    assert [(message.method, message.target, message.body, message.trailers) for message in reading.messages] == [
         ("POST", "/", b"abc", []), ("GET", "/next", b"", []), ("PUT", "/", b"abc", [("T", "u")]),
     ]  # fmt: skip
-    assert understood.messages[-1].end == len(taken)
-    assert not list(compare(taken, oracle))
+    assert reading.messages[-1].end == len(data)
+    assert not list(compare(data, oracle))
 
 
-# ---- faults put in on purpose are found ----
+# ---- the comparison finds faults ----
 
 LOOSE_FIELDS = re.compile(r"\r\n([^\r\n:]+):([^\r\n]*)(?=\r\n)").findall
 
 
-def _length_wins(environ: dict[str, Any], *_: Any) -> int | None:
+def _uses_length(environ: dict[str, Any], *_: Any) -> int | None:
     return int(environ["CONTENT_LENGTH"]) if "CONTENT_LENGTH" in environ else None
 
 
 @pytest.mark.parametrize(
     ("module", "name", "fault", "data", "kinds"),
     [
-        (head, "body_length", _length_wins, CHUNKS[:-2] + b"Content-Length: 3\r\n\r\n0\r\n\r\n", "end refuses"),
+        (head, "body_length", _uses_length, CHUNKS[:-2] + b"Content-Length: 3\r\n\r\n0\r\n\r\n", "end refuses"),
         (head, "body_length", lambda *_: 0, POST + b"Content-Length: 3\r\n\r\nabc", "end end"),
         (head, "find_fields", LOOSE_FIELDS, GET + b"X: a\0b\r\n\r\n", "refuses refuses"),
         (head, "find_fields", LOOSE_FIELDS, GET + b"X : b\r\n\r\n", "refuses refuses"),
@@ -94,9 +91,9 @@ def _length_wins(environ: dict[str, Any], *_: Any) -> int | None:
         (headreader, "EMPTY_LINES", -1, b"\r\n" + NEXT, "accepts"),
     ],
 )  # fmt: skip
-def test_a_fault_is_found(
+def test_the_comparison_finds_a_fault(
     monkeypatch: pytest.MonkeyPatch, module: Any, name: str, fault: Any, data: bytes, kinds: str
 ) -> None:
     monkeypatch.setattr(module, name, fault)
-    found = [one for oracle in ORACLES for one in unexplained_in(data, oracle)]
-    assert " ".join(one.kind for one in found) == kinds
+    disagreements = [disagreement for oracle in ORACLES for disagreement in unexplained_in(data, oracle)]
+    assert " ".join(disagreement.kind for disagreement in disagreements) == kinds

@@ -1,4 +1,4 @@
-"""What is taken here and refused, or understood otherwise, by an oracle: the dangerous direction."""
+"""Explanations of what reserve accepts and an oracle refuses or reads differently: the dangerous direction."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ LLHTTP_METHODS = frozenset({
     "UNSUBSCRIBE",
 })  # fmt: skip
 
-BLANK_BEFORE_SEMICOLON = re.compile(rb"\r\n[0-9A-Fa-f]+[ \t]+;").search
-BLANK_IN_EXTENSION = re.compile(rb"\r\n[0-9A-Fa-f]+[^\r\n]*(?:;[ \t]|[ \t][;=]|=[ \t])").search
-TAB_BEHIND_CHUNKED = re.compile(rb"(?i).*\r\ntransfer-encoding:[ \t]*chunked *\t[ \t]*\r\n", re.DOTALL).match
+SPACE_BEFORE_SEMICOLON = re.compile(rb"\r\n[0-9A-Fa-f]+[ \t]+;").search
+SPACE_IN_EXTENSION = re.compile(rb"\r\n[0-9A-Fa-f]+[^\r\n]*(?:;[ \t]|[ \t][;=]|=[ \t])").search
+TAB_AFTER_CHUNKED = re.compile(rb"(?i).*\r\ntransfer-encoding:[ \t]*chunked *\t[ \t]*\r\n", re.DOTALL).match
 LATER_MINOR = re.compile(rb"(?:\r\n)*[^ \r\n]+ [^ \r\n]+ HTTP/1\.[2-9]\r\n").match
 
 
-def _another_method(words: str) -> Callable[[Disagreement], bool]:
-    return lambda found: found.words == words and found.mine is not None and found.mine.method not in LLHTTP_METHODS
+def _another_method(message: str) -> Callable[[Disagreement], bool]:
+    return lambda case: case.message == message and case.mine is not None and case.mine.method not in LLHTTP_METHODS
 
 
-def _authority_wins(mine: Message, theirs: Message) -> bool:
+def _authority_has_precedence(mine: Message, theirs: Message) -> bool:
     authority = re.match(r"(?i)https?://([^/?]*)", mine.target)
     return authority is not None and mine.environ["HTTP_HOST"] == authority[1]
 
@@ -36,7 +36,7 @@ def _plain_number(mine: Message, theirs: Message) -> bool:
     return stated.isascii() and stated.isdigit() and mine.environ["CONTENT_LENGTH"] == str(int(stated))
 
 
-def _small_letters(mine: Message, theirs: Message) -> bool:
+def _lower_case(mine: Message, theirs: Message) -> bool:
     return theirs.environ["HTTP_TRANSFER_ENCODING"] == mine.environ["HTTP_TRANSFER_ENCODING"].lower() == "chunked"
 
 
@@ -44,11 +44,11 @@ def _options(message: Message) -> list[str]:
     return [option.strip(" \t") for option in message.environ.get("HTTP_CONNECTION", "").lower().split(",")]
 
 
-def _old_keep_alive(mine: Message, theirs: Message) -> bool:
+def _keep_alive_of_1_0(mine: Message, theirs: Message) -> bool:
     return mine.minor == 0 and mine.keep_alive and not theirs.keep_alive and "keep-alive" in _options(mine)
 
 
-def _close_wins(mine: Message, theirs: Message) -> bool:
+def _close_has_precedence(mine: Message, theirs: Message) -> bool:
     return mine.minor == 0 and not mine.keep_alive and {"close", "keep-alive"} <= set(_options(mine))
 
 
@@ -58,7 +58,7 @@ def _upgrade_with_body(mine: Message, theirs: Message) -> bool:
 
 
 def _both(holds: Callable[[Message, Message], bool]) -> Callable[[Disagreement], bool]:
-    return lambda found: found.mine is not None and found.theirs is not None and holds(found.mine, found.theirs)
+    return lambda case: case.mine is not None and case.theirs is not None and holds(case.mine, case.theirs)
 
 
 WIDER: list[Explanation] = [
@@ -69,79 +69,79 @@ WIDER: list[Explanation] = [
         b"BREW / HTTP/1.1\r\n" + HOST + b"\r\n",
     ),
     Explanation(
-        "a known method that goes on", ("llhttp",), "refuses",
+        "a longer name that begins like a known method", ("llhttp",), "refuses",
         _another_method("Expected space after method"),
         "As above: GETS is a token that begins like a method of llhttp's list (RFC 9110 section 9.1).",
         b"GETS / HTTP/1.1\r\n" + HOST + b"\r\n",
     ),
     Explanation(
         "the method of the HTTP/2 preface", ("llhttp",), "refuses",
-        lambda found: found.words == "Expected HTTP/2 Connection Preface" and b"PRI " in found.octets[:16],
+        lambda case: case.message == "Expected HTTP/2 Connection Preface" and b"PRI " in case.data[:16],
         "In HTTP/1.1 a method like others, which no client sends (RFC 9113 section 11.6); the preface itself is a 505.",
         b"PRI / HTTP/1.1\r\n" + HOST + b"\r\n",
     ),
     Explanation(
         "a later minor version", ("llhttp",), "refuses",
-        lambda found: found.words == "Invalid HTTP version" and LATER_MINOR(found.octets) is not None,
-        "A request of a higher minor version is served as 1.1, the highest that we know (RFC 9110 section 2.5).",
+        lambda case: case.message == "Invalid HTTP version" and LATER_MINOR(case.data) is not None,
+        "A request of a higher minor version is served as 1.1, the highest that reserve knows (RFC 9110 section 2.5).",
         b"GET / HTTP/1.2\r\n" + HOST + b"\r\n",
     ),
     Explanation(
         "empty lines before a request line", ("h11",), "refuses",
-        lambda found: found.words == "no request line received" and found.octets.startswith(b"\r\n"),
-        "At least one empty line should be ignored, since old clients send it behind a body (RFC 9112 section 2.2).",
+        lambda case: case.message == "no request line received" and case.data.startswith(b"\r\n"),
+        "At least one empty line should be ignored, since old clients send it after a body (RFC 9112 section 2.2).",
         b"\r\nGET / HTTP/1.1\r\n" + HOST + b"\r\n",
     ),
     Explanation(
-        "blanks before a chunk extension", BOTH, "refuses",
-        lambda found: found.words.startswith(("illegal chunk header", "Invalid character in chunk size"))
-        and BLANK_BEFORE_SEMICOLON(found.octets) is not None,
+        "spaces before a chunk extension", BOTH, "refuses",
+        lambda case: case.message.startswith(("illegal chunk header", "Invalid character in chunk size"))
+        and SPACE_BEFORE_SEMICOLON(case.data) is not None,
         "The grammar has bad white space there, and a recipient must read it (RFC 9112 section 7.1.1).",
         CHUNKS + b"3 ;a\r\nabc\r\n0\r\n\r\n",
     ),
     Explanation(
-        "blanks within a chunk extension", ("llhttp",), "refuses",
-        lambda found: found.words.startswith("Invalid character in chunk extensions")
-        and BLANK_IN_EXTENSION(found.octets) is not None,
+        "spaces within a chunk extension", ("llhttp",), "refuses",
+        lambda case: case.message.startswith("Invalid character in chunk extensions")
+        and SPACE_IN_EXTENSION(case.data) is not None,
         "As above (RFC 9112 section 7.1.1).",
         CHUNKS + b"3; a = b\r\nabc\r\n0\r\n\r\n",
     ),
     Explanation(
-        "a tab behind chunked", ("llhttp",), "refuses",
-        lambda found: found.words == "Request has invalid `Transfer-Encoding`"
-        and TAB_BEHIND_CHUNKED(found.octets) is not None,
-        "Blanks behind a value are no part of it, and a tab is one (RFC 9110 section 5.5); llhttp strips spaces only.",
+        "a tab after chunked", ("llhttp",), "refuses",
+        lambda case: case.message == "Request has invalid `Transfer-Encoding`"
+        and TAB_AFTER_CHUNKED(case.data) is not None,
+        "Tabs after a value are not part of it, like spaces (RFC 9110 section 5.5); llhttp strips spaces only.",
         CHUNKS[:-4] + b"\t\r\n\r\n0\r\n\r\n",
     ),
     Explanation(
-        "the authority of the target wins over Host", BOTH, "HTTP_HOST", _both(_authority_wins),
+        "the authority of the target overrides Host", BOTH, "HTTP_HOST", _both(_authority_has_precedence),
         "An origin server must ignore the Host field when the target has an authority (RFC 9112 section 3.2.2).",
         b"GET http://b/ HTTP/1.1\r\n" + HOST + b"\r\n",
     ),
     Explanation(
         "leading zeros of a length", BOTH, "CONTENT_LENGTH", _both(_plain_number),
-        "The same number; CONTENT_LENGTH is given to the application in plain form (RFC 9110 section 8.6).",
+        "The same number; the application gets CONTENT_LENGTH without leading zeros (RFC 9110 section 8.6).",
         b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 003\r\n\r\nabc",
     ),
     Explanation(
-        "chunked in capitals", ("h11",), "HTTP_TRANSFER_ENCODING", _both(_small_letters),
-        "Names of codings are the same in any case (RFC 9112 section 7); h11 makes the letters small, we leave them.",
+        "chunked in upper case", ("h11",), "HTTP_TRANSFER_ENCODING", _both(_lower_case),
+        "Names of codings ignore case (RFC 9112 section 7); h11 converts them to lower case, reserve does not.",
         CHUNKS.replace(b"chunked", b"Chunked") + b"0\r\n\r\n",
     ),
     Explanation(
-        "keep-alive of HTTP/1.0", ("h11",), "keep_alive", _both(_old_keep_alive),
+        "keep-alive of HTTP/1.0", ("h11",), "keep_alive", _both(_keep_alive_of_1_0),
         "A server may honour it (RFC 9112 section 9.3 and appendix C.2.2); h11 always closes.",
         b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
     ),
     Explanation(
-        "keep-alive and close of HTTP/1.0", ("llhttp",), "keep_alive", _both(_close_wins),
-        "Close wins over everything (RFC 9112 section 9.3); in HTTP/1.0 llhttp looks for keep-alive only.",
+        "keep-alive and close of HTTP/1.0", ("llhttp",), "keep_alive", _both(_close_has_precedence),
+        "Close overrides everything (RFC 9112 section 9.3); in HTTP/1.0 llhttp looks for keep-alive only.",
         b"GET / HTTP/1.0\r\nConnection: keep-alive, close\r\n\r\n",
     ),
     Explanation(
         "a body of a request that asks for an upgrade", ("llhttp",), "end", _both(_upgrade_with_body),
-        "httptools takes whatever follows the head for the other protocol. A server that declines it reads the body "
-        "by its framing (RFC 9110 section 7.8, RFC 9112 section 6.3), and so does everybody else.",
+        "httptools takes what follows the head for the other protocol. A server that declines the upgrade reads the "
+        "body by its framing (RFC 9110 section 7.8, RFC 9112 section 6.3).",
         b"POST / HTTP/1.1\r\n" + HOST + b"Connection: upgrade\r\nUpgrade: h2c\r\nContent-Length: 3\r\n\r\nabc",
     ),
     Explanation(

@@ -1,1 +1,1 @@
-"""Fuzzing of the HTTP/1 parsers; ``README.md`` here says how to run it and what came out."""
+"""Fuzzing of the HTTP/1 parsers; ``README.md`` in this folder says how to run it, and has the results."""

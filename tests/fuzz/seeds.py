@@ -1,4 +1,4 @@
-"""Where fuzzing begins: legal and illegal requests of every kind, small enough to be changed in a meaningful place."""
+"""The inputs that fuzzing starts with: valid and invalid requests of every kind, all of them small."""
 
 from __future__ import annotations
 
@@ -89,18 +89,18 @@ CHUNKED = [
 
 
 def _heads() -> list[bytes]:
-    found = [line + b"\r\n" + HOST + b"\r\n" for line in REQUEST_LINES]
-    found += [b"GET / HTTP/1.1\r\n" + HOST + fields + b"\r\n" for fields in FIELDS]
-    found += [b"GET / HTTP/1.1\r\nHost: " + host + b"\r\n\r\n" for host in HOSTS]
-    found += [b"POST / HTTP/1.1\r\n" + HOST + fields + b"\r\n" for fields, _ in FRAMINGS]
-    found += [
+    heads = [line + b"\r\n" + HOST + b"\r\n" for line in REQUEST_LINES]
+    heads += [b"GET / HTTP/1.1\r\n" + HOST + fields + b"\r\n" for fields in FIELDS]
+    heads += [b"GET / HTTP/1.1\r\nHost: " + host + b"\r\n\r\n" for host in HOSTS]
+    heads += [b"POST / HTTP/1.1\r\n" + HOST + fields + b"\r\n" for fields, _ in FRAMINGS]
+    heads += [
         b"GET / HTTP/1.0\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
         b"\r\n\r\nGET / HTTP/1.1\r\n" + HOST + b"\r\n", b"\nGET / HTTP/1.1\r\n" + HOST + b"\r\n",
         b"\x16\x03\x01\x02\x00",
         b"GET / HTTP/1.1\n" + HOST + b"\n", b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 6 + b"\r\n",
         b"GET / HTTP/1.1\r\n Host: a\r\n\r\n", b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     ]  # fmt: skip
-    return found
+    return heads
 
 
 HEADS = _heads()
@@ -108,18 +108,18 @@ HEADS = _heads()
 
 def _streams() -> list[bytes]:
     get = b"GET /2 HTTP/1.1\r\nHost: b\r\n\r\n"
-    found = [b"POST /1 HTTP/1.1\r\n" + HOST + fields + b"\r\n" + body + get for fields, body in FRAMINGS]
-    found += [b"PUT /1 HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n" + body + get for body in CHUNKED]
-    found += [b"GET /1 HTTP/1.1\r\n" + HOST + fields + b"\r\n" + get for fields in FIELDS]
-    found += [b"GET /1 HTTP/1.0\r\n" + fields + b"\r\n" + get for fields in FIELDS if b"onnection" in fields]
-    found += [
+    streams = [b"POST /1 HTTP/1.1\r\n" + HOST + fields + b"\r\n" + body + get for fields, body in FRAMINGS]
+    streams += [b"PUT /1 HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n" + body + get for body in CHUNKED]
+    streams += [b"GET /1 HTTP/1.1\r\n" + HOST + fields + b"\r\n" + get for fields in FIELDS]
+    streams += [b"GET /1 HTTP/1.0\r\n" + fields + b"\r\n" + get for fields in FIELDS if b"onnection" in fields]
+    streams += [
         get * 3, b"\r\n" + get + b"\r\n\r\n" + get, b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n" + get,
         b"GET / HTTP/1.0\r\n\r\n" + get, b"GET /1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" + get,
         b"POST / HTTP/1.0\r\nContent-Length: 3\r\n\r\nabc", b"POST / HTTP/1.0\r\n\r\nabc",
         b"GET /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc" + get,
         b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\nrubbish" + get,
     ]  # fmt: skip
-    return found
+    return streams
 
 
 STREAMS = _streams()

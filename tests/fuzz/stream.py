@@ -1,50 +1,42 @@
-"""Reads a whole connection through the parsers, as the driver does, and writes what was read in its plainest form."""
+"""Reads the input of a connection with the parsers, as the driver does, and writes requests in their plainest form."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 from reserve.errors import RemoteError
 from reserve.protocol.http1.body import ChunkedDecoder, LengthDecoder
 from reserve.protocol.http1.head import Head, HeadReader, parse_head
 from reserve.protocol.http1.limits import Limits
 from reserve.protocol.http1.response import LAST_CHUNK, chunk
-
-BASE: dict[str, Any] = {"SCRIPT_NAME": "", "wsgi.url_scheme": "http"}
-
-Facts = dict[str, Any]
+from tests.protocol.http1.delivery import BASE, Facts, facts
 
 
 @dataclass
 class Request:
-    """One request as the server understands it."""
+    """One request as the parsers read it."""
 
     head: Facts
     body: bytes
     trailers: list[tuple[str, str]]
     end: int
-    """The offset in the stream of the first octet behind it."""
+    """The offset in the stream of the first byte after it."""
 
 
 @dataclass
 class Stream:
-    """What one connection brought."""
+    """What the parsers read from one connection."""
 
     requests: list[Request] = field(default_factory=list)
     status: int | None = None
-    """Of the refusal that ended it."""
+    """Of the refusal that ended it; None without a refusal."""
     reason: str | None = field(default=None, compare=False)
-    """The words of the refusal: how much of a line they quote may depend on the delivery."""
+    """The message of the refusal; if the input exceeds two limits, the delivery decides which of them it names."""
     pending: tuple[Facts, bytes] | None = None
-    """The head of a request whose body has not come whole, and its content so far (b"" when it was refused)."""
+    """The head of a request with an incomplete body, and its content so far (b"" if the body was refused)."""
     closed: bool = False
-    """The last request wants no other behind it."""
-
-
-def facts(head: Head) -> Facts:
-    return {name: getattr(head, name) for name in Head.__slots__}
+    """Whether the last request asked for the connection to be closed."""
 
 
 def read_stream(pieces: Iterable[bytes], limits: Limits) -> Stream:
@@ -91,7 +83,7 @@ def _read(pieces: Iterable[bytes], limits: Limits, stream: Stream) -> None:
 
 
 def write_head(head: Facts) -> bytes:
-    """The head in its plainest form: one line for each field of the environ."""
+    """Write a head in its plainest form: one line for each field of the environ."""
     lines = [f"{head['method']} {head['target']} HTTP/1.{head['minor']}"]
     for key, value in head["environ"].items():
         if key.startswith("HTTP_"):
@@ -116,5 +108,6 @@ def write_request(request: Request) -> bytes:
 
 
 def plain(head: Facts) -> Facts:
-    """Facts without the blanks that joining repeated fields leaves at the end of a value: no line can carry them."""
-    return {**head, "environ": {k: v.strip(" \t") if v.__class__ is str else v for k, v in head["environ"].items()}}
+    """Facts without the spaces that joining repeated fields leaves at the end of a value: no field line has them."""
+    environ = {key: value.strip(" \t") if isinstance(value, str) else value for key, value in head["environ"].items()}
+    return {**head, "environ": environ}

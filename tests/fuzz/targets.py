@@ -1,8 +1,8 @@
-"""The fuzz targets: what must hold for any octets.
+"""The fuzz targets: what must be true for any input.
 
-An input is two octets that choose limits and delivery, and the payload. Whatever the payload is: only RemoteError
-leaves a parser; the answer is the same whole and in pieces; a refusal keeps nothing and is final; what was consumed is
-a prefix of what came; and what was understood, written plainly, is understood the same again.
+An input is two bytes that choose limits and delivery, and the payload. For every payload: a parser raises no error but
+RemoteError; the outcome is the same whether the payload is fed at once or in pieces; a refusal keeps nothing and is
+final; what was consumed is a prefix of the input; and a request that is written plainly is read the same again.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ TIGHT = Limits(
     max_request_line=64, max_field=32, max_head=120, max_fields=4, max_chunk_line=20, max_chunk_extensions=10,
     max_trailer=48, max_trailer_fields=2, max_body=24,
 )  # fmt: skip
-NARROW = replace(TIGHT, max_chunk_line=17)  # not enough for the fast way through whole chunks
+NARROW = replace(TIGHT, max_chunk_line=17)  # too short for the fast path of complete chunks
 LIMITS = (USUAL, TIGHT, NARROW)
 WIDE = Limits(max_request_line=10**6, max_field=10**6, max_head=10**6, max_fields=10**4)
 GOOD = b"GET /good HTTP/1.1\r\nHost: a\r\n\r\n"
 
-Headed = tuple[Facts, bytes, bytes]
+ReadHead = tuple[Facts, bytes, bytes]
 Decoded = tuple[bytes, bool, bytes, int, list[tuple[str, str]]]
 
 
 def unpack(data: bytes) -> tuple[Limits, bytes, list[bytes]]:
-    """The limits, the payload whole, and the payload in the pieces that the second octet chooses."""
+    """Return the limits, the payload, and the payload in the pieces that the second byte chooses."""
     payload = data[2:]
     if len(data) < 3:
         return USUAL, payload, [payload]
@@ -46,17 +46,17 @@ def unpack(data: bytes) -> tuple[Limits, bytes, list[bytes]]:
     return LIMITS[data[0] % len(LIMITS)], payload, pieces
 
 
-def read_head(pieces: list[bytes], limits: Limits, careful: bool = False) -> Headed | int | None:
-    """Head, its octets, and all octets behind them; the status of a refusal; None when it has not ended."""
+def read_head(pieces: list[bytes], limits: Limits, careful: bool = False) -> ReadHead | int | None:
+    """Return head, its bytes, and all bytes after them; or the status of a refusal; or None for an incomplete head."""
     reader = HeadReader(limits, careful=careful)
     for number, piece in enumerate(pieces):
         try:
             block = reader.feed(piece)
         except RemoteError as error:
-            assert not reader.started, "octets are kept after a refusal"
+            assert not reader.started, "bytes are kept after a refusal"
             assert reader.rest == b"", "a rest is kept after a refusal"
             if limits is USUAL:
-                assert reader.feed(GOOD) == GOOD, "a refusal was remembered"
+                assert reader.feed(GOOD) == GOOD, "a refusal changed the reader"
             return error.status
         if block is not None:
             try:
@@ -70,22 +70,22 @@ def read_head(pieces: list[bytes], limits: Limits, careful: bool = False) -> Hea
 
 def head(data: bytes) -> None:
     limits, payload, pieces = unpack(data)
-    found = read_head([payload], limits)
+    at_once = read_head([payload], limits)
     for other in (read_head(pieces, limits), read_head([payload], limits, careful=True)):
-        assert other == found, f"whole: {found!r}, in pieces: {other!r}"
-    if not isinstance(found, tuple):
+        assert other == at_once, f"at once: {at_once!r}, in pieces: {other!r}"
+    if not isinstance(at_once, tuple):
         return
-    understood, block, rest = found
+    parsed, block, rest = at_once
     before = payload[: len(payload) - len(block) - len(rest)]
-    assert before + block + rest == payload, "the head is no part of what came"
+    assert before + block + rest == payload, "the head is not a part of the input"
     assert before == b"\r\n" * (len(before) // 2)
     assert len(before) <= 2 * EMPTY_LINES
     assert block.endswith(b"\r\n\r\n")
     assert block.find(b"\r\n\r\n") == len(block) - 4
-    written = write_head(understood)
+    written = write_head(parsed)
     again = read_head([written], WIDE)
     assert isinstance(again, tuple), f"{written!r} is refused with {again!r}"
-    assert plain(again[0]) == plain(understood), f"{written!r} means something else"
+    assert plain(again[0]) == plain(parsed), f"{written!r} means something else"
 
 
 def decode(pieces: list[bytes], limits: Limits) -> Decoded | int:
@@ -100,18 +100,18 @@ def decode(pieces: list[bytes], limits: Limits) -> Decoded | int:
             decoder.feed(b"0\r\n\r\n")
         except RemoteError:
             return error.status
-        raise AssertionError("a body goes on after a refusal") from error
+        raise AssertionError("a decoder accepts input after a refusal") from error
     return b"".join(content), decoder.complete, decoder.rest, decoder.received, decoder.trailers
 
 
 def chunked(data: bytes) -> None:
     limits, payload, pieces = unpack(data)
-    found = decode([payload], limits)
+    at_once = decode([payload], limits)
     other = decode(pieces, limits)
-    assert other == found, f"whole: {found!r}, in pieces: {other!r}"
-    if isinstance(found, int):
+    assert other == at_once, f"at once: {at_once!r}, in pieces: {other!r}"
+    if isinstance(at_once, int):
         return
-    content, complete, rest, received, trailers = found
+    content, complete, rest, received, trailers = at_once
     assert received == len(content) <= limits.max_body
     assert payload.endswith(rest)
     if not complete:
@@ -121,32 +121,32 @@ def chunked(data: bytes) -> None:
     assert decode([payload[:end]], limits) == (content, True, b"", received, trailers)
     early = decode([payload[: end - 1]], limits)
     assert not isinstance(early, int)
-    assert not early[1], "the body was complete one octet before its end"
+    assert not early[1], "the body was complete one byte before its end"
     assert decode([write_chunked(content, trailers)], USUAL) == (content, True, b"", received, trailers)
 
 
 def stream(data: bytes) -> None:
     limits, payload, pieces = unpack(data)
-    found = read_stream([payload], limits)
+    at_once = read_stream([payload], limits)
     other = read_stream(pieces, limits)
-    assert other == found, f"whole: {found!r}, in pieces: {other!r}"
+    assert other == at_once, f"at once: {at_once!r}, in pieces: {other!r}"
     end = 0
     written = []
-    for request in found.requests:
+    for request in at_once.requests:
         assert end < request.end <= len(payload)
         assert request.head["length"] in (None, len(request.body))
         end = request.end
         written.append(write_request(request))
-    if not found.requests:
+    if not at_once.requests:
         return
     cut = read_stream([payload[:end]], limits)
-    assert cut.requests == found.requests, "octets behind a request changed it"
-    assert (cut.status, cut.pending, cut.closed) == (None, None, found.closed)
+    assert cut.requests == at_once.requests, "bytes after a request changed it"
+    assert (cut.status, cut.pending, cut.closed) == (None, None, at_once.closed)
     short = read_stream([payload[: end - 1]], limits)
-    assert short.requests == found.requests[:-1], "a request was complete before its last octet"
+    assert short.requests == at_once.requests[:-1], "a request was complete before its last byte"
     again = read_stream([b"".join(written)], WIDE)
     assert again.status is None
-    assert [_plain(request) for request in again.requests] == [_plain(request) for request in found.requests]
+    assert [_plain(request) for request in again.requests] == [_plain(request) for request in at_once.requests]
 
 
 def _plain(request: Request) -> tuple[Facts, bytes, list[tuple[str, str]]]:

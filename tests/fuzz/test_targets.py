@@ -1,4 +1,4 @@
-"""The fuzz targets without the fuzzer: over the seeds, over a few hundred changes of them, and with faults put in."""
+"""The fuzz targets without the fuzzer: with the seeds, with mutated seeds, and with faults in the parsers."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ def inputs(seeds: list[bytes]) -> list[bytes]:
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_seeds(name: str) -> None:
+def test_the_targets_pass_on_all_seeds(name: str) -> None:
     for data in (b"", b"\0", b"\0\0", *inputs(SEEDS[name])):
         TARGETS[name](data)
 
 
 @pytest.mark.parametrize("start", range(4))
 @pytest.mark.parametrize("name", TARGETS)
-def test_changed_seeds(name: str, start: int) -> None:
+def test_the_targets_pass_on_mutated_seeds(name: str, start: int) -> None:
     for data in mutated(inputs(SEEDS[name]), 500, start):
         TARGETS[name](data)
 
 
-def test_what_an_input_chooses() -> None:
+def test_an_input_chooses_limits_and_delivery() -> None:
     assert unpack(b"\0\0abc") == (USUAL, b"abc", [b"", b"abc"])
     assert unpack(b"\1\1abcdefgh") == (TIGHT, b"abcdefgh", [b"abcde", b"fgh"])
     assert unpack(b"\5\0a") == (NARROW, b"a", [b"", b"a"])
@@ -49,7 +49,7 @@ def test_what_an_input_chooses() -> None:
     assert unpack(b"\0\xffab") == (USUAL, b"ab", [b"ab"])
 
 
-def test_changes_are_the_same_everywhere() -> None:
+def test_mutations_are_reproducible() -> None:
     seeds = SEEDS["stream"]
     assert list(mutated(seeds, 50, 3)) == list(mutated(seeds, 50, 3)) != list(mutated(seeds, 50, 4))
     assert {b"\r\n", b'"', b"\\", b"\xff", b"Host: a\r\n"} <= set(TOKENS)
@@ -57,10 +57,10 @@ def test_changes_are_the_same_everywhere() -> None:
     assert max(len(mutate(b"x" * LONGEST, seeds, rng)) for _ in range(50)) == LONGEST
 
 
-# ---- faults put in on purpose are found ----
+# ---- the targets find faults ----
 
 
-def _keeps_after_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+def _buffer_is_kept_after_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
     reset = headreader.HeadReader._reset
 
     def keep(reader: headreader.HeadReader) -> None:
@@ -70,20 +70,20 @@ def _keeps_after_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(headreader.HeadReader, "_reset", keep)
 
 
-def _goes_on_after_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+def _decoder_continues_after_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(body, "REFUSED", body.SIZE_LINE)
 
 
 def _a_size_line_in_pieces_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    parse = body.ChunkedDecoder._read_line
+    parse = body.ChunkedDecoder._parse_line
 
     def refuse(decoder: body.ChunkedDecoder, line: bytes) -> int:
         size = parse(decoder, line)
         if size:
-            raise RemoteError(400, "only the fast way takes chunks")
+            raise RemoteError(400, "only the fast path accepts chunks")
         return size
 
-    monkeypatch.setattr(body.ChunkedDecoder, "_read_line", refuse)
+    monkeypatch.setattr(body.ChunkedDecoder, "_parse_line", refuse)
 
 
 def _another_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,10 +107,10 @@ def _trailers_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("name", "fault", "data"),
     [
-        ("head", _keeps_after_refusal, b"GET / HTTP/1.1\r\nX: y\n"),
+        ("head", _buffer_is_kept_after_a_refusal, b"GET / HTTP/1.1\r\nX: y\n"),
         ("head", _another_error, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"),
         ("head", _a_hyphen_is_doubled, b"GET / HTTP/1.1\r\nHost: a\r\nX-A: b\r\n\r\n"),
-        ("chunked", _goes_on_after_refusal, b"3\r\nabcd\r\n0\r\n\r\n"),
+        ("chunked", _decoder_continues_after_a_refusal, b"3\r\nabcd\r\n0\r\n\r\n"),
         ("chunked", _a_size_line_in_pieces_is_refused, b"3\r\nabc\r\n0\r\n\r\n"),
         ("chunked", _trailers_are_lost, b"0\r\nX: y\r\n\r\n"),
         ("stream", _a_size_line_in_pieces_is_refused, POST + b"3\r\nabc\r\n"),
@@ -118,19 +118,19 @@ def _trailers_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
         ("stream", _trailers_are_lost, POST + b"0\r\nX: y\r\n\r\n"),
     ],
 )  # fmt: skip
-def test_a_fault_is_found(
+def test_a_target_finds_a_fault(
     monkeypatch: pytest.MonkeyPatch, name: str, fault: Callable[[pytest.MonkeyPatch], Any], data: bytes
 ) -> None:
     deliveries = [bytes((0, delivery)) + data for delivery in range(256)]
-    for one in deliveries:
-        targets.TARGETS[name](one)
+    for delivery in deliveries:
+        targets.TARGETS[name](delivery)
     fault(monkeypatch)
-    found = 0
-    for one in deliveries:
+    failures = 0
+    for delivery in deliveries:
         try:
-            targets.TARGETS[name](one)
+            targets.TARGETS[name](delivery)
         except RemoteError:
             raise
         except (AssertionError, ValueError):
-            found += 1
-    assert found
+            failures += 1
+    assert failures

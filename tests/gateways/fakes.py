@@ -1,6 +1,7 @@
-"""An exchange in memory that records every call and notes each one that breaks the contract.
+"""A fake exchange, and functions that run an application with it.
 
-A broken contract is noted, not raised: the gateway would take an exception for the application's.
+The fake records each call that breaks the contract of an exchange instead of raising an error: the gateway would take
+an exception for one of the application.
 """
 
 from __future__ import annotations
@@ -15,9 +16,17 @@ from reserve.gateways.exchange import Application, Environ, ReadableFile
 from reserve.gateways.streams import ErrorStream
 from reserve.gateways.wsgi import WSGIGateway
 
+PLAIN = [("Content-Type", "text/plain")]
+
 
 class FakeExchange:
-    """:param environ: the request. :param disconnect_after: sends that succeed before the client is gone."""
+    """An exchange in memory that records the calls of the gateway.
+
+    :param environ: the request.
+    :param disconnect_after: number of sends that succeed before the client disconnects.
+    :param takes_files: whether ``send_file`` takes files.
+    :param eager: whether ``send`` sends the head at once.
+    """
 
     def __init__(
         self, environ: Environ, *, disconnect_after: int | None = None, takes_files: bool = True, eager: bool = True
@@ -55,9 +64,9 @@ class FakeExchange:
         return self.ends == ["finish"]
 
     @property
-    def promised(self) -> int | None:
-        given = self.headers.get("content-length")
-        return self.length if given is None else int(given)
+    def expected_length(self) -> int | None:
+        value = self.headers.get("content-length")
+        return self.length if value is None else int(value)
 
     def _expect(self, rule: str, kept: bool) -> None:
         if not kept:
@@ -82,8 +91,8 @@ class FakeExchange:
         self.started = self.started or self.eager
         self.sends.append(data)
         self.events.append("send")
-        if self.promised is not None and len(self.body) > self.promised:
-            raise ApplicationError(f"more than Content-Length: {self.promised}")
+        if self.expected_length is not None and len(self.body) > self.expected_length:
+            raise ApplicationError(f"more than Content-Length: {self.expected_length}")
 
     def send_all(self, pieces: Iterable[bytes], /) -> None:
         for piece in pieces:
@@ -94,7 +103,7 @@ class FakeExchange:
         self._expect("a block size", block_size > 0)
         if not self.takes_files or not isinstance(file, io.BufferedReader):
             return False
-        limit = -1 if self.promised is None else self.promised - len(self.body)
+        limit = -1 if self.expected_length is None else self.expected_length - len(self.body)
         position = file.tell()
         data = os.pread(file.fileno(), 1 << 20, position)
         self.files.append(data if limit < 0 else data[:limit])
@@ -107,8 +116,8 @@ class FakeExchange:
         if self.disconnect_after is not None and len(self.sends) > self.disconnect_after:
             raise ClientDisconnected("the client closed the connection")
         self.started = True
-        if self.promised is not None and len(self.body) < self.promised:
-            raise ApplicationError(f"fewer than Content-Length: {self.promised}")
+        if self.expected_length is not None and len(self.body) < self.expected_length:
+            raise ApplicationError(f"fewer than Content-Length: {self.expected_length}")
         self.ends.append("finish")
         self.events.append("finish")
 
@@ -124,7 +133,7 @@ class FakeExchange:
 
 
 class Served:
-    """What came of one request: the exchange, what was logged, what went to ``wsgi.errors``."""
+    """The result of one request: the exchange, what was logged, and what was written to ``wsgi.errors``."""
 
     def __init__(self, exchange: FakeExchange, logged: list[tuple[str, BaseException]], errors: list[str]) -> None:
         self.exchange = exchange
@@ -138,7 +147,7 @@ class Served:
 
 
 def request(gateway: WSGIGateway, **more: Any) -> Environ:
-    """A complete environ, as the HTTP application would have made it."""
+    """A complete environ, like those of the HTTP application."""
     environ = gateway.base_environ(
         server_name="reserve.test",
         server_port="8080",
@@ -182,21 +191,31 @@ def serve(
     return Served(exchange, logged, errors)
 
 
-class Closing:
-    """An iterable that counts its ``close()``. Pieces that are exceptions are raised."""
+def returning(result: Any, status: str = "200 OK", headers: Any = PLAIN) -> Any:
+    """An application that returns this result."""
 
-    def __init__(self, *pieces: Any, on_close: BaseException | None = None) -> None:
-        self.pieces = pieces
+    def app(environ: Any, start_response: Any) -> Any:
+        start_response(status, list(headers))
+        return result
+
+    return app
+
+
+class Closable:
+    """A result that counts the calls of its ``close()``; it raises the items that are exceptions."""
+
+    def __init__(self, *items: Any, on_close: BaseException | None = None) -> None:
+        self.items = items
         self.closed = 0
         self.taken = 0
         self.on_close = on_close
 
     def __iter__(self) -> Any:
-        for piece in self.pieces:
+        for item in self.items:
             self.taken += 1
-            if isinstance(piece, BaseException):
-                raise piece
-            yield piece
+            if isinstance(item, BaseException):
+                raise item
+            yield item
 
     def close(self) -> None:
         self.closed += 1

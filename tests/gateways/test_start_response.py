@@ -1,4 +1,4 @@
-"""The rules of ``start_response``: types, shapes, how often, ``exc_info``."""
+"""The rules of ``start_response``: types, form, how often, ``exc_info``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from reserve.errors import ApplicationError
-from tests.gateways.fakes import FakeExchange, serve
+from tests.gateways.fakes import PLAIN, FakeExchange, serve
 
 
 class Text(str):
@@ -16,11 +16,10 @@ class Text(str):
 
 
 OK = "200 OK"
-HEAD = [("Content-Type", "text/plain")]
 
 
 @pytest.mark.parametrize(
-    ("status", "headers", "words"),
+    ("status", "headers", "message"),
     [
         (b"200 OK", [], "status as a str"),
         (200, [], "status as a str"),
@@ -56,7 +55,7 @@ HEAD = [("Content-Type", "text/plain")]
     ],
 )
 @pytest.mark.parametrize("late", [False, True])
-def test_misuse_is_a_500_with_clear_words(status: Any, headers: Any, words: str, late: bool) -> None:
+def test_misuse_is_a_500_with_a_clear_message(status: Any, headers: Any, message: str, late: bool) -> None:
     def plain(environ: Any, start_response: Any) -> Any:
         start_response(status, headers)
         return [b"body"]
@@ -69,31 +68,31 @@ def test_misuse_is_a_500_with_clear_words(status: Any, headers: Any, words: str,
     assert served.exchange.ends == ["500"]
     assert served.exchange.sends == []
     assert isinstance(served.error, ApplicationError)
-    assert words in str(served.error)
+    assert message in str(served.error)
 
 
-def test_a_refused_replacement_does_not_bring_the_first_head_back() -> None:
+def test_a_refused_replacement_does_not_restore_the_first_head() -> None:
     def app(environ: Any, start_response: Any) -> Any:
-        start_response(OK, HEAD)
+        start_response(OK, PLAIN)
         with pytest.raises(ApplicationError):
             start_response("503 Later", "no list", (RuntimeError, RuntimeError(), None))
-        return [b"words about the error"]
+        return [b"a page about the error"]
 
     served = serve(app)
     assert (served.exchange.begins, served.exchange.ends) == ([], ["500"])
 
 
 @pytest.mark.parametrize("arguments", [{}, {"exc_info": None}])
-def test_exc_info_may_be_named(arguments: Any) -> None:
+def test_exc_info_may_be_a_keyword_argument(arguments: Any) -> None:
     def app(environ: Any, start_response: Any) -> Any:
-        start_response(OK, HEAD, **arguments)
+        start_response(OK, PLAIN, **arguments)
         return [b"body"]
 
     assert serve(app).exchange.complete
 
 
-@pytest.mark.parametrize("status", [OK, "200 ", "299 My own words", "404 Nicht gefunden \xfc", "999 Far out"])
-def test_good_statuses(status: str) -> None:
+@pytest.mark.parametrize("status", [OK, "200 ", "299 My own reason", "404 Nicht gefunden \xfc", "999 Far out"])
+def test_valid_statuses_are_accepted(status: str) -> None:
     def app(environ: Any, start_response: Any) -> Any:
         start_response(status, [])
         return []
@@ -117,22 +116,22 @@ def test_a_refused_head_may_be_replaced_but_not_ignored() -> None:
 
 def test_the_head_is_what_it_was_when_start_response_was_called() -> None:
     def app(environ: Any, start_response: Any) -> Any:
-        headers = list(HEAD)
+        headers = list(PLAIN)
         start_response(OK, headers)
         headers.append(("X-Late", "yes"))
         headers.append(("X-Wrong", 7))  # type: ignore[arg-type]
         return [b"body"]
 
     served = serve(app)
-    assert served.exchange.begins == [(OK, HEAD, 4)]
+    assert served.exchange.begins == [(OK, PLAIN, 4)]
     assert served.exchange.complete
 
 
 @pytest.mark.parametrize("exc_info", [None, (), False])
-def test_twice_without_exc_info(exc_info: Any) -> None:
+def test_a_second_call_without_exc_info_is_an_error(exc_info: Any) -> None:
     def app(environ: Any, start_response: Any) -> Any:
-        start_response(OK, HEAD)
-        start_response("404 Not Found", HEAD, exc_info)
+        start_response(OK, PLAIN)
+        start_response("404 Not Found", PLAIN, exc_info)
         return [b"body"]
 
     served = serve(app)
@@ -140,9 +139,9 @@ def test_twice_without_exc_info(exc_info: Any) -> None:
     assert "'200 OK' and '404 Not Found'" in str(served.error)
 
 
-@pytest.mark.parametrize("headers", [HEAD, [("Content-Length", "6")]])
-@pytest.mark.parametrize("first", [HEAD, [("Content-Length", "1000")], None])
-def test_exc_info_replaces_a_head_that_has_not_left(first: Any, headers: Any) -> None:
+@pytest.mark.parametrize("headers", [PLAIN, [("Content-Length", "6")]])
+@pytest.mark.parametrize("first", [PLAIN, [("Content-Length", "1000")], None])
+def test_exc_info_replaces_a_head_that_has_not_been_sent(first: Any, headers: Any) -> None:
     def app(environ: Any, start_response: Any) -> Any:
         if first is not None:
             start_response(OK, first)
@@ -155,18 +154,18 @@ def test_exc_info_replaces_a_head_that_has_not_left(first: Any, headers: Any) ->
     served = serve(app)
     assert (served.exchange.status, served.exchange.body) == ("503 Later", b"second")
     assert served.exchange.begins[-1][1] == headers
-    assert served.exchange.promised == 6
+    assert served.exchange.expected_length == 6
     assert (served.exchange.complete, served.logged) == (True, [])
 
 
-def test_exc_info_in_a_generator_before_the_first_piece() -> None:
+def test_exc_info_in_a_generator_before_the_first_item() -> None:
     def app(environ: Any, start_response: Any) -> Any:
-        start_response(OK, HEAD)
+        start_response(OK, PLAIN)
         yield b""
         try:
             raise RuntimeError("on purpose")
         except RuntimeError:
-            start_response("500 Sorry", HEAD, sys.exc_info())
+            start_response("500 Sorry", PLAIN, sys.exc_info())
         yield b"sorry"
 
     served = serve(app)
@@ -174,11 +173,11 @@ def test_exc_info_in_a_generator_before_the_first_piece() -> None:
 
 
 @pytest.mark.parametrize("use_write", [False, True])
-def test_exc_info_raises_again_when_the_head_has_left(use_write: bool) -> None:
+def test_exc_info_is_raised_again_when_the_head_has_been_sent(use_write: bool) -> None:
     error = RuntimeError("on purpose")
 
     def app(environ: Any, start_response: Any) -> Any:
-        write = start_response(OK, HEAD)
+        write = start_response(OK, PLAIN)
         if use_write:
             write(b"first")
         else:
@@ -186,7 +185,7 @@ def test_exc_info_raises_again_when_the_head_has_left(use_write: bool) -> None:
         try:
             raise error
         except RuntimeError:
-            start_response("500 Sorry", HEAD, sys.exc_info())
+            start_response("500 Sorry", PLAIN, sys.exc_info())
         raise AssertionError("not reached")
 
     served = serve(app)
@@ -194,24 +193,24 @@ def test_exc_info_raises_again_when_the_head_has_left(use_write: bool) -> None:
     assert (served.exchange.status, served.exchange.body, served.exchange.ends) == (OK, b"first", ["abort"])
 
 
-def test_exc_info_replaces_what_is_buffered_but_has_not_left() -> None:
+def test_exc_info_replaces_what_the_exchange_has_not_sent() -> None:
     """``started`` decides, not whether the application has written."""
 
     def app(environ: Any, start_response: Any) -> Any:
-        start_response(OK, HEAD)(b"kept back by the exchange")
+        start_response(OK, PLAIN)(b"not yet sent by the exchange")
         exchanges[0].sends.clear()
-        start_response("500 Sorry", HEAD, (RuntimeError, RuntimeError(), None))
+        start_response("500 Sorry", PLAIN, (RuntimeError, RuntimeError(), None))
         return [b"sorry"]
 
     exchanges: list[FakeExchange] = []
     served = serve(app, wrap=exchanges.append, eager=False)
-    assert served.exchange.begins == [(OK, HEAD, None), ("500 Sorry", HEAD, 5)]
+    assert served.exchange.begins == [(OK, PLAIN, None), ("500 Sorry", PLAIN, 5)]
 
 
-def test_exc_info_without_an_exception_after_the_head() -> None:
+def test_exc_info_without_an_exception_after_the_head_is_an_error() -> None:
     def app(environ: Any, start_response: Any) -> Any:
-        start_response(OK, HEAD)(b"first")
-        start_response("500 Sorry", HEAD, sys.exc_info())
+        start_response(OK, PLAIN)(b"first")
+        start_response("500 Sorry", PLAIN, sys.exc_info())
         return []
 
     served = serve(app)

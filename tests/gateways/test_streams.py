@@ -1,4 +1,4 @@
-"""``wsgi.errors`` and ``wsgi.file_wrapper`` on their own."""
+"""``wsgi.errors`` and ``wsgi.file_wrapper``, without a gateway."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from reserve.errors import ApplicationError
 from reserve.gateways.streams import MAX_PARTIAL, ErrorStream, FileWrapper, write_to_stderr
 
 
-def test_only_whole_lines_are_handed_on() -> None:
+def test_only_complete_lines_are_written() -> None:
     out: list[str] = []
     stream = ErrorStream(out.append)
     assert stream.write("a") == 1
@@ -28,18 +28,18 @@ def test_only_whole_lines_are_handed_on() -> None:
     assert stream.write("") == 0
 
 
-def test_print_works() -> None:
+def test_print_writes_a_line() -> None:
     out: list[str] = []
     print("a", "b", file=ErrorStream(out.append), flush=True)
     assert out == ["a b\n"]
 
 
-def test_text_only() -> None:
+def test_bytes_are_an_error() -> None:
     with pytest.raises(TypeError, match="wants str, got bytes"):
-        ErrorStream().write(b"octets")  # type: ignore[arg-type]
+        ErrorStream().write(b"bytes")  # type: ignore[arg-type]
 
 
-def test_a_line_without_end_is_bounded() -> None:
+def test_an_incomplete_line_is_bounded() -> None:
     out: list[str] = []
     stream = ErrorStream(out.append)
     for _ in range(MAX_PARTIAL):
@@ -49,7 +49,7 @@ def test_a_line_without_end_is_bounded() -> None:
     assert out == ["x" * (MAX_PARTIAL + 1) + "\n"]
 
 
-def test_lines_of_threads_do_not_mix() -> None:
+def test_lines_of_threads_are_not_mixed() -> None:
     out: list[str] = []
     stream = ErrorStream(out.append)
     barrier = threading.Barrier(4)
@@ -82,14 +82,12 @@ def test_emit_may_write_again() -> None:
     assert out == ["first\n", "from a finalizer\n"]
 
 
-def test_the_default_is_the_stderr_of_the_moment(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_default_is_the_current_stderr(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     stream = ErrorStream()
-    stream.write("words\n")
-    assert capsys.readouterr().err == "words\n"
+    stream.write("a line\n")
+    assert capsys.readouterr().err == "a line\n"
     monkeypatch.setattr(sys, "stderr", None)
-    write_to_stderr("nowhere to go\n")
+    write_to_stderr("discarded\n")
 
 
 @pytest.mark.parametrize("size", [1, 3, 100])
@@ -101,7 +99,7 @@ def test_file_wrapper_iterates_in_blocks(size: int) -> None:
     assert iter(wrapper) is wrapper
 
 
-def test_file_wrapper_closes_the_file_if_it_can() -> None:
+def test_file_wrapper_closes_a_file_that_has_close() -> None:
     class Readable:
         def read(self, size: int, /) -> bytes:
             return b""
@@ -113,8 +111,8 @@ def test_file_wrapper_closes_the_file_if_it_can() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"), [((object(),), "object"), ((io.BytesIO(), 0), "0"), ((io.BytesIO(), "8"), "'8'")]
+    ("arguments", "message"), [((object(),), "object"), ((io.BytesIO(), 0), "0"), ((io.BytesIO(), "8"), "'8'")]
 )
-def test_file_wrapper_refuses(arguments: Any, words: str) -> None:
-    with pytest.raises(ApplicationError, match=words):
+def test_invalid_arguments_of_file_wrapper_are_errors(arguments: Any, message: str) -> None:
+    with pytest.raises(ApplicationError, match=message):
         FileWrapper(*arguments)

@@ -38,7 +38,7 @@ def ask(server: Served, raw: bytes) -> list[Response]:
 
 def refusals() -> list[tuple[str, str, list[Refusal]]]:
     """Mode, options, and the rows that are sent to one server."""
-    rows = [row for group in REFUSED.values() for row in group.rows if row.octets is not None]
+    rows = [row for group in REFUSED.values() for row in group.rows if row.example is not None]
     plain = [row for row in rows if not row.settings]
     return [(mode, "", plain) for mode in MODES] + [
         ("received", f"--{name}={value}", [row]) for row in rows for name, value in row.settings.items()
@@ -50,12 +50,12 @@ def test_it_is_refused(serve: Serve, mode: str, option: str, rows: list[Refusal]
     words = [*MIRROR, *MODES[mode], *option.split()]
     with serve(*words, says=None) as server:
         for row in rows:
-            assert row.octets is not None
+            assert row.example is not None
             found = [
-                (answer.status, answer.text, answer.fields["connection"]) for answer in ask(server, row.octets.sent)
+                (answer.status, answer.text, answer.fields["connection"]) for answer in ask(server, row.example.sent)
             ]
             assert found == [(row.status, f"{row.reason}\n", "close")], row.name
-            found = [(answer.status, answer.text, "") for answer in ask(server, row.octets.sent + CANARY)]
+            found = [(answer.status, answer.text, "") for answer in ask(server, row.example.sent + CANARY)]
             assert found == [(row.status, f"{row.reason}\n", "")], f"{row.name}, and another request behind it"
         # Its one thread is alive.
         with server.client() as client:
@@ -88,7 +88,7 @@ def test_what_is_far_too_large_is_refused_and_the_refusal_arrives(serve: Serve, 
 def test_it_is_taken(serve: Serve, mode: str) -> None:
     with serve(*MIRROR, *MODES[mode]) as server:
         for row in (row for rows in ACCEPTED.values() for row in rows):
-            check(row, ask(server, row.octets.sent + (CANARY if row.closes else LAST)), mode)
+            check(row, ask(server, row.example.sent + (CANARY if row.closes else LAST)), mode)
 
 
 def check(row: Acceptance, answers: list[Response], mode: str) -> None:

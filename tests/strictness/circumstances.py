@@ -1,4 +1,4 @@
-"""What is refused although its octets are in order: too slow, or no room, or nobody there to serve it."""
+"""The rows of what is refused although its bytes are valid: it is too slow, or the server has no room for it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ __all__ = ["CIRCUMSTANCES"]
 
 CIRCUMSTANCES = {
     "Time and room": Group(
-        "No octets alone make these happen. What each protects against is in [adversity.md](adversity.md).",
+        "These do not depend on the bytes alone. What each protects against is in [adversity.md](adversity.md).",
         (
             Refusal(
-                "plain HTTP on a port that speaks TLS",
+                "plain HTTP on a port that serves TLS",
                 None,
                 400,
                 "This port speaks TLS: the address begins with https://.",
@@ -62,14 +62,14 @@ CIRCUMSTANCES = {
                 "no room for large heads of requests for now (--buffer-memory)",
             ),
             Refusal(
-                "a request that has waited too long for a worker, or behind too many others (`--queue-timeout`, "
+                "a request that has waited too long for a worker, or after too many others (`--queue-timeout`, "
                 "`--max-queued`)",
                 None,
                 503,
                 "The server is overloaded; try again in a moment.",
             ),
             Refusal(
-                "a request whose answer does not begin in time (`--request-timeout`)",
+                "a request whose response does not begin in time (`--request-timeout`)",
                 None,
                 503,
                 "The application did not answer in time.",

@@ -1,38 +1,38 @@
-"""What is refused in a request line."""
+"""The rows of what is refused in a request line."""
 
 from __future__ import annotations
 
-from tests.strictness.rows import Group, Refusal, line, whole
+from tests.strictness.rows import Group, Refusal, line, raw
 
 __all__ = ["REQUEST_LINES"]
 
 REQUEST_LINES = {
     "Request line": Group(
-        "Method, target and version, one space between; whatever else there is, somebody reads as another request.",
+        "Method, target and version, with single spaces; some program reads any other form as another request.",
         (
             Refusal(
                 "a line that ends with LF alone",
-                whole(b"GET / HTTP/1.1\nHost: a.test\n\n"),
+                raw(b"GET / HTTP/1.1\nHost: a.test\n\n"),
                 400,
                 "a line ends with a bare LF instead of CRLF (RFC 9112 section 2.2)",
             ),
             Refusal(
                 "lines that end with CR alone",
-                whole(b"GET / HTTP/1.1\rHost: a.test\r\r"),
+                raw(b"GET / HTTP/1.1\rHost: a.test\r\r"),
                 400,
-                "a CR stands without LF behind it (RFC 9112 section 2.2)",
+                "a CR is not followed by LF (RFC 9112 section 2.2)",
             ),
             Refusal(
-                "CR in the line, without LF behind it",
+                "CR in the line, without LF after it",
                 line(b"GET /a\rb HTTP/1.1"),
                 400,
-                "request line 'GET /a' is not three words with one space between (RFC 9112 section 3)",
+                "request line 'GET /a' is not method, target and version with single spaces (RFC 9112 section 3)",
             ),
             Refusal(
-                "CR in front of the line end",
+                "CR before the line end",
                 line(b"GET / HTTP/1.1\r"),
                 400,
-                "a CR stands without LF behind it (RFC 9112 section 2.2)",
+                "a CR is not followed by LF (RFC 9112 section 2.2)",
             ),
             Refusal(
                 "LF within the line",
@@ -41,38 +41,38 @@ REQUEST_LINES = {
                 "a line ends with a bare LF instead of CRLF (RFC 9112 section 2.2)",
             ),
             Refusal(
-                "a blank in front of the line",
+                "a space before the line",
                 line(b" GET / HTTP/1.1"),
                 400,
-                "no request starts with the octet 0x20 (RFC 9112 section 3)",
+                "no request starts with byte 0x20 (RFC 9112 section 3)",
             ),
             Refusal(
-                "LF alone in front of the line",
+                "LF alone before the line",
                 line(b"\nGET / HTTP/1.1"),
                 400,
-                "no request starts with the octet 0x0a (RFC 9112 section 3)",
+                "no request starts with byte 0x0a (RFC 9112 section 3)",
             ),
             Refusal(
-                "CR alone in front of the line",
+                "CR alone before the line",
                 line(b"\rGET / HTTP/1.1"),
                 400,
-                "no request starts with the octet 0x0d (RFC 9112 section 3)",
+                "no request starts with byte 0x0d (RFC 9112 section 3)",
             ),
             Refusal(
-                "more than four empty lines in front of it",
+                "more than four empty lines before it",
                 line(b"\r\n" * 5 + b"GET / HTTP/1.1"),
                 400,
                 "more than 4 empty lines before a request (RFC 9112 section 2.2)",
             ),
             Refusal(
-                "octets that begin no method",
+                "a byte that begins no method",
                 line(b"\x80 / HTTP/1.1"),
                 400,
-                "no request starts with the octet 0x80 (RFC 9112 section 3)",
+                "no request starts with byte 0x80 (RFC 9112 section 3)",
             ),
             Refusal(
-                "TLS",
-                whole(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"),
+                "a TLS handshake",
+                raw(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"),
                 400,
                 "a TLS handshake arrived on a port that speaks plain HTTP (RFC 9112 section 3)",
             ),
@@ -80,40 +80,41 @@ REQUEST_LINES = {
                 "two spaces between its parts",
                 line(b"GET  / HTTP/1.1"),
                 400,
-                "request line 'GET  ' is not three words with one space between (RFC 9112 section 3)",
+                "request line 'GET  ' is not method, target and version with single spaces (RFC 9112 section 3)",
             ),
             Refusal(
                 "a tab between its parts",
                 line(b"GET\t/\tHTTP/1.1"),
                 400,
-                "request line 'GET\\t' is not three words with one space between (RFC 9112 section 3)",
+                "request line 'GET\\t' is not method, target and version with single spaces (RFC 9112 section 3)",
             ),
             Refusal(
                 "a space at its end",
                 line(b"GET / HTTP/1.1 "),
                 400,
-                "request line 'GET / HTTP/1.1 ' is not three words with one space between (RFC 9112 section 3)",
+                "request line 'GET / HTTP/1.1 ' is not method, target and version with single spaces "
+                "(RFC 9112 section 3)",
             ),
             Refusal(
                 "a space in the target",
                 line(b"GET /a b HTTP/1.1"),
                 400,
-                "the third word of the request line 'GET /a b' is not HTTP/digit.digit (RFC 9112 section 2.3)",
+                "the version in the request line 'GET /a b' is not HTTP/digit.digit (RFC 9112 section 2.3)",
             ),
             Refusal(
                 "no version (HTTP/0.9)",
                 line(b"GET /"),
                 400,
-                "request line 'GET /' is not three words with one space between (RFC 9112 section 3)",
+                "request line 'GET /' is not method, target and version with single spaces (RFC 9112 section 3)",
             ),
             Refusal(
                 "one word",
                 line(b"hello"),
                 400,
-                "request line 'hello' is not three words with one space between (RFC 9112 section 3)",
+                "request line 'hello' is not method, target and version with single spaces (RFC 9112 section 3)",
             ),
             Refusal(
-                "a method that is no token",
+                "a method that is not a token",
                 line(b'G"ET / HTTP/1.1'),
                 400,
                 "method 'G\"' is not a token (RFC 9110 section 9.1)",
@@ -125,22 +126,22 @@ REQUEST_LINES = {
                 "method 'GE\\x00' is not a token (RFC 9110 section 9.1)",
             ),
             Refusal(
-                "an octet above 127 in the method",
+                "a byte above 127 in the method",
                 line(b"G\xc9T / HTTP/1.1"),
                 400,
                 "method 'GÉ' is not a token (RFC 9110 section 9.1)",
             ),
             Refusal(
                 "a method without an end",
-                whole(b"A" * 16385),
+                raw(b"A" * 16385),
                 501,
-                "a method longer than 16384 octets is not implemented (--max-request-line)",
+                "a method longer than 16384 bytes is not implemented (--max-request-line)",
             ),
             Refusal(
-                "too long a line",
+                "a line that is too long",
                 line(b"GET /" + b"a" * 16384 + b" HTTP/1.1"),
                 414,
-                "the request line and its CRLF are longer than 16384 octets (--max-request-line)",
+                "the request line and its CRLF are longer than 16384 bytes (--max-request-line)",
             ),
             Refusal(
                 "CONNECT",
@@ -151,44 +152,43 @@ REQUEST_LINES = {
         ),
     ),
     "Version": Group(
-        "Exactly `HTTP/`, a digit, a dot, a digit; another major version may frame its messages in another way.",
+        "Exactly `HTTP/`, a digit, a dot, a digit; another major version may frame its messages differently.",
         (
             Refusal(
-                "small letters",
+                "lower case",
                 line(b"GET / http/1.1"),
                 400,
-                "the third word of the request line 'GET / h' is not HTTP/digit.digit (RFC 9112 section 2.3)",
+                "the version in the request line 'GET / h' is not HTTP/digit.digit (RFC 9112 section 2.3)",
             ),
             Refusal(
                 "two digits",
                 line(b"GET / HTTP/1.10"),
                 400,
-                "the third word of the request line 'GET / HTTP/1.10' is not HTTP/digit.digit (RFC 9112 section 2.3)",
+                "the version in the request line 'GET / HTTP/1.10' is not HTTP/digit.digit (RFC 9112 section 2.3)",
             ),
             Refusal(
-                "a zero in front",
+                "a leading zero",
                 line(b"GET / HTTP/01.1"),
                 400,
-                "the third word of the request line 'GET / HTTP/01' is not HTTP/digit.digit (RFC 9112 section 2.3)",
+                "the version in the request line 'GET / HTTP/01' is not HTTP/digit.digit (RFC 9112 section 2.3)",
             ),
             Refusal(
                 "no minor version",
                 line(b"GET / HTTP/1"),
                 400,
-                "the third word of the request line 'GET / HTTP/1' is not HTTP/digit.digit (RFC 9112 section 2.3)",
+                "the version in the request line 'GET / HTTP/1' is not HTTP/digit.digit (RFC 9112 section 2.3)",
             ),
             Refusal(
                 "another protocol",
                 line(b"GET / ICE/1.0"),
                 400,
-                "the third word of the request line 'GET / I' is not HTTP/digit.digit (RFC 9112 section 2.3)",
+                "the version in the request line 'GET / I' is not HTTP/digit.digit (RFC 9112 section 2.3)",
             ),
             Refusal(
-                "NUL behind it",
+                "NUL after it",
                 line(b"GET / HTTP/1.1\0"),
                 400,
-                "the third word of the request line 'GET / HTTP/1.1\\x00' is not HTTP/digit.digit "
-                "(RFC 9112 section 2.3)",
+                "the version in the request line 'GET / HTTP/1.1\\x00' is not HTTP/digit.digit (RFC 9112 section 2.3)",
             ),
             Refusal(
                 "a later major version",
@@ -198,7 +198,7 @@ REQUEST_LINES = {
             ),
             Refusal(
                 "the preface of HTTP/2",
-                whole(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
+                raw(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
                 505,
                 "version HTTP/2.0 is not served, only HTTP/1.0 and HTTP/1.1 (RFC 9110 section 15.6.6)",
             ),
@@ -211,55 +211,55 @@ REQUEST_LINES = {
         ),
     ),
     "Target": Group(
-        "A path, an http URI, or `*`; a target that two readers read differently passes the access rules of one.",
+        "A path, an http URI, or `*`; a target that two readers understand differently passes the access rules of one.",
         (
             Refusal(
                 "NUL",
                 line(b"GET /a\0b HTTP/1.1"),
                 400,
-                "target '/a\\x00' has an octet that a target cannot have (RFC 9112 section 3.2)",
+                "target '/a\\x00' has a byte that is not allowed in a target (RFC 9112 section 3.2)",
             ),
             Refusal(
                 "a control",
                 line(b"GET /a\x1bb HTTP/1.1"),
                 400,
-                "target '/a\\x1b' has an octet that a target cannot have (RFC 9112 section 3.2)",
+                "target '/a\\x1b' has a byte that is not allowed in a target (RFC 9112 section 3.2)",
             ),
             Refusal(
                 "DEL",
                 line(b"GET /a\x7f HTTP/1.1"),
                 400,
-                "target '/a\\x7f' has an octet that a target cannot have (RFC 9112 section 3.2)",
+                "target '/a\\x7f' has a byte that is not allowed in a target (RFC 9112 section 3.2)",
             ),
             Refusal(
-                "an octet above 127",
+                "a byte above 127",
                 line(b"GET /caf\xe9 HTTP/1.1"),
                 400,
-                "target '/café' has an octet that a target cannot have (RFC 9112 section 3.2)",
+                "target '/café' has a byte that is not allowed in a target (RFC 9112 section 3.2)",
             ),
             Refusal(
                 "a fragment",
                 line(b"GET /a#b HTTP/1.1"),
                 400,
-                "target '/a#' has an octet that a target cannot have (RFC 9112 section 3.2)",
+                "target '/a#' has a byte that is not allowed in a target (RFC 9112 section 3.2)",
             ),
             Refusal(
-                "a path without a slash in front",
+                "a path without a slash at its start",
                 line(b"GET a/b HTTP/1.1"),
                 400,
-                "target 'a/b' is neither a path with / in front nor an http URI (RFC 9112 section 3.2)",
+                "target 'a/b' is neither a path that begins with / nor an http URI (RFC 9112 section 3.2)",
             ),
             Refusal(
                 "a query alone",
                 line(b"GET ?a=b HTTP/1.1"),
                 400,
-                "target '?a=b' is neither a path with / in front nor an http URI (RFC 9112 section 3.2)",
+                "target '?a=b' is neither a path that begins with / nor an http URI (RFC 9112 section 3.2)",
             ),
             Refusal(
                 "host and port, without CONNECT",
                 line(b"GET a.test:80 HTTP/1.1"),
                 400,
-                "target 'a.test:80' is neither a path with / in front nor an http URI (RFC 9112 section 3.2)",
+                "target 'a.test:80' is neither a path that begins with / nor an http URI (RFC 9112 section 3.2)",
             ),
             Refusal(
                 "`*`, without OPTIONS",
@@ -271,7 +271,7 @@ REQUEST_LINES = {
                 "the URI of another scheme",
                 line(b"GET ftp://a.test/ HTTP/1.1"),
                 400,
-                "target 'ftp://a.test/' is neither a path with / in front nor an http URI (RFC 9112 section 3.2)",
+                "target 'ftp://a.test/' is neither a path that begins with / nor an http URI (RFC 9112 section 3.2)",
             ),
             Refusal(
                 "a URI with user information",

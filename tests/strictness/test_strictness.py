@@ -1,4 +1,4 @@
-"""Every row of what is refused and what is taken: by the parser in every delivery, by the driver, in the code."""
+"""Each row of what is refused and accepted: by the parser in every delivery, by the driver, and in the code."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from tests.strictness.rows import Acceptance, Refusal
 
 PACKAGE = Path(reserve.__file__).parent
 REFUSALS = [row for group in REFUSED.values() for row in group.rows]
-BY_OCTETS = [row for row in REFUSALS if row.octets is not None]
+WITH_EXAMPLE = [row for row in REFUSALS if row.example is not None]
 ACCEPTANCES = [row for rows in ACCEPTED.values() for row in rows]
 CANARY = b"GET /canary HTTP/1.1\r\nHost: a.test\r\n\r\n"
 
 
 def sent(row: Refusal | Acceptance) -> bytes:
-    assert row.octets is not None
-    return row.octets.sent
+    assert row.example is not None
+    return row.example.sent
 
 
 def named(row: Refusal | Acceptance) -> str:
@@ -43,55 +43,55 @@ def named(row: Refusal | Acceptance) -> str:
 # ---- the page ----
 
 
-def test_the_committed_page_is_in_step() -> None:
-    written = (PACKAGE / "docs" / "strictness.md").read_text("utf-8")
-    assert written == page(), "run: python -m tests.strictness > reserve/docs/strictness.md"
+def test_the_committed_page_is_up_to_date() -> None:
+    committed = (PACKAGE / "docs" / "strictness.md").read_text("utf-8")
+    assert committed == page(), "run: python -m tests.strictness > reserve/docs/strictness.md"
 
 
-def test_octets_in_a_cell() -> None:
+def test_an_example_in_a_cell() -> None:
     assert show(b"a\r\n\t\0\xff|b") == r"`a\r\n\t\x00\xff\|b`"
     assert show(b"a`b") == "`` a`b ``"
-    assert show(b"x" * 1200) == "`" + "x" * 60 + "` … (1,200 octets)"
+    assert show(b"x" * 1200) == "`" + "x" * 60 + "` … (1,200 bytes)"
 
 
 @pytest.mark.parametrize("row", REFUSALS, ids=named)
 def test_a_reason_names_the_rule_or_the_option(row: Refusal) -> None:
     options = re.findall(r"--[a-z-]+", f"{row.name} {row.reason}")
     assert set(options) <= set(FLAGS)
-    assert options or row.octets is None or re.search(r"RFC \d{4} section \d+(\.\d+)*\b", row.reason)
+    assert options or row.example is None or re.search(r"RFC \d{4} section \d+(\.\d+)*\b", row.reason)
 
 
-def test_no_two_rows_have_one_name() -> None:
+def test_names_and_examples_of_rows_are_unique() -> None:
     for rows in (*(group.rows for group in REFUSED.values()), *ACCEPTED.values()):
         assert len({row.name for row in rows}) == len(rows)
-    octets = [sent(row) for row in (*BY_OCTETS, *ACCEPTANCES)]
-    assert len(set(octets)) == len(octets)
+    examples = [sent(row) for row in (*WITH_EXAMPLE, *ACCEPTANCES)]
+    assert len(set(examples)) == len(examples)
 
 
 # ---- the parser ----
 
 
-@pytest.mark.parametrize("row", BY_OCTETS, ids=named)
-@pytest.mark.parametrize("behind", [b"", CANARY])
-def test_the_parser_refuses(row: Refusal, behind: bytes) -> None:
+@pytest.mark.parametrize("row", WITH_EXAMPLE, ids=named)
+@pytest.mark.parametrize("following", [b"", CANARY])
+def test_the_parser_refuses(row: Refusal, following: bytes) -> None:
     strict = row.settings.get("underscores") == "refuse"
-    found = deliver(sent(row) + behind, lambda pieces: read_messages(pieces, refuse_underscores=strict))
-    assert found == [(row.status, row.reason)]
+    messages = deliver(sent(row) + following, lambda pieces: read_messages(pieces, refuse_underscores=strict))
+    assert messages == [(row.status, row.reason)]
     if row.settings:
         assert read_messages([sent(row)])[-1][0]["method"] == "POST", "its option makes no difference"
 
 
 @pytest.mark.parametrize("row", ACCEPTANCES, ids=named)
-def test_the_parser_takes(row: Acceptance) -> None:
-    found = deliver(sent(row), read_messages)
-    assert len(found) == len(row.gets)
-    for (head, content, trailers), gets in zip(found, row.gets, strict=True):
-        got = {**head["environ"], "body": content.decode("latin-1"), "trailers": [list(field) for field in trailers]}
-        assert {name: got.get(name) for name in gets} == gets
-    assert [head["keep_alive"] for head, _, _ in found] == [True] * (len(found) - 1) + [not row.closes]
+def test_the_parser_accepts(row: Acceptance) -> None:
+    messages = deliver(sent(row), read_messages)
+    assert len(messages) == len(row.gets)
+    for (head, content, trailers), gets in zip(messages, row.gets, strict=True):
+        values = {**head["environ"], "body": content.decode("latin-1"), "trailers": [list(field) for field in trailers]}
+        assert {name: values.get(name) for name in gets} == gets
+    assert [head["keep_alive"] for head, _, _ in messages] == [True] * (len(messages) - 1) + [not row.closes]
     if not row.closes:
         followed = deliver(sent(row) + CANARY, read_messages)
-        assert followed[:-1] == found
+        assert followed[:-1] == messages
         assert followed[-1][0]["target"] == "/canary"
 
 
@@ -105,35 +105,35 @@ def reader(environ: Any, start_response: Any) -> list[bytes]:
     return []
 
 
-@pytest.mark.parametrize("row", BY_OCTETS, ids=named)
+@pytest.mark.parametrize("row", WITH_EXAMPLE, ids=named)
 @pytest.mark.parametrize("stream_bodies", [False, True])
 @pytest.mark.parametrize("segment", [None, 1])
-def test_the_client_reads_why_and_nothing_behind_it_is_served(
+def test_the_client_gets_the_reason_and_no_later_request_is_served(
     row: Refusal, stream_bodies: bool, segment: int | None
 ) -> None:
     client = MemoryClient(reader, HTTPSettings(stream_bodies=stream_bodies, **row.settings))  # type: ignore[arg-type]
     client.socket.segment = segment
-    (answer,) = split(client.send(sent(row) + CANARY))
-    assert (answer.status, answer.text) == (row.status, row.reason + "\n")
-    assert (answer.fields["connection"], answer.fields["server"]) == ("close", "reserve")
-    assert "date" in answer.fields
+    (response,) = split(client.send(sent(row) + CANARY))
+    assert (response.status, response.text) == (row.status, row.reason + "\n")
+    assert (response.fields["connection"], response.fields["server"]) == ("close", "reserve")
+    assert "date" in response.fields
     assert client.closed
     assert client.log == [f"127.0.0.1:50000: {row.status} {row.reason}"]
 
 
-@pytest.mark.parametrize("row", [row for row in BY_OCTETS if len(sent(row)) < 2000], ids=named)
-def test_the_client_need_not_go_on(row: Refusal) -> None:
+@pytest.mark.parametrize("row", [row for row in WITH_EXAMPLE if len(sent(row)) < 2000], ids=named)
+def test_the_refusal_is_sent_at_the_first_invalid_byte(row: Refusal) -> None:
     strict = row.settings.get("underscores") == "refuse"
-    lengths = range(1, len(sent(row)) + 1)
-    enough = next(n for n in lengths if read_messages([sent(row)[:n]], refuse_underscores=strict) not in ([], [None]))
+    sizes = range(1, len(sent(row)) + 1)
+    enough = next(n for n in sizes if read_messages([sent(row)[:n]], refuse_underscores=strict) not in ([], [None]))
     client = MemoryClient(reader, HTTPSettings(**row.settings))  # type: ignore[arg-type]
     assert client.send(sent(row)[: enough - 1]) == b""
-    (answer,) = split(client.send(sent(row)[enough - 1 : enough]))
-    assert (answer.status, answer.text) == (row.status, row.reason + "\n")
+    (response,) = split(client.send(sent(row)[enough - 1 : enough]))
+    assert (response.status, response.text) == (row.status, row.reason + "\n")
     assert client.closed
 
 
-# ---- what no octets make happen ----
+# ---- what depends on time or on the state of the server ----
 
 
 def head_too_slow(monkeypatch: pytest.MonkeyPatch) -> bytes:
@@ -152,8 +152,9 @@ def streamed_body_too_slow(monkeypatch: pytest.MonkeyPatch) -> bytes:
     settings = HTTPSettings(stream_bodies=True, body_timeout=0.05, body_rate=0, access_log=False)
     with running(reader, http=settings, threads=1) as served, served.connect() as client:
         client.sendall(request("POST", body=b"x" * 100)[:-90])
-        answer = receive(client)
-        return b"HTTP/1.1 %d -\r\nContent-Length: %d\r\n\r\n%b" % (answer.status, len(answer.body), answer.body)
+        response = receive(client)
+        head = b"HTTP/1.1 %d -\r\nContent-Length: %d\r\n\r\n" % (response.status, len(response.body))
+        return head + response.body
 
 
 def budgets_used_up(monkeypatch: pytest.MonkeyPatch) -> bytes:
@@ -168,7 +169,7 @@ def large_head(monkeypatch: pytest.MonkeyPatch) -> bytes:
     return client.send(request("GET", "/", "X: " + "a" * 5000)[:-1])
 
 
-def disk(number: int) -> Callable[[pytest.MonkeyPatch], bytes]:
+def disk_error(number: int) -> Callable[[pytest.MonkeyPatch], bytes]:
     def fails(monkeypatch: pytest.MonkeyPatch) -> bytes:
         def no_room(store: BodyStore) -> None:
             raise OSError(number, "the disk")
@@ -179,56 +180,56 @@ def disk(number: int) -> Callable[[pytest.MonkeyPatch], bytes]:
     return fails
 
 
-def refused(reason: str) -> Callable[[pytest.MonkeyPatch], bytes]:
-    def by_the_engine(monkeypatch: pytest.MonkeyPatch) -> bytes:
-        # When the engine does, is what tests/overload is about.
+def refused_by_engine(reason: str) -> Callable[[pytest.MonkeyPatch], bytes]:
+    def refuse(monkeypatch: pytest.MonkeyPatch) -> bytes:
+        # tests/overload tests when the engine refuses a request.
         client = MemoryClient(reader)
         data = client._driver.refuse(reason)
         client.close()
         assert data is not None
         return data
 
-    return by_the_engine
+    return refuse
 
 
 def plain_on_tls(monkeypatch: pytest.MonkeyPatch) -> bytes:
-    return HTTPApp(WSGIGateway(reader)).refuse_plain(b"GET /")  # when it is called, is what tests/ssl is about
+    return HTTPApp(WSGIGateway(reader)).refuse_plain(b"GET /")  # tests/ssl tests when it is called
 
 
-SCENES: dict[tuple[int, str], Callable[[pytest.MonkeyPatch], bytes]] = {
-    (400, "plain HTTP on a port that speaks TLS"): plain_on_tls,
+CAUSES: dict[tuple[int, str], Callable[[pytest.MonkeyPatch], bytes]] = {
+    (400, "plain HTTP on a port that serves TLS"): plain_on_tls,
     (408, "a head that comes too slowly"): head_too_slow,
     (408, "a body that comes too slowly"): body_too_slow,
     (408, "a streamed body that comes too slowly"): streamed_body_too_slow,
     (507, "a body when the budgets are used up"): budgets_used_up,
-    (507, "a body when the disk is full"): disk(errno.ENOSPC),
-    (500, "a body when the disk fails"): disk(errno.EACCES),
-    (503, "a body when no file can be opened"): disk(errno.EMFILE),
+    (507, "a body when the disk is full"): disk_error(errno.ENOSPC),
+    (500, "a body when the disk fails"): disk_error(errno.EACCES),
+    (503, "a body when no file can be opened"): disk_error(errno.EMFILE),
     (503, "a head of more than 4 KiB that has to wait for its end, or for its body, when the memory is used up"): (
         large_head
     ),
-    (503, "a request that has waited too long for a worker, or behind too many others"): refused("overload"),
-    (503, "a request whose answer does not begin in time"): refused("timeout"),
+    (503, "a request that has waited too long for a worker, or after too many others"): refused_by_engine("overload"),
+    (503, "a request whose response does not begin in time"): refused_by_engine("timeout"),
 }
 
 
-@pytest.mark.parametrize("row", [row for row in REFUSALS if row.octets is None], ids=named)
-def test_circumstances(row: Refusal, monkeypatch: pytest.MonkeyPatch) -> None:
-    scene = SCENES[row.status, row.name.partition(" (`")[0]]
-    (answer,) = split(scene(monkeypatch))
-    assert (answer.status, answer.text) == (row.status, row.reason + "\n")
+@pytest.mark.parametrize("row", [row for row in REFUSALS if row.example is None], ids=named)
+def test_the_client_gets_the_reason_of_a_circumstance(row: Refusal, monkeypatch: pytest.MonkeyPatch) -> None:
+    cause = CAUSES[row.status, row.name.partition(" (`")[0]]
+    (response,) = split(cause(monkeypatch))
+    assert (response.status, response.text) == (row.status, row.reason + "\n")
 
 
 # ---- the code ----
 
 NOT_FOR_CLIENTS = {
-    (400, "this body was refused before; nothing behind it can be read"),  # a driver never asks again
-    (400, "the head does not end with an empty line"),  # a caller that did not use the reader
+    (400, "this body was refused before; nothing after it can be read"),  # a driver never feeds the decoder again
+    (400, "the head does not end with an empty line"),  # only for a caller that does not use the reader
 }
 
 
 def pattern(node: ast.expr) -> Iterator[str]:
-    """A regular expression for each text that a message expression can be."""
+    """A regular expression for each text that a message expression can produce."""
     if isinstance(node, ast.Constant):
         yield re.escape(node.value)
     elif isinstance(node, ast.JoinedStr):
@@ -255,7 +256,7 @@ def refusals_in(source: str) -> Iterator[tuple[int, str]]:
 
 
 def test_every_refusal_in_the_code_has_a_row() -> None:
-    found = [
+    refusals = [
         (path.name, status, message)
         for folder in ("protocol/http1", "apps/http", "gateways")
         for path in (PACKAGE / folder).rglob("*.py")
@@ -263,17 +264,17 @@ def test_every_refusal_in_the_code_has_a_row() -> None:
     ]
     rows = {(row.status, row.reason) for row in REFUSALS} | NOT_FOR_CLIENTS
     missing = [
-        where
-        for where in found
-        if not any(where[1] == status and re.fullmatch(where[2], reason) for status, reason in rows)
+        (module, code, message)
+        for module, code, message in refusals
+        if not any(code == status and re.fullmatch(message, reason) for status, reason in rows)
     ]
     assert missing == []
-    assert len(found) > 40
+    assert len(refusals) > 40
     for status, reason in rows:
-        assert any(one == status and re.fullmatch(message, reason) for _, one, message in found), reason
+        assert any(code == status and re.fullmatch(message, reason) for _, code, message in refusals), reason
 
 
-def test_where_a_body_ends_is_decided_in_one_place() -> None:
+def test_the_end_of_a_body_is_decided_in_one_module() -> None:
     keys = {"HTTP_TRANSFER_ENCODING", "CONTENT_LENGTH"}
     read = set()
     for folder in ("protocol", "apps/http", "gateways", "engine"):

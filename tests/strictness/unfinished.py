@@ -1,8 +1,8 @@
-"""What is refused although its line has not ended, and may never end."""
+"""The rows of what is refused before its line has ended."""
 
 from __future__ import annotations
 
-from tests.strictness.rows import Group, Refusal, chunks, whole
+from tests.strictness.rows import Group, Refusal, chunks, raw
 
 __all__ = ["UNFINISHED"]
 
@@ -10,74 +10,74 @@ HEAD = b"GET / HTTP/1.1\r\nHost: a.test\r\n"
 
 UNFINISHED = {
     "Unfinished lines": Group(
-        "Who breaks the rules may wait for the answer and send nothing more: it comes at the first octet that nothing "
-        "legal can follow.",
+        "A client that breaks the rules may wait for the response and send nothing more, so the refusal is sent at the "
+        "first byte that is not allowed.",
         (
             Refusal(
-                "a second space behind the method",
-                whole(b"GET  "),
+                "a second space after the method",
+                raw(b"GET  "),
                 400,
-                "request line 'GET  ' is not three words with one space between (RFC 9112 section 3)",
+                "request line 'GET  ' is not method, target and version with single spaces (RFC 9112 section 3)",
             ),
             Refusal(
                 "a control in a target",
-                whole(b"GET /a\x01"),
+                raw(b"GET /a\x01"),
                 400,
-                "target '/a\\x01' has an octet that a target cannot have (RFC 9112 section 3.2)",
+                "target '/a\\x01' has a byte that is not allowed in a target (RFC 9112 section 3.2)",
             ),
             Refusal(
-                "another word than the version",
-                whole(b"GET / X"),
+                "another word instead of the version",
+                raw(b"GET / X"),
                 400,
-                "the third word of the request line 'GET / X' is not HTTP/digit.digit (RFC 9112 section 2.3)",
+                "the version in the request line 'GET / X' is not HTTP/digit.digit (RFC 9112 section 2.3)",
             ),
             Refusal(
                 "a third digit in the version",
-                whole(b"GET / HTTP/1.11"),
+                raw(b"GET / HTTP/1.11"),
                 400,
-                "the third word of the request line 'GET / HTTP/1.11' is not HTTP/digit.digit (RFC 9112 section 2.3)",
+                "the version in the request line 'GET / HTTP/1.11' is not HTTP/digit.digit (RFC 9112 section 2.3)",
             ),
             Refusal(
                 "a later major version, without a line end",
-                whole(b"GET / HTTP/2.0"),
+                raw(b"GET / HTTP/2.0"),
                 505,
                 "version HTTP/2.0 is not served, only HTTP/1.0 and HTTP/1.1 (RFC 9110 section 15.6.6)",
             ),
             Refusal(
-                "a space behind a field name",
-                whole(HEAD + b"X-A "),
+                "a space after a field name",
+                raw(HEAD + b"X-A "),
                 400,
-                "octet 0x20 cannot follow 'X-A' in a field line (RFC 9112 section 5)",
+                "byte 0x20 cannot follow 'X-A' in a field line (RFC 9112 section 5)",
             ),
             Refusal(
                 "NUL in an unfinished value",
-                whole(HEAD + b"X-A: b\0"),
+                raw(HEAD + b"X-A: b\0"),
                 400,
-                "octet 0x00 cannot follow 'X-A: b' in a field line (RFC 9112 section 5)",
+                "byte 0x00 cannot follow 'X-A: b' in a field line (RFC 9112 section 5)",
             ),
             Refusal(
                 "CR in an unfinished value",
-                whole(HEAD + b"X-A: b\rc"),
+                raw(HEAD + b"X-A: b\rc"),
                 400,
-                "a CR stands without LF behind it (RFC 9112 section 2.2)",
+                "a CR is not followed by LF (RFC 9112 section 2.2)",
             ),
             Refusal(
-                "a blank where a field begins",
-                whole(HEAD + b" "),
+                "a space where a field begins",
+                raw(HEAD + b" "),
                 400,
-                "a line that starts with a blank continues nothing (obs-fold, RFC 9112 section 5.2)",
+                "a field line begins with a space or a tab: line folding (obs-fold) is refused (RFC 9112 section 5.2)",
             ),
             Refusal(
                 "CR in a chunk size",
                 chunks(b"5\r5"),
                 400,
-                "octet 0x35 cannot follow '5\\r' in a chunk line (RFC 9112 section 7.1)",
+                "byte 0x35 cannot follow '5\\r' in a chunk line (RFC 9112 section 7.1)",
             ),
             Refusal(
                 "no digit where a chunk size begins",
                 chunks(b"g"),
                 400,
-                "octet 0x67 cannot begin a chunk line (RFC 9112 section 7.1)",
+                "byte 0x67 cannot begin a chunk line (RFC 9112 section 7.1)",
             ),
             Refusal(
                 "a seventeenth digit of a chunk size",
@@ -89,16 +89,16 @@ UNFINISHED = {
                 "CR in an unfinished extension",
                 chunks(b"5;a=b\rc"),
                 400,
-                "octet 0x63 cannot follow '5;a=b\\r' in a chunk extension (RFC 9112 section 7.1.1)",
+                "byte 0x63 cannot follow '5;a=b\\r' in a chunk extension (RFC 9112 section 7.1.1)",
             ),
             Refusal(
                 "LF in an unfinished quoted value",
                 chunks(b'5;a="\n'),
                 400,
-                "octet 0x0a cannot follow '5;a=\"' in a chunk extension (RFC 9112 section 7.1.1)",
+                "byte 0x0a cannot follow '5;a=\"' in a chunk extension (RFC 9112 section 7.1.1)",
             ),
             Refusal(
-                "CR and no LF behind the data of a chunk",
+                "CR and no LF after the data of a chunk",
                 chunks(b"5\r\nhello\r\r"),
                 400,
                 "chunk data is not followed by CRLF (RFC 9112 section 7.1)",
@@ -107,19 +107,19 @@ UNFINISHED = {
                 "CR in an unfinished trailer",
                 chunks(b"0\r\nX-A: b\rc"),
                 400,
-                "octet 0x63 cannot follow 'X-A: b\\r' in a trailer line (RFC 9112 section 7.1.2)",
+                "byte 0x63 cannot follow 'X-A: b\\r' in a trailer line (RFC 9112 section 7.1.2)",
             ),
             Refusal(
-                "CR and no LF instead of the empty line behind the last chunk",
+                "CR and no LF instead of the empty line after the last chunk",
                 chunks(b"0\r\n\rX"),
                 400,
-                "octet 0x58 cannot follow '\\r' in a trailer line (RFC 9112 section 7.1.2)",
+                "byte 0x58 cannot follow '\\r' in a trailer line (RFC 9112 section 7.1.2)",
             ),
             Refusal(
                 "a long trailer with a control in it",
                 chunks(b"0\r\nX-A: " + b"b" * 90 + b"\x1b"),
                 400,
-                "octet 0x1b cannot follow 'X-A: bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb...bbbbbbbbbbbbbbbbb' in a trailer "
+                "byte 0x1b cannot follow 'X-A: bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb...bbbbbbbbbbbbbbbbb' in a trailer "
                 "line (RFC 9112 section 7.1.2)",
             ),
         ),

@@ -147,7 +147,7 @@ class HTTPBaseDriver(Driver, ABC):
                 break  # a short receive has emptied the socket; the poller says when there is more
         wait = self._wait
         if reader.started:
-            held = reader.held
+            held = reader.buffered
             if held > LARGE_HEAD and not connection.server.budget.memory_for(held - connection.counted[0]):
                 return self._refuse_head(no_room_for_head())
             self._count_head(held)
@@ -165,7 +165,7 @@ class HTTPBaseDriver(Driver, ABC):
 
     def _refuse_head(self, error: RemoteError) -> Action:
         """Refuse a request whose head is not here yet, and forget what there is of it."""
-        begun = self._reader.begun
+        begun = self._reader.prefix
         self._reader = HeadReader(self._limits)
         self._count_head(0)
         return self._refuse(error, begun)

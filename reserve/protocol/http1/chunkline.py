@@ -1,67 +1,82 @@
-"""Looks at a chunk-size line as its octets come, and stops at the first one that nothing legal can follow.
+"""The scanner of a chunk-size line (RFC 9112 sections 7.1 and 7.1.1).
 
-Runs on whichever thread owns the connection. A table of states, one octet a step (RFC 9112 section 7.1 and 7.1.1):
+A pure function with a table of states; the thread that owns the connection calls it with the bytes that have arrived,
+and it makes one step for each byte:
 
     chunk-size [ *( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] ) ] CRLF
 
-A size has sixteen digits at most, and a blank must be followed by what the grammar has behind it: there is none in
-front of the line end.
+A size has at most sixteen digits. Whitespace (BWS) is allowed only where the grammar has it before ``;``, ``=``, a name
+or a value, so never before the line end.
 """
 
 from __future__ import annotations
 
 import string
 
-__all__ = ["ENDED", "SIZE_DIGITS", "START", "WRONG", "scan_chunk_line"]
+__all__ = ["HEX_DIGITS", "LINE_COMPLETE", "LINE_INVALID", "LINE_START", "SIZE_DIGITS", "scan_chunk_line"]
 
 SIZE_DIGITS = 16
-"""As many as a length of 64 bits can have; zeros in front count too."""
+"""As many as a 64-bit length can have; leading zeros count."""
 
-WRONG, ENDED = 0, 1
-"""The octet at the position cannot stand there; the position is behind the line."""
-(LINE_END, GAP, NAME_START, NAME, NAME_GAP, VALUE_START, VALUE, QUOTED, ESCAPED, QUOTE_END, START) = range(2, 13)
-LAST_SIZE = START + SIZE_DIGITS
+# States of the scanner. LINE_INVALID: the byte at the position is not allowed there; LINE_COMPLETE: the position is
+# after the line end. From LINE_START on the state counts the digits of the size.
+LINE_INVALID, LINE_COMPLETE = 0, 1
+(
+    BEFORE_LF, AFTER_SPACE, NAME_START, IN_NAME, AFTER_NAME, VALUE_START, IN_VALUE, IN_QUOTES, AFTER_BACKSLASH,
+    AFTER_QUOTES, LINE_START,
+) = range(2, 13)  # fmt: skip
+LAST_DIGIT = LINE_START + SIZE_DIGITS
 
-HEX = string.hexdigits.encode()
-BLANK = b" \t"
-TCHAR = ("!#$%&'*+-.^_`|~" + string.digits + string.ascii_letters).encode()
-TEXT = b"\t " + bytes(range(0x21, 0x7F)) + bytes(range(0x80, 0x100))
+HEX_DIGITS = string.hexdigits.encode()
+SPACES = b" \t"
+TCHARS = ("!#$%&'*+-.^_`|~" + string.digits + string.ascii_letters).encode()
+QUOTED_TEXT = b"\t " + bytes(range(0x21, 0x7F)) + bytes(range(0x80, 0x100))
 
 
-def _moves(*moves: tuple[bytes, int]) -> bytes:
-    """The next state for each octet; a later pair wins over an earlier one."""
+def _transitions(*transitions: tuple[bytes, int]) -> bytes:
+    """The next state for each byte; a later pair takes precedence over an earlier one."""
     row = bytearray(256)
-    for octets, state in moves:
-        for octet in octets:
-            row[octet] = state
+    for accepted, state in transitions:
+        for byte in accepted:
+            row[byte] = state
     return bytes(row)
 
 
-_BEHIND = ((b"\r", LINE_END), (b";", NAME_START))
-_TABLE = {
-    LINE_END: _moves((b"\n", ENDED)),
-    GAP: _moves((BLANK, GAP), (b";", NAME_START)),
-    NAME_START: _moves((BLANK, NAME_START), (TCHAR, NAME)),
-    NAME: _moves((TCHAR, NAME), (BLANK, NAME_GAP), (b"=", VALUE_START), *_BEHIND),
-    NAME_GAP: _moves((BLANK, NAME_GAP), (b"=", VALUE_START), (b";", NAME_START)),
-    VALUE_START: _moves((BLANK, VALUE_START), (TCHAR, VALUE), (b'"', QUOTED)),
-    VALUE: _moves((TCHAR, VALUE), (BLANK, GAP), *_BEHIND),
-    QUOTED: _moves((TEXT, QUOTED), (b'"', QUOTE_END), (b"\\", ESCAPED)),
-    ESCAPED: _moves((TEXT, QUOTED)),
-    QUOTE_END: _moves((BLANK, GAP), *_BEHIND),
-    START: _moves((HEX, START + 1)),
-    **{state: _moves((HEX, state + 1), (BLANK, GAP), *_BEHIND) for state in range(START + 1, LAST_SIZE)},
-    LAST_SIZE: _moves((BLANK, GAP), *_BEHIND),
+_END_OR_EXTENSION = ((b"\r", BEFORE_LF), (b";", NAME_START))
+_TRANSITIONS = {
+    BEFORE_LF: _transitions((b"\n", LINE_COMPLETE)),
+    AFTER_SPACE: _transitions((SPACES, AFTER_SPACE), (b";", NAME_START)),
+    NAME_START: _transitions((SPACES, NAME_START), (TCHARS, IN_NAME)),
+    IN_NAME: _transitions((TCHARS, IN_NAME), (SPACES, AFTER_NAME), (b"=", VALUE_START), *_END_OR_EXTENSION),
+    AFTER_NAME: _transitions((SPACES, AFTER_NAME), (b"=", VALUE_START), (b";", NAME_START)),
+    VALUE_START: _transitions((SPACES, VALUE_START), (TCHARS, IN_VALUE), (b'"', IN_QUOTES)),
+    IN_VALUE: _transitions((TCHARS, IN_VALUE), (SPACES, AFTER_SPACE), *_END_OR_EXTENSION),
+    IN_QUOTES: _transitions((QUOTED_TEXT, IN_QUOTES), (b'"', AFTER_QUOTES), (b"\\", AFTER_BACKSLASH)),
+    AFTER_BACKSLASH: _transitions((QUOTED_TEXT, IN_QUOTES)),
+    AFTER_QUOTES: _transitions((SPACES, AFTER_SPACE), *_END_OR_EXTENSION),
+    LINE_START: _transitions((HEX_DIGITS, LINE_START + 1)),
+    **{
+        state: _transitions((HEX_DIGITS, state + 1), (SPACES, AFTER_SPACE), *_END_OR_EXTENSION)
+        for state in range(LINE_START + 1, LAST_DIGIT)
+    },
+    LAST_DIGIT: _transitions((SPACES, AFTER_SPACE), *_END_OR_EXTENSION),
 }
-TABLE = [_TABLE.get(state, b"") for state in range(LAST_SIZE + 1)]
+TABLE = [_TRANSITIONS.get(state, b"") for state in range(LAST_DIGIT + 1)]
 
 
 def scan_chunk_line(data: bytes, at: int, stop: int, state: int) -> tuple[int, int]:
-    """Go on at ``at`` in ``state``; return where and how it stopped: WRONG, ENDED, or at ``stop``."""
+    """Check ``data`` from ``at`` up to ``stop``, the end of the line, or the first byte that is not allowed.
+
+    The caller passes the returned position and state to the next call, so each byte is checked once however the input
+    is split.
+
+    :param state: :data:`LINE_START` for a new line, then what the last call returned.
+    :return: the position and the state there: LINE_INVALID, LINE_COMPLETE, or any state at ``stop``.
+    """
     table = TABLE
     while at < stop:
         state = table[state][data[at]]
-        if state <= ENDED:
+        if state <= LINE_COMPLETE:
             return at + state, state
         at += 1
     return at, state

@@ -1,55 +1,131 @@
-"""The grammar of field lines, and the way from a field name to its environ key.
+"""Field lines: their grammar, their scanner, and the environ keys of field names.
 
-Runs on any thread. The one expression that reads all fields of a head is here. Its rule: no two neighbouring
-quantifiers may match the same octet, so a head costs time proportional to its length whatever is in it; blanks around
-a value are stripped afterwards (RFC 9110 section 5.5, RFC 9112 section 5).
+Any thread may call these functions. The expression that reads all fields of a head is here, and so is the scanner that
+checks a field line byte by byte, for heads and trailers. No two adjacent quantifiers of an expression may match the
+same byte, so a head costs time proportional to its length whatever it contains; the whitespace around a value is
+stripped afterwards (RFC 9110 section 5.5, RFC 9112 section 5).
 
-The cache of names is bounded: a client that invents names cannot make the process grow.
+The cache of environ keys is shared by all threads, and bounded: a client that invents names cannot make it grow.
 """
 
 from __future__ import annotations
 
 import re
 
+from reserve.errors import RemoteError
+
 __all__ = [
+    "DROPPED",
     "ENVIRON_KEYS",
+    "LINE_COMPLETE",
+    "LINE_INVALID",
+    "LINE_START",
     "SINGLETONS",
     "TOKEN",
     "TOKEN_CLASS",
-    "VALUE_CLASS",
     "environ_key",
     "find_fields",
     "log_fields",
+    "scan_field_line",
+    "unexpected_byte",
 ]
 
 TOKEN_CLASS = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 VALUE_CLASS = r"[^\x00-\x08\x0a-\x1f\x7f]"
 
 TOKEN = re.compile(TOKEN_CLASS + "+").fullmatch
-"""RFC 9110 section 5.6.2; the class names every octet, because ``\\w`` would let other alphabets in."""
+"""RFC 9110 section 5.6.2; the class names every byte, because ``\\w`` would accept other alphabets."""
 
 FIELDS = re.compile(rf"\r\n({TOKEN_CLASS}+):({VALUE_CLASS}*)(?=\r\n)")
-"""Every field line with the line end in front of it.
+"""Every field line, with the line end before it.
 
 ``findall`` skips what does not match, so its caller compares the number of matches with the number of line ends: a
-match starts behind one line end and stops in front of the next, hence equal numbers mean that every line matched whole.
+match starts at one line end and stops before the next, hence equal numbers mean that every line matched completely.
 """
 find_fields = FIELDS.findall
 
-_FOR_LOGS = re.compile(rf"\r\n(referer|user-agent):({VALUE_CLASS}*)(?=\r\n)", re.IGNORECASE).findall
+LOG_FIELDS = re.compile(rf"\r\n(referer|user-agent):({VALUE_CLASS}*)(?=\r\n)", re.IGNORECASE).findall
+
+# States of the scanner. LINE_INVALID: the byte at the position is not allowed there; LINE_COMPLETE: the position is
+# after the line end.
+LINE_INVALID, LINE_COMPLETE, LINE_START, IN_NAME, IN_VALUE, BEFORE_LF = range(6)
+FIELD_LINE = re.compile(rf"{TOKEN_CLASS}+:{VALUE_CLASS}*\r\n".encode()).match
+TOKEN_RUN = re.compile(TOKEN_CLASS.encode() + rb"*").match
+VALUE_RUN = re.compile(VALUE_CLASS.encode() + rb"*").match
+LF = 10
+CR = 13
+COLON = 58
+
+SHOWN_HEAD, SHOWN_TAIL = 40, 17
+"""How much of a long line :func:`unexpected_byte` quotes."""
 
 
 def log_fields(block: bytes) -> tuple[str, str]:
-    """Referer and User-Agent of a head that was refused, as far as they can be found; empty where they cannot."""
-    found = {name.lower(): value.strip(" \t") for name, value in _FOR_LOGS(block.decode("latin-1"))}
-    return found.get("referer", ""), found.get("user-agent", "")
+    """Referer and User-Agent of a refused head, as far as they can be found; empty where they cannot."""
+    values = {name.lower(): value.strip(" \t") for name, value in LOG_FIELDS(block.decode("latin-1"))}
+    return values.get("referer", ""), values.get("user-agent", "")
+
+
+def scan_field_line(data: bytes | bytearray, at: int, state: int) -> tuple[int, int]:
+    """Check ``data`` from position ``at`` on, up to the end of the line or the first byte that is not allowed.
+
+    The line is a field line (RFC 9112 section 5) or empty, and only CRLF ends it. The caller passes the returned
+    position and state to the next call, so each byte is checked once however the input is split.
+
+    :param state: :data:`LINE_START` for a new line, then what the last call returned.
+    :return: the position and the state there: LINE_INVALID, LINE_COMPLETE, or any state at the end of ``data``.
+    """
+    if state == LINE_START:
+        match = FIELD_LINE(data, at)
+        if match is not None:
+            return match.end(), LINE_COMPLETE
+    stop = len(data)
+    while at < stop:
+        if state == IN_VALUE:
+            at = VALUE_RUN(data, at).end()  # type: ignore[union-attr]
+            if at < stop:
+                if data[at] != CR:
+                    return at, LINE_INVALID
+                at += 1
+                state = BEFORE_LF
+        elif state == BEFORE_LF:
+            return (at + 1, LINE_COMPLETE) if data[at] == LF else (at, LINE_INVALID)
+        else:
+            end = TOKEN_RUN(data, at).end()  # type: ignore[union-attr]
+            if end > at:
+                state = IN_NAME
+            at = end
+            if at < stop:
+                byte = data[at]
+                if byte == COLON and state == IN_NAME:
+                    state = IN_VALUE
+                elif byte == CR and state == LINE_START:
+                    state = BEFORE_LF
+                else:
+                    return at, LINE_INVALID
+                at += 1
+    return at, state
+
+
+def unexpected_byte(byte: int, before: bytes, where: str) -> RemoteError:
+    """Return the 400 for a byte that is not allowed after ``before``: the same however the input was split.
+
+    :param before: the line up to that byte; the middle of a long one is left out.
+    :param where: the kind of line, with its rule: ``"a field line (RFC 9112 section 5)"``.
+    """
+    if not before:
+        return RemoteError(400, f"byte 0x{byte:02x} cannot begin {where}")
+    text = before.decode("latin-1")
+    if len(text) > SHOWN_HEAD + SHOWN_TAIL + 3:
+        text = f"{text[:SHOWN_HEAD]}...{text[-SHOWN_TAIL:]}"
+    return RemoteError(400, f"byte 0x{byte:02x} cannot follow {text!r} in {where}")
 
 
 DROPPED = ""
 """The key of a field that never reaches the application.
 
-A name with an underscore would collide with the same name written with a hyphen (``X_Real_IP`` and ``X-Real-IP``), and
-a frontend filters only one of them. ``Proxy`` would become HTTP_PROXY, which client libraries take for a setting.
+A name with an underscore would have the same key as the name with a hyphen (``X_Real_IP`` and ``X-Real-IP``), and a
+frontend filters only one of them. ``Proxy`` would become HTTP_PROXY, which client libraries take for a setting.
 """
 
 LONGEST_CACHED = 64
@@ -65,13 +141,14 @@ COMMON = (
     "Upgrade-Insecure-Requests", "User-Agent", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto",
     "X-Real-IP", "X-Request-ID", "X-Requested-With",
 )  # fmt: skip
+"""Names that the cache has from the start, as they stand here and in lower case."""
 
 SINGLETONS = frozenset({
     "CONTENT_LENGTH", "CONTENT_TYPE", "HTTP_AUTHORIZATION", "HTTP_CONTENT_LOCATION", "HTTP_CONTENT_RANGE",
     "HTTP_DATE", "HTTP_HOST", "HTTP_IF_MODIFIED_SINCE", "HTTP_IF_RANGE", "HTTP_IF_UNMODIFIED_SINCE",
     "HTTP_MAX_FORWARDS", "HTTP_PROXY_AUTHORIZATION", "HTTP_RANGE",
 })  # fmt: skip
-"""Repeating one of these is refused: two readers could each believe another line (RFC 9110 section 5.3).
+"""A request that repeats one of these is refused: two readers could each use another line (RFC 9110 section 5.3).
 
 Fields that RFC 9110 also defines as single but that decide nothing (User-Agent, Referer, From) are joined like lists.
 """
@@ -90,7 +167,10 @@ def environ_key(name: str) -> str:
 
 
 class EnvironKeys(dict[str, str]):
-    """Field name as it was sent -> environ key. Holds at most :data:`MOST_CACHED` names of bounded length."""
+    """Field name as it was sent -> environ key: a cache of at most :data:`MOST_CACHED` names of bounded length.
+
+    There is one for the process, :data:`ENVIRON_KEYS`; the threads that parse heads use it at the same time.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -105,7 +185,7 @@ class EnvironKeys(dict[str, str]):
         key = environ_key(name)
         if len(name) <= LONGEST_CACHED:
             if len(self) >= MOST_CACHED:
-                # Two threads may do this at once; both leave a seeded cache behind.
+                # Two threads may do this at once; afterwards the cache is seeded in any case.
                 self.clear()
                 self.seed()
             self[name] = key

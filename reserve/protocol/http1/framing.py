@@ -1,17 +1,17 @@
-"""Where the body of a request ends, and whether the connection may go on behind it: decided here, once, for everyone.
+"""Where the body of a request ends, and whether another request may follow it: decided only here.
 
-Runs on any thread. RFC 9112 section 6.3 gives the order of the decisions; every choice that it leaves open is made
-the strict way, for smuggling needs two readers who disagree:
+Any thread may call these functions; they keep no state. RFC 9112 section 6.3 gives the order of the decisions. Where it
+leaves a choice, the strict one is made, because request smuggling needs two readers that disagree:
 
-- Transfer-Encoding with Content-Length: section 6.1 lets a server refuse it or believe the former. Refused.
+- Transfer-Encoding with Content-Length: section 6.1 lets a server refuse it or use the former. Refused.
 - Transfer-Encoding in HTTP/1.0: section 6.1 has the framing treated as faulty. Refused.
 - Transfer-Encoding whose last coding is not chunked: section 6.3, item 4 wants a 400. So do chunked twice (section
-  6.1), with parameters (section 7.1), and what is no list of codings; an unknown coding is a 501 (section 6.1).
+  6.1), with parameters (section 7.1), and what is not a list of codings; an unknown coding is a 501 (section 6.1).
 - Content-Length that is repeated or a list: section 6.3, item 5 lets a server take equal numbers for one. Refused.
 - Content-Length of anything but digits: section 6.3, item 5 wants a 400.
 - Neither: there is no body (section 6.3, item 7). A request never ends with its connection.
 
-``fields.py`` has refused a second Content-Length before; where a chunk ends, ``body.py`` decides by section 7.1.
+``head.py`` has refused a second Content-Length before; ``body.py`` finds the end of a chunk (section 7.1).
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ LENGTH_DIGITS = 19
 
 
 def body_length(environ: dict[str, Any], minor: int, limits: Limits) -> int | None:
-    """Octets of body by Content-Length, 0 without a body, None for chunked. CONTENT_LENGTH is left in plain form.
+    """Return the length of the body in bytes, 0 without a body, None for a chunked one.
+
+    CONTENT_LENGTH is replaced by the number without leading zeros.
 
     :raises RemoteError: 400 for anything ambiguous or malformed, 413 above ``--max-body``, 501 for an unknown coding.
     """
@@ -46,12 +48,12 @@ def body_length(environ: dict[str, Any], minor: int, limits: Limits) -> int | No
     if stated is None:
         return 0
     if not (stated.isascii() and stated.isdigit()):
-        raise RemoteError(400, f"Content-Length {stated[:30]!r} is not a number of octets (RFC 9110 section 8.6)")
+        raise RemoteError(400, f"Content-Length {stated[:30]!r} is not a number of bytes (RFC 9110 section 8.6)")
     if len(stated) > LENGTH_DIGITS:
         raise RemoteError(400, f"Content-Length has more than {LENGTH_DIGITS} digits (RFC 9110 section 8.6)")
     length = int(stated)
     if length > limits.max_body:
-        limit = counted(limits.max_body, "octet")
+        limit = counted(limits.max_body, "byte")
         raise RemoteError(413, f"Content-Length {length} is above the limit of {limit} (--max-body)")
     environ["CONTENT_LENGTH"] = str(length)
     return length
@@ -63,18 +65,20 @@ def _refuse_codings(codings: str) -> None:
     if not all(TOKEN(name) for name in names):
         raise RemoteError(400, f"{rule} is malformed (RFC 9112 section 6.1)")
     if "chunked" in names[:-1] or names == ["chunked"]:
-        raise RemoteError(400, f"{rule}: chunked comes once, last, no parameters (RFC 9112 section 6.1)")
+        raise RemoteError(400, f"{rule}: chunked must come once, last, without parameters (RFC 9112 section 6.1)")
     raise RemoteError(501, f"{rule}: only chunked is implemented (RFC 9112 section 6.1)")
 
 
 def client_keeps_alive(value: str, minor: int) -> bool:
-    """What a Connection field allows (RFC 9112 section 9.3); "close" wins over "keep-alive"."""
+    """Whether a Connection field allows another request (RFC 9112 section 9.3); "close" overrides "keep-alive"."""
     options = [option.strip(" \t") for option in value.lower().split(",")]
     return "close" not in options and (minor == 1 or "keep-alive" in options)
 
 
 def expects_continue(value: str, minor: int, length: int | None) -> bool:
-    """Whether the client waits for a 100 (RFC 9110 section 10.1.1). HTTP/1.0 cannot ask; without a body nothing waits.
+    """Whether the client waits for a 100 (Continue) before it sends the body (RFC 9110 section 10.1.1).
+
+    A client of HTTP/1.0 never waits, and neither does one without a body.
 
     :raises RemoteError: 417 for an expectation that is not 100-continue.
     """

@@ -1,8 +1,8 @@
-"""Who the request is for: the grammar of the Host field and of the authority in an absolute-form target.
+"""The grammar of the Host field and of the authority in an absolute-form target.
 
-Runs on any thread. RFC 3986 section 3.2 and RFC 9112 section 3.2: ``uri-host [ ":" port ]``, where the host is a
+Any thread may call it. RFC 3986 section 3.2 and RFC 9112 section 3.2: ``uri-host [ ":" port ]``, where the host is a
 registered name, an IPv4 address, or in brackets an IPv6 address or one of a later version (``[v1.fe80::a+en1]``). User
-information is no part of it.
+information is not part of it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from ipaddress import AddressValueError, IPv6Address
 
 from reserve.errors import RemoteError
 
-__all__ = ["KNOWN_HOSTS", "check_host"]
+__all__ = ["CACHED_HOSTS", "check_host"]
 
 AUTHORITY = re.compile(
     r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]{2,45})\]"
@@ -21,15 +21,18 @@ AUTHORITY = re.compile(
     r"(?::(?P<port>[0-9]*))?"
 )
 
-MOST_KNOWN = 1024
-LONGEST_KNOWN = 255
+MOST_CACHED = 1024
+LONGEST_CACHED = 255
 
-KNOWN_HOSTS: set[str] = set()
-"""Values that passed before, at most :data:`MOST_KNOWN`: a server sees the same few names all day."""
+CACHED_HOSTS: set[str] = set()
+"""Values that passed the check before, at most :data:`MOST_CACHED`, shared by all threads."""
 
 
 def check_host(value: str) -> None:
-    """Refuse a Host value or an authority that is not ``host[:port]`` with a 400; "" is for the caller to judge."""
+    """Raise a 400 for a Host value or an authority that is not ``host[:port]``.
+
+    The empty string is refused, too; an empty Host field is allowed, and its reader does not call this function.
+    """
     match = AUTHORITY.fullmatch(value)
     if match is None:
         raise RemoteError(400, f"Host {value[:60]!r} is not host[:port] (RFC 9112 section 3.2)")
@@ -43,7 +46,7 @@ def check_host(value: str) -> None:
             ) from None
     if port and int(port.lstrip("0")[:6] or 0) > 65535:
         raise RemoteError(400, f"Host {value[:60]!r} has a port above 65535 (RFC 9112 section 3.2)")
-    if len(value) <= LONGEST_KNOWN:
-        if len(KNOWN_HOSTS) >= MOST_KNOWN:
-            KNOWN_HOSTS.clear()
-        KNOWN_HOSTS.add(value)
+    if len(value) <= LONGEST_CACHED:
+        if len(CACHED_HOSTS) >= MOST_CACHED:
+            CACHED_HOSTS.clear()
+        CACHED_HOSTS.add(value)

@@ -1,6 +1,7 @@
 """The sizes and counts that one HTTP/1 message may have: each with a name, a unit, a default and an option.
 
-A field named ``max_head`` here is the option ``--max-head``. Sizes are octets. Imported by anyone, changed by no one.
+A field named ``max_head`` here is the option ``--max-head``. Sizes are in bytes. They are constants and frozen values,
+which any thread may use.
 """
 
 from __future__ import annotations
@@ -25,19 +26,22 @@ LIMIT_KINDS: Mapping[str, Kind] = {
     "max_trailer_fields": Count(0, 10000),
     "max_body": Size(0, 1024**4),
 }
-"""What each field may be told from outside. A parser itself works with any limit, however small."""
+"""The values that the option of each field allows. The parsers work with any limit, however small."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a parser refuses beyond. RFC 9112 section 3 wants request lines of 8,000 octets taken at least."""
+    """The limits of one message. The HTTP settings of a server have one instance, which all its parsers use.
+
+    RFC 9112 section 3 recommends that request lines of at least 8,000 bytes are accepted.
+    """
 
     max_request_line: int = 16384
-    """The request line with its line end; more is a 414 (or a 501 when it is the method that does not end)."""
+    """The request line with its line end; more is a 414 (or a 501 while the method has not ended)."""
     max_field: int = 16384
     """One field line with its line end; more is a 431."""
     max_head: int = 65536
-    """The whole head, request line and field lines and empty line; more is a 431."""
+    """The whole head: request line, field lines and the empty line; more is a 431."""
     max_fields: int = 128
     """Field lines in one head; more is a 431."""
     max_chunk_line: int = 4096
@@ -49,4 +53,4 @@ class Limits:
     max_trailer_fields: int = 64
     """Trailer field lines; more is a 431."""
     max_body: int = 1073741824
-    """Octets of content of one request, whatever its framing; more is a 413."""
+    """The content of one request, whatever its framing; more is a 413."""

@@ -1,8 +1,9 @@
 """The request line: method, target, version, and what the four forms of a target mean (RFC 9112 section 3).
 
-Runs on any thread. :func:`parse_request_line` is complete and exact; the ordinary line (a known method, origin-form,
-HTTP/1.1) is recognised in ``head.py`` without it. The reader calls it as soon as the version is here, so that what is
-no HTTP/1 at all is refused before a head has come.
+Any thread may call these functions; they keep no state. :func:`scan_request_line` checks a line byte by byte as it
+arrives, :func:`parse_request_line` reads a complete one. The head reader parses the line as soon as it has the version,
+so that a client that does not speak HTTP/1 is refused before its head is complete. ``head.py`` recognises the ordinary
+line (a known method, origin-form, HTTP/1.1) without calling this module.
 """
 
 from __future__ import annotations
@@ -16,30 +17,50 @@ from reserve.protocol.http1.fields import TOKEN_CLASS
 from reserve.protocol.http1.host import check_host
 
 __all__ = [
+    "AFTER_VERSION",
+    "LINE_COMPLETE",
+    "LINE_EMPTY",
+    "LINE_INVALID",
+    "LINE_START",
     "METHODS",
-    "TARGET_CLASS",
+    "VERSION_COMPLETE",
     "RequestLine",
     "decode_path",
+    "invalid_request_line",
     "method_of",
     "parse_request_line",
-    "wrong_request_line",
+    "scan_request_line",
 ]
 
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"))
-"""Methods known to be tokens. Others are served as well, after a look at their octets."""
+"""Methods known to be tokens. Other methods are served as well, after their bytes have been checked."""
 
 METHOD = re.compile(TOKEN_CLASS + "*").match
 TARGET_CLASS = r"[!\"$-~]"
 LINE = re.compile(rf"({TOKEN_CLASS}+) ({TARGET_CLASS}+) (HTTP/([0-9])\.([0-9]))").fullmatch
-BEGUN = re.compile(
+LINE_PREFIX = re.compile(
     rf"(?:{TOKEN_CLASS}+(?: (?:{TARGET_CLASS}+(?: (?:H(?:T(?:T(?:P(?:/(?:[0-9](?:\.[0-9]?)?)?)?)?)?)?)?)?)?)?)?"
 ).match
-"""As much of a line as may begin a request line."""
+"""The longest prefix of a line with which a request line may begin."""
 ABSOLUTE = re.compile(r"[Hh][Tt][Tt][Pp][Ss]?://([^/?]*)(/[^?]*|)(?:\?(.*))?").fullmatch
+
+# States of the scanner. In the first four it stops: LINE_INVALID, the byte at the position is not allowed there;
+# LINE_COMPLETE and LINE_EMPTY, the position is after a line end; VERSION_COMPLETE, the position is after the version,
+# and the caller goes on with AFTER_VERSION. IN_VERSION and the states above it are places within a version.
+(
+    LINE_INVALID, LINE_COMPLETE, LINE_EMPTY, VERSION_COMPLETE,
+    LINE_START, EMPTY_BEFORE_LF, IN_METHOD, TARGET_START, IN_TARGET, AFTER_VERSION, BEFORE_LF, IN_VERSION,
+) = range(12)  # fmt: skip
+VERSION_BYTES = (b"H", b"T", b"T", b"P", b"/", b"0123456789", b".", b"0123456789")
+TOKEN_RUN = re.compile(TOKEN_CLASS.encode() + b"*").match
+TARGET_RUN = re.compile(TARGET_CLASS.encode() + b"*").match
+LF = 10
+CR = 13
+SPACE = 32
 
 
 class RequestLine(NamedTuple):
-    """A request line that passed every check."""
+    """A request line that passed every check. :func:`parse_request_line` makes one for each request line it reads."""
 
     method: str
     target: str
@@ -50,7 +71,54 @@ class RequestLine(NamedTuple):
     """Still percent-encoded; "*" for the server as a whole."""
     query: str
     authority: str | None
-    """From an absolute-form target; it wins over the Host field (RFC 9112 section 3.2.2)."""
+    """From an absolute-form target; it takes precedence over the Host field (RFC 9112 section 3.2.2)."""
+
+
+def scan_request_line(data: bytes | bytearray, at: int, state: int) -> tuple[int, int]:
+    """Check ``data`` from position ``at`` on, up to the end of the line or the first byte that is not allowed.
+
+    The line is ``method SP target SP version CRLF``, or empty. The caller passes the returned position and state to the
+    next call, so each byte is checked once however the input is split.
+
+    :param state: :data:`LINE_START` for a new line, then what the last call returned.
+    :return: the position and the state there: one of the four states in which scanning stops, or any state at the end
+        of ``data``.
+    """
+    stop = len(data)
+    while at < stop:
+        byte = data[at]
+        if state >= IN_VERSION:
+            if byte not in VERSION_BYTES[state - IN_VERSION]:
+                return at, LINE_INVALID
+            at += 1
+            state += 1
+            if state == IN_VERSION + len(VERSION_BYTES):
+                return at, VERSION_COMPLETE
+        elif state in (IN_METHOD, IN_TARGET):
+            at = (TOKEN_RUN if state == IN_METHOD else TARGET_RUN)(data, at).end()  # type: ignore[union-attr]
+            if at < stop:
+                if data[at] != SPACE:
+                    return at, LINE_INVALID
+                at += 1
+                state = TARGET_START if state == IN_METHOD else IN_VERSION
+        elif state == TARGET_START:
+            state = IN_TARGET
+            if byte == SPACE:
+                return at, LINE_INVALID
+        elif state == LINE_START and byte != CR:
+            state = IN_METHOD
+            if byte == SPACE:
+                return at, LINE_INVALID
+        elif state in (BEFORE_LF, EMPTY_BEFORE_LF):
+            if byte != LF:
+                return at, LINE_INVALID
+            return at + 1, LINE_COMPLETE if state == BEFORE_LF else LINE_EMPTY
+        elif byte != CR:
+            return at, LINE_INVALID
+        else:
+            at += 1
+            state = EMPTY_BEFORE_LF if state == LINE_START else BEFORE_LF
+    return at, state
 
 
 def parse_request_line(line: str) -> RequestLine:
@@ -60,48 +128,50 @@ def parse_request_line(line: str) -> RequestLine:
     """
     match = LINE(line)
     if match is None:
-        begun = BEGUN(line)
-        assert begun is not None  # it matches no octet, too
-        raise wrong_request_line((line + "\r")[: begun.end() + 1])
+        prefix = LINE_PREFIX(line)
+        assert prefix is not None  # it matches an empty string, too
+        raise invalid_request_line((line + "\r")[: prefix.end() + 1])
     method, target, version, major, minor = match.groups()
     if major != "1":
         raise RemoteError(505, f"version {version} is not served, only HTTP/1.0 and HTTP/1.1 (RFC 9110 section 15.6.6)")
     if method == "CONNECT":
         raise RemoteError(501, "CONNECT is not implemented: this is not a proxy (RFC 9110 section 9.3.6)")
-    path, query, authority = _read_target(method, target)
+    path, query, authority = _parse_target(method, target)
     return RequestLine(method, target, 0 if minor == "0" else 1, path, query, authority)
 
 
-def wrong_request_line(begun: str) -> RemoteError:
-    """A 400 for a request line that cannot become one.
+def invalid_request_line(line: str) -> RemoteError:
+    """Return the 400 for a request line with a byte that is not allowed.
 
-    :param begun: the line up to the octet that nothing legal can follow.
+    :param line: the line up to and including that byte.
     """
-    words = begun.split(" ")
-    shown = begun.removesuffix("\r")
-    if not words[-1] or (len(words) < 3 and begun[-1] in "\t\r"):
+    parts = line.split(" ")
+    shown = line.removesuffix("\r")
+    if not parts[-1] or (len(parts) < 3 and line[-1] in "\t\r"):
         return RemoteError(
-            400, f"request line {shown[:60]!r} is not three words with one space between (RFC 9112 section 3)"
+            400,
+            f"request line {shown[:60]!r} is not method, target and version with single spaces (RFC 9112 section 3)",
         )
-    if len(words) == 1:
-        return RemoteError(400, f"method {begun[:30]!r} is not a token (RFC 9110 section 9.1)")
-    if len(words) == 2:
+    if len(parts) == 1:
+        return RemoteError(400, f"method {line[:30]!r} is not a token (RFC 9110 section 9.1)")
+    if len(parts) == 2:
         return RemoteError(
-            400, f"target {words[1][:60]!r} has an octet that a target cannot have (RFC 9112 section 3.2)"
+            400, f"target {parts[1][:60]!r} has a byte that is not allowed in a target (RFC 9112 section 3.2)"
         )
     return RemoteError(
-        400, f"the third word of the request line {shown[-60:]!r} is not HTTP/digit.digit (RFC 9112 section 2.3)"
+        400, f"the version in the request line {shown[-60:]!r} is not HTTP/digit.digit (RFC 9112 section 2.3)"
     )
 
 
-def method_of(begun: str) -> str:
-    """The method with which a head begins that was refused: the same however much of its line had come."""
-    match = METHOD(begun)
-    assert match is not None  # it matches no octet, too
+def method_of(text: str) -> str:
+    """Return the method with which a refused head begins: the same however much of its request line has come."""
+    match = METHOD(text)
+    assert match is not None  # it matches an empty string, too
     return match[0]
 
 
-def _read_target(method: str, target: str) -> tuple[str, str, str | None]:
+def _parse_target(method: str, target: str) -> tuple[str, str, str | None]:
+    """Return path, query and authority; the authority is None unless the target is a URI."""
     if target[0] == "/":
         path, _, query = target.partition("?")
         return path, query, None
@@ -112,7 +182,7 @@ def _read_target(method: str, target: str) -> tuple[str, str, str | None]:
     uri = ABSOLUTE(target)
     if uri is None:
         raise RemoteError(
-            400, f"target {target[:60]!r} is neither a path with / in front nor an http URI (RFC 9112 section 3.2)"
+            400, f"target {target[:60]!r} is neither a path that begins with / nor an http URI (RFC 9112 section 3.2)"
         )
     authority, path, query = uri[1], uri[2], uri[3]
     if "@" in authority:
@@ -125,5 +195,5 @@ def _read_target(method: str, target: str) -> tuple[str, str, str | None]:
 
 
 def decode_path(path: str) -> str:
-    """Percent-decode once, to octets carried as latin-1 (PEP 3333). A malformed escape stays as it is."""
+    """Percent-decode once, to bytes carried as latin-1 (PEP 3333). A malformed escape stays as it is."""
     return unquote_to_bytes(path).decode("latin-1")

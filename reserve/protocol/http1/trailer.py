@@ -1,16 +1,21 @@
-"""The trailer section behind a chunked body: its grammar, its limits, and the names that may not stand there.
+"""The trailer section after a chunked body: its grammar, its limits, and the field names that it must not contain.
 
-Part of a body decoder; runs where that runs. A trailer is read and kept apart from the head, never merged into it
-(RFC 9110 section 6.5.1), and a name that could change how the message was routed, framed or authorised after that was
-decided is refused. Nothing is offered before the section has ended: a trailer that is refused half-way has no fields.
+Part of a body decoder, and called by the same thread. Trailer fields are kept apart from the head and never merged into
+it (RFC 9110 section 6.5.1). A name is refused if its field could change how the message is routed, framed or authorised
+after that has been decided. No field is available before the section has ended, so a refused section has none.
 """
 
 from __future__ import annotations
 
 from reserve.errors import RemoteError
-from reserve.protocol.http1.fieldscan import ENDED, START, WRONG, scan_field_line
+from reserve.protocol.http1.fields import (
+    LINE_COMPLETE,
+    LINE_INVALID,
+    LINE_START,
+    scan_field_line,
+    unexpected_byte,
+)
 from reserve.protocol.http1.limits import Limits
-from reserve.protocol.http1.unexpected import unexpected
 
 __all__ = ["FORBIDDEN_TRAILERS", "TrailerReader"]
 
@@ -24,39 +29,39 @@ FORBIDDEN_TRAILERS = frozenset({
 
 
 class TrailerReader:
-    """Reads field lines up to the empty line."""
+    """Reads the field lines of one trailer section, up to the empty line. A :class:`ChunkedDecoder` owns it."""
 
-    __slots__ = ("_limits", "_line", "_octets", "_read", "_state", "complete", "fields")
+    __slots__ = ("_limits", "_line", "_read", "_size", "_state", "complete", "fields")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._line = bytearray()
-        self._state = START
-        self._octets = 0
+        self._state = LINE_START
+        self._size = 0
         self._read: list[tuple[str, str]] = []
         self.fields: list[tuple[str, str]] = []
-        """Names as they were sent and values without blanks around them, in order; filled when the section ends."""
+        """Names as they were sent and values without whitespace around them, in order; filled when the section ends."""
         self.complete = False
 
     def feed(self, data: bytes, position: int) -> int:
-        """Read lines of ``data`` from ``position``; return the position behind what was read.
+        """Read lines of ``data`` from ``position`` on; return the position after what was read.
 
-        :raises RemoteError: 400 for a malformed or forbidden field, 431 above one of the limits; as soon as the octet
+        :raises RemoteError: 400 for a malformed or forbidden field, 431 above one of the limits; as soon as the byte
             that breaks the rule is here.
         """
         limits = self._limits
         while position < len(data) and not self.complete:
             at, state = scan_field_line(data, position, self._state)
-            self._octets += at - position + (state == WRONG)
-            if self._octets > limits.max_trailer:
-                raise RemoteError(431, f"the trailer is longer than {limits.max_trailer} octets (--max-trailer)")
+            self._size += at - position + (state == LINE_INVALID)
+            if self._size > limits.max_trailer:
+                raise RemoteError(431, f"the trailer is longer than {limits.max_trailer} bytes (--max-trailer)")
             self._line += data[position:at]
-            if state == WRONG:
-                raise unexpected(data[at], bytes(self._line), "a trailer line (RFC 9112 section 7.1.2)")
+            if state == LINE_INVALID:
+                raise unexpected_byte(data[at], bytes(self._line), "a trailer line (RFC 9112 section 7.1.2)")
             position = at
             self._state = state
-            if state == ENDED:
-                self._state = START
+            if state == LINE_COMPLETE:
+                self._state = LINE_START
                 line = self._line.decode("latin-1")
                 self._line.clear()
                 if line == "\r\n":

@@ -1,8 +1,7 @@
-"""Where a head ends, and what is refused before it does."""
+"""The reader finds the end of a head however the input is split, and refuses invalid input before that end."""
 
 from __future__ import annotations
 
-import contextlib
 from functools import partial
 
 import pytest
@@ -10,19 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reserve.errors import RemoteError
-from reserve.protocol.http1.head import HeadReader, parse_head
+from reserve.protocol.http1.headreader import HeadReader
 from reserve.protocol.http1.limits import Limits
-from tests.protocol.http1.delivery import BASE, LIMITS, deliver, one_head, read_heads
+from tests.protocol.http1.delivery import LIMITS, deliver, one_head, read_heads
+from tests.protocol.http1.strategies import fragments
 
 GET = b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
-def test_pipelined_heads_come_one_by_one() -> None:
+def test_pipelined_heads_are_returned_one_by_one() -> None:
     heads = deliver(b"".join(GET % i for i in range(5)), read_heads)
     assert [head["target"] for head in heads] == ["/0", "/1", "/2", "/3", "/4"]
 
 
-def test_rest_is_what_stands_behind_the_head() -> None:
+def test_rest_is_what_follows_the_head() -> None:
     reader = HeadReader(LIMITS)
     assert reader.feed(GET % 1 + b"bo\r\n\r\ndy") == GET % 1
     assert reader.rest == b"bo\r\n\r\ndy"
@@ -35,13 +35,13 @@ def test_rest_is_what_stands_behind_the_head() -> None:
     assert (reader.rest, reader.started) == (b"X", False)
 
 
-def test_a_few_empty_lines_in_front_are_dropped() -> None:
+def test_up_to_four_empty_lines_before_a_head_are_dropped() -> None:
     assert one_head(b"\r\n" * 4 + GET % 1)["target"] == "/1"
     assert one_head(b"\r\n" * 5 + GET % 1) == {"status": 400}
 
 
 @pytest.mark.parametrize(
-    ("status", "octets"),
+    ("status", "data"),
     [
         (400, b"\x16"), (400, b"\n"), (400, b"\rG"), (400, b" "), (400, b"\x80"), (400, b"GET / HTTP/1.1\n"),
         (400, b"\r\n\r\n\n"), (400, b"\r\n\r\r"), (400, b"G\0"), (400, b"GET\t"), (400, b"HELO\r"), (400, b"GET\n"),
@@ -61,9 +61,9 @@ def test_a_few_empty_lines_in_front_are_dropped() -> None:
         (431, b"GET / HTTP/1.1\r\n" + (b"X: " + b"y" * 9000 + b"\r\n") * 7 + b"X" * 2486),
     ],
 )  # fmt: skip
-def test_refused_at_once(status: int, octets: bytes) -> None:
-    assert deliver(octets, read_heads) == [status]
-    assert read_heads([octets[: len(octets) - 1]]) == []
+def test_an_invalid_head_is_refused_at_its_first_invalid_byte(status: int, data: bytes) -> None:
+    assert deliver(data, read_heads) == [status]
+    assert read_heads([data[: len(data) - 1]]) == []
 
 
 def test_limits_are_exact() -> None:
@@ -84,23 +84,13 @@ def test_nothing_is_kept_after_a_refusal() -> None:
     assert reader.feed(GET % 2) == GET % 2
 
 
-PIECES = st.sampled_from(
-    [b"GET / HTTP/1.1\r\n", b"Host: a\r\n", b"\r\n", b"\n", b"\r", b" ", b":", b"X: y\r\n", b"HTTP/2.0",
-     b"CONNECT /", b"\0",
-     b"Content-Length: 3\r\n", b"Transfer-Encoding: chunked\r\n", b"#", b"\xff", b"Host: b\r\n", b"Expect: x\r\n"]
-)  # fmt: skip
-STREAMS = st.one_of(
-    st.binary(max_size=60), st.lists(st.one_of(PIECES, st.binary(max_size=3)), max_size=12).map(b"".join)
-)
+PARTS = [
+    b"GET / HTTP/1.1\r\n", b"Host: a\r\n", b"\r\n", b"\n", b"\r", b" ", b":", b"X: y\r\n", b"HTTP/2.0", b"CONNECT /",
+    b"\0", b"Content-Length: 3\r\n", b"Transfer-Encoding: chunked\r\n", b"#", b"\xff", b"Host: b\r\n", b"Expect: x\r\n",
+]  # fmt: skip
+NARROW = Limits(max_request_line=20, max_field=12, max_head=40, max_fields=2)
 
 
-@given(STREAMS, st.sampled_from([LIMITS, Limits(max_request_line=20, max_field=12, max_head=40, max_fields=2)]))
-def test_any_octets_are_read_or_refused_alike_in_any_pieces(data: bytes, limits: Limits) -> None:
+@given(fragments(PARTS, count=12, noise=3, binary=60), st.sampled_from([LIMITS, NARROW]))
+def test_the_outcome_does_not_depend_on_how_the_input_is_split(data: bytes, limits: Limits) -> None:
     deliver(data, lambda pieces: read_heads(pieces, limits))
-
-
-@given(st.binary(max_size=80))
-def test_only_remote_errors_leave_the_parser(data: bytes) -> None:
-    for block in (data, data + b"\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\n" + data + b"\r\n\r\n"):
-        with contextlib.suppress(RemoteError):
-            assert parse_head(block, BASE, LIMITS).method

@@ -80,11 +80,11 @@ STEPS = [
 
 def strictness() -> Iterator[tuple[str, bytes]]:
     """The rows of the page ``strictness.md``, each alone and with a canary behind it."""
-    refused = [row for group in REFUSED.values() for row in group.rows if row.octets is not None]
+    refused = [row for group in REFUSED.values() for row in group.rows if row.example is not None]
     for row in [*refused, *(row for rows in ACCEPTED.values() for row in rows)]:
-        assert row.octets is not None
-        yield f"row {row.name}", row.octets.sent
-        yield f"row {row.name}, canary", row.octets.sent + CANARY
+        assert row.example is not None
+        yield f"row {row.name}", row.example.sent
+        yield f"row {row.name}, canary", row.example.sent + CANARY
 
 
 def own_cases() -> list[Case]:
