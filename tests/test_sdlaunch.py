@@ -19,16 +19,16 @@ from reserve.sockets.listeners import listen, release
 SHOW = """
 import os, sys
 print(os.environ["LISTEN_FDNAMES"], os.environ["LISTEN_FDS"], int(os.environ["LISTEN_PID"]) == os.getpid())
-from reserve.sockets.listeners import describe, inherited
-for name, sock in inherited():
+from reserve.sockets.listeners import describe, inherited_sockets
+for name, sock in inherited_sockets():
     with sock:
         print(sock.fileno(), sock.family.name, describe(sock))
 print(sys.argv[1:])
 """
 WAIT = """
 import os, sys
-from reserve.sockets.listeners import inherited
-[(name, sock)] = inherited()
+from reserve.sockets.listeners import inherited_sockets
+[(name, sock)] = inherited_sockets()
 sock.setblocking(True)
 streams = {os.readlink(f"/proc/self/fd/{fd}") for fd in (0, 1, 2)}
 with sock, sock.accept()[0] as connection:
@@ -211,7 +211,7 @@ def test_an_address_in_use_is_code_1(folder: Path) -> None:
     assert done.returncode == 1
     assert done.stderr == (
         f"sdlaunch: cannot listen on 127.0.0.1:{port}: Address already in use. "
-        f"Something listens on port {port} already; stop it, or choose another port.\n"
+        f"Another program listens on port {port}; stop it, or choose another port.\n"
     )
     assert os.listdir(folder) == []
 

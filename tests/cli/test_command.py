@@ -116,7 +116,7 @@ def passed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], socket.s
     import reserve.sockets.listeners as listeners
 
     found: list[tuple[str, socket.socket]] = []
-    monkeypatch.setattr(listeners, "inherited", lambda environ: list(found))
+    monkeypatch.setattr(listeners, "inherited_sockets", lambda environ: list(found))
 
     def add(name: str) -> socket.socket:
         sock = socket.create_server(("127.0.0.1", 0))
@@ -591,7 +591,7 @@ def test_an_application_that_exits_is_named_and_leaves_nothing_behind(
     assert caught.value.code == code
     assert not path.exists()
     said = said.format(file=place / "cli_exit.py")
-    assert capsys.readouterr().err == f"reserve: cli_exit ended the process before it served: {said}\n"
+    assert capsys.readouterr().err == f"reserve: cli_exit ended the process before the server started: {said}\n"
 
 
 def test_an_application_that_says_itself_why_it_exits(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -666,13 +666,16 @@ def test_variables_that_are_no_options_are_named_once(
     monkeypatch.setenv("RESERVE_API_KEY", "secret")
     assert main(["app", "cli_plain", "-b", "127.0.0.1:0"]) == 0
     err = capsys.readouterr().err
-    assert err.startswith("reserve: RESERVE_API_KEY in the environment is no option of reserve, and left alone\n")
+    assert err.startswith(
+        "reserve: the environment variable RESERVE_API_KEY is not an option of reserve, and ignored\n"
+    )
     assert "secret" not in err
     for number in range(6):
         monkeypatch.setenv(f"RESERVE_X{number}", "")
     assert main(["app", "cli_plain", "-b", "127.0.0.1:0"]) == 0
     assert capsys.readouterr().err.startswith(
-        "reserve: RESERVE_API_KEY, RESERVE_X0, RESERVE_X1, RESERVE_X2, RESERVE_X3 and 2 more in the environment are no "
+        "reserve: the environment variables RESERVE_API_KEY, RESERVE_X0, RESERVE_X1, RESERVE_X2, RESERVE_X3 and 2 more "
+        "are not options of reserve, and ignored\n"
     )
 
 
@@ -785,7 +788,7 @@ def test_a_signal_during_the_import_leaves_nothing_behind(place: Path, capsys: p
     path = place / "s.sock"
     assert main(["app", "cli_slow", "-b", f"unix:{path}"]) == 1
     assert not path.exists()
-    assert capsys.readouterr().err == "reserve: interrupted before it served\n"
+    assert capsys.readouterr().err == "reserve: interrupted before the server started\n"
 
 
 def test_ours_count_when_the_application_took_the_signal(place: Path) -> None:
@@ -804,7 +807,7 @@ def test_off_the_main_thread_no_signal_is_touched() -> None:
 
     def run() -> None:
         signals = StopSignals(Console())
-        signals.open()
+        signals.install()
         seen.append(signal.getsignal(signal.SIGTERM))
         signals.close()
 

@@ -40,7 +40,7 @@ def console() -> Iterator[Console]:
 class End(ForceExit):
     """Leaves nothing but a note."""
 
-    SLACK = 0.0
+    GRACE = 0.0
 
     def __init__(self, console: Console) -> None:
         self.codes: list[int] = []
@@ -54,24 +54,24 @@ class End(ForceExit):
 
 def test_the_earliest_moment_counts(console: Console, said: Said) -> None:
     end = End(console)
-    end.within(3600)
-    end.within(0)
-    end.within(7200)
+    end.exit_within(3600)
+    end.exit_within(0)
+    end.exit_within(7200)
     assert end.left.wait(60)
     assert end.codes == [ABORTED]
-    assert said() == "reserve: the process ends now and leaves behind a server that has not come to its end\n"
+    assert said() == "reserve: the process exits now; the server has not stopped in time\n"
 
 
 @pytest.mark.parametrize(("code", "expected"), [(0, ABORTED), (1, 1), (2, 2), (ABORTED, ABORTED)])
 def test_the_code_of_a_failed_start_is_kept(console: Console, code: int, expected: int) -> None:
     end = End(console)
-    end.leaving(code, 0)
+    end.begin_exit(code, 0)
     assert end.left.wait(60)
     assert end.codes == [expected]
 
 
 def test_threads_that_are_waited_for_are_named(console: Console, said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ForceExit, "SILENT", 0.0)
+    monkeypatch.setattr(ForceExit, "REPORT_AFTER", 0.0)
     gate = threading.Event()
     threads = [
         threading.Thread(target=gate.wait, name=name, daemon=name == "unseen") for name in ("mail", "unseen", "index")
@@ -80,25 +80,25 @@ def test_threads_that_are_waited_for_are_named(console: Console, said: Said, mon
         thread.start()
     try:
         end = End(console)
-        end.leaving(0, 3600)
+        end.begin_exit(0, 3600)
         eventually(lambda: "waiting" in said())
         assert end.codes == []
-        end.within(0)
+        end.exit_within(0)
         assert end.left.wait(60)
     finally:
         gate.set()
         for thread in threads:
             thread.join()
     waiting, leaving = said().splitlines()
-    assert "threads of the application that are no daemons: index, mail; they have 3600 s more, another" in waiting
-    assert leaving.endswith("leaves behind threads of the application that are no daemons: index, mail")
+    assert "non-daemon threads of the application: index, mail; they have 3600 s more, another signal" in waiting
+    assert leaving.endswith("non-daemon threads of the application still run: index, mail")
 
 
 def test_nobody_is_named_when_something_else_hangs(console: Console, said: Said) -> None:
     end = End(console)
-    end.leaving(0, 0)
+    end.begin_exit(0, 0)
     assert end.left.wait(60)
-    assert "an atexit function, or an output that nobody reads" in said()
+    assert "an atexit function has not returned, or an output is blocked because no process reads it" in said()
 
 
 def test_words_behind_words_that_are_stuck_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,9 +113,9 @@ def test_words_behind_words_that_are_stuck_are_not_waited_for(monkeypatch: pytes
     stream = Stuck()
     monkeypatch.setattr(sys, "stderr", stream)
     with Console() as console:
-        console.say("first\n", 0)
+        console.write("first\n", 0)
         assert begun.wait(60)
-        console.say("second\n", 0)
-        console.say("third\n", 3600)
+        console.write("second\n", 0)
+        console.write("third\n", 3600)
         gate.set()
     eventually(lambda: stream.getvalue() == "first\nsecond\nthird\n")

@@ -17,10 +17,10 @@ def test_the_command_raises_its_limit_of_open_files() -> None:
         "import resource\n"
         "_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))\n"
-        "from reserve.cli import command\n"
-        "command._raise_open_files()\n"
+        "from reserve.cli import process\n"
+        "process.raise_open_files()\n"
         "soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)\n"
-        "assert soft == min(hard, command._OPEN_FILES) or hard == resource.RLIM_INFINITY, (soft, hard)\n"
+        "assert soft == min(hard, process.MAX_OPEN_FILES) or hard == resource.RLIM_INFINITY, (soft, hard)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr

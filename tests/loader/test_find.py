@@ -10,8 +10,8 @@ import pytest
 import reserve.apps
 from reserve.errors import StartupError, UsageError
 from reserve.loader.arguments import Arguments, nearest_flag
-from reserve.loader.find import bundled_names, find, open_foreign, put_directory_first
-from reserve.loader.importer import load, parse_target
+from reserve.loader.find import bundled_names, find, load_application, put_directory_first
+from reserve.loader.importer import parse_target, try_import
 from tests.projects import Project
 
 FLAGS = ["--threads", "--bind", "--access-log", "--no-access-log", "--keep-alive", "--max-body", "--env"]
@@ -138,10 +138,10 @@ def test_dotted_names_attributes_and_factories(project: Project) -> None:
     """
     directory = project(finding_b__wsgi=source)
     given = args()
-    assert open_foreign("finding_b.wsgi:site.app", given) is len
-    assert open_foreign("finding_b.wsgi:create('x', n=1)", given) == (("x",), {"n": 1})
-    assert open_foreign("finding_b.wsgi:launch", args("w")) == ["reserve x", "w"]
-    assert open_foreign("finding_b.wsgi", args("w")) == ["reserve x", "w"]
+    assert load_application("finding_b.wsgi:site.app", given) is len
+    assert load_application("finding_b.wsgi:create('x', n=1)", given) == (("x",), {"n": 1})
+    assert load_application("finding_b.wsgi:launch", args("w")) == ["reserve x", "w"]
+    assert load_application("finding_b.wsgi", args("w")) == ["reserve x", "w"]
     assert given.served[0] == f"finding_b.wsgi:site.app ({directory / 'finding_b' / 'wsgi.py'})"
 
 
@@ -153,7 +153,7 @@ def test_the_directory_is_first_on_the_path_once(project: Project) -> None:
     assert sys.path[0] == str(directory)
     shadowed = sys.modules.pop("colorsys", None)
     try:
-        assert open_foreign("colorsys", args()) == "mine"
+        assert load_application("colorsys", args()) == "mine"
     finally:
         if shadowed is not None:
             sys.modules["colorsys"] = shadowed
@@ -162,9 +162,9 @@ def test_the_directory_is_first_on_the_path_once(project: Project) -> None:
 def test_words_that_nobody_takes(project: Project) -> None:
     project(finding_c="app = len\nlaunch = None")
     with pytest.raises(UsageError, match=r"finding_c:app takes no arguments, but it was given a b c"):
-        open_foreign("finding_c:app", args("a", "b", after=("c",)))
+        load_application("finding_c:app", args("a", "b", after=("c",)))
     with pytest.raises(UsageError, match=r"finding_c:app takes no arguments, but it was given --workers"):
-        open_foreign("finding_c:app", args(after=("--workers",)))
+        load_application("finding_c:app", args(after=("--workers",)))
 
 
 @pytest.mark.parametrize(
@@ -182,16 +182,16 @@ def test_words_that_nobody_takes(project: Project) -> None:
 def test_an_option_that_nobody_has(project: Project, word: str, hint: str) -> None:
     project(finding_n="app = len")
     with pytest.raises(UsageError) as caught:
-        open_foreign("finding_n:app", args(word, "4"))
+        load_application("finding_n:app", args(word, "4"))
     assert str(caught.value) == f"there is no server option {word}; {hint} finding_n:app takes no arguments of its own"
 
 
 def test_a_word_that_resembles_a_server_option(project: Project) -> None:
     project(finding_d="def launch(args):\n    return args\n")
     with pytest.raises(UsageError) as caught:
-        open_foreign("finding_d", args("--thread", "4"))
+        load_application("finding_d", args("--thread", "4"))
     assert str(caught.value) == "there is no option --thread; did you mean --threads? put it after -- to pass it on"
-    assert open_foreign("finding_d", args("--verbose", after=("--thread", "4")))[1:] == [  # type: ignore[index]
+    assert load_application("finding_d", args("--verbose", after=("--thread", "4")))[1:] == [  # type: ignore[index]
         "--verbose", "--thread", "4",
     ]  # fmt: skip
 
@@ -202,15 +202,15 @@ def test_a_word_that_resembles_a_server_option(project: Project) -> None:
 def test_a_missing_module_says_where_it_looked(project: Project) -> None:
     directory = project()
     with pytest.raises(StartupError) as caught:
-        open_foreign("finding_absent", args())
+        load_application("finding_absent", args())
     assert str(caught.value) == (
         f"there is no module named finding_absent; looked in {directory} and the rest of the import path"
     )
     with pytest.raises(StartupError, match=r"did you mean http"):
-        open_foreign("htttp", args())
+        load_application("htttp", args())
     for name in ("finding_absent.wsgi", "finding_absent.wsgi:app", "os.finding_absent"):
         with pytest.raises(StartupError, match=rf"there is no module named {name.partition(':')[0]}; looked in"):
-            open_foreign(name, args())
+            load_application(name, args())
 
 
 def test_a_module_without_launch_lists_what_it_has(project: Project) -> None:
@@ -218,22 +218,22 @@ def test_a_module_without_launch_lists_what_it_has(project: Project) -> None:
         finding_e="def serve(): ...\ndef stop(): ...\n_hidden = serve\nx = 1\n", finding_f="", finding_g="app = len"
     )
     with pytest.raises(StartupError, match=r"has no launch\(args\); the callables of finding_e are: serve, stop$"):
-        open_foreign("finding_e", args())
+        load_application("finding_e", args())
     with pytest.raises(StartupError, match=r"neither launch\(args\) nor application nor app; finding_f has no public"):
-        open_foreign("finding_f", args(), instead=("application", "app"))
+        load_application("finding_f", args(), attributes=("application", "app"))
     with pytest.raises(StartupError, match=r"to serve its app with WSGI write: reserve app http wsgi finding_g$"):
-        open_foreign("finding_g", args())
+        load_application("finding_g", args())
     project(finding_o__app="", finding_p="app = None")
     with pytest.raises(StartupError, match=r"finding_o .*has neither launch\(args\) nor app; finding_o has no public"):
-        open_foreign("finding_o", args(), instead=("app",))
+        load_application("finding_o", args(), attributes=("app",))
     with pytest.raises(StartupError, match=r"finding_p has no public callables$"):
-        open_foreign("finding_p", args())
+        load_application("finding_p", args())
     with pytest.raises(StartupError, match=r"finding_e has no 'create'; the callables of finding_e are: serve, stop"):
-        open_foreign("finding_e:create()", args())
+        load_application("finding_e:create()", args())
     with pytest.raises(StartupError, match=r"finding_e\.serve has no 'app'"):
-        open_foreign("finding_e:serve.app", args())
+        load_application("finding_e:serve.app", args())
     with pytest.raises(StartupError, match="finding_e:x\\(\\): x is a int and cannot be called"):
-        open_foreign("finding_e:x()", args())
+        load_application("finding_e:x()", args())
 
 
 def frames(error: BaseException) -> list[str]:
@@ -253,7 +253,7 @@ def frames(error: BaseException) -> list[str]:
 def test_an_import_error_shows_their_own_frames_only(project: Project, source: str, last: str) -> None:
     directory = project(finding_h=source, finding_helper="def f():\n    1 / 0\nf()\n", finding_helper2="")
     with pytest.raises(StartupError) as caught:
-        open_foreign("finding_h", args())
+        load_application("finding_h", args())
     text = str(caught.value)
     assert caught.value.exit_code == 1
     assert text.startswith("importing finding_h failed:\n")
@@ -275,7 +275,7 @@ def test_chained_errors_are_stripped_too(project: Project) -> None:
     """
     directory = project(finding_i=source)
     with pytest.raises(StartupError) as caught:
-        open_foreign("finding_i", args())
+        load_application("finding_i", args())
     text = str(caught.value)
     assert text.startswith("launch(args) of finding_i failed:\n")
     assert "No module named 'finding_nowhere'" in text
@@ -286,7 +286,7 @@ def test_chained_errors_are_stripped_too(project: Project) -> None:
 def test_a_factory_that_takes_other_arguments(project: Project) -> None:
     project(finding_j="def create(name):\n    return name\n")
     with pytest.raises(StartupError) as caught:
-        open_foreign("finding_j:create()", args())
+        load_application("finding_j:create()", args())
     assert str(caught.value).splitlines()[0] == "calling finding_j:create() failed:"
     assert "Traceback" not in str(caught.value)
     assert "missing 1 required positional argument: 'name'" in str(caught.value)
@@ -296,20 +296,20 @@ def test_an_error_of_theirs_with_our_name_passes_unchanged(project: Project) -> 
     source = "from reserve.errors import UsageError\ndef launch(args):\n    raise UsageError('give a colour')\n"
     project(finding_k=source)
     with pytest.raises(UsageError, match=r"^give a colour$"):
-        open_foreign("finding_k", args())
+        load_application("finding_k", args())
 
 
 def test_their_exit_is_no_failure(project: Project) -> None:
     project(finding_l="def launch(args):\n    raise SystemExit(3)\n")
     with pytest.raises(SystemExit):
-        open_foreign("finding_l", args())
+        load_application("finding_l", args())
 
 
 def test_a_package_whose_own_import_fails_is_not_called_missing(project: Project) -> None:
     directory = project(finding_m__wsgi="")
     (directory / "finding_m" / "__init__.py").write_text("import finding_m.nowhere\n")
     with pytest.raises(StartupError, match=r"^importing finding_m.wsgi failed:"):
-        load("finding_m.wsgi")
+        try_import("finding_m.wsgi")
 
 
 def test_prefixes_come_after_the_import_path(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -318,24 +318,24 @@ def test_prefixes_come_after_the_import_path(project: Project, monkeypatch: pyte
         finding_examples__two="def launch(args):\n    return 'example'\n",
         two="def launch(args):\n    return 'mine'\n",
     )
-    prefixes = ("finding_examples",)
+    packages = ("finding_examples",)
     given = args()
-    assert open_foreign("one", given, prefixes=prefixes) == "example"
-    assert open_foreign("two", given, prefixes=prefixes) == "mine"
+    assert load_application("one", given, packages=packages) == "example"
+    assert load_application("two", given, packages=packages) == "mine"
     path = os.path.join(directory, "finding_examples", "one.py")
     assert given.served == [
         f"finding_examples.one ({path}): not in this directory, but reserve's own example",
         f"two ({directory / 'two.py'})",
     ]
     with pytest.raises(StartupError, match=r"the rest of the import path, then in finding_examples$"):
-        open_foreign("three", given, prefixes=prefixes)
+        load_application("three", given, packages=packages)
 
 
 def test_an_error_in_an_example_shows_its_frames() -> None:
-    from reserve.loader.importer import _is_ours
+    from reserve.loader.importer import _is_internal
 
     package = Path(reserve.apps.__file__).parent.parent
-    assert _is_ours(str(package / "apps" / "echo.py"))
-    assert _is_ours("<frozen importlib._bootstrap>")
-    assert not _is_ours(str(package / "examples" / "blog" / "__init__.py"))
-    assert not _is_ours(str(package.parent / "mine.py"))
+    assert _is_internal(str(package / "apps" / "echo.py"))
+    assert _is_internal("<frozen importlib._bootstrap>")
+    assert not _is_internal(str(package / "examples" / "blog" / "__init__.py"))
+    assert not _is_internal(str(package.parent / "mine.py"))

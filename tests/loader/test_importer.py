@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from reserve.loader.importer import cannot_take, shown
+from reserve.errors import short_repr
+from reserve.loader.importer import signature_error
 
 
 def two(environ: Any, start_response: Any) -> None: ...
@@ -38,10 +39,10 @@ class Called:
     ],
 )
 def test_what_can_be_called_with_so_many(called: Callable[..., Any], count: int, can: bool) -> None:
-    assert (cannot_take(called, count) == "") is can
+    assert (signature_error(called, count) == "") is can
 
 
 def test_a_long_value_is_cut_where_it_shows() -> None:
-    assert shown([1]) == "[1]"
-    assert shown("x" * 78) == repr("x" * 78)
-    assert shown("x" * 79) == "'" + "x" * 76 + "..."
+    assert short_repr([1]) == "[1]"
+    assert short_repr("x" * 78) == repr("x" * 78)
+    assert short_repr("x" * 79) == "'" + "x" * 76 + "..."

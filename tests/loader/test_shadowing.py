@@ -7,8 +7,8 @@ import pytest
 
 from reserve.errors import StartupError
 from reserve.loader.arguments import Arguments
-from reserve.loader.find import find, open_foreign
-from reserve.loader.shadowing import explain_hiding
+from reserve.loader.find import find, load_application
+from reserve.loader.shadowing import explain_shadowing
 from tests.projects import Project
 
 APP = "def app(environ, start_response):\n    return []\n"
@@ -16,7 +16,7 @@ APP = "def app(environ, start_response):\n    return []\n"
 
 def refusal(name: str) -> str:
     with pytest.raises(StartupError) as caught:
-        open_foreign(name, Arguments(["reserve x"]))
+        load_application(name, Arguments(["reserve x"]))
     assert caught.value.exit_code == 1
     return str(caught.value)
 
@@ -66,17 +66,17 @@ def test_a_file_behind_reserve_itself(project: Project) -> None:
 def test_a_clone_beside_the_installed_package_is_no_mistake(project: Project) -> None:
     directory = project(reserve__other="")
     (directory / "reserve" / "__init__.py").write_text("")
-    blog = open_foreign("reserve.examples.blog", Arguments(["reserve x"]))
+    blog = load_application("reserve.examples.blog", Arguments(["reserve x"]))
     assert callable(blog)
 
 
 def test_what_hides_nothing_is_served(project: Project) -> None:
     project(hiding_a=APP)
     for _ in range(2):  # the second time it is loaded, from there
-        assert callable(open_foreign("hiding_a:app", Arguments(["reserve x"])))
+        assert callable(load_application("hiding_a:app", Arguments(["reserve x"])))
     import posixpath
 
-    assert open_foreign("posixpath:join", Arguments(["reserve x"])) is posixpath.join
+    assert load_application("posixpath:join", Arguments(["reserve x"])) is posixpath.join
 
 
 # ---- a file that hides ----
@@ -105,7 +105,7 @@ def test_a_file_that_hides_a_module_of_pythons_is_named(
 ) -> None:
     project(colorsys=source)
     error = failing("colorsys", statement, monkeypatch)
-    assert explain_hiding(error) == "./colorsys.py hides Python's own module colorsys: rename it"
+    assert explain_shadowing(error) == "./colorsys.py hides Python's own module colorsys: rename it"
 
 
 def test_one_that_fails_by_itself_is_named_where_nobody_asked_for_it(
@@ -113,8 +113,8 @@ def test_one_that_fails_by_itself_is_named_where_nobody_asked_for_it(
 ) -> None:
     project(colorsys="{}['missing']")
     error = failing("colorsys", "import colorsys", monkeypatch)
-    assert explain_hiding(error) == ""
-    assert explain_hiding(error, imported=True) == "./colorsys.py hides Python's own module colorsys: rename it"
+    assert explain_shadowing(error) == ""
+    assert explain_shadowing(error, imported=True) == "./colorsys.py hides Python's own module colorsys: rename it"
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_other_errors_are_not_explained(project: Project, monkeypatch: pytest.Mo
     directory = project(hiding_b="")
     (directory / "colorsys").mkdir()  # without __init__.py it hides nothing
     error = failing("colorsys", statement, monkeypatch)
-    assert explain_hiding(error, imported=True) == ""
+    assert explain_shadowing(error, imported=True) == ""
 
 
 def test_an_error_of_theirs_says_so_as_well(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import reserve
 from reserve.apps.http.settings import HTTPSettings
-from reserve.cli.parser import app_words, scan
+from reserve.cli.parser import app_arguments, parse_command_line
 from reserve.engine.settings import EngineSettings
 from reserve.errors import StartupError, UsageError
 from reserve.options.help import help_text, reference_page
@@ -27,7 +27,7 @@ PAGE = Path(reserve.__file__).parent / "docs" / "options.md"
 
 
 def values(*line: str, environ: dict[str, str] | None = None, directory: Path | None = None) -> Values:
-    return collect(scan(line).given, environ or {}, str(directory or "/nonexistent"))
+    return collect(parse_command_line(line).given, environ or {}, str(directory or "/nonexistent"))
 
 
 # ---- the table ----
@@ -56,7 +56,7 @@ def test_no_name_is_used_twice() -> None:
 @pytest.mark.parametrize("option", [option for option in OPTIONS if option.home], ids=lambda option: option.name)
 def test_every_default_is_within_its_own_range(option: Option) -> None:
     if option.default is not None:
-        shown = option.kind.show(option.default)
+        shown = option.kind.format(option.default)
         text = {"on": "true", "off": "false"}.get(shown, shown)
         assert option.kind.parse(text) == option.default
 
@@ -105,10 +105,10 @@ def test_times_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "octets"), [("65536", 65536), ("64k", 65536), ("1m", 1048576), ("1G", 1073741824), ("0", 0)]
+    ("text", "size"), [("65536", 65536), ("64k", 65536), ("1m", 1048576), ("1G", 1073741824), ("0", 0)]
 )
-def test_sizes(text: str, octets: int) -> None:
-    assert Size(0, 1024**4).parse(text) == octets
+def test_sizes(text: str, size: int) -> None:
+    assert Size(0, 1024**4).parse(text) == size
 
 
 @pytest.mark.parametrize("text", ["", "-1", "+5", "1_0", "1.5k", "64kb", "0x10", " 1", "1\n", "\u0661", "9" * 5000])
@@ -120,15 +120,15 @@ def test_sizes_and_counts_refused(text: str) -> None:
 
 
 @given(st.integers(0, 1024**4))
-def test_a_shown_size_reads_back(octets: int) -> None:
+def test_a_shown_size_reads_back(size: int) -> None:
     kind = Size(0, 1024**4)
-    assert kind.parse(kind.show(octets)) == octets
+    assert kind.parse(kind.format(size)) == size
 
 
 @given(st.integers(0, 604800))
 def test_a_shown_time_reads_back(seconds: int) -> None:
     kind = Seconds(0)
-    assert kind.parse(kind.show(seconds)) == pytest.approx(seconds, rel=1e-4)
+    assert kind.parse(kind.format(seconds)) == pytest.approx(seconds, rel=1e-4)
 
 
 @pytest.mark.parametrize(("text", "mode"), [("660", 0o660), ("0o600", 0o600), ("0777", 0o777)])
@@ -155,13 +155,13 @@ def test_flags_and_pairs() -> None:
 
 def test_options_are_taken_out_wherever_they_stand() -> None:
     line = ["--threads", "4", "app", "http", "-b:80", "wsgi", "blog", "-b", ":81", "--colour", "red", "--keep-alive=5"]
-    command = scan([*line, "--", "--threads", "9", "--", "-h"])
-    assert command.words == ("app", "http", "wsgi", "blog", "--colour", "red")
+    command = parse_command_line([*line, "--", "--threads", "9", "--", "-h"])
+    assert command.arguments == ("app", "http", "wsgi", "blog", "--colour", "red")
     assert command.after == ("--threads", "9", "--", "-h")
     assert [(option.name, text) for option, text in command.given] == [
         ("threads", "4"), ("bind", ":80"), ("bind", ":81"), ("keep-alive", "5"),
     ]  # fmt: skip
-    assert app_words(command) == ("http", ("wsgi", "blog", "--colour", "red"))
+    assert app_arguments(command) == ("http", ("wsgi", "blog", "--colour", "red"))
     assert not command.help
 
 
@@ -171,18 +171,18 @@ _OPTIONS = st.sampled_from([["--threads", "4"], ["--threads=4"], ["-b:80"], ["-b
 
 @given(st.lists(st.one_of(_WORDS.map(lambda word: [word]), _OPTIONS)), st.lists(st.one_of(_WORDS, st.just("--"))))
 def test_what_is_left_keeps_its_order(parts: list[list[str]], after: list[str]) -> None:
-    command = scan([word for part in parts for word in part] + ["--", *after])
+    command = parse_command_line([word for part in parts for word in part] + ["--", *after])
     ours = [part for part in parts if part[0].partition("=")[0] in FLAGS or part[0] == "-b:80"]
-    assert list(command.words) == [part[0] for part in parts if part not in ours]
+    assert list(command.arguments) == [part[0] for part in parts if part not in ours]
     assert list(command.after) == after
     assert command.help == (["-h"] in ours)
     assert len(command.given) == len([part for part in ours if part != ["-h"]])
 
 
 def test_there_are_no_abbreviations() -> None:
-    assert scan(["--thread", "4"]).words == ("--thread", "4")
+    assert parse_command_line(["--thread", "4"]).arguments == ("--thread", "4")
     with pytest.raises(UsageError, match=r"no server option --thread; did you mean --threads"):
-        app_words(scan(["--thread", "4", "app", "http"]))
+        app_arguments(parse_command_line(["--thread", "4", "app", "http"]))
 
 
 @pytest.mark.parametrize(
@@ -190,12 +190,12 @@ def test_there_are_no_abbreviations() -> None:
 )
 def test_a_missing_value(line: list[str]) -> None:
     with pytest.raises(UsageError, match=r"needs a value: "):
-        scan(line)
+        parse_command_line(line)
 
 
 def test_a_flag_with_a_value() -> None:
     with pytest.raises(UsageError, match=r"--access-log takes no value.*write --access-log or --no-access-log"):
-        scan(["--access-log=yes"])
+        parse_command_line(["--access-log=yes"])
 
 
 @pytest.mark.parametrize(
@@ -210,15 +210,15 @@ def test_a_flag_with_a_value() -> None:
 )
 def test_a_missing_app_prints_the_right_line(line: list[str], right: str) -> None:
     with pytest.raises(UsageError) as caught:
-        app_words(scan(line))
+        app_arguments(parse_command_line(line))
     assert str(caught.value).endswith(f"write: {right}")
 
 
 def test_a_missing_name() -> None:
     with pytest.raises(UsageError, match=r"name is missing; write: reserve app NAME"):
-        app_words(scan(["app"]))
+        app_arguments(parse_command_line(["app"]))
     with pytest.raises(UsageError, match=r"no server option --foo; reserve -h"):
-        app_words(scan(["app", "--foo", "http"]))
+        app_arguments(parse_command_line(["app", "--foo", "http"]))
 
 
 # ---- precedence ----
@@ -301,7 +301,7 @@ def test_a_pool_that_grows_is_two_numbers(tmp_path: Path) -> None:
         (["--threads", "2:5000"], "--threads is '2:5000'"),
         (["--threads", "x", "--threads", "4"], "--threads is 'x'"),
         (["--keep-alive", "soon"], "--keep-alive is 'soon'; allowed is a time from 0 to 7d"),
-        (["--max-head", "1t"], "--max-head is '1t'; allowed is octets from 128 to 16m"),
+        (["--max-head", "1t"], "--max-head is '1t'; allowed is bytes from 128 to 16m"),
         (["--log-level", "loud"], "--log-level is 'loud'; allowed is debug, info, warning, error or critical"),
         (["--expect", "me"], "--expect is 'me'; allowed is server or app"),
         (["--root-path", "x/"], "--root-path is 'x/'; allowed is a path that begins with /"),
@@ -327,8 +327,12 @@ def test_a_bad_value_on_the_command_line(line: list[str], message: str) -> None:
     ("name", "text", "message"),
     [
         ("RESERVE_THREADS", "many", "the environment variable RESERVE_THREADS is 'many'; allowed is a whole"),
-        ("RESERVE_THREAD", "4", "the environment variable RESERVE_THREAD is no option; did you mean RESERVE_THREADS?"),
-        ("RESERVE_STOP_TIME_OUT", "4", "RESERVE_STOP_TIME_OUT is no option; did you mean RESERVE_STOP_TIMEOUT?"),
+        (
+            "RESERVE_THREAD",
+            "4",
+            "the environment variable RESERVE_THREAD is not an option; did you mean RESERVE_THREADS?",
+        ),
+        ("RESERVE_STOP_TIME_OUT", "4", "RESERVE_STOP_TIME_OUT is not an option; did you mean RESERVE_STOP_TIMEOUT?"),
         ("RESERVE_ACCESS_LOG", "maybe", "RESERVE_ACCESS_LOG is 'maybe'; allowed is true or false"),
         ("RESERVE_ENV", "A=b", "RESERVE_ENV cannot be set in the environment; set the variables themselves"),
         ("RESERVE_HELP", "1", "RESERVE_HELP cannot be set in the environment; write --help"),
@@ -358,10 +362,10 @@ def test_what_is_no_option_is_the_applications() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[server]\nthread = 4", "thread in {} [server] is no option; did you mean threads?"),
-        ("[server]\nxyzzy = 4", "xyzzy in {} [server] is no option; reserve -h lists"),
-        ("[serve]\nthreads = 4", "{} has 'serve' at its top; did you mean [server]?"),
-        ("threads = 4", "{} has 'threads' at its top; options stand in the table [server]"),
+        ("[server]\nthread = 4", "thread in {} [server] is not an option; did you mean threads?"),
+        ("[server]\nxyzzy = 4", "xyzzy in {} [server] is not an option; reserve -h lists"),
+        ("[serve]\nthreads = 4", "{} has 'serve' at its top level; did you mean [server]?"),
+        ("threads = 4", "{} has 'threads' at its top level; options belong in the table [server]"),
         ("server = 4", "{} [server] is 4; it has to be a table"),
         ("[server]\nthreads = true", "threads in {} [server] is True; allowed is a whole number"),
         ("[server]\nthreads = -1", "threads in {} [server] is -1; allowed"),
@@ -373,8 +377,8 @@ def test_what_is_no_option_is_the_applications() -> None:
         ("[server]\nenv = ['A']", "env in {} [server] is 'A'; allowed is NAME=VALUE"),
         ("[server.env]\nA = 1", "env in {} [server]: A is 1; allowed is a string"),
         ("[server]\nbind = [8080]", "bind in {} [server] is 8080; allowed is HOST:PORT"),
-        ("[server]\nhelp = true", "help in {} [server] is no option"),
-        ("[server]\nconfig = 'x'", "config in {} [server] is no option"),
+        ("[server]\nhelp = true", "help in {} [server] is not an option"),
+        ("[server]\nconfig = 'x'", "config in {} [server] is not an option"),
         ("[server]\nhead-timeout = 1\nhead_timeout = 2", "given twice, as head-timeout and as head_timeout"),
         ("[server", "{} is not valid TOML: "),
     ],
@@ -387,7 +391,7 @@ def test_a_mistake_in_the_file(tmp_path: Path, text: str, message: str) -> None:
     assert message.format(path) in str(caught.value)
 
 
-def test_octets_that_are_no_text(tmp_path: Path) -> None:
+def test_bytes_that_are_not_utf_8(tmp_path: Path) -> None:
     path = tmp_path / "x.toml"
     path.write_bytes(b"[server]\n# \xff\n")
     with pytest.raises(UsageError, match=r"is not valid TOML"):

@@ -137,7 +137,7 @@ def test_a_signal_during_the_import_leaves_nothing(installed: Installed, gate: P
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=PATIENCE)
         os.close(door)
-    assert (process.returncode, err) == (1, "reserve: interrupted before it served\n")
+    assert (process.returncode, err) == (1, "reserve: interrupted before the server started\n")
     assert not path.exists()
 
 

@@ -57,7 +57,7 @@ def test_every_form_is_read(text: str, expected: Address) -> None:
         ("1:2:3:4:5:6:7:8", "write [1:2:3:4:5:6:7:8]:8080."),
         ("::1", "write [::1]:8080"),
         ("::", "write [::]:8080"),
-        ("a:b:80", "an IPv6 address stands in brackets"),
+        ("a:b:80", "an IPv6 address needs brackets"),
         ("[::1", "closing ] is missing"),
         ("[::1]", "write [::1]:8080"),
         ("[::1]80", "the port is missing"),

@@ -16,7 +16,7 @@ import pytest
 
 from reserve.errors import StartupError, UsageError
 from reserve.sockets import listeners
-from reserve.sockets.listeners import describe, listen, open_listener, release
+from reserve.sockets.listeners import describe, listen, release
 
 Opened = Callable[..., list[socket.socket]]
 
@@ -49,7 +49,7 @@ def opened() -> Iterator[Opened]:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder with a short name, because the name of a UNIX socket has about 100 octets at most."""
+    """A folder with a short name, because the name of a UNIX socket has about 100 bytes at most."""
     with tempfile.TemporaryDirectory(prefix="r") as name:
         yield Path(name)
 
@@ -153,7 +153,9 @@ def test_a_name_skips_the_addresses_that_are_not_here(opened: Opened, monkeypatc
 
 def test_a_name_without_any_address_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     _resolves_to(monkeypatch, (socket.AF_INET, ("203.0.113.1", 80)), (socket.AF_INET, ("203.0.113.2", 80)))
-    with pytest.raises(StartupError, match="no address of this machine; for all of its addresses write :80"):
+    with pytest.raises(
+        StartupError, match="This machine does not have that address; for all of its addresses write :80"
+    ):
         listen("elsewhere.example:80")
 
 
@@ -216,7 +218,7 @@ def test_other_reasons_of_the_kernel(monkeypatch: pytest.MonkeyPatch, address: s
 
 
 def test_an_address_of_another_machine() -> None:
-    with pytest.raises(StartupError, match="no address of this machine"):
+    with pytest.raises(StartupError, match="This machine does not have that address"):
         listen("203.0.113.1:8080")
 
 
@@ -236,7 +238,7 @@ def test_a_host_that_does_not_resolve(host: str, monkeypatch: pytest.MonkeyPatch
 
 def test_unix_socket_is_there_until_it_is_released(folder: Path) -> None:
     path = folder / "x.sock"
-    [sock] = open_listener(f"unix:{path}")
+    [sock] = listen(f"unix:{path}")
     assert describe(sock) == f"unix:{path}"
     assert not sock.get_inheritable()
     assert not sock.getblocking()
@@ -325,7 +327,7 @@ def test_a_living_socket_with_a_full_backlog_is_not(opened: Opened, folder: Path
 def test_a_datagram_socket_is_not(folder: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
         other.bind(f"{folder}/x")
-        with pytest.raises(StartupError, match="cannot be told whether somebody uses it"):
+        with pytest.raises(StartupError, match="unknown whether another process uses it"):
             listen(f"unix:{folder}/x")
     assert (folder / "x").exists()
 
@@ -339,7 +341,7 @@ def test_what_is_no_socket_is_not(folder: Path, kind: str) -> None:
         path.mkdir()
     else:
         path.symlink_to("nowhere")
-    with pytest.raises(StartupError, match="a file that is no socket is in the way"):
+    with pytest.raises(StartupError, match="there is a file that is not a socket"):
         listen(f"unix:{path}")
     assert os.path.lexists(path)
 
@@ -357,7 +359,7 @@ def test_a_directory_that_is_a_file(folder: Path) -> None:
 
 @pytest.mark.parametrize("prefix", ["/tmp/", "@"])
 def test_a_name_that_is_too_long(prefix: str) -> None:
-    with pytest.raises(StartupError, match="about 100 octets"):
+    with pytest.raises(StartupError, match="about 100 bytes"):
         listen(f"unix:{prefix}{'x' * 120}")
 
 
@@ -477,11 +479,11 @@ def test_a_system_without_it_can_still_listen_on_tcp(missing: str) -> None:
         "import socket, sys\n"
         f"if {missing!r} == 'AF_UNIX': del socket.AF_UNIX\n"
         f"else: sys.modules[{missing!r}] = None\n"
-        "from reserve.sockets.listeners import adopt, describe, inherited, listen, release\n"
+        "from reserve.sockets.listeners import adopt, describe, inherited_sockets, listen, release\n"
         "from reserve.errors import ReserveError\n"
         "import reserve.sdlaunch\n"
         "[sock] = listen('127.0.0.1:0')\n"
-        "adopt(sock); describe(sock); inherited(); release(sock)\n"
+        "adopt(sock); describe(sock); inherited_sockets(); release(sock)\n"
         "try: listen('unix:/nowhere/x', unix_owner='root' if 'pwd' in sys.argv else None)\n"
         "except ReserveError as exc: print(exc)\n"
     )

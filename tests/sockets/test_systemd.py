@@ -15,7 +15,7 @@ import pytest
 
 from reserve.errors import UsageError
 from reserve.sockets.listeners import describe, listen, release
-from reserve.sockets.systemd import adopt, inherited
+from reserve.sockets.systemd import adopt, inherited_sockets
 
 
 @pytest.fixture
@@ -172,12 +172,12 @@ def test_sockets_that_are_wrong(stack: ExitStack) -> None:
 
 CHECK = """
 import os, sys
-from reserve.sockets.listeners import describe, inherited, release
+from reserve.sockets.listeners import describe, inherited_sockets, release
 from reserve.errors import UsageError
 if os.environ.get("LISTEN_PID") == "self":
     os.environ["LISTEN_PID"] = str(os.getpid())
 try:
-    for name, sock in inherited():
+    for name, sock in inherited_sockets():
         print(name, describe(sock), sock.get_inheritable(), sock.getblocking())
         sock.close()
 except UsageError as exc:
@@ -240,7 +240,7 @@ def test_fewer_than_announced(pair: list[socket.socket]) -> None:
 def _take(**variables: str) -> tuple[list[str], dict[str, str]]:
     environ = {f"LISTEN_{name}": value for name, value in variables.items()}
     environ["OTHER"] = "stays"
-    return [name for name, _ in inherited(environ, pid=77)], environ
+    return [name for name, _ in inherited_sockets(environ, pid=77)], environ
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ def test_nothing_for_this_process_and_the_variables_are_gone(variables: dict[str
 def test_variables_that_make_no_sense(variables: dict[str, str], hint: str) -> None:
     environ = {f"LISTEN_{name}": value for name, value in variables.items()}
     with pytest.raises(UsageError) as caught:
-        inherited(environ, pid=77)
+        inherited_sockets(environ, pid=77)
     assert hint in str(caught.value)
     assert environ == {}
 

@@ -23,7 +23,7 @@ from reserve.engine.connections.states import OWNED, READY
 from reserve.engine.polling.poller import WRITE
 from reserve.engine.polling.timers import NEVER
 from reserve.errors import ClientDisconnected
-from reserve.wait import has_ended, wait_for
+from reserve.wait import peer_closed, wait_for
 
 if TYPE_CHECKING:
     from reserve.engine.connections.driver import Close, Driver
@@ -260,7 +260,7 @@ class Connection:
 
     def peer_closed(self) -> bool:
         """Has the peer closed its end, as far as one look can tell? Octets that wait to be read hide it."""
-        if self.tls is not None and has_ended(self.sock.fileno()):
+        if self.tls is not None and peer_closed(self.sock.fileno()):
             return True  # behind its close_notify, which waits to be read as a rule
         try:
             return self._peek() == b""
