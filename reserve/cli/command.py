@@ -144,9 +144,11 @@ def _report_unknown_variables(names: Sequence[str], console: Console) -> None:
     if names:
         more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
         variables = "variable" if len(names) == 1 else "variables"
-        are = "is not an option" if len(names) == 1 else "are not options"
+        are_ignored = (
+            "is not an option of reserve, and is" if len(names) == 1 else "are not options of reserve, and are"
+        )
         listed = ", ".join(names[:_MAX_NAMES])
-        console.write(f"reserve: the environment {variables} {listed}{more} {are} of reserve, and ignored\n")
+        console.write(f"reserve: the environment {variables} {listed}{more} {are_ignored} ignored\n")
 
 
 def _log_sighup(server: Server) -> Callable[[], None]:
