@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from reserve.errors import short_repr
 from reserve.loader.importer import signature_error
 
 
@@ -40,9 +39,3 @@ class Called:
 )
 def test_what_can_be_called_with_so_many(called: Callable[..., Any], count: int, can: bool) -> None:
     assert (signature_error(called, count) == "") is can
-
-
-def test_a_long_value_is_cut_where_it_shows() -> None:
-    assert short_repr([1]) == "[1]"
-    assert short_repr("x" * 78) == repr("x" * 78)
-    assert short_repr("x" * 79) == "'" + "x" * 76 + "..."
