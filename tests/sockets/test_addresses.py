@@ -1,3 +1,5 @@
+"""The text of addresses: every form is parsed, and every other text is refused with the right one."""
+
 from __future__ import annotations
 
 import pytest
@@ -30,7 +32,7 @@ from reserve.sockets.addresses import Address, FDAddress, TCPAddress, UNIXAddres
         ("fd:0", FDAddress(0)),
     ],
 )
-def test_every_form_is_read(text: str, expected: Address) -> None:
+def test_every_form_is_parsed(text: str, expected: Address) -> None:
     assert parse_address(text) == expected
 
 
@@ -83,7 +85,7 @@ def test_every_form_is_read(text: str, expected: Address) -> None:
         ("fd:9999999999", "number of an open descriptor"),
     ],
 )
-def test_everything_else_is_refused_with_the_line_that_was_meant(text: str, hint: str) -> None:
+def test_any_other_text_is_refused_with_a_hint(text: str, hint: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_address(text)
     assert hint in str(caught.value)
