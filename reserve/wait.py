@@ -10,7 +10,7 @@ import select
 __all__ = ["peer_closed", "wait_for"]
 
 _MAX_TIMEOUT = 86400.0
-"""Seconds. poll(2) counts milliseconds in a C int, which a longer timeout could overflow; callers look at the clock."""
+"""Seconds. poll(2) takes milliseconds as a C int, which a longer timeout could overflow."""
 
 
 def wait_for(fd: int, timeout: float | None, *, write: bool = False, wake: int = -1) -> bool:

@@ -52,7 +52,7 @@ class Application:
     def launch(self, args: Arguments) -> object:
         """Make the handler.
 
-        :param args: ``[program, words...]``; the program already includes the name.
+        :param args: ``[program, arguments...]``; the program already includes the name.
         :raises UsageError: arguments that the application does not take.
         :raises StartupError: the module cannot be imported, or its ``launch`` failed.
         """
@@ -120,7 +120,7 @@ def load_application(
     ``launch`` of ``module`` and ``module:launch`` is called with the list of its arguments, and returns the
     application. Any other ``module:attribute``, and the result of ``module:factory()``, is the application itself.
 
-    :param args: ``[program, words...]``; a line for the banner is added to ``args.served``.
+    :param args: ``[program, arguments...]``; a line for the banner is added to ``args.served``.
     :param packages: where to look, for names without dot and colon, if the import path has no such module.
     :param attributes: the attributes that are the application itself if the module has no ``launch``.
     :raises UsageError: a malformed name, or arguments that the application does not take.

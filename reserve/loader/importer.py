@@ -134,7 +134,7 @@ def resolve(module: ModuleType, target: Target) -> object:
 
 
 def describe_callables(module: ModuleType) -> str:
-    """A sentence that lists the public callables of a module which does not have what was looked for."""
+    """A sentence that lists the public callables of a module that does not have the attribute which was looked for."""
     names = sorted(name for name, value in vars(module).items() if not name.startswith("_") and callable(value))
     if not names:
         return f"{module.__name__} has no public callables"
@@ -197,7 +197,7 @@ def describe_exit(error: SystemExit) -> str:
 def signature_error(function: Callable[..., Any], count: int) -> str:
     """Why ``function`` cannot be called with ``count`` positional arguments; empty if it can.
 
-    It is empty also for a callable of an extension module that hides its signature: the first call will tell.
+    It is empty also for a callable of an extension module that hides its signature: then only the first call fails.
     """
     try:
         # The signature of a decorator's wrapper counts, and not that of the function inside it.

@@ -17,7 +17,7 @@ from reserve.sockets.addresses import Address, TCPAddress, UNIXAddress, parse_ad
 from reserve.sockets.systemd import adopt, inherited_sockets
 from reserve.sockets.unix import UNIXListener, bind_path, find_owner, release
 
-__all__ = ["adopt", "describe", "inherited_sockets", "listen", "parse_address", "release"]
+__all__ = ["adopt", "describe", "inherited_sockets", "listen", "release"]
 
 _SHARED_PORT_ATTEMPTS = 32
 """How often port 0 is tried for a host with several addresses, until one port is free on all of them."""

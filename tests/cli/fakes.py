@@ -33,7 +33,7 @@ ARGV = ["app", "cli_plain", "-b", "127.0.0.1:0"]
 class FakeServer:
     """Keeps the arguments of its constructor; ``start`` runs ``while_serving`` instead of serving.
 
-    The fixture ``workdir`` puts it in the place of the real server.
+    The fixture ``workdir`` replaces the real server by it.
     """
 
     made: ClassVar[list[FakeServer]] = []

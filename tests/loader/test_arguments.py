@@ -26,7 +26,7 @@ def test_a_plain_list_counts_as_before_the_dashes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "near"),
+    ("argument", "flag"),
     [
         ("--thread", "--threads"), ("--thread=4", "--threads"), ("-threads", "--threads"), ("--Threads", "--threads"),
         ("--keep_alive", "--keep-alive"), ("--keepalive", "--keep-alive"), ("--maxbody", "--max-body"),
@@ -34,5 +34,5 @@ def test_a_plain_list_counts_as_before_the_dashes() -> None:
         ("-5", None), ("--", None), ("-", None), ("--backup", None), ("--name", None), ("--end", None),
     ],
 )  # fmt: skip
-def test_the_flag_that_an_argument_resembles_is_found(word: str, near: str | None) -> None:
-    assert nearest_flag(word, FLAGS) == near
+def test_the_flag_that_an_argument_resembles_is_found(argument: str, flag: str | None) -> None:
+    assert nearest_flag(argument, FLAGS) == flag

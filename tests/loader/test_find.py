@@ -80,7 +80,7 @@ def test_arguments_for_an_attribute_are_refused(project: Project) -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "hint"),
+    ("argument", "hint"),
     [
         ("-w", "reserve works with threads; write --threads N;"),
         ("-w4", "reserve works with threads; write --threads N;"),
@@ -91,11 +91,13 @@ def test_arguments_for_an_attribute_are_refused(project: Project) -> None:
         ("--xyzzy", "reserve -h lists them;"),
     ],
 )
-def test_an_unknown_option_for_an_attribute_is_refused_with_a_hint(project: Project, word: str, hint: str) -> None:
+def test_an_unknown_option_for_an_attribute_is_refused_with_a_hint(project: Project, argument: str, hint: str) -> None:
     project(finding_n="app = len")
     with pytest.raises(UsageError) as caught:
-        load_application("finding_n:app", arguments(word, "4"))
-    assert str(caught.value) == f"there is no server option {word}; {hint} finding_n:app takes no arguments of its own"
+        load_application("finding_n:app", arguments(argument, "4"))
+    assert (
+        str(caught.value) == f"there is no server option {argument}; {hint} finding_n:app takes no arguments of its own"
+    )
 
 
 def test_an_argument_that_resembles_a_server_option_is_refused(project: Project) -> None:

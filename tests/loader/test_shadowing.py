@@ -1,4 +1,4 @@
-"""Local files and modules of Python with the same name: what the user is told."""
+"""Local files and modules of Python with the same name: the messages for the user."""
 
 from __future__ import annotations
 

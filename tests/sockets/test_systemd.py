@@ -1,4 +1,4 @@
-"""Sockets that another program has opened: what is accepted, and what is said of everything else."""
+"""Sockets that another program has opened: what is accepted, and how the rest is described."""
 
 from __future__ import annotations
 
