@@ -1,6 +1,6 @@
-"""reserve: a generic, thread-pooled server. HTTP and WSGI first of all, and any protocol of your own.
+"""reserve: a thread-pooled server for WSGI applications over HTTP, and for any other protocol.
 
-Everything public is imported on first use (PEP 562), so that ``import reserve`` costs nothing that is not needed.
+The public names are imported on first use (PEP 562), so that ``import reserve`` imports nothing else.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __version__ = "0.4.0"
 
 __all__ = ["Hooks", "Park", "PathInfoDispatcher", "ReserveWSGIServer", "Server", "__version__", "listen"]
 
-_HOMES = {
+_MODULES = {
     "Hooks": "reserve.engine.server",
     "Park": "reserve.engine.drivers.handler",
     "PathInfoDispatcher": "reserve.gateways.dispatch",
@@ -31,12 +31,12 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name == "ssl":  # not in __all__: a star import must not hide the standard library's module of this name
+    if name == "ssl":  # not in __all__, because a star import must not hide the module ssl of the standard library
         return import_module("reserve.ssl")
-    home = _HOMES.get(name)
-    if home is None:
+    module = _MODULES.get(name)
+    if module is None:
         raise AttributeError(f"module 'reserve' has no attribute {name!r}")
-    return getattr(import_module(home), name)
+    return getattr(import_module(module), name)
 
 
 def __dir__() -> list[str]:

@@ -1,8 +1,9 @@
-"""The program ``reserve``, as installed and as ``python -m reserve``: what belongs to the process, and not to a server.
+"""The program ``reserve``, as installed and as ``python -m reserve``: what concerns the process and not the server.
 
-Runs on the main thread, before all else. Imports take a while; whoever presses Ctrl-C meanwhile gets a quiet end. And a
-process that was started without standard streams gets some, or the first sockets would have their numbers, and clients
-would be sent what is meant for a log.
+Runs on the main thread, before everything else. It guarantees that a signal during the imports ends the process with
+one line instead of a traceback; that the three standard streams are open, because otherwise a socket would get the
+number of one of them, and a client would receive what is meant for a log; and that the process exits within
+``--stop-timeout``, whatever blocks it.
 """
 
 from __future__ import annotations
@@ -21,70 +22,68 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_PATIENCE = 30.0
-"""Seconds for the end of a process that does not know its ``--stop-timeout``."""
 
 
 def main() -> int:
     """Run the command and return the exit code of the process. See :func:`reserve.cli.command.run`."""
-    _open_streams()
-    before = {number: signal.signal(number, _leave) for number in _SIGNALS}
+    _open_standard_streams()
+    previous_handlers = {number: signal.signal(number, _exit_during_imports) for number in _SIGNALS}
     from reserve.cli.command import run
     from reserve.cli.console import Console
     from reserve.cli.forceexit import ForceExit
     from reserve.cli.signals import StopSignals
 
     console = Console().start()
-    end = ForceExit(console)
-    signals = StopSignals(console, end)
-    atexit.register(_finish, signals)
-    patience = [_PATIENCE]
-    code = 1
+    force_exit = ForceExit(console)
+    signals = StopSignals(console, force_exit)
+    atexit.register(_at_exit, signals)
+    exit_code = 1
     try:
-        signals.open(before)
-        code = run(sys.argv[1:], console, signals, patience)
-    except KeyboardInterrupt:  # in the first line
+        signals.install(previous_handlers)
+        exit_code = run(sys.argv[1:], console, signals)
+    except KeyboardInterrupt:  # before run() handles it
         pass
-    except SystemExit as error:  # the application's own
-        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+    except SystemExit as error:  # raised by the application
+        exit_code = error.code if isinstance(error.code, int) else int(error.code is not None)
         raise
     finally:
-        signals.calm()
-        end.leaving(code, patience[0])
-    return code
+        signals.ignore()
+        force_exit.begin_exit(exit_code, signals.stop_timeout)
+    return exit_code
 
 
-def _open_streams() -> None:
-    """The three standard streams are open, on the null device if need be; standard output has whole lines."""
+def _open_standard_streams() -> None:
+    """Open the standard streams that are closed, on the null device; make standard output line-buffered."""
     for fd, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
             os.fstat(fd)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free, which is this one
         if getattr(sys, name) is None:
             setattr(sys, name, open(fd, mode, encoding="utf-8", errors="backslashreplace", closefd=False))  # noqa: SIM115
-    with suppress(AttributeError, OSError, ValueError):  # somebody has put something else there
-        # What an application prints comes in its turn among the lines of the access log, which pass the buffer by.
+    with suppress(AttributeError, OSError, ValueError):  # another program has replaced the stream
+        # The access log writes past the buffer; line by line, what an application prints stays in order with its lines.
         sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
 
 
-def _leave(number: int, frame: FrameType | None) -> NoReturn:
-    """Before there is anything to clean up."""
-    signal.signal(number, signal.SIG_DFL)  # should nobody take the words
+def _exit_during_imports(number: int, frame: FrameType | None) -> NoReturn:
+    """The signal handler while there is nothing to clean up yet."""
+    signal.signal(number, signal.SIG_DFL)  # so that a second signal ends the process if the write blocks
     with suppress(OSError):
-        os.write(2, b"reserve: interrupted before it served\n")
+        os.write(2, b"reserve: interrupted before the server started\n")
     os._exit(1)
 
 
-def _finish(signals: StopSignals) -> None:
-    """Behind everything else that runs at the end of the interpreter.
+def _at_exit(signals: StopSignals) -> None:
+    """Flush the standard streams and restore the signal handlers, after all other ``atexit`` functions.
 
-    What cannot be flushed now is thrown away: when the interpreter tries once more, nothing watches over it any longer.
+    What cannot be flushed is discarded: otherwise the interpreter would try again after this function, when no thread
+    enforces the deadline any more.
     """
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except (AttributeError, ValueError):  # there is none, or it was closed
+        except (AttributeError, ValueError):  # None, or closed
             continue
         except OSError:
             with suppress(OSError, ValueError):
@@ -94,7 +93,7 @@ def _finish(signals: StopSignals) -> None:
                 stream.flush()
     signals.close()
     for number in _SIGNALS:
-        with suppress(ValueError):  # not the main thread's interpreter any more
+        with suppress(ValueError):  # this is not the main thread any more
             signal.signal(number, signal.SIG_DFL)
 
 

@@ -1,8 +1,9 @@
-"""The kinds of value that an option may have: how it is written, what is allowed, how it is shown.
+"""The types of option values: how a value is written, which values are allowed, and how a value is shown.
 
-Pure functions on text, TOML values and Python values; runs on any thread. Every kind refuses with ``ValueError``: with
-no text when ``allowed`` says all there is to say, else with the reason. Who calls adds the option and where the value
-came from. The kinds of settings stand beside the settings, so that programs and the command have the same bounds.
+Pure functions on text, TOML values and Python values; any thread may call them. A type refuses a value with
+``ValueError``. The error has a text only if it says more than ``allowed``; the caller adds the option and the source of
+the value. Each settings class has a table of the types of its fields, so that the same bounds hold for programs and for
+the command.
 """
 
 from __future__ import annotations
@@ -20,39 +21,42 @@ _COUNT = re.compile(r"[0-9]{1,15}")
 _SIZE = re.compile(r"([0-9]{1,15})([kmg]?)", re.IGNORECASE)
 _SECONDS = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)(ms|s|m|h|d)?")
 _OCTAL = re.compile(r"(?:0o)?([0-7]{3,4})")
-_BYTES = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
+_FACTORS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("0", "false", "no", "off")
 
 
 class Kind:
-    """The base: a value that is written as text. ``allowed`` completes the sentence "allowed is ..."."""
+    """The base class, and the type of any text. Instances are immutable and shared.
+
+    ``metavar`` stands for the value in the help, ``unit`` is for the reference page.
+    """
 
     metavar = "TEXT"
     unit = "text"
 
     @property
     def allowed(self) -> str:
-        """What may be written, with the range."""
+        """Which values are allowed; it completes the sentence "allowed is ..."."""
         return "a text"
 
     def parse(self, text: str) -> object:
-        """Read what a command line or an environment variable says."""
+        """Parse the text of a command line or of an environment variable."""
         return text
 
     def from_toml(self, value: object) -> object:
-        """Read what a TOML file says: by default a string, read like any other text."""
+        """Convert a value of a TOML file; by default it has to be a string, and is parsed."""
         if not isinstance(value, str):
-            raise ValueError("in a file it is written as a string")
+            raise ValueError("in a file it has to be a string")
         return self.parse(value)
 
-    def holds(self, value: object) -> bool:
-        """Say whether a program may give this value."""
+    def accepts(self, value: object) -> bool:
+        """Whether a program may use this Python value."""
         return isinstance(value, str)
 
-    def show(self, value: object) -> str:
-        """The value as a person would write it; empty for "none"."""
+    def format(self, value: object) -> str:
+        """The value as text that :meth:`parse` understands; empty for None."""
         return "" if value is None else str(value)
 
 
@@ -75,15 +79,15 @@ class Count(Kind):
         return int(text)
 
     def from_toml(self, value: object) -> int:
-        return self.parse(_written(value))
+        return self.parse(_number_text(value))
 
-    def holds(self, value: object) -> bool:
+    def accepts(self, value: object) -> bool:
         return _is_number(value) and self.low <= value <= self.high
 
 
 @dataclass(frozen=True, slots=True)
 class Range(Kind):
-    """A whole number, or the least and the most of them: ``4:32``."""
+    """A whole number, or two numbers, the minimum and the maximum: ``4:32``."""
 
     low: int
     high: int
@@ -104,52 +108,52 @@ class Range(Kind):
         return numbers[0] if len(parts) == 1 else (numbers[0], numbers[1])
 
     def from_toml(self, value: object) -> int | tuple[int, int]:
-        return self.parse(_written(value))
+        return self.parse(_number_text(value))
 
-    def holds(self, value: object) -> bool:
-        least, most = value if isinstance(value, tuple) and len(value) == 2 else (value, value)
-        return _is_number(least) and _is_number(most) and self.low <= least <= most <= self.high
+    def accepts(self, value: object) -> bool:
+        minimum, maximum = value if isinstance(value, tuple) and len(value) == 2 else (value, value)
+        return _is_number(minimum) and _is_number(maximum) and self.low <= minimum <= maximum <= self.high
 
 
 @dataclass(frozen=True, slots=True)
 class Size(Kind):
-    """Octets, with the binary suffixes k, m and g."""
+    """A number of bytes, with the binary suffixes k, m and g."""
 
     low: int
     high: int
     metavar: str = "SIZE"
-    unit: str = "octets"
+    unit: str = "bytes"
 
     @property
     def allowed(self) -> str:
-        return f"octets from {self.show(self.low)} to {self.show(self.high)}, as 65536, 64k, 1m or 1g"
+        return f"bytes from {self.format(self.low)} to {self.format(self.high)}, as 65536, 64k, 1m or 1g"
 
     def parse(self, text: str) -> int:
         match = _SIZE.fullmatch(text)
         if match is None:
             raise ValueError
-        size = int(match[1]) * _BYTES[match[2].lower()]
+        size = int(match[1]) * _FACTORS[match[2].lower()]
         if not self.low <= size <= self.high:
             raise ValueError
         return size
 
     def from_toml(self, value: object) -> int:
-        return self.parse(_written(value))
+        return self.parse(_number_text(value))
 
-    def holds(self, value: object) -> bool:
+    def accepts(self, value: object) -> bool:
         return _is_number(value) and self.low <= value <= self.high
 
-    def show(self, value: object) -> str:
+    def format(self, value: object) -> str:
         assert isinstance(value, int)
         for suffix in ("g", "m", "k"):
-            if value and value % _BYTES[suffix] == 0:
-                return f"{value // _BYTES[suffix]}{suffix}"
+            if value and value % _FACTORS[suffix] == 0:
+                return f"{value // _FACTORS[suffix]}{suffix}"
         return str(value)
 
 
 @dataclass(frozen=True, slots=True)
 class Seconds(Kind):
-    """A time span: seconds, or with a suffix ms, s, m, h, d."""
+    """A duration in seconds, or with a suffix ms, s, m, h, d."""
 
     low: float
     high: float = 604800.0
@@ -158,26 +162,26 @@ class Seconds(Kind):
 
     @property
     def allowed(self) -> str:
-        return f"a time from {self.show(self.low)} to {self.show(self.high)}, as 10, 1.5, 500ms, 30s, 2m or 1h"
+        return f"a time from {self.format(self.low)} to {self.format(self.high)}, as 10, 1.5, 500ms, 30s, 2m or 1h"
 
     def parse(self, text: str) -> float:
         match = _SECONDS.fullmatch(text)
         if match is None:
             raise ValueError
-        return self._ranged(float(match[1]) * _UNITS[match[2] or "s"])
+        return self._in_range(float(match[1]) * _UNITS[match[2] or "s"])
 
     def from_toml(self, value: object) -> float:
-        return self._ranged(value) if isinstance(value, float) else self.parse(_written(value))
+        return self._in_range(value) if isinstance(value, float) else self.parse(_number_text(value))
 
-    def _ranged(self, seconds: float) -> float:
+    def _in_range(self, seconds: float) -> float:
         if not self.low <= seconds <= self.high:  # a NaN fails here too
             raise ValueError
         return seconds
 
-    def holds(self, value: object) -> bool:
+    def accepts(self, value: object) -> bool:
         return (isinstance(value, float) or _is_number(value)) and self.low <= value <= self.high
 
-    def show(self, value: object) -> str:
+    def format(self, value: object) -> str:
         assert isinstance(value, (int, float))
         if 0 < value < 1:
             return f"{value * 1000:g}ms"
@@ -188,7 +192,7 @@ class Seconds(Kind):
 
 @dataclass(frozen=True, slots=True)
 class Flag(Kind):
-    """On or off: ``--name`` and ``--no-name`` on the command line, a word elsewhere."""
+    """On or off: ``--name`` and ``--no-name`` on the command line, a word in the environment, a boolean in a file."""
 
     metavar: str = ""
     unit: str = "on or off"
@@ -198,26 +202,26 @@ class Flag(Kind):
         return "true or false (in the environment also 1, 0, yes, no, on, off)"
 
     def parse(self, text: str) -> bool:
-        word = text.lower()
-        if word not in _TRUE + _FALSE:
+        lowered = text.lower()
+        if lowered not in _TRUE + _FALSE:
             raise ValueError
-        return word in _TRUE
+        return lowered in _TRUE
 
     def from_toml(self, value: object) -> bool:
         if not isinstance(value, bool):
             raise ValueError
         return value
 
-    def holds(self, value: object) -> bool:
+    def accepts(self, value: object) -> bool:
         return isinstance(value, bool)
 
-    def show(self, value: object) -> str:
+    def format(self, value: object) -> str:
         return "on" if value else "off"
 
 
 @dataclass(frozen=True, slots=True)
 class Choice(Kind):
-    """One of a few words."""
+    """One of several words."""
 
     words: tuple[str, ...]
     metavar: str = "WORD"
@@ -232,13 +236,13 @@ class Choice(Kind):
             raise ValueError
         return text
 
-    def holds(self, value: object) -> bool:
+    def accepts(self, value: object) -> bool:
         return isinstance(value, str) and value in self.words
 
 
 @dataclass(frozen=True, slots=True)
 class Octal(Kind):
-    """The permission bits of a file. A bare TOML number would be read in base ten, so a file says it as a string."""
+    """The permission bits of a file, in octal. In a TOML file it is a string, because a number there is decimal."""
 
     metavar: str = "MODE"
     unit: str = "octal permission bits"
@@ -253,13 +257,16 @@ class Octal(Kind):
             raise ValueError
         return int(match[1], 8)
 
-    def show(self, value: object) -> str:
+    def format(self, value: object) -> str:
         return "" if value is None else f"{value:o}"
 
 
 @dataclass(frozen=True, slots=True)
 class Text(Kind):
-    """Text that satisfies ``check``; ``rule`` says how, and completes "allowed is ..."."""
+    """Text for which ``check`` returns true.
+
+    :param rule: which texts those are; it completes the sentence "allowed is ...".
+    """
 
     rule: str
     check: Callable[[str], bool]
@@ -271,24 +278,24 @@ class Text(Kind):
         return self.rule
 
     def parse(self, text: str) -> str:
-        if not self.holds(text):
+        if not self.accepts(text):
             raise ValueError
         return text
 
-    def holds(self, value: object) -> bool:
+    def accepts(self, value: object) -> bool:
         return isinstance(value, str) and "\0" not in value and self.check(value)
 
 
 @dataclass(frozen=True, slots=True)
 class Pair(Kind):
-    """``NAME=VALUE``: one variable."""
+    """One environment variable, ``NAME=VALUE``, as a tuple of its name and its value."""
 
     metavar: str = "NAME=VALUE"
     unit: str = "a variable"
 
     @property
     def allowed(self) -> str:
-        return "NAME=VALUE with a name that is not empty"
+        return "NAME=VALUE, where NAME is not empty"
 
     def parse(self, text: str) -> tuple[str, str]:
         name, equals, value = text.partition("=")
@@ -298,26 +305,28 @@ class Pair(Kind):
 
 
 def check_settings(settings: Any, kinds: Mapping[str, Kind], prefix: str = "") -> None:
-    """Look at every field of a settings value; one whose default is None may be None.
+    """Check the fields of a settings object. A field whose default is None may be None.
 
-    :param kinds: by the names of fields.
-    :param prefix: what the option has before the name of the field.
-
-    Raises UsageError for the first that is out of bounds.
+    :param settings: an instance of a dataclass.
+    :param kinds: the names of the fields and their types.
+    :param prefix: what the name of the option has before the name of the field.
+    :raises UsageError: for the first field that is out of bounds.
     """
     defaults = {field.name: field.default for field in fields(settings)}
     for name, kind in kinds.items():
         value = getattr(settings, name)
-        if not kind.holds(value) and not (value is None and defaults[name] is None):
+        if not kind.accepts(value) and not (value is None and defaults[name] is None):
             option = f"--{prefix}{name}".replace("_", "-")
             raise UsageError(f"{name}={value!r:.100} ({option}) is out of bounds; allowed is {kind.allowed}")
 
 
 def _is_number(value: object) -> TypeGuard[int]:
+    """Whether a value is an int; bool does not count, although it is a subclass."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _written(value: object) -> str:
+def _number_text(value: object) -> str:
+    """The text of a number in a TOML file, where it is a number or a string."""
     if isinstance(value, bool) or not isinstance(value, (int, str)):
         raise ValueError
     return str(value)

@@ -1,9 +1,9 @@
-"""The command ``sdlaunch``: open listening sockets, become a daemon if asked, then become the command.
+"""The program ``sdlaunch``: opens listeners, optionally goes into the background, and executes another command.
 
-One thread from start to exec. The command finds its sockets from descriptor 3 on, as sd_listen_fds(3) describes, so
-it needs no right to open privileged ports and any program that knows systemd's socket activation can be started.
-Nothing is left behind when a step fails: no socket file, no pid file, no background process. Start-up stays light:
-no argument parser library, and nothing of reserve but its listeners.
+It has one thread. The command gets the sockets as descriptors from 3 on, as sd_listen_fds(3) describes. So it can be
+any program that supports systemd's socket activation, and it needs no right to open privileged ports. If a step fails,
+no socket file, no pid file and no background process remain. To start fast, it imports no library for arguments, and
+only the listeners of reserve.
 """
 
 from __future__ import annotations
@@ -20,31 +20,34 @@ from reserve.sockets.listeners import listen, release
 
 __all__ = ["main"]
 
-_FIRST = 3
+_FIRST_FD = 3
 _USAGE = """\
 usage: sdlaunch -b ADDRESS [-b ADDRESS ...] [options] [--] COMMAND [ARGUMENT ...]
 
-Opens listening sockets and runs COMMAND, which finds them as descriptors 3, 4, ... (LISTEN_FDS, LISTEN_PID and
+Opens listening sockets and runs COMMAND, which gets them as descriptors 3, 4, ... (LISTEN_FDS, LISTEN_PID and
 LISTEN_FDNAMES are set, as systemd does for socket activation).
 
   -b, --bind ADDRESS    HOST:PORT, [IPV6]:PORT, :PORT (all interfaces), unix:PATH, unix:@NAME (abstract), fd:N;
-                        a word with a slash is the path of a UNIX socket. May be given several times.
-  -d, --daemonize       run COMMAND in the background, in a session of its own and with its standard streams on
-                        /dev/null; sdlaunch ends with 0 once COMMAND runs
-  -p, --pid-file FILE   write the process number of COMMAND to FILE
+                        an argument with a slash is the path of a UNIX socket. May be given several times.
+  -d, --daemonize       run COMMAND in the background, in a new session and with its standard streams on /dev/null;
+                        sdlaunch exits with 0 once COMMAND runs
+  -p, --pid-file FILE   write the process ID of COMMAND to FILE
   --unix-mode MODE      permission bits of the UNIX sockets, in octal: 660. Default: what the umask leaves
-  --unix-owner OWNER    owner of the UNIX sockets: USER, USER:GROUP or :GROUP. Default: who runs sdlaunch
+  --unix-owner OWNER    owner of the UNIX sockets: USER, USER:GROUP or :GROUP. Default: the user
+                        and group of sdlaunch
   -h, --help            print this text
   --version             print the version
 
-Exit codes: 2 wrong usage, 1 a socket, the pid file or the background process could not be had, 127 COMMAND was not
-found, 126 COMMAND cannot be executed; otherwise what COMMAND returns.
+Exit codes: 2 wrong usage; 1 a socket, the pid file or the background process could not be created; 127 COMMAND was
+not found; 126 COMMAND cannot be executed; otherwise the exit code of COMMAND.
 
   sdlaunch -b '[::]:80' -- reserve app http wsgi blog --threads 16
 """
 
 
-class _Job(NamedTuple):
+class _Options(NamedTuple):
+    """The parsed command line."""
+
     addresses: list[str]
     command: list[str]
     daemonize: bool
@@ -54,7 +57,7 @@ class _Job(NamedTuple):
 
 
 class _ExecError(StartupError):
-    """COMMAND did not start; the exit codes are those of a POSIX shell."""
+    """The command could not be executed; the exit codes are those of a POSIX shell."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
@@ -62,46 +65,45 @@ class _ExecError(StartupError):
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line; on success it does not return, but becomes the command.
+    """Open the sockets and execute the command. It returns only if the command is not executed in this process.
 
-    :param argv: the words after the program's name. Default: those of this process.
+    :param argv: the command line without the name of the program. Default: that of this process.
     :returns: the exit code: 0 after ``-h``, ``--version`` and in the parent of a daemon; 1, 2, 126 or 127 after an
-        error, which is told on stderr in one sentence.
+        error, with one sentence on standard error.
     """
-    words = sys.argv[1:] if argv is None else argv
     try:
-        job = _parse(words)
-        if isinstance(job, str):
-            sys.stdout.write(job)
+        options = _parse(sys.argv[1:] if argv is None else argv)
+        if isinstance(options, str):
+            sys.stdout.write(options)
             return 0
         if not hasattr(os, "fork"):
-            raise StartupError("sdlaunch hands descriptors over through fork and exec, which this system does not have")
-        sockets = listen(*job.addresses, unix_mode=job.unix_mode, unix_owner=job.unix_owner)
+            raise StartupError("sdlaunch passes descriptors on through fork and exec, which this system does not have")
+        sockets = listen(*options.addresses, unix_mode=options.unix_mode, unix_owner=options.unix_owner)
         try:
-            if job.daemonize:
-                _start_daemon(job, sockets)
+            if options.daemonize:
+                _start_daemon(options, sockets)
                 for sock in sockets:
-                    sock.close()  # Only our copies; a socket file stays, because the daemon listens there.
+                    sock.close()  # the file of a UNIX socket stays, because the daemon listens on it
                 return 0
-            _become(job, sockets)
+            _exec_command(options, sockets)
         except BaseException:
             for sock in sockets:
                 release(sock)
             raise
     except ReserveError as exc:
         hint = " (sdlaunch -h shows how)" if isinstance(exc, UsageError) else ""
-        if sys.stderr is not None:  # else descriptor 2 is not ours to write to
-            with suppress(OSError):  # past the buffer, whose end would be another exit code
+        if sys.stderr is not None:  # else descriptor 2 is not standard error
+            with suppress(OSError):  # not buffered, because a buffer that cannot be flushed would change the exit code
                 os.write(2, f"sdlaunch: {exc}{hint}\n".encode(errors="backslashreplace"))
         return exc.exit_code
 
 
-def _parse(words: list[str]) -> _Job | str:
-    """Read the options up to ``--`` or the command; a text is to be printed instead of running anything."""
+def _parse(argv: list[str]) -> _Options | str:
+    """Parse the options up to ``--`` or the command; a text is to be printed instead of executing a command."""
     addresses: list[str] = []
-    single: dict[str, str] = {}
+    values: dict[str, str] = {}
     daemonize = False
-    rest = list(words)
+    rest = list(argv)
     while rest and rest[0].startswith("-") and rest[0] not in ("-", "--"):
         name, value = _split(rest.pop(0), rest)
         if name == "--help":
@@ -115,20 +117,20 @@ def _parse(words: list[str]) -> _Job | str:
         elif name == "--bind":
             addresses.append(_address(value))
         else:
-            single[name] = value
+            values[name] = value
     if rest and rest[0] == "--":
         del rest[0]
     if not addresses:
         raise UsageError("no address to open; give at least one, as in -b '[::]:80'")
     if not rest:
         raise UsageError("no command to run; it comes after the options, as in -b :80 -- COMMAND")
-    return _Job(
+    return _Options(
         addresses,
         rest,
         daemonize,
-        single.get("--pid-file"),
-        _mode(single["--unix-mode"]) if "--unix-mode" in single else None,
-        single.get("--unix-owner"),
+        values.get("--pid-file"),
+        _mode(values["--unix-mode"]) if "--unix-mode" in values else None,
+        values.get("--unix-owner"),
     )
 
 
@@ -137,12 +139,15 @@ _FLAGS = {"--daemonize", "--help", "--version"}
 _WITH_VALUE = {"--bind", "--pid-file", "--unix-mode", "--unix-owner"}
 
 
-def _split(word: str, rest: list[str]) -> tuple[str, str]:
-    """Take an option apart: its long name and its value, which may be in the same word or in the next one."""
-    if word.startswith("--"):
-        name, equals, value = word.partition("=")
+def _split(argument: str, rest: list[str]) -> tuple[str, str]:
+    """Split an option into its long name and its value, which may be in the same argument or in the next one.
+
+    :param rest: the arguments that follow; a value is removed from it.
+    """
+    if argument.startswith("--"):
+        name, equals, value = argument.partition("=")
     else:
-        name, value = _SHORT.get(word[:2], word), word[2:]
+        name, value = _SHORT.get(argument[:2], argument), argument[2:]
         equals = value
         if name in _FLAGS and value:  # -dp FILE is -d -p FILE
             rest.insert(0, f"-{value}")
@@ -162,8 +167,8 @@ def _split(word: str, rest: list[str]) -> tuple[str, str]:
     return name, value
 
 
-def _address(word: str) -> str:
-    return f"unix:{word}" if "/" in word and "://" not in word and not word.startswith("unix:") else word
+def _address(text: str) -> str:
+    return f"unix:{text}" if "/" in text and "://" not in text and not text.startswith("unix:") else text
 
 
 def _mode(text: str) -> int:
@@ -174,12 +179,16 @@ def _mode(text: str) -> int:
 
 
 def _names(sockets: list[socket.socket]) -> str:
-    """A name for each socket, within the rules of sd_listen_fds_with_names(3): no colon, at most 255 characters."""
+    """The value of LISTEN_FDNAMES: a name for each socket, by the rules of sd_listen_fds_with_names(3)."""
     return ":".join(map(_name, sockets))
 
 
 def _name(sock: socket.socket) -> str:
-    """``port-80``, with the address in front where it is an IPv4 address of one interface; ``unix-/run/x.sock``."""
+    """The name of a socket: ``port-80``, ``127.0.0.1-port-80`` or ``unix-/run/x.sock``.
+
+    It has no colon and at most 255 characters, as sd_listen_fds_with_names(3) demands. The address is part of it for
+    IPv4 addresses of one interface.
+    """
     name = sock.getsockname()
     if isinstance(name, tuple):
         host, port = name[:2]
@@ -189,27 +198,30 @@ def _name(sock: socket.socket) -> str:
     return text if len(text) <= 255 and text.isascii() and text.isprintable() else "unknown"
 
 
-def _become(job: _Job, sockets: list[socket.socket]) -> NoReturn:
-    """Write the pid file, put the sockets into place, and exec; raises when that cannot be done."""
+def _exec_command(options: _Options, sockets: list[socket.socket]) -> NoReturn:
+    """Write the pid file, move the sockets to their descriptors, and execute the command.
+
+    :raises StartupError: one of these steps failed. The pid file is removed again.
+    """
     pid = os.getpid()
-    if job.pid_file is not None:
-        _write_pid_file(job.pid_file, pid)
+    if options.pid_file is not None:
+        _write_pid_file(options.pid_file, pid)
     try:
-        _place(sockets)
+        _move_to_descriptors(sockets)
         environ = dict(os.environ)
         environ["LISTEN_FDS"] = str(len(sockets))
         environ["LISTEN_PID"] = str(pid)
         environ["LISTEN_FDNAMES"] = _names(sockets)
-        # CPython ignores these two for itself; an ignored signal would stay ignored in the command.
+        # CPython ignores these two signals, and a signal that is ignored stays ignored after an exec.
         for name in ("SIGPIPE", "SIGXFSZ"):
             if hasattr(signal, name):
                 signal.signal(getattr(signal, name), signal.SIG_DFL)
         if sys.stdout is not None:
             sys.stdout.flush()
-        _exec(job.command, environ)
+        _exec(options.command, environ)
     except BaseException:
-        if job.pid_file is not None:
-            os.unlink(job.pid_file)
+        if options.pid_file is not None:
+            os.unlink(options.pid_file)
         raise
 
 
@@ -217,26 +229,26 @@ def _exec(command: list[str], environ: dict[str, str]) -> NoReturn:
     try:
         os.execvpe(command[0], command, environ)
     except (FileNotFoundError, NotADirectoryError) as exc:
-        where = "the interpreter in its first line may be missing" if os.path.exists(command[0]) else "check the name"
-        where = where if "/" in command[0] else "it is in no directory of PATH"
-        raise _ExecError(f"the command {command[0]!r} was not found; {where}", 127) from exc
+        hint = "the interpreter in its first line may be missing" if os.path.exists(command[0]) else "check the name"
+        hint = hint if "/" in command[0] else "it is in no directory of PATH"
+        raise _ExecError(f"the command {command[0]!r} was not found; {hint}", 127) from exc
     except (OSError, ValueError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else exc
         raise _ExecError(f"the command {command[0]!r} cannot be executed: {reason}", 126) from exc
 
 
-def _place(sockets: list[socket.socket]) -> None:
-    """Copy the sockets to 3, 4, ...; the originals close themselves on exec."""
+def _move_to_descriptors(sockets: list[socket.socket]) -> None:
+    """Duplicate the sockets to descriptors 3, 4, ...; the kernel closes the originals on exec."""
     import fcntl
 
-    # First out of the way: a socket may sit on a number that another one is about to get.
-    above = [fcntl.fcntl(sock.fileno(), fcntl.F_DUPFD_CLOEXEC, _FIRST + len(sockets)) for sock in sockets]
-    for number, fd in enumerate(above, _FIRST):
+    # First to higher numbers: a socket may have the number that another socket is about to get.
+    above = [fcntl.fcntl(sock.fileno(), fcntl.F_DUPFD_CLOEXEC, _FIRST_FD + len(sockets)) for sock in sockets]
+    for number, fd in enumerate(above, _FIRST_FD):
         os.dup2(fd, number, inheritable=True)
 
 
 def _write_pid_file(path: str, pid: int) -> None:
-    """Replace the file in one step, so that a reader never finds half a number."""
+    """Replace the file in one step, so that no process reads half a number."""
     temporary = f"{path}.{pid}"
     try:
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
@@ -251,30 +263,36 @@ def _write_pid_file(path: str, pid: int) -> None:
         raise StartupError(f"cannot write the pid file {path!r}: {exc.strerror}; choose another one with -p") from exc
 
 
-def _start_daemon(job: _Job, sockets: list[socket.socket]) -> None:
-    """Return once the command runs in the background; raise what kept it from running."""
-    report, tell = os.pipe()
+def _start_daemon(options: _Options, sockets: list[socket.socket]) -> None:
+    """Fork, and return when the background process has executed the command.
+
+    :raises StartupError: the command could not be executed.
+    """
+    reader, writer = os.pipe()
     if sys.stderr is not None:
         sys.stderr.flush()
     try:
         child = os.fork()
     except OSError as exc:
-        os.close(report)
-        os.close(tell)
+        os.close(reader)
+        os.close(writer)
         raise StartupError(f"cannot start a background process: {exc.strerror}") from exc
     if child == 0:
-        _run_daemon(job, sockets, tell)
-    os.close(tell)
+        _run_daemon(options, sockets, writer)
+    os.close(writer)
     os.waitpid(child, 0)
-    with open(report, "rb") as pipe:
-        # Ends when the exec closes the other side, or with the reason why there was none.
+    with open(reader, "rb") as pipe:
+        # It ends when the exec closes the other end, or after the reason why the exec failed.
         code, _, reason = pipe.read().partition(b" ")
     if code:
         raise _ExecError(reason.decode(errors="replace"), int(code))
 
 
-def _run_daemon(job: _Job, sockets: list[socket.socket], tell: int) -> NoReturn:
-    """Run in the child: leave the session, fork again so that no terminal can come back, and become the command."""
+def _run_daemon(options: _Options, sockets: list[socket.socket], writer: int) -> NoReturn:
+    """In the child: start a new session, fork again so that the process cannot get a terminal, and execute the command.
+
+    :param writer: a pipe to the parent, which reads why the command could not be executed.
+    """
     code, reason = 1, "the background process failed"
     try:
         os.setsid()
@@ -283,18 +301,18 @@ def _run_daemon(job: _Job, sockets: list[socket.socket], tell: int) -> NoReturn:
         null = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):
             os.dup2(null, stream)
-        # A reader that went away must not kill the daemon; the pipe must not sit where a socket belongs.
+        # The pipe must not have the number of one of the sockets.
         import fcntl
 
-        tell = fcntl.fcntl(tell, fcntl.F_DUPFD_CLOEXEC, _FIRST + len(sockets))
-        _become(job, sockets)
+        writer = fcntl.fcntl(writer, fcntl.F_DUPFD_CLOEXEC, _FIRST_FD + len(sockets))
+        _exec_command(options, sockets)
     except ReserveError as exc:
         code, reason = exc.exit_code, str(exc)
     except BaseException as exc:
         reason = f"the background process failed: {exc!r}"
     finally:
         try:
-            os.write(tell, f"{code} {reason}".encode(errors="replace"))
+            os.write(writer, f"{code} {reason}".encode(errors="replace"))
         finally:
             os._exit(code)
 

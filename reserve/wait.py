@@ -1,35 +1,39 @@
-"""Blocking a thread until a descriptor is ready: for workers, and for the accept thread's pauses.
+"""Waiting for a file descriptor: block the calling thread until it is readable or writable.
 
-Any thread may call it; the leader and the monitor never do, but with a timeout of 0.
+Any thread may call it. The leader and the monitor call it with a timeout of 0 only, which does not block.
 """
 
 from __future__ import annotations
 
 import select
 
-__all__ = ["has_ended", "wait_for"]
+__all__ = ["peer_closed", "wait_for"]
+
+_MAX_TIMEOUT = 86400.0
+"""Seconds. poll(2) takes milliseconds as a C int, which a longer timeout could overflow."""
 
 
 def wait_for(fd: int, timeout: float | None, *, write: bool = False, wake: int = -1) -> bool:
-    """Block this thread until the descriptor is readable (or writable), or ``wake`` is readable; False when
-    ``timeout`` seconds passed.
+    """Block until the descriptor is readable, or another one is; False if the time has passed.
 
-    :param wake: another descriptor that ends the wait, -1 for none.
+    :param timeout: seconds, None for no limit. It may return False earlier, after a day.
+    :param write: wait until ``fd`` is writable instead.
+    :param wake: another descriptor that ends the wait when it is readable, -1 for none.
     """
     if timeout is not None:
-        timeout = min(timeout, 86400.0)  # poll(2) counts milliseconds in an int; callers look at their clock again
+        timeout = min(timeout, _MAX_TIMEOUT)
     if hasattr(select, "poll"):
         poll = select.poll()
         poll.register(fd, select.POLLOUT if write else select.POLLIN)
         if wake >= 0:
             poll.register(wake, select.POLLIN)
         return bool(poll.poll(None if timeout is None else timeout * 1000))
-    reading = [one for one in (-1 if write else fd, wake) if one >= 0]
-    return any(select.select(reading, [fd] if write else [], [], timeout))
+    readable = [number for number in (-1 if write else fd, wake) if number >= 0]
+    return any(select.select(readable, [fd] if write else [], [], timeout))
 
 
-def has_ended(fd: int) -> bool:
-    """Say whether the peer has ended its side, also when octets wait to be read before that. Only Linux can tell."""
+def peer_closed(fd: int) -> bool:
+    """Whether the peer has closed its side, even if bytes that it sent before are still unread. Only Linux can tell."""
     mask = getattr(select, "POLLRDHUP", 0)
     if not mask or fd < 0:
         return False

@@ -1,4 +1,4 @@
-"""The fixture ``project``: a directory of modules as the working directory, and no trace of it afterwards."""
+"""The fixture ``project``: a working directory of modules. Afterwards the modules are removed again."""
 
 from __future__ import annotations
 

@@ -12,12 +12,13 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "reserve"
 
-_GROUND = {"errors", "paramtypes", "wait"}
+_GROUND = {"errors", "paramtypes", "suggest", "wait"}
 _SERVING = _GROUND | {"protocol", "sockets", "ssl", "loader", "gateways", "engine", "apps"}
 ALLOWED: dict[str, set[str]] = {
     # room of the package: which others it may import, TYPE_CHECKING and function-level imports counted
     "errors": set(),
     "paramtypes": {"errors"},
+    "suggest": set(),
     "wait": set(),
     "protocol": _GROUND,
     "sockets": _GROUND,
@@ -37,12 +38,11 @@ ALLOWED: dict[str, set[str]] = {
 VALUES = {
     "reserve.apps.http.settings",
     "reserve.engine.settings",
-    "reserve.loader.arguments",
     "reserve.protocol.http1.limits",
     "reserve.sockets.addresses",
     "reserve.ssl.settings",
 }
-"""What the option table reads and fills of the rooms below it: plain values, and the names that resemble a word."""
+"""What the option table reads and fills of the rooms below it: plain values."""
 OPTIONAL = {
     # module, or package of modules: what it may import beside the standard library
     "reserve.ssl.pyopenssl": {"OpenSSL", "cryptography"},

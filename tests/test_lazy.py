@@ -1,4 +1,4 @@
-"""``import reserve`` brings nothing that is not asked for."""
+"""``import reserve`` imports the rest of the package only on first use."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def run(program: str) -> str:
     return done.stdout
 
 
-def test_plain_serving_does_not_load_openssl() -> None:
+def test_a_server_without_tls_does_not_import_openssl() -> None:
     program = (
         "import sys, reserve\n"
         "app = lambda environ, start_response: []\n"
@@ -28,7 +28,7 @@ def test_plain_serving_does_not_load_openssl() -> None:
     assert run(program) == "None 0\nFalse False\n"
 
 
-def test_the_adapters_are_there_after_one_import() -> None:
+def test_the_adapters_are_imported_on_first_use() -> None:
     program = (
         "import reserve, sys\n"
         "print('reserve.ssl' in sys.modules, 'ssl' in dir(reserve), 'ssl' in reserve.__all__)\n"

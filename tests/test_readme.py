@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from reserve import sdlaunch
-from reserve.cli.parser import app_words, scan
+from reserve.cli.parser import app_arguments, parse_command_line
 from reserve.loader.find import bundled_names
 from reserve.loader.importer import parse_target
 from reserve.options.sources import collect
@@ -60,8 +60,8 @@ def test_every_line_is_one_that_is_checked_here() -> None:
 
 def check(words: list[str]) -> None:
     """The words behind ``reserve`` are a line that starts something, as far as that is seen without the modules."""
-    command = scan(words)
-    name, rest = app_words(command)
+    command = parse_command_line(words)
+    name, rest = app_arguments(command)
     collect(command.given, {}, "/")
     targets = [word.partition("=")[2] for word in rest if word.startswith("/")]
     if name == "http":

@@ -1,4 +1,4 @@
-"""The real command in real processes; what it starts checks the descriptors that it got."""
+"""The program ``sdlaunch`` in processes; the command that it executes checks its descriptors."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from reserve.sockets.listeners import listen, release
 SHOW = """
 import os, sys
 print(os.environ["LISTEN_FDNAMES"], os.environ["LISTEN_FDS"], int(os.environ["LISTEN_PID"]) == os.getpid())
-from reserve.sockets.listeners import describe, inherited
-for name, sock in inherited():
+from reserve.sockets.listeners import describe, inherited_sockets
+for name, sock in inherited_sockets():
     with sock:
         print(sock.fileno(), sock.family.name, describe(sock))
 print(sys.argv[1:])
 """
 WAIT = """
 import os, sys
-from reserve.sockets.listeners import inherited
-[(name, sock)] = inherited()
+from reserve.sockets.listeners import inherited_sockets
+[(name, sock)] = inherited_sockets()
 sock.setblocking(True)
 streams = {os.readlink(f"/proc/self/fd/{fd}") for fd in (0, 1, 2)}
 with sock, sock.accept()[0] as connection:
@@ -38,14 +38,14 @@ with sock, sock.accept()[0] as connection:
 
 
 @pytest.fixture
-def folder() -> Iterator[Path]:
+def directory() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="r") as name:
         yield Path(name)
 
 
-def run(*words: str, fds: tuple[int, ...] = (), **variables: str) -> subprocess.CompletedProcess[str]:
+def run(*argv: str, fds: tuple[int, ...] = (), **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "reserve.sdlaunch", *words],
+        [sys.executable, "-m", "reserve.sdlaunch", *argv],
         cwd=Path(__file__).parent.parent,
         env={**os.environ, **variables},
         pass_fds=fds,
@@ -56,7 +56,7 @@ def run(*words: str, fds: tuple[int, ...] = (), **variables: str) -> subprocess.
     )
 
 
-def test_one_socket_and_the_words_of_the_command() -> None:
+def test_the_command_gets_its_socket_and_its_arguments() -> None:
     done = run("-b", "127.0.0.1:0", "--", sys.executable, "-c", SHOW, "-b", "x", "--", "-d")
     first, second, third = done.stdout.splitlines()
     assert done.stderr == ""
@@ -67,16 +67,20 @@ def test_one_socket_and_the_words_of_the_command() -> None:
     assert third == "['-b', 'x', '--', '-d']"
 
 
-def test_several_kinds_at_once(folder: Path) -> None:
+def test_sockets_of_several_kinds_are_passed_at_once(directory: Path) -> None:
     abstract = f"@reserve-sdlaunch-{os.getpid()}"
-    binds = ["-b[::]:0", f"--bind=unix:{folder}/x", "--bind", f"{folder}/y", "-b", f"unix:{abstract}"]
+    binds = ["-b[::]:0", f"--bind=unix:{directory}/x", "--bind", f"{directory}/y", "-b", f"unix:{abstract}"]
     done = run(*binds, "--unix-mode", "660", sys.executable, "-c", SHOW)
     lines = done.stdout.splitlines()
     assert done.stderr == ""
     port = lines[1].removeprefix("3 AF_INET6 [::]:")
-    assert lines[0] == f"port-{port}:unix-{folder}/x:unix-{folder}/y:unix-{abstract} 4 True"
-    assert lines[2:5] == [f"4 AF_UNIX unix:{folder}/x", f"5 AF_UNIX unix:{folder}/y", f"6 AF_UNIX unix:{abstract}"]
-    assert [os.stat(folder / name).st_mode & 0o777 for name in "xy"] == [0o660, 0o660]
+    assert lines[0] == f"port-{port}:unix-{directory}/x:unix-{directory}/y:unix-{abstract} 4 True"
+    assert lines[2:5] == [
+        f"4 AF_UNIX unix:{directory}/x",
+        f"5 AF_UNIX unix:{directory}/y",
+        f"6 AF_UNIX unix:{abstract}",
+    ]
+    assert [os.stat(directory / name).st_mode & 0o777 for name in "xy"] == [0o660, 0o660]
 
 
 def test_many_sockets_keep_their_order() -> None:
@@ -87,7 +91,7 @@ def test_many_sockets_keep_their_order() -> None:
     ]
 
 
-def test_a_descriptor_is_passed_on_and_foreign_variables_are_replaced() -> None:
+def test_a_descriptor_is_passed_on_and_old_variables_are_replaced() -> None:
     [sock] = listen("127.0.0.1:0")
     fd = sock.fileno()
     stale = {"LISTEN_FDS": "7", "LISTEN_PID": "1", "LISTEN_FDNAMES": "a:b"}
@@ -97,53 +101,53 @@ def test_a_descriptor_is_passed_on_and_foreign_variables_are_replaced() -> None:
     assert done.stdout.splitlines()[0] == f"127.0.0.1-port-{port} 1 True"
 
 
-def test_names_that_would_not_be_safe_are_unknown() -> None:
+def test_a_name_that_is_not_allowed_becomes_unknown() -> None:
     done = run("-b", f"unix:@reserve-é-{os.getpid()}", sys.executable, "-c", SHOW)
     assert done.stdout.startswith("unknown 1 True\n")
 
 
-def test_the_exit_code_is_the_commands() -> None:
+def test_the_exit_code_is_that_of_the_command() -> None:
     assert run("-b", "127.0.0.1:0", sys.executable, "-c", "raise SystemExit(42)").returncode == 42
 
 
-def test_pid_file_holds_the_number_of_the_command(folder: Path) -> None:
-    pid_file = folder / "pid"
+def test_the_pid_file_has_the_process_id_of_the_command(directory: Path) -> None:
+    pid_file = directory / "pid"
     pid_file.write_text("an old number")
     program = f"import os; print(open({str(pid_file)!r}).read() == f'{{os.getpid()}}\\n')"
     done = run("-b", "127.0.0.1:0", "-p", str(pid_file), sys.executable, "-c", program)
     assert (done.stdout, done.stderr) == ("True\n", "")
-    assert os.listdir(folder) == ["pid"]
+    assert os.listdir(directory) == ["pid"]
 
 
-def test_daemon_runs_in_a_session_of_its_own(folder: Path) -> None:
-    done = run("-dp", str(folder / "pid"), "-b", f"{folder}/x", "--", sys.executable, "-c", WAIT)
+def test_a_daemon_runs_in_a_new_session(directory: Path) -> None:
+    done = run("-dp", str(directory / "pid"), "-b", f"{directory}/x", "--", sys.executable, "-c", WAIT)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    number = int((folder / "pid").read_text())
+    number = int((directory / "pid").read_text())
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(60)
-        client.connect(f"{folder}/x")
+        client.connect(f"{directory}/x")
         pid, session, parent, streams, cwd = client.recv(1000).decode().split()
     assert int(pid) == number
     assert session not in (pid, str(os.getsid(0)))
     assert int(parent) != os.getpid()
     assert streams == "{'/dev/null'}"
     assert cwd == str(Path(__file__).parent.parent)
-    assert sorted(os.listdir(folder)) == ["pid", "x"]
+    assert sorted(os.listdir(directory)) == ["pid", "x"]
 
 
-def test_daemon_that_cannot_start_its_command_tells_and_leaves_nothing(folder: Path) -> None:
-    done = run("-d", "-p", str(folder / "pid"), "-b", f"{folder}/x", "--", "no-such-command-at-all")
+def test_a_daemon_that_cannot_execute_its_command_reports_it_and_cleans_up(directory: Path) -> None:
+    done = run("-d", "-p", str(directory / "pid"), "-b", f"{directory}/x", "--", "no-such-command-at-all")
     assert done.returncode == 127
     assert done.stderr.startswith("sdlaunch: the command 'no-such-command-at-all' was not found; it is in no directory")
     assert done.stderr.count("\n") == 1
-    assert os.listdir(folder) == []
+    assert os.listdir(directory) == []
 
 
-def test_daemon_that_cannot_write_its_pid_file(folder: Path) -> None:
-    done = run("-d", "-p", str(folder / "none" / "pid"), "-b", f"{folder}/x", "--", "true")
+def test_a_daemon_that_cannot_write_its_pid_file_reports_it(directory: Path) -> None:
+    done = run("-d", "-p", str(directory / "none" / "pid"), "-b", f"{directory}/x", "--", "true")
     assert done.returncode == 1
     assert "cannot write the pid file" in done.stderr
-    assert os.listdir(folder) == []
+    assert os.listdir(directory) == []
 
 
 @pytest.mark.parametrize(
@@ -152,26 +156,28 @@ def test_daemon_that_cannot_write_its_pid_file(folder: Path) -> None:
         ("missing", 127, "was not found; check the name"),
         ("script", 127, "was not found; the interpreter in its first line may be missing"),
         ("data", 126, "cannot be executed: Permission denied"),
-        ("folder", 126, "cannot be executed: Permission denied"),
+        ("directory", 126, "cannot be executed: Permission denied"),
         ("binary", 126, "cannot be executed: Exec format error"),
     ],
 )
-def test_a_command_that_does_not_run_leaves_nothing(folder: Path, kind: str, code: int, hint: str) -> None:
-    command = folder / "command"
-    if kind == "folder":
+def test_after_a_command_that_cannot_be_executed_no_file_remains(
+    directory: Path, kind: str, code: int, hint: str
+) -> None:
+    command = directory / "command"
+    if kind == "directory":
         command.mkdir()
     elif kind != "missing":
         command.write_text("#!/no/such/interpreter\n" if kind == "script" else "\0")
         command.chmod(0o644 if kind == "data" else 0o755)
-    done = run("-b", f"{folder}/x", "-p", str(folder / "pid"), "--", str(command))
+    done = run("-b", f"{directory}/x", "-p", str(directory / "pid"), "--", str(command))
     assert done.returncode == code
     assert hint in done.stderr
     assert done.stderr.count("\n") == 1
-    assert [name for name in os.listdir(folder) if name != "command"] == []
+    assert [name for name in os.listdir(directory) if name != "command"] == []
 
 
 @pytest.mark.parametrize(
-    ("words", "hint"),
+    ("argv", "hint"),
     [
         ([], "no address to open"),
         (["true"], "no address to open"),
@@ -193,8 +199,8 @@ def test_a_command_that_does_not_run_leaves_nothing(folder: Path, kind: str, cod
         (["-b", "fd:0", "true"], "descriptor 0 is a"),
     ],
 )
-def test_wrong_usage_is_one_sentence_and_code_2(words: list[str], hint: str) -> None:
-    done = run(*words)
+def test_wrong_usage_gets_one_sentence_and_exit_code_2(argv: list[str], hint: str) -> None:
+    done = run(*argv)
     assert done.returncode == 2, done
     assert done.stdout == ""
     assert done.stderr.startswith("sdlaunch: ")
@@ -203,20 +209,20 @@ def test_wrong_usage_is_one_sentence_and_code_2(words: list[str], hint: str) -> 
     assert done.stderr.count("\n") == 1
 
 
-def test_an_address_in_use_is_code_1(folder: Path) -> None:
+def test_an_address_in_use_gets_exit_code_1(directory: Path) -> None:
     [sock] = listen("127.0.0.1:0")
     port = sock.getsockname()[1]
-    done = run("-b", f"{folder}/x", "-b", f"127.0.0.1:{port}", "-d", "true")
+    done = run("-b", f"{directory}/x", "-b", f"127.0.0.1:{port}", "-d", "true")
     release(sock)
     assert done.returncode == 1
     assert done.stderr == (
         f"sdlaunch: cannot listen on 127.0.0.1:{port}: Address already in use. "
-        f"Something listens on port {port} already; stop it, or choose another port.\n"
+        f"Another program listens on port {port}; stop it, or choose another port.\n"
     )
-    assert os.listdir(folder) == []
+    assert os.listdir(directory) == []
 
 
-def test_help_and_version() -> None:
+def test_help_and_version_are_printed() -> None:
     helped = run("-h")
     assert helped.returncode == 0
     assert helped.stdout.startswith("usage: sdlaunch -b ADDRESS")
@@ -224,7 +230,7 @@ def test_help_and_version() -> None:
     assert run("--version").stdout == f"sdlaunch of reserve {__version__}\n"
 
 
-def test_start_up_stays_light() -> None:
+def test_the_program_imports_only_what_it_needs() -> None:
     program = "import sys, reserve.sdlaunch; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-S", "-c", program],
@@ -248,14 +254,14 @@ def test_start_up_stays_light() -> None:
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="no /proc to see the ignored signals in")
-def test_no_signal_is_ignored_that_was_not_before() -> None:
-    # Not a Python program: those ignore SIGPIPE for themselves.
+def test_the_command_ignores_no_signal_that_was_not_ignored_before() -> None:
+    # not a Python program, because those ignore SIGPIPE
     command = ["grep", "SigIgn", "/proc/self/status"]
     expected = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert run("-b", "127.0.0.1:0", *command).stdout == expected
 
 
-def test_signals_reach_the_command_because_it_is_the_same_process() -> None:
+def test_signals_reach_the_command_in_the_same_process() -> None:
     program = "import os, signal; os.kill(os.getpid(), signal.SIGTERM)"
     assert run("-b", "127.0.0.1:0", sys.executable, "-c", program).returncode == -signal.SIGTERM
 
@@ -263,12 +269,12 @@ def test_signals_reach_the_command_because_it_is_the_same_process() -> None:
 @pytest.mark.parametrize(
     "streams", ["os.closerange(0, 3)", "[os.dup2(os.open('/dev/full', os.O_RDWR), fd) for fd in (1, 2)]"]
 )
-def test_streams_that_take_nothing_change_no_exit_code(streams: str) -> None:
-    for words, code in (
+def test_standard_streams_that_cannot_be_written_to_change_no_exit_code(streams: str) -> None:
+    for argv, code in (
         (["-b", ":0"], 2),
         (["-b", "127.0.0.1:0", "--", sys.executable, "-c", "raise SystemExit(7)"], 7),
     ):
-        line = [sys.executable, "-m", "reserve.sdlaunch", *words]
+        line = [sys.executable, "-m", "reserve.sdlaunch", *argv]
         program = f"import os\n{streams}\nos.execv({sys.executable!r}, {line!r})"
         done = subprocess.run(
             [sys.executable, "-c", program], cwd=Path(__file__).parent.parent, timeout=60, check=False

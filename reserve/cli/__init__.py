@@ -1,1 +1,1 @@
-"""The command ``reserve``: words in, exit code out. Nothing else of the package imports it but ``reserve.__main__``."""
+"""The command ``reserve``: from command-line arguments to an exit code. Only ``reserve.__main__`` imports it."""

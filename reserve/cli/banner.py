@@ -1,4 +1,7 @@
-"""The start banner: what is served, where, with how many threads, and how to stop it. Pure but for reading sockets."""
+"""The start banner: which application is served, at which addresses, with how many threads, and how to stop it.
+
+Runs on the main thread. Pure, except that it asks each listener for its address.
+"""
 
 from __future__ import annotations
 
@@ -8,59 +11,59 @@ from typing import TYPE_CHECKING
 from reserve import __version__
 
 if TYPE_CHECKING:
-    from reserve.cli.binds import Bound
+    from reserve.cli.binds import Listeners
 
-__all__ = ["banner", "places", "urls"]
+__all__ = ["banner", "listener_lines", "urls"]
 
 _WILDCARDS = ("0.0.0.0", "[::]")
-_PORTS = {"http": "80", "https": "443"}
+_DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 
-def banner(*, served: Sequence[str], places: Sequence[str], threads: tuple[int, int]) -> str:
-    """The lines that tell a person that the server is there.
+def banner(*, served: Sequence[str], addresses: Sequence[str], threads: tuple[int, int]) -> str:
+    """The lines that show that the server has started.
 
-    :param served: what is served, one line each.
-    :param places: where, one line each: what :func:`places` gives.
-    :param threads: the least and the most of them.
+    :param served: the applications, one line each.
+    :param addresses: the listeners, one line each: the result of :func:`listener_lines`.
+    :param threads: the smallest and the largest number of worker threads.
     """
     lines = [f"reserve {__version__} serves {served[0]}", *(f"    and {line}" for line in served[1:])]
-    lines += [f"    on {place}" for place in places]
-    least, most = threads
-    workers = f"{least}" if least == most else f"{least} to {most}"
-    workers += " thread" if most == 1 else " threads"
-    lines.append(f"    with {workers}; Ctrl-C stops it after the requests in flight")
+    lines += [f"    on {address}" for address in addresses]
+    low, high = threads
+    count = f"{low}" if low == high else f"{low} to {high}"
+    count += " thread" if high == 1 else " threads"
+    lines.append(f"    with {count}; Ctrl-C stops it after the requests in flight")
     return "\n".join(lines) + "\n"
 
 
-def places(bound: Bound, scheme: str, *, tls: bool) -> list[str]:
-    """How a person reaches each listener, and what is special about it.
+def listener_lines(listeners: Listeners, scheme: str, *, tls: bool) -> list[str]:
+    """How a client reaches each listener, and in parentheses what is special about the listener.
 
     :param scheme: ``http`` for URLs, empty for plain addresses.
-    :param tls: what is not set apart speaks TLS.
+    :param tls: the main listeners use TLS.
     """
     from reserve.sockets.listeners import describe
 
-    found: list[str] = []
+    lines: list[str] = []
     for sockets, secure, special in (
-        (bound.main, tls, "TLS" if tls else ""),
-        (bound.plain, False, "without TLS"),
-        (bound.redirects, False, "redirects to https"),
+        (listeners.main, tls, "TLS" if tls else ""),
+        (listeners.without_tls, False, "without TLS"),
+        (listeners.redirects, False, "redirects to https"),
     ):
         for sock in sockets:
             for address in urls(describe(sock), scheme and (f"{scheme}s" if secure else scheme)):
-                said = "://" in address and sockets is bound.main  # http or https stands there already
-                notes = [note for note in ("" if said else special, bound.origins.get(sock)) if note]
-                found.append(f"{address}   ({'; '.join(notes)})" if notes else address)
-    return found
+                is_in_url = "://" in address and sockets is listeners.main  # the scheme already says it
+                notes = [note for note in ("" if is_in_url else special, listeners.origins.get(sock)) if note]
+                lines.append(f"{address}   ({'; '.join(notes)})" if notes else address)
+    return lines
 
 
 def urls(address: str, scheme: str) -> list[str]:
-    """How a person reaches an address: with a scheme a URL, and for a wildcard one on this machine, too."""
+    """How a client reaches an address: with a scheme its URL, and for a wildcard also the URL on this machine."""
     if not scheme or address.startswith("unix:"):
         return [address]
     host, _, port = address.rpartition(":")
-    suffix = "" if _PORTS.get(scheme) == port else f":{port}"
-    found = [f"{scheme}://{host}{suffix}/"]
+    suffix = "" if _DEFAULT_PORTS.get(scheme) == port else f":{port}"
+    result = [f"{scheme}://{host}{suffix}/"]
     if host in _WILDCARDS:
-        found.append(f"{scheme}://localhost{suffix}/")
-    return found
+        result.append(f"{scheme}://localhost{suffix}/")
+    return result

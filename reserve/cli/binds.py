@@ -1,7 +1,7 @@
-"""What the command listens on, and what each listener is for: TLS or not, the application or redirects to https.
+"""The listeners of the command, by purpose: the application with or without TLS, or redirects to https.
 
-Runs on the main thread at start. Opens sockets or takes those that were passed on; when one of them is wrong,
-everything opened so far is released again and what was passed on stays open.
+Runs on the main thread at start. It opens the addresses of the options and takes over inherited sockets. If one of them
+is wrong, everything that was opened is closed again, and inherited descriptors stay open.
 """
 
 from __future__ import annotations
@@ -18,85 +18,85 @@ from reserve.sockets.addresses import parse_address
 if TYPE_CHECKING:
     from reserve.options.sources import Values
 
-__all__ = ["Bound", "https_port", "open_sockets"]
+__all__ = ["Listeners", "https_port", "open_listeners"]
 
 _DEFAULT = "127.0.0.1:8080"
-_NAMED = {"plain": "plain", "redirect": "redirects"}
-"""What the name of an inherited socket says of it."""
+_PURPOSES = {"plain": "without_tls", "redirect": "redirects"}
+"""The names of inherited sockets that have a meaning when there is a certificate: the field of :class:`Listeners`."""
 
 
 @dataclass(slots=True)
-class Bound:
-    """The listeners of one server, by what they are for."""
+class Listeners:
+    """The listening sockets of one server. The main thread fills it and gives the sockets to the server."""
 
     main: list[socket.socket] = field(default_factory=list)
-    """The application's; they speak TLS when there is a certificate."""
-    plain: list[socket.socket] = field(default_factory=list)
-    """The application's that do not."""
+    """Those of the application; they use TLS when there is a certificate."""
+    without_tls: list[socket.socket] = field(default_factory=list)
+    """Those of the application that never use TLS."""
     redirects: list[socket.socket] = field(default_factory=list)
-    """Those that answer with a redirect to https."""
+    """Those that redirect every request to https."""
     origins: dict[socket.socket, str] = field(default_factory=dict)
-    """Why those that nobody asked for by name."""
+    """For listeners that no option names: where they come from, for the banner."""
 
     @property
     def all(self) -> list[socket.socket]:
-        return [*self.main, *self.plain, *self.redirects]
+        return [*self.main, *self.without_tls, *self.redirects]
 
 
-def open_sockets(values: Values, environ: MutableMapping[str, str]) -> Bound:
-    """Open what the options say, or take what was passed on.
+def open_listeners(values: Values, environ: MutableMapping[str, str]) -> Listeners:
+    """Open the addresses of the options, and take over the sockets that were passed to this process.
 
-    :param environ: ``LISTEN_FDS`` and its like are removed from it.
-    :raises UsageError: options that do not fit together, or a descriptor that is no listening socket.
-    :raises StartupError: an address that cannot be opened.
+    :param environ: ``LISTEN_FDS``, ``LISTEN_PID`` and ``LISTEN_FDNAMES`` are read and removed.
+    :raises UsageError: options that contradict each other, or a descriptor that is not a listening socket.
+    :raises StartupError: an address cannot be opened.
     """
-    from reserve.sockets.listeners import inherited, release
+    from reserve.sockets.listeners import inherited_sockets, release
 
-    asked = {name: cast("tuple[str, ...]", values[FLAGS[f"--{name}"].field]) for name in ADDRESSES}
-    _check(values, asked)
-    passed = inherited(environ)
-    bound = Bound()
-    named = {address for binds in asked.values() for address in binds}
+    addresses = {name: cast("tuple[str, ...]", values[FLAGS[f"--{name}"].field]) for name in ADDRESSES}
+    _check(values, addresses)
+    passed = inherited_sockets(environ)
+    listeners = Listeners()
+    named = {text for texts in addresses.values() for text in texts}
     unnamed = [(name, sock) for name, sock in passed if f"fd:{sock.fileno()}" not in named]
-    if asked["bind"] and unnamed:
-        source, binds = values.given["bind"].source, ", ".join(asked["bind"])
+    if addresses["bind"] and unnamed:
+        source, binds = values.given["bind"].source, ", ".join(addresses["bind"])
         count = "a socket was" if len(passed) == 1 else f"{len(passed)} sockets were"
-        also = " ".join(f"--bind fd:{sock.fileno()}" for _, sock in unnamed)
+        missing = " ".join(f"--bind fd:{sock.fileno()}" for _, sock in unnamed)
         for _, sock in passed:
             sock.detach()
         raise UsageError(
             f"{source} says {binds}, and {count} passed to this process as well; leave {source} out to "
-            f"serve what was passed, or name it too: {also}"
+            f"serve what was passed, or name it too: {missing}"
         )
     for name, sock in passed:
         if (name, sock) not in unnamed:
-            sock.detach()  # only its number counts: listen() makes the one socket object that owns it
+            sock.detach()  # listen() makes the one socket object that owns this descriptor
     for name, sock in unnamed:
-        getattr(bound, _NAMED.get(name, "main") if values["tls_cert"] else "main").append(sock)
-        bound.origins[sock] = "inherited" if name in ("", "unknown") else f"inherited as {name}"
-    by_default = not passed and not asked["bind"]
+        getattr(listeners, _PURPOSES.get(name, "main") if values["tls_cert"] else "main").append(sock)
+        listeners.origins[sock] = "inherited" if name in ("", "unknown") else f"inherited as {name}"
+    is_default = not passed and not addresses["bind"]
     try:
-        bound.main += _listen((_DEFAULT,) if by_default else asked["bind"], values)
-        if by_default:
-            bound.origins.update(dict.fromkeys(bound.main, "the default; --bind changes it"))
-        bound.plain += _listen(asked["plain-bind"], values)
-        bound.redirects += _listen(asked["redirect-http"], values)
+        listeners.main += _listen((_DEFAULT,) if is_default else addresses["bind"], values)
+        if is_default:
+            listeners.origins.update(dict.fromkeys(listeners.main, "the default; --bind changes it"))
+        listeners.without_tls += _listen(addresses["plain-bind"], values)
+        listeners.redirects += _listen(addresses["redirect-http"], values)
     except BaseException:
-        for sock in bound.all:
+        for sock in listeners.all:
             release(sock)
         raise
-    return bound
+    return listeners
 
 
-def _check(values: Values, asked: dict[str, tuple[str, ...]]) -> None:
-    binds = [(name, parse_address(text)) for name, texts in asked.items() for text in texts]
+def _check(values: Values, addresses: dict[str, tuple[str, ...]]) -> None:
+    parsed = [(name, parse_address(text)) for name, texts in addresses.items() for text in texts]
     for field_name in ("unix_mode", "unix_owner"):
-        if values[field_name] is not None and not any(_is_file(text) for texts in asked.values() for text in texts):
+        if values[field_name] is not None and not any(_is_file(text) for texts in addresses.values() for text in texts):
             raise UsageError(f"{values.given[field_name].source} is for --bind unix:PATH, and there is no such bind")
-    for position, (name, address) in enumerate(binds):
-        for other, same in binds[:position]:
-            if other != name and same == address and getattr(address, "port", 1) != 0:
-                raise UsageError(f"{address} is given as --{other} and as --{name}; it can be only one of them")
+    for position, (name, address) in enumerate(parsed):
+        for other_name, other in parsed[:position]:
+            if other_name != name and other == address and getattr(address, "port", 1) != 0:
+                raise UsageError(f"{address} is given as --{other_name} and as --{name}; it can be only one of them")
 
 
 def _is_file(address: str) -> bool:
@@ -108,16 +108,16 @@ def _listen(addresses: tuple[str, ...], values: Values) -> list[socket.socket]:
 
     if not addresses:
         return []
-    files = any(map(_is_file, addresses))
+    has_files = any(map(_is_file, addresses))
     return listen(
         *addresses,
         backlog=cast("int", values["backlog"]),
-        unix_mode=cast("int | None", values["unix_mode"]) if files else None,
-        unix_owner=cast("str | None", values["unix_owner"]) if files else None,
+        unix_mode=cast("int | None", values["unix_mode"]) if has_files else None,
+        unix_owner=cast("str | None", values["unix_owner"]) if has_files else None,
     )
 
 
 def https_port(listeners: list[socket.socket]) -> int:
-    """Where a client that came to another port finds TLS: the port of the first of these that has one, or 443."""
+    """The port to which clients of plain HTTP are redirected: that of the first listener with a TCP port, or 443."""
     names = [sock.getsockname() for sock in listeners]
     return next((name[1] for name in names if isinstance(name, tuple)), 443)

@@ -1,9 +1,9 @@
-"""What the command says to a person, on standard error: nobody waits for it longer than a moment.
+"""The messages of the command to the person who started it, on standard error.
 
-A terminal that is stopped, or a pipe whose reader hangs, must keep no server from starting and from ending. So the
-words go through a thread of their own, started before anything else, because late in the end of a process none can be
-started any more. They go past Python's buffers (:mod:`reserve.engine.logs.linestream`). Words that cannot be written
-are lost.
+A terminal that is stopped, or a pipe that no process reads, must delay neither the start nor the shutdown of a server.
+So the thread ``reserve-console`` writes the messages, and a caller waits for it no longer than a timeout. The thread is
+started before everything else, because a thread cannot be started any more while the interpreter shuts down. It writes
+past Python's buffers (:mod:`reserve.engine.logs.linestream`). A message that cannot be written is lost.
 """
 
 from __future__ import annotations
@@ -19,37 +19,48 @@ __all__ = ["Console"]
 
 
 class Console:
-    """A context; or :meth:`start` it, and let it end with the process."""
+    """A queue of messages and the thread that writes them; the command makes one for its process.
 
-    PATIENCE = 1.0
-    """Seconds that a caller waits for its words to be written, and for those before them."""
+    A program either uses it as a context manager, or calls :meth:`start` and lets the daemon thread end with the
+    process.
+    """
+
+    WRITE_TIMEOUT = 1.0
+    """Seconds that :meth:`write` waits for its message, and for the messages before it, to be written."""
 
     def __init__(self) -> None:
-        self._words: SimpleQueue[tuple[str, threading.Event] | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="reserve-voice", daemon=True)
+        self._messages: SimpleQueue[tuple[str, threading.Event] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="reserve-console", daemon=True)
 
     def start(self) -> Console:
         self._thread.start()
         return self
 
-    def say(self, text: str, patience: float = PATIENCE) -> None:
-        """Write whole lines to the ``sys.stderr`` of this moment. Any thread; no signal handler."""
-        said = threading.Event()
-        # Who is stuck with words of before is not waited for again.
-        stuck = not self._words.empty()
-        self._words.put((text, said))
-        said.wait(0 if stuck else patience)
+    def write(self, text: str, timeout: float = WRITE_TIMEOUT) -> None:
+        """Write whole lines to ``sys.stderr``, whatever stream that is at the moment of writing.
+
+        Any thread may call it. A signal handler may not, because it could interrupt a thread that holds the lock of the
+        event.
+
+        :param text: the lines; the last one ends with a line feed.
+        :param timeout: seconds to wait until the text is written. It is 0 while the thread is blocked in an earlier
+            message.
+        """
+        written = threading.Event()
+        blocked = not self._messages.empty()
+        self._messages.put((text, written))
+        written.wait(0 if blocked else timeout)
 
     def __enter__(self) -> Console:
         return self.start()
 
     def __exit__(self, *exc: type[BaseException] | BaseException | TracebackType | None) -> None:
-        self._words.put(None)
-        self._thread.join(self.PATIENCE)
+        self._messages.put(None)
+        self._thread.join(self.WRITE_TIMEOUT)
 
     def _run(self) -> None:
-        while (words := self._words.get()) is not None:
-            text, said = words
+        while (message := self._messages.get()) is not None:
+            text, written = message
             if sys.stderr is not None:
                 LineStream(sys.stderr).write([text.removesuffix("\n")])
-            said.set()
+            written.set()

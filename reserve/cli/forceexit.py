@@ -1,8 +1,9 @@
-"""The last resort of the command: a process that was told to end does, whatever hangs in it.
+"""The exit of the process at a deadline, whatever blocks the regular one.
 
-A thread of its own keeps the time. When the process has not ended by itself it says what is still there, and leaves
-through ``os._exit``. What may hang: a thread of the application that is no daemon, for which the interpreter waits;
-what the application does in ``atexit``; a lock that somebody holds who writes to an output that nobody reads.
+The thread ``reserve-force-exit`` waits for the deadline. If the process still runs then, the thread writes what blocks
+it and calls ``os._exit``. Three things can block a regular exit: a non-daemon thread of the application, for which the
+interpreter waits; a function that the application registered with ``atexit``; and a lock whose holder writes to an
+output that no process reads.
 """
 
 from __future__ import annotations
@@ -17,86 +18,93 @@ from reserve.cli.console import Console
 __all__ = ["ABORTED", "ForceExit"]
 
 ABORTED = 3
-"""The exit code of a stop that broke off requests, or left threads behind."""
+"""The exit code after a shutdown that aborted requests or left threads running."""
 
 
 class ForceExit:
-    """One for a process. Any thread may call it.
+    """The deadline of the process, and the thread that enforces it; the program ``reserve`` has one.
 
-    :param leave: ends the process with a code.
+    Any thread may call its methods. The thread starts with the first deadline.
+
+    :param console: where the thread writes why it exits.
+    :param exit_process: ends the process at once with an exit code.
     """
 
-    SLACK = 0.5
-    """Seconds that an orderly end may take beyond the time that it was given."""
-    SILENT = 1.0
-    """Seconds that the interpreter may take to end before a person is told what it waits for."""
+    GRACE = 0.5
+    """Seconds that a regular exit may take beyond its timeout."""
+    REPORT_AFTER = 1.0
+    """Seconds that the interpreter may take to exit before the thread writes which threads it waits for."""
 
-    def __init__(self, console: Console, leave: Callable[[int], object] = os._exit) -> None:
+    def __init__(self, console: Console, exit_process: Callable[[int], object] = os._exit) -> None:
         self._console = console
-        self._leave = leave
+        self._exit_process = exit_process
         self._lock = threading.Lock()
-        self._bell = threading.Semaphore(0)
+        self._changed = threading.Semaphore(0)
         self._thread: threading.Thread | None = None
         self._deadline = float("inf")
-        self._tell_at = float("inf")
-        self._code: int | None = None
+        self._report_at = float("inf")
+        self._exit_code: int | None = None
 
-    def within(self, seconds: float) -> None:
-        """The process ends within ``seconds``, and a little more; the earliest such moment counts."""
-        self._deadline = min(self._deadline, time.monotonic() + seconds + self.SLACK)
-        self._ring()
+    def exit_within(self, timeout: float) -> None:
+        """Exit after ``timeout`` and :attr:`GRACE` seconds at the latest. Of several deadlines the earliest holds."""
+        self._deadline = min(self._deadline, time.monotonic() + timeout + self.GRACE)
+        self._wake_thread()
 
-    def leaving(self, code: int, seconds: float) -> None:
-        """Nothing is left to do but to end the interpreter, with ``code``, within ``seconds`` or what is left of
-        them.
+    def begin_exit(self, exit_code: int, timeout: float) -> None:
+        """The main thread calls it when only the shutdown of the interpreter remains.
+
+        :param exit_code: the code with which the process is about to exit.
+        :param timeout: seconds that the interpreter may take, unless an earlier deadline holds.
         """
-        self._code = code
-        self._tell_at = time.monotonic() + self.SILENT
-        self.within(seconds)
+        self._exit_code = exit_code
+        self._report_at = time.monotonic() + self.REPORT_AFTER
+        self.exit_within(timeout)
 
     @property
-    def is_leaving(self) -> bool:
-        """The server is over."""
-        return self._code is not None
+    def is_exiting(self) -> bool:
+        """Whether only the shutdown of the interpreter remains."""
+        return self._exit_code is not None
 
-    def now(self) -> None:
-        """The process ends at once."""
-        self._leave(self._code or ABORTED)
+    def exit_now(self) -> None:
+        """Exit at once; with :data:`ABORTED` if the start did not fail."""
+        self._exit_process(self._exit_code or ABORTED)
 
-    def _ring(self) -> None:
+    def _wake_thread(self) -> None:
         with self._lock:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="reserve-hard-end", daemon=True)
+                self._thread = threading.Thread(target=self._run, name="reserve-force-exit", daemon=True)
                 self._thread.start()
-        self._bell.release()
+        self._changed.release()
 
     def _run(self) -> None:
         while (now := time.monotonic()) < self._deadline:
-            if now >= self._tell_at:
-                self._tell_at = float("inf")
-                self._tell(self._deadline - now - self.SLACK)
-            self._bell.acquire(timeout=min(max(0.0, min(self._deadline, self._tell_at) - now), 3600.0))
-        self._console.say(f"reserve: the process ends now and leaves behind {self._what_is_left()}\n", 0.1)
-        self.now()
+            if now >= self._report_at:
+                self._report_at = float("inf")
+                self._report_threads(self._deadline - now - self.GRACE)
+            self._changed.acquire(timeout=min(max(0.0, min(self._deadline, self._report_at) - now), 3600.0))
+        self._console.write(f"reserve: the process exits now; {self._blocked_by()}\n", 0.1)
+        self.exit_now()
 
-    def _tell(self, seconds: float) -> None:
-        names = _waited_for()
-        if names and seconds > 0:
-            self._console.say(
-                f"reserve: waiting for threads of the application that are no daemons: {names}; they have "
-                f"{seconds:.0f} s more, another signal ends the process at once\n"
+    def _report_threads(self, remaining: float) -> None:
+        names = _non_daemon_threads()
+        if names and remaining > 0:
+            self._console.write(
+                f"reserve: waiting for non-daemon threads of the application: {names}; they have {remaining:.0f} s "
+                "more, another signal ends the process at once\n"
             )
 
-    def _what_is_left(self) -> str:
-        if self._code is None:
-            return "a server that has not come to its end"
-        names = _waited_for()
+    def _blocked_by(self) -> str:
+        if self._exit_code is None:
+            return "the server has not stopped in time"
+        names = _non_daemon_threads()
         if names:
-            return f"threads of the application that are no daemons: {names}"
-        return "what the interpreter does at its end: an atexit function, or an output that nobody reads"
+            return f"non-daemon threads of the application still run: {names}"
+        return "an atexit function has not returned, or an output is blocked because no process reads it"
 
 
-def _waited_for() -> str:
-    """Those for whom the interpreter waits before it ends."""
+def _non_daemon_threads() -> str:
+    """The names of the threads for which the interpreter waits before it exits."""
     main = threading.main_thread()
-    return ", ".join(sorted(one.name for one in threading.enumerate() if not one.daemon and one is not main))
+    return ", ".join(
+        sorted(thread.name for thread in threading.enumerate() if not thread.daemon and thread is not main)
+    )

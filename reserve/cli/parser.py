@@ -1,8 +1,8 @@
-"""The scanner of the command line: server options are taken out, everything else stays in order for the application.
+"""The parser of the command line. It takes the server options out and leaves everything else in order.
 
     reserve [server options] app NAME [app args...] [server options] [-- app args...]
 
-Pure: words in, a frozen value out. It knows the table in ``options.py`` and nothing of what the values mean.
+Pure; runs on the main thread. It knows the names of the options (``reserve.options.table``) and reads no value.
 """
 
 from __future__ import annotations
@@ -16,95 +16,96 @@ from reserve.loader.arguments import unknown_option
 from reserve.options.table import FLAGS, Option
 from reserve.paramtypes import Flag
 
-__all__ = ["CommandLine", "app_words", "scan"]
+__all__ = ["CommandLine", "app_arguments", "parse_command_line"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandLine:
-    """What a command line says, before any value is looked at."""
+    """A command line, split into server options and the arguments that remain. Values are not parsed yet."""
 
-    line: tuple[str, ...]
+    argv: tuple[str, ...]
+    """The whole command line without the name of the program."""
     given: tuple[tuple[Option, str], ...]
-    """Each server option in order with its value as written; a flag says ``true`` or ``false``."""
-    words: tuple[str, ...]
-    """What is left before the first bare ``--``, in order."""
+    """Each server option in order, with its value as written; a flag has the value ``true`` or ``false``."""
+    arguments: tuple[str, ...]
+    """What remains before the first bare ``--``, in order."""
     after: tuple[str, ...]
-    """Everything after it."""
+    """Everything after the first bare ``--``."""
     first: int
-    """Where in ``line`` the first of ``words`` stands (the length of the part before ``--`` when there is none)."""
+    """The index in ``argv`` of the first of ``arguments``; if there is none, the length of the part before ``--``."""
     help: bool = False
     version: bool = False
 
 
-def scan(line: Sequence[str]) -> CommandLine:
-    """Take the server options out of ``line`` (the words after the program's name).
+def parse_command_line(argv: Sequence[str]) -> CommandLine:
+    """Take the server options out of a command line.
 
+    :param argv: the command line without the name of the program.
     :raises UsageError: an option without its value, or a flag with one.
     """
-    end = line.index("--") if "--" in line else len(line)
+    end = argv.index("--") if "--" in argv else len(argv)
     given: list[tuple[Option, str]] = []
-    words: list[str] = []
-    seen: set[str] = set()
+    arguments: list[str] = []
+    flags: set[str] = set()
     first = end
     position = 0
     while position < end:
-        word = line[position]
-        flag, equals, value = _split(word)
+        argument = argv[position]
+        flag, equals, value = _split(argument)
         option = FLAGS.get(flag)
         if option is None:
-            if not words:
+            if not arguments:
                 first = position
-            words.append(word)
+            arguments.append(argument)
         elif isinstance(option.kind, Flag):
             if equals:
-                raise UsageError(f"{flag} takes no value, but {word!r} gives one; {_spellings(option)}")
-            seen.add(option.name)
+                raise UsageError(
+                    f"{flag} takes no value, but {argument!r} gives one; write {' or '.join(option.flags)}"
+                )
+            flags.add(option.name)
             given.append((option, "true" if flag in (option.flag, option.short) else "false"))
         else:
             if not equals:
                 position += 1
-                if position >= end or _split(line[position])[0] in FLAGS:
+                if position >= end or _split(argv[position])[0] in FLAGS:
                     raise UsageError(f"{flag} needs a value: {option.kind.allowed}")
-                value = line[position]
+                value = argv[position]
             given.append((option, value))
         position += 1
     return CommandLine(
-        line=tuple(line),
+        argv=tuple(argv),
         given=tuple((option, value) for option, value in given if option.name not in ("help", "version")),
-        words=tuple(words),
-        after=tuple(line[end + 1 :]),
+        arguments=tuple(arguments),
+        after=tuple(argv[end + 1 :]),
         first=first,
-        help="help" in seen,
-        version="version" in seen,
+        help="help" in flags,
+        version="version" in flags,
     )
 
 
-def app_words(command: CommandLine) -> tuple[str, tuple[str, ...]]:
-    """The application's name, and the words that are left for it before ``--``.
+def app_arguments(command: CommandLine) -> tuple[str, tuple[str, ...]]:
+    """The name of the application, and its arguments before ``--``.
 
-    :raises UsageError: a word that nothing explains, or ``app`` or the name is missing; the text has the right line.
+    :raises UsageError: an unknown server option, or ``app`` or the name is missing; the text has a corrected line.
     """
-    words = command.words
-    if words[:1] != ("app",):
-        if words and words[0].startswith("-"):
-            raise UsageError(unknown_option(words[0], FLAGS))
-        wanted = [*command.line[: command.first], "app", *(command.line[command.first :] if words else ["NAME"])]
-        raise UsageError(f"the word 'app' is missing; write: {shlex.join(['reserve', *wanted])}")
-    if len(words) == 1:
+    arguments = command.arguments
+    if arguments[:1] != ("app",):
+        if arguments and arguments[0].startswith("-"):
+            raise UsageError(unknown_option(arguments[0], FLAGS))
+        corrected = [*command.argv[: command.first], "app"]
+        corrected += command.argv[command.first :] if arguments else ["NAME"]
+        raise UsageError(f"the word 'app' is missing; write: {shlex.join(['reserve', *corrected])}")
+    if len(arguments) == 1:
         raise UsageError("the application's name is missing; write: reserve app NAME, as reserve app http wsgi blog")
-    if words[1].startswith("-"):
-        raise UsageError(unknown_option(words[1], FLAGS))
-    return words[1], words[2:]
+    if arguments[1].startswith("-"):
+        raise UsageError(unknown_option(arguments[1], FLAGS))
+    return arguments[1], arguments[2:]
 
 
-def _split(word: str) -> tuple[str, str, str]:
+def _split(argument: str) -> tuple[str, str, str]:
     """An option, whether a value is attached, and that value: ``--x=v`` and ``-bADDR`` both have one."""
-    if word.startswith("--"):
-        return word.partition("=")
-    if word[:2] in FLAGS and not isinstance(FLAGS[word[:2]].kind, Flag):
-        return word[:2], word[2:3], word[2:]
-    return word, "", ""
-
-
-def _spellings(option: Option) -> str:
-    return f"write {' or '.join(option.flags)}"
+    if argument.startswith("--"):
+        return argument.partition("=")
+    if argument[:2] in FLAGS and not isinstance(FLAGS[argument[:2]].kind, Flag):
+        return argument[:2], argument[2:3], argument[2:]
+    return argument, "", ""

@@ -1,13 +1,13 @@
-"""SIGINT and SIGTERM: the first drains the server, the second stops it at once, the third ends the process.
+"""What signals do to the command: SIGINT and SIGTERM stop the server, SIGHUP reloads its certificates.
 
-SIGHUP loads the certificates again, unless it comes because the terminal has gone: then it is a SIGTERM. Under nohup it
-is not.
+The first SIGINT or SIGTERM lets the requests in flight finish, the second aborts them, the third ends the process. A
+SIGHUP because the terminal was closed has the effect of a first SIGTERM, unless the command runs under ``nohup``.
 
-Python runs signal handlers on the main thread, between two instructions. A signal that comes while that thread is on
-its way into a lock waits there until the lock is free, which for a server that waits for its end is never. So from the
-moment there is a server, the interpreter writes each signal's number to a socket (``signal.set_wakeup_fd``), and a
-thread that does nothing else reads it and acts; the handlers themselves do nothing any more. That thread acts first and
-talks afterwards, and then only to the :class:`~reserve.cli.console.Console`.
+Python runs a signal handler on the main thread between two instructions. A main thread that waits for a lock runs none
+until it has the lock, and while a server runs the main thread waits for its end. So once there is a server, the
+interpreter writes the number of each signal to a socket (``signal.set_wakeup_fd``), and the thread ``reserve-signals``
+reads the socket and acts; the handlers themselves return at once. That thread first stops the server and then writes a
+message, and it writes only to the :class:`~reserve.cli.console.Console`, so that no output can block it.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from reserve.cli.forceexit import ForceExit
 
 __all__ = ["StopSignals"]
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_HANG_UP: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Windows has none
-_END = b"\0"  # no signal has this number
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGHUP: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Windows has none
+_CLOSE = b"\0"  # ends the thread; no signal has this number
 
 
 class _Stoppable(Protocol):
@@ -35,175 +35,177 @@ class _Stoppable(Protocol):
 
 
 class StopSignals:
-    """Between :meth:`open` and :meth:`close` the signals stop a server; afterwards they mean what they meant before.
+    """The signal handlers of one command, from :meth:`install` to :meth:`close`.
 
-    Until there is a server they interrupt the start (``KeyboardInterrupt``), so that what was opened is closed again.
-    Off the main thread nothing is installed, because Python allows it nowhere else. In a forked child they mean what
-    they meant before, too: whoever stops a child does not mean the server.
+    Before there is a server, a signal interrupts the start with ``KeyboardInterrupt``, so that everything that was
+    opened is closed again. After :meth:`serve`, signals stop the server. :meth:`close` restores the handlers that were
+    there before. A forked child restores them too, because a signal to the child is not meant for the server.
+
+    The main thread calls the methods. On another thread they change nothing, because Python allows signal handlers on
+    the main thread only.
     """
 
-    def __init__(self, console: Console, end: ForceExit | None = None) -> None:
-        """Make it; nothing is changed yet.
+    def __init__(self, console: Console, force_exit: ForceExit | None = None) -> None:
+        """Change nothing yet.
 
-        :param end: what ends the process should the stop hang. None: this process is not ours to end.
+        :param console: where messages for the person go.
+        :param force_exit: ends the process if the shutdown takes too long. None: the process belongs to another
+            program, and is not ended.
         """
+        self.stop_timeout = 30.0
+        """Seconds that a shutdown may take: ``--stop-timeout``, once the options are known."""
         self._console = console
-        self._end = end
-        self._before: dict[signal.Signals, Any] = {}
-        self._wakeup_before = -1
+        self._force_exit = force_exit
+        self._previous_handlers: dict[signal.Signals, Any] = {}
+        self._previous_wakeup_fd = -1
         self._server: _Stoppable | None = None
-        self._patience = 0.0
-        self._hang_up: Callable[[], object] = _nothing
-        self._count = 0
-        self._over = False
+        self._on_sighup: Callable[[], object] = _do_nothing
+        self._stop_count = 0
+        self._start_is_over = False
         self._had_terminal = False
         self._receiver: socket.socket | None = None
         self._sender: socket.socket | None = None
         self._thread: threading.Thread | None = None
 
-    def open(self, before: Mapping[signal.Signals, Any] | None = None) -> None:
-        """From now on they interrupt the start.
+    def install(self, previous_handlers: Mapping[signal.Signals, Any] | None = None) -> None:
+        """From now on a signal interrupts the start.
 
-        :param before: what they meant before, if that is not what they mean now.
+        :param previous_handlers: the handlers to restore, where those are not the current ones.
         """
-        self._before.update(before or {})
+        self._previous_handlers.update(previous_handlers or {})
         self._had_terminal = _has_terminal()
-        self._install()
+        self._set_handlers()
 
-    def calm(self) -> None:
-        """From now on they interrupt nothing: the start is over, well or not."""
-        self._over = True
+    def ignore(self) -> None:
+        """From now on a signal does not interrupt the main thread any more: the start has succeeded or failed."""
+        self._start_is_over = True
 
-    def close(self) -> None:
-        """They mean what they meant before. Once more does nothing."""
-        self._restore()
-        if self._thread is not None and self._sender is not None:
-            self._sender.send(_END)
-            self._thread.join()
-        self._close()
+    def serve(self, server: _Stoppable, on_sighup: Callable[[], object]) -> None:
+        """From now on signals stop ``server``, even if the application has installed signal handlers of its own.
 
-    def stops(self, server: _Stoppable, patience: float, hang_up: Callable[[], object]) -> None:
-        """From now on the signals stop ``server``, also when the application has installed handlers of its own.
-
-        :param patience: how long the drain may take, in seconds, for the message.
-        :param hang_up: called for each SIGHUP of somebody who means it, on a thread that also the other signals wait
-            for.
+        :param on_sighup: the signal thread calls it for each SIGHUP that does not come from a closed terminal. While it
+            runs, other signals wait.
         """
         if threading.current_thread() is not threading.main_thread():
             return
-        self._patience = patience
-        self._hang_up = hang_up
-        self._install()
+        self._on_sighup = on_sighup
+        self._set_handlers()
         self._receiver, self._sender = socket.socketpair()
         self._sender.setblocking(False)
-        self._wakeup_before = signal.set_wakeup_fd(self._sender.fileno(), warn_on_full_buffer=False)
-        self._server = server  # from here on the handlers leave it to the thread, which finds in the socket what came
-        thread = threading.Thread(
-            target=self._listen, args=(self._receiver, server), name="reserve-signals", daemon=True
+        self._previous_wakeup_fd = signal.set_wakeup_fd(self._sender.fileno(), warn_on_full_buffer=False)
+        self._server = (
+            server  # from here on the handlers return at once, and the thread finds each signal in the socket
         )
+        thread = threading.Thread(target=self._run, args=(self._receiver, server), name="reserve-signals", daemon=True)
         thread.start()
         self._thread = thread
-        _watch_forks(self)
+        _register_at_fork(self)
 
-    def _install(self) -> None:
+    def close(self) -> None:
+        """Restore the previous handlers, and end the thread. A second call does nothing."""
+        self._restore_handlers()
+        if self._thread is not None and self._sender is not None:
+            self._sender.send(_CLOSE)
+            self._thread.join()
+        self._close_sockets()
+
+    def close_in_child(self) -> None:
+        """Restore the previous handlers in a forked child. Nothing is sent, because the parent would receive it."""
+        self._restore_handlers()
+        self._close_sockets()
+
+    def _set_handlers(self) -> None:
         if threading.current_thread() is not threading.main_thread():
             return
-        for number in _SIGNALS:
-            before = signal.signal(number, self._interrupt)
-            self._before.setdefault(number, before)
-        if _HANG_UP is not None:
-            before = signal.signal(_HANG_UP, self._interrupt)
-            self._before.setdefault(_HANG_UP, before)
+        for number in (*_STOP_SIGNALS, *(() if _SIGHUP is None else (_SIGHUP,))):
+            previous = signal.signal(number, self._handle)
+            self._previous_handlers.setdefault(number, previous)
 
-    def _restore(self) -> None:
-        _active.discard(self)
-        while self._before:
-            number, before = self._before.popitem()
-            # None: somebody outside Python set it, and Python cannot set it again.
-            signal.signal(number, signal.SIG_DFL if before is None else before)
+    def _restore_handlers(self) -> None:
+        _installed.discard(self)
+        while self._previous_handlers:
+            number, previous = self._previous_handlers.popitem()
+            # None: the handler was not set by Python, and Python cannot restore it.
+            signal.signal(number, signal.SIG_DFL if previous is None else previous)
         if self._server is not None:
             self._server = None
-            signal.set_wakeup_fd(self._wakeup_before)
+            signal.set_wakeup_fd(self._previous_wakeup_fd)
 
-    def _close(self) -> None:
-        for end in (self._sender, self._receiver):
-            if end is not None:
-                end.close()
+    def _close_sockets(self) -> None:
+        for sock in (self._sender, self._receiver):
+            if sock is not None:
+                sock.close()
         self._sender = self._receiver = self._thread = None
 
-    def give_up(self) -> None:
-        """In a forked child: the socket is still the parent's, whom no signal of the child's must reach."""
-        self._restore()
-        self._close()
-
-    def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        if self._server is not None or (number == _HANG_UP and not self._terminal_is_gone()):
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        """The signal handler, on the main thread."""
+        if self._server is not None or (number == _SIGHUP and not self._terminal_closed()):
             return
-        if not self._over:
+        if not self._start_is_over:
             raise KeyboardInterrupt
-        if self._end is not None:  # the start has failed, and something keeps the process
-            self._end.now()
+        if self._force_exit is not None:  # the start has failed, and something blocks the exit of the process
+            self._force_exit.exit_now()
 
-    def _terminal_is_gone(self) -> bool:
-        """A SIGHUP comes from the kernel, or from a shell on its way out, and nohup was not asked to keep it away."""
-        ignored = _HANG_UP is not None and self._before.get(_HANG_UP) is signal.SIG_IGN
+    def _terminal_closed(self) -> bool:
+        """Whether a SIGHUP was sent because the terminal closed, and ``nohup`` did not ask to ignore that."""
+        ignored = _SIGHUP is not None and self._previous_handlers.get(_SIGHUP) is signal.SIG_IGN
         return self._had_terminal and not ignored and not _has_terminal()
 
-    def _listen(self, receiver: socket.socket, server: _Stoppable) -> None:
-        """On the thread of its own."""
+    def _run(self, receiver: socket.socket, server: _Stoppable) -> None:
         while True:
             for number in receiver.recv(64):
-                if number == _END[0]:
+                if number == _CLOSE[0]:
                     return
-                if number in _SIGNALS:
+                if number in _STOP_SIGNALS:
                     self._stop(server)
-                elif number == _HANG_UP and not self._terminal_is_gone():
-                    self._hang_up()
-                elif number == _HANG_UP and self._count == 0:  # the kernel and the shell send one each
+                elif number == _SIGHUP and not self._terminal_closed():
+                    self._on_sighup()
+                elif number == _SIGHUP and self._stop_count == 0:  # the kernel and the shell send one each
                     self._stop(server)
 
     def _stop(self, server: _Stoppable) -> None:
-        self._count += 1
-        end = self._end
-        if end is not None and (self._count > 2 or end.is_leaving):
-            end.now()
-        elif self._count == 1:
+        self._stop_count += 1
+        force_exit = self._force_exit
+        if force_exit is not None and (self._stop_count > 2 or force_exit.is_exiting):
+            force_exit.exit_now()
+        elif self._stop_count == 1:
             server.request_stop()
-            if end is not None:
-                end.within(self._patience)
-            self._console.say(
-                f"reserve: stopping; requests in flight have {self._patience:g} s, a second signal stops at once\n"
+            if force_exit is not None:
+                force_exit.exit_within(self.stop_timeout)
+            self._console.write(
+                f"reserve: stopping; requests in flight have {self.stop_timeout:g} s, a second signal stops at once\n"
             )
         else:
             server.request_stop(0)
-            if end is not None:
-                end.within(0)
-            self._console.say("reserve: stopping at once\n", 0.1)
+            if force_exit is not None:
+                force_exit.exit_within(0)
+            self._console.write("reserve: stopping at once\n", 0.1)
 
 
-_active: set[StopSignals] = set()
-_hooked = False
+_installed: set[StopSignals] = set()
+"""Those whose handlers a forked child has to restore."""
+_fork_hook_registered = False
 
 
-def _watch_forks(signals: StopSignals) -> None:
-    global _hooked
-    _active.add(signals)
-    if not _hooked and hasattr(os, "register_at_fork"):
-        _hooked = True
-        os.register_at_fork(after_in_child=_in_child)
+def _register_at_fork(signals: StopSignals) -> None:
+    global _fork_hook_registered
+    _installed.add(signals)
+    if not _fork_hook_registered and hasattr(os, "register_at_fork"):
+        _fork_hook_registered = True
+        os.register_at_fork(after_in_child=_close_all_in_child)
 
 
-def _in_child() -> None:
-    for signals in list(_active):
-        signals.give_up()
+def _close_all_in_child() -> None:
+    for signals in list(_installed):
+        signals.close_in_child()
 
 
-def _nothing() -> None:
-    """Until there is a server."""
+def _do_nothing() -> None:
+    """The reaction to SIGHUP before there is a server."""
 
 
 def _has_terminal() -> bool:
-    """Say whether this process has a controlling terminal that has not hung up."""
+    """Whether this process has a controlling terminal that is still open."""
     try:
         terminal = os.open("/dev/tty", os.O_RDONLY | getattr(os, "O_NOCTTY", 0))
     except OSError:

@@ -1,4 +1,4 @@
-"""From the TLS options of the command to an adapter whose certificates were loaded once, so that they are known good.
+"""From the TLS options of the command to an adapter. The certificates are loaded once, to find mistakes at start.
 
 Runs on the main thread at start.
 """
@@ -18,32 +18,32 @@ __all__ = ["make_adapter"]
 
 
 def make_adapter(values: Values) -> SSLAdapter | None:
-    """The adapter that the options ask for; None without a certificate.
+    """The adapter that the options describe; None without a certificate.
 
-    :raises UsageError: options that do not fit together.
+    :raises UsageError: options that contradict each other.
     :raises StartupError: a certificate, key or other file that cannot be used.
     """
     certs = cast("tuple[str, ...]", values["tls_cert"])
     if not certs:
-        for given in values.given.values():
-            if given.option.name in NEED_TLS and given.value not in ((), ""):
-                raise UsageError(f"{given.source} is for TLS, which needs a certificate: --tls-cert FILE")
+        for setting in values.given.values():
+            if setting.option.name in NEED_TLS and setting.value not in ((), ""):
+                raise UsageError(f"{setting.source} is for TLS, which needs a certificate: --tls-cert FILE")
         return None
     from reserve.ssl.settings import CertificateFiles
 
     keys = cast("tuple[str, ...]", values["tls_key"])
     if keys and len(keys) != len(certs):
         raise UsageError(
-            f"{_number(len(certs), '--tls-cert')} and {_number(len(keys), '--tls-key')}: each certificate has its key "
-            "in the same place; give as many of both, or no key when each is in the file of its certificate"
+            f"{_count('--tls-cert', len(certs))} and {_count('--tls-key', len(keys))}; give one key for each "
+            "certificate, in the same order, or no key if each key is in the file of its certificate"
         )
     path = values["tls_password_file"]
     password = None
     if path is not None:
-        first_line(str(path))  # now, because nobody reads it as long as no key is encrypted
+        _read_password(str(path))  # now, because it is not read as long as no key is encrypted
 
         def password() -> bytes:
-            return first_line(str(path))
+            return _read_password(str(path))
 
     files = [
         CertificateFiles(cert=cert, key=key, password=password)
@@ -54,8 +54,8 @@ def make_adapter(values: Values) -> SSLAdapter | None:
     return cast("SSLAdapter", adapter)
 
 
-def first_line(path: str) -> bytes:
-    """The password in a file, without its line end. Raises StartupError."""
+def _read_password(path: str) -> bytes:
+    """The first line of a file, without its line end. Raises StartupError."""
     try:
         with open(path, "rb") as file:
             return file.readline(4096).rstrip(b"\r\n")
@@ -74,5 +74,5 @@ def _adapter_class(name: str) -> type:
         raise StartupError(f"this Python was built without OpenSSL, and so without TLS: {error}") from None
 
 
-def _number(count: int, name: str) -> str:
+def _count(name: str, count: int) -> str:
     return f"{name} is given {'once' if count == 1 else f'{count} times'}"

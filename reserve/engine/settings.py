@@ -7,13 +7,13 @@ raises UsageError.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from reserve.errors import UsageError
 from reserve.paramtypes import Count, Kind, Range, Seconds, Size, check_settings
+from reserve.suggest import suggestion
 
 __all__ = ["ENGINE_KINDS", "EngineSettings", "adjusted"]
 
@@ -26,7 +26,7 @@ ENGINE_KINDS: Mapping[str, Kind] = {
     "tls_check": Seconds(0),
     "handler_timeout": Seconds(0.001),
     "write_timeout": Seconds(0.001),
-    "write_rate": Count(0, 10**9, "N", "octets a second"),
+    "write_rate": Count(0, 10**9, "N", "bytes a second"),
     "buffer_memory": Size(1024**2, 1024**4),
     "spool_disk": Size(0, 1024**5),
     "linger_timeout": Seconds(0),
@@ -102,6 +102,5 @@ def adjusted(settings: EngineSettings | None, single: dict[str, Any]) -> EngineS
     names = [field.name for field in dataclasses.fields(EngineSettings)]
     for name in single:
         if name not in names:
-            near = difflib.get_close_matches(name, names, 1)
-            raise UsageError(f"no setting is named {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+            raise UsageError(f"no setting is named {name!r}{suggestion(name, names)}")
     return dataclasses.replace(settings if settings is not None else EngineSettings(), **single)

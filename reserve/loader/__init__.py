@@ -1,1 +1,1 @@
-"""From the names and words of a command line to applications."""
+"""From the names and arguments of a command line to applications."""

@@ -1,20 +1,21 @@
-"""What ``launch(args)`` gets: a flat list of str that bundled applications may also ask about the command line.
+"""The argument of ``launch(args)``: a list of str that also knows how the command line was written.
 
-Runs on the main thread at start; imports only the errors. An application of somebody else sees a plain list of str.
+Runs on the main thread at start; imports nothing of reserve but the errors and the suggestions. Reserve's own
+applications use what the list knows; any other application gets a plain list of str.
 """
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 
 from reserve.errors import UsageError
+from reserve.suggest import nearest
 
-__all__ = ["Arguments", "hint_for_option", "nearest", "nearest_flag", "unknown_option"]
+__all__ = ["Arguments", "nearest_flag", "option_hint", "unknown_option"]
 
 _THREADS = "reserve works with threads; write --threads N"
 _ADDRESS = "write --bind HOST:PORT"
-_ELSEWHERE = {
+_OTHER_SERVERS = {
     "-w": _THREADS,
     "--workers": _THREADS,
     "--worker-class": "reserve has one kind of workers: threads",
@@ -30,45 +31,47 @@ _ELSEWHERE = {
     "-D": "sdlaunch -d runs it in the background",
     "--daemon": "sdlaunch -d runs it in the background",
 }
-"""What people who come from other servers write, and what does the same here."""
+"""Options of other servers, and the option of reserve with the same effect."""
 
 
-def nearest(word: str, names: Iterable[str]) -> str | None:
-    """The name that ``word`` was most likely meant to be, or None."""
-    matches = difflib.get_close_matches(word, list(names), n=1, cutoff=0.8)
-    return matches[0] if matches else None
+def nearest_flag(argument: str, flags: Iterable[str]) -> str | None:
+    """The long flag that an argument resembles, or None.
+
+    The number of dashes, the case, ``_`` in place of ``-``, and an attached value make no difference.
+    """
+    names = {flag.lstrip("-"): flag for flag in flags if flag.startswith("--")}
+    name = argument.partition("=")[0].lstrip("-").lower().replace("_", "-")
+    match = nearest(name, names) if len(name) > 1 else None
+    return None if match is None else names[match]
 
 
-def nearest_flag(word: str, flags: Iterable[str]) -> str | None:
-    """The same for a dashed word: the number of dashes, ``_`` for ``-``, case and an attached value do not count."""
-    bare = {flag.lstrip("-"): flag for flag in flags if flag.startswith("--")}
-    name = word.partition("=")[0].lstrip("-").lower().replace("_", "-")
-    found = nearest(name, bare) if len(name) > 1 else None
-    return None if found is None else bare[found]
+def unknown_option(argument: str, flags: Iterable[str]) -> str:
+    """The error message for a server option that does not exist.
+
+    :param flags: the options that exist.
+    """
+    return f"there is no server option {argument}; {option_hint(argument, flags) or 'reserve -h lists them'}"
 
 
-def unknown_option(word: str, flags: Iterable[str]) -> str:
-    """What to tell somebody who gave a server option that does not exist; ``flags`` are those that do."""
-    return f"there is no server option {word}; {hint_for_option(word, flags) or 'reserve -h lists them'}"
-
-
-def hint_for_option(word: str, flags: Iterable[str]) -> str:
-    """What was probably meant by an option that does not exist, or an empty text."""
-    dashed = word.partition("=")[0]
-    other = _ELSEWHERE.get(dashed if dashed.startswith("--") else dashed[:2])
-    near = None if other else nearest_flag(word, flags)
-    return other or (f"did you mean {near}?" if near else "")
+def option_hint(argument: str, flags: Iterable[str]) -> str:
+    """The option that was probably meant by one that does not exist, as a sentence; or an empty text."""
+    name = argument.partition("=")[0]
+    hint = _OTHER_SERVERS.get(name if name.startswith("--") else name[:2])
+    match = None if hint else nearest_flag(argument, flags)
+    return hint or (f"did you mean {match}?" if match else "")
 
 
 class Arguments(list[str]):
-    """``[program so far, what was left before --, everything after --]``.
+    """``[program so far, arguments before --, arguments after --]``, as ``["reserve http wsgi blog", "--colour",
+    "red"]``.
 
-    For example ``["reserve http wsgi blog", "--colour", "red"]``.
+    One belongs to one ``launch``, on the main thread.
 
-    :param words: the list itself; a plain list given to ``launch`` by an embedding program counts as "before --".
-    :param literal: how many of the last words stood right of the first bare ``--``.
-    :param reserved: the server's options, which a word left of ``--`` must not resemble.
-    :param served: lines for the start banner that say what is served; launching applications append to it.
+    :param words: the list itself. In a plain list that an embedding program gives to ``launch``, everything counts as
+        before ``--``.
+    :param literal: how many of the last words stood after the first bare ``--``.
+    :param reserved: the server options, which an argument before ``--`` must not resemble.
+    :param served: lines of the start banner that describe what is served; a launching application appends to it.
     """
 
     def __init__(
@@ -86,21 +89,25 @@ class Arguments(list[str]):
 
     @classmethod
     def of(cls, args: Sequence[str]) -> Arguments:
-        """``args`` itself when it is one already, else one made of a plain list."""
+        """``args`` itself if it is an :class:`Arguments`, else a new one made of the plain list."""
         return args if isinstance(args, Arguments) else cls(args)
 
     @property
     def before(self) -> list[str]:
-        """The words left of ``--``, without the program."""
+        """The arguments before ``--``, without the program."""
         return self[1 : len(self) - self.literal]
 
     @property
     def after(self) -> list[str]:
-        """The words right of ``--``."""
+        """The arguments after ``--``."""
         return self[len(self) - self.literal :]
 
     def derive(self, name: str, before: Iterable[str], after: Iterable[str], reserved: Iterable[str] = ()) -> Arguments:
-        """The arguments of an application that this one hosts: ``name`` joins the program so far."""
+        """The arguments of an application that this application hosts.
+
+        :param name: what is added to the program so far.
+        :param reserved: options of this application, in addition to those of the server.
+        """
         after = tuple(after)
         return Arguments(
             [f"{self[0]} {name}", *before, *after],
@@ -109,25 +116,26 @@ class Arguments(list[str]):
             served=self.served,
         )
 
-    def refuse_lookalikes(self) -> None:
-        """A dashed word left of ``--`` that resembles an option is a mistake far more often than the application's own.
+    def refuse_misspelt_options(self) -> None:
+        """Refuse an argument before ``--`` that resembles a reserved option: most such arguments are misspelt.
 
         :raises UsageError: there is one.
         """
-        for word in self.before:
-            near = nearest_flag(word, self.reserved) if word.startswith("-") else None
-            if near is not None:
-                raise UsageError(f"there is no option {word}; did you mean {near}? put it after -- to pass it on")
+        for argument in self.before:
+            match = nearest_flag(argument, self.reserved) if argument.startswith("-") else None
+            if match is not None:
+                raise UsageError(f"there is no option {argument}; did you mean {match}? put it after -- to pass it on")
 
-    def refuse_rest(self, what: str) -> None:
-        """``what`` takes no arguments.
+    def refuse_rest(self, name: str) -> None:
+        """Refuse all arguments, for an application that takes none.
 
-        :raises UsageError: there are some.
+        :param name: the application, for the message.
+        :raises UsageError: there are arguments.
         """
-        for word in self.before:
-            # Nobody else is there whose option it could be.
-            if word.startswith("-") and len(word) > 1:
-                hint = unknown_option(word, self.reserved)
-                raise UsageError(f"{hint}{'' if hint.endswith('?') else ';'} {what} takes no arguments of its own")
+        for argument in self.before:
+            # The application has no options, so an argument with a dash is meant as a server option.
+            if argument.startswith("-") and len(argument) > 1:
+                hint = unknown_option(argument, self.reserved)
+                raise UsageError(f"{hint}{'' if hint.endswith('?') else ';'} {name} takes no arguments of its own")
         if len(self) > 1:
-            raise UsageError(f"{what} takes no arguments, but it was given {' '.join(self[1:])}")
+            raise UsageError(f"{name} takes no arguments, but it was given {' '.join(self[1:])}")

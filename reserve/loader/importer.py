@@ -1,8 +1,8 @@
-"""Importing what belongs to the user, and telling them what went wrong in their own code.
+"""Importing modules of the user, and messages about mistakes in them.
 
-Runs on the main thread at start. Names look like ``blog``, ``mysite.wsgi``, ``mysite.wsgi:application`` or
-``shop:create_app('test')``; an expression is read with ``ast`` and never evaluated. Whatever the user's code raises
-becomes a ``StartupError`` with the frames of that code only: those of reserve and importlib help nobody.
+Runs on the main thread at start. A name looks like ``blog``, ``mysite.wsgi``, ``mysite.wsgi:application`` or
+``shop:create_app('test')``; an expression is parsed with ``ast`` and never evaluated. An exception of the user's code
+becomes a ``StartupError`` with the frames of that code only, because the frames of reserve and importlib do not help.
 """
 
 from __future__ import annotations
@@ -20,60 +20,60 @@ from types import ModuleType
 from typing import Any
 
 from reserve.errors import ReserveError, StartupError, UsageError
-from reserve.loader.shadowing import explain_hiding
+from reserve.loader.shadowing import explain_shadowing
 
 __all__ = [
     "WSGI_NAMES",
     "Target",
-    "cannot_take",
+    "describe_callables",
     "describe_exit",
-    "hint_for_nothing",
-    "load",
+    "describe_module",
+    "explain_none",
     "parse_target",
-    "public_callables",
     "resolve",
-    "shown",
-    "users_code",
-    "where",
+    "signature_error",
+    "try_import",
+    "user_code",
 ]
 
 WSGI_NAMES = ("application", "app")
-"""What a module usually calls its WSGI application."""
+"""The usual names of the WSGI application in a module."""
 
 _RESERVE = os.path.abspath(sys.modules["reserve"].__path__[0]) + os.sep
 _EXAMPLES = os.path.join(_RESERVE, "examples") + os.sep
 _IMPORTLIB = os.path.dirname(os.path.abspath(importlib.__file__)) + os.sep
 
-_LONGEST = 80
-"""Characters of a value that a message shows."""
+_MAX_CALLABLES = 20
+"""How many callables of a module a message lists."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """``module:path.to.attribute(arguments)``, taken apart."""
+    """The parts of ``module:path.to.attribute(arguments)``."""
 
     text: str
     module: str
     path: tuple[str, ...] = ()
     call: tuple[tuple[object, ...], tuple[tuple[str, object], ...]] | None = None
-    """Positional and named arguments of a factory; None: the attribute itself is meant."""
+    """The positional and keyword arguments of a factory; None: the attribute itself is the application."""
 
 
 def parse_target(text: str) -> Target:
-    """Take a name apart.
+    """Split a name into its parts.
 
-    :raises UsageError: it is no module's name, or what follows the colon is neither a name nor a call with literals.
+    :raises UsageError: it does not begin with the name of a module, or what follows the colon is neither a name nor a
+        call with literal arguments.
     """
     module, colon, expression = text.partition(":")
     if module.endswith(".py") or "/" in module or os.sep in module:
-        guess = module[:-3] if module.endswith(".py") else module
-        guess = guess.strip("./").replace(os.sep, ".").replace("/", ".")
-        raise UsageError(f"{text!r} looks like a file; give the name of the module, as {guess + colon + expression}")
+        name = module[:-3] if module.endswith(".py") else module
+        name = name.strip("./").replace(os.sep, ".").replace("/", ".")
+        raise UsageError(f"{text!r} looks like a file; give the name of the module, as {name + colon + expression}")
     if not all(module.split(".")):
         raise UsageError(f"{text!r} does not begin with the name of a module, as blog or mysite.wsgi:application")
     if not colon:
         return Target(text=text, module=module)
-    wrong = UsageError(
+    usage_error = UsageError(
         f"{text!r}: after the colon stands a name, as app or site.app, or a call with literal arguments, "
         f"as create_app('test')"
     )
@@ -82,162 +82,128 @@ def parse_target(text: str) -> Target:
         call = None
         if isinstance(tree, ast.Call):
             positional = tuple(ast.literal_eval(argument) for argument in tree.args)
-            named = tuple((str(word.arg), ast.literal_eval(word.value)) for word in tree.keywords if word.arg)
-            if len(named) != len(tree.keywords):
-                raise wrong
-            call = (positional, named)
+            keywords = tuple((str(item.arg), ast.literal_eval(item.value)) for item in tree.keywords if item.arg)
+            if len(keywords) != len(tree.keywords):
+                raise usage_error
+            call = (positional, keywords)
             tree = tree.func
         path: list[str] = []
         while isinstance(tree, ast.Attribute):
             path.insert(0, tree.attr)
             tree = tree.value
     except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError) as error:
-        raise wrong from error
+        raise usage_error from error
     if not isinstance(tree, ast.Name):
-        raise wrong
+        raise usage_error
     return Target(text=text, module=module, path=(tree.id, *path), call=call)
 
 
-def load(name: str) -> ModuleType | None:
-    """Import a module; None when there is no such module.
+def try_import(name: str) -> ModuleType | None:
+    """Import a module; None if there is no such module.
 
-    :raises StartupError: it is there, but importing it failed (also when it imports something that is not there).
+    :raises StartupError: the module exists, but importing it failed (also if it imports a module that does not exist).
     """
     try:
-        with users_code(f"importing {name}", let_through=_is_absent(name)):
+        with user_code(f"importing {name}", reraise=_is_missing(name)):
             return importlib.import_module(name)
     except ModuleNotFoundError:
         return None
 
 
 def resolve(module: ModuleType, target: Target) -> object:
-    """The object that ``target`` names in ``module``; a factory is called.
+    """The object that ``target`` names in ``module``; a factory is called, and its result returned.
 
-    :raises StartupError: it is not there, or the factory failed.
+    :raises StartupError: there is no such object, or the factory failed.
     """
-    found: object = module
+    value: object = module
     for position, attribute in enumerate(target.path):
         try:
-            with users_code(f"looking up {target.text}", let_through=lambda error: isinstance(error, AttributeError)):
-                found = getattr(found, attribute)
+            with user_code(f"looking up {target.text}", reraise=lambda error: isinstance(error, AttributeError)):
+                value = getattr(value, attribute)
         except AttributeError:
-            what = ".".join((target.module, *target.path[:position]))
-            raise StartupError(f"{what} has no {attribute!r}; {public_callables(module)}") from None
+            owner = ".".join((target.module, *target.path[:position]))
+            raise StartupError(f"{owner} has no {attribute!r}; {describe_callables(module)}") from None
     if target.call is not None:
-        if not callable(found):
-            what = f"{'.'.join(target.path)} is a {type(found).__name__}"
-            raise StartupError(f"{target.text}: {what} and cannot be called")
-        positional, named = target.call
-        with users_code(f"calling {target.text}"):
-            found = found(*positional, **dict(named))
-    return found
+        if not callable(value):
+            name = ".".join(target.path)
+            raise StartupError(f"{target.text}: {name} is a {type(value).__name__} and cannot be called")
+        positional, keywords = target.call
+        with user_code(f"calling {target.text}"):
+            value = value(*positional, **dict(keywords))
+    return value
 
 
-def public_callables(module: ModuleType) -> str:
-    """A sentence about what a module offers, for when it lacks what we looked for."""
+def describe_callables(module: ModuleType) -> str:
+    """A sentence that lists the public callables of a module that does not have the attribute which was looked for."""
     names = sorted(name for name, value in vars(module).items() if not name.startswith("_") and callable(value))
-    shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
-    return f"the callables of {module.__name__} are: {shown}" if names else f"{module.__name__} has no public callables"
+    if not names:
+        return f"{module.__name__} has no public callables"
+    listed = ", ".join(names[:_MAX_CALLABLES]) + (", ..." if len(names) > _MAX_CALLABLES else "")
+    return f"the callables of {module.__name__} are: {listed}"
 
 
-def where(module: ModuleType, attribute: str = "") -> str:
-    """The module, what is taken from it (``:app``), and its file, for messages and the start banner."""
+def describe_module(module: ModuleType, attribute: str = "") -> str:
+    """A module with its file, and what is taken from it (``:app``), for messages and the start banner."""
     file = getattr(module, "__file__", None)
     return f"{module.__name__}{attribute} ({file})" if file else f"{module.__name__}{attribute}"
 
 
 @contextmanager
-def users_code(doing: str, *, let_through: Callable[[Exception], bool] | None = None) -> Iterator[None]:
-    """Run somebody else's code: what it raises becomes a ``StartupError`` that shows their own frames.
+def user_code(action: str, *, reraise: Callable[[Exception], bool] | None = None) -> Iterator[None]:
+    """Turn an exception of the user's code into a ``StartupError`` that shows the frames of that code only.
 
-    Our own errors pass unchanged, and so do ``SystemExit`` and ``KeyboardInterrupt``, which are not failures.
+    Reserve's own errors pass unchanged, and so do ``SystemExit`` and ``KeyboardInterrupt``, which are no mistakes.
 
-    :param doing: completes "failed while ...", for instance ``importing blog``.
-    :param let_through: which exceptions the caller wants to see itself.
+    :param action: what the code does, for the message, as ``importing blog``.
+    :param reraise: which exceptions pass unchanged, because the caller handles them.
     """
     try:
         yield
     except ReserveError:
         raise
     except Exception as error:
-        if let_through is not None and let_through(error):
+        if reraise is not None and reraise(error):
             raise
-        hidden = explain_hiding(error)
-        hint = f"\n{hidden}" if hidden else ""
-        raise StartupError(f"{doing} failed:\n{_own_frames(error)}{hint}") from error
+        explanation = explain_shadowing(error)
+        hint = f"\n{explanation}" if explanation else ""
+        raise StartupError(f"{action} failed:\n{_format_user_traceback(error)}{hint}") from error
 
 
-def hint_for_nothing(name: str, what: str) -> str:
-    """What has probably happened when ``name`` gave None in place of ``what``; begins with a semicolon."""
+def explain_none(name: str, expected: str) -> str:
+    """Why ``name`` probably gave None; begins with a semicolon.
+
+    :param expected: what it should have given, as ``the application``.
+    """
     text, colon, attribute = name.partition(":")
     module = sys.modules.get(text)
     if not colon and module is not None and not hasattr(module, "launch"):
-        colon, attribute = ":", next((one for one in WSGI_NAMES if hasattr(module, one)), "launch")
+        colon, attribute = ":", next((candidate for candidate in WSGI_NAMES if hasattr(module, candidate)), "launch")
     if not colon or attribute == "launch":
-        return f"; did its launch(args) forget to return {what}?"
+        return f"; did its launch(args) forget to return {expected}?"
     if attribute.endswith(")"):
-        return f"; did {attribute.partition('(')[0]}() forget to return {what}?"
+        return f"; did {attribute.partition('(')[0]}() forget to return {expected}?"
     return f"; {attribute} is None once the module is imported"
 
 
 def describe_exit(error: SystemExit) -> str:
-    """What to tell of an application that ended the process at its start: with which code, and where."""
-    frames = _users(traceback.extract_tb(error.__traceback__))
-    frames = [frame for frame in frames if "_sitebuiltins" not in frame.filename]  # where exit() lives
-    place = f", in {frames[-1].filename}, line {frames[-1].lineno}" if frames else ""
-    what = "" if error.code is None else repr(error.code)
-    return f"ended the process before it served: sys.exit({what}){place}"
+    """The predicate of a message about an application that exited during its start: the code, and the line."""
+    frames = _user_frames(traceback.extract_tb(error.__traceback__))
+    frames = [frame for frame in frames if "_sitebuiltins" not in frame.filename]  # the module of exit()
+    location = f", in {frames[-1].filename}, line {frames[-1].lineno}" if frames else ""
+    code = "" if error.code is None else repr(error.code)
+    return f"ended the process before the server started: sys.exit({code}){location}"
 
 
-def _is_absent(name: str) -> Callable[[Exception], bool]:
-    """Whether an error means that ``name`` itself, or a package on the way to it, does not exist."""
+def signature_error(function: Callable[..., Any], count: int) -> str:
+    """Why ``function`` cannot be called with ``count`` positional arguments; empty if it can.
 
-    def is_absent(error: Exception) -> bool:
-        if not isinstance(error, ModuleNotFoundError) or error.name is None:
-            return False
-        on_the_way = name == error.name or name.startswith(f"{error.name}.")
-        return on_the_way and not _users(traceback.extract_tb(error.__traceback__))
-
-    return is_absent
-
-
-def _own_frames(error: Exception) -> str:
-    report = traceback.TracebackException.from_exception(error)
-    _strip(report, set())
-    return "".join(report.format()).rstrip()
-
-
-def _strip(report: traceback.TracebackException | None, seen: set[int]) -> None:
-    if report is None or id(report) in seen:
-        return
-    seen.add(id(report))
-    kept = _users(report.stack)
-    # Without a frame there is nothing for the usual first line to announce; None leaves it out.
-    report.stack = traceback.StackSummary.from_list(kept) if kept else None  # type: ignore[assignment]
-    _strip(report.__cause__, seen)
-    _strip(report.__context__, seen)
-    for one in getattr(report, "exceptions", None) or ():
-        _strip(one, seen)
-
-
-def _users(stack: list[traceback.FrameSummary]) -> list[traceback.FrameSummary]:
-    return [frame for frame in stack if not _is_ours(frame.filename)]
-
-
-def _is_ours(filename: str) -> bool:
-    if filename.startswith("<frozen importlib"):
-        return True
-    path = os.path.abspath(filename)
-    return path.startswith(_IMPORTLIB) or (path.startswith(_RESERVE) and not path.startswith(_EXAMPLES))
-
-
-def cannot_take(called: Callable[..., Any], count: int) -> str:
-    """Why ``called`` cannot be called with so many positional arguments; empty when it can, or hides its signature."""
+    It is empty also for a callable of an extension module that hides its signature: then only the first call fails.
+    """
     try:
-        # What a decorator adds or takes away counts; what it wraps does not.
-        signature = inspect.signature(called, follow_wrapped=False)
+        # The signature of a decorator's wrapper counts, and not that of the function inside it.
+        signature = inspect.signature(function, follow_wrapped=False)
     except (TypeError, ValueError):
-        return ""  # a callable of an extension module may hide it; the first call will tell
+        return ""
     try:
         signature.bind(*[None] * count)
     except TypeError as error:
@@ -245,7 +211,44 @@ def cannot_take(called: Callable[..., Any], count: int) -> str:
     return ""
 
 
-def shown(value: object) -> str:
-    """The repr of a value, not too long for a sentence."""
-    text = repr(value)
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+def _is_missing(name: str) -> Callable[[Exception], bool]:
+    """A test whether an error means that the module ``name``, or a package that contains it, does not exist."""
+
+    def is_missing(error: Exception) -> bool:
+        if not isinstance(error, ModuleNotFoundError) or error.name is None:
+            return False
+        is_part = name == error.name or name.startswith(f"{error.name}.")
+        return is_part and not _user_frames(traceback.extract_tb(error.__traceback__))
+
+    return is_missing
+
+
+def _format_user_traceback(error: Exception) -> str:
+    report = traceback.TracebackException.from_exception(error)
+    _remove_internal_frames(report, set())
+    return "".join(report.format()).rstrip()
+
+
+def _remove_internal_frames(report: traceback.TracebackException | None, seen: set[int]) -> None:
+    if report is None or id(report) in seen:
+        return
+    seen.add(id(report))
+    frames = _user_frames(report.stack)
+    # None leaves out the line "Traceback (most recent call last)", which would introduce nothing.
+    report.stack = traceback.StackSummary.from_list(frames) if frames else None  # type: ignore[assignment]
+    _remove_internal_frames(report.__cause__, seen)
+    _remove_internal_frames(report.__context__, seen)
+    for member in getattr(report, "exceptions", None) or ():
+        _remove_internal_frames(member, seen)
+
+
+def _user_frames(stack: list[traceback.FrameSummary]) -> list[traceback.FrameSummary]:
+    return [frame for frame in stack if not _is_internal(frame.filename)]
+
+
+def _is_internal(filename: str) -> bool:
+    """Whether a file belongs to importlib or to reserve, the examples excepted."""
+    if filename.startswith("<frozen importlib"):
+        return True
+    path = os.path.abspath(filename)
+    return path.startswith(_IMPORTLIB) or (path.startswith(_RESERVE) and not path.startswith(_EXAMPLES))

@@ -1,1 +1,1 @@
-"""The one table of the server's options, and what is made from it: values from three sources, ``-h``, the page."""
+"""The table of the server's options, and what is made from it: values of three sources, ``-h``, the reference page."""

@@ -1,4 +1,4 @@
-"""Print the reference page: ``python -m reserve.options > reserve/docs/options.md``."""
+"""Print the reference page of the options: ``python -m reserve.options > reserve/docs/options.md``."""
 
 from __future__ import annotations
 

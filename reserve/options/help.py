@@ -1,4 +1,4 @@
-"""What people read about options: the text of ``-h`` and the reference page, both made from the table.
+"""The text of ``-h`` and the reference page, both made from the table of options.
 
 Pure; runs on the main thread.
 """
@@ -15,56 +15,58 @@ __all__ = ["help_text", "reference_page"]
 
 _USAGE = "reserve [server options] app NAME [app args...] [server options] [-- app args...]"
 _INDENT = 32
+_WIDTH = 110
 _SIGNALS = """\
 ## Signals and exit codes
 
-| signal | what it does |
+| signal | what the server does |
 |---|---|
-| SIGTERM, SIGINT (Ctrl-C) | stops: requests in flight have `--stop-timeout` |
-| the second of them | stops at once; what is in flight is broken off |
-| SIGHUP | loads the certificates again; without TLS it changes nothing and says so |
-| SIGHUP because the terminal has gone | as SIGTERM; under `nohup` nothing |
+| SIGTERM, SIGINT (Ctrl-C) | it stops; requests in flight have `--stop-timeout` to finish |
+| a second one of them | it stops at once and aborts the requests in flight |
+| a third one, or any after the server has stopped | the process ends at once |
+| SIGHUP | it loads the certificates again; without TLS it logs that there is nothing to reload |
+| SIGHUP because the terminal was closed | it stops, as after SIGTERM; under `nohup` as after any other SIGHUP |
 
-| exit code | what it means |
+| exit code | meaning |
 |---|---|
-| 0 | stopped cleanly |
-| 1 | could not start: an address in use, an application that cannot be imported, a signal before it served |
+| 0 | the server has stopped, and no request was aborted |
+| 1 | the server could not start: an address in use, an application that cannot be imported, a signal during the start |
 | 2 | wrong usage |
-| 3 | the stop broke off requests, or left threads behind: `--stop-timeout` was over, or a second signal came |
-| another | an application that calls `sys.exit` at its start keeps its code |
+| 3 | requests were aborted or threads left running, because `--stop-timeout` was over or a second signal came |
+| another | the application called `sys.exit` with it during the start |
 
-Threads of the application that are no daemons, and its `atexit` functions, have what is left of `--stop-timeout` when
-all is served.
+After the last request, non-daemon threads of the application and its `atexit` functions have the rest of
+`--stop-timeout` to finish.
 """
 
 
 def help_text(program: str = "", names: tuple[str, ...] = (), arguments: str = "") -> str:
-    """The answer to ``-h``.
+    """The output of ``-h``.
 
-    :param program: the application so far (``http wsgi blog``) when the command line names one.
-    :param names: reserve's own applications.
-    :param arguments: what the application accepts itself, when it is one of ours.
+    :param program: the application (``http wsgi blog``), if the command line names one.
+    :param names: the names of reserve's own applications.
+    :param arguments: the arguments that the application takes, if it is one of reserve's own.
     """
     parts = [f"usage: {_USAGE}", ""]
     if program:
-        parts += [f"These are the options of the server, in front of the application {program}."]
+        parts += [f"These are the options of the server that runs the application {program}."]
         if not arguments or len(program.split()) > 2:
-            parts += [f"To ask the application itself: reserve app {program} -- -h"]
+            parts += [f"For the options of the application: reserve app {program} -- -h"]
         if arguments:
             parts += ["", f"app {program.split()[0]} takes:", textwrap.indent(arguments.rstrip(), "  ")]
     else:
         parts += [
             "NAME is one of reserve's own applications" + (f" ({', '.join(names)})" if names else "") + ", or a module",
-            "with launch(args). For a WSGI application: reserve app http wsgi mysite.wsgi:application",
+            "with a function launch(args). For a WSGI application: reserve app http wsgi mysite.wsgi:application",
         ]
     for group, options in _groups():
         parts += ["", f"{group}:", *(_line(option) for option in options)]
     parts += [
         "",
-        "Each option is also a variable (RESERVE_THREADS=8) and a key (threads = 8) in the table [server] of",
-        "reserve.toml or [tool.reserve] of pyproject.toml; file < environment < command line.",
-        "Exit codes: 0 stopped cleanly, 1 could not start, 2 wrong usage, 3 the stop broke off requests or left",
-        "threads behind (--stop-timeout was over, or a second signal came).",
+        "Each option is also an environment variable (RESERVE_THREADS=8), and a key (threads = 8) in the table",
+        "[server] of reserve.toml or [tool.reserve] of pyproject.toml; file < environment < command line.",
+        "Exit codes: 0 stopped, and no request was aborted; 1 could not start; 2 wrong usage; 3 requests were aborted",
+        "or threads left running (--stop-timeout was over, or a second signal came).",
     ]
     return "\n".join(parts) + "\n"
 
@@ -79,14 +81,15 @@ def reference_page() -> str:
         f"    {_USAGE}",
         "",
         "- On the command line: `--threads 8`, `--threads=8`; no abbreviations; the last of a repeated option wins.",
-        "- In the environment: `RESERVE_THREADS=8`; several values of one option have commas between them. A name that",
-        "  resembles an option's (`RESERVE_THREAD`) is an error; any other that begins with `RESERVE_` and is no",
-        "  option is left to the application, and named in one line at the start.",
+        "- In the environment: `RESERVE_THREADS=8`; several values of one option are separated by commas. A name that",
+        "  resembles that of an option (`RESERVE_THREAD`) is an error. Any other name that begins with `RESERVE_` and",
+        "  is not an option is ignored, and a message at the start lists it.",
         "- In a file: `threads = 8` in the table `[server]` of `reserve.toml`, or `[tool.reserve]` of `pyproject.toml`",
         "  in the working directory; `--config FILE` names another. `head-timeout` may be written `head_timeout`.",
-        "- File < environment < command line. Several values are replaced as a whole; `env` is merged name by name.",
-        "- Times are seconds, or have a unit: `500ms`, `30s`, `2m`, `1h`, `1d`. Sizes are octets, or `64k`, `1m`, `1g`",
-        "  (binary).",
+        "- File < environment < command line. All values of a repeatable option are replaced together; `env` is merged",
+        "  name by name.",
+        "- Times are seconds, or have a unit: `500ms`, `30s`, `2m`, `1h`, `1d`. Sizes are bytes, or have a binary",
+        "  suffix: `64k`, `1m`, `1g`.",
     ]
     parts += ["", _SIGNALS.rstrip()]
     for group, options in _groups():
@@ -101,7 +104,7 @@ def _groups() -> Iterator[tuple[str, list[Option]]]:
         yield group, [option for option in OPTIONS if option.group == group]
 
 
-def _spelled(option: Option) -> str:
+def _synopsis(option: Option) -> str:
     flags = sorted(option.flags, key=len) if option.short else option.flags
     return ", ".join(flags) + (f" {option.kind.metavar}" if option.kind.metavar else "")
 
@@ -109,23 +112,24 @@ def _spelled(option: Option) -> str:
 def _default(option: Option) -> str:
     if option.default is None or option.default in ((), ""):
         return ""
-    return option.kind.show(option.default)
+    return option.kind.format(option.default)
 
 
 def _line(option: Option) -> str:
+    """The lines of one option in the output of ``-h``."""
     default = _default(option) if FILE in option.sources else ""
     text = option.help + (f" [{default}]" if default else "")
-    left = f"  {_spelled(option)}"
-    lines = textwrap.wrap(text, 110 - _INDENT)
+    left = f"  {_synopsis(option)}"
+    lines = textwrap.wrap(text, _WIDTH - _INDENT)
     if len(left) < _INDENT - 1:
         lines[0] = left.ljust(_INDENT) + lines[0]
-        rest = lines[1:]
-        return "\n".join([lines[0], *(" " * _INDENT + line for line in rest)])
+        return "\n".join([lines[0], *(" " * _INDENT + line for line in lines[1:])])
     return "\n".join([left, *(" " * _INDENT + line for line in lines)])
 
 
 def _entry(option: Option) -> list[str]:
-    entry = [f"### `{_spelled(option)}`", "", option.help, ""]
+    """The lines of one option on the reference page."""
+    entry = [f"### `{_synopsis(option)}`", "", option.help, ""]
     if option.sources == ("command",):
         return entry
     if not isinstance(option.kind, Flag):

@@ -1,9 +1,9 @@
-"""The one table of the server's options.
+"""The table of the server's options.
 
-Everything that a person can set is one row here, and everything that reads or explains options is made from the rows:
-the command line (``commandline.py``), the environment and the file (``optionsources.py``), ``-h`` and the reference
-page (``optionhelp.py``; ``python -m reserve.options`` prints it). A row either names a field of a settings class, whose
-default and bounds it takes, or belongs to the command itself. Constant after import; read by any thread.
+Each option is one row. The command line (``reserve.cli.parser``), the environment and the file
+(``reserve.options.sources``), ``-h`` and the reference page (``reserve.options.help``) are all made from the rows. A
+row either names a field of a settings class, and has its default and its type, or belongs to the command itself. The
+table does not change after the import; any thread may read it.
 """
 
 from __future__ import annotations
@@ -26,14 +26,18 @@ FILE = "file"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
-    """One row: ``head-timeout`` is ``--head-timeout``, ``RESERVE_HEAD_TIMEOUT``, and the field ``head_timeout``."""
+    """One row of the table.
+
+    The option ``head-timeout`` is ``--head-timeout`` on the command line, ``RESERVE_HEAD_TIMEOUT`` in the environment,
+    and the field ``head_timeout`` of its settings class.
+    """
 
     name: str
     kind: Kind
     help: str
     group: str
     home: type | None = None
-    """The settings class that the field belongs to; None: the command itself uses the value."""
+    """The settings class with this field; None: the command itself uses the value."""
     default: object = None
     short: str = ""
     repeat: bool = False
@@ -41,12 +45,12 @@ class Option:
 
     @property
     def field(self) -> str:
-        """The name in the settings class and (one of two spellings) in a file."""
+        """The name with underscores, which a file may use too."""
         return self.name.replace("-", "_")
 
     @property
     def setting(self) -> str:
-        """The name of the field that ``home`` has for it."""
+        """The name of the field in ``home``."""
         return self.field.removeprefix("tls_") if self.home is TLSSettings else self.field
 
     @property
@@ -61,13 +65,13 @@ class Option:
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """Every spelling on the command line."""
-        spelled = [self.flag]
+        """Every name on the command line: ``--name``, ``--no-name``, ``-n``."""
+        names = [self.flag]
         if isinstance(self.kind, Flag) and self.sources != (COMMAND,):
-            spelled.append(f"--no-{self.name}")
+            names.append(f"--no-{self.name}")
         if self.short:
-            spelled.append(self.short)
-        return tuple(spelled)
+            names.append(self.short)
+        return tuple(names)
 
 
 _KINDS: dict[type, Mapping[str, Kind]] = {
@@ -79,10 +83,11 @@ _KINDS: dict[type, Mapping[str, Kind]] = {
 
 
 def _row(home: type, group: str, name: str, text: str) -> Option:
+    """A row with the default and the type of a field of a settings class."""
     row = Option(name=name, kind=Kind(), help=text, group=group, home=home)
-    (match,) = [field for field in fields(home) if field.name == row.setting]
-    assert match.default is not MISSING, f"{home.__name__}.{match.name} has no plain default"
-    return replace(row, default=match.default, kind=_KINDS[home][match.name])
+    (field,) = [field for field in fields(home) if field.name == row.setting]
+    assert field.default is not MISSING, f"{home.__name__}.{field.name} has no plain default"
+    return replace(row, default=field.default, kind=_KINDS[home][field.name])
 
 
 def _engine(name: str, text: str) -> Option:
@@ -101,7 +106,7 @@ def _limit(name: str, text: str) -> Option:
     return _row(Limits, "HTTP limits", name, text)
 
 
-_LISTEN = "Where it listens"
+_LISTEN = "Addresses"
 _TLS = "TLS"
 _COMMAND = "The command"
 _ADDRESS = Text("HOST:PORT, [V6]:PORT, :PORT, unix:PATH, unix:@NAME or fd:N", bool, "ADDR", "an address")
@@ -109,7 +114,7 @@ _DIRECTORY = Text("a directory", bool, "DIR", "a path")
 _FILE = Text("a file", bool, "FILE", "a path")
 _OWNER = Text("USER, USER:GROUP or :GROUP", lambda text: text.strip(":") != "", "OWNER", "a user and a group")
 _UNIX_MODE = (
-    "Permissions of the socket files of unix:PATH binds. Default: 777 less the umask; with the usual umask of 022 "
+    "Permissions of the socket files of unix:PATH binds. Default: 777 minus the umask; with the usual umask of 022 "
     "(755), a frontend that runs as another user gets permission denied."
 )
 _LEVELS = ("debug", "info", "warning", "error", "critical")
@@ -122,7 +127,8 @@ OPTIONS: tuple[Option, ...] = (
         group=_LISTEN,
         repeat=True,
         default=(),
-        help="Listen here (repeatable). Without it: every socket that systemd or sdlaunch passed, or 127.0.0.1:8080.",
+        help="Listen on this address (repeatable). Without it: on every socket that systemd or sdlaunch passed, "
+        "otherwise on 127.0.0.1:8080.",
     ),
     Option(name="unix-mode", kind=Octal(), group=_LISTEN, help=_UNIX_MODE),
     Option(name="unix-owner", kind=_OWNER, group=_LISTEN, help="Owner of the socket files of unix:PATH binds."),
@@ -132,8 +138,8 @@ OPTIONS: tuple[Option, ...] = (
         group=_TLS,
         repeat=True,
         default=(),
-        help="The certificate (PEM), and behind it those that lead to its authority; every bind speaks TLS then. "
-        "Repeatable: a client gets the one for the name that it asks for, otherwise the first.",
+        help="The server's certificate, followed by its chain (PEM). With it every --bind uses TLS. Repeatable: a "
+        "client gets the certificate for the host name that it asks for, otherwise the first one.",
     ),
     Option(
         name="tls-key",
@@ -141,13 +147,14 @@ OPTIONS: tuple[Option, ...] = (
         group=_TLS,
         repeat=True,
         default=(),
-        help="Its private key (PEM): one for each --tls-cert, in the same order. Without any: they are in those files.",
+        help="The private key (PEM): one for each --tls-cert, in the same order. Without this option, each key is in "
+        "the file of its certificate.",
     ),
     Option(
         name="tls-password-file",
         kind=_FILE,
         group=_TLS,
-        help="A file whose first line opens encrypted keys; it is read again when the certificates are.",
+        help="A file whose first line is the password of encrypted keys. It is read again with the certificates.",
     ),
     Option(
         name="plain-bind",
@@ -155,7 +162,7 @@ OPTIONS: tuple[Option, ...] = (
         group=_TLS,
         repeat=True,
         default=(),
-        help="Listen here, too, without TLS (repeatable); the same as an inherited socket that is named plain.",
+        help="Listen on this address without TLS (repeatable). An inherited socket named plain is the same.",
     ),
     Option(
         name="redirect-http",
@@ -163,122 +170,134 @@ OPTIONS: tuple[Option, ...] = (
         group=_TLS,
         repeat=True,
         default=(),
-        help="Listen here for plain HTTP, and send every client to https (repeatable); the same as an inherited socket "
-        "that is named redirect.",
+        help="Listen on this address for plain HTTP, and redirect every request to https (repeatable). An inherited "
+        "socket named redirect is the same.",
     ),
     Option(
         name="redirect-port",
         kind=Count(1, 65535, "PORT"),
         group=_TLS,
-        help="The port to which --redirect-http sends clients, where it is not that of the first TLS bind: behind a "
-        "port mapping, or a balancer.",
+        help="The port to which --redirect-http redirects. Default: the port of the first TLS bind. Behind a port "
+        "mapping or a load balancer, clients need another one.",
     ),
-    _tls("tls-min-version", "The oldest version of TLS that is spoken."),
+    _tls("tls-min-version", "The oldest version of TLS that the server accepts."),
     _tls(
         "tls-ciphers",
-        "What TLS 1.2 may use; those of 1.3 are all good.",
+        "The ciphers that TLS 1.2 may use. All ciphers of TLS 1.3 are allowed.",
     ),
     _tls(
         "tls-client-cert",
-        "Whether clients are asked for a certificate, and may go on without; a wrong one ends the handshake.",
+        "Whether the server asks clients for a certificate, and accepts clients without one. A certificate that cannot "
+        "be verified ends the handshake.",
     ),
-    _tls("tls-client-ca", "The authorities (PEM) that clients' certificates must come from."),
-    _tls("tls-crl", "The clients' certificates that their authority has revoked (PEM)."),
+    _tls("tls-client-ca", "The authorities (PEM) that have to sign the certificates of clients."),
+    _tls("tls-crl", "The list of the clients' certificates that their authority has revoked (PEM)."),
     Option(
         name="tls-adapter",
         kind=Choice(("builtin", "pyopenssl")),
         group=_TLS,
         default="builtin",
-        help="What speaks TLS: the standard library, or pyOpenSSL (pip install 'reserve[pyopenssl]').",
+        help="The library for TLS: Python's ssl module, or pyOpenSSL (pip install 'reserve[pyopenssl]').",
     ),
     _tls(
         "tls-check",
-        "How often, while clients come, the files are looked at, and loaded again when they are new; 0: never.",
+        "While clients connect, the server checks the files of the certificates this often, and loads them again when "
+        "they have changed; 0: never.",
         EngineSettings,
     ),
     _tls(
         "handshake-timeout",
-        "How long a TLS handshake may take, from the connection's start.",
+        "How long a TLS handshake may take, from the start of the connection.",
         EngineSettings,
     ),
     _engine(
         "threads",
-        "Worker threads: how many handlers run at the same time. MIN:MAX: more while requests wait, fewer when idle.",
+        "Worker threads: how many handlers run at the same time. With MIN:MAX the pool grows while requests wait, and "
+        "shrinks when workers are idle.",
     ),
     _engine(
         "request-timeout",
-        "How long a request may run before its answer begins; then its client gets a 503 and it is interrupted, and "
-        "given up a second later. With --stream-bodies the 503 comes when it has ended or is given up. 0: for ever.",
+        "How long a request may run before its response begins. Then the client gets a 503, and the request is "
+        "interrupted; a second later its thread is given up. With --stream-bodies the 503 is sent when the request has "
+        "ended or its thread is given up. 0: no limit.",
     ),
     _engine(
         "max-stuck",
-        "How many interrupted threads that do not come back are replaced; one more and the server is unhealthy.",
+        "How many interrupted threads that do not return are replaced. With one more of them the server is unhealthy.",
     ),
-    _engine("backlog", "Connections that the kernel holds until they are accepted."),
-    _engine("handler-timeout", "The socket timeout that a generic handler starts with."),
-    _engine("write-timeout", "How long a peer may take nothing of an answer before it is cut off."),
+    _engine("backlog", "How many connections the kernel queues until the server accepts them."),
+    _engine("handler-timeout", "The timeout that the socket of a plain handler has at first."),
+    _engine("write-timeout", "How long a peer may read nothing of a response before its connection is reset."),
     _engine(
         "write-rate",
-        "What a peer must take on the average after write-timeout; 0: no such rule.",
+        "The average rate at which a peer must read a response, after write-timeout; 0: no minimum.",
     ),
     _engine(
         "buffer-memory",
-        "What all bodies, answers and heads on their way may hold in memory; then files, then refusals (503, 507).",
+        "How much memory the bodies, responses and heads of all connections may use together. Beyond it, files are "
+        "used; then requests are refused (503, 507).",
     ),
-    _engine("spool-disk", "What all bodies and answers together may hold in files."),
-    _engine("linger-timeout", "How long a connection that closes waits for its client to read the last words."),
+    _engine("spool-disk", "How much disk space the bodies and responses of all connections may use together."),
+    _engine("linger-timeout", "How long a closing connection waits until its client has read the last response."),
     _engine(
         "linger-bytes",
-        "How much a closing connection still reads; what comes beyond is not read, nor reset before the time is over.",
+        "How many bytes a closing connection still reads. It leaves any more unread, and is not reset before "
+        "linger-timeout is over.",
     ),
-    _engine("max-lingering", "How many connections may linger at once; the oldest are cut."),
-    _engine("max-output", "What server.send may leave waiting on one parked connection."),
-    _engine("max-connections", "Connections open at once; then idle ones close and new ones wait."),
-    _engine("max-queued", "Complete requests that may wait for a worker; one more is refused (503)."),
-    _engine("queue-timeout", "How long a complete request may wait for a worker before it is refused."),
-    _engine("stop-timeout", "How long a stop waits for requests in flight, and for threads."),
-    _http("head-timeout", "From the first octet of a head to its last."),
-    _http("body-timeout", "How long a body may take at any rate; then it must keep up body-rate."),
+    _engine("max-lingering", "How many connections may linger at the same time; beyond it the oldest ones are closed."),
+    _engine("max-output", "How many bytes server.send may queue on one parked connection."),
+    _engine("max-connections", "How many connections may be open; at the limit idle ones are closed, new ones wait."),
+    _engine("max-queued", "How many complete requests may wait for a worker; beyond it requests are refused (503)."),
+    _engine("queue-timeout", "How long a complete request may wait for a worker before it is refused (503)."),
+    _engine("stop-timeout", "How long a shutdown waits for requests in flight, and for threads."),
+    _http("head-timeout", "How long a request head may take from its first byte to its last."),
+    _http("body-timeout", "How long a request body may take at any rate; after that it must arrive at body-rate."),
     _http(
         "body-rate",
-        "What a body must keep up after body-timeout; 0: no such rule, body-timeout is for the whole body.",
+        "The average rate at which a request body must arrive, after body-timeout; 0: no minimum, and body-timeout is "
+        "the limit for the whole body.",
     ),
-    _http("keep-alive", "How long an idle connection waits for a request; 0: close after each answer."),
-    _http("body-memory", "How much of a request body stays in memory before it goes to a file."),
+    _http("keep-alive", "How long an idle connection waits for a request; 0: it is closed after each response."),
+    _http("body-memory", "How much of a request body is kept in memory; the rest goes to a file."),
     _http(
         "response-memory",
-        "How far an answer may be ahead of its client in memory before more of it goes to a file.",
+        "How much of a response may wait in memory for its client; the rest goes to a file.",
     ),
     _http(
         "max-response-spool",
-        "How much of an answer such a file may hold before the application has to wait for its client.",
+        "How much of a response may wait in a file for its client; beyond it the application waits.",
     ),
-    _http("spool-dir", "Where these files are made; by default the directory for temporary files."),
-    _http("stream-bodies", "Run the application at the end of the head; it reads the body as it comes."),
+    _http(
+        "spool-dir",
+        "The directory for files with bodies and responses. Default: the system's directory for temporary files.",
+    ),
+    _http("stream-bodies", "Run the application as soon as the head is complete; it reads the body as it arrives."),
     _http(
         "expect",
-        "Who answers 'Expect: 100-continue': the server before the application runs, or app on its first read.",
+        "When 100 (Continue) is sent to a client that expects it: server, before the application runs; app, when the "
+        "application first reads the body.",
     ),
     _http(
         "underscores",
-        "What becomes of a header field with an underscore in its name: drop the field, or refuse the request (400).",
+        "What happens to a header field with an underscore in its name: drop the field, or refuse the request (400).",
     ),
     _http(
         "health-path",
-        "A path that the server answers itself, also while every worker is busy: 200, or 503 when it is not fit.",
+        "A path to which the server itself responds, even while every worker is busy: 200, or 503 when the server is "
+        "unhealthy.",
     ),
     _http("access-log", "Write one line for each request to standard output (combined format)."),
-    _http("server-header", "The Server field of every answer; empty: none."),
-    _http("root-path", "The SCRIPT_NAME that everything is mounted under."),
-    _limit("max-request-line", "The request line with its CRLF; more is a 414."),
-    _limit("max-field", "One header field line with its CRLF; more is a 431."),
-    _limit("max-head", "The whole head, line ends included; more is a 431."),
-    _limit("max-fields", "Field lines in one head; more is a 431."),
-    _limit("max-chunk-line", "One chunk-size line with its extensions and CRLF; more is a 400."),
-    _limit("max-chunk-extensions", "All chunk extensions of one body together; more is a 400."),
-    _limit("max-trailer", "The whole trailer section, line ends included; more is a 431."),
-    _limit("max-trailer-fields", "Trailer field lines; more is a 431."),
-    _limit("max-body", "The content of one request, whatever its framing; more is a 413."),
+    _http("server-header", "The Server field of every response; empty: none."),
+    _http("root-path", "The SCRIPT_NAME below which everything is mounted."),
+    _limit("max-request-line", "The length of the request line with its CRLF; a longer one gets a 414."),
+    _limit("max-field", "The length of a header field line with its CRLF; a longer one gets a 431."),
+    _limit("max-head", "The length of the whole head, line ends included; a longer one gets a 431."),
+    _limit("max-fields", "The number of field lines in a head; with more the request gets a 431."),
+    _limit("max-chunk-line", "The length of a chunk-size line with its extensions and CRLF; a longer one gets a 400."),
+    _limit("max-chunk-extensions", "The length of all chunk extensions of a body together; more than that gets a 400."),
+    _limit("max-trailer", "The length of the whole trailer section, line ends included; a longer one gets a 431."),
+    _limit("max-trailer-fields", "The number of trailer field lines; with more the request gets a 431."),
+    _limit("max-body", "The length of the content of a request, with any framing; a longer one gets a 413."),
     Option(name="chdir", kind=_DIRECTORY, group=_COMMAND, help="Change to this directory before anything is opened."),
     Option(
         name="env",
@@ -287,31 +306,31 @@ OPTIONS: tuple[Option, ...] = (
         repeat=True,
         default=(),
         sources=(COMMAND, FILE),
-        help="Set an environment variable before the application is imported; may be repeated.",
+        help="Set an environment variable before the application is imported (repeatable).",
     ),
     Option(
         name="log-level",
         kind=Choice(_LEVELS),
         group=_COMMAND,
         default="info",
-        help="The least serious messages that the error log, on standard error, shows.",
+        help="The lowest level of messages in the error log, which goes to standard error.",
     ),
     Option(
         name="config",
         kind=_FILE,
         group=_COMMAND,
         sources=(COMMAND, ENVIRONMENT),
-        help="Read this file; by default reserve.toml, else pyproject.toml, of the working directory.",
+        help="Read this file. Default: reserve.toml, otherwise pyproject.toml, in the working directory.",
     ),
     Option(name="version", kind=Flag(), group=_COMMAND, sources=(COMMAND,), help="Print the version and exit."),
-    Option(name="help", short="-h", kind=Flag(), group=_COMMAND, sources=(COMMAND,), help="Print this and exit."),
+    Option(name="help", short="-h", kind=Flag(), group=_COMMAND, sources=(COMMAND,), help="Print this text and exit."),
 )
 
 ADDRESSES = tuple(option.name for option in OPTIONS if option.kind is _ADDRESS)
-"""The options that say where to listen."""
+"""The names of the options with addresses of listeners."""
 
 NEED_TLS = tuple(option.name for option in OPTIONS if option.group == _TLS and option.name != "tls-cert")
-"""What does nothing without a certificate."""
+"""The names of the options that have no effect without a certificate."""
 
-FLAGS: dict[str, Option] = {spelled: option for option in OPTIONS for spelled in option.flags}
-"""Every spelling on the command line, and what it means."""
+FLAGS: dict[str, Option] = {flag: option for option in OPTIONS for flag in option.flags}
+"""Every name on the command line, and its option."""

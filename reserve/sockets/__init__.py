@@ -1,1 +1,1 @@
-"""Listening sockets: their addresses, opened here or passed on by sdlaunch and systemd. Needs no engine."""
+"""Listening sockets: their addresses, opening them, and those of sdlaunch and systemd. Needs no engine."""

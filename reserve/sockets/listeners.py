@@ -1,8 +1,8 @@
-"""Listening sockets from the text of an address, and back: open, describe, release.
+"""Opening listeners from the text of their addresses, describing them, and closing them.
 
-Runs at start and at stop, on the thread that starts the server; ``reserve.listen`` is the public door to it. Every
-socket that comes out is bound, listening, non-blocking and closed on exec. When one of several addresses fails,
-everything opened so far is released and nothing stays behind; descriptors that were given stay open.
+Runs at start and at stop, on the thread that starts the server; :func:`listen` is public as ``reserve.listen``. Every
+socket it returns is bound, listening, non-blocking and closed on exec. If one of several addresses cannot be opened,
+all sockets that were opened before it are closed and their files removed; descriptors that were passed in stay open.
 """
 
 from __future__ import annotations
@@ -14,31 +14,32 @@ import sys
 
 from reserve.errors import StartupError, UsageError
 from reserve.sockets.addresses import Address, TCPAddress, UNIXAddress, parse_address
-from reserve.sockets.systemd import adopt, inherited
+from reserve.sockets.systemd import adopt, inherited_sockets
 from reserve.sockets.unix import UNIXListener, bind_path, find_owner, release
 
-__all__ = ["adopt", "describe", "inherited", "listen", "open_listener", "parse_address", "release"]
+__all__ = ["adopt", "describe", "inherited_sockets", "listen", "release"]
 
 _SHARED_PORT_ATTEMPTS = 32
-"""How often port 0 is tried for a name with several addresses until one port is free for all of them."""
+"""How often port 0 is tried for a host with several addresses, until one port is free on all of them."""
 _SockName = tuple[object, ...]
 """Host, port, and for IPv6 the flow label and the scope of a link-local address."""
-_NOT_HERE = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT}
+_UNAVAILABLE = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT}
+"""The errors of an address that this machine does not have."""
 
 
 def listen(
     *addresses: str, backlog: int = 1024, unix_mode: int | None = None, unix_owner: str | None = None
 ) -> list[socket.socket]:
-    """Open listeners on all these addresses; the server that gets them owns and closes them.
+    """Open a listener on each address. The server that gets the listeners owns and closes them.
 
-    ``[::]:PORT`` takes IPv4 too, unless an IPv4 address with the same port is listed beside it.
+    ``[::]:PORT`` accepts IPv4 too, unless an IPv4 address with the same port is among the addresses.
 
     :param addresses: ``HOST:PORT``, ``[IPV6]:PORT``, ``:PORT``, ``unix:PATH``, ``unix:@NAME``, ``fd:N``; port 0 means
-        a free one. A name that resolves to several addresses opens them all.
-    :param backlog: connections that the kernel holds for us before they are accepted (listen(2)).
-    :param unix_mode: permission bits for UNIX sockets that are files, ``0o660``. Default: what the umask leaves.
-    :param unix_owner: their owner, ``user``, ``user:group`` or ``:group``. Default: as the kernel makes it.
-    :raises UsageError: an address or a parameter makes no sense.
+        a free port. A host name that resolves to several addresses gives one listener for each.
+    :param backlog: how many connections the kernel queues until they are accepted (listen(2)).
+    :param unix_mode: permission bits of the files of UNIX sockets, as ``0o660``. Default: what the umask leaves.
+    :param unix_owner: their owner: ``user``, ``user:group`` or ``:group``. Default: the user and group of the process.
+    :raises UsageError: an address or a parameter is malformed.
     :raises StartupError: an address cannot be opened; the message says what to do.
     """
     if not addresses:
@@ -49,22 +50,22 @@ def listen(
     for position, address in enumerate(parsed):
         if address in parsed[:position] and not (isinstance(address, TCPAddress) and address.port == 0):
             raise UsageError(f"the address {address} is listed twice; list it once")
-    rights = _rights(parsed, unix_mode, unix_owner)
+    permissions = _permissions(parsed, unix_mode, unix_owner)
     ipv4_ports = {address.port for address in parsed if isinstance(address, TCPAddress) and _is_ipv4(address)}
-    given: set[int] = set()
+    passed_in: set[int] = set()
     opened: list[socket.socket] = []
     try:
         for address in parsed:
             if isinstance(address, TCPAddress):
                 opened += _open_tcp(address, backlog, v6only=address.port != 0 and address.port in ipv4_ports)
             elif isinstance(address, UNIXAddress):
-                opened.append(_open_unix(address, backlog, rights))
+                opened.append(_open_unix(address, backlog, permissions))
             else:
                 opened.append(adopt(address.fd))
-                given.add(address.fd)
+                passed_in.add(address.fd)
     except BaseException:
         for sock in opened:
-            if sock.fileno() in given:
+            if sock.fileno() in passed_in:
                 sock.detach()
             else:
                 release(sock)
@@ -72,15 +73,8 @@ def listen(
     return opened
 
 
-def open_listener(
-    address: str, *, backlog: int = 1024, unix_mode: int | None = None, unix_owner: str | None = None
-) -> list[socket.socket]:
-    """Open one address, as :func:`listen` does; a host name may give several sockets, all on the same port."""
-    return listen(address, backlog=backlog, unix_mode=unix_mode, unix_owner=unix_owner)
-
-
 def describe(sock: socket.socket) -> str:
-    """Say where a socket listens: ``127.0.0.1:8080``, ``[::]:80``, ``unix:/run/x.sock`` or ``unix:@name``."""
+    """The address of a listener as text: ``127.0.0.1:8080``, ``[::]:80``, ``unix:/run/x.sock`` or ``unix:@name``."""
     name = sock.getsockname()
     if isinstance(name, tuple):
         scope = f"%{name[3]}" if len(name) == 4 and name[3] and "%" not in name[0] else ""
@@ -90,10 +84,11 @@ def describe(sock: socket.socket) -> str:
     return f"unix:{os.fsdecode(name)}" if name else "unix:(unnamed)"
 
 
-_Rights = tuple[int | None, tuple[int, int] | None]
+_Permissions = tuple[int | None, tuple[int, int] | None]
+"""The permission bits of a socket file, and the numbers of its user and group."""
 
 
-def _rights(parsed: list[Address], mode: int | None, owner: str | None) -> _Rights:
+def _permissions(parsed: list[Address], mode: int | None, owner: str | None) -> _Permissions:
     if mode is None and owner is None:
         return None, None
     if not any(isinstance(address, UNIXAddress) and not address.abstract for address in parsed):
@@ -109,52 +104,52 @@ def _is_ipv4(address: TCPAddress) -> bool:
 
 def _open_tcp(address: TCPAddress, backlog: int, *, v6only: bool) -> list[socket.socket]:
     if not address.host:
-        return [_open_everywhere(address, backlog, v6only=v6only)]
+        return [_open_all_interfaces(address, backlog, v6only=v6only)]
     targets = _resolve(address)
     for attempt in range(_SHARED_PORT_ATTEMPTS):
         opened: list[socket.socket] = []
-        absent: list[OSError] = []
+        unavailable: list[OSError] = []
         port = address.port
         try:
             for family, target in targets:
                 try:
                     opened.append(_bind_tcp(family, (target[0], port, *target[2:]), backlog, v6only=v6only))
                 except OSError as exc:
-                    if len(targets) > 1 and exc.errno in _NOT_HERE:
-                        absent.append(exc)  # localhost is often [::1] too where IPv6 is turned off.
+                    if len(targets) > 1 and exc.errno in _UNAVAILABLE:
+                        unavailable.append(exc)  # localhost often includes [::1] even where IPv6 is turned off
                         continue
                     raise
                 port = port or opened[0].getsockname()[1]
             if not opened:
-                raise absent[0]
+                raise unavailable[0]
         except BaseException as exc:
             for sock in opened:
                 sock.close()
             if not isinstance(exc, OSError):
                 raise
-            taken_elsewhere = exc.errno == errno.EADDRINUSE and address.port == 0 and opened
-            if taken_elsewhere and attempt + 1 < _SHARED_PORT_ATTEMPTS:
+            port_in_use = exc.errno == errno.EADDRINUSE and address.port == 0 and opened
+            if port_in_use and attempt + 1 < _SHARED_PORT_ATTEMPTS:
                 continue
-            raise _cannot(address, exc) from exc
+            raise _startup_error(address, exc) from exc
         return opened
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
-def _open_everywhere(address: TCPAddress, backlog: int, *, v6only: bool) -> socket.socket:
+def _open_all_interfaces(address: TCPAddress, backlog: int, *, v6only: bool) -> socket.socket:
     try:
         try:
             return _bind_tcp(socket.AF_INET6, ("::", address.port), backlog, v6only=v6only)
         except OSError as exc:
-            if exc.errno not in _NOT_HERE:
+            if exc.errno not in _UNAVAILABLE:
                 raise
         return _bind_tcp(socket.AF_INET, ("0.0.0.0", address.port), backlog, v6only=False)
     except OSError as exc:
-        raise _cannot(address, exc) from exc
+        raise _startup_error(address, exc) from exc
 
 
 def _resolve(address: TCPAddress) -> list[tuple[int, _SockName]]:
     try:
-        found = socket.getaddrinfo(
+        results = socket.getaddrinfo(
             address.host, address.port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP, flags=socket.AI_PASSIVE
         )
     except (OSError, UnicodeError) as exc:
@@ -163,21 +158,21 @@ def _resolve(address: TCPAddress) -> list[tuple[int, _SockName]]:
             f"cannot listen on {address}: the host {address.host!r} does not resolve ({reason}). "
             f"Give an address of this machine, or :{address.port} for all of them."
         ) from exc
-    # getaddrinfo repeats an address that /etc/hosts lists twice.
-    return list(dict.fromkeys((int(family), name) for family, _, _, _, name in found))
+    # getaddrinfo returns an address twice if /etc/hosts lists it twice
+    return list(dict.fromkeys((int(family), name) for family, _, _, _, name in results))
 
 
 def _bind_tcp(family: int, name: _SockName, backlog: int, *, v6only: bool) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
-        if sys.platform == "win32":  # There SO_REUSEADDR would let another program take the port over.
+        if sys.platform == "win32":  # here SO_REUSEADDR would let another program take over the port
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
         else:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             host = str(name[0])
-            both = (host == "::" and not v6only) or host.startswith("::ffff:")
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if both else 1)
+            accepts_ipv4 = (host == "::" and not v6only) or host.startswith("::ffff:")
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if accepts_ipv4 else 1)
         sock.bind(name)
         sock.listen(backlog)
         sock.setblocking(False)
@@ -187,7 +182,7 @@ def _bind_tcp(family: int, name: _SockName, backlog: int, *, v6only: bool) -> so
     return sock
 
 
-def _open_unix(address: UNIXAddress, backlog: int, rights: _Rights) -> socket.socket:
+def _open_unix(address: UNIXAddress, backlog: int, permissions: _Permissions) -> socket.socket:
     if not hasattr(socket, "AF_UNIX") or (address.abstract and sys.platform != "linux"):
         kind = "abstract UNIX sockets" if address.abstract else "UNIX sockets"
         raise StartupError(f"cannot listen on {address}: {kind} are not available here. Give a HOST:PORT.")
@@ -197,41 +192,42 @@ def _open_unix(address: UNIXAddress, backlog: int, rights: _Rights) -> socket.so
         if address.abstract:
             sock.bind(b"\0" + os.fsencode(address.name))
         else:
-            bind_path(sock, address.name, mode=rights[0], owner=rights[1])
+            bind_path(sock, address.name, mode=permissions[0], owner=permissions[1])
         sock.listen(backlog)
         sock.setblocking(False)
     except OSError as exc:
         release(sock)
-        raise _cannot(address, exc) from exc
+        raise _startup_error(address, exc) from exc
     except BaseException:
         release(sock)
         raise
     return sock
 
 
-def _cannot(address: Address, exc: OSError) -> StartupError:
+def _startup_error(address: Address, exc: OSError) -> StartupError:
+    """The message about an address that cannot be opened, with advice."""
     reason, advice = exc.strerror or str(exc), ""
     if isinstance(address, TCPAddress):
         if exc.errno == errno.EADDRINUSE:
-            advice = f"Something listens on port {address.port} already; stop it, or choose another port."
+            advice = f"Another program listens on port {address.port}; stop it, or choose another port."
         elif exc.errno in (errno.EACCES, errno.EPERM) and address.port > 0:
             advice = (
                 f"Ports below 1024 are privileged on most systems: choose a higher port, or let systemd or sdlaunch, "
                 f"started as root, open port {address.port} and pass it on."
             )
-        elif exc.errno in _NOT_HERE:
-            advice = f"That is no address of this machine; for all of its addresses write :{address.port}."
+        elif exc.errno in _UNAVAILABLE:
+            advice = f"This machine does not have that address; for all of its addresses write :{address.port}."
     elif isinstance(address, UNIXAddress) and not address.abstract:
-        folder = os.path.dirname(address.name) or "."
+        directory = os.path.dirname(address.name) or "."
         if exc.errno == errno.ENOENT:
-            advice = f"Create the directory {folder} first."
+            advice = f"Create the directory {directory} first."
         elif exc.errno == errno.ENOTDIR:
-            advice = f"A part of {folder} is not a directory."
+            advice = f"A part of {directory} is not a directory."
         elif exc.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            advice = f"This user may not create files in {folder}."
+            advice = f"This user may not create files in {directory}."
     if isinstance(address, UNIXAddress):
-        if exc.errno is None or exc.errno == errno.ENAMETOOLONG:  # CPython checks the length itself, without a number.
-            advice = "The kernel allows about 100 octets for the name of a UNIX socket; choose a shorter one."
+        if exc.errno is None or exc.errno == errno.ENAMETOOLONG:  # CPython checks the length itself
+            advice = "The kernel allows about 100 bytes for the name of a UNIX socket; choose a shorter one."
         elif exc.errno == errno.EADDRINUSE:
             advice = "Another process uses that name; stop it, or choose another one."
     advice = advice or "Choose another address."

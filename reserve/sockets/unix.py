@@ -1,8 +1,8 @@
-"""UNIX sockets in the file system: who may connect, whose stale file may be replaced, and who removes it at the end.
+"""The files of UNIX sockets: creating them with the right permissions, replacing a stale one, and removing them.
 
-Runs once at start and once at stop, on the thread that opens and closes the listeners. It guarantees that a socket of
-somebody who still listens is never taken away, that nothing but a dead socket is ever unlinked, and that there is no
-moment in which the socket can be connected to with wider rights than were asked for.
+Runs at start and at stop, on the thread that opens and closes the listeners. It guarantees that a socket on which
+another process listens is never replaced; that no other file than a stale socket is removed; and that at no time a user
+can connect whom the final permissions keep out.
 """
 
 from __future__ import annotations
@@ -18,22 +18,26 @@ from reserve.errors import StartupError, UsageError
 __all__ = ["UNIXListener", "bind_path", "find_owner", "release"]
 
 _Identity = tuple[int, int]
+"""The device and the inode number of a file."""
 
 
 class UNIXListener(socket.socket):
-    """A listener that remembers the file which its ``bind`` created, so that :func:`release` can remove it."""
+    """A listener that knows the file which its ``bind`` has created, so that :func:`release` can remove the file.
+
+    The server owns it. The thread that opens and closes the listeners uses ``created``.
+    """
 
     __slots__ = ("created",)
     created: tuple[str, _Identity, int] | None
-    """Absolute path, identity of the file, and the process that made it: a forked copy must not remove it."""
+    """The absolute path, the identity of the file, and the process that created it. A child must not remove it."""
 
 
 def bind_path(sock: UNIXListener, path: str, *, mode: int | None, owner: tuple[int, int] | None) -> None:
-    """Bind to a path, in place of a dead socket if there is one, with these rights.
+    """Bind to a path; a stale socket at that path is replaced.
 
     :param mode: permission bits of the file (``0o660``). None: what the umask leaves of ``0o777``.
-    :param owner: user and group number, -1 for "as it is".
-    :raises StartupError: somebody listens there, it is no socket, or it cannot be proven dead.
+    :param owner: user and group number, -1 for no change. None: neither is changed.
+    :raises StartupError: another process listens there, or the path is not a socket, or it may be in use.
     :raises OSError: from ``bind`` itself.
     """
     _remove_stale(path)
@@ -59,28 +63,28 @@ def bind_path(sock: UNIXListener, path: str, *, mode: int | None, owner: tuple[i
 
 
 def release(sock: socket.socket) -> None:
-    """Close a listener, and first remove the file that opening it created.
+    """Close a listener, and remove the file that was created when it was opened.
 
-    The file stays when another process made it, when it is no longer the same file, or when it is already gone.
-    Closing twice does nothing.
+    The file stays if another process has created it, or if another file has taken its place. A second call does
+    nothing.
     """
     created = getattr(sock, "created", None)
     try:
         if isinstance(sock, UNIXListener) and created is not None:
             sock.created = None
             path, identity, pid = created
-            # The open socket holds on to its inode, so the number cannot belong to another file yet.
-            found = _lstat(path)
-            if pid == os.getpid() and found is not None and _identity(found) == identity:
+            # As long as the socket is open, no other file can get its inode number.
+            status = _lstat(path)
+            if pid == os.getpid() and status is not None and _identity(status) == identity:
                 os.unlink(path)
     finally:
         sock.close()
 
 
 def find_owner(text: str) -> tuple[int, int]:
-    """Translate ``user``, ``user:group`` or ``:group`` (names or numbers) to numbers; -1 means "as it is".
+    """Translate ``user``, ``user:group`` or ``:group`` (names or numbers) to numbers; -1 means no change.
 
-    :raises UsageError: no such user or group, or a system without them.
+    :raises UsageError: there is no such user or group, or the system has none.
     """
     try:
         import grp
@@ -89,7 +93,7 @@ def find_owner(text: str) -> tuple[int, int]:
         raise UsageError("this system has no users and groups for --unix-owner; leave the option out") from exc
     user, colon, group = text.partition(":")
     if not user and not group:
-        raise UsageError(f"--unix-owner {text!r} names nobody; write USER, USER:GROUP or :GROUP")
+        raise UsageError(f"--unix-owner {text!r} is empty; write USER, USER:GROUP or :GROUP")
     if colon and not group:
         raise UsageError(f"--unix-owner {text!r} has no group after the colon; write USER, USER:GROUP or :GROUP")
     uid = gid = -1
@@ -99,8 +103,8 @@ def find_owner(text: str) -> tuple[int, int]:
         if group:
             gid = int(group) if group.isascii() and group.isdigit() else grp.getgrnam(group).gr_gid
     except KeyError as exc:
-        what = f"group {group!r}" if uid != -1 or not user else f"user {user!r}"
-        raise UsageError(f"--unix-owner {text!r}: this system has no {what}") from exc
+        missing = f"group {group!r}" if uid != -1 or not user else f"user {user!r}"
+        raise UsageError(f"--unix-owner {text!r}: this system has no {missing}") from exc
     if uid > 0xFFFFFFFE or gid > 0xFFFFFFFE:
         raise UsageError(f"--unix-owner {text!r}: a user or group number has at most 32 bits")
     return uid, gid
@@ -108,8 +112,8 @@ def find_owner(text: str) -> tuple[int, int]:
 
 def _bind_private(sock: socket.socket, path: str) -> None:
     if sys.platform == "linux":
-        # The kernel gives the file the mode of the unbound socket. Unlike the umask, which belongs to the whole
-        # process, this touches nothing of a program that embeds us.
+        # The kernel gives the file the mode of the unbound socket. The umask belongs to the whole process, and so to
+        # the program that embeds the server: it is not changed.
         os.fchmod(sock.fileno(), 0o600)
         sock.bind(path)
         return
@@ -121,14 +125,14 @@ def _bind_private(sock: socket.socket, path: str) -> None:
 
 
 def _umask() -> int:
-    # There is no call that only reads it; Linux shows it in a file, which spares other threads the moment of 0o077.
+    # No system call only reads the umask. Linux shows it in a file, so that other threads never see 0o077.
     if sys.platform == "linux":
         try:
             with open("/proc/self/status", encoding="ascii", errors="replace") as status:
                 for line in status:
                     if line.startswith("Umask:"):
                         return int(line.split()[1], 8)
-        except OSError:  # no /proc in a sandbox: the portable way below
+        except OSError:  # no /proc in a sandbox
             pass
     value = os.umask(0o077)
     os.umask(value)
@@ -136,16 +140,15 @@ def _umask() -> int:
 
 
 def _remove_stale(path: str) -> None:
-    found = _lstat(path)
-    if found is None:
-        return  # Nothing there, or no way to it: bind says which.
-    if not stat.S_ISSOCK(found.st_mode):
+    status = _lstat(path)
+    if status is None:
+        return  # no such file or directory: bind reports which
+    if not stat.S_ISSOCK(status.st_mode):
         raise StartupError(
-            f"cannot listen on unix:{path}: a file that is no socket is in the way. "
-            "Move it away, or choose another path."
+            f"cannot listen on unix:{path}: there is a file that is not a socket. Move it, or choose another path."
         )
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)  # A listener with a full backlog would let a blocking connect wait for ever.
+        probe.setblocking(False)  # a blocking connect would wait as long as the backlog of the other process is full
         code = probe.connect_ex(path)
     if code == errno.ENOENT:
         return
@@ -155,17 +158,17 @@ def _remove_stale(path: str) -> None:
         )
     if code != errno.ECONNREFUSED:
         raise StartupError(
-            f"cannot listen on unix:{path}: a socket is there and it cannot be told whether somebody uses it "
-            f"({os.strerror(code)}). Remove it if nobody does, or choose another path."
+            f"cannot listen on unix:{path}: there is a socket, and it is unknown whether another process uses it "
+            f"({os.strerror(code)}). Remove it if none does, or choose another path."
         )
-    again = _lstat(path)
-    # The change time too, because the number of a removed inode is used again at once on some file systems.
-    if again is not None and (_identity(again), again.st_ctime_ns) == (_identity(found), found.st_ctime_ns):
-        os.unlink(path)  # Else another process was quicker, and bind will say so.
+    current = _lstat(path)
+    # The change time too, because some file systems use the inode number of a removed file again at once.
+    if current is not None and (_identity(current), current.st_ctime_ns) == (_identity(status), status.st_ctime_ns):
+        os.unlink(path)  # else another process has replaced the file, and bind reports that
 
 
-def _identity(found: os.stat_result) -> _Identity:
-    return found.st_dev, found.st_ino
+def _identity(status: os.stat_result) -> _Identity:
+    return status.st_dev, status.st_ino
 
 
 def _lstat(path: str) -> os.stat_result | None:

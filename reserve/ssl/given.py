@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from reserve.errors import StartupError, UsageError
 from reserve.ssl.settings import CertificateFiles, Password, TLSSettings
+from reserve.suggest import suggestion
 
 __all__ = ["certificate_files", "certificate_trouble", "password_of", "tls_settings"]
 
@@ -33,8 +33,7 @@ def tls_settings(settings: TLSSettings | None, options: dict[str, Any]) -> TLSSe
     names = [field.name for field in dataclasses.fields(TLSSettings)]
     for name in options:
         if name not in names:
-            near = difflib.get_close_matches(name, names, 1)
-            raise UsageError(f"TLS has no option {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+            raise UsageError(f"TLS has no option {name!r}{suggestion(name, names)}")
     found = dataclasses.replace(settings if settings is not None else TLSSettings(), **options)
     if found.min_version not in ("1.2", "1.3"):
         raise UsageError(f"min_version (--tls-min-version) is '1.2' or '1.3', not {found.min_version!r}")

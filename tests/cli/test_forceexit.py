@@ -1,9 +1,7 @@
-"""The last resort: what it says, and with which code it leaves. Nothing here depends on how long something takes."""
+"""The forced exit: its messages and its exit codes. No test depends on how long something takes."""
 
 from __future__ import annotations
 
-import io
-import sys
 import threading
 from collections.abc import Iterator
 
@@ -14,8 +12,8 @@ from reserve.cli.forceexit import ABORTED, ForceExit
 from tests.waiting import eventually
 
 
-class Said:
-    """Everything on standard error so far."""
+class Output:
+    """Everything that was written to standard error so far."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
         self._capsys = capsys
@@ -27,51 +25,51 @@ class Said:
 
 
 @pytest.fixture
-def said(capsys: pytest.CaptureFixture[str]) -> Said:
-    return Said(capsys)
+def output(capsys: pytest.CaptureFixture[str]) -> Output:
+    return Output(capsys)
 
 
 @pytest.fixture
 def console() -> Iterator[Console]:
-    with Console() as one:
-        yield one
+    with Console() as console:
+        yield console
 
 
-class End(ForceExit):
-    """Leaves nothing but a note."""
+class RecordedExit(ForceExit):
+    """Records the exit code instead of ending the process."""
 
-    SLACK = 0.0
+    GRACE = 0.0
 
     def __init__(self, console: Console) -> None:
         self.codes: list[int] = []
-        self.left = threading.Event()
-        super().__init__(console, self._note)
+        self.exited = threading.Event()
+        super().__init__(console, self._record)
 
-    def _note(self, code: int) -> None:
+    def _record(self, code: int) -> None:
         self.codes.append(code)
-        self.left.set()
+        self.exited.set()
 
 
-def test_the_earliest_moment_counts(console: Console, said: Said) -> None:
-    end = End(console)
-    end.within(3600)
-    end.within(0)
-    end.within(7200)
-    assert end.left.wait(60)
-    assert end.codes == [ABORTED]
-    assert said() == "reserve: the process ends now and leaves behind a server that has not come to its end\n"
+def test_the_earliest_deadline_counts(console: Console, output: Output) -> None:
+    force_exit = RecordedExit(console)
+    force_exit.exit_within(3600)
+    force_exit.exit_within(0)
+    force_exit.exit_within(7200)
+    assert force_exit.exited.wait(60)
+    assert force_exit.codes == [ABORTED]
+    assert output() == "reserve: the process exits now; the server has not stopped in time\n"
 
 
 @pytest.mark.parametrize(("code", "expected"), [(0, ABORTED), (1, 1), (2, 2), (ABORTED, ABORTED)])
-def test_the_code_of_a_failed_start_is_kept(console: Console, code: int, expected: int) -> None:
-    end = End(console)
-    end.leaving(code, 0)
-    assert end.left.wait(60)
-    assert end.codes == [expected]
+def test_the_exit_code_of_a_failed_start_is_kept(console: Console, code: int, expected: int) -> None:
+    force_exit = RecordedExit(console)
+    force_exit.begin_exit(code, 0)
+    assert force_exit.exited.wait(60)
+    assert force_exit.codes == [expected]
 
 
-def test_threads_that_are_waited_for_are_named(console: Console, said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ForceExit, "SILENT", 0.0)
+def test_non_daemon_threads_are_named(console: Console, output: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ForceExit, "REPORT_AFTER", 0.0)
     gate = threading.Event()
     threads = [
         threading.Thread(target=gate.wait, name=name, daemon=name == "unseen") for name in ("mail", "unseen", "index")
@@ -79,43 +77,23 @@ def test_threads_that_are_waited_for_are_named(console: Console, said: Said, mon
     for thread in threads:
         thread.start()
     try:
-        end = End(console)
-        end.leaving(0, 3600)
-        eventually(lambda: "waiting" in said())
-        assert end.codes == []
-        end.within(0)
-        assert end.left.wait(60)
+        force_exit = RecordedExit(console)
+        force_exit.begin_exit(0, 3600)
+        eventually(lambda: "waiting" in output())
+        assert force_exit.codes == []
+        force_exit.exit_within(0)
+        assert force_exit.exited.wait(60)
     finally:
         gate.set()
         for thread in threads:
             thread.join()
-    waiting, leaving = said().splitlines()
-    assert "threads of the application that are no daemons: index, mail; they have 3600 s more, another" in waiting
-    assert leaving.endswith("leaves behind threads of the application that are no daemons: index, mail")
+    waiting, exiting = output().splitlines()
+    assert "non-daemon threads of the application: index, mail; they have 3600 s more, another signal" in waiting
+    assert exiting.endswith("non-daemon threads of the application still run: index, mail")
 
 
-def test_nobody_is_named_when_something_else_hangs(console: Console, said: Said) -> None:
-    end = End(console)
-    end.leaving(0, 0)
-    assert end.left.wait(60)
-    assert "an atexit function, or an output that nobody reads" in said()
-
-
-def test_words_behind_words_that_are_stuck_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    gate, begun = threading.Event(), threading.Event()
-
-    class Stuck(io.StringIO):
-        def write(self, text: str) -> int:
-            begun.set()
-            gate.wait()
-            return super().write(text)
-
-    stream = Stuck()
-    monkeypatch.setattr(sys, "stderr", stream)
-    with Console() as console:
-        console.say("first\n", 0)
-        assert begun.wait(60)
-        console.say("second\n", 0)
-        console.say("third\n", 3600)
-        gate.set()
-    eventually(lambda: stream.getvalue() == "first\nsecond\nthird\n")
+def test_without_such_threads_another_reason_is_given(console: Console, output: Output) -> None:
+    force_exit = RecordedExit(console)
+    force_exit.begin_exit(0, 0)
+    assert force_exit.exited.wait(60)
+    assert "an atexit function has not returned, or an output is blocked because no process reads it" in output()

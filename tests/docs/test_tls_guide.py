@@ -15,7 +15,7 @@ import pytest
 import trustme
 
 import reserve
-from reserve.cli.parser import app_words, scan
+from reserve.cli.parser import app_arguments, parse_command_line
 from reserve.cli.tls import make_adapter
 from reserve.options.sources import collect
 from reserve.ssl.adapter import SSLAdapter
@@ -62,8 +62,8 @@ def here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def adapter_of(words: list[str]) -> SSLAdapter:
     """What a command line of reserve speaks TLS with."""
-    command = scan(words[1:])
-    assert app_words(command) == ("http", ("wsgi", "blog"))
+    command = parse_command_line(words[1:])
+    assert app_arguments(command) == ("http", ("wsgi", "blog"))
     adapter = make_adapter(collect(command.given, {}, "/nonexistent"))
     assert adapter is not None
     return adapter

@@ -1,3 +1,5 @@
+"""Local files and modules of Python with the same name: the messages for the user."""
+
 from __future__ import annotations
 
 import sys
@@ -7,8 +9,8 @@ import pytest
 
 from reserve.errors import StartupError
 from reserve.loader.arguments import Arguments
-from reserve.loader.find import find, open_foreign
-from reserve.loader.shadowing import explain_hiding
+from reserve.loader.find import find, load_application
+from reserve.loader.shadowing import explain_shadowing
 from tests.projects import Project
 
 APP = "def app(environ, start_response):\n    return []\n"
@@ -16,16 +18,16 @@ APP = "def app(environ, start_response):\n    return []\n"
 
 def refusal(name: str) -> str:
     with pytest.raises(StartupError) as caught:
-        open_foreign(name, Arguments(["reserve x"]))
+        load_application(name, Arguments(["reserve x"]))
     assert caught.value.exit_code == 1
     return str(caught.value)
 
 
-# ---- a file that is hidden ----
+# ---- a file that a loaded module hides ----
 
 
 @pytest.mark.parametrize("name", ["site:app", "site"])
-def test_a_file_behind_a_loaded_module_has_to_be_renamed(project: Project, name: str) -> None:
+def test_a_file_that_a_loaded_module_hides_has_to_be_renamed(project: Project, name: str) -> None:
     project(site=APP)
     import site
 
@@ -34,19 +36,21 @@ def test_a_file_behind_a_loaded_module_has_to_be_renamed(project: Project, name:
     )
 
 
-def test_a_file_behind_a_module_that_is_built_in(project: Project) -> None:
+def test_a_file_that_a_built_in_module_hides_has_to_be_renamed(project: Project) -> None:
     project(time=APP)
     assert refusal("time:app") == "the module time is built into Python; ./time.py is hidden by it: rename it"
 
 
-def test_a_directory_behind_a_loaded_module(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_directory_that_a_loaded_module_hides_has_to_be_renamed(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import json
 
     directory = project(json__wsgi=APP)
-    said = f"the module json is already loaded from {json.__file__}; ./json is hidden by it: rename it"
-    assert refusal("json.wsgi:app") == said
+    message = f"the module json is already loaded from {json.__file__}; ./json is hidden by it: rename it"
+    assert refusal("json.wsgi:app") == message
     (directory / "json" / "__init__.py").write_text("")
-    assert refusal("json.wsgi:app") == said
+    assert refusal("json.wsgi:app") == message
     # A directory without __init__.py is hidden by what is not loaded yet, too.
     project(this__wsgi=APP)
     monkeypatch.delitem(sys.modules, "this", raising=False)
@@ -54,7 +58,7 @@ def test_a_directory_behind_a_loaded_module(project: Project, monkeypatch: pytes
     monkeypatch.delitem(sys.modules, "this", raising=False)
 
 
-def test_a_file_behind_reserve_itself(project: Project) -> None:
+def test_a_file_that_reserve_itself_hides_has_to_be_renamed(project: Project) -> None:
     import reserve
 
     project(reserve=APP)
@@ -63,23 +67,23 @@ def test_a_file_behind_reserve_itself(project: Project) -> None:
     )
 
 
-def test_a_clone_beside_the_installed_package_is_no_mistake(project: Project) -> None:
+def test_a_clone_of_reserve_in_the_working_directory_is_accepted(project: Project) -> None:
     directory = project(reserve__other="")
     (directory / "reserve" / "__init__.py").write_text("")
-    blog = open_foreign("reserve.examples.blog", Arguments(["reserve x"]))
+    blog = load_application("reserve.examples.blog", Arguments(["reserve x"]))
     assert callable(blog)
 
 
-def test_what_hides_nothing_is_served(project: Project) -> None:
+def test_a_module_that_hides_nothing_is_served(project: Project) -> None:
     project(hiding_a=APP)
     for _ in range(2):  # the second time it is loaded, from there
-        assert callable(open_foreign("hiding_a:app", Arguments(["reserve x"])))
+        assert callable(load_application("hiding_a:app", Arguments(["reserve x"])))
     import posixpath
 
-    assert open_foreign("posixpath:join", Arguments(["reserve x"])) is posixpath.join
+    assert load_application("posixpath:join", Arguments(["reserve x"])) is posixpath.join
 
 
-# ---- a file that hides ----
+# ---- a file that hides a module of Python ----
 
 
 def failing(module: str, statement: str, monkeypatch: pytest.MonkeyPatch) -> BaseException:
@@ -100,43 +104,45 @@ def failing(module: str, statement: str, monkeypatch: pytest.MonkeyPatch) -> Bas
         (APP, "try:\n    from colorsys import x\nexcept ImportError as e:\n    raise ValueError('no') from e"),
     ],
 )
-def test_a_file_that_hides_a_module_of_pythons_is_named(
+def test_a_file_that_hides_a_module_of_python_is_named(
     project: Project, monkeypatch: pytest.MonkeyPatch, source: str, statement: str
 ) -> None:
     project(colorsys=source)
     error = failing("colorsys", statement, monkeypatch)
-    assert explain_hiding(error) == "./colorsys.py hides Python's own module colorsys: rename it"
+    assert explain_shadowing(error) == "./colorsys.py hides Python's own module colorsys: rename it"
 
 
-def test_one_that_fails_by_itself_is_named_where_nobody_asked_for_it(
+def test_a_file_that_fails_itself_is_named_only_if_reserve_imported_it(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project(colorsys="{}['missing']")
     error = failing("colorsys", "import colorsys", monkeypatch)
-    assert explain_hiding(error) == ""
-    assert explain_hiding(error, imported=True) == "./colorsys.py hides Python's own module colorsys: rename it"
+    assert explain_shadowing(error) == ""
+    assert explain_shadowing(error, imported=True) == "./colorsys.py hides Python's own module colorsys: rename it"
 
 
 @pytest.mark.parametrize(
     "statement",
     ["from colorsys import nothing", "import colorsys; colorsys.nothing", "import hiding_nowhere", "1 / 0", "None.x"],
 )
-def test_other_errors_are_not_explained(project: Project, monkeypatch: pytest.MonkeyPatch, statement: str) -> None:
+def test_other_errors_get_no_explanation(project: Project, monkeypatch: pytest.MonkeyPatch, statement: str) -> None:
     directory = project(hiding_b="")
     (directory / "colorsys").mkdir()  # without __init__.py it hides nothing
     error = failing("colorsys", statement, monkeypatch)
-    assert explain_hiding(error, imported=True) == ""
+    assert explain_shadowing(error, imported=True) == ""
 
 
-def test_an_error_of_theirs_says_so_as_well(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_report_of_an_import_error_ends_with_the_explanation(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
     project(colorsys=APP, hiding_c="from colorsys import rgb_to_hsv")
     monkeypatch.delitem(sys.modules, "colorsys", raising=False)
-    said = refusal("hiding_c:app").splitlines()
-    assert said[0] == "importing hiding_c failed:"
-    assert said[-1] == "./colorsys.py hides Python's own module colorsys: rename it"
+    lines = refusal("hiding_c:app").splitlines()
+    assert lines[0] == "importing hiding_c failed:"
+    assert lines[-1] == "./colorsys.py hides Python's own module colorsys: rename it"
 
 
-# ---- a file behind an application of reserve's own ----
+# ---- a file that a bundled application hides ----
 
 
 @pytest.mark.parametrize(
@@ -151,8 +157,8 @@ def test_an_error_of_theirs_says_so_as_well(project: Project, monkeypatch: pytes
         ("def broken(:", "for that file write jsons:launch"),
     ],
 )
-def test_the_advice_fits_the_file(project: Project, source: str, advice: str) -> None:
+def test_the_advice_about_a_hidden_file_fits_its_content(project: Project, source: str, advice: str) -> None:
     directory = project(jsons=source)
-    found = find("jsons")
-    assert isinstance(found.module, ModuleType)
-    assert found.note == f"jsons is reserve's own application and hides {directory / 'jsons.py'}; {advice}"
+    application = find("jsons")
+    assert isinstance(application.module, ModuleType)
+    assert application.note == f"jsons is reserve's own application and hides {directory / 'jsons.py'}; {advice}"

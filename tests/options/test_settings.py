@@ -1,4 +1,4 @@
-"""What a program tells a server has the bounds of the options, and a sentence for what is out of them."""
+"""The settings of an embedded server have the bounds of the options; a value out of bounds gets one sentence."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ BAD: list[tuple[str, Any, str]] = [
 
 
 @pytest.mark.parametrize(("name", "value", "allowed"), BAD)
-def test_it_is_refused_with_field_value_and_bounds(name: str, value: Any, allowed: str) -> None:
+def test_a_value_out_of_bounds_is_refused_with_its_field_and_its_bounds(name: str, value: Any, allowed: str) -> None:
     (listener,) = listen("127.0.0.1:0")
     with listener, pytest.raises(UsageError) as caught:
         ReserveWSGIServer(listener, app, **{name: value})
-    said = str(caught.value)
-    assert said.startswith(f"{name}={value!r} (--{name.replace('_', '-')}) is out of bounds; allowed is ")
-    assert allowed in said
+    message = str(caught.value)
+    assert message.startswith(f"{name}={value!r} (--{name.replace('_', '-')}) is out of bounds; allowed is ")
+    assert allowed in message
 
 
 def test_the_generic_server_has_the_same_bounds() -> None:
@@ -70,7 +70,7 @@ def test_the_generic_server_has_the_same_bounds() -> None:
 @pytest.mark.parametrize(
     ("name", "value"), [("min_version", "1.1"), ("client_cert", True), ("client_ca", None), ("ciphers", "")]
 )
-def test_tls(name: str, value: Any) -> None:
+def test_a_tls_setting_out_of_bounds_is_refused_with_its_option(name: str, value: Any) -> None:
     with pytest.raises(UsageError, match=f"--tls-{name.replace('_', '-')}"):
         TLSSettings(**{name: value})
 
@@ -78,14 +78,14 @@ def test_tls(name: str, value: Any) -> None:
 @pytest.mark.parametrize(
     "good", [{"threads": (2, 8)}, {"keep_alive": 0}, {"head_timeout": 3}, {"spool_dir": None}, {"root_path": "/shop/"}]
 )
-def test_what_is_within_is_taken(good: dict[str, Any]) -> None:
+def test_a_value_within_bounds_is_accepted(good: dict[str, Any]) -> None:
     server = ReserveWSGIServer(listen("127.0.0.1:0"), app, **good)
     server.stop()
 
 
 @pytest.mark.parametrize("option", [option for option in OPTIONS if option.home], ids=lambda option: option.name)
-def test_the_command_has_the_bounds_of_the_class(option: Any) -> None:
-    """Every default is within them, and every field is looked at."""
+def test_the_option_of_each_field_has_its_bounds(option: Any) -> None:
+    """The default is within bounds, and the field is checked."""
     assert option.home is not None
     settings = option.home()
     check_settings(settings, {option.setting: option.kind})
@@ -95,11 +95,11 @@ def test_the_command_has_the_bounds_of_the_class(option: Any) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-def test_a_server_that_is_dropped_or_could_not_be_made_leaves_nothing_open() -> None:
-    def dropped() -> None:
+def test_a_server_that_is_dropped_or_refused_leaves_no_descriptor_open() -> None:
+    def drop() -> None:
         Server(listener, lambda *arguments: None, own=False)
 
-    def failed() -> None:
+    def fail() -> None:
         with pytest.raises(UsageError):
             Server(listener, lambda *arguments: None, threads="4", own=False)
         with pytest.raises(UsageError):
@@ -107,7 +107,7 @@ def test_a_server_that_is_dropped_or_could_not_be_made_leaves_nothing_open() -> 
 
     (listener,) = listen("127.0.0.1:0")
     with listener:
-        for make in (dropped, failed):
+        for make in (drop, fail):
             make()
             gc.collect()
             before = len(os.listdir("/proc/self/fd"))

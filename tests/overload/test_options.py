@@ -1,4 +1,4 @@
-"""The options of overload: in the help, on the reference page, and with a sentence for a bad value."""
+"""The options against overload: they are in the help and on both pages, and a bad value gets one sentence."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ BAD = {
     "max-stuck": ("x", "a whole number from 0"),
     "write-timeout": ("0", "a time from 1ms"),
     "write-rate": ("1k", "a whole number from 0"),
-    "buffer-memory": ("1023k", "octets from 1m"),
-    "spool-disk": ("1.5g", "octets from 0"),
+    "buffer-memory": ("1023k", "bytes from 1m"),
+    "spool-disk": ("1.5g", "bytes from 0"),
     "max-connections": ("0", "a whole number from 1"),
     "max-queued": ("-1", "a whole number from 0"),
     "queue-timeout": ("0", "a time from 1ms"),
@@ -28,18 +28,18 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_it_is_in_the_help_and_on_both_pages(name: str) -> None:
+def test_an_option_is_in_the_help_and_on_both_pages(name: str) -> None:
     assert f"--{name} " in help_text("http", (), "")
     assert f"`--{name} " in PAGE.read_text("utf-8")
     assert f"`--{name}" in GUIDE.read_text("utf-8")
 
 
-def test_the_reference_page_is_in_step() -> None:
+def test_the_reference_page_is_up_to_date() -> None:
     assert PAGE.read_text("utf-8") == reference_page()
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_bad_value_gets_a_sentence(name: str) -> None:
+def test_a_bad_value_gets_one_sentence(name: str) -> None:
     value, allowed = BAD[name]
     command = [sys.executable, "-m", "reserve", f"--{name}={value}", "app", "http", "wsgi", "x:y"]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=30, cwd=PAGE.parents[2], check=False)

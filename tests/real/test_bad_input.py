@@ -1,4 +1,4 @@
-"""What the installed command says when it cannot start: one sentence, the documented code, and nothing left behind."""
+"""What the installed command does when it cannot start: one sentence, the documented exit code, and no file remains."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ Fail = Callable[..., str]
 
 
 @pytest.fixture
-def place(short_path: Path) -> Path:
+def directory(short_path: Path) -> Path:
     for name, text in MODULES.items():
         (short_path / name).write_text(text)
     return short_path
 
 
 @pytest.fixture
-def fail(installed: Installed, place: Path) -> Fail:
-    """``fail(code, words)``: the command ends with this code and prints nothing on standard output; what it said."""
+def fail(installed: Installed, directory: Path) -> Fail:
+    """``fail(code, argv)``: the command exits with this code and prints nothing; returns its standard error."""
 
-    def run(code: int, words: Sequence[str], *, before: Sequence[str] = (), **options: object) -> str:
-        done = subprocess.run(
-            [*before, installed.reserve, *words],
-            cwd=place,
+    def run(code: int, argv: Sequence[str], *, before: Sequence[str] = (), **options: object) -> str:
+        result = subprocess.run(
+            [*before, installed.reserve, *argv],
+            cwd=directory,
             env=clean_environ(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -55,8 +55,8 @@ def fail(installed: Installed, place: Path) -> Fail:
             timeout=PATIENCE,
             **options,  # type: ignore[call-overload]
         )
-        assert (done.returncode, done.stdout) == (code, ""), done.stderr
-        return done.stderr  # type: ignore[no-any-return]
+        assert (result.returncode, result.stdout) == (code, ""), result.stderr
+        return result.stderr  # type: ignore[no-any-return]
 
     return run
 
@@ -76,37 +76,46 @@ def free_port() -> int:
         ("http wsgi blog", "the word 'app' is missing; write: reserve app http wsgi blog"),
         ("app", "the application's name is missing; write: reserve app NAME, as reserve app http wsgi blog"),
         ("--thread 4 app good", r"there is no server option --thread; did you mean --threads\?"),
-        ("app good --thread 4", r"there is no option --thread; did you mean --threads\? put it after -- to pass it on"),
+        (
+            "app good -b 127.0.0.1:0 --thread 4",
+            r"there is no option --thread; did you mean --threads\? put it after -- to pass it on",
+        ),
         ("app good --threads", "--threads needs a value: .+"),
         ("app good --threads many", "--threads is 'many'; allowed is a whole number .+"),
         ("app good --threads 0", "--threads is '?0'?; allowed is .+"),
         ("app good --threads 9:2", "--threads is '?9:2'?; .+"),
-        ("app good --keep-alive 5", "--keep-alive is for HTTP applications .+"),
-        ("app http", "app http: the kind of application is missing .+"),
-        ("app http wsgi", "app http wsgi: the application's name is missing; write: reserve app http wsgi NAME"),
+        ("app good -b 127.0.0.1:0 --keep-alive 5", "--keep-alive is for HTTP applications .+"),
+        ("app http -b 127.0.0.1:0", "app http: the kind of application is missing .+"),
+        (
+            "app http wsgi -b 127.0.0.1:0",
+            "app http wsgi: the application's name is missing; write: reserve app http wsgi NAME",
+        ),
         ("app http wsgi good --keep-alive soon", "--keep-alive is 'soon'; allowed is .+"),
         ("app http wsgi good --max-body -1", "--max-body is '-1'; allowed is .+"),
-        ("app http wsgi --mount good", "--mount wants /PREFIX=NAME, as /blog=blog; it got 'good'"),
-        ("app http wsgi blog -- --colour red", "blog: unknown argument '--colour'; after -- it takes only --data DIR"),
+        ("app http wsgi -b 127.0.0.1:0 --mount good", "--mount wants /PREFIX=NAME, as /blog=blog; it got 'good'"),
+        (
+            "app http wsgi blog -b 127.0.0.1:0 -- --colour red",
+            "blog: unknown argument '--colour'; after -- it takes only --data DIR",
+        ),
         ("app good -b 8080", "--bind: cannot listen on '8080'.+"),
         ("app good -b 127.0.0.1:99999", "--bind: cannot listen on '127.0.0.1:99999'.+"),
         ("app good -b ::1:80", "--bind: cannot listen on '::1:80'.+"),
-        ("app good.py", "'good.py' looks like a file; give the name of the module, as good"),
+        ("app good.py -b 127.0.0.1:0", "'good.py' looks like a file; give the name of the module, as good"),
     ],
 )
-def test_a_wrong_line(fail: Fail, line: str, sentence: str) -> None:
-    said = fail(2, line.split())
-    assert said.count("\n") == 1
-    assert re.fullmatch(f"reserve: {sentence}\n", said), said
+def test_a_mistake_in_the_command_line_gets_one_sentence(fail: Fail, line: str, sentence: str) -> None:
+    message = fail(2, line.split())
+    assert message.count("\n") == 1
+    assert re.fullmatch(f"reserve: {sentence}\n", message), message
 
 
-def test_wrong_settings_elsewhere(fail: Fail, place: Path) -> None:
-    (place / "reserve.toml").write_text("[server]\nthreads = 'x'\n")
-    said = fail(2, ["app", "good"])
-    assert re.fullmatch(r"reserve: threads in .*reserve\.toml \[server\] is 'x'; allowed is .*\n", said), said
-    (place / "reserve.toml").unlink()
-    said = fail(2, ["app", "good"], before=["env", "RESERVE_THREADS=x"])
-    assert re.fullmatch(r"reserve: the environment variable RESERVE_THREADS is 'x'; .*\n", said), said
+def test_a_mistake_in_the_file_or_the_environment_gets_one_sentence(fail: Fail, directory: Path) -> None:
+    (directory / "reserve.toml").write_text("[server]\nthreads = 'x'\n")
+    message = fail(2, ["app", "good"])
+    assert re.fullmatch(r"reserve: threads in .*reserve\.toml \[server\] is 'x'; allowed is .*\n", message), message
+    (directory / "reserve.toml").unlink()
+    message = fail(2, ["app", "good"], before=["env", "RESERVE_THREADS=x"])
+    assert re.fullmatch(r"reserve: the environment variable RESERVE_THREADS is 'x'; .*\n", message), message
 
 
 # ---- applications ----
@@ -122,17 +131,17 @@ def test_wrong_settings_elsewhere(fail: Fail, place: Path) -> None:
         ("bad_launch", r"launch\(args\) of bad_launch failed:", r"KeyError: 'colour'"),
     ],
 )
-def test_an_application_that_fails_shows_only_its_own_frames(
-    fail: Fail, place: Path, free_port: int, kind: tuple[str, ...], name: str, first: str, last: str
+def test_an_error_in_the_application_shows_only_its_own_frames(
+    fail: Fail, directory: Path, free_port: int, kind: tuple[str, ...], name: str, first: str, last: str
 ) -> None:
-    path = place / "web"
-    said = fail(1, [*kind, name, "-b", f"127.0.0.1:{free_port}", "-b", f"unix:{path}"]).splitlines()
-    assert re.fullmatch(f"reserve: {first}", said[0]), said
-    assert re.fullmatch(last, said[-1]), said
-    files = [line for line in said if line.startswith("  File ")]
+    path = directory / "web"
+    message = fail(1, [*kind, name, "-b", f"127.0.0.1:{free_port}", "-b", f"unix:{path}"]).splitlines()
+    assert re.fullmatch(f"reserve: {first}", message[0]), message
+    assert re.fullmatch(last, message[-1]), message
+    files = [line for line in message if line.startswith("  File ")]
     assert files
-    assert all(str(place) in line for line in files), said
-    nothing_is_left(free_port, path)
+    assert all(str(directory) in line for line in files), message
+    assert_nothing_is_left(free_port, path)
 
 
 @pytest.mark.parametrize(
@@ -161,65 +170,67 @@ def test_an_application_that_fails_shows_only_its_own_frames(
         ),
     ],
 )
-def test_nothing_to_serve(fail: Fail, place: Path, free_port: int, line: str, sentence: str) -> None:
-    path = place / "web"
-    said = fail(1, [*line.split(), "-b", f"127.0.0.1:{free_port}", "-b", f"unix:{path}"])
-    assert said.count("\n") == 1
-    assert re.fullmatch(f"reserve: {sentence}\n", said), said
-    nothing_is_left(free_port, path)
+def test_a_module_without_an_application_gets_one_sentence(
+    fail: Fail, directory: Path, free_port: int, line: str, sentence: str
+) -> None:
+    path = directory / "web"
+    message = fail(1, [*line.split(), "-b", f"127.0.0.1:{free_port}", "-b", f"unix:{path}"])
+    assert message.count("\n") == 1
+    assert re.fullmatch(f"reserve: {sentence}\n", message), message
+    assert_nothing_is_left(free_port, path)
 
 
-def test_an_application_may_end_the_start_itself(fail: Fail, place: Path, free_port: int) -> None:
-    path = place / "web"
+def test_an_application_can_exit_with_a_message_of_its_own(fail: Fail, directory: Path, free_port: int) -> None:
+    path = directory / "web"
     binds = ["-b", f"127.0.0.1:{free_port}", "-b", f"unix:{path}"]
     assert fail(1, ["app", "bad_words", "red", *binds]) == "colours: red\n"
-    nothing_is_left(free_port, path)
+    assert_nothing_is_left(free_port, path)
 
 
 # ---- addresses ----
 
 
-def test_a_busy_address(fail: Fail, place: Path) -> None:
-    path = place / "web"
+def test_an_address_in_use_gets_one_sentence(fail: Fail, directory: Path) -> None:
+    path = directory / "web"
     with closing(socket.create_server(("127.0.0.1", 0))) as busy:
         port = busy.getsockname()[1]
-        said = fail(1, ["app", "good", "-b", f"unix:{path}", "-b", f"127.0.0.1:{port}"])
-    assert said.count("\n") == 1
-    assert re.fullmatch(rf"reserve: cannot listen on 127\.0\.0\.1:{port}: .*in use.*\n", said), said
+        message = fail(1, ["app", "good", "-b", f"unix:{path}", "-b", f"127.0.0.1:{port}"])
+    assert message.count("\n") == 1
+    assert re.fullmatch(rf"reserve: cannot listen on 127\.0\.0\.1:{port}: .*in use.*\n", message), message
     assert not path.exists()
 
 
-def test_a_busy_unix_socket(fail: Fail, place: Path) -> None:
-    path = place / "web"
+def test_a_unix_socket_in_use_is_not_replaced(fail: Fail, directory: Path) -> None:
+    path = directory / "web"
     with closing(socket.socket(socket.AF_UNIX)) as busy:
         busy.bind(str(path))
         busy.listen()
-        said = fail(1, ["app", "good", "-b", f"unix:{path}"])
-        assert re.fullmatch(rf"reserve: cannot listen on unix:{re.escape(str(path))}: .+\n", said), said
+        message = fail(1, ["app", "good", "-b", f"unix:{path}"])
+        assert re.fullmatch(rf"reserve: cannot listen on unix:{re.escape(str(path))}: .+\n", message), message
         assert path.is_socket()
 
 
-def test_a_foreign_file_is_not_overwritten(fail: Fail, place: Path) -> None:
-    path = place / "web"
+def test_a_file_that_is_not_a_socket_is_not_replaced(fail: Fail, directory: Path) -> None:
+    path = directory / "web"
     path.write_text("precious")
-    said = fail(1, ["app", "good", "-b", f"unix:{path}"])
-    assert re.fullmatch(rf"reserve: cannot listen on unix:{re.escape(str(path))}: .+\n", said), said
+    message = fail(1, ["app", "good", "-b", f"unix:{path}"])
+    assert re.fullmatch(rf"reserve: cannot listen on unix:{re.escape(str(path))}: .+\n", message), message
     assert path.read_text() == "precious"
 
 
 @pytest.mark.peer
-def test_a_privileged_port(fail: Fail, require_peer: Callable[[str], str], place: Path) -> None:
+def test_a_privileged_port_gets_one_sentence(fail: Fail, require_peer: Callable[[str], str], directory: Path) -> None:
     first_free = int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
     if first_free <= 1:
         pytest.skip("on this system every user may open every port (net.ipv4.ip_unprivileged_port_start)")
-    # Root without the one right that counts here; another user might not reach the files of this environment.
-    right = [require_peer("setpriv"), "--bounding-set=-net_bind_service"] if os.geteuid() == 0 else []
-    path = place / "web"
+    # Root without the capability for such ports. Another user might not be able to read the files of this environment.
+    prefix = [require_peer("setpriv"), "--bounding-set=-net_bind_service"] if os.geteuid() == 0 else []
+    path = directory / "web"
     port = min(first_free - 1, 80)
-    said = fail(1, ["app", "good", "-b", f"unix:{path}", "-b", f"127.0.0.1:{port}"], before=right)
-    assert said.count("\n") == 1
-    assert re.fullmatch(rf"reserve: cannot listen on 127\.0\.0\.1:{port}: .+\n", said), said
-    assert "sdlaunch" in said or "privilege" in said or "1024" in said, said
+    message = fail(1, ["app", "good", "-b", f"unix:{path}", "-b", f"127.0.0.1:{port}"], before=prefix)
+    assert message.count("\n") == 1
+    assert re.fullmatch(rf"reserve: cannot listen on 127\.0\.0\.1:{port}: .+\n", message), message
+    assert "sdlaunch" in message or "privilege" in message or "1024" in message, message
     assert not path.exists()
 
 
@@ -227,13 +238,13 @@ def test_a_privileged_port(fail: Fail, require_peer: Callable[[str], str], place
 
 
 @pytest.fixture(params=["closed", "a regular file", "a pipe", "a datagram socket", "does not listen", "connected"])
-def wrong(request: pytest.FixtureRequest, place: Path) -> Iterator[tuple[int, str]]:
-    """A descriptor that is no listener, and what has to be said of it."""
+def wrong(request: pytest.FixtureRequest, directory: Path) -> Iterator[tuple[int, str]]:
+    """A descriptor that is not a listener, and its description."""
     kind = request.param
     if kind == "closed":
         yield 99, "descriptor 99 is not an open socket"
     elif kind == "a regular file":
-        with open(place / "file", "w") as file:
+        with open(directory / "file", "w") as file:
             yield file.fileno(), f"descriptor {file.fileno()} is a regular file"
     elif kind == "a pipe":
         reader, writer = os.pipe()
@@ -256,44 +267,48 @@ def wrong(request: pytest.FixtureRequest, place: Path) -> Iterator[tuple[int, st
             )
 
 
-def test_a_wrong_descriptor_by_number(fail: Fail, place: Path, free_port: int, wrong: tuple[int, str]) -> None:
+def test_a_wrong_descriptor_of_an_option_is_described(
+    fail: Fail, directory: Path, free_port: int, wrong: tuple[int, str]
+) -> None:
     fd, sentence = wrong
-    path = place / "web"
+    path = directory / "web"
     binds = ["-b", f"127.0.0.1:{free_port}", "-b", f"unix:{path}", "-b", f"fd:{fd}"]
-    said = fail(2, ["app", "good", *binds], pass_fds=[] if fd == 99 else [fd])
-    assert said.count("\n") == 1
-    assert sentence in said, said
-    nothing_is_left(free_port, path)
+    message = fail(2, ["app", "good", *binds], pass_fds=[] if fd == 99 else [fd])
+    assert message.count("\n") == 1
+    assert sentence in message, message
+    assert_nothing_is_left(free_port, path)
 
 
-def test_a_wrong_descriptor_that_was_passed(fail: Fail, place: Path, wrong: tuple[int, str]) -> None:
+def test_a_wrong_descriptor_that_was_passed_is_described(fail: Fail, directory: Path, wrong: tuple[int, str]) -> None:
     fd, sentence = wrong
-    said = fail(2, ["app", "good"], before=passing(fd), pass_fds=[] if fd == 99 else [fd])
-    assert said.count("\n") == 1
+    message = fail(2, ["app", "good"], before=passing(fd), pass_fds=[] if fd == 99 else [fd])
+    assert message.count("\n") == 1
     if fd == 99:
-        assert "LISTEN_FDS says 1 socket from 3 on, but descriptor 3 is not open" in said, said
+        assert "LISTEN_FDS says 1 socket from 3 on, but descriptor 3 is not open" in message, message
     else:
-        assert "LISTEN_FDS passed a wrong descriptor: " + sentence.replace(f"descriptor {fd}", "descriptor 3") in said
+        assert (
+            "LISTEN_FDS passed a wrong descriptor: " + sentence.replace(f"descriptor {fd}", "descriptor 3") in message
+        )
 
 
-def test_bind_beside_passed_sockets(fail: Fail, free_port: int) -> None:
+def test_a_bind_in_addition_to_passed_sockets_is_an_error(fail: Fail, free_port: int) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as sock:
         fd = sock.fileno()
-        said = fail(2, ["app", "good", "-b", f"127.0.0.1:{free_port}"], before=passing(fd), pass_fds=[fd])
-    assert said.count("\n") == 1
-    assert "or name it too: --bind fd:3" in said
+        message = fail(2, ["app", "good", "-b", f"127.0.0.1:{free_port}"], before=passing(fd), pass_fds=[fd])
+    assert message.count("\n") == 1
+    assert "or name it too: --bind fd:3" in message
 
 
 def passing(fd: int) -> list[str]:
-    """The words in front of a command that give it ``fd`` as systemd would; 99 is a descriptor that is not there.
+    """A command that passes ``fd`` to the command after it, as systemd does; 99 is a descriptor that is not open.
 
-    LISTEN_PID has to be the number of the process, which only the process itself knows beforehand.
+    LISTEN_PID has to be the ID of the process, which no other process knows beforehand.
     """
-    take = "" if fd == 99 else f"os.dup2({fd}, 3); "
+    duplicate = "" if fd == 99 else f"os.dup2({fd}, 3); "
     variables = "os.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid())); "
-    return [sys.executable, "-c", f"import os, sys; {take}{variables}os.execv(sys.argv[1], sys.argv[1:])"]
+    return [sys.executable, "-c", f"import os, sys; {duplicate}{variables}os.execv(sys.argv[1], sys.argv[1:])"]
 
 
-def nothing_is_left(port: int, path: Path) -> None:
+def assert_nothing_is_left(port: int, path: Path) -> None:
     assert not path.exists()
     socket.create_server(("127.0.0.1", port)).close()

@@ -1,4 +1,4 @@
-"""What the two signals do to a server that has work. A FIFO holds the work up for exactly as long as a test wants."""
+"""What the two signals do to a busy server. The application waits for a FIFO until the test opens and closes it."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def gate(tmp_path: Path) -> Path:
 
 
 def ask_and_wait(client: http.client.HTTPConnection, gate: Path) -> int:
-    """Send a request and return, when the application holds it, the descriptor that lets it go on."""
+    """Send a request. Returns, once the application waits, the descriptor that lets it continue."""
     client.request("GET", "/wait")
     return os.open(gate, os.O_WRONLY)  # blocks until the application has opened the other end
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_first_signal_waits_for_what_is_in_flight(serve: Serve, gate: Path, number: signal.Signals) -> None:
+def test_after_the_first_signal_requests_in_flight_finish(serve: Serve, gate: Path, number: signal.Signals) -> None:
     with (
         serve("app", "http", "wsgi", "gate", "--", str(gate)) as server,
         server.client() as busy,
@@ -39,7 +39,7 @@ def test_the_first_signal_waits_for_what_is_in_flight(serve: Serve, gate: Path, 
         server.connect() as silent,
     ):
         assert fetch(idle, "GET", "/")[2] == b"at once"
-        door = ask_and_wait(busy, gate)
+        writer = ask_and_wait(busy, gate)
         server.process.send_signal(number)
         server.wait_for_line(STOPPING)
         assert idle.sock is not None
@@ -48,25 +48,25 @@ def test_the_first_signal_waits_for_what_is_in_flight(serve: Serve, gate: Path, 
         with pytest.raises(ConnectionRefusedError):
             server.connect()
         assert server.process.poll() is None
-        os.write(door, b"finished all the same")
-        os.close(door)
-        answer = busy.getresponse()
-        assert (answer.status, answer.headers["Connection"], answer.read()) == (
+        os.write(writer, b"finished in spite of it")
+        os.close(writer)
+        response = busy.getresponse()
+        assert (response.status, response.headers["Connection"], response.read()) == (
             200,
             "close",
-            b"finished all the same",
+            b"finished in spite of it",
         )
         server.wait_for_end()
     assert [line.split('"')[1] for line in server.printed] == ["GET / HTTP/1.1", "GET /wait HTTP/1.1"]
 
 
 @pytest.mark.parametrize("numbers", [(signal.SIGTERM, signal.SIGINT), (signal.SIGINT, signal.SIGTERM)])
-def test_the_second_signal_waits_for_nothing(
+def test_the_second_signal_aborts_requests_in_flight(
     serve: Serve, gate: Path, numbers: tuple[signal.Signals, signal.Signals]
 ) -> None:
     line = ["app", "http", "wsgi", "gate", "--", str(gate)]
     with serve(*line, says=None, ends=3) as server, server.client() as busy:
-        door = ask_and_wait(busy, gate)
+        writer = ask_and_wait(busy, gate)
         try:
             server.process.send_signal(numbers[0])
             server.wait_for_line(STOPPING)
@@ -76,26 +76,26 @@ def test_the_second_signal_waits_for_nothing(
             with pytest.raises((http.client.HTTPException, ConnectionError)):
                 busy.getresponse()
         finally:
-            os.close(door)
+            os.close(writer)
     text = "\n".join(server.said)
     assert re.search(r"is still busy with GET /wait from 127\.0\.0\.1:\d+ at the end of the stop", text)
-    assert "gate.py" in text  # where it hangs
+    assert "gate.py" in text  # the stack shows where it waits
 
 
-def test_nobody_waits_longer_than_the_stop_timeout(serve: Serve, gate: Path) -> None:
+def test_a_shutdown_takes_no_longer_than_the_stop_timeout(serve: Serve, gate: Path) -> None:
     line = ["app", "http", "wsgi", "gate", "--stop-timeout", "0.1", "--", str(gate)]
     with serve(*line, says=None, ends=3) as server, server.client() as busy:
-        door = ask_and_wait(busy, gate)
+        writer = ask_and_wait(busy, gate)
         try:
             server.process.send_signal(signal.SIGTERM)
             server.wait_for_line("reserve: stopping; requests in flight have 0.1 s, a second signal stops at once")
             server.wait_for_end()
         finally:
-            os.close(door)
+            os.close(writer)
     assert re.search(r"is still busy with GET /wait from \S+ at the end of the stop", "\n".join(server.said))
 
 
-def test_a_half_sent_request_holds_it_up_no_longer_than_it_may_take(serve: Serve) -> None:
+def test_a_half_sent_request_delays_the_shutdown_by_its_timeout_at_most(serve: Serve) -> None:
     says = [r".* WARNING: 127\.0\.0\.1:\d+: 408 the head of the request came too slowly \(--head-timeout\)"]
     with (
         serve("app", "http", "wsgi", "everything", "--head-timeout", "0.3", says=says) as server,
@@ -106,42 +106,42 @@ def test_a_half_sent_request_holds_it_up_no_longer_than_it_may_take(serve: Serve
         assert half.recv(100).startswith(b"HTTP/1.1 408 Request Timeout\r\n")
 
 
-def test_a_handlers_connection_is_closed(serve: Serve) -> None:
+def test_the_shutdown_closes_the_connection_of_a_handler(serve: Serve) -> None:
     with serve("app", "seed_counter") as server, server.connect() as client:
         server.stop()
         assert client.recv(1) == b""
 
 
-def test_the_unix_socket_is_gone_and_the_port_is_free(serve: Serve, short_path: Path) -> None:
+def test_after_the_shutdown_the_unix_socket_is_removed_and_the_port_is_free(serve: Serve, short_path: Path) -> None:
     path = short_path / "web"
     with serve("app", "http", "wsgi", "everything", "-b", f"unix:{path}") as server:
         assert path.is_socket()
         assert server.places[1] == f"unix:{path}"
         address = server.address
-        client = server.connect()  # its end lingers in the kernel when the server closes first
+        client = server.connect()  # the kernel keeps its port in TIME_WAIT, because the server closes first
     with client:
         assert client.recv(1) == b""
     assert not path.exists()
     socket.create_server(address).close()
 
 
-def test_a_signal_during_the_import_leaves_nothing(installed: Installed, gate: Path, short_path: Path) -> None:
+def test_after_a_signal_during_the_import_no_file_remains(installed: Installed, gate: Path, short_path: Path) -> None:
     (short_path / "slow.py").write_text(f"with open({str(gate)!r}, 'rb') as file:\n    file.read()\n")
     path = short_path / "web"
     command = [installed.reserve, "app", "http", "wsgi", "slow", "-b", f"unix:{path}"]
-    # The signal may come before "with" has the file; a warning about that says nothing of reserve.
+    # The signal may arrive before "with" owns the file, which is a ResourceWarning that does not concern reserve.
     environ = clean_environ(PYTHONWARNINGS="ignore")
     with subprocess.Popen(command, cwd=short_path, env=environ, stderr=subprocess.PIPE, text=True) as process:
-        door = os.open(gate, os.O_WRONLY)  # blocks until the module is being imported
+        writer = os.open(gate, os.O_WRONLY)  # blocks until the module is being imported
         assert path.is_socket()
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=PATIENCE)
-        os.close(door)
-    assert (process.returncode, err) == (1, "reserve: interrupted before it served\n")
+        os.close(writer)
+    assert (process.returncode, err) == (1, "reserve: interrupted before the server started\n")
     assert not path.exists()
 
 
-def test_a_child_of_the_application_is_stopped_alone(serve: Serve) -> None:
+def test_a_signal_to_a_child_of_the_application_does_not_stop_the_server(serve: Serve) -> None:
     with serve("app", "http", "wsgi", "forking") as server, server.client() as client:
         for _ in range(3):
             assert fetch(client, "GET", "/")[::2] == (200, b"15")

@@ -1,3 +1,5 @@
+"""The text of addresses: every form is parsed, and every other text is refused with the right one."""
+
 from __future__ import annotations
 
 import pytest
@@ -30,7 +32,7 @@ from reserve.sockets.addresses import Address, FDAddress, TCPAddress, UNIXAddres
         ("fd:0", FDAddress(0)),
     ],
 )
-def test_every_form_is_read(text: str, expected: Address) -> None:
+def test_every_form_is_parsed(text: str, expected: Address) -> None:
     assert parse_address(text) == expected
 
 
@@ -57,7 +59,7 @@ def test_every_form_is_read(text: str, expected: Address) -> None:
         ("1:2:3:4:5:6:7:8", "write [1:2:3:4:5:6:7:8]:8080."),
         ("::1", "write [::1]:8080"),
         ("::", "write [::]:8080"),
-        ("a:b:80", "an IPv6 address stands in brackets"),
+        ("a:b:80", "an IPv6 address needs brackets"),
         ("[::1", "closing ] is missing"),
         ("[::1]", "write [::1]:8080"),
         ("[::1]80", "the port is missing"),
@@ -83,7 +85,7 @@ def test_every_form_is_read(text: str, expected: Address) -> None:
         ("fd:9999999999", "number of an open descriptor"),
     ],
 )
-def test_everything_else_is_refused_with_the_line_that_was_meant(text: str, hint: str) -> None:
+def test_any_other_text_is_refused_with_a_hint(text: str, hint: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_address(text)
     assert hint in str(caught.value)

@@ -1,3 +1,5 @@
+"""Sockets that another program has opened: what is accepted, and how the rest is described."""
+
 from __future__ import annotations
 
 import os
@@ -15,13 +17,13 @@ import pytest
 
 from reserve.errors import UsageError
 from reserve.sockets.listeners import describe, listen, release
-from reserve.sockets.systemd import adopt, inherited
+from reserve.sockets.systemd import adopt, inherited_sockets
 
 
 @pytest.fixture
 def stack() -> Iterator[ExitStack]:
-    with ExitStack() as found:
-        yield found
+    with ExitStack() as stack:
+        yield stack
 
 
 def _is_open(fd: int) -> bool:
@@ -33,40 +35,40 @@ def _is_open(fd: int) -> bool:
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:0", "[::1]:0", "unix:PATH", "unix:@reserve-adopt-PID"])
-def test_a_number_becomes_the_socket_that_it_is(address: str) -> None:
-    with tempfile.TemporaryDirectory(prefix="r") as folder:
-        [original] = listen(address.replace("PATH", f"{folder}/x").replace("PID", str(os.getpid())))
-        where, family = describe(original), original.family
+def test_a_descriptor_becomes_a_socket_of_its_own_family(address: str) -> None:
+    with tempfile.TemporaryDirectory(prefix="r") as directory:
+        [original] = listen(address.replace("PATH", f"{directory}/x").replace("PID", str(os.getpid())))
+        address_text, family = describe(original), original.family
         fd = original.detach()
         os.set_blocking(fd, True)
         os.set_inheritable(fd, True)
         sock = adopt(fd)
-        assert (sock.fileno(), sock.family, sock.type, describe(sock)) == (fd, family, socket.SOCK_STREAM, where)
+        assert (sock.fileno(), sock.family, sock.type, describe(sock)) == (fd, family, socket.SOCK_STREAM, address_text)
         assert not sock.getblocking()
         assert not os.get_blocking(fd)
         assert not sock.get_inheritable()
         sock.close()
 
 
-def test_a_socket_stays_the_object_that_it_is(stack: ExitStack) -> None:
+def test_a_socket_object_is_returned_itself(stack: ExitStack) -> None:
     sock = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
     assert adopt(sock) is sock
     assert not sock.getblocking()
 
 
-def test_a_socket_that_lies_about_its_family_is_refused(stack: ExitStack) -> None:
+def test_a_socket_object_of_a_wrong_family_is_refused(stack: ExitStack) -> None:
     sock = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-    liar = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=sock.fileno())
+    mislabelled = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=sock.fileno())
     with pytest.raises(UsageError, match="really of family AF_INET; give its descriptor number"):
-        adopt(liar)
-    liar.detach()
+        adopt(mislabelled)
+    mislabelled.detach()
 
 
 def _file(stack: ExitStack) -> int:
     return stack.enter_context(tempfile.TemporaryFile()).fileno()
 
 
-def _folder(stack: ExitStack) -> int:
+def _directory(stack: ExitStack) -> int:
     fd = os.open("/", os.O_RDONLY)
     stack.callback(os.close, fd)
     return fd
@@ -100,7 +102,7 @@ def _seqpacket(stack: ExitStack) -> int:
     return sock.fileno()
 
 
-def _silent(stack: ExitStack) -> int:
+def _not_listening(stack: ExitStack) -> int:
     sock = stack.enter_context(socket.socket())
     sock.bind(("127.0.0.1", 0))
     return sock.fileno()
@@ -119,20 +121,20 @@ def _netlink(stack: ExitStack) -> int:
 
 WRONG = [
     (_file, "a regular file"),
-    (_folder, "a directory"),
+    (_directory, "a directory"),
     (_pipe, "a pipe"),
     (_null, "a character device or terminal"),
     (_datagram, "a datagram socket"),
     (_unix_datagram, "a datagram socket"),
     (_seqpacket, "a socket of type SOCK_SEQPACKET"),
-    (_silent, "a stream socket that does not listen (call its listen() first)"),
+    (_not_listening, "a stream socket that does not listen (call its listen() first)"),
     (_connected, "a connected stream socket, not a listening one"),
     (_netlink, "a socket of family AF_NETLINK"),
 ]
 
 
 @pytest.mark.parametrize(("make", "what"), WRONG)
-def test_a_wrong_descriptor_is_named_and_stays_as_it_was(stack: ExitStack, make: Any, what: str) -> None:
+def test_a_wrong_descriptor_is_described_and_left_unchanged(stack: ExitStack, make: Any, what: str) -> None:
     fd = make(stack)
     blocking = os.get_blocking(fd)
     with pytest.raises(UsageError) as caught:
@@ -142,7 +144,7 @@ def test_a_wrong_descriptor_is_named_and_stays_as_it_was(stack: ExitStack, make:
     assert os.get_blocking(fd) == blocking
 
 
-def test_a_descriptor_that_is_not_open(stack: ExitStack) -> None:
+def test_a_closed_descriptor_is_refused(stack: ExitStack) -> None:
     fd = _file(stack)
     stack.close()
     with pytest.raises(UsageError, match=f"descriptor {fd} is not an open socket"):
@@ -150,12 +152,12 @@ def test_a_descriptor_that_is_not_open(stack: ExitStack) -> None:
 
 
 @pytest.mark.parametrize("value", [-1, True, "3", None, 1.0, 2**100])
-def test_what_is_no_descriptor(value: Any) -> None:
+def test_a_value_that_is_not_a_descriptor_is_refused(value: Any) -> None:
     with pytest.raises(UsageError, match=r"a descriptor number|not an open socket"):
         adopt(value)
 
 
-def test_sockets_that_are_wrong(stack: ExitStack) -> None:
+def test_a_closed_datagram_or_tls_socket_is_refused(stack: ExitStack) -> None:
     closed = socket.socket()
     closed.close()
     with pytest.raises(UsageError, match="is closed"):
@@ -172,12 +174,12 @@ def test_sockets_that_are_wrong(stack: ExitStack) -> None:
 
 CHECK = """
 import os, sys
-from reserve.sockets.listeners import describe, inherited, release
+from reserve.sockets.listeners import describe, inherited_sockets, release
 from reserve.errors import UsageError
 if os.environ.get("LISTEN_PID") == "self":
     os.environ["LISTEN_PID"] = str(os.getpid())
 try:
-    for name, sock in inherited():
+    for name, sock in inherited_sockets():
         print(name, describe(sock), sock.get_inheritable(), sock.getblocking())
         sock.close()
 except UsageError as exc:
@@ -187,7 +189,7 @@ print([name for name in os.environ if name.startswith("LISTEN_")])
 
 
 def _start(fds: list[int], **variables: str) -> str:
-    """Run a program with these descriptors as 3, 4, ...; a shell puts them there."""
+    """Run a program with these descriptors as 3, 4, ...; a shell duplicates them."""
     moves = " ".join(f"{number}<&{fd}" for number, fd in enumerate(fds, 3))
     script = f'exec "$0" -c "$1" {moves}' if moves else 'exec "$0" -c "$1"'
     done = subprocess.run(
@@ -204,27 +206,27 @@ def _start(fds: list[int], **variables: str) -> str:
 
 @pytest.fixture
 def pair(stack: ExitStack) -> list[socket.socket]:
-    """Two listeners on descriptors that are far away from 3."""
-    found = []
+    """Two listeners on descriptors from 100 on."""
+    sockets = []
     for sock in listen("127.0.0.1:0", f"unix:@reserve-inherit-{os.getpid()}"):
         import fcntl
 
-        found.append(stack.enter_context(socket.socket(fileno=fcntl.fcntl(sock, fcntl.F_DUPFD_CLOEXEC, 100))))
+        sockets.append(stack.enter_context(socket.socket(fileno=fcntl.fcntl(sock, fcntl.F_DUPFD_CLOEXEC, 100))))
         release(sock)
-    return found
+    return sockets
 
 
-def test_a_process_takes_what_it_was_passed(pair: list[socket.socket]) -> None:
+def test_a_process_takes_the_sockets_that_were_passed_to_it(pair: list[socket.socket]) -> None:
     out = _start([s.fileno() for s in pair], LISTEN_PID="self", LISTEN_FDS="2", LISTEN_FDNAMES="web:admin")
     assert out == f"web {describe(pair[0])} False False\nadmin {describe(pair[1])} False False\n[]\n"
 
 
-def test_without_names_they_are_unknown(pair: list[socket.socket]) -> None:
+def test_without_names_each_name_is_unknown(pair: list[socket.socket]) -> None:
     out = _start([s.fileno() for s in pair], LISTEN_PID="self", LISTEN_FDS="2")
     assert out.splitlines()[0].startswith("unknown 127.0.0.1:")
 
 
-def test_a_wrong_one_among_them(pair: list[socket.socket], stack: ExitStack) -> None:
+def test_a_wrong_descriptor_among_them_is_described(pair: list[socket.socket], stack: ExitStack) -> None:
     out = _start([pair[0].fileno(), _file(stack)], LISTEN_PID="self", LISTEN_FDS="2")
     assert out == (
         "LISTEN_FDS passed a wrong descriptor: descriptor 4 is a regular file; "
@@ -232,7 +234,7 @@ def test_a_wrong_one_among_them(pair: list[socket.socket], stack: ExitStack) -> 
     )
 
 
-def test_fewer_than_announced(pair: list[socket.socket]) -> None:
+def test_a_missing_descriptor_is_reported(pair: list[socket.socket]) -> None:
     out = _start([pair[0].fileno()], LISTEN_PID="self", LISTEN_FDS="90")
     assert out == "LISTEN_FDS says 90 sockets from 3 on, but descriptor 4 is not open\n[]\n"
 
@@ -240,7 +242,7 @@ def test_fewer_than_announced(pair: list[socket.socket]) -> None:
 def _take(**variables: str) -> tuple[list[str], dict[str, str]]:
     environ = {f"LISTEN_{name}": value for name, value in variables.items()}
     environ["OTHER"] = "stays"
-    return [name for name, _ in inherited(environ, pid=77)], environ
+    return [name for name, _ in inherited_sockets(environ, pid=77)], environ
 
 
 @pytest.mark.parametrize(
@@ -254,7 +256,7 @@ def _take(**variables: str) -> tuple[list[str], dict[str, str]]:
         {"FDS": "0", "PID": "77", "FDNAMES": ""},
     ],
 )
-def test_nothing_for_this_process_and_the_variables_are_gone(variables: dict[str, str]) -> None:
+def test_variables_for_another_process_are_removed(variables: dict[str, str]) -> None:
     assert _take(**variables) == ([], {"OTHER": "stays"})
 
 
@@ -268,10 +270,10 @@ def test_nothing_for_this_process_and_the_variables_are_gone(variables: dict[str
         ({"FDS": "2", "PID": "77", "FDNAMES": "one"}, "LISTEN_FDNAMES has 1 name but LISTEN_FDS says 2 sockets"),
     ],
 )
-def test_variables_that_make_no_sense(variables: dict[str, str], hint: str) -> None:
+def test_malformed_variables_are_refused_and_removed(variables: dict[str, str], hint: str) -> None:
     environ = {f"LISTEN_{name}": value for name, value in variables.items()}
     with pytest.raises(UsageError) as caught:
-        inherited(environ, pid=77)
+        inherited_sockets(environ, pid=77)
     assert hint in str(caught.value)
     assert environ == {}
 
@@ -286,10 +288,10 @@ def _free_port() -> int:
 def test_systemd_socket_activate_passes_three_kinds_at_once(require_peer: Any) -> None:
     program = require_peer("systemd-socket-activate")
     abstract = f"reserve-systemd-{os.getpid()}"
-    with tempfile.TemporaryDirectory(prefix="r") as folder:
-        for _ in range(20):  # it takes no port 0, so a port that looks free may be gone a moment later
+    with tempfile.TemporaryDirectory(prefix="r") as directory:
+        for _ in range(20):  # it does not accept port 0, and another process may take a port that was free
             port = _free_port()
-            binds = [f"--listen=[::1]:{port}", f"--listen={folder}/x", f"--listen=@{abstract}"]
+            binds = [f"--listen=[::1]:{port}", f"--listen={directory}/x", f"--listen=@{abstract}"]
             root = Path(__file__).parents[2]
             with subprocess.Popen(
                 [program, *binds, f"--setenv=PYTHONPATH={root}", sys.executable, "-c", CHECK],
@@ -298,20 +300,20 @@ def test_systemd_socket_activate_passes_three_kinds_at_once(require_peer: Any) -
                 text=True,
             ) as process:
                 assert process.stderr is not None
-                said = []
+                lines = []
                 for line in process.stderr:
-                    said.append(line)
+                    lines.append(line)
                     if f"Listening on @{abstract}" in line:
                         break
-                if any("Address already in use" in line for line in said):
+                if any("Address already in use" in line for line in lines):
                     continue
                 # The program is started by the first connection to any of them.
                 with socket.socket(socket.AF_UNIX) as client:
-                    client.connect(f"{folder}/x")
+                    client.connect(f"{directory}/x")
                     out, rest = process.communicate(timeout=60)
             break
-    where = [line.split()[1:] for line in out.splitlines()[:-1]]
-    assert where == [[name, "False", "False"] for name in (f"[::1]:{port}", f"unix:{folder}/x", f"unix:@{abstract}")], (
-        out + rest
-    )
+    passed = [line.split()[1:] for line in out.splitlines()[:-1]]
+    assert passed == [
+        [name, "False", "False"] for name in (f"[::1]:{port}", f"unix:{directory}/x", f"unix:@{abstract}")
+    ], out + rest
     assert out.splitlines()[-1] == "[]"

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from reserve.errors import StartupError, UsageError
-from reserve.loader.arguments import Arguments, hint_for_option
-from reserve.loader.find import open_foreign
-from reserve.loader.importer import WSGI_NAMES, cannot_take, hint_for_nothing, shown
+from reserve.errors import StartupError, UsageError, short_repr
+from reserve.loader.arguments import Arguments, option_hint
+from reserve.loader.find import load_application
+from reserve.loader.importer import WSGI_NAMES, explain_none, signature_error
 
 if TYPE_CHECKING:
     from reserve.apps.http.app import HTTPApp
@@ -101,10 +101,10 @@ def _take_mounts(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
 def _open(name: str, given: Arguments, before: Sequence[str], after: Sequence[str], prefix: str) -> Callable[..., Any]:
     served = len(given.served)
     args = given.derive(f"wsgi {name}", before, after, reserved=(_MOUNT,))
-    app = open_foreign(name, args, prefixes=_PREFIXES, instead=WSGI_NAMES)
+    app = load_application(name, args, packages=_PREFIXES, attributes=WSGI_NAMES)
     if not callable(app):
-        hint = hint_for_nothing(name, "the application") if app is None else ""
-        raise StartupError(f"{name} gave {shown(app)}, which is not a WSGI application{hint}")
+        hint = explain_none(name, "the application") if app is None else ""
+        raise StartupError(f"{name} gave {short_repr(app)}, which is not a WSGI application{hint}")
     _check_signature(name, app)
     if prefix:
         given.served[served:] = [f"{prefix} -> {line}" for line in given.served[served:]]
@@ -113,10 +113,10 @@ def _open(name: str, given: Arguments, before: Sequence[str], after: Sequence[st
 
 def _check_signature(name: str, app: Callable[..., Any]) -> None:
     """A factory that was not called is the usual mistake, and would fail on every request."""
-    reason = cannot_take(app, 2)
+    reason = signature_error(app, 2)
     if reason:
         hint = f'; for a factory write "{name}()"' if ":" in name and not name.endswith(")") else ""
-        if not cannot_take(app, 3):
+        if not signature_error(app, 3):
             hint = f"; for a handler(socket, client_address, server) write: reserve app {name}"
         raise StartupError(
             f"{name} cannot be called as a WSGI application, with (environ, start_response): {reason}{hint}"
@@ -124,5 +124,5 @@ def _check_signature(name: str, app: Callable[..., Any]) -> None:
 
 
 def _unknown(word: str, reserved: Sequence[str]) -> str:
-    hint = hint_for_option(word, (*reserved, _MOUNT))
+    hint = option_hint(word, (*reserved, _MOUNT))
     return f"app http takes no {word}; {hint or 'it takes:' + chr(10) + ARGUMENTS.rstrip()}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from typing import Any
 
 from reserve.apps.http.app import HTTPApp
@@ -15,6 +14,7 @@ from reserve.errors import UsageError
 from reserve.gateways.exchange import Application
 from reserve.gateways.wsgi import WSGIGateway
 from reserve.protocol.http1.limits import Limits
+from reserve.suggest import suggestion
 
 __all__ = ["ReserveWSGIServer"]
 
@@ -54,8 +54,7 @@ class ReserveWSGIServer(Server):
     ) -> None:
         for name in options:
             if name not in _ENGINE | _HTTP | _SERVER:
-                near = difflib.get_close_matches(name, _ENGINE | _HTTP | _SERVER, 1)
-                raise UsageError(f"no option is named {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+                raise UsageError(f"no option is named {name!r}{suggestion(name, _ENGINE | _HTTP | _SERVER)}")
         if redirect_port is not None and not 1 <= redirect_port <= 65535:
             raise UsageError(f"redirect_port (--redirect-port) is a port from 1 to 65535, not {redirect_port!r}")
         if redirect_port is not None and redirect in ((), []):

@@ -27,7 +27,7 @@ def _is_path(text: str) -> bool:
 HTTP_KINDS: Mapping[str, Kind] = {
     "head_timeout": Seconds(0.001),
     "body_timeout": Seconds(0.001),
-    "body_rate": Count(0, 10**9, "N", "octets a second"),
+    "body_rate": Count(0, 10**9, "N", "bytes a second"),
     "keep_alive": Seconds(0),
     "body_memory": Size(0, 1024**3),
     "spool_dir": Text("a directory", bool, "DIR", "a path"),

@@ -24,7 +24,7 @@ from reserve.engine.polling.timers import NEVER
 from reserve.engine.polling.token import Token, new_token, take
 from reserve.engine.polling.waiter import Waiter
 from reserve.errors import ClientDisconnected
-from reserve.wait import has_ended, wait_for
+from reserve.wait import peer_closed, wait_for
 
 if TYPE_CHECKING:
     from reserve.ssl.tlssocket import TLSSocket
@@ -282,7 +282,7 @@ class Connection:
 
     def peer_closed(self) -> bool:
         """Say whether the peer has closed its end, as far as one look can tell; bytes that wait to be read hide it."""
-        if self.tls is not None and has_ended(self.sock.fileno()):
+        if self.tls is not None and peer_closed(self.sock.fileno()):
             return True  # after its close_notify, which as a rule waits to be read
         try:
             return self._peek() == b""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
-from reserve.engine.scheduler.handoff import AdaptiveHandOff, AlwaysHandOver
+from reserve.engine.scheduler.handoff import AdaptiveHandOff, AlwaysHandOver, default_policy
 
 
 class Times:
@@ -60,3 +62,11 @@ def test_the_other_policy_always_hands_over() -> None:
     policy = AlwaysHandOver()
     policy.sample(100, 0)
     assert policy.keep() is False
+
+
+@pytest.mark.parametrize(("enabled", "expected"), [(True, AdaptiveHandOff), (False, AlwaysHandOver)])
+def test_without_a_gil_the_lead_is_always_handed_over(
+    monkeypatch: pytest.MonkeyPatch, enabled: bool, expected: type
+) -> None:
+    monkeypatch.setattr(sys, "_is_gil_enabled", lambda: enabled, raising=False)
+    assert type(default_policy()) is expected

@@ -1,0 +1,67 @@
+"""The application of a command line: launching it, and passing it its options.
+
+Runs on the main thread at start, after the listeners are open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
+
+from reserve.cli.console import Console
+from reserve.errors import StartupError, UsageError, short_repr
+from reserve.loader.arguments import Arguments
+from reserve.loader.find import Application
+from reserve.loader.importer import describe_exit, explain_none, signature_error
+
+if TYPE_CHECKING:
+    from reserve.options.sources import Values
+
+__all__ = ["configure", "launch"]
+
+_HANDLER = "a handler(socket, client_address, server)"
+
+
+def launch(application: Application, arguments: Arguments, console: Console) -> object:
+    """Launch the application and return what it gave: a handler, or the application of a bundled protocol.
+
+    :raises SystemExit: raised by the application. A message says so, unless the application gave its own message, or
+        printed its help and exited with 0.
+    """
+    try:
+        return application.launch(arguments)
+    except SystemExit as error:
+        asked_for_help = not {"-h", "--help"}.isdisjoint(arguments[1:])
+        if not isinstance(error.code, str) and (error.code or not asked_for_help):
+            name = " ".join([application.name, *arguments.before])
+            console.write(f"reserve: {name} {describe_exit(error)}\n")
+        raise
+
+
+def configure(handle: object, name: str, values: Values) -> None:
+    """Pass the application its options, and check that the server can call it.
+
+    :param handle: what :func:`launch` returned.
+    :param name: the name of the application, for messages.
+    :raises UsageError: options for an application that takes none.
+    :raises StartupError: it is not a handler.
+    """
+    configure_method = getattr(handle, "configure", None)
+    if configure_method is not None:
+        configure_method(values.application())
+        return
+    given = values.given_for_application()
+    if given:
+        raise UsageError(
+            f"{given[0].source} is for HTTP applications (reserve app http); the application {name} has no use for it"
+        )
+    if hasattr(handle, "make_driver"):
+        return
+    if not callable(handle):
+        hint = explain_none(name, "it") if handle is None else ""
+        raise StartupError(f"{name} gave {short_repr(handle)}, which is not {_HANDLER}{hint}")
+    reason = signature_error(handle, 3)
+    if reason:
+        is_wsgi = not signature_error(cast("Callable[..., Any]", handle), 2)
+        hint = f"; to serve it with WSGI write: reserve app http wsgi {name}" if is_wsgi else ""
+        raise StartupError(f"{name} cannot be called as {_HANDLER}: {reason}{hint}")

@@ -1,0 +1,50 @@
+"""From listeners, application and options to a server that is ready to start. Runs on the main thread."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from reserve.cli.binds import Listeners, https_port
+from reserve.errors import UsageError
+
+if TYPE_CHECKING:
+    from reserve.engine.server import Server
+    from reserve.options.sources import Values
+    from reserve.ssl.adapter import SSLAdapter
+
+__all__ = ["make_server"]
+
+
+def make_server(listeners: Listeners, handle: object, name: str, values: Values, adapter: SSLAdapter | None) -> Server:
+    """Make the server; it owns the listeners from now on.
+
+    :param handle: the launched and configured application.
+    :param name: the name of the application, for messages.
+    :param adapter: what provides TLS on the main listeners; None: nothing.
+    :raises UsageError: redirects to https for an application that is not HTTP, or a port for redirects without any.
+    """
+    from reserve.engine.server import Server
+
+    extra = []
+    port = values["redirect_port"]
+    if listeners.redirects:
+        redirection = getattr(handle, "redirection", None)
+        if redirection is None:
+            raise UsageError(
+                f"redirects to https (--redirect-http) are for HTTP applications (reserve app http), not for {name}"
+            )
+        redirect_app = redirection(cast("int | None", port) or https_port(listeners.main))
+        extra.append((listeners.redirects, redirect_app))
+    elif port is not None:
+        source = values.given["redirect_port"].source
+        raise UsageError(f"{source} is for redirects to https, and there are none: --redirect-http ADDR")
+    server = Server(
+        listeners.main,
+        cast("Any", handle),
+        without_tls=listeners.without_tls,
+        extra=extra,
+        settings=values.engine(),
+        own=True,
+    )
+    server.ssl_adapter = adapter
+    return server

@@ -1,0 +1,82 @@
+"""The sockets that systemd or sdlaunch passes to the command."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from reserve.cli.command import main
+from tests.cli.fakes import FakeServer
+
+
+def test_inherited_sockets_are_served(
+    workdir: Path, inherit: Callable[[str], socket.socket], capsys: pytest.CaptureFixture[str]
+) -> None:
+    sockets = [inherit("web"), inherit("unknown")]
+    assert main(["app", "cli_plain"]) == 0
+    assert FakeServer.made[0].sockets == sockets
+    err = capsys.readouterr().err
+    assert "   (inherited as web)\n" in err
+    assert "   (inherited)\n" in err
+
+
+def test_a_bind_in_addition_to_inherited_sockets_is_an_error(
+    workdir: Path, inherit: Callable[[str], socket.socket], capsys: pytest.CaptureFixture[str]
+) -> None:
+    fd = inherit("web").fileno()
+    try:
+        assert main(["app", "cli_plain", "-b", "127.0.0.1:0"]) == 2
+    finally:
+        os.close(fd)  # a descriptor that is refused stays open
+    assert (
+        "a socket was passed to this process as well; leave --bind out to serve what was passed, or name it too: "
+        f"--bind fd:{fd}" in capsys.readouterr().err
+    )
+    assert FakeServer.made == []
+
+
+def test_inherited_sockets_can_be_named_with_bind(workdir: Path, inherit: Callable[[str], socket.socket]) -> None:
+    fd = inherit("web").fileno()
+    assert main(["app", "cli_plain", "-b", "127.0.0.1:0", "-b", f"fd:{fd}"]) == 0
+    assert [sock.fileno() for sock in FakeServer.made[0].sockets] == [-1, -1]
+    assert len(FakeServer.made[0].addresses) == 2
+
+
+def test_names_of_inherited_sockets_say_whether_they_use_tls(
+    tls_workdir: Path, inherit: Callable[[str], socket.socket], capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain, redirect, web, other = (inherit(name) for name in ("plain", "redirect", "web", "unknown"))
+    assert main(["app", "http", "wsgi", "blog", "--tls-cert", "a.both"]) == 0
+    (server,) = FakeServer.made
+    assert (server.sockets, server.without_tls) == ([web, other], [plain])
+    assert [sockets for sockets, _ in server.extra] == [[redirect]]
+    err = capsys.readouterr().err
+    assert re.findall(r"on (https?)://\S+   \((.+)\)\n", err) == [
+        ("https", "inherited as web"),
+        ("https", "inherited"),
+        ("http", "without TLS; inherited as plain"),
+        ("http", "redirects to https; inherited as redirect"),
+    ]
+
+
+def test_without_a_certificate_the_names_of_inherited_sockets_have_no_effect(
+    workdir: Path, inherit: Callable[[str], socket.socket]
+) -> None:
+    sockets = [inherit("plain"), inherit("redirect")]
+    assert main(["app", "cli_plain"]) == 0
+    assert (FakeServer.made[0].sockets, FakeServer.made[0].without_tls) == (sockets, [])
+
+
+def test_an_inherited_socket_can_be_named_with_plain_bind(
+    tls_workdir: Path, inherit: Callable[[str], socket.socket]
+) -> None:
+    fd, web = inherit("web").fileno(), inherit("web")
+    assert main(["app", "cli_plain", "--tls-cert", "a.both", "--plain-bind", f"fd:{fd}"]) == 0
+    (server,) = FakeServer.made
+    assert server.sockets == [web]
+    assert len(server.without_tls) == 1

@@ -1,0 +1,13 @@
+"""How tests try a listener."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+
+def can_connect(family: int, address: Any) -> bool:
+    """Whether a client can connect to this address."""
+    with socket.socket(family) as client:
+        client.settimeout(10)
+        return client.connect_ex(address) == 0

@@ -1,0 +1,73 @@
+"""Waiting for descriptors, with poll(2) and with select(2)."""
+
+from __future__ import annotations
+
+import select
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+
+from reserve.wait import peer_closed, wait_for
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    left, right = socket.socketpair()
+    with left, right:
+        yield left, right
+
+
+@pytest.fixture(params=["poll", "select"])
+def system_call(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "select":
+        monkeypatch.delattr(select, "poll")
+
+
+@pytest.mark.usefixtures("system_call")
+def test_wait_for_returns_when_the_descriptor_is_readable(pair: tuple[socket.socket, socket.socket]) -> None:
+    left, right = pair
+    assert not wait_for(left.fileno(), 0)
+    right.send(b"x")
+    assert wait_for(left.fileno(), 0)
+    assert wait_for(left.fileno(), None)
+
+
+@pytest.mark.usefixtures("system_call")
+def test_wait_for_returns_when_the_descriptor_is_writable(pair: tuple[socket.socket, socket.socket]) -> None:
+    left, _ = pair
+    left.setblocking(False)
+    assert wait_for(left.fileno(), 0, write=True)
+    with suppress(BlockingIOError):
+        while True:
+            left.send(bytes(65536))
+    assert not wait_for(left.fileno(), 0, write=True)
+
+
+@pytest.mark.usefixtures("system_call")
+@pytest.mark.parametrize("write", [False, True])
+def test_another_descriptor_ends_the_wait(pair: tuple[socket.socket, socket.socket], write: bool) -> None:
+    left, _ = pair
+    receiver, sender = socket.socketpair()
+    with receiver, sender:
+        sender.send(b"x")
+        assert wait_for(left.fileno(), None, write=write, wake=receiver.fileno())
+
+
+@pytest.mark.usefixtures("system_call")
+def test_a_timeout_of_a_year_is_accepted(pair: tuple[socket.socket, socket.socket]) -> None:
+    left, right = pair
+    right.send(b"x")
+    assert wait_for(left.fileno(), 366 * 86400)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells whether the peer has closed")
+def test_a_closed_peer_is_seen_while_bytes_are_unread(pair: tuple[socket.socket, socket.socket]) -> None:
+    left, right = pair
+    right.send(b"x")
+    assert not peer_closed(left.fileno())
+    right.shutdown(socket.SHUT_WR)
+    assert peer_closed(left.fileno())
+    assert not peer_closed(-1)
