@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from reserve.apps.http.accesslog import Record
 from reserve.apps.http.bufferedbody import LARGE_HEAD, no_room_for_head
+from reserve.apps.http.context import HTTPContext, body_size
 from reserve.engine.connections.driver import AGAIN, CLOSE, LINGER, Action, Wait
 from reserve.engine.connections.states import RECLAIM
 from reserve.engine.polling.poller import READ
@@ -22,7 +23,6 @@ from reserve.protocol.http1.requestline import method_of
 from reserve.protocol.http1.response import Framing, refusal, response_head
 
 if TYPE_CHECKING:
-    from reserve.apps.http.app import HTTPApp
     from reserve.engine.connections.connection import Connection
 
 __all__ = ["HTTPBaseDriver"]
@@ -36,9 +36,9 @@ class HTTPBaseDriver(ABC):
     """One connection whose requests end with their heads. Derived classes say what is done about each."""
 
     __slots__ = (
-        "_app",
         "_base",
         "_connection",
+        "_context",
         "_head",
         "_head_deadline",
         "_head_size",
@@ -48,11 +48,11 @@ class HTTPBaseDriver(ABC):
         "_wait",
     )
 
-    def __init__(self, app: HTTPApp, connection: Connection) -> None:
-        self._app = app
+    def __init__(self, context: HTTPContext, connection: Connection) -> None:
+        self._context = context
         self._connection = connection
-        self._limits = app.settings.limits
-        self._base = app.base_environ(connection)
+        self._limits = context.settings.limits
+        self._base = context.base_environ(connection)
         self._reader = HeadReader(self._limits)
         self._rest = b""
         """What was received behind a request."""
@@ -60,7 +60,7 @@ class HTTPBaseDriver(ABC):
         self._head_size = 0
         """Octets of the last head that has a body behind it."""
         # A connection that never says a word is cut as one whose first head is too slow.
-        self._head_deadline = connection.server.clock.now() + app.settings.head_timeout
+        self._head_deadline = connection.server.clock.now() + context.settings.head_timeout
         self._wait = Wait("head", READ, self._head_deadline)
 
     @abstractmethod
@@ -91,13 +91,13 @@ class HTTPBaseDriver(ABC):
             "The application did not answer in time."
             if reason == "timeout"
             else "The server is overloaded; try again in a moment.",
-            date=self._app.date_line(),
-            server=self._app.server_line,
+            date=self._context.date_line(),
+            server=self._context.server_line,
             head_request=head is not None and head.method == "HEAD",
             extra=[("Retry-After", "1")],
         )
         if head is not None:
-            octets = len(data) - data.index(b"\r\n\r\n") - 4
+            octets = body_size(data)
             self._record_refusal(head, 503, octets)
         return data
 
@@ -148,7 +148,10 @@ class HTTPBaseDriver(ABC):
                     self._count_head(0)
                 try:
                     head = self._head = parse_head(
-                        block, self._base, self._limits, refuse_underscores=self._app.settings.underscores == "refuse"
+                        block,
+                        self._base,
+                        self._limits,
+                        refuse_underscores=self._context.settings.underscores == "refuse",
                     )
                 except RemoteError as error:
                     return self._refuse(error, block)
@@ -157,7 +160,7 @@ class HTTPBaseDriver(ABC):
                     self._head_size = len(block)
                 return self._begin(head, now)
             if fresh and reader.started and self._wait.kind == "keep-alive":
-                self._head_deadline = now + self._app.settings.head_timeout
+                self._head_deadline = now + self._context.settings.head_timeout
             if emptied:
                 break  # a short receive has emptied the socket; the poller says when there is more
         wait = self._wait
@@ -194,7 +197,7 @@ class HTTPBaseDriver(ABC):
             return LINGER if pipelined else CLOSE
         wait = self._wait
         wait.kind = "keep-alive"
-        wait.deadline = now + self._app.settings.keep_alive
+        wait.deadline = now + self._context.settings.keep_alive
         return wait
 
     # ---- what is said without an application ----
@@ -207,7 +210,7 @@ class HTTPBaseDriver(ABC):
         A body of the request is not read; the connection closes then.
         """
         with_body = head.length != 0
-        settings = self._app.settings
+        settings = self._context.settings
         made = response_head(
             status,
             headers,
@@ -217,8 +220,8 @@ class HTTPBaseDriver(ABC):
                 head.keep_alive and not with_body and settings.keep_alive > 0 and not self._connection.server.stopping
             ),
             length=len(body),
-            date=self._app.date_line(),
-            server=self._app.server_line,
+            date=self._context.date_line(),
+            server=self._context.server_line,
         )
         self._connection.write(made.data + (body if made.framing is Framing.LENGTH else b""))
         self._head = None
@@ -233,7 +236,9 @@ class HTTPBaseDriver(ABC):
         :param noted: the error log has it already, in more words than the client gets.
         """
         if not noted:
-            self._app.note(self._connection, f"{error.status} {error.message}", f"requests refused with {error.status}")
+            self._context.log_warning(
+                self._connection, f"{error.status} {error.message}", f"requests refused with {error.status}"
+            )
         self._rest = b""
         head = self._head
         line = ""
@@ -246,14 +251,14 @@ class HTTPBaseDriver(ABC):
         data = refusal(
             error.status,
             error.message,
-            date=self._app.date_line(),
-            server=self._app.server_line,
+            date=self._context.date_line(),
+            server=self._context.server_line,
             head_request=method == "HEAD",
         )
-        octets = len(data) - data.index(b"\r\n\r\n") - 4
+        octets = body_size(data)
         if head is not None:
             self._record_refusal(head, error.status, octets)
-        elif self._app.access_log is not None:
+        elif self._context.access_log is not None:
             self._record(line or "-", error.status, octets, *log_fields(block))
         try:
             self._connection.write(data)
@@ -270,6 +275,6 @@ class HTTPBaseDriver(ABC):
 
     def _record(self, line: str, status: int, octets: int, referer: str, agent: str) -> None:
         """Put a line into the access log, if there is one."""
-        log = self._app.access_log
+        log = self._context.access_log
         if log is not None:
             log.put(Record(time.time(), self._base["REMOTE_ADDR"], line, status, octets, referer, agent))

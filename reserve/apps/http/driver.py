@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from reserve.apps.http.basedriver import HTTPBaseDriver
 from reserve.apps.http.bufferedbody import COMPLETE, ENDED, FULL, BufferedBody
 from reserve.apps.http.exchange import HTTPExchange
-from reserve.apps.http.spoolerrors import body_trouble, store_answer
+from reserve.apps.http.spoolerrors import body_trouble, store_response
 from reserve.apps.http.streamedbody import StreamedBody
 from reserve.engine.connections.closing import reset
 from reserve.engine.connections.driver import CLOSE, LINGER, RUN, Action
@@ -26,7 +26,7 @@ from reserve.protocol.http1.body import ChunkedDecoder, LengthDecoder
 from reserve.protocol.http1.response import CONTINUE
 
 if TYPE_CHECKING:
-    from reserve.apps.http.app import HTTPApp
+    from reserve.apps.http.context import HTTPContext
     from reserve.engine.connections.connection import Connection
     from reserve.protocol.http1.head import Head
 
@@ -57,8 +57,8 @@ class HTTPDriver(HTTPBaseDriver):
 
     __slots__ = ("_decoder", "_exchange", "_phase", "_spoken", "_stored", "_streamed", "_trouble")
 
-    def __init__(self, app: HTTPApp, connection: Connection) -> None:
-        super().__init__(app, connection)
+    def __init__(self, context: HTTPContext, connection: Connection) -> None:
+        super().__init__(context, connection)
         self._phase = _HEAD
         self._decoder: LengthDecoder | ChunkedDecoder | None = None
         # The body of the request, if it has one, is of either kind.
@@ -133,7 +133,7 @@ class HTTPDriver(HTTPBaseDriver):
         return False
 
     def _begin(self, head: Head, now: float) -> Action:
-        settings = self._app.settings
+        settings = self._context.settings
         length = head.length
         if length == 0:
             health_path = settings.health_path
@@ -176,7 +176,7 @@ class HTTPDriver(HTTPBaseDriver):
             self._phase = _SPILL
             return RUN
         if progress is ENDED:
-            self._app.note(
+            self._context.log_warning(
                 self._connection,
                 "the client stopped in the body of its request; the application has not seen it",
                 "clients that stopped in the body of a request",
@@ -228,15 +228,15 @@ class HTTPDriver(HTTPBaseDriver):
             try:
                 body.spill()
             except OSError as error:
-                self._trouble = body_trouble(self._app, self._connection, error)
+                self._trouble = body_trouble(self._context, self._connection, error)
             return
         head = self._head
         assert head is not None
-        app = self._app
+        context = self._context
         connection = self._connection
         environ = head.environ
         content: BinaryIO | None = None
-        keep_alive = head.keep_alive and app.settings.keep_alive > 0 and not connection.server.stopping
+        keep_alive = head.keep_alive and context.settings.keep_alive > 0 and not connection.server.stopping
         streamed = self._streamed
         if head.length == 0:
             environ["wsgi.input"] = BytesIO()
@@ -244,7 +244,7 @@ class HTTPDriver(HTTPBaseDriver):
             try:
                 environ["wsgi.input"] = content = body.open()
             except OSError as error:
-                self._trouble = body_trouble(app, connection, error)
+                self._trouble = body_trouble(context, connection, error)
                 return
             if head.length is None:
                 # The body is whole now: this is what Django and others read (and a TE field would be a lie).
@@ -257,13 +257,13 @@ class HTTPDriver(HTTPBaseDriver):
             assert isinstance(self._decoder, ChunkedDecoder)
             environ["wsgi.trailers"] = self._decoder.trailers  # whole for a stored body, filled at a streamed one's end
         exchange = self._exchange = HTTPExchange(
-            app, connection, head, keep_alive, None if streamed is None else streamed.source
+            context, connection, head, keep_alive, None if streamed is None else streamed.source
         )
         self._phase = _ANSWERED
         # Kept from before the application: what it makes of its environ does not get into our log.
         referer, agent = environ.get("HTTP_REFERER", ""), environ.get("HTTP_USER_AGENT", "")
         try:
-            app.gateway.respond(exchange)
+            context.gateway.respond(exchange)
         finally:
             if connection.lent:
                 with contextlib.suppress(ClientDisconnected):  # the next step finds the connection failed
@@ -279,8 +279,9 @@ class HTTPDriver(HTTPBaseDriver):
         if exchange.expired:
             raise RequestTimeout
         output = connection.output
-        if output is not None:
-            store_answer(app, connection, output, exchange)
-        if app.access_log is not None and self._phase is not _REVOKED:
+        if output is not None and not store_response(context, connection, output):
+            exchange.keep_alive = False
+            exchange.reset = True
+        if context.access_log is not None and self._phase is not _REVOKED:
             line = f"{head.method} {head.target} HTTP/1.{head.minor}"
             self._record(line, exchange.status, exchange.octets, referer, agent)

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from reserve.apps.http.context import HTTPContext, body_size
 from reserve.apps.http.spoolerrors import USED_UP, note_cut, note_trouble
 from reserve.engine.connections.backpressure import NO_ROOM_LIMITS, NoRoom, TooSlow, drain, make_room
 from reserve.errors import ApplicationError, ClientDisconnected, RemoteError, RequestTimeout, counted
@@ -32,7 +33,6 @@ from reserve.protocol.http1.response import (
 )
 
 if TYPE_CHECKING:
-    from reserve.apps.http.app import HTTPApp
     from reserve.apps.http.inputstream import ConnectionInput
     from reserve.engine.connections.connection import Connection
     from reserve.protocol.http1.head import Head
@@ -51,8 +51,8 @@ class HTTPExchange:
     """See :class:`reserve.gateways.exchange.Exchange`, which says what each method promises."""
 
     __slots__ = (
-        "_app",
         "_connection",
+        "_context",
         "_framing",
         "_head",
         "_head_data",
@@ -72,9 +72,9 @@ class HTTPExchange:
     )
 
     def __init__(
-        self, app: HTTPApp, connection: Connection, head: Head, keep_alive: bool, stream: ConnectionInput | None
+        self, context: HTTPContext, connection: Connection, head: Head, keep_alive: bool, stream: ConnectionInput | None
     ) -> None:
-        self._app = app
+        self._context = context
         self._connection = connection
         self._head = head
         self._stream = stream
@@ -111,8 +111,8 @@ class HTTPExchange:
             keep_alive=self._may_go_on,
             # An application that makes no body for HEAD does not thereby say that GET has none.
             length=length if length or head.method != "HEAD" else None,
-            date=self._app.date_line(),
-            server=self._app.server_line,
+            date=self._context.date_line(),
+            server=self._context.server_line,
         )
         self._head_data = made.data
         self._framing = made.framing
@@ -213,7 +213,9 @@ class HTTPExchange:
         failure = self._stream.failure if self._stream is not None else None
         if isinstance(failure, RemoteError):
             status = failure.status
-            self._app.note(self._connection, f"{status} {failure.message}", f"requests refused with {status}")
+            self._context.log_warning(
+                self._connection, f"{status} {failure.message}", f"requests refused with {status}"
+            )
             self._say(failure.status, failure.message)
 
     def fail(self) -> None:
@@ -233,8 +235,8 @@ class HTTPExchange:
         data = refusal(
             status,
             message,
-            date=self._app.date_line(),
-            server=self._app.server_line,
+            date=self._context.date_line(),
+            server=self._context.server_line,
             head_request=self._head.method == "HEAD",
         )
         connection = self._connection
@@ -242,7 +244,7 @@ class HTTPExchange:
             if connection.lent:
                 connection.reclaim()
             connection.write(data)
-            self.octets = len(data) - data.index(b"\r\n\r\n") - 4
+            self.octets = body_size(data)
 
     def _send_wire(self, data: bytes, *more: bytes) -> None:
         """Send octets of the framed answer, the head first."""
@@ -273,13 +275,13 @@ class HTTPExchange:
         engine = connection.server.settings
         try:
             if not self._store(connection, count):
-                drain(connection, self._app.settings.response_memory, engine.write_timeout, engine.write_rate)
+                drain(connection, self._context.settings.response_memory, engine.write_timeout, engine.write_rate)
         except NoRoom:
             patience, rate = NO_ROOM_LIMITS
             try:
                 drain(connection, 0, min(patience, engine.write_timeout), max(rate, engine.write_rate))
             except TooSlow:
-                note_cut(self._app, connection, USED_UP)
+                note_cut(self._context, connection, USED_UP)
                 self.reset = True
                 raise ClientDisconnected(USED_UP) from None
             except ClientDisconnected:
@@ -287,7 +289,7 @@ class HTTPExchange:
                 raise
 
     def _store(self, connection: Connection, count: int) -> bool:
-        settings = self._app.settings
+        settings = self._context.settings
         disk = -1 if self._spool_failed else settings.max_response_spool - count
         try:
             return make_room(connection, settings.response_memory, disk, settings.spool_dir)
@@ -298,7 +300,7 @@ class HTTPExchange:
             raise
         except OSError as error:
             note_trouble(
-                self._app,
+                self._context,
                 connection,
                 error,
                 "the application waits for its client, because the answer cannot be stored",

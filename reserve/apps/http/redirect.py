@@ -15,8 +15,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from reserve.apps.http.app import HTTPApp
 from reserve.apps.http.basedriver import HTTPBaseDriver
+from reserve.apps.http.context import HTTPContext
 
 if TYPE_CHECKING:
     from reserve.engine.connections.connection import Connection
@@ -52,21 +52,17 @@ def https_url(environ: dict[str, Any], port: int) -> str:
     return f"https://{host}{'' if port == 443 else f':{port}'}{target}"
 
 
-class RedirectApp(HTTPApp):
+class RedirectApp(HTTPContext):
     """Stands beside an HTTP application, with its settings.
 
     :param main: the application; its access log is shared.
     :param port: where clients find TLS.
     """
 
-    def __init__(self, main: HTTPApp, port: int) -> None:
+    def __init__(self, main: HTTPContext, port: int) -> None:
+        super().__init__(main.gateway, main.settings)
         self._main = main
         self.port = port
-        super().__init__(main.gateway, main.settings)
-
-    def _adopt_settings(self) -> None:
-        header = self.settings.server_header
-        self.server_line = f"Server: {header}\r\n".encode("latin-1") if header else b""
 
     def start(self, server: Server) -> None:
         self.access_log = self._main.access_log  # the main application has been started before
@@ -75,7 +71,7 @@ class RedirectApp(HTTPApp):
         """Nothing: the log is the main application's."""
 
     def make_driver(self, connection: Connection) -> RedirectDriver:
-        return RedirectDriver(self, connection)
+        return RedirectDriver(self, connection, self.port)
 
 
 class RedirectDriver(HTTPBaseDriver):
@@ -83,9 +79,9 @@ class RedirectDriver(HTTPBaseDriver):
 
     __slots__ = ("_port",)
 
-    def __init__(self, app: RedirectApp, connection: Connection) -> None:
-        super().__init__(app, connection)
-        self._port = app.port
+    def __init__(self, context: HTTPContext, connection: Connection, port: int) -> None:
+        super().__init__(context, connection)
+        self._port = port
 
     def _begin(self, head: Head, now: float) -> Action:
         fields = [("Location", https_url(head.environ, self._port)), *_FIELDS]

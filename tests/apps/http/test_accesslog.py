@@ -13,7 +13,7 @@ import pytest
 
 from reserve.apps.http.accesslog import AccessLog, Record, format_record
 from reserve.apps.http.app import HTTPApp
-from reserve.apps.http.datecache import DateCache
+from reserve.apps.http.context import DateCache
 from reserve.apps.http.settings import HTTPSettings
 from reserve.engine.logs.errorlog import ErrorLog
 from reserve.gateways.wsgi import WSGIGateway
@@ -223,7 +223,7 @@ def test_the_log_writes_everything_before_it_stops() -> None:
 
 def test_the_date_is_made_once_a_second_and_follows_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [784111777.2]
-    monkeypatch.setattr("reserve.apps.http.datecache.time.time", lambda: now[0])
+    monkeypatch.setattr("reserve.apps.http.context.time.time", lambda: now[0])
     cache = DateCache()
     first = cache.line()
     assert first == b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
