@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from reserve.apps.http.accesslog import Record
-from reserve.apps.http.bufferedbody import LARGE_HEAD, no_room_for_head
+from reserve.apps.http.bufferedbody import LARGE_HEAD, head_refused
 from reserve.apps.http.context import HTTPContext, body_size
 from reserve.engine.connections.driver import AGAIN, CLOSE, LINGER, Action, Wait
 from reserve.engine.connections.states import RECLAIM
@@ -167,7 +167,7 @@ class HTTPBaseDriver(ABC):
         if reader.started:
             held = reader.held
             if held > LARGE_HEAD and not connection.server.budget.memory_for(held - connection.counted[0]):
-                return self._refuse_head(no_room_for_head())
+                return self._refuse_head(head_refused())
             self._count_head(held)
             wait.kind = "head"
             wait.deadline = self._head_deadline

@@ -103,7 +103,7 @@ class HTTPDriver(HTTPBaseDriver):
         if self._phase is not _ANSWERED or exchange is None or self._connection.lent or not exchange.expire():
             return False
         if self._streamed is not None:
-            self._streamed.source.interrupt()  # it may be blocked in waiting for more of the body
+            self._streamed.raw.interrupt()  # it may be blocked in waiting for more of the body
         return True
 
     def refuse_during_run(self, reason: str) -> bytes | None:
@@ -145,7 +145,7 @@ class HTTPDriver(HTTPBaseDriver):
         decoder = self._decoder = ChunkedDecoder(self._limits) if length is None else LengthDecoder(length)
         rest, self._rest = self._rest, b""
         if settings.stream_bodies or (head.expect_continue and settings.expect == "app"):
-            self._streamed = StreamedBody(connection, decoder, rest, settings, expected=head.expect_continue)
+            self._streamed = StreamedBody(connection, decoder, rest, settings, expect_continue=head.expect_continue)
             self._phase = _RESPOND
             return RUN
         self._stored = BufferedBody(connection, decoder, rest, settings, now, self._head_size)
@@ -169,7 +169,7 @@ class HTTPDriver(HTTPBaseDriver):
         assert body is not None
         progress = body.receive()
         if progress is COMPLETE:
-            self._rest = body.rest
+            self._rest = body.unparsed
             self._phase = _RESPOND
             return RUN
         if progress is FULL:
@@ -209,9 +209,9 @@ class HTTPDriver(HTTPBaseDriver):
             reset(self._connection)
             return CLOSE
         if streamed is not None:
-            if not streamed.source.complete:
+            if not streamed.raw.complete:
                 return LINGER
-            self._rest = streamed.source.rest()
+            self._rest = streamed.raw.unparsed
         action = self._go_on(exchange.keep_alive, head is not None and head.keep_alive, now)
         if action is self._wait:
             self._phase = _HEAD
@@ -257,7 +257,7 @@ class HTTPDriver(HTTPBaseDriver):
             assert isinstance(self._decoder, ChunkedDecoder)
             environ["wsgi.trailers"] = self._decoder.trailers  # whole for a stored body, filled at a streamed one's end
         exchange = self._exchange = HTTPExchange(
-            context, connection, head, keep_alive, None if streamed is None else streamed.source
+            context, connection, head, keep_alive, None if streamed is None else streamed.raw
         )
         self._phase = _ANSWERED
         # Kept from before the application: what it makes of its environ does not get into our log.

@@ -33,7 +33,7 @@ from reserve.protocol.http1.response import (
 )
 
 if TYPE_CHECKING:
-    from reserve.apps.http.inputstream import ConnectionInput
+    from reserve.apps.http.streamedbody import RawBodyReader
     from reserve.engine.connections.connection import Connection
     from reserve.protocol.http1.head import Head
 
@@ -72,7 +72,7 @@ class HTTPExchange:
     )
 
     def __init__(
-        self, context: HTTPContext, connection: Connection, head: Head, keep_alive: bool, stream: ConnectionInput | None
+        self, context: HTTPContext, connection: Connection, head: Head, keep_alive: bool, stream: RawBodyReader | None
     ) -> None:
         self._context = context
         self._connection = connection
@@ -101,7 +101,7 @@ class HTTPExchange:
         head = self._head
         if self._connection.server.stopping:
             self._may_go_on = False
-        if self._stream is not None and not self._stream.answer_begins():
+        if self._stream is not None and not self._stream.begin_response():
             self._may_go_on = False  # what is left of the body must not be taken for the next request
         made: ResponseHead = response_head(
             status,

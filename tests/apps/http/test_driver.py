@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from reserve.apps.http.body import BodyStore
+from reserve.apps.http.bufferedbody import BodyStore
 from reserve.apps.http.settings import HTTPSettings
 from reserve.protocol.http1.limits import Limits
 from reserve.testing import MemoryClient

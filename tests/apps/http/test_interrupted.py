@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from reserve.apps.http import inputstream
+from reserve.apps.http import streamedbody
 from reserve.apps.http.settings import HTTPSettings
 from reserve.engine.polling.wakeup import Wakeup
 from reserve.errors import RequestTimeout
@@ -52,7 +52,7 @@ def test_what_the_client_still_sends_does_not_reset_its_refusal(
 ) -> None:
     if portable:
         monkeypatch.delattr(select, "poll")
-        monkeypatch.setattr(inputstream, "Wakeup", lambda: Wakeup(portable=True))
+        monkeypatch.setattr(streamedbody, "Wakeup", lambda: Wakeup(portable=True))
     app = Reader(stubborn=stubborn)
     with site(app, request_timeout=5.0, http=STREAM) as one:
         raw = request("POST", "/wait", body=b"x" * 30_000)
@@ -94,7 +94,7 @@ def test_without_a_descriptor_left_it_waits_all_the_same(monkeypatch: pytest.Mon
     def none_left() -> Any:
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr(inputstream, "Wakeup", none_left)
+    monkeypatch.setattr(streamedbody, "Wakeup", none_left)
     app = Reader()
     with site(app, request_timeout=5.0, http=STREAM) as one:
         client = one.connect(request("POST", "/wait", body=b"x" * 10)[:-5])

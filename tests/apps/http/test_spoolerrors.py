@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from reserve.apps.http.body import BodyStore
+from reserve.apps.http.bufferedbody import BodyStore
 from reserve.apps.http.settings import HTTPSettings
 from reserve.engine.connections.output import Output
 from reserve.testing import MemoryClient

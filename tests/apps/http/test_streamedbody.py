@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from reserve.apps.http.inputstream import BodyRefused
 from reserve.apps.http.settings import HTTPSettings
+from reserve.apps.http.streamedbody import BodyRefused
 from reserve.engine.server import Hooks
 from reserve.errors import ClientDisconnected, RemoteError
 from reserve.protocol.http1.limits import Limits
