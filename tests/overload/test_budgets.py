@@ -230,7 +230,7 @@ def test_with_both_used_up_an_answer_is_cut_and_the_server_lives(
             client.close()
         assert one.ask().body == b"0"
         one.gives_everything_back()
-        eventually(lambda: any("the answer is cut: --buffer-memory and --spool-disk" in line for line in one.log))
+        eventually(lambda: any("the response is cut: --buffer-memory and --spool-disk" in line for line in one.log))
 
 
 def test_with_both_used_up_a_client_that_reads_gets_what_a_generator_makes() -> None:

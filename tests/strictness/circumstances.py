@@ -72,7 +72,7 @@ CIRCUMSTANCES = {
                 "a request whose answer does not begin in time (`--request-timeout`)",
                 None,
                 503,
-                "The application did not answer in time.",
+                "The application did not respond in time.",
             ),
         ),
     ),

@@ -1,4 +1,4 @@
-"""What is done on a worker when memory or the disk has no room: for the body of a request, and for an answer."""
+"""What a worker does when memory or the disk has no room: for the body of a request, and for a response."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
     from reserve.engine.connections.connection import Connection
     from reserve.engine.connections.output import Output
 
-__all__ = ["USED_UP", "body_trouble", "note_cut", "note_trouble", "store_response"]
+__all__ = ["BUDGETS_USED_UP", "body_error", "log_cut_response", "log_spool_error", "store_response"]
 
-USED_UP = "--buffer-memory and --spool-disk are used up"
-"""Why there is no room for an answer."""
+BUDGETS_USED_UP = "--buffer-memory and --spool-disk are used up"
+"""Why there is no room for a response."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
 
 
-def body_trouble(context: HTTPContext, connection: Connection, error: OSError) -> RemoteError:
-    """Log that the disk took no more of a body; what its client is told: 507 when the disk is full, 503 when no
-    descriptor is left, else 500.
+def body_error(context: HTTPContext, connection: Connection, error: OSError) -> RemoteError:
+    """Log that the disk took no more of a body. Returns what its client is told: 507 when the disk is full, 503 when
+    no descriptor is left, else 500.
     """
-    note_trouble(
+    log_spool_error(
         context, connection, error, "the body of the request cannot be stored", "request bodies that cannot be stored"
     )
     if error.errno in _NO_DESCRIPTOR:
@@ -36,8 +36,12 @@ def body_trouble(context: HTTPContext, connection: Connection, error: OSError) -
     return RemoteError(507 if full else 500, "the server has no room for the body of this request (--spool-dir)")
 
 
-def note_trouble(context: HTTPContext, connection: Connection, error: OSError, what: str, kind: str) -> None:
-    """Log, once a second for all of a kind, that something could not be put into a file, and which knob is for that."""
+def log_spool_error(context: HTTPContext, connection: Connection, error: OSError, what: str, kind: str) -> None:
+    """Log that something could not be put into a file, and which option or limit changes that.
+
+    :param what: what could not be stored, and what follows from it.
+    :param kind: what the line has in common with others; the log counts repeated lines of one kind.
+    """
     if error.errno in _NO_DESCRIPTOR:
         where = "in a file (raise the limit of open files: ulimit -n)"
     else:
@@ -45,16 +49,16 @@ def note_trouble(context: HTTPContext, connection: Connection, error: OSError, w
     connection.server.log.error(f"{describe(connection)}: {what} {where}: {error.strerror or error}", kind)
 
 
-def note_cut(context: HTTPContext, connection: Connection, why: str) -> None:
-    """Log that an answer is cut."""
-    context.log_warning(connection, f"the answer is cut: {why}", "answers that were cut")
+def log_cut_response(context: HTTPContext, connection: Connection, reason: str) -> None:
+    """Log that the client does not get the rest of a response."""
+    context.log_warning(connection, f"the response is cut: {reason}", "responses that were cut")
 
 
 def store_response(context: HTTPContext, connection: Connection, output: Output) -> bool:
-    """Find room for what the client has not taken when the application is done: in memory as long as the budget allows,
-    then in a file.
+    """Find room for what the client has not taken when the application is done: in memory as long as the budget
+    allows, then in a file.
 
-    False when neither has room. Then the output is gone, and the caller has to cut the response with a reset.
+    False when neither has room. Then the output is gone, and the caller has to reset the connection.
     """
     if connection.server.budget.memory_for(output.held - connection.counted[0]):
         return True
@@ -64,7 +68,7 @@ def store_response(context: HTTPContext, connection: Connection, output: Output)
         if not make_room(connection, settings.response_memory, disk, settings.spool_dir):
             raise NoRoom
     except (NoRoom, ClientDisconnected, OSError) as error:
-        note_cut(context, connection, USED_UP if isinstance(error, NoRoom) else str(error))
+        log_cut_response(context, connection, BUDGETS_USED_UP if isinstance(error, NoRoom) else str(error))
         connection.drop_output()
         return False
     return True
