@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reserve.apps._jsonrpc import MAX_BATCH, RPCError, answer, take
+from reserve.apps._jsonrpc import MAX_BATCH, RPCError, bind_params, dispatch
 from reserve.apps._pubsub import Topics
 from reserve.apps.jsons import MAX_LINE, MAX_TOPICS, JSONLines, launch
 from reserve.engine.server import Hooks
@@ -71,7 +71,7 @@ def call(method: str, params: Any) -> object:
     if method == "echo":
         return params
     if method == "sum":
-        return sum(take(params, "a", "b"))
+        return sum(bind_params(params, "a", "b"))
     if method == "unsayable":
         return {1, 2}
     raise RPCError(-32601)
@@ -80,7 +80,7 @@ def call(method: str, params: Any) -> object:
 def answered(text: str | bytes) -> tuple[Any, list[str]]:
     """The decoded answer, and the methods whose failure was reported."""
     reported: list[str] = []
-    found = answer(
+    found = dispatch(
         text.encode() if isinstance(text, str) else text, call, lambda method, error: reported.append(method)
     )
     return None if found is None else json.loads(found), reported
@@ -187,7 +187,7 @@ def test_nesting_at_every_depth_has_a_complete_answer() -> None:
     for depth in [*range(1, 100, 7), *range(100, sys.getrecursionlimit() + 200, 23), 5000, 20000]:
         text = f'{{"jsonrpc":"2.0","id":1,"method":"echo","params":{"[" * depth}{"]" * depth}}}'
         reported: list[str] = []
-        found = answer(text.encode(), call, lambda method, error, reported=reported: reported.append(method))
+        found = dispatch(text.encode(), call, lambda method, error, reported=reported: reported.append(method))
         assert found is not None
         kind = next(word for word in (b'"result"', b"-32700", b"-32603") if word in found)
         assert (kind == b"-32603") == bool(reported)
@@ -197,15 +197,15 @@ def test_nesting_at_every_depth_has_a_complete_answer() -> None:
 
 def test_topics() -> None:
     topics: Topics[str] = Topics()
-    assert all([topics.join("a", "one", 2), topics.join("b", "one", 2), topics.join("a", "one", 2)])
-    assert not topics.join("c", "one", 2)
-    assert topics.join("a", "two", 2)
+    assert all([topics.subscribe("a", "one", 2), topics.subscribe("b", "one", 2), topics.subscribe("a", "one", 2)])
+    assert not topics.subscribe("c", "one", 2)
+    assert topics.subscribe("a", "two", 2)
     assert topics.subscribers("a") == ["one", "two"]
     assert topics.subscribers("c") == []
-    topics.leave("one")
-    topics.leave("one")
+    topics.unsubscribe_all("one")
+    topics.unsubscribe_all("one")
     assert (topics.subscribers("a"), len(topics)) == (["two"], 1)
-    topics.leave("two")
+    topics.unsubscribe_all("two")
     assert len(topics) == 0
 
 
@@ -408,7 +408,7 @@ def test_the_longest_line_and_one_that_is_longer(end: bytes) -> None:
         client.sock.sendall(b" " + fits + end)
         refusal = client.receive()
         assert (refusal["id"], refusal["error"]["code"]) == (None, -32600)
-        assert refusal["error"]["data"] == "a line has at most 65536 octets"
+        assert refusal["error"]["data"] == "a line has at most 65536 bytes"
         client.sock.sendall(b"x" * 1000)  # what was on its way does not turn the close into a reset
         assert client.rest() == b""
         client.close()

@@ -57,7 +57,7 @@ WAITING, FULL, COMPLETE, ENDED = Progress
 
 
 class BodyStore:
-    """The bytes of one body in order, in memory and in a file. A :class:`BufferedBody` owns it and says who calls it.
+    """The bytes of one body in order, in memory and in a file. Owned and called by a :class:`BufferedBody`.
 
     :param memory: bytes that may stay in memory (``--body-memory``); a worker writes more than that to the file.
     :param folder: where the file is made (``--spool-dir``); None: the system's directory for temporary files.

@@ -129,7 +129,7 @@ def test_only_mounts(project: Project) -> None:
         (("wsgi", "--mount", "blog=blog"), (), "it got 'blog=blog'"),
         (("wsgi", "--mount", "/a=b", "--mount", "/a/=c"), (), "--mount /a is given twice, for b and for c"),
         (("wsgi", "blog", "--mount", "/=site"), (), "both blog and site would be mounted at /"),
-        (("wsgi", "--mount", "/=site"), ("x",), "with only --mount, nobody takes what stands after --: x"),
+        (("wsgi", "--mount", "/=site"), ("x",), "with only --mount, no application takes the arguments after --: x"),
     ],
 )
 def test_wrong_words(words: tuple[str, ...], after: tuple[str, ...], message: str) -> None:
