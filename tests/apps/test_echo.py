@@ -29,7 +29,7 @@ ROOT = Path(reserve.__file__).parent.parent
 
 
 def receive(client: socket.socket, count: int) -> bytes:
-    """Exactly ``count`` octets, or what came before the end."""
+    """Exactly ``count`` bytes, or what came before the end."""
     data = b""
     while len(data) < count:
         piece = client.recv(count - len(data))
@@ -57,7 +57,7 @@ def is_stuck(served: RunningServer, client: socket.socket) -> bool:
 
 @given(st.lists(st.binary(min_size=1, max_size=300), max_size=5))
 @settings(max_examples=25)
-def test_every_octet_comes_back(pieces: list[bytes]) -> None:
+def test_every_byte_comes_back(pieces: list[bytes]) -> None:
     with running(Echo(), wsgi=False, threads=1) as served, served.connect() as client:
         for piece in pieces:
             client.sendall(piece)
@@ -138,7 +138,7 @@ def test_it_is_found_and_takes_no_arguments() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "question", "answer"),
+    ("name", "question", "response"),
     [
         ("echo", b"hello", b"hello"),
         (
@@ -148,7 +148,7 @@ def test_it_is_found_and_takes_no_arguments() -> None:
         ),
     ],
 )
-def test_the_command_serves_it(name: str, question: bytes, answer: bytes) -> None:
+def test_the_command_serves_it(name: str, question: bytes, response: bytes) -> None:
     environ = {key: value for key, value in os.environ.items() if not key.startswith(("RESERVE_", "LISTEN_"))}
     words = [sys.executable, "-m", "reserve", "app", name, "--bind", "127.0.0.1:0", "--threads", "1"]
     with subprocess.Popen(words, cwd=ROOT, env=environ, stderr=subprocess.PIPE, text=True) as process:
@@ -159,7 +159,7 @@ def test_the_command_serves_it(name: str, question: bytes, answer: bytes) -> Non
             assert found is not None
             with socket.create_connection(("127.0.0.1", int(found[1])), 20) as client:
                 client.sendall(question)
-                assert receive(client, len(answer)) == answer
+                assert receive(client, len(response)) == response
             process.send_signal(signal.SIGTERM)
             assert process.wait(30) == 0
         finally:

@@ -78,7 +78,7 @@ def call(method: str, params: Any) -> object:
 
 
 def answered(text: str | bytes) -> tuple[Any, list[str]]:
-    """The decoded answer, and the methods whose failure was reported."""
+    """The decoded response, and the methods whose failure was reported."""
     reported: list[str] = []
     found = dispatch(
         text.encode() if isinstance(text, str) else text, call, lambda method, error: reported.append(method)
@@ -150,7 +150,7 @@ def test_a_result_that_is_nothing_is_still_there(params: str, result: object) ->
 
 
 @pytest.mark.parametrize("method", ["echo", "nowhere", "sum"])
-def test_a_notification_has_no_answer(method: str) -> None:
+def test_a_notification_has_no_response(method: str) -> None:
     assert answered(json.dumps({"jsonrpc": "2.0", "method": method})) == (None, [])
     assert answered(json.dumps([{"jsonrpc": "2.0", "method": method}] * 2)) == (None, [])
 
@@ -181,7 +181,7 @@ def test_a_batch() -> None:
     assert reported == ["unsayable"]
 
 
-def test_nesting_at_every_depth_has_a_complete_answer() -> None:
+def test_nesting_at_every_depth_has_a_complete_response() -> None:
     """Reading and writing give up at different depths, which differ between versions of Python."""
     seen = set()
     for depth in [*range(1, 100, 7), *range(100, sys.getrecursionlimit() + 200, 23), 5000, 20000]:
@@ -236,7 +236,7 @@ _line = (
 
 @given(st.lists(_line.map(lambda line: line.replace(b"\n", b" ")), max_size=8), st.integers(1, 5000))
 @settings(max_examples=60)
-def test_whatever_comes_has_valid_answers(lines: list[bytes], size: int) -> None:
+def test_whatever_comes_has_valid_responses(lines: list[bytes], size: int) -> None:
     complaints: list[str] = []
     hooks = Hooks(error_log=lambda level, text: complaints.append(text) if level > 20 else None)
     with serving(hooks=hooks) as (served, _, stack):
@@ -245,9 +245,9 @@ def test_whatever_comes_has_valid_answers(lines: list[bytes], size: int) -> None
         for start in range(0, len(data), size):
             client.sock.sendall(data[start : start + size])
         client.sock.shutdown(socket.SHUT_WR)
-        answers = [json.loads(line) for line in client.rest().splitlines()]
-    assert answers[-1]["id"] == "end"
-    for found in answers[:-1]:
+        responses = [json.loads(line) for line in client.rest().splitlines()]
+    assert responses[-1]["id"] == "end"
+    for found in responses[:-1]:
         for one in found if isinstance(found, list) else [found]:
             assert one["jsonrpc"] == "2.0"
             kinds = one.keys() - {"jsonrpc"}
@@ -255,9 +255,11 @@ def test_whatever_comes_has_valid_answers(lines: list[bytes], size: int) -> None
             if "error" in kinds:
                 assert one["error"]["code"] in (-32700, -32600, -32601, -32602)
     expected = [line for line in lines if line.strip(b" \t\r")]
-    assert len([one for one in answers if "method" not in one]) - 1 <= len(expected)
+    assert len([one for one in responses if "method" not in one]) - 1 <= len(expected)
     unreadable = [line for line in expected if not _is_json(line)]
-    parse_errors = [one for one in answers if not isinstance(one, list) and one.get("error", {}).get("code") == -32700]
+    parse_errors = [
+        one for one in responses if not isinstance(one, list) and one.get("error", {}).get("code") == -32700
+    ]
     assert len(parse_errors) == len(unreadable)
     assert complaints == []
 
@@ -285,12 +287,12 @@ def test_the_simple_methods() -> None:
         assert client.receive()["error"]["code"] == -32602
 
 
-def test_octet_by_octet_empty_lines_and_a_last_line_without_end() -> None:
+def test_byte_by_byte_empty_lines_and_a_last_line_without_end() -> None:
     with serving() as (served, _, stack):
         client = connect(served, stack)
         client.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for octet in b'\r\n \n{"jsonrpc":"2.0","id":1,"method":"echo"}\n\n{"jsonrpc":"2.0","id":2,"method":"echo"}':
-            client.sock.sendall(bytes([octet]))
+        for byte in b'\r\n \n{"jsonrpc":"2.0","id":1,"method":"echo"}\n\n{"jsonrpc":"2.0","id":2,"method":"echo"}':
+            client.sock.sendall(bytes([byte]))
         client.sock.shutdown(socket.SHUT_WR)
         assert [json.loads(line)["id"] for line in client.rest().splitlines()] == [1, 2]
 
@@ -321,7 +323,7 @@ def test_publish_reaches_parked_connections() -> None:
     assert len(handle.topics) == 0  # stopping the server is an end as well
 
 
-def test_one_that_is_its_own_subscriber_gets_the_message_before_the_answer() -> None:
+def test_one_that_is_its_own_subscriber_gets_the_message_before_the_response() -> None:
     with serving() as (served, _, stack):
         client = connect(served, stack)
         assert client.call("subscribe", "t") is True
@@ -366,7 +368,7 @@ def test_a_subscriber_that_does_not_read_is_dropped() -> None:
     assert [line for line in lines if "dropped" in line and "--max-output 100000" in line]
 
 
-def test_one_that_does_not_read_its_answers_is_not_read_from() -> None:
+def test_one_that_does_not_read_its_responses_is_not_read_from() -> None:
     with serving(threads=1) as (served, _, stack):
         greedy = connect(served, stack)
         line = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "echo", "params": ["x" * 5000]}).encode() + b"\n"

@@ -1,4 +1,4 @@
-"""Takes the octets that a server has sent apart into answers, strictly: what is left over is the caller's to judge."""
+"""Takes the bytes that a server has sent apart into responses, strictly: what is left over is the caller's to judge."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ class Response:
 
 
 def split(raw: bytes, methods: str = "") -> list[Response]:
-    """All answers in ``raw``. ``methods``: one letter for each, where ``H`` (HEAD) makes a difference."""
+    """All responses in ``raw``. ``methods``: one letter for each, where ``H`` (HEAD) makes a difference."""
     found = []
     while raw:
-        answer, raw = take(raw, head=methods[len(found) : len(found) + 1] == "H")
-        found.append(answer)
+        response, raw = take(raw, head=methods[len(found) : len(found) + 1] == "H")
+        found.append(response)
     return found
 
 
 def take(raw: bytes, *, head: bool = False) -> tuple[Response, bytes]:
-    """The first answer, and what follows it."""
+    """The first response, and what follows it."""
     block, end, rest = raw.partition(b"\r\n\r\n")
     assert end, raw
     line, *lines = block.decode("latin-1").split("\r\n")
@@ -50,7 +50,7 @@ def take(raw: bytes, *, head: bool = False) -> tuple[Response, bytes]:
         return Response(code, fields, rest[:length], len(rest) >= length), rest[length:]
     if "transfer-encoding" in fields:
         return _chunked(code, fields, rest)
-    assert fields["connection"] == "close", "only the end of the connection can end this answer"
+    assert fields["connection"] == "close", "only the end of the connection can end this response"
     return Response(code, fields, rest, True), b""
 
 
@@ -71,7 +71,7 @@ def _chunked(code: int, fields: dict[str, str], rest: bytes) -> tuple[Response, 
 
 
 def receive(client: socket.socket, *, head: bool = False) -> Response:
-    """One answer from a connection that may go on behind it; not a whole one when the connection ends too early."""
+    """One response from a connection that may go on behind it; not a whole one when the connection ends too early."""
     raw = bytearray()
     while b"\r\n\r\n" not in raw:
         raw += (data := client.recv(65536))
@@ -87,15 +87,15 @@ def receive(client: socket.socket, *, head: bool = False) -> Response:
         if not data:
             break
         raw += data
-    answer, rest = take(bytes(raw), head=head)
+    response, rest = take(bytes(raw), head=head)
     assert not rest, rest
-    return answer
+    return response
 
 
 def request(
     method: str = "GET", target: str = "/", *fields: str, body: bytes | None = None, minor: int = 1, chunks: int = 0
 ) -> bytes:
-    """The octets of one request. ``chunks``: the body goes in chunks of so many octets."""
+    """The bytes of one request. ``chunks``: the body goes in chunks of so many bytes."""
     lines = [f"{method} {target} HTTP/1.{minor}", "Host: test", *fields]
     payload = body or b""
     if chunks:

@@ -22,7 +22,7 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Recorder:
-    """A WSGI application that keeps what it got; its answer is the target and the body."""
+    """A WSGI application that keeps what it got; its response is the target and the body."""
 
     def __init__(self) -> None:
         self.environs: list[dict[str, Any]] = []
@@ -41,9 +41,9 @@ def limited(**limits: int) -> HTTPSettings:
 
 
 def only(raw: bytes, methods: str = "") -> Response:
-    (answer,) = split(raw, methods)
-    assert answer.whole
-    return answer
+    (response,) = split(raw, methods)
+    assert response.whole
+    return response
 
 
 # ---- one request after another ----
@@ -63,9 +63,9 @@ def only(raw: bytes, methods: str = "") -> Response:
 )
 def test_keep_alive_of_both_versions(minor: int, field: str | None, goes_on: bool, says: str | None) -> None:
     client = MemoryClient(Recorder())
-    answer = only(client.send(request("GET", "/a", *([field] if field else []), minor=minor)))
-    assert answer.text == "/a "
-    assert answer.fields.get("connection") == says
+    response = only(client.send(request("GET", "/a", *([field] if field else []), minor=minor)))
+    assert response.text == "/a "
+    assert response.fields.get("connection") == says
     assert client.closed is not goes_on
     if goes_on:
         assert only(client.send(request("GET", "/b", "Connection: close"))).text == "/b "
@@ -84,13 +84,13 @@ def test_the_application_can_close() -> None:
         return [b"last"]
 
     client = MemoryClient(app)
-    (answer,) = split(client.send(request() + request()))
-    assert (answer.text, answer.fields["connection"], client.closed) == ("last", "close", True)
+    (response,) = split(client.send(request() + request()))
+    assert (response.text, response.fields["connection"], client.closed) == ("last", "close", True)
 
 
 @pytest.mark.parametrize("count", [1, 16, 17, 100])
 @pytest.mark.parametrize("segment", [None, 1, 7])
-def test_pipelined_requests_with_bodies_are_answered_in_order(count: int, segment: int | None) -> None:
+def test_pipelined_requests_with_bodies_are_responseed_in_order(count: int, segment: int | None) -> None:
     app = Recorder()
     client = MemoryClient(app)
     client.socket.segment = segment
@@ -99,9 +99,9 @@ def test_pipelined_requests_with_bodies_are_answered_in_order(count: int, segmen
         request("POST" if shapes[n % 4] else "GET", f"/{n}", **shapes[n % 4])  # type: ignore[arg-type]
         for n in range(count)
     )
-    answers = split(client.send(raw))
+    responses = split(client.send(raw))
     bodies = [str(shapes[n % 4].get("body", b"").decode()) for n in range(count)]  # type: ignore[attr-defined]
-    assert [answer.text for answer in answers] == [f"/{n} {body}" for n, body in enumerate(bodies)]
+    assert [response.text for response in responses] == [f"/{n} {body}" for n, body in enumerate(bodies)]
     assert not client.closed
     client.close()
 
@@ -115,7 +115,7 @@ def test_input_larger_than_one_receive_is_read_to_its_end() -> None:
     client.close()
 
 
-def test_the_next_request_starts_when_the_answer_has_left() -> None:
+def test_the_next_request_starts_when_the_response_has_left() -> None:
     app = Recorder()
     client = MemoryClient(app)
     client.read(10)
@@ -233,7 +233,7 @@ def test_an_expectation_is_met_off_the_worker() -> None:
     assert client.send(raw[:-7]) == CONTINUE
     assert app.environs == []
     assert only(client.send(b"content")).text == "/ content"
-    # Octets of the body have come, or there is none: nobody waits for a 100.
+    # Bytes of the body have come, or there is none: nobody waits for a 100.
     assert only(client.send(raw)).text == "/ content"
     assert only(client.send(request("POST", "/", "Expect: 100-continue", body=b""))).text == "/ "
     assert only(client.send(request("GET", "/", "Expect: 100-continue"))).text == "/ "
@@ -242,8 +242,8 @@ def test_an_expectation_is_met_off_the_worker() -> None:
 
 def test_a_head_that_is_refused_gets_no_100() -> None:
     client = MemoryClient(Recorder(), limited(max_body=5))
-    answer = only(client.send(request("POST", "/", "Expect: 100-continue", "Content-Length: 6")))
-    assert (answer.status, client.closed) == (413, True)
+    response = only(client.send(request("POST", "/", "Expect: 100-continue", "Content-Length: 6")))
+    assert (response.status, client.closed) == (413, True)
 
 
 class FullDisk(BodyStore):
@@ -261,13 +261,13 @@ def test_a_full_disk_refuses_the_request(number: int, status: int, monkeypatch: 
     monkeypatch.setattr(FullDisk, "error", number)
     app = Recorder()
     client = MemoryClient(app)
-    answer = only(client.send(request("POST", body=b"x" * 500_000)))
-    assert (answer.status, answer.fields["connection"], client.closed) == (status, "close", True)
+    response = only(client.send(request("POST", body=b"x" * 500_000)))
+    assert (response.status, response.fields["connection"], client.closed) == (status, "close", True)
     assert app.environs == []
     (line,) = client.log
     assert "--spool-dir" in line
     assert "No space left on device" in line
-    assert "No space" not in answer.text
+    assert "No space" not in response.text
 
 
 def test_a_body_whose_end_does_not_fit_is_refused_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -330,9 +330,9 @@ def test_what_breaks_a_rule_is_refused_once(
     app = Recorder()
     client = MemoryClient(app, settings)
     client.socket.segment = segment
-    answer = only(client.send(raw))
-    assert (answer.status, answer.fields["connection"]) == (status, "close")
-    assert option in answer.text
+    response = only(client.send(raw))
+    assert (response.status, response.fields["connection"]) == (status, "close")
+    assert option in response.text
     assert client.closed
     assert app.environs == []
     (line,) = client.log
@@ -351,9 +351,9 @@ def test_the_limit_itself_is_allowed(settings: HTTPSettings, chunks: int) -> Non
 @pytest.mark.parametrize("raw", [b"HEAD / HTTP/1.1\r\n\r\n", request("HEAD", "/", "Content-Length: 99")])
 def test_a_refused_head_request_gets_no_body(raw: bytes) -> None:
     client = MemoryClient(Recorder(), limited(max_body=10))
-    answer = client.send(raw)
-    assert answer.startswith(b"HTTP/1.1 4")
-    assert answer.endswith(b"\r\n\r\n")
+    response = client.send(raw)
+    assert response.startswith(b"HTTP/1.1 4")
+    assert response.endswith(b"\r\n\r\n")
     assert client.closed
 
 
@@ -370,16 +370,16 @@ def test_a_silent_connection_is_closed_without_a_word() -> None:
 
 def test_a_slow_head_is_refused_at_its_total_deadline() -> None:
     client = MemoryClient(Recorder())
-    for octet in request()[:9]:
-        client.send(bytes([octet]))
+    for byte in request()[:9]:
+        client.send(bytes([byte]))
         assert client.advance(1.0) == b""
     assert not client.closed
-    answer = only(client.advance(1.0))
-    assert (answer.status, client.closed) == (408, True)
+    response = only(client.advance(1.0))
+    assert (response.status, client.closed) == (408, True)
     assert "--head-timeout" in client.log[0]
 
 
-def test_the_time_of_a_later_head_starts_with_its_first_octet() -> None:
+def test_the_time_of_a_later_head_starts_with_its_first_byte() -> None:
     client = MemoryClient(Recorder(), HTTPSettings(keep_alive=15, head_timeout=10))
     client.send(request())
     client.advance(14)
@@ -407,7 +407,7 @@ def test_a_body_must_keep_up_its_rate(chunks: int) -> None:
     client = MemoryClient(Recorder(), settings)
     raw = request("POST", body=b"x" * 1000, chunks=chunks)
     head, body = raw[: raw.index(b"\r\n\r\n") + 4], raw[raw.index(b"\r\n\r\n") + 4 :]
-    step = len(body) // 100  # about ten octets of content
+    step = len(body) // 100  # about ten bytes of content
     client.send(head)
     sent = 0
     for _ in range(60):  # longer than body_timeout, at the rate that is asked for
@@ -415,8 +415,8 @@ def test_a_body_must_keep_up_its_rate(chunks: int) -> None:
         sent += step
         assert client.advance(1.0) == b""
     assert not client.closed
-    answer = only(client.advance(25))
-    assert (answer.status, client.closed) == (408, True)
+    response = only(client.advance(25))
+    assert (response.status, client.closed) == (408, True)
     assert "--body-timeout, --body-rate" in client.log[0]
 
 
@@ -458,8 +458,8 @@ def test_a_stop_lets_a_request_that_has_begun_finish(sent: int) -> None:
     client.send(raw[:sent])
     assert client.stop() == b""
     assert not client.closed
-    answer = only(client.send(raw[sent:]))
-    assert (answer.text, answer.fields["connection"], client.closed) == ("/ abcdef", "close", True)
+    response = only(client.send(raw[sent:]))
+    assert (response.text, response.fields["connection"], client.closed) == ("/ abcdef", "close", True)
 
 
 def test_a_stop_while_the_application_runs_is_told_to_its_client() -> None:
@@ -469,14 +469,14 @@ def test_a_stop_while_the_application_runs_is_told_to_its_client() -> None:
         return [b"whole"]
 
     client = MemoryClient(app)
-    answer = only(client.send(request()))
-    assert (answer.text, answer.fields["connection"], client.closed) == ("whole", "close", True)
+    response = only(client.send(request()))
+    assert (response.text, response.fields["connection"], client.closed) == ("whole", "close", True)
 
 
 def test_overload_has_words() -> None:
     client = MemoryClient(Recorder())
-    answer = only(client._driver.refuse("overload") or b"")
-    assert (answer.status, answer.fields["retry-after"], answer.fields["connection"]) == (503, "1", "close")
+    response = only(client._driver.refuse("overload") or b"")
+    assert (response.status, response.fields["retry-after"], response.fields["connection"]) == (503, "1", "close")
     client.close()
 
 
@@ -553,14 +553,14 @@ def test_a_root_path() -> None:
 def test_a_head_request_that_is_refused_gets_no_body_however_it_came(cut: int) -> None:
     sent = b"HEAD /a b HTTP/1.1\r\nHost: a\r\n\r\n"
     client = MemoryClient(Recorder())
-    answer = client.send(sent[:cut]) + (b"" if client.closed else client.send(sent[cut:]))
-    assert answer.startswith(b"HTTP/1.1 400 ")
-    assert answer.endswith(b"\r\n\r\n")
+    response = client.send(sent[:cut]) + (b"" if client.closed else client.send(sent[cut:]))
+    assert response.startswith(b"HTTP/1.1 400 ")
+    assert response.endswith(b"\r\n\r\n")
 
 
 def test_a_head_request_that_is_too_slow_gets_no_body() -> None:
     client = MemoryClient(Recorder())
     assert client.send(b"HEAD / HTTP/1.1\r\nHost: a\r\n") == b""
-    answer = client.advance(HTTPSettings().head_timeout + 1)
-    assert answer.startswith(b"HTTP/1.1 408 ")
-    assert answer.endswith(b"\r\n\r\n")
+    response = client.advance(HTTPSettings().head_timeout + 1)
+    assert response.startswith(b"HTTP/1.1 408 ")
+    assert response.endswith(b"\r\n\r\n")

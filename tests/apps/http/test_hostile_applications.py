@@ -1,4 +1,4 @@
-"""Whatever an application says in its answer, its client gets one answer with one end (RFC 9112, PEP 3333)."""
+"""Whatever an application says in its response, its client gets one response with one end (RFC 9112, PEP 3333)."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def app_of(status: str, headers: list[tuple[str, str]], pieces: list[bytes], kin
     return app
 
 
-def answers(app: Any, method: str, minor: int) -> tuple[list[Response], MemoryClient]:
+def responses(app: Any, method: str, minor: int) -> tuple[list[Response], MemoryClient]:
     client = MemoryClient(app)
     first = client.send(request(method, "/", "Connection: keep-alive", minor=minor))
-    answer, rest = take(first, head=method == "HEAD")
-    assert rest == b"", "octets behind the end of the answer"
-    found = [answer]
+    response, rest = take(first, head=method == "HEAD")
+    assert rest == b"", "bytes behind the end of the response"
+    found = [response]
     if not client.closed:
         found += split(client.send(request("GET", "/next", "Connection: close")))
         assert found[1].body == b"next"
@@ -48,12 +48,12 @@ def answers(app: Any, method: str, minor: int) -> tuple[list[Response], MemoryCl
 @pytest.mark.parametrize("kind", ["list", "iterator", "write"])
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
 @pytest.mark.parametrize("minor", [0, 1])
-def test_one_answer_with_one_end(
+def test_one_response_with_one_end(
     status: str, stated: str | None, pieces: list[bytes], kind: str, method: str, minor: int
 ) -> None:
     headers = [] if stated is None else [("Content-Length", stated)]
-    (answer, *behind), client = answers(app_of(status, headers, pieces, kind), method, minor)
-    fields = answer.fields
+    (response, *behind), client = responses(app_of(status, headers, pieces, kind), method, minor)
+    fields = response.fields
     assert not {"content-length", "transfer-encoding"} <= set(fields)
     assert {"date", "server"} <= set(fields)
     assert fields.get("connection", "keep-alive" if minor else None) in ("keep-alive", "close")
@@ -62,8 +62,8 @@ def test_one_answer_with_one_end(
     body = b"".join(pieces)
     if status in NOTHING:
         # A body or a length that an application gives here is not sent; nobody could tell where it ends.
-        assert answer.body == b""
-        assert answer.status == int(status[:3])
+        assert response.body == b""
+        assert response.status == int(status[:3])
         assert "transfer-encoding" not in fields
         assert fields.get("content-length") == {"204": None, "205": "0", "304": stated}[status[:3]]
         assert behind != []
@@ -71,12 +71,12 @@ def test_one_answer_with_one_end(
         assert behind != []
         assert fields.get("content-length", stated) == stated or stated is None
     elif stated is None or int(stated) == len(body):
-        assert (answer.status, answer.body, answer.whole) == (int(status[:3]), body, True)
+        assert (response.status, response.body, response.whole) == (int(status[:3]), body, True)
         assert client.log == []
     elif int(stated) < len(body):
-        assert (answer.body, answer.whole, behind) == (body[: int(stated)], True, [])
+        assert (response.body, response.whole, behind) == (body[: int(stated)], True, [])
     else:
-        assert (not answer.whole or answer.status == 500) is True
+        assert (not response.whole or response.status == 500) is True
         assert behind == []
 
 
@@ -136,29 +136,29 @@ REFUSED: dict[str, tuple[str, list[tuple[str, str]]]] = {
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_what_an_application_may_not_send_is_a_500_and_the_log_says_why(name: str, kind: str, method: str) -> None:
     status, headers = REFUSED[name]
-    (answer, *behind), client = answers(app_of(status, headers, [b"body"], kind), method, 1)
-    assert (answer.status, answer.fields["connection"], behind) == (500, "close", [])
-    assert "x-c" not in answer.fields
+    (response, *behind), client = responses(app_of(status, headers, [b"body"], kind), method, 1)
+    assert (response.status, response.fields["connection"], behind) == (500, "close", [])
+    assert "x-c" not in response.fields
     assert len(client.log) == 1
     assert "ApplicationError" in client.log[0]
 
 
 def test_a_length_goes_out_in_plain_form() -> None:
-    (answer, *_), _ = answers(app_of("200 OK", [("Content-Length", "0004")], [b"body"], "list"), "GET", 1)
-    assert (answer.fields["content-length"], answer.body) == ("4", b"body")
+    (response, *_), _ = responses(app_of("200 OK", [("Content-Length", "0004")], [b"body"], "list"), "GET", 1)
+    assert (response.fields["content-length"], response.body) == ("4", b"body")
 
 
 def test_date_and_server_are_there_once_also_when_the_application_gives_them() -> None:
     headers = [("date", "Sun, 06 Nov 1994 08:49:37 GMT"), ("SERVER", "mine")]
-    (answer, *_), _ = answers(app_of("200 OK", headers, [b"body"], "list"), "GET", 1)
-    assert (answer.fields["date"], answer.fields["server"]) == ("Sun, 06 Nov 1994 08:49:37 GMT", "mine")
+    (response, *_), _ = responses(app_of("200 OK", headers, [b"body"], "list"), "GET", 1)
+    assert (response.fields["date"], response.fields["server"]) == ("Sun, 06 Nov 1994 08:49:37 GMT", "mine")
 
 
 @pytest.mark.parametrize("value", ["close", "Close", " close\t"])
 def test_an_application_may_close_and_nothing_behind_is_served(value: str) -> None:
     client = MemoryClient(app_of("200 OK", [("connection", value)], [b"body"], "list"))
-    (answer,) = split(client.send(request("GET", "/") + request("GET", "/next")))
-    assert (answer.body, answer.fields["connection"], client.closed) == (b"body", "close", True)
+    (response,) = split(client.send(request("GET", "/") + request("GET", "/next")))
+    assert (response.body, response.fields["connection"], client.closed) == (b"body", "close", True)
 
 
 # ---- trailers ----
@@ -201,5 +201,5 @@ def test_a_trailer_that_is_refused_offers_nothing() -> None:
 
     client = MemoryClient(app, STREAM)
     raw = request("POST", "/", body=b"hello", chunks=2)[:-2] + b"X-Sum: 1\r\nHost: b.test\r\n\r\n"
-    (answer,) = split(client.send(raw))
-    assert (answer.status, seen) == (400, [[]])
+    (response,) = split(client.send(raw))
+    assert (response.status, seen) == (400, [[]])

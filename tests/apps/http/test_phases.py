@@ -84,7 +84,7 @@ def test_a_connection_goes_through_these_phases(name: str, monkeypatch: pytest.M
 
     if b"/full-disk" in scenario.sent:
         monkeypatch.setattr(BodyStore, "spill", spill)
-    recorded = RecordedPhase(HTTPDriver._phase)
+    recorded = RecordedPhase(vars(HTTPDriver)["_phase"])
     monkeypatch.setattr(HTTPDriver, "_phase", recorded)
     client = MemoryClient(app, scenario.settings)
     client.send(scenario.sent)

@@ -50,11 +50,11 @@ def client(port: int = 443, **settings: Any) -> MemoryClient:
 )
 def test_where_it_leads(line: str, host: str, port: int, location: str) -> None:
     method, _, target = line.partition(" ")
-    answer = client(port).request(method, target, [("Host", host)])
+    response = client(port).request(method, target, [("Host", host)])
     # What a client may turn into a GET after a 301 gets a 308, which keeps its method.
-    assert (answer.status, answer.header("Location")) == (301 if method == "GET" else 308, location)
-    assert answer.header("Cache-Control") == "max-age=3600"
-    assert answer.body.startswith(b"This site speaks https")
+    assert (response.status, response.header("Location")) == (301 if method == "GET" else 308, location)
+    assert response.header("Cache-Control") == "max-age=3600"
+    assert response.body.startswith(b"This site speaks https")
 
 
 def test_http_1_0_without_a_host() -> None:
@@ -78,8 +78,8 @@ def test_nothing_gets_into_the_head(target: str, host: str) -> None:
 def test_the_connection_goes_on() -> None:
     one = client()
     for _ in range(2):
-        answer = one.request("GET", "/")
-        assert (answer.status, answer.header("Connection"), one.closed) == (301, None, False)
+        response = one.request("GET", "/")
+        assert (response.status, response.header("Connection"), one.closed) == (301, None, False)
     said = one.send(b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\n" * 3)
     assert said.count(b"HTTP/1.1 301 ") == 3
     one.close()
@@ -116,5 +116,5 @@ def test_what_others_refuse_is_refused_here() -> None:
 
 
 def test_a_root_path_and_a_health_path_change_nothing() -> None:
-    answer = client(root_path="/shop", health_path="/health").request("GET", "/health")
-    assert (answer.status, answer.header("Location")) == (301, "https://testserver/health")
+    response = client(root_path="/shop", health_path="/health").request("GET", "/health")
+    assert (response.status, response.header("Location")) == (301, "https://testserver/health")

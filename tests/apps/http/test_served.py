@@ -69,8 +69,8 @@ def test_a_client_that_does_not_read_holds_no_thread(kind: str, tmp_path: Path) 
         slow.recv(1, socket.MSG_PEEK)  # the one thread has begun with it
         for _ in range(3):
             assert ask(served).text == "small"
-        answer = receive(slow)
-        assert (len(answer.body), answer.whole, set(answer.body)) == (LARGE, True, {ord("f")})
+        response = receive(slow)
+        assert (len(response.body), response.whole, set(response.body)) == (LARGE, True, {ord("f")})
         slow.sendall(request("GET", "/small"))
         assert receive(slow).text == "small"
     assert list(tmp_path.iterdir()) == [path]
@@ -141,7 +141,7 @@ def test_lending_the_output_loses_nothing(seed: int, tmp_path: Path) -> None:
         assert found == [expected, expected]
 
 
-def test_a_client_that_leaves_its_answer_frees_the_worker(tmp_path: Path) -> None:
+def test_a_client_that_leaves_its_response_frees_the_worker(tmp_path: Path) -> None:
     ended = threading.Semaphore(0)
 
     class Endless:
@@ -210,8 +210,8 @@ def test_a_refusal_arrives_though_more_is_being_sent(raw: bytes, status: int) ->
         for _ in range(5):
             with served.connect() as client:
                 client.sendall(raw[:60_000])
-                answer = receive(client)
-                assert (answer.status, answer.whole, answer.fields["connection"]) == (status, True, "close")
+                response = receive(client)
+                assert (response.status, response.whole, response.fields["connection"]) == (status, True, "close")
                 assert client.recv(1) == b""
         assert ask(served).text == "hello "
     more = [re.match(r"and (\d+) more like it", line) for line in logged]  # those of one second are counted
@@ -238,7 +238,7 @@ def test_a_slow_head_and_a_slow_body_are_told_so() -> None:
     assert len(logged) == 2
 
 
-def test_an_unread_upload_does_not_cost_the_answer() -> None:
+def test_an_unread_upload_does_not_cost_the_response() -> None:
     def app(environ: Any, start_response: Any) -> list[bytes]:
         start_response("403 Forbidden", [])
         return [b"no"]
@@ -251,7 +251,7 @@ def test_an_unread_upload_does_not_cost_the_answer() -> None:
                 assert receive(client).text == "no"
 
 
-def test_half_an_answer_until_close_ends_in_a_reset() -> None:
+def test_half_a_response_until_close_ends_in_a_reset() -> None:
     def app(environ: Any, start_response: Any) -> Iterator[bytes]:
         start_response("200 OK", [])
         yield b"half"
@@ -274,17 +274,17 @@ def test_pipelined_requests_take_turns_with_others() -> None:
         client.shutdown(socket.SHUT_WR)
         assert ask(served).text == "hello "
         data = b"".join(iter(lambda: client.recv(65536), b""))
-    answers = []
+    responses = []
     while data:
-        answer, data = take(data)
-        answers.append(answer.text)
-    assert answers == [f"hello {n if n % 2 else ''}" for n in range(300)]
+        response, data = take(data)
+        responses.append(response.text)
+    assert responses == [f"hello {n if n % 2 else ''}" for n in range(300)]
 
 
 # ---- the end of the server ----
 
 
-def test_a_stop_completes_the_answer_in_flight_and_closes_what_is_idle() -> None:
+def test_a_stop_completes_the_response_in_flight_and_closes_what_is_idle() -> None:
     running_now, go_on = threading.Event(), threading.Event()
 
     def app(environ: Any, start_response: Any) -> Any:
@@ -303,8 +303,8 @@ def test_a_stop_completes_the_answer_in_flight_and_closes_what_is_idle() -> None
             served.server.request_stop()
             assert idle.recv(1) == b""
             go_on.set()
-            answer = receive(busy)
-            assert (len(answer.body), answer.whole, answer.fields["connection"]) == (3_000_000, True, "close")
+            response = receive(busy)
+            assert (len(response.body), response.whole, response.fields["connection"]) == (3_000_000, True, "close")
             assert busy.recv(1) == b""
         with pytest.raises(OSError, match="refused"):
             served.connect().close()
@@ -343,9 +343,9 @@ def test_the_server_of_an_embedding_program(capfd: pytest.CaptureFixture[str]) -
     with server:
         with socket.create_connection(server.addresses[0], 10) as client:
             client.sendall(request("POST", body=b"12345"))
-            answer = receive(client)
-            assert (answer.text, answer.fields["connection"]) == ("hello 12345", "close")
-            assert "server" not in answer.fields
+            response = receive(client)
+            assert (response.text, response.fields["connection"]) == ("hello 12345", "close")
+            assert "server" not in response.fields
         with socket.create_connection(server.addresses[0], 10) as client:
             client.sendall(request("POST", body=b"123456"))
             assert receive(client).status == 413

@@ -1,4 +1,4 @@
-"""What the log and the client are told when a body, or an answer, cannot be put into a file."""
+"""What the log and the client are told when a body, or a response, cannot be put into a file."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ def test_a_body(number: int, status: int, knob: str, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(BodyStore, "open", fails)
     client = MemoryClient(app)
-    answer = client.send(request("POST", "/upload?a=b", body=b"x"))
-    assert answer.startswith(b"HTTP/1.1 %d " % status)
-    assert (b"--spool-dir" in answer) is ("--spool-dir" in knob)
+    response = client.send(request("POST", "/upload?a=b", body=b"x"))
+    assert response.startswith(b"HTTP/1.1 %d " % status)
+    assert (b"--spool-dir" in response) is ("--spool-dir" in knob)
     (line,) = client.log
     assert line.startswith("POST /upload?a=b from 127.0.0.1:50000: the body of the request cannot be stored in ")
     assert line.endswith(f"{knob}: {os.strerror(number)}")
 
 
 @pytest.mark.parametrize(("number", "knob"), [(number, knob) for number, _, knob in CASES])
-def test_an_answer(number: int, knob: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_response(number: int, knob: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def fails(output: Output, folder: str | None) -> None:
         raise OSError(number, os.strerror(number))
 

@@ -57,9 +57,9 @@ def test_every_way_to_read_gives_the_body_and_nothing_behind_it(way: str, segmen
     client = MemoryClient(echo(WAYS[way]), STREAM)
     client.socket.segment = segment
     raw = request("POST", "/", body=BODY, chunks=chunks)
-    answers = split(client.send(raw + request("GET") + raw + request("POST", body=b"")))
-    assert [answer.body for answer in answers] == [BODY, b"", BODY, b""]
-    assert all("connection" not in answer.fields for answer in answers)
+    responses = split(client.send(raw + request("GET") + raw + request("POST", body=b"")))
+    assert [response.body for response in responses] == [BODY, b"", BODY, b""]
+    assert all("connection" not in response.fields for response in responses)
     assert client.log == []
     client.close()
 
@@ -96,15 +96,15 @@ def test_an_unread_body_is_no_request(settings: HTTPSettings, chunks: int, part:
     client.socket.segment = segment
     fields = ["Expect: 100-continue"] if settings is EXPECT else []
     raw = request("POST", "/a", *fields, body=inner, chunks=chunks)
-    answers = split(client.send(raw + request("GET", "/b")).replace(CONTINUE, b""))
+    responses = split(client.send(raw + request("GET", "/b")).replace(CONTINUE, b""))
     # All of it is there, so it can be told apart from what follows, and the connection goes on.
     assert calls == ["/a", "/b"]
-    assert [answer.text for answer in answers] == ["unread", "unread"]
+    assert [response.text for response in responses] == ["unread", "unread"]
     client.close()
 
 
 @pytest.mark.parametrize("sent", [0, 1000, 200_000])
-def test_a_body_that_is_not_there_at_the_answer_ends_the_connection(sent: int) -> None:
+def test_a_body_that_is_not_there_at_the_response_ends_the_connection(sent: int) -> None:
     calls = []
 
     def app(environ: Any, start_response: Any) -> list[bytes]:
@@ -114,8 +114,8 @@ def test_a_body_that_is_not_there_at_the_answer_ends_the_connection(sent: int) -
 
     client = MemoryClient(app, STREAM)
     raw = request("POST", "/a", body=b"x" * 300_000)
-    (answer,) = split(client.send(raw[: len(raw) - 300_000 + sent]))
-    assert (answer.text, answer.fields["connection"], client.closed) == ("early", "close", True)
+    (response,) = split(client.send(raw[: len(raw) - 300_000 + sent]))
+    assert (response.text, response.fields["connection"], client.closed) == ("early", "close", True)
     assert calls == ["/a"]
 
 
@@ -123,7 +123,7 @@ def test_a_body_that_is_not_there_at_the_answer_ends_the_connection(sent: int) -
 @pytest.mark.parametrize("segment", [None, 1])
 @pytest.mark.parametrize("chunks", [0, 11])
 @pytest.mark.parametrize("copies", [1, 1000])
-def test_reading_after_the_answer_has_begun(order: str, segment: int | None, chunks: int, copies: int) -> None:
+def test_reading_after_the_response_has_begun(order: str, segment: int | None, chunks: int, copies: int) -> None:
     body = BODY * (copies if segment is None else 1)
 
     def app(environ: Any, start_response: Any) -> Any:
@@ -140,8 +140,8 @@ def test_reading_after_the_answer_has_begun(order: str, segment: int | None, chu
 
     client = MemoryClient(app, STREAM)
     client.socket.segment = segment
-    (answer,) = split(client.send(request("POST", body=body, chunks=chunks)))
-    assert answer.body == body
+    (response,) = split(client.send(request("POST", body=body, chunks=chunks)))
+    assert response.body == body
     assert client.log == []
     client.close()
 
@@ -164,8 +164,8 @@ def test_the_100_goes_out_with_the_first_read() -> None:
     out = client.send(raw[:-7])
     assert seen == [b"", b"con", CONTINUE, b"tent"]
     assert out.startswith(CONTINUE)
-    (answer,) = split(out.removeprefix(CONTINUE))
-    assert (answer.text, "connection" in answer.fields, client.closed) == ("done", False, False)
+    (response,) = split(out.removeprefix(CONTINUE))
+    assert (response.text, "connection" in response.fields, client.closed) == ("done", False, False)
     client.close()
 
 
@@ -178,13 +178,13 @@ def test_without_a_read_there_is_no_100_and_the_connection_ends() -> None:
         return [b"no"]
 
     client = MemoryClient(app, EXPECT)
-    (answer,) = split(client.send(request("POST", "/", "Expect: 100-continue", "Content-Length: 7")))
-    assert (answer.status, answer.fields["connection"], client.closed) == (403, "close", True)
+    (response,) = split(client.send(request("POST", "/", "Expect: 100-continue", "Content-Length: 7")))
+    assert (response.status, response.fields["connection"], client.closed) == (403, "close", True)
     client.send(request())
     assert calls == [1]
 
 
-def test_no_100_stands_in_the_midst_of_an_answer() -> None:
+def test_no_100_stands_in_the_midst_of_a_response() -> None:
     def app(environ: Any, start_response: Any) -> Any:
         start_response("200 OK", [])
         yield b"begun "
@@ -192,8 +192,8 @@ def test_no_100_stands_in_the_midst_of_an_answer() -> None:
         yield environ["wsgi.input"].read()
 
     client = MemoryClient(app, EXPECT)
-    (answer,) = split(client.send(request("POST", "/", "Expect: 100-continue", "Content-Length: 7")))
-    assert (answer.text, answer.fields["connection"], client.closed) == ("begun content", "close", True)
+    (response,) = split(client.send(request("POST", "/", "Expect: 100-continue", "Content-Length: 7")))
+    assert (response.text, response.fields["connection"], client.closed) == ("begun content", "close", True)
 
 
 def test_expect_app_receives_other_bodies_itself() -> None:
@@ -225,14 +225,14 @@ def broken(status: int) -> tuple[HTTPSettings, bytes]:
 def test_a_body_that_breaks_a_rule_is_the_clients_fault(status: int) -> None:
     settings, raw = broken(status)
     client = MemoryClient(echo(WAYS["read"]), settings)
-    (answer,) = split(client.send(raw + request("GET", "/next")))
-    assert (answer.status, answer.fields["connection"], client.closed) == (status, "close", True)
+    (response,) = split(client.send(raw + request("GET", "/next")))
+    assert (response.status, response.fields["connection"], client.closed) == (status, "close", True)
     (line,) = client.log
     assert line.startswith(f"127.0.0.1:50000: {status} ")
     assert "Traceback" not in line
 
 
-def test_a_broken_body_behind_the_beginning_of_an_answer_breaks_it_off() -> None:
+def test_a_broken_body_behind_the_beginning_of_a_response_breaks_it_off() -> None:
     def app(environ: Any, start_response: Any) -> Any:
         start_response("200 OK", [])
         yield b"begun"
@@ -240,11 +240,11 @@ def test_a_broken_body_behind_the_beginning_of_an_answer_breaks_it_off() -> None
 
     settings, raw = broken(400)
     client = MemoryClient(app, settings)
-    (answer,) = split(client.send(raw))
-    assert (answer.status, answer.text, answer.whole, client.closed) == (200, "begun", False, True)
+    (response,) = split(client.send(raw))
+    assert (response.status, response.text, response.whole, client.closed) == (200, "begun", False, True)
 
 
-def test_an_application_may_answer_for_a_broken_body_itself() -> None:
+def test_an_application_may_response_for_a_broken_body_itself() -> None:
     caught: list[Exception] = []
 
     def app(environ: Any, start_response: Any) -> list[bytes]:
@@ -258,8 +258,8 @@ def test_an_application_may_answer_for_a_broken_body_itself() -> None:
 
     settings, raw = broken(400)
     client = MemoryClient(app, settings)
-    (answer,) = split(client.send(raw + request("GET", "/next")))
-    assert (answer.status, answer.text, client.closed) == (422, "mine", True)
+    (response,) = split(client.send(raw + request("GET", "/next")))
+    assert (response.status, response.text, client.closed) == (422, "mine", True)
     assert caught[0] is caught[1]
     assert isinstance(caught[0], BodyRefused)
     assert isinstance(caught[0], RemoteError)
@@ -305,8 +305,8 @@ def test_a_slow_body_is_refused_and_the_refusal_arrives() -> None:
     ) as served:
         with served.connect() as client:
             client.sendall(request("POST", body=b"x" * 100)[:-1])
-            answer = receive(client)
-            assert (answer.status, answer.fields["connection"]) == (408, "close")
+            response = receive(client)
+            assert (response.status, response.fields["connection"]) == (408, "close")
             assert client.recv(1) == b""
         assert receive_one(served, request()).status == 200
     assert len(logged) == 1
@@ -331,7 +331,7 @@ def test_an_application_that_is_slow_itself_makes_no_client_late() -> None:
 
 
 def test_a_client_that_reads_before_it_sends_more() -> None:
-    """An echo of pieces: neither side may wait for the other while octets lie in the server's output."""
+    """An echo of pieces: neither side may wait for the other while bytes lie in the server's output."""
     size, piece = 8_000_000, 65_536
 
     def app(environ: Any, start_response: Any) -> Any:
@@ -343,9 +343,9 @@ def test_a_client_that_reads_before_it_sends_more() -> None:
     with running(app, http=settings, threads=1) as served, served.connect(30) as client:
         sender = threading.Thread(target=client.sendall, args=(request("POST", body=body),))
         sender.start()
-        answer = receive(client)
+        response = receive(client)
         sender.join()
-    assert answer.body == body
+    assert response.body == body
 
 
 def receive_one(served: Any, raw: bytes) -> Any:

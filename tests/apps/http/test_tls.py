@@ -32,8 +32,8 @@ def get(port: int, path: str, trust: ssl.SSLContext | None) -> tuple[int, str | 
         client = http.client.HTTPSConnection("127.0.0.1", port, timeout=20, context=trust)
     try:
         client.request("GET", path)
-        answer = client.getresponse()
-        return answer.status, answer.headers["Location"], answer.read()
+        response = client.getresponse()
+        return response.status, response.headers["Location"], response.read()
     finally:
         client.close()
 

@@ -1,4 +1,4 @@
-"""How answers are framed, broken off and stored: in memory."""
+"""How responses are framed, broken off and stored: in memory."""
 
 # ruff: noqa: SIM115  (the server closes the files that it is given: that is what is tested)
 
@@ -41,15 +41,15 @@ def generated(pieces: Any) -> Iterator[bytes]:
 @pytest.mark.parametrize("minor", [0, 1])
 @pytest.mark.parametrize("pieces", [(), (b"",), (b"one",), (b"one", b"", b"two"), (b"x" * 100_000, b"y" * 100_000)])
 @pytest.mark.parametrize("room", [None, 1, 5000])
-def test_every_kind_of_answer(kind: Any, minor: int, pieces: tuple[bytes, ...], room: int | None) -> None:
+def test_every_kind_of_response(kind: Any, minor: int, pieces: tuple[bytes, ...], room: int | None) -> None:
     client = MemoryClient(app_of("200 OK", [], *pieces, kind=kind))
     client.read(room)
     raw = client.send(request("GET", "/", "Connection: keep-alive", minor=minor))
     raw += client.read(None)
-    (answer,) = split(raw)
-    assert (answer.body, answer.whole) == (b"".join(pieces), True)
-    assert ("transfer-encoding" in answer.fields) <= (minor == 1)
-    until_close = minor == 0 and "content-length" not in answer.fields
+    (response,) = split(raw)
+    assert (response.body, response.whole) == (b"".join(pieces), True)
+    assert ("transfer-encoding" in response.fields) <= (minor == 1)
+    until_close = minor == 0 and "content-length" not in response.fields
     assert client.closed == until_close
     client.close()
 
@@ -63,8 +63,8 @@ def test_no_body_where_none_may_be(status: str, headers: list[tuple[str, str]], 
     client = MemoryClient(app_of(status, headers, b"bo", b"dy", kind=kind))
     method = "HEAD" if status == "200 OK" else "GET"
     raw = client.send(request(method) + request(method))
-    answers = split(raw, "HH")
-    assert len(answers) == 2
+    responses = split(raw, "HH")
+    assert len(responses) == 2
     assert b"bo" not in raw
     client.close()
 
@@ -92,18 +92,18 @@ def test_head_says_what_get_would(tmp_path: Path) -> None:
 def test_too_much_is_cut_at_the_stated_length(kind: Any) -> None:
     client = MemoryClient(app_of("200 OK", [("Content-Length", "5")], b"123", b"4567", kind=kind))
     raw = client.send(request() + request())
-    answer, rest = take(raw)
-    assert (answer.body, rest, client.closed) == (b"12345", b"", True)
+    response, rest = take(raw)
+    assert (response.body, rest, client.closed) == (b"12345", b"", True)
     assert "longer than its Content-Length" in client.log[0]
 
 
-def test_too_little_is_never_a_whole_answer() -> None:
+def test_too_little_is_never_a_whole_response() -> None:
     client = MemoryClient(app_of("200 OK", [("Content-Length", "5")], b"123"))
-    (answer,) = split(client.send(request() + request()))
-    assert (answer.body, answer.whole, client.closed) == (b"123", False, True)
+    (response,) = split(client.send(request() + request()))
+    assert (response.body, response.whole, client.closed) == (b"123", False, True)
     client = MemoryClient(app_of("200 OK", [("Content-Length", "5")]))
-    (answer,) = split(client.send(request() + request()))
-    assert (answer.status, answer.whole, client.closed) == (500, True, True)
+    (response,) = split(client.send(request() + request()))
+    assert (response.status, response.whole, client.closed) == (500, True, True)
     assert "shorter than its Content-Length" in client.log[0]
 
 
@@ -111,7 +111,7 @@ def test_too_little_is_never_a_whole_answer() -> None:
     ("minor", "headers"), [(1, []), (1, [("Content-Length", "9")]), (0, [("Content-Length", "9")])]
 )
 @pytest.mark.parametrize("room", [None, 0])
-def test_an_answer_that_fails_half_way_is_not_whole(
+def test_a_response_that_fails_half_way_is_not_whole(
     minor: int, headers: list[tuple[str, str]], room: int | None
 ) -> None:
     client = MemoryClient(app_of("200 OK", headers, b"123", ValueError("half-way"), kind=generated))
@@ -121,16 +121,16 @@ def test_an_answer_that_fails_half_way_is_not_whole(
     if room is None:
         client = MemoryClient(app_of("200 OK", headers, b"123", ValueError("half-way"), kind=generated))
         raw = client.send(request("GET", "/", "Connection: keep-alive", minor=minor))
-    (answer,) = split(raw)
-    assert (answer.body, answer.whole, client.closed) == (b"123", False, True)
+    (response,) = split(raw)
+    assert (response.body, response.whole, client.closed) == (b"123", False, True)
     assert "half-way" in client.log[0]
 
 
 def test_an_application_that_fails_before_it_starts() -> None:
     client = MemoryClient(app_of("200 OK", [], ValueError("early"), kind=generated))
-    (answer,) = split(client.send(request() + request()))
-    assert (answer.status, answer.fields["connection"], client.closed) == (500, "close", True)
-    assert "early" not in answer.text
+    (response,) = split(client.send(request() + request()))
+    assert (response.status, response.fields["connection"], client.closed) == (500, "close", True)
+    assert "early" not in response.text
     assert "ValueError: early" in client.log[0]
     client = MemoryClient(app_of("200 OK", [], ValueError("early"), kind=generated))
     raw = client.send(request("HEAD"))
@@ -148,8 +148,8 @@ def test_the_second_head_decides_about_the_connection() -> None:
         return [b"other"]
 
     client = MemoryClient(app)
-    answers = split(client.send(request() + request()))
-    assert [(answer.status, answer.text) for answer in answers] == [(404, "other")] * 2
+    responses = split(client.send(request() + request()))
+    assert [(response.status, response.text) for response in responses] == [(404, "other")] * 2
     client.close()
 
 
@@ -183,20 +183,20 @@ def test_a_file_is_sent_from_where_it_stands(
     raw = client.send(request("GET", "/", "Connection: keep-alive", minor=minor))
     assert file.closed  # at once: what is left is sent from a descriptor of the connection's own
     raw += client.read(None)
-    (answer,) = split(raw)
+    (response,) = split(raw)
     expected = CONTENT[offset:]
-    assert answer.body == (expected if stated is None else expected[:stated])
+    assert response.body == (expected if stated is None else expected[:stated])
     if expected:
-        assert answer.fields["content-length"] == str(len(answer.body))
+        assert response.fields["content-length"] == str(len(response.body))
         assert not client.closed  # also HTTP/1.0 goes on: the length is known
     client.close()
 
 
-def test_a_file_shorter_than_stated_breaks_the_answer_off(tmp_path: Path) -> None:
+def test_a_file_shorter_than_stated_breaks_the_response_off(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"1234")
     client = MemoryClient(file_app(open(tmp_path / "file", "rb"), ("Content-Length", "9")))
-    (answer,) = split(client.send(request()))
-    assert (answer.body, answer.whole, client.closed) == (b"1234", False, True)
+    (response,) = split(client.send(request()))
+    assert (response.body, response.whole, client.closed) == (b"1234", False, True)
 
 
 def test_a_file_is_what_it_reads_not_what_its_descriptor_has(tmp_path: Path) -> None:
@@ -230,16 +230,16 @@ def test_other_files(kind: str) -> None:
         file.write(CONTENT)
         file.seek(0)
     client = MemoryClient(file_app(file))
-    (answer,) = split(client.send(request()))
-    assert answer.body == (CONTENT[:1000] if kind == "pipe" else CONTENT)
+    (response,) = split(client.send(request()))
+    assert response.body == (CONTENT[:1000] if kind == "pipe" else CONTENT)
     assert file.closed
     client.close()
 
 
-# ---- answers that are ahead of their client ----
+# ---- responses that are ahead of their client ----
 
 
-def test_an_answer_goes_to_a_file_and_comes_back_whole(tmp_path: Path) -> None:
+def test_a_response_goes_to_a_file_and_comes_back_whole(tmp_path: Path) -> None:
     pieces = [bytes([n % 256]) * (n * 37 % 5000) for n in range(400)]
     settings = HTTPSettings(response_memory=10_000, spool_dir=str(tmp_path))
     for room in (0, 1, 777):
@@ -253,8 +253,8 @@ def test_an_answer_goes_to_a_file_and_comes_back_whole(tmp_path: Path) -> None:
         assert output.size <= 10_000 + 5010
         while client._connection.output is not None:
             raw += client.read(99_991)
-        (answer,) = split(raw + client.read(None))
-        assert (answer.body, answer.whole) == (b"".join(pieces), True)
+        (response,) = split(raw + client.read(None))
+        assert (response.body, response.whole) == (b"".join(pieces), True)
         client.close()
     assert list(tmp_path.iterdir()) == []
 
@@ -275,14 +275,14 @@ def test_beyond_the_files_limit_the_application_waits() -> None:
     client = MemoryClient(app_of("200 OK", [], *pieces, kind=generated), settings)
     client.read(0)
     client.send(request())  # in memory nobody can read meanwhile, so that it sees a client that went away
-    (answer,) = split(client.read(None))
-    assert not answer.whole
-    assert 4000 < len(answer.body) < 7000
+    (response,) = split(client.read(None))
+    assert not response.whole
+    assert 4000 < len(response.body) < 7000
     assert client.closed
 
 
 @pytest.mark.parametrize("fails_at", [0, 1, 5])
-def test_a_full_disk_loses_nothing_of_an_answer(fails_at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_loses_nothing_of_a_response(fails_at: int, monkeypatch: pytest.MonkeyPatch) -> None:
     make = tempfile.TemporaryFile
     calls = [0]
 
@@ -302,8 +302,8 @@ def test_a_full_disk_loses_nothing_of_an_answer(fails_at: int, monkeypatch: pyte
     client = MemoryClient(app_of("200 OK", [("Content-Length", "500")], *pieces, kind=generated), settings)
     client.read(0)
     client.send(request())
-    (answer,) = split(client.read(None))
+    (response,) = split(client.read(None))
     # What was taken is in order and once; then the application has to wait for its client.
-    assert b"".join(pieces).startswith(answer.body)
-    assert len(answer.body) >= 100
+    assert b"".join(pieces).startswith(response.body)
+    assert len(response.body) >= 100
     assert sum("No space left on device" in line for line in client.log) == 1
