@@ -17,7 +17,7 @@ from reserve.engine.server import Hooks
 from reserve.engine.stats import Stats
 from reserve.testing import FakeClock, RunningServer, running
 from tests import tls
-from tests.apps.http.applications import QUIET
+from tests.apps.http.doubles import QUIET
 from tests.apps.http.responses import Response, receive, request
 from tests.clients import connect, tear
 from tests.waiting import eventually
@@ -26,23 +26,31 @@ TIMEOUT = 60.0
 """Seconds that a call of a test may wait: only a test that fails waits so long."""
 
 
-class Gate:
-    """An application whose requests to /wait block until :meth:`release`; it responds to all others at once."""
+def respond_served(environ: Any, start_response: Any) -> list[bytes]:
+    environ["wsgi.input"].read()
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"served"]
 
-    def __init__(self) -> None:
+
+class Gate:
+    """An application whose requests to /wait block until :meth:`release`; it responds to all others at once.
+
+    :param app: makes the responses; by default they are ``served``.
+    """
+
+    def __init__(self, app: Any = respond_served) -> None:
+        self._app = app
         self.entered = threading.Semaphore(0)
         self._released = threading.Event()
         self.paths: list[str] = []
         """Of the requests that it was called for, in order."""
 
-    def __call__(self, environ: Any, start_response: Any) -> list[bytes]:
+    def __call__(self, environ: Any, start_response: Any) -> Any:
         self.paths.append(environ["PATH_INFO"])
-        environ["wsgi.input"].read()
         if environ["PATH_INFO"] == "/wait":
             self.entered.release()
             assert self._released.wait(TIMEOUT)
-        start_response("200 OK", [("Content-Type", "text/plain")])
-        return [b"served"]
+        return self._app(environ, start_response)
 
     def wait_entered(self, count: int = 1) -> None:
         """Wait until ``count`` more requests to /wait block."""

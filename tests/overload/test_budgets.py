@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ import pytest
 from reserve.apps.http.settings import HTTPSettings
 from tests.apps.http.responses import receive, request
 from tests.clients import until_cut
-from tests.overload.site import TIMEOUT, Site, close_clients, over_both, reset_clients, serving
+from tests.overload.site import Gate, Site, close_clients, over_both, reset_clients, serving
 from tests.waiting import eventually
 
 MEMORY = 200000
@@ -275,17 +274,10 @@ def test_responses_that_time_out_are_freed() -> None:
 
 @pytest.mark.parametrize("disk", [10**9, 0])
 def test_with_the_memory_used_up_a_body_waits_for_a_worker_only_while_the_disk_has_room(disk: int) -> None:
-    entered, go_on = threading.Semaphore(0), threading.Event()
-
-    def waiting(environ: Any, start_response: Any) -> Any:
-        if environ["PATH_INFO"] == "/wait":
-            entered.release()
-            assert go_on.wait(TIMEOUT)
-        return app(environ, start_response)
-
-    with limited(waiting, MEMORY, disk) as site:
+    gate = Gate(app)
+    with limited(gate, MEMORY, disk) as site:
         busy = site.connect(request("GET", "/wait"))
-        assert entered.acquire(timeout=TIMEOUT)
+        gate.wait_entered()
         held = []
         while site.stats().buffered <= MEMORY:
             before = site.stats().buffered
@@ -307,7 +299,7 @@ def test_with_the_memory_used_up_a_body_waits_for_a_worker_only_while_the_disk_h
             response = receive(late)
             assert (response.status, response.fields["retry-after"], response.whole) == (503, "1", True)
             site.wait_queued(1)
-        go_on.set()
+        gate.release()
         assert [receive(client).body for client in (busy, without_body)] == [b"0", b"0"]
         if disk:
             assert receive(late).body == b"1000"
@@ -321,24 +313,17 @@ def test_with_the_memory_used_up_a_body_waits_for_a_worker_only_while_the_disk_h
 
 
 def test_a_request_that_is_refused_in_the_queue_holds_nothing(tmp_path: Path) -> None:
-    entered, go_on = threading.Semaphore(0), threading.Event()
-
-    def waiting(environ: Any, start_response: Any) -> Any:
-        if environ["PATH_INFO"] == "/wait":
-            entered.release()
-            assert go_on.wait(TIMEOUT)
-        return app(environ, start_response)
-
+    gate = Gate(app)
     http = HTTPSettings(access_log=False, spool_dir=str(tmp_path))
-    with serving(waiting, http=http, max_queued=1) as site:
+    with serving(gate, http=http, max_queued=1) as site:
         busy = site.connect(request("GET", "/wait"))
-        assert entered.acquire(timeout=TIMEOUT)
+        gate.wait_entered()
         queued = site.connect(request("POST", "/", body=b"x" * 50000))
         site.wait_queued(1)
         late = site.connect(request("POST", "/", body=b"x" * 50000))
         assert receive(late).status == 503
         late.close()
-        go_on.set()
+        gate.release()
         assert receive(queued).body == b"50000"
         assert receive(busy).body == b"0"
         for client in (queued, busy):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import socket
@@ -11,15 +12,13 @@ from typing import Any
 import pytest
 
 from reserve.apps.http import streamedbody
-from reserve.apps.http.settings import HTTPSettings
 from reserve.engine.polling.wakeup import Wakeup
 from reserve.errors import RequestTimeout
+from tests.apps.http.doubles import STREAM, failing
 from tests.apps.http.responses import receive, request
 from tests.clients import until_cut
 from tests.overload.site import TIMEOUT, received_nothing, serving
 from tests.waiting import eventually
-
-STREAM = HTTPSettings(access_log=False, stream_bodies=True)
 
 
 class Reader:
@@ -95,10 +94,7 @@ def test_waiting_needs_one_descriptor_and_closes_it() -> None:
 
 
 def test_without_a_descriptor_the_application_can_still_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    def none_left() -> Any:
-        raise OSError(24, "Too many open files")
-
-    monkeypatch.setattr(streamedbody, "Wakeup", none_left)
+    monkeypatch.setattr(streamedbody, "Wakeup", failing(errno.EMFILE))
     app = Reader()
     with serving(app, request_timeout=5.0, http=STREAM) as site:
         client = site.connect(request("POST", "/wait", body=b"x" * 10)[:-5])

@@ -15,6 +15,7 @@ from reserve.apps.http.phases import BODY, HEAD, QUEUED, RESPONDING, REVOKED, SP
 from reserve.apps.http.settings import HTTPSettings
 from reserve.protocol.http1.limits import Limits
 from reserve.testing import MemoryClient
+from tests.apps.http.doubles import STREAM, failing
 from tests.apps.http.responses import request
 
 
@@ -40,9 +41,7 @@ SCENARIOS = {
         request("POST", body=b"x" * 9, chunks=3), [HEAD, BODY], HTTPSettings(limits=Limits(max_body=5))
     ),
     "a body that the disk does not take": Scenario(request("POST", "/full-disk", body=LARGE), [HEAD, BODY, SPILL]),
-    "a streamed body": Scenario(
-        request("POST", body=b"x"), [HEAD, QUEUED, RESPONDING, HEAD], HTTPSettings(stream_bodies=True)
-    ),
+    "a streamed body": Scenario(request("POST", body=b"x"), [HEAD, QUEUED, RESPONDING, HEAD], STREAM),
     "a head that is not complete": Scenario(request()[:-1], [HEAD]),
     "a malformed head": Scenario(b"nonsense\r\n\r\n", [HEAD]),
     "the health path": Scenario(request("GET", "/health") * 2, [HEAD], HTTPSettings(health_path="/health")),
@@ -79,11 +78,8 @@ def test_a_connection_goes_through_these_phases(name: str, monkeypatch: pytest.M
         start_response("200 OK", [])
         return [b"served"]
 
-    def spill(store: BodyStore) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
     if b"/full-disk" in scenario.sent:
-        monkeypatch.setattr(BodyStore, "spill", spill)
+        monkeypatch.setattr(BodyStore, "spill", failing(errno.ENOSPC))
     recorded = RecordedPhase(vars(HTTPDriver)["_phase"])
     monkeypatch.setattr(HTTPDriver, "_phase", recorded)
     client = MemoryClient(app, scenario.settings)
