@@ -1,1 +1,1 @@
-"""reserve's own applications: each module here, and each package, is one that ``reserve app NAME`` finds."""
+"""reserve's own applications: ``reserve app NAME`` finds each module and each package in here."""

@@ -1,7 +1,7 @@
-"""JSON-RPC 2.0 (https://www.jsonrpc.org/specification) as a function: one message in, one answer out, or none.
+"""JSON-RPC 2.0 (https://www.jsonrpc.org/specification) as a function: one message in, one response out, or none.
 
-Without sockets and threads; any thread may call it. Whatever the octets are, what comes back is a complete and valid
-answer: text that is no JSON, nesting that is too deep to read or to write, and a method that fails become the errors
+Without sockets and threads; any thread may call it. Whatever the bytes are, the result is a complete and valid
+response: text that is not JSON, nesting that is too deep to read or to write, and a method that fails become the errors
 that the specification names.
 """
 
@@ -21,10 +21,10 @@ __all__ = [
     "PARSE_ERROR",
     "Params",
     "RPCError",
-    "answer",
+    "bind_params",
+    "dispatch",
     "encode",
-    "failure",
-    "take",
+    "error_response",
 ]
 
 PARSE_ERROR = -32700
@@ -42,17 +42,23 @@ _MESSAGES = {
 }
 
 MAX_BATCH = 100
-"""Requests in one batch: each octet of a senseless one would ask for an error of a hundred."""
+"""Requests in one batch: each byte of a malformed batch could cause an error response of a hundred bytes."""
 
 Params: TypeAlias = "list[Any] | dict[str, Any] | None"
 """By position, by name, or left out."""
 
+Call: TypeAlias = "Callable[[str, Params], object]"
+"""``call(method, params)`` returns the result, or raises :class:`RPCError`."""
+
+Report: TypeAlias = "Callable[[str, Exception], None]"
+"""``report(method, error)`` gets every other exception of a call. The client learns only that the method failed."""
+
 
 class RPCError(Exception):
-    """What a method raises to answer with an error.
+    """What a method raises to respond with an error.
 
     :param code: one of the codes above, or the application's own.
-    :param data: a sentence for the person at the other end, or None.
+    :param data: a sentence for the user of the client, or None.
     :param message: the error's short name; by default the specification's for its code.
     """
 
@@ -63,51 +69,46 @@ class RPCError(Exception):
         self.message = message or _MESSAGES.get(code, "Server error")
 
 
-def answer(
-    text: bytes,
-    call: Callable[[str, Params], object],
-    report: Callable[[str, Exception], None],
-) -> bytes | None:
+def dispatch(text: bytes, call: Call, report: Report) -> bytes | None:
     """Carry out the request, or the batch of requests, that ``text`` is.
 
     :param text: JSON in UTF-8, without the end of its line.
-    :param call: ``call(method, params)`` returns the result, or raises :class:`RPCError`.
-    :param report: ``report(method, error)`` is told what else ``call`` raised; the peer learns only that it failed.
-    :return: the answer without the end of its line; None: only notifications, which have none.
+    :return: the response without the end of its line; None: there were only notifications, which have none.
     """
     try:
         message = _DECODER.decode(text.decode("utf-8"))
     except RecursionError:
-        return failure(None, RPCError(PARSE_ERROR, "it is nested too deeply"))
+        return error_response(None, RPCError(PARSE_ERROR, "it is nested too deeply"))
     except ValueError as error:
-        return failure(None, RPCError(PARSE_ERROR, str(error)))
+        return error_response(None, RPCError(PARSE_ERROR, str(error)))
     if not isinstance(message, list):
-        return _one(message, call, report)
+        return _dispatch_request(message, call, report)
     if not message:
-        return failure(None, RPCError(INVALID_REQUEST, "a batch has at least one request"))
+        return error_response(None, RPCError(INVALID_REQUEST, "a batch has at least one request"))
     if len(message) > MAX_BATCH:
-        return failure(None, RPCError(INVALID_REQUEST, f"a batch has at most {MAX_BATCH} requests"))
-    answers = [one for one in (_one(request, call, report) for request in message) if one is not None]
-    return b"[" + b",".join(answers) + b"]" if answers else None
+        return error_response(None, RPCError(INVALID_REQUEST, f"a batch has at most {MAX_BATCH} requests"))
+    results = (_dispatch_request(request, call, report) for request in message)
+    responses = [response for response in results if response is not None]
+    return b"[" + b",".join(responses) + b"]" if responses else None
 
 
-def failure(identity: object, error: RPCError) -> bytes:
-    """An error's answer; ``identity`` is the request's ``id``, None when it has none that could be read."""
-    described: dict[str, object] = {"code": error.code, "message": error.message}
+def error_response(request_id: object, error: RPCError) -> bytes:
+    """The response that is an error; ``request_id`` is None when the request has no valid ``id``."""
+    member: dict[str, object] = {"code": error.code, "message": error.message}
     if error.data is not None:
-        described["data"] = error.data
-    return encode({"jsonrpc": "2.0", "id": identity, "error": described})
+        member["data"] = error.data
+    return encode({"jsonrpc": "2.0", "id": request_id, "error": member})
 
 
 def encode(value: object) -> bytes:
-    """One line of JSON, in ASCII: a lone surrogate, which JSON can escape, has no UTF-8.
+    """One line of JSON, in ASCII: JSON can escape a lone surrogate, which UTF-8 cannot encode.
 
-    Raises ValueError or TypeError for what JSON cannot say, RecursionError for what is nested too deeply.
+    Raises ValueError or TypeError for what JSON cannot express, RecursionError for what is nested too deeply.
     """
     return _ENCODER.encode(value).encode("ascii")
 
 
-def take(params: Params, *names: str) -> tuple[Any, ...]:
+def bind_params(params: Params, *names: str) -> tuple[Any, ...]:
     """The values of ``names``, given by position or by name. Raises RPCError when one is missing, or there are more."""
     if isinstance(params, dict) and params.keys() == set(names):
         return tuple(params[name] for name in names)
@@ -116,37 +117,37 @@ def take(params: Params, *names: str) -> tuple[Any, ...]:
     raise RPCError(INVALID_PARAMS, f"it takes {', '.join(names)}" if names else "it takes none")
 
 
-def _one(request: Any, call: Callable[[str, Params], object], report: Callable[[str, Exception], None]) -> bytes | None:
-    identity = None
+def _dispatch_request(request: Any, call: Call, report: Report) -> bytes | None:
+    request_id = None
     method = ""
     try:
         if not isinstance(request, dict):
             raise RPCError(INVALID_REQUEST, "a request is an object")
-        identity = _identity(request)
-        method, params = _checked(request)
+        request_id = _request_id(request)
+        method, params = _method_and_params(request)
         result = call(method, params)
         if "id" in request:
-            return encode({"jsonrpc": "2.0", "id": identity, "result": result})
+            return encode({"jsonrpc": "2.0", "id": request_id, "result": result})
     except RPCError as error:
-        # A notification has no answer, unless it is so wrong that nobody can say whether it is one.
+        # A notification has no response, except one that is so wrong that it may be a request.
         if not method or "id" in request:
-            return failure(identity, error)
+            return error_response(request_id, error)
     except Exception as error:
         report(method, error)
         if "id" in request:
-            return failure(identity, RPCError(INTERNAL_ERROR))
+            return error_response(request_id, RPCError(INTERNAL_ERROR))
     return None
 
 
-def _identity(request: dict[str, Any]) -> object:
-    identity = request.get("id")
-    if isinstance(identity, bool) or not isinstance(identity, (str, int, float, type(None))):
+def _request_id(request: dict[str, Any]) -> object:
+    request_id = request.get("id")
+    if isinstance(request_id, bool) or not isinstance(request_id, (str, int, float, type(None))):
         raise RPCError(INVALID_REQUEST, "id is a string, a number or null")
-    return identity
+    return request_id
 
 
-def _checked(request: dict[str, Any]) -> tuple[str, Params]:
-    """Members that the specification does not know are passed over: it leaves room for extensions."""
+def _method_and_params(request: dict[str, Any]) -> tuple[str, Params]:
+    """Members that the specification does not know are ignored: it leaves room for extensions."""
     if request.get("jsonrpc") != "2.0":
         raise RPCError(INVALID_REQUEST, 'jsonrpc is "2.0"')
     method = request.get("method")
@@ -169,6 +170,6 @@ def _no_constant(name: str) -> object:
     raise ValueError(f"{name} is no JSON")
 
 
-# Made once: json.loads and json.dumps make one for each call that is not all defaults.
+# Made once: json.loads and json.dumps make a decoder or encoder for each call that does not use all defaults.
 _DECODER = json.JSONDecoder(parse_float=_finite, parse_constant=_no_constant)
 _ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)

@@ -1,10 +1,10 @@
-"""``reserve app echo``: sends back every octet that it receives (RFC 862), and shows the generic application at its
-shortest.
+"""``reserve app echo``: sends back every byte that it receives (RFC 862). It is the shortest example of a handler.
 
-``resume`` runs on a worker, once for each piece that has arrived, and never waits: the peer's octets are there when it
-is called, and ``server.send`` leaves what the peer does not take yet to the poller. Between two pieces the connection
-is parked. While an answer waits for its peer nothing more is received, so a client that never reads costs one piece of
-memory and no thread, until ``--write-timeout`` cuts it. A client that ends its side gets everything back first.
+A worker calls ``resume`` once for each piece that has arrived, and never waits in it: the client's bytes are there when
+it is called, and ``server.send`` leaves what the client does not take yet to the poller. Between two pieces the
+connection is parked. While output waits for the client nothing more is received. So a client that never reads costs one
+piece of memory and no thread, until ``--write-timeout`` closes its connection. A client that shuts its side down gets
+everything back first.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ __all__ = ["ARGUMENTS", "Echo", "launch"]
 ARGUMENTS = ""
 """It takes none."""
 
-_PIECE = 65536
-"""Octets that are received and sent back at a time; fewer when ``--max-output`` allows fewer to wait."""
+_PIECE_SIZE = 65536
+"""Bytes that are received and sent back at a time; fewer when ``--max-output`` allows fewer to wait."""
 
 
 class Echo:
-    """The handler: ``handle(socket, client_address, server)``."""
+    """The handler: ``handle(socket, client_address, server)``. One serves all connections; workers call it."""
 
     client_speaks_first = True
-    """A connection that says nothing never sees a worker, and is closed after ``--handler-timeout``."""
+    """A connection that sends nothing never gets a worker, and is closed after ``--handler-timeout``."""
 
     def __call__(self, sock: socket.socket, client_address: tuple[str, int], server: Server) -> Park | None:
-        size = min(_PIECE, server.settings.max_output)
+        size = min(_PIECE_SIZE, server.settings.max_output)
 
         def resume() -> Park | None:
             data = sock.recv(size)

@@ -1,18 +1,18 @@
 """``reserve app jsons``: JSON-RPC 2.0 over lines (https://www.jsonrpc.org/specification, https://jsonlines.org).
 
-One message a line, in UTF-8, of at most 64 KiB; empty lines are passed over. The methods:
+One message a line, in UTF-8, of at most 64 KiB; empty lines are ignored. The methods:
 
-- ``echo`` gives its params back; ``time`` is the time in UTC (ISO 8601); ``peer`` is ``[host, port]`` of the client;
-  ``stats`` is what ``server.stats()`` says.
+- ``echo`` returns its params; ``time`` is the time in UTC (ISO 8601); ``peer`` is ``[host, port]`` of the client;
+  ``stats`` is the result of ``server.stats()``.
 - ``subscribe(topic)`` asks for the messages of a topic; they arrive as notifications ``message(topic, message)``.
-- ``publish(topic, message)`` sends one to every subscriber, and gives back how many there were.
+- ``publish(topic, message)`` sends one to every subscriber, and returns how many subscribers there were.
 
-It shows what the generic application is made of: a connection is parked between two lines, ``on_close`` cleans up after
-it however it ended, and the thread of one connection pushes to others with ``server.send``. Answers go the same way, so
-that neither ever cuts into the other. A connection that takes nothing while more than ``--max-output`` waits for it is
-dropped; one that does not read its answers is not read from.
+It is an example of a handler that parks: a connection is parked between two lines, ``on_close`` cleans up after it for
+whatever reason it closes, and the worker of one connection pushes to others with ``server.send``. Responses go the same
+way, so that two messages never mix. A client that takes nothing while more than ``--max-output`` waits for it is
+disconnected; from a client that does not read its responses nothing is received.
 
-A :class:`Session` is used by one worker at a time; only :meth:`Session.push` is called by the others.
+One worker at a time uses a :class:`Session`; others call only :meth:`Session.push`.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from reserve.apps._jsonrpc import (
     METHOD_NOT_FOUND,
     Params,
     RPCError,
-    answer,
+    bind_params,
+    dispatch,
     encode,
-    failure,
-    take,
+    error_response,
 )
 from reserve.apps._pubsub import Topics
 from reserve.engine.connections.peers import name_of
@@ -50,20 +50,20 @@ ARGUMENTS = ""
 """It takes none."""
 
 MAX_LINE = 65536
-"""Octets of one line, without its end."""
+"""Bytes of one line, without its end."""
 MAX_TOPICS = 100
 """Topics of one connection."""
 MAX_TOPIC = 256
 """Characters of a topic's name."""
 
-_RECEIVE = 65536
-_ENOUGH = 65536  # octets of answers after which the client has to take some before its next line is looked at
-_LINGER = 2.0  # seconds that the peer has to read why it is cut off
+_RECEIVE_SIZE = 65536
+_MAX_RESPONSES = 65536  # bytes of responses after which the client has to take some before its next line is read
+_LINGER_TIMEOUT = 2.0  # seconds that the client has to read why its connection closes
 _LINGER_BYTES = 65536
 
 
-class _Lines:
-    """Octets in, lines out. For :class:`Park` it is a reader: a whole line counts as readable."""
+class _LineBuffer:
+    """Bytes in, lines out. One for each session. For :class:`Park` it is a reader: a complete line is readable."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -75,12 +75,12 @@ class _Lines:
         self._search()
 
     def finish(self) -> None:
-        """No more will come: what is left is a line, too."""
+        """The client sends no more: the remaining bytes are a line, too."""
         if self._buffer and not self._buffer.endswith(b"\n"):
             self.feed(b"\n")
 
     def take(self) -> bytes | None:
-        """The next whole line without its end; None: there is none."""
+        """The next complete line without its end; None: there is none."""
         if self._end < 0:
             return None
         line = bytes(self._buffer[: self._end])
@@ -91,7 +91,7 @@ class _Lines:
 
     @property
     def too_long(self) -> bool:
-        """The line that comes next has passed its limit."""
+        """The next line has passed its limit."""
         return (self._end if self._end >= 0 else len(self._buffer)) > MAX_LINE
 
     def peek(self, size: int = 0, /) -> bytes:
@@ -103,15 +103,15 @@ class _Lines:
 
 
 class Session:
-    """One connection."""
+    """One connection: its lines, and the methods that they call."""
 
     def __init__(self, sock: socket.socket, address: tuple[str, int], server: Server, topics: Topics[Session]) -> None:
         self.sock = sock
         self.address = address
         self.server = server
         self._topics = topics
-        self._lines = _Lines()
-        self._ended = False
+        self._lines = _LineBuffer()
+        self._peer_closed = False
         self._discarded = 0
         self._methods: dict[str, Callable[[Params], object]] = {
             "echo": self._echo,
@@ -124,17 +124,19 @@ class Session:
 
     def park(self) -> Park:
         """Wait for the next line."""
-        return Park(self._resume, reader=self._lines, on_close=self._gone)
+        return Park(self._resume, reader=self._lines, on_close=self._closed)
 
     def push(self, line: bytes) -> bool:
-        """Send a line, from any thread; False when the connection is over, or is dropped now because it is too slow."""
+        """By any thread: send a line. False when the connection has closed, or closes now because its client does not
+        read.
+        """
         try:
             self.server.send(self.sock, line + b"\n")
         except UsageError:
-            return False  # it has ended meanwhile, and on_close cleans up
+            return False  # it has closed meanwhile, and on_close cleans up
         except ReserveError as error:
             self.server.log.info(f"{name_of(self.address)}: dropped: {error}", "subscribers that were dropped")
-            self._topics.leave(self)
+            self._topics.unsubscribe_all(self)
             with contextlib.suppress(OSError):
                 self.sock.shutdown(socket.SHUT_RDWR)
             return False
@@ -143,45 +145,46 @@ class Session:
     def _resume(self) -> Park | None:
         lines = self._lines
         if not lines.peek():
-            data = self.sock.recv(_RECEIVE)
+            data = self.sock.recv(_RECEIVE_SIZE)
             if data:
                 lines.feed(data)
             else:
-                self._ended = True
+                self._peer_closed = True
                 lines.finish()
-        answered = 0
-        while answered < _ENOUGH and not lines.too_long:
+        pushed = 0
+        while pushed < _MAX_RESPONSES and not lines.too_long:
             line = lines.take()
             if line is None:
-                return None if self._ended else self.park()
-            found = answer(line, self._call, self._report) if line.strip(b" \t\r") else None
-            if found is not None:
-                answered += len(found)
-                if not self.push(found):
+                return None if self._peer_closed else self.park()
+            response = dispatch(line, self._call, self._report) if line.strip(b" \t\r") else None
+            if response is not None:
+                pushed += len(response)
+                if not self.push(response):
                     return None
         return self._refuse() if lines.too_long else self.park()
 
-    def _gone(self, reason: str) -> None:
-        self._topics.leave(self)
+    def _closed(self, reason: str) -> None:
+        self._topics.unsubscribe_all(self)
 
-    # ---- the end of a connection whose line is too long ----
+    # ---- closing a connection whose line is too long ----
 
     def _refuse(self) -> Park | None:
-        """Say why, and close in such a way that the peer can read it: a close with input outstanding is a reset."""
-        if not self.push(failure(None, RPCError(INVALID_REQUEST, f"a line has at most {MAX_LINE} octets"))):
+        """Send the reason, and let the client read it before the close: a close while input is unread is a reset."""
+        error = RPCError(INVALID_REQUEST, f"a line has at most {MAX_LINE} bytes")
+        if not self.push(error_response(None, error)):
             return None
-        return Park(self._half_close, until="writable", on_close=self._gone)
+        return Park(self._shutdown_write, until="writable", on_close=self._closed)
 
-    def _half_close(self) -> Park | None:
+    def _shutdown_write(self) -> Park | None:
         self.sock.shutdown(socket.SHUT_WR)
-        return Park(self._discard, timeout=_LINGER, on_close=self._gone)
+        return Park(self._discard, timeout=_LINGER_TIMEOUT, on_close=self._closed)
 
     def _discard(self) -> Park | None:
-        data = self.sock.recv(_RECEIVE)
+        data = self.sock.recv(_RECEIVE_SIZE)
         self._discarded += len(data)
         if not data or self._discarded > _LINGER_BYTES:
             return None
-        return Park(self._discard, timeout=_LINGER, on_close=self._gone)
+        return Park(self._discard, timeout=_LINGER_TIMEOUT, on_close=self._closed)
 
     # ---- the methods ----
 
@@ -198,25 +201,25 @@ class Session:
         return params
 
     def _time(self, params: Params) -> object:
-        take(params)
+        bind_params(params)
         return datetime.now(timezone.utc).isoformat()
 
     def _peer(self, params: Params) -> object:
-        take(params)
+        bind_params(params)
         return self.address
 
     def _stats(self, params: Params) -> object:
-        take(params)
+        bind_params(params)
         return dataclasses.asdict(self.server.stats())
 
     def _subscribe(self, params: Params) -> object:
-        (topic,) = take(params, "topic")
-        if not self._topics.join(_topic(topic), self, MAX_TOPICS):
+        (topic,) = bind_params(params, "topic")
+        if not self._topics.subscribe(_topic(topic), self, MAX_TOPICS):
             raise RPCError(INVALID_PARAMS, f"a connection has at most {MAX_TOPICS} topics")
         return True
 
     def _publish(self, params: Params) -> object:
-        topic, message = take(params, "topic", "message")
+        topic, message = bind_params(params, "topic", "message")
         subscribers = self._topics.subscribers(_topic(topic))
         line = encode({"jsonrpc": "2.0", "method": "message", "params": {"topic": topic, "message": message}})
         return sum(subscriber.push(line) for subscriber in subscribers)
@@ -229,16 +232,16 @@ def _topic(name: Any) -> str:
 
 
 class JSONLines:
-    """The handler: ``handle(socket, client_address, server)``."""
+    """The handler: ``handle(socket, client_address, server)``. One serves all connections; workers call it."""
 
     client_speaks_first = True
-    """A connection that says nothing never sees a worker, and is closed after ``--handler-timeout``."""
+    """A connection that sends nothing never gets a worker, and is closed after ``--handler-timeout``."""
 
     def __init__(self) -> None:
         self.topics: Topics[Session] = Topics()
 
     def __call__(self, sock: socket.socket, client_address: tuple[str, int], server: Server) -> Park:
-        # Parked before the first line is looked at, so that on_close is known whatever that line does.
+        # Parked before the first line is read, so that on_close runs whatever that line does.
         return Session(sock, client_address, server, self.topics).park()
 
 

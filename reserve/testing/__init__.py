@@ -1,8 +1,9 @@
-"""What reserve tests itself with, and its users their applications: a clock, a client in memory, a running server.
+"""Tools for tests, those of reserve and those of its users' applications: a clock, a client in memory, a server.
 
-- :class:`FakeClock` stands still until it is told the time; give it to a server, and no deadline passes by itself.
-- :class:`MemoryClient` speaks to an application through the real protocol driver, without sockets and threads.
-- :func:`check_adapter` checks that a TLS adapter does all that the engine needs; :class:`AdapterSuite`, one by one.
+- :class:`FakeClock` stands still until a test advances it; a server that has it lets no deadline pass by itself.
+- :class:`MemoryClient` sends requests to an application through the real protocol driver, without sockets and threads.
+- :func:`check_adapter` checks that a TLS adapter does all that the engine needs; :class:`AdapterSuite` has the same
+  checks one by one.
 - :func:`running` serves a handler or a WSGI application on a free port of the loopback interface.
 """
 

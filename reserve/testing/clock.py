@@ -1,4 +1,4 @@
-"""A clock for tests: time passes when they say so. Any thread may read it; the test advances it."""
+"""A clock for tests, which advance it. Any thread may read it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ __all__ = ["FakeClock"]
 
 
 class FakeClock:
-    """A :class:`~reserve.engine.polling.clock.Clock` that stands still.
+    """A :class:`~reserve.engine.polling.clock.Clock` that stands still until the test calls :meth:`advance`.
 
-    :param start: its first reading, in seconds.
+    :param start: the time that it shows first, in seconds.
     """
 
     def __init__(self, start: float = 1000.0) -> None:
@@ -22,7 +22,7 @@ class FakeClock:
         return self._time
 
     def advance(self, seconds: float) -> None:
-        """Let ``seconds`` pass at once; every thread that waits for a deadline looks at the clock again."""
+        """Let ``seconds`` pass at once; every thread that waits for a deadline reads the clock again."""
         self._time += seconds
         for wake in list(self._wakes):
             wake()

@@ -1,4 +1,4 @@
-"""A client that plays one connection with an application, in memory and on the thread of the test."""
+"""A client with one connection to an application, in memory. Everything runs on the thread of the test."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from reserve.apps.http.app import HTTPApp
+from reserve.apps.http.context import HTTPContext
 from reserve.apps.http.settings import HTTPSettings
 from reserve.engine.connections.application import Application
 from reserve.engine.connections.driver import AGAIN, RUN, Action, Close, Wait
@@ -25,7 +26,7 @@ __all__ = ["MemoryClient", "Response"]
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """One answer, decoded."""
+    """One response, decoded."""
 
     status: int
     reason: str
@@ -33,23 +34,24 @@ class Response:
     body: bytes
 
     def header(self, name: str) -> str | None:
-        """The first field of this name, in any case."""
+        """The value of the first field ``name``, which may be in any case; None: there is no such field."""
         return next((value for key, value in self.headers if key.lower() == name.lower()), None)
 
 
 class MemoryClient:
     """One connection to an application, in memory: deterministic, without sockets, threads and waiting.
 
-    It speaks to the protocol driver as the engine does: steps it while there is something to read, runs the
-    application when the driver asks for it, and flushes the output before anything else happens.
+    It calls the protocol driver as the engine does: steps it while there is something to read, runs the application
+    when the driver asks for it, and flushes the output before anything else happens. The test owns it and calls its
+    methods.
 
     :param app: a WSGI application, or anything with a driver of its own (``make_driver``).
-    :param settings: for HTTP; by default those of a server. An access log is not kept in memory.
-    :param clock: read for every deadline; :meth:`advance` lets it pass.
+    :param settings: of the HTTP application; default: those of ``HTTPSettings()``. There is no access log.
+    :param clock: decides about every deadline; :meth:`advance` advances it. Default: one of its own.
 
-    An application that has to wait for its client, for more of a streamed body than was sent or for room beyond
-    ``max_response_spool``, sees a client that went away: nobody could send or read meanwhile.
-    :func:`~reserve.testing.running` is for such.
+    An application that has to wait for its client gets ClientDisconnected: for more of a streamed body than was sent,
+    or for room beyond ``max_response_spool``. While it waits, the test cannot send or read. Use
+    :func:`~reserve.testing.running` for such applications.
     """
 
     def __init__(
@@ -61,7 +63,7 @@ class MemoryClient:
         self.clock = clock if clock is not None else FakeClock()
         self.server = MemoryServer(self.clock)
         factory = app if isinstance(app, Application) else HTTPApp(WSGIGateway(app), settings)
-        if isinstance(factory, HTTPApp):
+        if isinstance(factory, HTTPContext):
             factory.gateway.use_log(self.server.log.failure)
         self.socket = MemorySocket()
         self._connection = MemoryConnection(self.server, cast(socket.socket, self.socket), self.socket.peer)
@@ -71,18 +73,18 @@ class MemoryClient:
         self._write_deadline = NEVER
         self.closed = False
         """The server has closed its end."""
-        self._play(self._driver.step(0, self.clock.now()))
+        self._carry_out(self._driver.step(0, self.clock.now()))
 
     @property
     def log(self) -> list[str]:
-        """What the server has written to its error log, tracebacks included."""
+        """The lines of the server's error log, with tracebacks."""
         return [text for _, text in self.server.log.lines]
 
     def send(self, data: bytes) -> bytes:
-        """Send octets and return everything that the server has answered so far and that was not taken before."""
+        """Send bytes. Returns everything that the server has sent and that no call has returned before."""
         self.socket.incoming += data
         if not self.closed and self._flushed():
-            self._play(self._driver.step(READ, self.clock.now()))
+            self._carry_out(self._driver.step(READ, self.clock.now()))
         return self.take()
 
     def end(self) -> bytes:
@@ -91,9 +93,9 @@ class MemoryClient:
         return self.send(b"")
 
     def read(self, room: int | None) -> bytes:
-        """Have the socket take ``room`` more octets (None: any number) from now on; returns as :meth:`send` does.
+        """Have the socket take ``room`` more bytes (None: any number) from now on; returns as :meth:`send` does.
 
-        0 at the beginning makes a client that does not read.
+        0 before the first request makes a client that does not read.
         """
         self.socket.room = room
         return self.send(b"")
@@ -113,11 +115,11 @@ class MemoryClient:
             if now >= self._write_deadline:
                 self._finish("timeout")
         elif self._wait is not None and self._wait.deadline <= now:
-            self._play(self._driver.expired(self._wait.kind, now))
+            self._carry_out(self._driver.expired(self._wait.kind, now))
         return self.take()
 
     def take(self) -> bytes:
-        """What the server has sent since it was last taken."""
+        """Return what the server has sent and no call has returned before."""
         data = bytes(self.socket.outgoing)
         self.socket.outgoing.clear()
         return data
@@ -125,9 +127,9 @@ class MemoryClient:
     def request(
         self, method: str, target: str, headers: Iterable[tuple[str, str]] = (), body: bytes | None = None
     ) -> Response:
-        """Send one request and decode its answer. Host and Content-Length are added when they are missing.
+        """Send one request and decode its response. Host and Content-Length are added when they are missing.
 
-        Raises ``http.client.HTTPException`` when the answer is not whole.
+        Raises ``http.client.HTTPException`` when the response is not complete.
         """
         fields = list(headers)
         names = {name.lower() for name, _ in fields}
@@ -137,22 +139,22 @@ class MemoryClient:
             fields.append(("Content-Length", str(len(body))))
         head = f"{method} {target} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in fields) + "\r\n"
         raw = self.send(head.encode("latin-1") + (body or b""))
-        answer = http.client.HTTPResponse(cast(socket.socket, _Replay(raw)), method=method)
+        response = http.client.HTTPResponse(cast(socket.socket, _ReceivedSocket(raw)), method=method)
         try:
-            answer.begin()
-            return Response(answer.status, answer.reason, answer.getheaders(), answer.read())
+            response.begin()
+            return Response(response.status, response.reason, response.getheaders(), response.read())
         finally:
-            answer.close()
+            response.close()
 
     def close(self) -> None:
-        """End the connection from the client's side, and let the driver give back what it holds."""
+        """Close the connection from the client's side, and have the driver free what it holds."""
         if not self.closed:
             self.end()
         if not self.closed:
             self._finish("lost")
 
     def _flushed(self) -> bool:
-        """Send what waits in the output; False while there is no room for all of it, or when that was the end."""
+        """Send what waits in the output; False while there is no room for all of it, or when the connection closed."""
         connection = self._connection
         output = connection.output
         if output is None:
@@ -167,7 +169,8 @@ class MemoryClient:
             self._write_deadline = self.clock.now() + self.server.settings.write_timeout
         return False
 
-    def _play(self, action: Action) -> None:
+    def _carry_out(self, action: Action) -> None:
+        """Carry out what the driver decided, and step it until it waits."""
         incoming = self.socket.incoming
         while True:
             if isinstance(action, Close):
@@ -206,8 +209,8 @@ class MemoryClient:
             self._connection.output = None
 
 
-class _Replay:
-    """Octets that were received, as far as ``http.client`` needs a socket."""
+class _ReceivedSocket:
+    """Bytes that were received, with as much of a socket as ``http.client`` needs."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data

@@ -1,6 +1,6 @@
-"""The server's end of a connection that exists in memory only: its socket, and as much of a server as drivers ask for.
+"""The server's side of a connection in memory: its socket, and as much of a server as drivers need.
 
-Nothing in here waits, and everything runs on the thread of the test.
+Everything runs on the thread of the test, and nothing in here waits.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ __all__ = ["MemoryConnection", "MemoryLog", "MemoryServer", "MemorySocket"]
 
 
 class MemorySocket:
-    """The server's end of a connection that exists in memory only.
+    """The server's socket of a connection in memory. The driver uses it as a socket; the test reads and writes the
+    attributes.
 
     :param peer: the client's address.
     """
@@ -35,15 +36,15 @@ class MemorySocket:
         self.incoming = bytearray()
         """What the client has sent and the server has not received."""
         self.outgoing = bytearray()
-        """What the server has sent and the client has not taken."""
+        """What the server has sent and the client has not read."""
         self.room: int | None = None
-        """Octets that a send still takes (None: any number)."""
+        """Bytes that the socket still takes (None: any number)."""
         self.segment: int | None = None
-        """Octets that one receive gives at most, as if each segment arrived for itself (None: any number)."""
+        """Bytes that one receive returns at most, as if each segment arrived on its own (None: any number)."""
         self.ended = False
         """The client has shut down its side."""
         self.shut: set[int] = set()
-        """How the server has shut it down (SHUT_RD, SHUT_WR, SHUT_RDWR)."""
+        """The arguments that the server has called :meth:`shutdown` with (SHUT_RD, SHUT_WR, SHUT_RDWR)."""
 
     def fileno(self) -> int:
         return -1
@@ -81,10 +82,11 @@ class MemorySocket:
 
 
 class MemoryLog(ErrorLog):
-    """Kept as a list, in the order of events."""
+    """An error log that keeps its lines in a list."""
 
     def __init__(self) -> None:
         self.lines: list[tuple[int, str]] = []
+        """(level as in :mod:`logging`, text), the oldest first."""
 
     def info(self, text: str, kind: str = "") -> None:
         self.lines.append((logging.INFO, text))
@@ -101,17 +103,20 @@ class MemoryLog(ErrorLog):
 
 
 class MemoryConnection(Connection):
-    """One that cannot wait."""
+    """A connection that cannot wait: while its worker waited, no other thread could send or read."""
 
     __slots__ = ()
 
     def wait(self, timeout: float | None, *, write: bool = False, wake: int = -1) -> bool:
-        what = "read" if write else "send"
-        raise ClientDisconnected(f"the application waits for its client to {what}, and a client in memory cannot")
+        action = "read" if write else "send"
+        raise ClientDisconnected(f"the application waits for its client to {action}, and a client in memory cannot")
 
 
 class MemoryServer:
-    """What a driver asks of its server: a :class:`~reserve.engine.connections.context.ServerContext`."""
+    """As much of a server as a driver and its connection use.
+
+    :param clock: decides about every deadline.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock

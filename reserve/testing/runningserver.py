@@ -20,7 +20,7 @@ __all__ = ["RunningServer", "running"]
 
 
 class RunningServer:
-    """A server on a free port, and what a test needs to talk to it."""
+    """A server on a free port, and what a test needs to connect to it. Made by :func:`running`."""
 
     def __init__(self, server: Server, *, tls: bool = False) -> None:
         self.server = server
@@ -34,7 +34,10 @@ class RunningServer:
             self.url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
     def connect(self, timeout: float = 10.0) -> socket.socket:
-        """Open a client's connection; ``timeout`` seconds guard the test against waiting for ever."""
+        """Open a client's connection.
+
+        :param timeout: seconds that each of its calls may wait, so that a test that fails does not hang.
+        """
         if isinstance(self.address, tuple):
             return socket.create_connection(self.address, timeout)
         client = socket.socket(socket.AF_UNIX)
@@ -47,7 +50,7 @@ class RunningServer:
         return client
 
     def exchange(self, data: bytes, timeout: float = 10.0) -> bytes:
-        """Send octets on a connection of their own and return everything that comes until the server closes it."""
+        """Send bytes on a new connection. Returns everything that is received until the server closes it."""
         with self.connect(timeout) as client:
             client.sendall(data)
             return b"".join(iter(lambda: client.recv(65536), b""))
@@ -67,10 +70,10 @@ def running(
     """Serve ``app`` while the ``with`` block runs.
 
     :param app: a WSGI application; with ``wsgi=False`` a plain handler; or anything with ``make_driver``.
-    :param http: settings of the HTTP application; by default without an access log.
+    :param http: settings of the HTTP application. Default: those of ``HTTPSettings()``, without an access log.
     :param address: as for :func:`reserve.listen`.
     :param ssl_adapter: speaks TLS there; see :attr:`reserve.Server.ssl_adapter`.
-    :param without_tls: connections begin without TLS all the same, for a handler that calls ``server.start_tls``.
+    :param without_tls: with an adapter, connections begin without TLS, for a handler that calls ``server.start_tls``.
     :param server_arguments: for :class:`~reserve.engine.server.Server`: ``threads=``, ``clock=``, ``poller=`` …
     """
     if wsgi and not isinstance(app, Application):

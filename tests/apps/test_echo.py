@@ -1,4 +1,4 @@
-"""The echo application on real sockets: what comes back, and what it costs meanwhile."""
+"""``reserve app echo`` on real sockets: which bytes it sends back, and what a client costs the server."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ROOT = Path(reserve.__file__).parent.parent
 
 
 def receive(client: socket.socket, count: int) -> bytes:
-    """Exactly ``count`` octets, or what came before the end."""
+    """Receive ``count`` bytes, or as many as come before the end of the connection."""
     data = b""
     while len(data) < count:
         piece = client.recv(count - len(data))
@@ -39,8 +39,8 @@ def receive(client: socket.socket, count: int) -> bytes:
     return data
 
 
-def stuff(client: socket.socket) -> None:
-    """Send without reading, until nothing more is taken for now."""
+def send_without_reading(client: socket.socket) -> None:
+    """Send until the server takes nothing more for now."""
     piece = b"x" * 65536
     client.setblocking(False)
     with contextlib.suppress(BlockingIOError):
@@ -49,15 +49,15 @@ def stuff(client: socket.socket) -> None:
 
 
 def is_stuck(served: RunningServer, client: socket.socket) -> bool:
-    """Whatever more the client sends, nothing moves."""
-    stuff(client)
+    """The server takes nothing more, because its output waits for the client."""
+    send_without_reading(client)
     stats = served.server.stats()
     return stats.flushing == 1 and stats.busy == 0
 
 
 @given(st.lists(st.binary(min_size=1, max_size=300), max_size=5))
 @settings(max_examples=25)
-def test_every_octet_comes_back(pieces: list[bytes]) -> None:
+def test_every_byte_comes_back(pieces: list[bytes]) -> None:
     with running(Echo(), wsgi=False, threads=1) as served, served.connect() as client:
         for piece in pieces:
             client.sendall(piece)
@@ -66,7 +66,7 @@ def test_every_octet_comes_back(pieces: list[bytes]) -> None:
         assert client.recv(1) == b""
 
 
-def test_half_close_after_more_than_the_buffers_hold() -> None:
+def test_a_client_that_shuts_its_side_down_receives_everything_first() -> None:
     data = os.urandom(4_000_000)
     with running(Echo(), wsgi=False, threads=1) as served, served.connect() as client:
 
@@ -76,12 +76,12 @@ def test_half_close_after_more_than_the_buffers_hold() -> None:
 
         sender = threading.Thread(target=send)
         sender.start()
-        back = b"".join(iter(lambda: client.recv(65536), b""))
+        received = b"".join(iter(lambda: client.recv(65536), b""))
         sender.join()
-    assert back == data
+    assert received == data
 
 
-def test_many_idle_connections_and_two_threads() -> None:
+def test_many_connections_need_two_threads() -> None:
     with running(Echo(), wsgi=False, threads=2) as served, ExitStack() as stack:
         clients = [stack.enter_context(served.connect()) for _ in range(50)]
         silent = [stack.enter_context(served.connect()) for _ in range(10)]
@@ -94,38 +94,38 @@ def test_many_idle_connections_and_two_threads() -> None:
         eventually(lambda: served.server.stats().parked == len(clients) + len(silent))
         stats = served.server.stats()
         assert (stats.connections, stats.busy) == (len(clients) + len(silent), 0)
-        assert stats.handled <= 4 * len(clients)  # the silent ones never had a worker
+        assert stats.handled <= 4 * len(clients)  # the silent clients never had a worker
 
 
-def test_one_that_never_reads_holds_no_thread_and_little_memory() -> None:
+def test_a_client_that_never_reads_holds_no_thread_and_little_memory() -> None:
     with running(Echo(), wsgi=False, threads=1) as served, served.connect() as greedy:
         eventually(lambda: is_stuck(served, greedy))
-        waiting = [one.output.size for one in served.server._queue.connections.values() if one.output is not None]
-        assert sum(waiting) <= 65536
+        outputs = [connection.output for connection in served.server._queue.connections.values()]
+        assert sum(output.size for output in outputs if output is not None) <= 65536
         with served.connect() as other:
-            other.sendall(b"still here")
-            assert receive(other, 10) == b"still here"
+            other.sendall(b"still open")
+            assert receive(other, 10) == b"still open"
         eventually(lambda: is_stuck(served, greedy))
 
 
-def test_one_that_never_reads_is_cut_at_last() -> None:
+def test_a_client_that_never_reads_is_disconnected_at_last() -> None:
     with running(Echo(), wsgi=False, threads=1, write_timeout=0.05) as served, served.connect() as greedy:
 
-        def is_cut() -> bool:
+        def is_disconnected() -> bool:
             with contextlib.suppress(ConnectionError):
-                stuff(greedy)
+                send_without_reading(greedy)
             return served.server.stats().connections == 0
 
-        eventually(is_cut)
+        eventually(is_disconnected)
 
 
-def test_a_small_limit_makes_small_pieces() -> None:
+def test_a_small_max_output_makes_small_pieces() -> None:
     with running(Echo(), wsgi=False, threads=1, max_output=7) as served, served.connect() as client:
         client.sendall(b"a" * 1000)
         assert receive(client, 1000) == b"a" * 1000
 
 
-def test_it_is_found_and_takes_no_arguments() -> None:
+def test_the_application_takes_no_arguments() -> None:
     application = find("echo")
     assert application.module is not None
     handle = application.launch(Arguments(["reserve echo"]))
@@ -138,7 +138,7 @@ def test_it_is_found_and_takes_no_arguments() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "question", "answer"),
+    ("name", "sent", "response"),
     [
         ("echo", b"hello", b"hello"),
         (
@@ -148,18 +148,18 @@ def test_it_is_found_and_takes_no_arguments() -> None:
         ),
     ],
 )
-def test_the_command_serves_it(name: str, question: bytes, answer: bytes) -> None:
+def test_the_command_serves_the_application(name: str, sent: bytes, response: bytes) -> None:
     environ = {key: value for key, value in os.environ.items() if not key.startswith(("RESERVE_", "LISTEN_"))}
-    words = [sys.executable, "-m", "reserve", "app", name, "--bind", "127.0.0.1:0", "--threads", "1"]
-    with subprocess.Popen(words, cwd=ROOT, env=environ, stderr=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, "-m", "reserve", "app", name, "--bind", "127.0.0.1:0", "--threads", "1"]
+    with subprocess.Popen(command, cwd=ROOT, env=environ, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stderr is not None
             assert f"serves {name}" in process.stderr.readline()
-            found = re.search(r"on 127\.0\.0\.1:(\d+)", process.stderr.readline())
-            assert found is not None
-            with socket.create_connection(("127.0.0.1", int(found[1])), 20) as client:
-                client.sendall(question)
-                assert receive(client, len(answer)) == answer
+            match = re.search(r"on 127\.0\.0\.1:(\d+)", process.stderr.readline())
+            assert match is not None
+            with socket.create_connection(("127.0.0.1", int(match[1])), 20) as client:
+                client.sendall(sent)
+                assert receive(client, len(response)) == response
             process.send_signal(signal.SIGTERM)
             assert process.wait(30) == 0
         finally:

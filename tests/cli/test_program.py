@@ -16,8 +16,7 @@ import pytest
 
 from tests.cli.fakes import HANDLER, ROOT
 from tests.clients import free_port
-from tests.waiting import eventually
-
+from tests.waiting import PATIENCE, eventually
 
 STOPPING = "reserve: stopping; requests in flight have 3600 s, a second signal stops at once\n"
 APP = """

@@ -1,4 +1,4 @@
-"""What the tests here have in common: a server whose clock stands, its log, and applications that wait to be told."""
+"""What the tests here share: a server whose clock stands still, its log, its clients, and applications that wait."""
 
 from __future__ import annotations
 
@@ -13,120 +13,135 @@ from typing import Any
 
 import pytest
 
-from reserve.apps.http.settings import HTTPSettings
 from reserve.engine.server import Hooks
+from reserve.engine.stats import Stats
 from reserve.testing import FakeClock, RunningServer, running
-from tests import clients, tls
+from tests import tls
+from tests.apps.http.doubles import QUIET
 from tests.apps.http.responses import Response, receive, request
-from tests.waiting import PATIENCE as PATIENCE
+from tests.clients import close_with_reset, connect
 from tests.waiting import eventually
 
-QUIET = HTTPSettings(access_log=False)
+TIMEOUT = 60.0
+"""Seconds that a call of a test may wait: only a test that fails waits so long."""
+
+
+def respond_served(environ: Any, start_response: Any) -> list[bytes]:
+    environ["wsgi.input"].read()
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"served"]
 
 
 class Gate:
-    """An application whose requests to /wait stop until they are let go; all others are answered at once."""
+    """An application whose requests to /wait block until :meth:`release`; it responds to all others at once.
 
-    def __init__(self) -> None:
+    :param app: makes the responses; by default they are ``served``.
+    """
+
+    def __init__(self, app: Any = respond_served) -> None:
+        self._app = app
         self.entered = threading.Semaphore(0)
-        self._open = threading.Event()
+        self._released = threading.Event()
         self.paths: list[str] = []
         """Of the requests that it was called for, in order."""
 
-    def __call__(self, environ: Any, start_response: Any) -> list[bytes]:
+    def __call__(self, environ: Any, start_response: Any) -> Any:
         self.paths.append(environ["PATH_INFO"])
-        environ["wsgi.input"].read()
         if environ["PATH_INFO"] == "/wait":
             self.entered.release()
-            assert self._open.wait(PATIENCE)
-        start_response("200 OK", [("Content-Type", "text/plain")])
-        return [b"served"]
+            assert self._released.wait(TIMEOUT)
+        return self._app(environ, start_response)
 
-    def inside(self, count: int = 1) -> None:
-        """Wait until so many more have come in."""
+    def wait_entered(self, count: int = 1) -> None:
+        """Wait until ``count`` more requests to /wait block."""
         for _ in range(count):
-            assert self.entered.acquire(timeout=PATIENCE)
+            assert self.entered.acquire(timeout=TIMEOUT)
 
-    def let_go(self) -> None:
-        self._open.set()
+    def release(self) -> None:
+        """Let every request to /wait go on, also those to come."""
+        self._released.set()
 
 
 class Site:
-    def __init__(self, served: RunningServer, clock: FakeClock, stack: contextlib.ExitStack) -> None:
+    """A running server with its clock, its log and its clients. Made by :func:`serving`."""
+
+    def __init__(
+        self, served: RunningServer, clock: FakeClock, log: list[str], stack: contextlib.ExitStack, *, secure: bool
+    ) -> None:
         self.server = served.server
         self.address = served.address
         self.clock = clock
-        self.log: list[str] = []
-        self.secure = False
-        """Its clients speak TLS."""
+        self.log = log
         self._stack = stack
+        self._secure = secure
 
     def connect(self, sent: bytes = b"", *, window: int = 0) -> socket.socket:
-        """A client, closed with the test; ``window``: what its system takes for it when it does not read."""
-        client = self._stack.enter_context(clients.connect(self.address, window=window))
-        if self.secure:
+        """A client that has sent ``sent``; it is closed with the test.
+
+        :param window: bytes that the client's system receives while the client does not read; 0: the system's default.
+        """
+        client = self._stack.enter_context(connect(self.address, window=window))
+        if self._secure:
             client = self._stack.enter_context(tls.secure(client))
         client.sendall(sent)
         return client
 
-    def ask(self, raw: bytes = b"") -> Response:
-        """One request on a connection of its own."""
+    def fetch(self, raw: bytes = b"") -> Response:
+        """Send one request on a connection of its own."""
         with contextlib.closing(self.connect(raw or request())) as client:
             return receive(client)
 
-    def stats(self) -> Any:
+    def stats(self) -> Stats:
         return self.server.stats()
 
-    def waits(self, **numbers: int) -> None:
-        """Wait until the numbers of :meth:`Server.stats` are these."""
+    def wait_for_stats(self, **numbers: int) -> None:
+        """Wait until :meth:`Server.stats` has these numbers."""
         eventually(lambda: all(getattr(self.stats(), name) == number for name, number in numbers.items()))
 
-    def queue_holds(self, count: int) -> None:
-        """Wait until so many complete requests wait for a worker (``queued`` counts what has not been read, too)."""
+    def wait_queued(self, count: int) -> None:
+        """Wait until ``count`` complete requests wait for a worker (``queued`` also counts what is not read yet)."""
         eventually(lambda: len(self.server._queue.run_queue.waiting) == count)
 
-    def rests(self) -> None:
-        """Wait until every worker is free and in its place: one leads, and the others sleep.
+    def wait_idle(self) -> None:
+        """Wait until one worker leads and all others sleep.
 
-        A client has its answer before its worker is free, and a server accepts before its workers run. Who asks in
-        between is served all the same, but as one who finds no free worker is.
+        A client has its response before its worker is free, and a server accepts before its workers run. A request in
+        between is served, too, but as one that finds no free worker.
         """
         queue = self.server._queue
 
-        def in_place() -> bool:
-            idle = queue._reactor.polling and not queue.monitor_leads and not queue.lead.free
-            return idle and len(queue.lead.followers) == self.stats().threads - 1
+        def is_idle() -> bool:
+            one_leads = queue._reactor.polling and not queue.monitor_leads and not queue.lead.free
+            return one_leads and len(queue.lead.followers) == self.stats().threads - 1
 
-        eventually(in_place)
+        eventually(is_idle)
 
-    def gives_everything_back(self) -> None:
-        self.waits(connections=0, buffered=0, spooled=0, busy=0, queued=0)
+    def wait_released(self) -> None:
+        """Wait until the server holds nothing for any client."""
+        self.wait_for_stats(connections=0, buffered=0, spooled=0, busy=0, queued=0)
 
 
 @contextlib.contextmanager
-def site(app: Any, **options: Any) -> Iterator[Site]:
-    """Serve on one thread (or ``threads``), with a clock that stands; clients are closed before the server.
+def serving(app: Any, *, secure: bool = False, hooks: Any = None, **options: Any) -> Iterator[Site]:
+    """Serve ``app`` with a clock that stands still; the clients are closed before the server.
 
-    ``secure``: over TLS.
+    :param secure: over TLS.
+    :param hooks: more arguments of :class:`Hooks` than ``error_log``.
+    :param options: as for :func:`reserve.testing.running`; by default with one thread and no access log.
     """
     clock = FakeClock()
     log: list[str] = []
-    options.setdefault("threads", 1)
-    options.setdefault("http", QUIET)
-    secure = options.pop("secure", False)
+    options = {"threads": 1, "http": QUIET, **options}
     if secure:
         options["ssl_adapter"] = tls.adapter()
-    hooks = options.pop("hooks", {})
-    hooks["error_log"] = lambda level, text: log.append(text)
-    with running(app, clock=clock, hooks=Hooks(**hooks), **options) as served, contextlib.ExitStack() as stack:
-        one = Site(served, clock, stack)
-        one.log = log
-        one.secure = secure
+    all_hooks = Hooks(error_log=lambda level, text: log.append(text), **(hooks or {}))
+    with running(app, clock=clock, hooks=all_hooks, **options) as served, contextlib.ExitStack() as stack:
+        site = Site(served, clock, log, stack, secure=secure)
         try:
-            one.rests()
-            yield one
-        except BaseException:  # a test that has failed does not wait for its applications until the clock goes on
-            one.server.request_stop(0)
+            site.wait_idle()
+            yield site
+        except BaseException:  # a test that has failed must not wait for its applications until the clock advances
+            site.server.request_stop(0)
             raise
 
 
@@ -134,24 +149,34 @@ over_both = pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"
 """The same clients over TCP and over TLS."""
 
 
-def silent(client: socket.socket) -> bool:
-    """Has nothing come, not even an end?"""
+def close_clients(site: Site, clients: list[socket.socket]) -> None:
+    for client in clients:
+        client.close()
+
+
+def reset_clients(site: Site, clients: list[socket.socket]) -> None:
+    for client in clients:
+        close_with_reset(client)
+
+
+def received_nothing(client: socket.socket) -> bool:
+    """Neither a byte nor the end of the connection has arrived."""
     client.setblocking(False)
     try:
         client.recv(1) if isinstance(client, ssl.SSLSocket) else client.recv(1, socket.MSG_PEEK)
     except (BlockingIOError, ssl.SSLWantReadError):
         return True
     finally:
-        client.settimeout(PATIENCE)
+        client.settimeout(TIMEOUT)
     return False
 
 
 def open_files(folder: Path) -> int:
-    """How many files in there this process has open."""
-    found = 0
+    """How many files in ``folder`` this process has open."""
+    count = 0
     for name in os.listdir("/proc/self/fd"):
         try:
-            found += os.readlink(f"/proc/self/fd/{name}").startswith(str(folder))
+            count += os.readlink(f"/proc/self/fd/{name}").startswith(str(folder))
         except FileNotFoundError:
             continue
-    return found
+    return count

@@ -1,10 +1,9 @@
-"""``--buffer-memory`` and ``--spool-disk``: what happens when they are used up, and that everything comes back."""
+"""``--buffer-memory`` and ``--spool-disk``: what happens when they are used up, and that everything is freed."""
 
 from __future__ import annotations
 
 import contextlib
 import gc
-import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,14 +13,14 @@ import pytest
 
 from reserve.apps.http.settings import HTTPSettings
 from tests.apps.http.responses import receive, request
-from tests.clients import tear, until_cut
-from tests.overload.site import PATIENCE, Site, over_both, site
+from tests.clients import until_cut
+from tests.overload.site import Gate, Site, close_clients, over_both, reset_clients, serving
 from tests.waiting import eventually
 
 MEMORY = 200000
 LARGE = b"a" * 4000000
 OTHER = b"b" * 4000000
-"""An object of its own: what waits twice is held once."""
+"""Another object than LARGE: an object that waits twice is counted once."""
 PIECE = 40000
 
 
@@ -37,10 +36,10 @@ def app(environ: Any, start_response: Any) -> Any:
 
 @contextlib.contextmanager
 def limited(app: Any, memory: int, disk: int, **options: Any) -> Iterator[Site]:
-    """A site whose budget of memory may be less than the option allows, so that a few clients use it up."""
-    with site(app, spool_disk=disk, **options) as one:
-        one.server.budget.memory_limit = memory
-        yield one
+    """Serve with a budget of memory that may be less than the option allows, so that a few clients use it up."""
+    with serving(app, spool_disk=disk, **options) as site:
+        site.server.budget.memory_limit = memory
+        yield site
 
 
 def budgets(memory: int, disk: int, **options: Any) -> Any:
@@ -48,66 +47,67 @@ def budgets(memory: int, disk: int, **options: Any) -> Any:
     return limited(app, memory, disk, http=http, **options)
 
 
-def half(size: int = 2 * PIECE) -> bytes:
+def incomplete(size: int = 2 * PIECE) -> bytes:
+    """A request whose body lacks its last PIECE bytes."""
     return request("POST", "/", body=b"x" * size)[:-PIECE]
 
 
 def test_bodies_go_to_disk_early_when_the_memory_is_used_up() -> None:
-    with budgets(MEMORY, 10**9) as one:
-        clients = [one.connect(half()) for _ in range(20)]
-        eventually(lambda: one.stats().buffered + one.stats().spooled == 20 * PIECE)
-        stats = one.stats()
+    with budgets(MEMORY, 10**9) as site:
+        clients = [site.connect(incomplete()) for _ in range(20)]
+        eventually(lambda: site.stats().buffered + site.stats().spooled == 20 * PIECE)
+        stats = site.stats()
         assert stats.spooled > 0
         assert stats.buffered <= MEMORY + PIECE
-        assert one.ask().body == b"0"
-        for client in clients:  # one by one: who would have to wait for a worker now is refused instead
+        assert site.fetch().body == b"0"
+        for client in clients:  # one by one: a request that had to wait for a worker now would be refused
             client.sendall(b"x" * PIECE)
             assert receive(client).body == str(2 * PIECE).encode()
             client.close()
-        one.gives_everything_back()
+        site.wait_released()
 
 
 @over_both
-def test_with_both_used_up_a_body_is_refused_and_the_client_can_read_it(secure: bool) -> None:
-    # A client that is still sending has to be read on, or a reset takes the answer away: how far, is an option.
-    with budgets(MEMORY, 0, secure=secure, linger_bytes=10 * PIECE) as one:
-        clients = [one.connect(half()) for _ in range(5)]
-        eventually(lambda: one.stats().buffered == 5 * PIECE)
-        over = [one.connect(half(10 * PIECE)) for _ in range(3)]
+def test_with_both_used_up_a_body_is_refused_and_the_client_receives_the_refusal(secure: bool) -> None:
+    # The client is still sending: without receiving that, up to linger_bytes, the server would reset the connection.
+    with budgets(MEMORY, 0, secure=secure, linger_bytes=10 * PIECE) as site:
+        clients = [site.connect(incomplete()) for _ in range(5)]
+        eventually(lambda: site.stats().buffered == 5 * PIECE)
+        over = [site.connect(incomplete(10 * PIECE)) for _ in range(3)]
         for client in over:
-            answer = receive(client)
-            assert (answer.status, answer.whole) == (507, True)
-            assert b"--buffer-memory" in answer.body
+            response = receive(client)
+            assert (response.status, response.whole) == (507, True)
+            assert b"--buffer-memory" in response.body
             assert until_cut(client) == (b"", False)
             client.close()
-        assert one.ask().body == b"0"
+        assert site.fetch().body == b"0"
         for number, client in enumerate(clients, start=1):
-            one.rests()  # who would have to wait for a worker now is refused instead
+            site.wait_idle()  # a request that had to wait for a worker now would be refused
             client.sendall(b"x" * PIECE)
             if client is clients[0]:
-                assert receive(client).status in (200, 507)  # the last octets of the first may still be too many
+                assert receive(client).status in (200, 507)  # the last bytes of the first body may still be too many
             else:
                 assert receive(client).status == 200
             client.close()
-            one.waits(buffered=(len(clients) - number) * PIECE)  # what an answered one held is given back
-        one.gives_everything_back()
+            site.wait_for_stats(buffered=(len(clients) - number) * PIECE)  # the response has been sent
+        site.wait_released()
 
 
 @over_both
-def test_what_came_with_a_head_is_not_kept_behind_the_budgets_back(secure: bool) -> None:
-    """Of a body that came in one piece with its head nothing is left when it has been served, or lies in a file."""
+def test_a_body_that_came_with_its_head_is_not_kept_in_memory_uncounted(secure: bool) -> None:
+    """Nothing of such a body stays in memory after the response, or when it is in a file."""
     held: list[int] = []
     tracemalloc.start()
     try:
-        with budgets(10**9, 10**9, secure=secure, threads=2) as one:
+        with budgets(10**9, 10**9, secure=secure, threads=2) as site:
             in_files = 0
             for count in (5, 25):
-                clients = [one.connect(request("POST", "/", body=b"x" * 60000)) for _ in range(count)]
+                clients = [site.connect(request("POST", "/", body=b"x" * 60000)) for _ in range(count)]
                 assert [receive(client).body for client in clients] == [b"60000"] * count
-                stored = [one.connect(half(PIECE * 3)) for _ in range(count)]
+                stored = [site.connect(incomplete(PIECE * 3)) for _ in range(count)]
                 in_files += count * 2 * PIECE
-                eventually(lambda whole=in_files: one.stats().spooled == whole)  # type: ignore[misc]
-                one.waits(busy=0, queued=0, buffered=0)
+                eventually(lambda whole=in_files: site.stats().spooled == whole)  # type: ignore[misc]
+                site.wait_for_stats(busy=0, queued=0, buffered=0)
                 gc.collect()
                 held.append(tracemalloc.get_traced_memory()[0])
                 del clients, stored
@@ -117,239 +117,215 @@ def test_what_came_with_a_head_is_not_kept_behind_the_budgets_back(secure: bool)
 
 
 @over_both
-def test_a_body_that_pauses_above_its_memory_does_not_go_past_the_disk(secure: bool) -> None:
-    with budgets(10**9, 3 * PIECE, secure=secure) as one:
-        clients = [one.connect(half(3 * PIECE))]
-        eventually(lambda: one.stats().spooled == 2 * PIECE)
-        clients.append(one.connect(half(3 * PIECE)))
-        one.waits(spooled=2 * PIECE, buffered=2 * PIECE)  # there is room in memory
+def test_a_body_that_pauses_stays_in_memory_when_the_disk_has_no_room(secure: bool) -> None:
+    with budgets(10**9, 3 * PIECE, secure=secure) as site:
+        clients = [site.connect(incomplete(3 * PIECE))]
+        eventually(lambda: site.stats().spooled == 2 * PIECE)
+        clients.append(site.connect(incomplete(3 * PIECE)))
+        site.wait_for_stats(spooled=2 * PIECE, buffered=2 * PIECE)  # there is room in memory
         for client in clients:
             client.sendall(b"x" * PIECE)
             assert receive(client).body == str(3 * PIECE).encode()
             client.close()
-        one.gives_everything_back()
+        site.wait_released()
 
 
 @over_both
 def test_a_body_that_pauses_with_both_used_up_is_refused_when_it_goes_on(secure: bool) -> None:
-    with budgets(2 * PIECE, 3 * PIECE, secure=secure) as one:
-        stored = one.connect(half(3 * PIECE))
-        eventually(lambda: one.stats().spooled == 2 * PIECE)
-        refused = one.connect(half(3 * PIECE))
-        one.waits(spooled=2 * PIECE, buffered=2 * PIECE)
+    with budgets(2 * PIECE, 3 * PIECE, secure=secure) as site:
+        stored = site.connect(incomplete(3 * PIECE))
+        eventually(lambda: site.stats().spooled == 2 * PIECE)
+        refused = site.connect(incomplete(3 * PIECE))
+        site.wait_for_stats(spooled=2 * PIECE, buffered=2 * PIECE)
         refused.sendall(b"x")
-        one.waits(buffered=2 * PIECE + 1)  # too much, but nobody is refused for what has come
+        site.wait_for_stats(buffered=2 * PIECE + 1)  # too much, but bytes that have arrived refuse no request
         refused.sendall(b"x")
-        answer = receive(refused)
-        assert (answer.status, answer.whole) == (507, True)
+        response = receive(refused)
+        assert (response.status, response.whole) == (507, True)
         assert until_cut(refused) == (b"", False)
-        assert one.stats().spooled == 2 * PIECE
+        assert site.stats().spooled == 2 * PIECE
         refused.close()
-        one.waits(buffered=0)
+        site.wait_for_stats(buffered=0)
         stored.sendall(b"x" * PIECE)
         assert receive(stored).body == str(3 * PIECE).encode()
         stored.close()
-        one.gives_everything_back()
+        site.wait_released()
 
 
-def end_by_closing(one: Site, clients: Any) -> None:
-    for client in clients:
-        client.close()
-
-
-def end_by_reset(one: Site, clients: Any) -> None:
-    for client in clients:
-        tear(client)
-
-
-def end_by_time(one: Site, clients: Any) -> None:
-    one.clock.advance(1000)
+def time_out(site: Site, clients: Any) -> None:
+    site.clock.advance(1000)
     for client in clients:
         assert receive(client).status == 408
         assert until_cut(client)[0] == b""
         client.close()
 
 
-@pytest.mark.parametrize("end", [end_by_closing, end_by_reset, end_by_time])
-def test_half_bodies_give_everything_back(end: Callable[[Site, Any], None]) -> None:
-    with budgets(MEMORY, 10**9) as one:
-        clients = [one.connect(half()) for _ in range(10)]
-        eventually(lambda: one.stats().buffered + one.stats().spooled == 10 * PIECE)
-        end(one, clients)
-        one.gives_everything_back()
-        assert one.ask().body == b"0"
+@pytest.mark.parametrize("end", [close_clients, reset_clients, time_out])
+def test_incomplete_bodies_are_freed_whatever_ends_the_connection(end: Callable[[Site, Any], None]) -> None:
+    with budgets(MEMORY, 10**9) as site:
+        clients = [site.connect(incomplete()) for _ in range(10)]
+        eventually(lambda: site.stats().buffered + site.stats().spooled == 10 * PIECE)
+        end(site, clients)
+        site.wait_released()
+        assert site.fetch().body == b"0"
 
 
-def test_a_stop_gives_everything_back() -> None:
-    with budgets(MEMORY, 10**9) as one:
+def test_a_stop_frees_everything() -> None:
+    with budgets(MEMORY, 10**9) as site:
         for _ in range(10):
-            one.connect(half())
-        one.connect(request("GET", "/list"), window=2048)
-        eventually(lambda: one.stats().flushing == 1 and one.stats().connections == 11)
-        one.server.stop(0)
-        stats = one.stats()
+            site.connect(incomplete())
+        site.connect(request("GET", "/list"), window=2048)
+        eventually(lambda: site.stats().flushing == 1 and site.stats().connections == 11)
+        site.server.stop(0)
+        stats = site.stats()
         assert (stats.connections, stats.buffered, stats.spooled) == (0, 0, 0)
 
 
-def greedy(one: Site, path: str) -> Any:
-    return one.connect(request("GET", path, "Connection: close"), window=2048)
+def connect_without_reading(site: Site, path: str) -> Any:
+    return site.connect(request("GET", path, "Connection: close"), window=2048)
 
 
-def test_list_answers_stay_by_reference_within_the_budget_and_go_to_a_file_beyond_it() -> None:
-    with budgets(9000000, 10**9) as one:
-        first = greedy(one, "/list")
-        one.waits(flushing=1, busy=0)
-        assert one.stats().buffered > 3000000
-        assert one.stats().spooled == 0
-        second = greedy(one, "/list")
-        one.waits(flushing=2, busy=0)
-        assert one.stats().spooled > 3000000
-        assert one.stats().buffered < 9000000
-        assert one.ask().body == b"0"
+def test_lists_stay_in_memory_within_the_budget_and_go_to_a_file_beyond_it() -> None:
+    with budgets(9000000, 10**9) as site:
+        first = connect_without_reading(site, "/list")
+        site.wait_for_stats(flushing=1, busy=0)
+        assert site.stats().buffered > 3000000
+        assert site.stats().spooled == 0
+        second = connect_without_reading(site, "/list")
+        site.wait_for_stats(flushing=2, busy=0)
+        assert site.stats().spooled > 3000000
+        assert site.stats().buffered < 9000000
+        assert site.fetch().body == b"0"
         for client in (first, second):
             raw, reset = until_cut(client)
             assert len(raw.partition(b"\r\n\r\n")[2]) == 2 * len(LARGE)
             assert not reset
             client.close()
-        one.gives_everything_back()
+        site.wait_released()
 
 
 @pytest.mark.parametrize("path", ["/list", "/generator"])
 @pytest.mark.parametrize("disk", [0, 1000])
-def test_with_both_used_up_an_answer_is_cut_and_the_server_lives(
+def test_with_both_used_up_a_response_is_cut_and_the_server_goes_on(
     path: str, disk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("reserve.apps.http.exchange.NO_ROOM_LIMITS", (0.01, 10**9))
-    with budgets(1048576, disk) as one:
-        clients = [greedy(one, path) for _ in range(4)]
-        one.waits(connections=0)  # before anybody reads
+    with budgets(1048576, disk) as site:
+        clients = [connect_without_reading(site, path) for _ in range(4)]
+        site.wait_for_stats(connections=0)  # before a client reads
         for client in clients:
             raw, reset = until_cut(client)
             assert reset
             assert len(raw) < 2 * len(LARGE)
             client.close()
-        assert one.ask().body == b"0"
-        one.gives_everything_back()
-        eventually(lambda: any("the answer is cut: --buffer-memory and --spool-disk" in line for line in one.log))
+        assert site.fetch().body == b"0"
+        site.wait_released()
+        eventually(lambda: any("the response is cut: --buffer-memory and --spool-disk" in line for line in site.log))
 
 
-def test_with_both_used_up_a_client_that_reads_gets_what_a_generator_makes() -> None:
-    with budgets(1, 0) as one:  # the least of all: whatever waits is too much
-        clients = [one.connect(request("GET", "/generator", "Connection: close")) for _ in range(3)]
+def test_with_both_used_up_a_client_that_reads_receives_all_of_a_generator() -> None:
+    with budgets(1, 0) as site:  # every byte that waits is too much
+        clients = [site.connect(request("GET", "/generator", "Connection: close")) for _ in range(3)]
         for client in clients:
             raw, reset = until_cut(client)
             assert not reset
             assert raw.endswith(b"0\r\n\r\n")
             assert raw.count(b"a") >= 80 * 100000
             client.close()
-        one.gives_everything_back()
-        assert one.log == []
+        site.wait_released()
+        assert site.log == []
 
 
-def test_an_answer_that_the_memory_has_room_for_is_not_counted_twice() -> None:
-    with budgets(9_000_000, 0) as one:
-        client = greedy(one, "/generator")
-        one.waits(busy=0, flushing=1)
+def test_a_response_that_fits_into_the_memory_is_not_counted_twice() -> None:
+    with budgets(9_000_000, 0) as site:
+        client = connect_without_reading(site, "/generator")
+        site.wait_for_stats(busy=0, flushing=1)
         raw, reset = until_cut(client)
         assert (len(raw) > 8_000_000, reset) == (True, False)
         client.close()
-        one.gives_everything_back()
+        site.wait_released()
 
 
 @pytest.mark.parametrize("path", ["/list", "/generator"])
-@pytest.mark.parametrize("end", [end_by_closing, end_by_reset])
-def test_answers_that_nobody_reads_give_everything_back(path: str, end: Any) -> None:
-    with budgets(10**8, 10**9) as one:
-        clients = [greedy(one, path) for _ in range(4)]
-        one.waits(busy=0, flushing=4)
-        assert one.stats().buffered + one.stats().spooled > 10000000
-        end(one, clients)
-        one.gives_everything_back()
+@pytest.mark.parametrize("end", [close_clients, reset_clients])
+def test_responses_that_no_client_reads_are_freed_when_the_connection_closes(path: str, end: Any) -> None:
+    with budgets(10**8, 10**9) as site:
+        clients = [connect_without_reading(site, path) for _ in range(4)]
+        site.wait_for_stats(busy=0, flushing=4)
+        assert site.stats().buffered + site.stats().spooled > 10000000
+        end(site, clients)
+        site.wait_released()
 
 
-def test_answers_that_time_out_give_everything_back() -> None:
-    with budgets(10**8, 10**9, write_timeout=30.0) as one:
-        clients = [greedy(one, path) for path in ("/list", "/generator") * 3]
-        one.waits(busy=0, flushing=6)
+def test_responses_that_time_out_are_freed() -> None:
+    with budgets(10**8, 10**9, write_timeout=30.0) as site:
+        clients = [connect_without_reading(site, path) for path in ("/list", "/generator") * 3]
+        site.wait_for_stats(busy=0, flushing=6)
 
-        def out_of_time() -> bool:
-            one.clock.advance(31)  # again, as long as the systems of both ends still find room: that is progress
-            return bool(one.stats().connections == 0)
+        def all_timed_out() -> bool:
+            site.clock.advance(31)  # more than once: as long as the kernel takes some of the response, that is progress
+            return bool(site.stats().connections == 0)
 
-        eventually(out_of_time)  # before anybody reads: whoever makes room has time again
+        eventually(all_timed_out)  # before a client reads: one that reads has time again
         for client in clients:
             assert until_cut(client)[1]
-        one.gives_everything_back()
+        site.wait_released()
 
 
 @pytest.mark.parametrize("disk", [10**9, 0])
-def test_with_the_memory_used_up_and_no_worker_free_a_body_waits_while_there_is_disk(disk: int) -> None:
-    entered, go_on = threading.Semaphore(0), threading.Event()
-
-    def waiting(environ: Any, start_response: Any) -> Any:
-        if environ["PATH_INFO"] == "/wait":
-            entered.release()
-            assert go_on.wait(PATIENCE)
-        return app(environ, start_response)
-
-    with limited(waiting, MEMORY, disk) as one:
-        busy = one.connect(request("GET", "/wait"))
-        assert entered.acquire(timeout=PATIENCE)
+def test_with_the_memory_used_up_a_body_waits_for_a_worker_only_while_the_disk_has_room(disk: int) -> None:
+    gate = Gate(app)
+    with limited(gate, MEMORY, disk) as site:
+        busy = site.connect(request("GET", "/wait"))
+        gate.wait_entered()
         held = []
-        while one.stats().buffered <= MEMORY:
-            before = one.stats().buffered
-            held.append(one.connect(request("POST", "/", body=b"x" * 61000)[:-1000]))
-            eventually(lambda before=before: one.stats().buffered == before + 60000)  # type: ignore[misc]
-        late = one.connect(request("POST", "/", body=b"x" * 1000))
-        bodiless = one.connect(request())
+        while site.stats().buffered <= MEMORY:
+            before = site.stats().buffered
+            held.append(site.connect(request("POST", "/", body=b"x" * 61000)[:-1000]))
+            eventually(lambda before=before: site.stats().buffered == before + 60000)  # type: ignore[misc]
+        late = site.connect(request("POST", "/", body=b"x" * 1000))
+        without_body = site.connect(request())
         if disk:
-            one.queue_holds(2)
+            site.wait_queued(2)
             held[0].sendall(b"x" * 1000)
-            one.queue_holds(3)
-            # A piece of a body that a worker has to write to a file waits for it, too.
+            site.wait_queued(3)
+            # A body that a worker has to write to a file waits for the worker, too.
             held[1].sendall(b"x" * 500)
-            one.queue_holds(4)
-            assert one.stats().refused == 0
+            site.wait_queued(4)
+            assert site.stats().refused == 0
             held[1].sendall(b"x" * 500)
             held = held[2:] + held[:2]
         else:
-            answer = receive(late)
-            assert (answer.status, answer.fields["retry-after"], answer.whole) == (503, "1", True)
-            one.queue_holds(1)
-        go_on.set()
-        assert [receive(client).body for client in (busy, bodiless)] == [b"0", b"0"]
+            response = receive(late)
+            assert (response.status, response.fields["retry-after"], response.whole) == (503, "1", True)
+            site.wait_queued(1)
+        gate.release()
+        assert [receive(client).body for client in (busy, without_body)] == [b"0", b"0"]
         if disk:
             assert receive(late).body == b"1000"
             assert [receive(client).body for client in held[-2:]] == [b"61000"] * 2
-            assert one.stats().refused == 0
+            assert site.stats().refused == 0
         for client in held:
             client.close()
-        for client in (busy, late, bodiless):
+        for client in (busy, late, without_body):
             client.close()
-        one.gives_everything_back()
+        site.wait_released()
 
 
-def test_a_request_that_is_refused_in_the_queue_gives_everything_back(tmp_path: Path) -> None:
-    entered, go_on = threading.Semaphore(0), threading.Event()
-
-    def waiting(environ: Any, start_response: Any) -> Any:
-        if environ["PATH_INFO"] == "/wait":
-            entered.release()
-            assert go_on.wait(PATIENCE)
-        return app(environ, start_response)
-
+def test_a_request_that_is_refused_in_the_queue_holds_nothing(tmp_path: Path) -> None:
+    gate = Gate(app)
     http = HTTPSettings(access_log=False, spool_dir=str(tmp_path))
-    with site(waiting, http=http, max_queued=1) as one:
-        busy = one.connect(request("GET", "/wait"))
-        assert entered.acquire(timeout=PATIENCE)
-        queued = one.connect(request("POST", "/", body=b"x" * 50000))
-        one.queue_holds(1)
-        late = one.connect(request("POST", "/", body=b"x" * 50000))
+    with serving(gate, http=http, max_queued=1) as site:
+        busy = site.connect(request("GET", "/wait"))
+        gate.wait_entered()
+        queued = site.connect(request("POST", "/", body=b"x" * 50000))
+        site.wait_queued(1)
+        late = site.connect(request("POST", "/", body=b"x" * 50000))
         assert receive(late).status == 503
         late.close()
-        go_on.set()
+        gate.release()
         assert receive(queued).body == b"50000"
         assert receive(busy).body == b"0"
         for client in (queued, busy):
             client.close()
-        one.gives_everything_back()
+        site.wait_released()

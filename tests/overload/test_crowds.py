@@ -1,4 +1,4 @@
-"""Many expensive requests at once: who comes after them does not wait for all of them, and what waits is held once."""
+"""Many expensive requests at once: a later request does not wait for all of them, and equal output is kept once."""
 
 from __future__ import annotations
 
@@ -7,36 +7,36 @@ from typing import Any
 
 from reserve.apps.http.settings import HTTPSettings
 from tests.apps.http.responses import receive, request
-from tests.overload.site import Gate, site
+from tests.overload.site import Gate, serving
 
 BLOCK = b"b" * 100_000
 COUNT = 100
 
 
-def test_a_request_behind_a_long_line_is_served_by_the_second_worker_that_is_free() -> None:
+def test_a_request_after_a_long_queue_is_the_first_or_second_to_be_served() -> None:
     gate = Gate()
-    with site(gate) as one:
-        first = one.connect(request("GET", "/wait"))
-        gate.inside()
-        line = []
+    with serving(gate) as site:
+        first = site.connect(request("GET", "/wait"))
+        gate.wait_entered()
+        queued = []
         for number in range(20):
-            line.append(one.connect(request("GET", f"/{number}")))
-            one.queue_holds(number + 1)
-        one.clock.advance(0.02)
-        late = one.connect(request("GET", "/late"))
-        one.queue_holds(21)
-        gate.let_go()
-        for client in (first, *line, late):
+            queued.append(site.connect(request("GET", f"/{number}")))
+            site.wait_queued(number + 1)
+        site.clock.advance(0.02)
+        late = site.connect(request("GET", "/late"))
+        site.wait_queued(21)
+        gate.release()
+        for client in (first, *queued, late):
             assert receive(client).body == b"served"
             client.close()
-        one.gives_everything_back()
+        site.wait_released()
     assert gate.paths.index("/late") in (1, 2)
     assert sorted(gate.paths) == sorted(["/wait", "/late", *(f"/{number}" for number in range(20))])
-    # The oldest have the other turns, in their order.
+    # The others are served in their order, the oldest first.
     assert [path for path in gate.paths if path in ("/0", "/1", "/2", "/3")] == ["/0", "/1", "/2", "/3"]
 
 
-def test_a_generator_that_yields_one_block_again_and_again_keeps_one_block_and_no_file() -> None:
+def test_a_generator_that_yields_the_same_block_again_needs_the_memory_of_one_block() -> None:
     produced = threading.Event()
 
     def app(environ: Any, start_response: Any) -> Any:
@@ -46,31 +46,31 @@ def test_a_generator_that_yields_one_block_again_and_again_keeps_one_block_and_n
         produced.set()
 
     http = HTTPSettings(access_log=False, response_memory=400_000)
-    with site(app, http=http) as one:
-        client = one.connect(request("GET", "/", "Connection: close"), window=2048)
+    with serving(app, http=http) as site:
+        client = site.connect(request("GET", "/", "Connection: close"), window=2048)
         assert produced.wait(20)
-        one.waits(flushing=1, busy=0)
-        assert one.stats().spooled == 0
-        assert len(BLOCK) < one.stats().buffered < 4 * len(BLOCK)
-        answer = receive(client)
-        assert answer.whole
-        assert answer.body == BLOCK * COUNT
+        site.wait_for_stats(flushing=1, busy=0)
+        assert site.stats().spooled == 0
+        assert len(BLOCK) < site.stats().buffered < 4 * len(BLOCK)
+        response = receive(client)
+        assert response.whole
+        assert response.body == BLOCK * COUNT
         client.close()
-        one.gives_everything_back()
+        site.wait_released()
 
 
-def test_a_generator_whose_blocks_are_its_own_goes_to_the_file() -> None:
+def test_a_generator_that_yields_different_blocks_goes_to_a_file() -> None:
     def app(environ: Any, start_response: Any) -> Any:
         start_response("200 OK", [("Content-Type", "text/plain")])
         for number in range(COUNT):
             yield bytes([number]) * len(BLOCK)
 
     http = HTTPSettings(access_log=False, response_memory=400_000)
-    with site(app, http=http) as one:
-        client = one.connect(request("GET", "/", "Connection: close"), window=2048)
-        one.waits(flushing=1, busy=0)
-        assert one.stats().spooled > 1_000_000
-        assert one.stats().buffered < 600_000
+    with serving(app, http=http) as site:
+        client = site.connect(request("GET", "/", "Connection: close"), window=2048)
+        site.wait_for_stats(flushing=1, busy=0)
+        assert site.stats().spooled > 1_000_000
+        assert site.stats().buffered < 600_000
         assert receive(client).body == b"".join(bytes([number]) * len(BLOCK) for number in range(COUNT))
         client.close()
-        one.gives_everything_back()
+        site.wait_released()

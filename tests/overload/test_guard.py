@@ -1,4 +1,4 @@
-"""The token of a run that has a time limit: at every moment one side has it, or it lies in its slot."""
+"""The token of a run that has a time limit: the worker has it, or the monitor, or it lies in its slot."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import pytest
 
 from reserve.engine.scheduler.runguard import RunGuard
 from reserve.errors import RequestTimeout
-from tests.overload.site import PATIENCE
+from tests.overload.site import TIMEOUT
 
 
-def test_outside_of_a_run_nothing_can_be_held() -> None:
+def test_the_monitor_cannot_hold_a_worker_outside_of_a_run() -> None:
     guard = RunGuard()
     assert not guard.hold()
     guard.enter(threading.get_ident())
@@ -24,7 +24,7 @@ def test_outside_of_a_run_nothing_can_be_held() -> None:
     assert not guard.hold()
 
 
-def test_a_run_that_was_given_up_is_not_left() -> None:
+def test_leaving_a_run_that_was_given_up_fails() -> None:
     guard = RunGuard()
     guard.enter(threading.get_ident())
     assert guard.hold()
@@ -35,7 +35,7 @@ def test_a_run_that_was_given_up_is_not_left() -> None:
 
 
 class ReleasedMeanwhile(deque[bool]):
-    """The monitor's release comes just after the worker found the slot empty."""
+    """A slot into which the monitor puts the token just after the worker found it empty."""
 
     guard: RunGuard
 
@@ -48,7 +48,7 @@ class ReleasedMeanwhile(deque[bool]):
             raise
 
 
-def test_a_release_just_behind_the_look_of_the_worker_leaves_no_token_behind() -> None:
+def test_a_release_just_after_the_worker_found_no_token_leaves_none_in_the_slot() -> None:
     guard = RunGuard()
     guard.enter(threading.get_ident())
     assert guard.hold()
@@ -58,9 +58,9 @@ def test_a_release_just_behind_the_look_of_the_worker_leaves_no_token_behind() -
     assert not slot, "the next moment between two runs could be interrupted"
 
 
-def test_an_interrupt_that_was_set_and_not_raised_is_taken_back() -> None:
+def test_an_interrupt_that_was_not_raised_within_the_run_is_not_raised_after_it() -> None:
     guard = RunGuard()
-    left: list[Any] = []
+    events: list[Any] = []
     inside, go_on = threading.Semaphore(0), threading.Event()
 
     def work() -> None:
@@ -68,31 +68,31 @@ def test_an_interrupt_that_was_set_and_not_raised_is_taken_back() -> None:
             guard.enter(threading.get_ident())
             inside.release()
             try:
-                go_on.wait(PATIENCE)
+                go_on.wait(TIMEOUT)
             except RequestTimeout as error:
-                left.append(type(error))
+                events.append(type(error))
             while True:
                 try:
-                    left.append(guard.leave())
+                    events.append(guard.leave())
                     break
                 except RequestTimeout as error:
-                    left.append(type(error))
-            for _ in range(10000):  # nothing is left that could be raised here
+                    events.append(type(error))
+            for _ in range(10000):  # an interrupt that is still pending would be raised here
                 pass
-            left.append("next")
+            events.append("next")
         except RequestTimeout:
-            left.append("hit the next")
+            events.append("interrupted the next run")
 
     worker = threading.Thread(target=work)
     worker.start()
-    assert inside.acquire(timeout=PATIENCE)
+    assert inside.acquire(timeout=TIMEOUT)
     assert guard.hold()
     guard.interrupt()
     go_on.set()
     guard.release()
-    worker.join(PATIENCE)
-    assert left[-2:] == [True, "next"]
-    assert len(left) == len(set(left))  # it came once at most
+    worker.join(TIMEOUT)
+    assert events[-2:] == [True, "next"]
+    assert len(events) == len(set(events))  # it was raised once at most
 
 
 TRACED = """
@@ -126,30 +126,30 @@ for raised in (False, True):
 
 
 def test_a_debugger_works_after_an_interrupt() -> None:
-    """In 3.11 whoever is traced spins for ever while an exception that nobody will raise is announced."""
-    assert subprocess.check_output([sys.executable, "-c", TRACED], timeout=PATIENCE).split() == [b"traced"] * 2
+    """In Python 3.11 a traced thread loops for ever while an exception is pending that is never raised."""
+    assert subprocess.check_output([sys.executable, "-c", TRACED], timeout=TIMEOUT).split() == [b"traced"] * 2
 
 
 @pytest.mark.parametrize("interval", [1e-5, 1e-4])
-def test_worker_and_monitor_never_have_it_both(interval: float) -> None:
+def test_worker_and_monitor_never_have_the_token_at_the_same_time(interval: float) -> None:
     guard = RunGuard()
     done = threading.Event()
     current = [0]
-    wrong: list[str] = []
+    errors: list[str] = []
 
-    def watch() -> None:
+    def hold_and_release() -> None:
         while not done.is_set():
             if guard.hold():
                 before = current[0]
                 time.sleep(0)
                 if current[0] != before or not before % 2:
-                    wrong.append("the run was left while it was held")
+                    errors.append("the run was left while it was held")
                 guard.release()
             time.sleep(0)
 
     switch = sys.getswitchinterval()
     sys.setswitchinterval(interval)
-    monitor = threading.Thread(target=watch)
+    monitor = threading.Thread(target=hold_and_release)
     monitor.start()
     try:
         ident = threading.get_ident()
@@ -158,10 +158,10 @@ def test_worker_and_monitor_never_have_it_both(interval: float) -> None:
             guard.enter(ident)
             assert guard.leave()
             if guard._slot:
-                wrong.append("a token was left behind")
+                errors.append("a token was left behind")
             current[0] += 1
     finally:
         sys.setswitchinterval(switch)
         done.set()
-        monitor.join(PATIENCE)
-    assert not wrong
+        monitor.join(TIMEOUT)
+    assert not errors

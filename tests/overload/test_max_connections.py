@@ -1,4 +1,4 @@
-"""``--max-connections``: which connections make room, who waits, and that nobody spins meanwhile."""
+"""``--max-connections``: which connections close for new ones, which clients wait, and that no thread is busy then."""
 
 from __future__ import annotations
 
@@ -12,58 +12,59 @@ from reserve.engine.acceptor import Acceptor, PauseLog
 from reserve.engine.polling.timers import NEVER
 from tests.apps.http.responses import receive, request
 from tests.clients import until_cut
-from tests.overload import site as sites
-from tests.overload.site import Gate, silent, site
+from tests.overload.site import Gate, Site, received_nothing, serving
 from tests.waiting import eventually
 
 
-def idle(one: sites.Site, count: int) -> list[socket.socket]:
-    """Connections in keep-alive, the first one the oldest."""
+def connect_idle(site: Site, count: int) -> list[socket.socket]:
+    """Idle keep-alive connections, the oldest first."""
     clients = []
     for _ in range(count):
-        client = one.connect(request())
+        client = site.connect(request())
         assert receive(client).status == 200
-        eventually(lambda: one.stats().owned + one.stats().parked == one.stats().connections)
-        one.clock.advance(0.25)
+        eventually(lambda: site.stats().owned + site.stats().parked == site.stats().connections)
+        site.clock.advance(0.25)
         clients.append(client)
     return clients
 
 
-def logged(one: sites.Site, count: int) -> None:
-    eventually(lambda: len(one.log) == count)
+def wait_logged(site: Site, count: int) -> None:
+    eventually(lambda: len(site.log) == count)
 
 
-def test_the_oldest_idle_one_makes_room_and_active_ones_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_oldest_idle_connection_closes_for_a_new_one_and_active_ones_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("reserve.engine.acceptor._RECLAIM", 1)
-    monkeypatch.setattr("reserve.engine.acceptor._PAUSE", 3600.0)  # on a busy machine it would look a second time
+    monkeypatch.setattr("reserve.engine.acceptor._PAUSE", 3600.0)  # on a busy machine it would look again
     gate = Gate()
-    with site(gate, threads=2, max_connections=4) as one:
-        active = one.connect(request("GET", "/wait"))
-        gate.inside()
-        old, middle, young = idle(one, 3)
-        newcomer = one.connect(request())
+    with serving(gate, threads=2, max_connections=4) as site:
+        active = site.connect(request("GET", "/wait"))
+        gate.wait_entered()
+        old, middle, young = connect_idle(site, 3)
+        newcomer = site.connect(request())
         assert until_cut(old) == (b"", False)
         assert receive(newcomer).body == b"served"
-        assert silent(middle)
-        assert silent(young)
-        assert silent(active)
-        gate.let_go()
+        assert received_nothing(middle)
+        assert received_nothing(young)
+        assert received_nothing(active)
+        gate.release()
         assert receive(active).body == b"served"
-        eventually(lambda: one.log)
-        assert len(one.log) == 1
+        eventually(lambda: site.log)
+        assert len(site.log) == 1
 
 
-def test_at_the_limit_with_nobody_waiting_nothing_is_closed() -> None:
-    with site(Gate(), max_connections=3) as one:
-        clients = idle(one, 3)
-        for client in clients:  # each is still served: nobody was cut to make room for nobody
+def test_at_the_limit_no_connection_closes_while_no_client_waits() -> None:
+    with serving(Gate(), max_connections=3) as site:
+        clients = connect_idle(site, 3)
+        for client in clients:  # each is still served
             client.sendall(request())
             assert receive(client).body == b"served"
-        assert one.log == []
-        assert one.stats().accepted == 3
+        assert site.log == []
+        assert site.stats().accepted == 3
 
 
-def test_without_idle_ones_newcomers_wait_in_the_backlog_and_nobody_spins(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_idle_connections_new_clients_wait_in_the_backlog_and_the_accept_thread_sleeps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     attempts = []
     accept = Acceptor._accept
 
@@ -74,111 +75,113 @@ def test_without_idle_ones_newcomers_wait_in_the_backlog_and_nobody_spins(monkey
     monkeypatch.setattr(Acceptor, "_accept", counted)
     monkeypatch.setattr("reserve.engine.acceptor._PAUSE", 3600.0)
     gate = Gate()
-    with site(gate, threads=2, max_connections=2) as one:
-        active = [one.connect(request("GET", "/wait")) for _ in range(2)]
-        gate.inside(2)
-        newcomers = [one.connect(request()) for _ in range(5)]
-        eventually(lambda: one.log)
+    with serving(gate, threads=2, max_connections=2) as site:
+        active = [site.connect(request("GET", "/wait")) for _ in range(2)]
+        gate.wait_entered(2)
+        newcomers = [site.connect(request()) for _ in range(5)]
+        eventually(lambda: site.log)
         before = len(attempts)
-        one.clock.advance(5)
-        assert one.stats().accepted == 2
-        assert all(silent(client) for client in (*active, *newcomers))
+        site.clock.advance(5)
+        assert site.stats().accepted == 2
+        assert all(received_nothing(client) for client in (*active, *newcomers))
         assert len(attempts) == before
-        gate.let_go()
+        gate.release()
         for client in active:
             assert receive(client).body == b"served"
             client.close()
-        for client in newcomers:  # one after another, as room comes
+        for client in newcomers:  # one after another, as connections close
             assert receive(client).body == b"served"
             client.close()
-        one.gives_everything_back()
+        site.wait_released()
         assert len(attempts) < 60
-        assert len(one.log) == 1
-        assert "--max-connections" in one.log[0]
+        assert len(site.log) == 1
+        assert "--max-connections" in site.log[0]
 
 
-def test_the_first_that_becomes_idle_makes_room_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_connection_that_becomes_idle_closes_for_a_new_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("reserve.engine.acceptor._PAUSE", 3600.0)
     gate = Gate()
-    with site(gate, threads=2, max_connections=2) as one:
-        active = [one.connect(request("GET", "/wait")) for _ in range(2)]
-        gate.inside(2)
-        newcomer = one.connect(request())
-        logged(one, 1)
-        eventually(lambda: one.server._queue.idle_wanted)
-        gate.let_go()
+    with serving(gate, threads=2, max_connections=2) as site:
+        active = [site.connect(request("GET", "/wait")) for _ in range(2)]
+        gate.wait_entered(2)
+        newcomer = site.connect(request())
+        wait_logged(site, 1)
+        eventually(lambda: site.server._queue.idle_wanted)
+        gate.release()
         assert [receive(client).body for client in active] == [b"served"] * 2
-        assert receive(newcomer).body == b"served"  # although none of the others has closed
+        assert receive(newcomer).body == b"served"  # although no client has closed
 
 
-def fill_and_empty(one: sites.Site) -> None:
-    """A server for one connection gets a second one, and is empty again."""
-    first = one.connect(request())
+def fill_and_empty(site: Site) -> None:
+    """A server with --max-connections 1 accepts a second connection, and has none at last."""
+    first = site.connect(request())
     assert receive(first).status == 200
-    second = one.connect(request())  # the first is idle and makes room
+    second = site.connect(request())  # the first is idle and closes
     assert receive(second).status == 200
     assert until_cut(first) == (b"", False)
     second.close()
-    one.waits(connections=0)
-    third = one.connect(request())  # nobody waits behind it
+    site.wait_for_stats(connections=0)
+    third = site.connect(request())  # no other client waits
     assert receive(third).status == 200
     third.close()
-    one.waits(connections=0)
+    site.wait_for_stats(connections=0)
 
 
-def test_however_often_it_is_full_is_one_line_and_one_more_when_it_is_over() -> None:
-    with site(Gate(), max_connections=1) as one:
-        for time in range(1, 3):
-            for _ in range(5):  # a client that comes and goes in a loop does not fill the log
-                fill_and_empty(one)
-                one.clock.advance(0.5)
-            assert len(one.log) == 2 * time - 1
-            one.clock.advance(PauseLog.CALM)
-            logged(one, 2 * time)
-        assert ["no new connections for now" in line for line in one.log] == [True, False] * 2
-        assert all("1 are open" in line for line in one.log[::2])
-        assert all("accepted as they come again" in line for line in one.log[1::2])
-        assert all("for 2.0 s; 0 are open" in line for line in one.log[1::2])
+def test_the_limit_is_logged_once_however_often_it_is_reached_and_once_when_that_is_over() -> None:
+    with serving(Gate(), max_connections=1) as site:
+        for count in range(1, 3):
+            for _ in range(5):  # a client that connects in a loop does not fill the log
+                fill_and_empty(site)
+                site.clock.advance(0.5)
+            assert len(site.log) == 2 * count - 1
+            site.clock.advance(PauseLog.CALM)
+            wait_logged(site, 2 * count)
+        assert ["no new connections for now" in line for line in site.log] == [True, False] * 2
+        assert all("1 are open" in line for line in site.log[::2])
+        assert all("accepted as they come again" in line for line in site.log[1::2])
+        assert all("for 2.0 s; 0 are open" in line for line in site.log[1::2])
 
 
-def test_each_reason_is_said_once_until_it_is_over() -> None:
-    said: list[str] = []
+def test_each_reason_is_logged_once_until_it_is_over() -> None:
+    messages: list[str] = []
     now = [100.0]
-    logs = SimpleNamespace(warning=said.append)
-    shortage = PauseLog(cast(Any, logs), lambda: now[0], lambda: 7)
+    logs = SimpleNamespace(warning=messages.append)
+    pause_log = PauseLog(cast(Any, logs), lambda: now[0], lambda: 7)
     for _ in range(100):
         for why in ("connections", "descriptors"):
-            shortage.begins(why)
-            shortage.goes_on()
-            shortage.look()
+            pause_log.begins(why)
+            pause_log.goes_on()
+            pause_log.look()
         now[0] += 1.0
-    assert len(said) == 2
-    assert shortage.due == now[0] - 1.0 + PauseLog.CALM
-    now[0] = shortage.due
-    shortage.look()
-    shortage.look()
-    assert len(said) == 3
-    assert "99.0 s" in said[2]
-    assert shortage.due == NEVER
-    shortage.begins("connections")
-    assert len(said) == 4
+    assert len(messages) == 2
+    assert pause_log.due == now[0] - 1.0 + PauseLog.CALM
+    now[0] = pause_log.due
+    pause_log.look()
+    pause_log.look()
+    assert len(messages) == 3
+    assert "99.0 s" in messages[2]
+    assert pause_log.due == NEVER
+    pause_log.begins("connections")
+    assert len(messages) == 4
 
 
-def test_a_request_that_is_on_its_way_to_a_connection_that_makes_room_is_served(
+def test_a_request_that_arrives_before_the_close_of_an_idle_connection_is_served(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Octets that have come keep the connection: the look into the socket is before the close."""
-    seen: list[Any] = []
-    with site(Gate(), max_connections=1) as one:
-        (client,) = idle(one, 1)
-        reclaim = one.server._runtime.acceptor._reclaim
+    """Bytes that have arrived keep the connection: the server looks at the socket before it closes it."""
+    bodies: list[bytes] = []
+    with serving(Gate(), max_connections=1) as site:
+        (client,) = connect_idle(site, 1)
+        reclaim = site.server._runtime.acceptor._reclaim
 
         def late(count: int) -> None:
             client.sendall(request())
-            seen.append(receive(client).body)
+            bodies.append(receive(client).body)
             reclaim(count)
 
-        monkeypatch.setattr(one.server._runtime.acceptor, "_reclaim", late)
-        newcomer = one.connect(request())
+        monkeypatch.setattr(site.server._runtime.acceptor, "_reclaim", late)
+        newcomer = site.connect(request())
         assert receive(newcomer).body == b"served"
-        assert seen[0] == b"served"
+        assert bodies[0] == b"served"

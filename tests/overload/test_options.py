@@ -1,4 +1,4 @@
-"""The options against overload: they are in the help and on both pages, and a bad value gets one sentence."""
+"""The options about overload: the help and the reference page have them, and a bad value gets a sentence."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from reserve.options.help import help_text, reference_page
 
 PAGE = Path(__file__).parents[2] / "reserve" / "docs" / "options.md"
 GUIDE = PAGE.with_name("adversity.md")
-BAD = {
+BAD_VALUES = {
     "threads": ("4:2", "MIN:MAX"),
     "request-timeout": ("-1", "a time from 0"),
     "max-stuck": ("x", "a whole number from 0"),
@@ -27,24 +27,24 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("name", BAD)
-def test_an_option_is_in_the_help_and_on_both_pages(name: str) -> None:
+@pytest.mark.parametrize("name", BAD_VALUES)
+def test_the_option_is_in_the_help_and_on_both_pages(name: str) -> None:
     assert f"--{name} " in help_text("http", (), "")
     assert f"`--{name} " in PAGE.read_text("utf-8")
     assert f"`--{name}" in GUIDE.read_text("utf-8")
 
 
-def test_the_reference_page_is_up_to_date() -> None:
+def test_the_reference_page_is_made_from_the_table() -> None:
     assert PAGE.read_text("utf-8") == reference_page()
 
 
-@pytest.mark.parametrize("name", BAD)
-def test_a_bad_value_gets_one_sentence(name: str) -> None:
-    value, allowed = BAD[name]
+@pytest.mark.parametrize("name", BAD_VALUES)
+def test_a_bad_value_gets_a_sentence(name: str) -> None:
+    value, allowed = BAD_VALUES[name]
     command = [sys.executable, "-m", "reserve", f"--{name}={value}", "app", "http", "wsgi", "x:y"]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=30, cwd=PAGE.parents[2], check=False)
-    assert ended.returncode == 2, ended.stderr
-    assert f"--{name}" in ended.stderr
-    assert value in ended.stderr
-    assert allowed in ended.stderr
-    assert "Traceback" not in ended.stderr
+    result = subprocess.run(command, capture_output=True, text=True, timeout=30, cwd=PAGE.parents[2], check=False)
+    assert result.returncode == 2, result.stderr
+    assert f"--{name}" in result.stderr
+    assert value in result.stderr
+    assert allowed in result.stderr
+    assert "Traceback" not in result.stderr

@@ -1,4 +1,4 @@
-"""The access log's lines of requests that the server refuses itself: who asked is in them, as far as it was read."""
+"""The access log's lines of requests that the server itself refuses: they have the fields that were received."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 from reserve.apps.http.settings import HTTPSettings
 from reserve.protocol.http1.limits import Limits
 from tests.apps.http.responses import receive, request
-from tests.overload.site import Gate, site
+from tests.overload.site import Gate, serving
 
-WHO = ("Referer: http://here/", "User-Agent: \t a browser ")
+CLIENT_FIELDS = ("Referer: http://here/", "User-Agent: \t a browser ")
 LOGGED = HTTPSettings(limits=Limits(max_body=10, max_fields=5))
 LINE = re.compile(r'"([^"]*)" (\d+) \d+ "([^"]*)" "([^"]*)"')
 
@@ -30,33 +30,33 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[tuple[str, ...]]:
         (("Content-Length: 1", "Content-Length: 2"), b"", "400"),
     ],
 )
-def test_refused_for_what_it_is(
+def test_a_request_that_breaks_a_rule_is_logged_with_its_fields(
     capsys: pytest.CaptureFixture[str], fields: tuple[str, ...], body: bytes, status: str
 ) -> None:
-    with site(Gate(), http=LOGGED) as one:
-        client = one.connect(request("POST", "/x", *WHO, *fields) + body)
+    with serving(Gate(), http=LOGGED) as site:
+        client = site.connect(request("POST", "/x", *CLIENT_FIELDS, *fields) + body)
         assert receive(client).status == int(status)
     assert lines(capsys) == [("POST /x HTTP/1.1", status, "http://here/", "a browser")]
 
 
-def test_refused_in_the_middle_of_its_head(capsys: pytest.CaptureFixture[str]) -> None:
-    with site(Gate(), http=LOGGED) as one:
-        client = one.connect(request("GET", "/x", "A: 1", "B: 2", "C: 3", *WHO, "D: 4"))
+def test_a_request_that_is_refused_within_its_head_is_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    with serving(Gate(), http=LOGGED) as site:
+        client = site.connect(request("GET", "/x", "A: 1", "B: 2", "C: 3", *CLIENT_FIELDS, "D: 4"))
         assert receive(client).status == 431
     assert [line[:2] for line in lines(capsys)] == [("GET /x HTTP/1.1", "431")]
 
 
-def test_refused_by_the_queue(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_request_that_is_refused_in_the_queue_is_logged_with_its_fields(capsys: pytest.CaptureFixture[str]) -> None:
     gate = Gate()
-    with site(gate, http=LOGGED, max_queued=1, queue_timeout=10.0) as one:
-        busy = one.connect(request("GET", "/wait"))
-        gate.inside()
-        waiting = one.connect(request("GET", "/slow", *WHO))
-        one.queue_holds(1)
-        assert receive(one.connect(request("GET", "/late", *WHO))).status == 503
-        one.clock.advance(11)
+    with serving(gate, http=LOGGED, max_queued=1, queue_timeout=10.0) as site:
+        busy = site.connect(request("GET", "/wait"))
+        gate.wait_entered()
+        waiting = site.connect(request("GET", "/slow", *CLIENT_FIELDS))
+        site.wait_queued(1)
+        assert receive(site.connect(request("GET", "/late", *CLIENT_FIELDS))).status == 503
+        site.clock.advance(11)
         assert receive(waiting).status == 503
-        gate.let_go()
+        gate.release()
         assert receive(busy).status == 200
     assert lines(capsys) == [
         ("GET /late HTTP/1.1", "503", "http://here/", "a browser"),
@@ -65,17 +65,17 @@ def test_refused_by_the_queue(capsys: pytest.CaptureFixture[str]) -> None:
     ]
 
 
-def test_what_an_application_puts_into_its_environ_breaks_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_environ_that_the_application_has_changed_breaks_no_line(capsys: pytest.CaptureFixture[str]) -> None:
     gate = Gate()
 
     def app(environ: dict[str, Any], start_response: Any) -> Any:
         environ["HTTP_REFERER"] = 5
         return gate(environ, start_response)
 
-    with site(app, http=LOGGED, request_timeout=10.0) as one:
-        client = one.connect(request("GET", "/wait", *WHO))
-        gate.inside()
-        one.clock.advance(11)
+    with serving(app, http=LOGGED, request_timeout=10.0) as site:
+        client = site.connect(request("GET", "/wait", *CLIENT_FIELDS))
+        gate.wait_entered()
+        site.clock.advance(11)
         assert receive(client).status == 503
-        gate.let_go()
+        gate.release()
     assert lines(capsys) == [("GET /wait HTTP/1.1", "503", "-", "a browser")]

@@ -1,4 +1,4 @@
-"""``--write-timeout`` and ``--write-rate``: who is cut, and when exactly."""
+"""``--write-timeout`` and ``--write-rate``: which clients are disconnected, and when."""
 
 from __future__ import annotations
 
@@ -9,103 +9,109 @@ from typing import Any
 import pytest
 
 from reserve.apps.http.settings import HTTPSettings
+from reserve.engine.connections.output import Output
 from tests.apps.http.responses import request
 from tests.clients import until_cut
-from tests.overload.site import PATIENCE, Site, open_files, site
+from tests.overload.site import TIMEOUT, Site, open_files, serving
 from tests.waiting import eventually
 
 LARGE = b"a" * 8000000
 HUGE = LARGE * 6
-"""More than the systems of both ends take, even if its client reads some of it now and then."""
+"""More than the kernels of both sides take, even if the client reads some of it now and then."""
 
 
-def whole(environ: Any, start_response: Any) -> Any:
+def serve_huge(environ: Any, start_response: Any) -> Any:
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [HUGE] if environ["PATH_INFO"] == "/large" else [b"served"]
 
 
-def cut(client: Any) -> bool:
+def was_reset(client: Any) -> bool:
     return until_cut(client)[1]
 
 
-def looked(one: Site) -> None:
-    """The server has been round once: whatever was due has been dealt with."""
+def let_deadlines_expire(site: Site) -> None:
+    """Have the server look at every connection whose deadline has passed: it does so before it serves a request."""
     for _ in range(3):
-        one.ask()
+        site.fetch()
 
 
-def greedy(one: Site) -> Any:
-    client = one.connect(request("GET", "/large"), window=2048)
-    one.waits(flushing=1, busy=0)
+def connect_without_reading(site: Site) -> Any:
+    client = site.connect(request("GET", "/large"), window=2048)
+    site.wait_for_stats(flushing=1, busy=0)
     return client
 
 
-def test_who_takes_nothing_is_reset_at_the_deadline() -> None:
-    with site(whole, write_timeout=30.0) as one:
-        client = greedy(one)
-        one.clock.advance(29)
-        looked(one)
-        assert one.stats().flushing == 1
-        one.clock.advance(1.0625)  # and a tick of the table
-        eventually(lambda: one.stats().flushing == 0)
-        assert cut(client)
+def test_a_client_that_takes_nothing_is_reset_at_the_deadline() -> None:
+    with serving(serve_huge, write_timeout=30.0) as site:
+        client = connect_without_reading(site)
+        site.clock.advance(29)
+        let_deadlines_expire(site)
+        assert site.stats().flushing == 1
+        site.clock.advance(1.0625)  # with a tick of the timers
+        eventually(lambda: site.stats().flushing == 0)
+        assert was_reset(client)
 
 
-def gone(one: Site) -> int:
-    (connection,) = [c for c in list(one.server._queue.connections.values()) if c.output is not None]
-    assert connection.output is not None
-    return connection.output.gone
+def outputs(site: Site) -> list[Output]:
+    """What waits for a client, of every connection."""
+    connections = list(site.server._queue.connections.values())
+    return [connection.output for connection in connections if connection.output is not None]
 
 
-def take(one: Site, client: Any) -> int:
-    """Read until more of the answer has left the server; returns how much that was."""
-    before = gone(one)
-    while gone(one) == before:
+def bytes_gone(site: Site) -> int:
+    (output,) = outputs(site)
+    return output.gone
+
+
+def take(site: Site, client: Any) -> int:
+    """Read until more of the response has left the server; returns how many bytes that was."""
+    before = bytes_gone(site)
+    while bytes_gone(site) == before:
         assert client.recv(65536)
-    looked(one)  # its new deadline has been set, and nothing of this is left for after the next jump of the clock
-    return gone(one) - before
+    let_deadlines_expire(site)  # the new deadline is set before the clock advances
+    return bytes_gone(site) - before
 
 
-def test_a_trickle_is_reset_at_the_time_that_the_rate_allows() -> None:
-    with site(whole, write_timeout=30.0, write_rate=1000000) as one:
-        client = greedy(one)
-        left = 0
+def test_a_client_below_the_rate_is_reset_at_the_time_that_the_rate_allows() -> None:
+    with serving(serve_huge, write_timeout=30.0, write_rate=1000000) as site:
+        client = connect_without_reading(site)
+        taken = 0
         for _ in range(4):
-            one.clock.advance(7)
-            left += take(one, client)
-        assert one.stats().flushing == 1
-        assert left < 20000000  # else the other deadline would be the earlier one
-        one.clock.advance(2 + left / 1000000 + 0.0625)
-        eventually(lambda: one.stats().flushing == 0)
-        assert cut(client)
+            site.clock.advance(7)
+            taken += take(site, client)
+        assert site.stats().flushing == 1
+        assert taken < 20000000  # else the deadline of the timeout would be earlier
+        site.clock.advance(2 + taken / 1000000 + 0.0625)
+        eventually(lambda: site.stats().flushing == 0)
+        assert was_reset(client)
 
 
-def test_who_keeps_the_rate_is_not_cut() -> None:
-    with site(whole, write_timeout=30.0, write_rate=100) as one:
-        client = greedy(one)
+def test_a_client_that_keeps_the_rate_is_not_disconnected() -> None:
+    with serving(serve_huge, write_timeout=30.0, write_rate=100) as site:
+        client = connect_without_reading(site)
         for _ in range(5):
-            one.clock.advance(25)
-            take(one, client)
-        looked(one)
-        assert one.stats().flushing == 1
+            site.clock.advance(25)
+            take(site, client)
+        let_deadlines_expire(site)
+        assert site.stats().flushing == 1
 
 
-def test_without_a_rate_any_octet_will_do() -> None:
-    with site(whole, write_timeout=30.0, write_rate=0) as one:
-        client = greedy(one)
+def test_without_a_rate_every_byte_prolongs_the_time() -> None:
+    with serving(serve_huge, write_timeout=30.0, write_rate=0) as site:
+        client = connect_without_reading(site)
         for _ in range(4):
-            one.clock.advance(29)
-            take(one, client)
-        looked(one)
-        assert one.stats().flushing == 1
-        one.clock.advance(30.0625)
-        eventually(lambda: one.stats().flushing == 0)
-        assert cut(client)
+            site.clock.advance(29)
+            take(site, client)
+        let_deadlines_expire(site)
+        assert site.stats().flushing == 1
+        site.clock.advance(30.0625)
+        eventually(lambda: site.stats().flushing == 0)
+        assert was_reset(client)
 
 
 @pytest.mark.parametrize("rate", [0, 500])
-def test_a_worker_that_waits_for_its_client_is_set_free(rate: int) -> None:
-    """It waits in the kernel, on the machine's clock; only that it ends, and how, is looked at."""
+def test_a_worker_that_waits_for_its_client_stops_waiting(rate: int) -> None:
+    """It waits in the kernel, on the machine's clock; the test checks only that the wait ends, and how."""
     failed: list[BaseException] = []
 
     def app(environ: Any, start_response: Any) -> Any:
@@ -119,66 +125,65 @@ def test_a_worker_that_waits_for_its_client_is_set_free(rate: int) -> None:
         return []
 
     http = HTTPSettings(access_log=False, response_memory=0, max_response_spool=0)
-    with site(app, http=http, write_timeout=0.1, write_rate=rate) as one:
-        client = one.connect(request("GET", "/"), window=2048)
+    with serving(app, http=http, write_timeout=0.1, write_rate=rate) as site:
+        client = site.connect(request("GET", "/"), window=2048)
         eventually(lambda: failed)
         assert "--write-timeout" in str(failed[0])
-        one.waits(busy=0)
-        looked(one)
-        waiting = [c for c in list(one.server._queue.connections.values()) if c.output is not None]
-        assert not waiting, "it has had its time"
-        assert cut(client)
+        site.wait_for_stats(busy=0)
+        let_deadlines_expire(site)
+        assert not outputs(site), "the output gets no more time"
+        assert was_reset(client)
 
 
-def test_a_lent_connection_has_the_same_deadline_however_much_its_worker_adds() -> None:
+def test_the_deadline_of_a_lent_connection_does_not_move_when_its_worker_writes_more() -> None:
     turn, done = threading.Semaphore(0), threading.Semaphore(0)
     failed: list[BaseException] = []
 
     def app(environ: Any, start_response: Any) -> Any:
         if environ["PATH_INFO"] != "/slow":
-            return whole(environ, start_response)
+            return serve_huge(environ, start_response)
         write = start_response("200 OK", [("Content-Type", "text/plain")])
         try:
             write(LARGE)
             while True:
                 done.release()
-                assert turn.acquire(timeout=PATIENCE)
+                assert turn.acquire(timeout=TIMEOUT)
                 write(b"more")
         except BaseException as error:
             failed.append(error)
             done.release()
             raise
 
-    with site(app, threads=2, write_timeout=30.0, write_rate=0) as one:
-        client = one.connect(request("GET", "/slow"), window=2048)
-        assert done.acquire(timeout=PATIENCE)
+    with serving(app, threads=2, write_timeout=30.0, write_rate=0) as site:
+        client = site.connect(request("GET", "/slow"), window=2048)
+        assert done.acquire(timeout=TIMEOUT)
         for _ in range(3):
-            one.clock.advance(9)
+            site.clock.advance(9)
             turn.release()
-            assert done.acquire(timeout=PATIENCE)
+            assert done.acquire(timeout=TIMEOUT)
         assert failed == []
-        one.clock.advance(3.0625)
-        looked(one)
+        site.clock.advance(3.0625)
+        let_deadlines_expire(site)
         turn.release()
-        assert done.acquire(timeout=PATIENCE)
+        assert done.acquire(timeout=TIMEOUT)
         turn.release(5)
         assert len(failed) == 1
         until_cut(client)
-        one.waits(connections=0, buffered=0, spooled=0)
+        site.wait_for_stats(connections=0, buffered=0, spooled=0)
 
 
-def test_the_file_of_an_answer_whose_client_was_too_slow_is_closed_while_its_worker_goes_on(tmp_path: Path) -> None:
+def test_the_file_of_a_response_whose_client_is_too_slow_is_closed_while_the_worker_goes_on(tmp_path: Path) -> None:
     written, go_on = threading.Semaphore(0), threading.Event()
     failed: list[BaseException] = []
 
     def app(environ: Any, start_response: Any) -> Any:
         if environ["PATH_INFO"] != "/slow":
-            return whole(environ, start_response)
+            return serve_huge(environ, start_response)
         write = start_response("200 OK", [("Content-Type", "text/plain")])
         for _ in range(10):
             write(LARGE[:1000000])
         written.release()
-        assert go_on.wait(PATIENCE)
+        assert go_on.wait(TIMEOUT)
         try:
             write(b"more")
         except BaseException as error:
@@ -187,14 +192,14 @@ def test_the_file_of_an_answer_whose_client_was_too_slow_is_closed_while_its_wor
         return []
 
     http = HTTPSettings(access_log=False, response_memory=1000, spool_dir=str(tmp_path))
-    with site(app, http=http, threads=2) as one:
-        client = one.connect(request("GET", "/slow"), window=2048)
-        assert written.acquire(timeout=PATIENCE)
+    with serving(app, http=http, threads=2) as site:
+        client = site.connect(request("GET", "/slow"), window=2048)
+        assert written.acquire(timeout=TIMEOUT)
         assert open_files(tmp_path)
-        one.clock.advance(31)
-        looked(one)
+        site.clock.advance(31)
+        let_deadlines_expire(site)
         go_on.set()
         eventually(lambda: failed)
         until_cut(client)
-        one.waits(connections=0, buffered=0, spooled=0)
+        site.wait_for_stats(connections=0, buffered=0, spooled=0)
         assert open_files(tmp_path) == 0

@@ -29,7 +29,7 @@ CIRCUMSTANCES = {
                 "a streamed body that comes too slowly",
                 None,
                 408,
-                "the body came too slowly: 10 octets (--body-timeout, --body-rate)",
+                "the body came too slowly: 10 bytes (--body-timeout, --body-rate)",
             ),
             Refusal(
                 "a body when the budgets are used up",
@@ -72,7 +72,7 @@ CIRCUMSTANCES = {
                 "a request whose response does not begin in time (`--request-timeout`)",
                 None,
                 503,
-                "The application did not answer in time.",
+                "The application did not respond in time.",
             ),
         ),
     ),

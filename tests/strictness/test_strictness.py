@@ -13,7 +13,7 @@ import pytest
 
 import reserve
 from reserve.apps.http.app import HTTPApp
-from reserve.apps.http.body import BodyStore
+from reserve.apps.http.bufferedbody import BodyStore
 from reserve.apps.http.settings import HTTPSettings
 from reserve.gateways.wsgi import WSGIGateway
 from reserve.options.table import FLAGS

@@ -1,7 +1,8 @@
-"""Drives one HTTP/1 connection from head to head: what is done off the workers.
+"""Drives one HTTP/1 connection from head to head: the part that needs no worker.
 
-A head is received and checked, and :meth:`HTTPBaseDriver._begin` says what follows it. What is said without an
-application is said here: why a request is refused, and answers at once. All of it runs on whoever owns the connection.
+The thread that owns the connection receives and checks a head; :meth:`HTTPBaseDriver._begin_request`, of the derived
+class, decides what follows. Responses that need no application are made here: refusals, and those of
+:meth:`HTTPBaseDriver._respond_immediately`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from reserve.apps.http.accesslog import Record
-from reserve.apps.http.bufferedbody import LARGE_HEAD, no_room_for_head
+from reserve.apps.http.bufferedbody import LARGE_HEAD, head_refused
+from reserve.apps.http.context import HTTPContext, body_size
 from reserve.engine.connections.driver import AGAIN, CLOSE, LINGER, Action, Driver, Wait
 from reserve.engine.connections.states import RECLAIM
 from reserve.engine.polling.poller import READ
@@ -22,52 +24,56 @@ from reserve.protocol.http1.requestline import method_of
 from reserve.protocol.http1.response import Framing, refusal, response_head
 
 if TYPE_CHECKING:
-    from reserve.apps.http.app import HTTPApp
     from reserve.engine.connections.connection import Connection
 
 __all__ = ["HTTPBaseDriver"]
 
-_RECEIVE = 65536
-_LOGGED = 4096  # octets of a request line that was not understood, as far as the access log has them
-_SHOWN = 200  # letters of a target in a line of the error log
+_RECEIVE_SIZE = 65536
+_MAX_LOGGED_LINE = 4096  # bytes of a malformed request line that the access log shows
+_MAX_LOGGED_TARGET = 200  # characters of a target that a line of the error log shows
 
 
 class HTTPBaseDriver(Driver, ABC):
-    """One connection whose requests end with their heads. Derived classes say what is done about each."""
+    """One connection whose requests end with their heads. Derived classes decide what follows each head.
+
+    The owner of the connection calls every method, except :meth:`describe`, which any thread may call.
+
+    :param context: the application that the connection belongs to.
+    """
 
     __slots__ = (
-        "_app",
-        "_base",
+        "_base_environ",
         "_connection",
+        "_context",
         "_head",
         "_head_deadline",
         "_head_size",
         "_limits",
         "_reader",
-        "_rest",
+        "_unparsed",
         "_wait",
     )
 
-    def __init__(self, app: HTTPApp, connection: Connection) -> None:
-        self._app = app
+    def __init__(self, context: HTTPContext, connection: Connection) -> None:
+        self._context = context
         self._connection = connection
-        self._limits = app.settings.limits
-        self._base = app.base_environ(connection)
+        self._limits = context.settings.limits
+        self._base_environ = context.base_environ(connection)
         self._reader = HeadReader(self._limits)
-        self._rest = b""
-        """What was received behind a request."""
+        self._unparsed = b""
+        """What was received after a request."""
         self._head: Head | None = None
         self._head_size = 0
-        """Octets of the last head that has a body behind it."""
-        # A connection that never says a word is cut as one whose first head is too slow.
-        self._head_deadline = connection.server.clock.now() + app.settings.head_timeout
+        """Bytes of the last head that has a body."""
+        # A client that sends nothing at all is late like one whose first head comes too slowly.
+        self._head_deadline = connection.server.clock.now() + context.settings.head_timeout
         self._wait = Wait("head", READ, self._head_deadline)
 
     @abstractmethod
-    def _begin(self, head: Head, now: float) -> Action:
-        """Decide what follows a head that has come."""
+    def _begin_request(self, head: Head, now: float) -> Action:
+        """Decide what follows a head that is complete."""
 
-    # ---- the driver ----
+    # ---- the driver, see reserve.engine.connections.driver ----
 
     def step(self, events: int, now: float) -> Action:
         try:
@@ -76,51 +82,55 @@ class HTTPBaseDriver(Driver, ABC):
             return CLOSE
 
     def expired(self, kind: str, now: float) -> Action:
-        reader = self._reader
-        if kind == "keep-alive" or not reader.started:
+        if kind == "keep-alive" or not self._reader.started:
             return CLOSE
-        return self._refuse_head(RemoteError(408, "the head of the request came too slowly (--head-timeout)"))
+        return self._refuse_incomplete_head(
+            RemoteError(408, "the head of the request came too slowly (--head-timeout)")
+        )
 
     def refuse(self, reason: str) -> bytes | None:
         head = self._head
         data = refusal(
             503,
-            "The application did not answer in time."
+            "The application did not respond in time."
             if reason == "timeout"
             else "The server is overloaded; try again in a moment.",
-            date=self._app.date_line(),
-            server=self._app.server_line,
+            date=self._context.date_line(),
+            server=self._context.server_line,
             head_request=head is not None and head.method == "HEAD",
             extra=[("Retry-After", "1")],
         )
         if head is not None:
-            octets = len(data) - data.index(b"\r\n\r\n") - 4
-            self._record_refusal(head, 503, octets)
+            self._log_refusal(head, 503, body_size(data))
         return data
 
     def describe(self) -> str:
         head = self._head
-        return "" if head is None else f"{head.method} {head.target[:_SHOWN]}"
+        return "" if head is None else f"{head.method} {head.target[:_MAX_LOGGED_TARGET]}"
 
     # ---- between two requests ----
 
     def _receive_head(self, now: float, *, reclaim: bool = False) -> Action:
+        """Receive until a head is complete or nothing more has arrived.
+
+        :param reclaim: the server needs the connection's place: an idle connection closes.
+        """
         reader = self._reader
         connection = self._connection
         receive = connection.recv
         while True:
-            data = self._rest
+            data = self._unparsed
             if data:
-                self._rest = b""
+                self._unparsed = b""
                 emptied = False
             else:
                 try:
-                    data = receive(_RECEIVE)
+                    data = receive(_RECEIVE_SIZE)
                 except (BlockingIOError, InterruptedError):
                     break
-                emptied = len(data) < _RECEIVE
+                emptied = len(data) < _RECEIVE_SIZE
                 if not data:
-                    return CLOSE  # between two requests that is how it should end; within a head nobody can be answered
+                    return CLOSE  # between two requests, the orderly end; within a head there is nothing to respond to
             fresh = not reader.started
             try:
                 block = reader.feed(data)
@@ -131,25 +141,26 @@ class HTTPBaseDriver(Driver, ABC):
             if block is not None:
                 if connection.body_memory:
                     self._count_head(0)
+                refuse_underscores = self._context.settings.underscores == "refuse"
                 try:
                     head = self._head = parse_head(
-                        block, self._base, self._limits, refuse_underscores=self._app.settings.underscores == "refuse"
+                        block, self._base_environ, self._limits, refuse_underscores=refuse_underscores
                     )
                 except RemoteError as error:
                     return self._refuse(error, block)
-                self._rest, reader.rest = reader.rest, b""  # not kept twice: it may be 64 KiB of a body
+                self._unparsed, reader.rest = reader.rest, b""  # not kept twice: it may be 64 KiB of a body
                 if head.length != 0:
                     self._head_size = len(block)
-                return self._begin(head, now)
+                return self._begin_request(head, now)
             if fresh and reader.started and self._wait.kind == "keep-alive":
-                self._head_deadline = now + self._app.settings.head_timeout
+                self._head_deadline = now + self._context.settings.head_timeout
             if emptied:
-                break  # a short receive has emptied the socket; the poller says when there is more
+                break  # a short receive has emptied the socket; the poller reports when there is more
         wait = self._wait
         if reader.started:
             held = reader.buffered
             if held > LARGE_HEAD and not connection.server.budget.memory_for(held - connection.counted[0]):
-                return self._refuse_head(no_room_for_head())
+                return self._refuse_incomplete_head(head_refused())
             self._count_head(held)
             wait.kind = "head"
             wait.deadline = self._head_deadline
@@ -158,103 +169,112 @@ class HTTPBaseDriver(Driver, ABC):
         wait.events = READ
         return wait
 
-    def _count_head(self, held: int) -> None:
-        """Count what waits of a head into the server's budget."""
-        self._connection.body_memory = held
+    def _count_head(self, size: int) -> None:
+        """Count the bytes of an incomplete head into the server's budget."""
+        self._connection.body_memory = size
         self._connection.settle()
 
-    def _refuse_head(self, error: RemoteError) -> Action:
-        """Refuse a request whose head is not here yet, and forget what there is of it."""
-        begun = self._reader.prefix
+    def _refuse_incomplete_head(self, error: RemoteError) -> Action:
+        """Refuse a request whose head is not complete, and forget what has been received of it."""
+        received = self._reader.prefix
         self._reader = HeadReader(self._limits)
         self._count_head(0)
-        return self._refuse(error, begun)
+        return self._refuse(error, received)
 
-    def _go_on(self, keep_alive: bool, client_keeps: bool, now: float) -> Action:
-        """Decide whether another request may follow the one that has been answered."""
+    def _after_response(self, keep_alive: bool, client_may_send: bool, now: float) -> Action:
+        """Decide whether another request may follow the one that has its response.
+
+        :param client_may_send: the client does not know yet that the connection closes, or has not sent its body.
+        """
         if not keep_alive:
-            # Whoever sent more than we read would lose our answer to a reset. A client that wants to close sends
-            # nothing; one that does not know yet that we do may be sending now.
-            pipelined = self._rest or client_keeps or self._connection.unread()
-            return LINGER if pipelined else CLOSE
+            # A close while input is unread is a reset, which would destroy the response on its way.
+            unread = self._unparsed or client_may_send or self._connection.unread()
+            return LINGER if unread else CLOSE
         wait = self._wait
         wait.kind = "keep-alive"
-        wait.deadline = now + self._app.settings.keep_alive
+        wait.deadline = now + self._context.settings.keep_alive
         return wait
 
-    # ---- what is said without an application ----
+    # ---- responses that need no application ----
 
-    def answer_at_once(
+    def _respond_immediately(
         self, head: Head, now: float, status: str, headers: list[tuple[str, str]], body: bytes
     ) -> Action:
-        """Answer in the reserved lane: by whoever leads, so that it works while every worker is busy.
+        """Respond on the thread that steps the connection, so that it works while every worker is busy.
 
         A body of the request is not read; the connection closes then.
         """
-        with_body = head.length != 0
-        settings = self._app.settings
-        made = response_head(
+        has_body = head.length != 0
+        settings = self._context.settings
+        response = response_head(
             status,
             headers,
             minor=head.minor,
             head_request=head.method == "HEAD",
             keep_alive=(
-                head.keep_alive and not with_body and settings.keep_alive > 0 and not self._connection.server.stopping
+                head.keep_alive and not has_body and settings.keep_alive > 0 and not self._connection.server.stopping
             ),
             length=len(body),
-            date=self._app.date_line(),
-            server=self._app.server_line,
+            date=self._context.date_line(),
+            server=self._context.server_line,
         )
-        self._connection.write(made.data + (body if made.framing is Framing.LENGTH else b""))
+        self._connection.write(response.data + (body if response.framing is Framing.LENGTH else b""))
         self._head = None
-        action = self._go_on(made.keep_alive, head.keep_alive or with_body, now)
-        # Each one of a pipeline in a turn of its own: this runs on the leader, and the others wait for it.
-        return AGAIN if action is self._wait and self._rest else action
+        action = self._after_response(response.keep_alive, head.keep_alive or has_body, now)
+        # Each request of a pipeline gets a turn of its own, because the other connections wait for this thread.
+        return AGAIN if action is self._wait and self._unparsed else action
 
-    def _refuse(self, error: RemoteError, block: bytes = b"", *, noted: bool = False) -> Action:
-        """The last words on this connection: what was wrong with the request.
+    def _refuse(self, error: RemoteError, block: bytes = b"", *, logged: bool = False) -> Action:
+        """Send the last response of this connection: what was wrong with the request.
 
-        :param block: octets that begin with the request line, where the head was not understood.
-        :param noted: the error log has it already, in more words than the client gets.
+        :param block: bytes that begin with the request line, where the head is incomplete or malformed.
+        :param logged: the error log has a line about it already, with more than the client is told.
         """
-        if not noted:
-            self._app.note(self._connection, f"{error.status} {error.message}", f"requests refused with {error.status}")
-        self._rest = b""
+        if not logged:
+            status = error.status
+            self._context.log_warning(self._connection, f"{status} {error.message}", f"requests refused with {status}")
+        self._unparsed = b""
         head = self._head
         line = ""
         if head is not None:
             method = head.method
         else:
-            begun, whole, _ = block[:_LOGGED].decode("latin-1").partition("\r\n")
-            method = method_of(begun)
-            line = begun if whole else ""
+            beginning, line_end, _ = block[:_MAX_LOGGED_LINE].decode("latin-1").partition("\r\n")
+            method = method_of(beginning)
+            line = beginning if line_end else ""
         data = refusal(
             error.status,
             error.message,
-            date=self._app.date_line(),
-            server=self._app.server_line,
+            date=self._context.date_line(),
+            server=self._context.server_line,
             head_request=method == "HEAD",
         )
-        octets = len(data) - data.index(b"\r\n\r\n") - 4
         if head is not None:
-            self._record_refusal(head, error.status, octets)
-        elif self._app.access_log is not None:
-            self._record(line or "-", error.status, octets, *log_fields(block))
+            self._log_refusal(head, error.status, body_size(data))
+        elif self._context.access_log is not None:
+            self._log_response(line or "-", error.status, body_size(data), *log_fields(block))
         try:
             self._connection.write(data)
         except ClientDisconnected:
             return CLOSE
         return LINGER
 
-    def _record_refusal(self, head: Head, status: int, octets: int) -> None:
-        line = f"{head.method} {head.target} HTTP/1.{head.minor}"
-        referer, agent = (head.environ.get(key) for key in ("HTTP_REFERER", "HTTP_USER_AGENT"))
-        # An application that runs too long may have put anything there.
-        referer, agent = (value if isinstance(value, str) else "" for value in (referer, agent))
-        self._record(line, status, octets, referer, agent)
+    # ---- the access log ----
 
-    def _record(self, line: str, status: int, octets: int, referer: str, agent: str) -> None:
-        """Put a line into the access log, if there is one."""
-        log = self._app.access_log
+    def _log_refusal(self, head: Head, status: int, bytes_sent: int) -> None:
+        fields = (head.environ.get(key) for key in ("HTTP_REFERER", "HTTP_USER_AGENT"))
+        # An application that runs too long may have put any object there.
+        referer, user_agent = (value if isinstance(value, str) else "" for value in fields)
+        self._log_response(head, status, bytes_sent, referer, user_agent)
+
+    def _log_response(self, request: Head | str, status: int, bytes_sent: int, referer: str, user_agent: str) -> None:
+        """Put a line into the access log, if there is one.
+
+        :param request: the head of the request, or its request line where the head is malformed.
+        :param bytes_sent: of the response's body.
+        """
+        log = self._context.access_log
         if log is not None:
-            log.put(Record(time.time(), self._base["REMOTE_ADDR"], line, status, octets, referer, agent))
+            line = request if isinstance(request, str) else f"{request.method} {request.target} HTTP/1.{request.minor}"
+            host = self._base_environ["REMOTE_ADDR"]
+            log.put(Record(time.time(), host, line, status, bytes_sent, referer, user_agent))

@@ -1,16 +1,19 @@
-"""Receives the body of a request before its application runs: to memory, and with the help of a worker to a file.
+"""A body that is received before its application runs: to memory, and past a limit to a file without a name.
 
-:meth:`BufferedBody.receive` is called by whoever steps the connection, and never blocks; :meth:`BufferedBody.spill` and
-:meth:`BufferedBody.open` touch the disk, so a worker calls them. What it holds is in the server's budget whenever it
-waits.
+The thread that steps the connection calls :meth:`BufferedBody.receive`, which never blocks. A worker calls
+:meth:`BufferedBody.spill` and :meth:`BufferedBody.open`, because they touch the disk. Whenever the body waits for its
+client or for a worker, what it holds is counted into the server's budget.
+
+The other kind of body is read by the application itself: :mod:`reserve.apps.http.streamedbody`.
 """
 
 from __future__ import annotations
 
+import io
+import tempfile
 from enum import IntEnum
 from typing import TYPE_CHECKING, BinaryIO
 
-from reserve.apps.http.body import BodyStore
 from reserve.errors import RemoteError
 
 if TYPE_CHECKING:
@@ -18,13 +21,23 @@ if TYPE_CHECKING:
     from reserve.engine.connections.connection import Connection
     from reserve.protocol.http1.body import ChunkedDecoder, LengthDecoder
 
-__all__ = ["COMPLETE", "ENDED", "FULL", "LARGE_HEAD", "WAITING", "BufferedBody", "Progress", "no_room_for_head"]
+__all__ = [
+    "COMPLETE",
+    "ENDED",
+    "FULL",
+    "LARGE_HEAD",
+    "WAITING",
+    "BodyStore",
+    "BufferedBody",
+    "Progress",
+    "head_refused",
+]
 
 LARGE_HEAD = 4096
-"""Octets up to which a head is never refused for want of memory, nor counted while its body is received."""
+"""Bytes up to which a head is neither refused for want of memory nor counted while its body is received."""
 
-_RECEIVE = 65536
-_GATHER = 262144  # octets of a body that are gathered before a worker writes them to its file
+_RECEIVE_SIZE = 65536
+_SPILL_SIZE = 262144  # bytes of a body that are gathered in memory before a worker writes them to its file
 
 
 class Progress(IntEnum):
@@ -33,61 +46,121 @@ class Progress(IntEnum):
     WAITING = 0
     """The client has to send more."""
     FULL = 1
-    """A worker has to write what has come."""
+    """A worker has to write what has been received to the file."""
     COMPLETE = 2
-    """The end of the body is here."""
+    """The end of the body has been received."""
     ENDED = 3
-    """The client has stopped before that end."""
+    """The client has closed its side before the end of the body."""
 
 
 WAITING, FULL, COMPLETE, ENDED = Progress
 
 
-class BufferedBody:
-    """One body.
+class BodyStore:
+    """The bytes of one body in order, in memory and in a file. Owned and called by a :class:`BufferedBody`.
 
-    :param decoder: knows where it ends.
-    :param rest: what was received behind the head.
-    :param now: when the head was complete, on the engine's clock.
-    :param head: octets of that head, which is kept meanwhile.
+    :param memory: bytes that may stay in memory (``--body-memory``); a worker writes more than that to the file.
+    :param folder: where the file is made (``--spool-dir``); None: the system's directory for temporary files.
     """
 
-    __slots__ = ("_connection", "_decoder", "_head", "_rest", "_settings", "_started", "_store")
+    __slots__ = ("_file", "_folder", "_memory", "_pieces", "in_memory", "size")
+
+    def __init__(self, memory: int, folder: str | None) -> None:
+        self._memory = memory
+        self._folder = folder
+        self._pieces: list[bytes] = []
+        self._file: io.FileIO | None = None
+        self.size = 0
+        """Bytes so far."""
+        self.in_memory = 0
+        """Those of them that are in memory."""
+
+    def add(self, data: bytes) -> None:
+        """Append to what is in memory."""
+        self._pieces.append(data)
+        self.size += len(data)
+        self.in_memory += len(data)
+
+    @property
+    def too_large(self) -> bool:
+        """More is in memory than may stay there: :meth:`spill` it."""
+        return self.in_memory > self._memory
+
+    def spill(self) -> None:
+        """Write what is in memory to the file. Raises OSError when the disk is full."""
+        if self._file is None:
+            # Opened here and closed by close(): it outlives this call. Without a buffer, because pieces are large, and
+            # because close() would write a buffer that a full disk has refused once more, and fail.
+            self._file = tempfile.TemporaryFile(dir=self._folder, prefix="reserve-body-", buffering=0)  # noqa: SIM115
+        for piece in self._pieces:
+            remaining = memoryview(piece)
+            while remaining:
+                remaining = remaining[self._file.write(remaining) :]
+        self._pieces.clear()
+        self.in_memory = 0
+
+    def open(self) -> BinaryIO:
+        """The complete body as a binary file at its start: read, readline, readlines and iteration (PEP 3333)."""
+        if self._file is None:
+            return io.BytesIO(self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces))
+        if self._pieces:
+            self.spill()
+        self._file.seek(0)
+        return io.BufferedReader(self._file)
+
+    def close(self) -> None:
+        """Free the memory and the file."""
+        self._pieces.clear()
+        self.in_memory = 0
+        if self._file is not None:
+            self._file.close()
+
+
+class BufferedBody:
+    """One body that is buffered. Its driver owns it.
+
+    :param decoder: knows where the body ends.
+    :param unparsed: the bytes that were received after the head.
+    :param now: when the head was complete, in seconds on the engine's clock.
+    :param head_size: bytes of that head, which is kept in memory while the body is received.
+    """
+
+    __slots__ = ("_connection", "_decoder", "_head_size", "_settings", "_started", "_store", "_unparsed")
 
     def __init__(
         self,
         connection: Connection,
         decoder: LengthDecoder | ChunkedDecoder,
-        rest: bytes,
+        unparsed: bytes,
         settings: HTTPSettings,
         now: float,
-        head: int = 0,
+        head_size: int = 0,
     ) -> None:
         self._connection = connection
         self._decoder = decoder
-        self._rest = rest
-        self._head = head if head > LARGE_HEAD else 0
+        self._unparsed = unparsed
+        self._head_size = head_size if head_size > LARGE_HEAD else 0
         self._settings = settings
         self._started = now
         self._store = BodyStore(settings.body_memory, settings.spool_dir)
 
     @property
-    def rest(self) -> bytes:
-        """What was received behind the body."""
+    def unparsed(self) -> bytes:
+        """What was received after the body."""
         return self._decoder.rest
 
     @property
     def size(self) -> int:
-        """Octets of content so far."""
+        """Bytes of content so far."""
         return self._store.size
 
     @property
     def deadline(self) -> float:
-        """When the next octets have to be here."""
+        """When the client must have sent more, in seconds on the engine's clock."""
         return self._started + self._settings.body_allowance(self._decoder.received)
 
     def receive(self) -> Progress:
-        """Take what has come.
+        """Receive what has arrived.
 
         :raises RemoteError: 400, 413 or 431 from the decoder; 507 when the server's budgets are used up; 503 when the
             memory is, for a request with a large head.
@@ -96,21 +169,22 @@ class BufferedBody:
         connection = self._connection
         receive, budget = connection.recv, connection.server.budget
         while not decoder.complete:
-            if store.waiting >= _GATHER or (store.waiting and not budget.memory_for(0)):
-                if not budget.disk_for(store.waiting):
+            if store.in_memory >= _SPILL_SIZE or (store.in_memory and not budget.memory_for(0)):
+                if not budget.disk_for(store.in_memory):
                     raise RemoteError(507, "no room for request bodies for now (--buffer-memory, --spool-disk)")
                 return FULL
-            data = self._rest
+            data = self._unparsed
             if data:
-                self._rest = b""
+                self._unparsed = b""
             else:
                 try:
-                    data = receive(_RECEIVE)
+                    data = receive(_RECEIVE_SIZE)
                 except (BlockingIOError, InterruptedError):
-                    if store.too_large and budget.disk_for(store.waiting):
-                        return FULL  # without room there it waits in memory, up to _GATHER of it
-                    if self._head and not budget.memory_for(self._head + store.waiting - connection.counted[0]):
-                        raise no_room_for_head() from None
+                    if store.too_large and budget.disk_for(store.in_memory):
+                        return FULL  # without room on the disk, up to _SPILL_SIZE stays in memory
+                    memory = self._head_size + store.in_memory - connection.counted[0]
+                    if self._head_size and not budget.memory_for(memory):
+                        raise head_refused() from None
                     self.settle()
                     return WAITING
                 if not data:
@@ -123,10 +197,10 @@ class BufferedBody:
 
     def _count(self) -> None:
         store, connection = self._store, self._connection
-        connection.body_memory, connection.body_disk = store.waiting + self._head, store.size - store.waiting
+        connection.body_memory, connection.body_disk = store.in_memory + self._head_size, store.size - store.in_memory
 
     def settle(self) -> None:
-        """Count the body, as far as it has come, into the server's budget."""
+        """Count what has been received so far into the server's budget."""
         self._count()
         self._connection.settle()
 
@@ -138,15 +212,15 @@ class BufferedBody:
             self.settle()
 
     def open(self) -> BinaryIO:
-        """The whole body as a file at its start. Raises OSError as :meth:`spill` does."""
+        """The complete body as a file at its start. Raises OSError as :meth:`spill` does."""
         return self._store.open()
 
     def close(self) -> None:
-        """Give memory and disk back; who calls it settles the connection, or ends it."""
+        """Free the memory and the file. The caller settles or disposes of the connection afterwards."""
         self._store.close()
         self._connection.body_memory = self._connection.body_disk = 0
 
 
-def no_room_for_head() -> RemoteError:
+def head_refused() -> RemoteError:
     """Why a request with a large head is refused while the server's memory is used up."""
     return RemoteError(503, "no room for large heads of requests for now (--buffer-memory)")

@@ -1,21 +1,22 @@
-"""Drives one HTTP/1 connection to an application: heads and bodies off the workers, one answer after another on them.
+"""Drives one HTTP/1 connection with an application: receives requests off the workers, responds to them on workers.
 
-The engine calls :meth:`HTTPDriver.step` on whoever owns the connection and :meth:`HTTPDriver.run` on a worker.
-``step`` receives a head (:class:`~reserve.apps.http.basedriver.HeadDriver`), and the body behind it, to memory; only
-then does it ask for a worker, to write an overlong body to a file or to run the application.
+The engine calls :meth:`HTTPDriver.step` on the thread that owns the connection, and :meth:`HTTPDriver.run` on a worker.
+``step`` receives a head (:class:`~reserve.apps.http.basedriver.HTTPBaseDriver`), and the body after it to memory. Then
+it asks for a worker, to write a body that is too large for the memory to a file, or to run the application.
+:mod:`reserve.apps.http.phases` has the phases of that and their order.
 """
 
 from __future__ import annotations
 
 import contextlib
-from enum import IntEnum
 from io import BytesIO
 from typing import TYPE_CHECKING, BinaryIO
 
 from reserve.apps.http.basedriver import HTTPBaseDriver
 from reserve.apps.http.bufferedbody import COMPLETE, ENDED, FULL, BufferedBody
 from reserve.apps.http.exchange import HTTPExchange
-from reserve.apps.http.spoolerrors import body_trouble, store_answer
+from reserve.apps.http.phases import BODY, HEAD, QUEUED, RESPONDING, REVOKED, SPILL
+from reserve.apps.http.spoolerrors import body_error, store_response
 from reserve.apps.http.streamedbody import StreamedBody
 from reserve.engine.connections.closing import reset
 from reserve.engine.connections.driver import CLOSE, LINGER, RUN, Action
@@ -26,64 +27,58 @@ from reserve.protocol.http1.body import ChunkedDecoder, LengthDecoder
 from reserve.protocol.http1.response import CONTINUE
 
 if TYPE_CHECKING:
-    from reserve.apps.http.app import HTTPApp
+    from reserve.apps.http.context import HTTPContext
     from reserve.engine.connections.connection import Connection
     from reserve.protocol.http1.head import Head
 
 __all__ = ["HTTPDriver"]
 
 
-class _Phase(IntEnum):
-    HEAD = 0
-    """Between two requests, or within a head."""
-    BODY = 1
-    """Receiving a body."""
-    SPILL = 2
-    """A worker is asked to write a piece of the body to its file."""
-    RESPOND = 3
-    """The request is complete and a worker is asked to run the application."""
-    ANSWERED = 4
-    """The application has been called; what it left in the output may still be leaving."""
-    REVOKED = 5
-    """The application was too slow, and the monitor has taken its connection."""
-
-
-# An attribute of an enum class costs ten times a name of the module; a request asks for eight of them.
-_HEAD, _BODY, _SPILL, _RESPOND, _ANSWERED, _REVOKED = _Phase
-
-
 class HTTPDriver(HTTPBaseDriver):
-    """One connection; made by :class:`~reserve.apps.http.app.HTTPApp`."""
+    """One connection. :class:`~reserve.apps.http.app.HTTPApp` makes it.
 
-    __slots__ = ("_decoder", "_exchange", "_phase", "_spoken", "_stored", "_streamed", "_trouble")
+    The owner of the connection calls every method, except: the monitor calls :meth:`expire_run`,
+    :meth:`refuse_during_run` and :meth:`revoke` while a worker is inside :meth:`run`, and any thread
+    :meth:`describe`.
+    """
 
-    def __init__(self, app: HTTPApp, connection: Connection) -> None:
-        super().__init__(app, connection)
-        self._phase = _HEAD
+    __slots__ = (
+        "_buffered_body",
+        "_decoder",
+        "_exchange",
+        "_phase",
+        "_refused_during_run",
+        "_streamed_body",
+        "_worker_error",
+    )
+
+    def __init__(self, context: HTTPContext, connection: Connection) -> None:
+        super().__init__(context, connection)
+        self._phase = HEAD
         self._decoder: LengthDecoder | ChunkedDecoder | None = None
-        # The body of the request, if it has one, is of either kind.
-        self._stored: BufferedBody | None = None
-        self._streamed: StreamedBody | None = None
+        # A request that has a body has one of these two.
+        self._buffered_body: BufferedBody | None = None
+        self._streamed_body: StreamedBody | None = None
         self._exchange: HTTPExchange | None = None
-        self._trouble: RemoteError | None = None
-        """What a worker found: the next step refuses the request."""
-        self._spoken = False
-        """The client has been told already that its request took too long."""
+        self._worker_error: RemoteError | None = None
+        """Set by a worker: the next step refuses the request with it."""
+        self._refused_during_run = False
+        """The client has its refusal already, because the request took too long."""
 
     # ---- the driver, off the workers ----
 
     def step(self, events: int, now: float) -> Action:
         phase = self._phase
         try:
-            if self._trouble is not None:
-                return self._refuse(self._trouble, noted=True)
-            if phase is _HEAD:
+            if self._worker_error is not None:
+                return self._refuse(self._worker_error, logged=True)
+            if phase is HEAD:
                 return self._receive_head(now, reclaim=events & RECLAIM != 0)
-            if phase is _ANSWERED:
-                return self._next(now)
-            if phase is _BODY or phase is _SPILL:
+            if phase is RESPONDING:
+                return self._finish_request(now)
+            if phase is BODY or phase is SPILL:
                 return self._receive_body()
-            if phase is _REVOKED:
+            if phase is REVOKED:
                 return CLOSE
         except RemoteError as error:
             return self._refuse(error)
@@ -100,63 +95,65 @@ class HTTPDriver(HTTPBaseDriver):
 
     def expire_run(self) -> bool:
         exchange = self._exchange
-        if self._phase is not _ANSWERED or exchange is None or self._connection.lent or not exchange.expire():
+        if self._phase is not RESPONDING or exchange is None or self._connection.lent or not exchange.expire():
             return False
-        if self._streamed is not None:
-            self._streamed.source.interrupt()  # it may be blocked in waiting for more of the body
+        if self._streamed_body is not None:
+            self._streamed_body.raw.interrupt()  # the worker may wait for more of the body
         return True
 
     def refuse_during_run(self, reason: str) -> bytes | None:
-        if self._streamed is not None:
+        if self._streamed_body is not None:
             return None  # its worker may be receiving, or sending a 100 (Continue), at this moment
-        words = self.refuse(reason)
-        self._spoken = True
-        return words
+        response = self.refuse(reason)
+        self._refused_during_run = True
+        return response
 
     def refuse(self, reason: str) -> bytes | None:
-        return None if self._spoken else super().refuse(reason)
+        return None if self._refused_during_run else super().refuse(reason)
 
     def revoke(self) -> bool:
         if self._connection.lent:
             return False
-        self._phase = _REVOKED
+        self._phase = REVOKED
         return True
 
     def on_close(self, reason: str) -> bool:
-        if self._streamed is not None and self._phase is not _REVOKED:
-            self._streamed.release()  # else a thread that was given up may still wait for it
-        if self._stored is not None:
-            self._stored.close()
-            self._stored = None
+        if self._streamed_body is not None and self._phase is not REVOKED:
+            self._streamed_body.release()  # a worker that was given up may still wait for it, and releases it itself
+        if self._buffered_body is not None:
+            self._buffered_body.close()
+            self._buffered_body = None
         if self._exchange is not None and reason in ("error", "lost"):
-            reset(self._connection)  # in the midst of an answer, whose end must not look like one
+            reset(self._connection)  # within a response: the client must not take what it has for all of it
         return False
 
-    def _begin(self, head: Head, now: float) -> Action:
-        settings = self._app.settings
+    # ---- the parts of a step ----
+
+    def _begin_request(self, head: Head, now: float) -> Action:
+        settings = self._context.settings
         length = head.length
         if length == 0:
             health_path = settings.health_path
             if health_path and head.environ["PATH_INFO"] == health_path and head.method in ("GET", "HEAD"):
-                return self._answer_health(head, now)
-            self._phase = _RESPOND
+                return self._respond_to_health_check(head, now)
+            self._phase = QUEUED
             return RUN
         connection = self._connection
         decoder = self._decoder = ChunkedDecoder(self._limits) if length is None else LengthDecoder(length)
-        rest, self._rest = self._rest, b""
-        if settings.stream_bodies or (head.expect_continue and settings.expect == "app"):
-            self._streamed = StreamedBody(connection, decoder, rest, settings, expected=head.expect_continue)
-            self._phase = _RESPOND
+        unparsed, self._unparsed = self._unparsed, b""
+        expect_continue = head.expect_continue
+        if settings.stream_bodies or (expect_continue and settings.expect == "app"):
+            self._streamed_body = StreamedBody(connection, decoder, unparsed, settings, expect_continue=expect_continue)
+            self._phase = QUEUED
             return RUN
-        self._stored = BufferedBody(connection, decoder, rest, settings, now, self._head_size)
-        self._phase = _BODY
-        if head.expect_continue and not rest:
+        self._buffered_body = BufferedBody(connection, decoder, unparsed, settings, now, self._head_size)
+        if expect_continue and not unparsed:
             connection.write(CONTINUE)
         return self._receive_body()
 
-    def _answer_health(self, head: Head, now: float) -> Action:
+    def _respond_to_health_check(self, head: Head, now: float) -> Action:
         healthy = self._connection.server.healthy
-        return self.answer_at_once(
+        return self._respond_immediately(
             head,
             now,
             "200 OK" if healthy else "503 Service Unavailable",
@@ -165,18 +162,19 @@ class HTTPDriver(HTTPBaseDriver):
         )
 
     def _receive_body(self) -> Action:
-        body = self._stored
+        self._phase = BODY
+        body = self._buffered_body
         assert body is not None
         progress = body.receive()
         if progress is COMPLETE:
-            self._rest = body.rest
-            self._phase = _RESPOND
+            self._unparsed = body.unparsed
+            self._phase = QUEUED
             return RUN
         if progress is FULL:
-            self._phase = _SPILL
+            self._phase = SPILL
             return RUN
         if progress is ENDED:
-            self._app.note(
+            self._context.log_warning(
                 self._connection,
                 "the client stopped in the body of its request; the application has not seen it",
                 "clients that stopped in the body of a request",
@@ -188,99 +186,104 @@ class HTTPDriver(HTTPBaseDriver):
         wait.deadline = body.deadline
         return wait
 
-    def _refuse(self, error: RemoteError, block: bytes = b"", *, noted: bool = False) -> Action:
-        action = super()._refuse(error, block, noted=noted)
-        # It may linger for a while, and what came of the request is not needed for that.
+    def _refuse(self, error: RemoteError, block: bytes = b"", *, logged: bool = False) -> Action:
+        action = super()._refuse(error, block, logged=logged)
+        # The connection may linger for a while, which needs nothing of the request.
         self._head = self._decoder = None
-        if self._stored is not None:
-            self._stored.close()
-            self._stored = None
+        if self._buffered_body is not None:
+            self._buffered_body.close()
+            self._buffered_body = None
             self._connection.settle()
         return action
 
-    def _next(self, now: float) -> Action:
-        """Decide whether another request may follow: the answer has left, to its last octet."""
-        exchange, streamed, head = self._exchange, self._streamed, self._head
+    def _finish_request(self, now: float) -> Action:
+        """The last byte of the response has left: decide whether another request may follow."""
+        exchange, streamed_body, head = self._exchange, self._streamed_body, self._head
         assert exchange is not None
-        if streamed is not None:
-            streamed.release()
-        self._exchange = self._streamed = self._head = self._decoder = None
-        if exchange.reset:
+        if streamed_body is not None:
+            streamed_body.release()
+        self._exchange = self._streamed_body = self._head = self._decoder = None
+        if exchange.must_reset:
             reset(self._connection)
             return CLOSE
-        if streamed is not None:
-            if not streamed.source.complete:
+        if streamed_body is not None:
+            if not streamed_body.raw.complete:
                 return LINGER
-            self._rest = streamed.source.rest()
-        action = self._go_on(exchange.keep_alive, head is not None and head.keep_alive, now)
+            self._unparsed = streamed_body.raw.unparsed
+        action = self._after_response(exchange.keep_alive, head is not None and head.keep_alive, now)
         if action is self._wait:
-            self._phase = _HEAD
-            if self._rest or self._connection.server.stopping:
+            self._phase = HEAD
+            if self._unparsed or self._connection.server.stopping:
                 return self._receive_head(now)
         return action
 
     # ---- on a worker ----
 
     def run(self) -> None:
-        body = self._stored
-        if self._phase is _SPILL:
-            assert body is not None
-            try:
-                body.spill()
-            except OSError as error:
-                self._trouble = body_trouble(self._app, self._connection, error)
-            return
-        head = self._head
+        """Write what has been received of the body to its file, or run the application for the request."""
+        head, body, connection = self._head, self._buffered_body, self._connection
         assert head is not None
-        app = self._app
-        connection = self._connection
         environ = head.environ
-        content: BinaryIO | None = None
-        keep_alive = head.keep_alive and app.settings.keep_alive > 0 and not connection.server.stopping
-        streamed = self._streamed
-        if head.length == 0:
-            environ["wsgi.input"] = BytesIO()
-        elif body is not None:
-            try:
-                environ["wsgi.input"] = content = body.open()
-            except OSError as error:
-                self._trouble = body_trouble(app, connection, error)
+        try:
+            if self._phase is SPILL:
+                assert body is not None
+                body.spill()
                 return
+            environ["wsgi.input"] = content = BytesIO() if head.length == 0 else self._open_body(head)
+        except OSError as error:  # the disk takes no more of the body
+            self._worker_error = body_error(self._context, connection, error)
+            return
+        streamed_body = self._streamed_body
+        exchange = self._exchange = HTTPExchange(
+            self._context, connection, head, None if streamed_body is None else streamed_body.raw
+        )
+        self._phase = RESPONDING
+        # Read before the application may change its environ: what it writes there does not get into the access log.
+        referer, user_agent = environ.get("HTTP_REFERER", ""), environ.get("HTTP_USER_AGENT", "")
+        try:
+            self._context.gateway.respond(exchange)
+        finally:
+            if connection.lent or head.length != 0:
+                self._clean_up(body, content)
+        if exchange.expired:
+            raise RequestTimeout
+        if connection.output is not None and not store_response(self._context, connection, connection.output):
+            exchange.keep_alive, exchange.must_reset = False, True
+        if self._context.access_log is not None and self._phase is not REVOKED:
+            self._log_response(head, exchange.status, exchange.bytes_sent, referer, user_agent)
+
+    def _open_body(self, head: Head) -> BinaryIO:
+        """Make ``wsgi.input`` of a request that has a body, and complete its environ. Raises OSError from the disk."""
+        environ, body = head.environ, self._buffered_body
+        content: BinaryIO
+        if body is not None:
+            content = body.open()
             if head.length is None:
-                # The body is whole now: this is what Django and others read (and a TE field would be a lie).
+                # Django and others read this field only; the body is not chunked any more.
                 environ["CONTENT_LENGTH"] = str(body.size)
                 del environ["HTTP_TRANSFER_ENCODING"]
         else:
-            assert streamed is not None
-            environ["wsgi.input"] = streamed.open()
+            assert self._streamed_body is not None
+            content = self._streamed_body.open()
         if head.length is None:
             assert isinstance(self._decoder, ChunkedDecoder)
-            environ["wsgi.trailers"] = self._decoder.trailers  # whole for a stored body, filled at a streamed one's end
-        exchange = self._exchange = HTTPExchange(
-            app, connection, head, keep_alive, None if streamed is None else streamed.source
-        )
-        self._phase = _ANSWERED
-        # Kept from before the application: what it makes of its environ does not get into our log.
-        referer, agent = environ.get("HTTP_REFERER", ""), environ.get("HTTP_USER_AGENT", "")
-        try:
-            app.gateway.respond(exchange)
-        finally:
-            if connection.lent:
-                with contextlib.suppress(ClientDisconnected):  # the next step finds the connection failed
-                    connection.reclaim()
-            if streamed is not None and self._phase is _REVOKED:  # nobody interrupts this thread any more
-                streamed.release()
-            if content is not None:
-                content.close()
-                assert body is not None
-                body.close()
-                self._stored = None
-                connection.settle()
-        if exchange.expired:
-            raise RequestTimeout
-        output = connection.output
-        if output is not None:
-            store_answer(app, connection, output, exchange)
-        if app.access_log is not None and self._phase is not _REVOKED:
-            line = f"{head.method} {head.target} HTTP/1.{head.minor}"
-            self._record(line, exchange.status, exchange.octets, referer, agent)
+            # Complete after a buffered body; the end of a streamed body fills it.
+            environ["wsgi.trailers"] = self._decoder.trailers
+        return content
+
+    def _clean_up(self, body: BufferedBody | None, content: BinaryIO) -> None:
+        """After the application: take the connection back, and free what the request's body holds.
+
+        :param body: the body of the request, if it is buffered; the driver may have given it up meanwhile.
+        """
+        connection = self._connection
+        if connection.lent:
+            with contextlib.suppress(ClientDisconnected):  # the next step finds the connection failed
+                connection.reclaim()
+        if self._streamed_body is not None and self._phase is REVOKED:  # no thread interrupts this worker any more
+            self._streamed_body.release()
+        if body is not None:
+            content.close()
+            body.close()
+            self._buffered_body = None
+            connection.settle()

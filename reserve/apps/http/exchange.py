@@ -1,7 +1,8 @@
-"""One request and its answer, on the worker's side: what a gateway writes to.
+"""One request and its response, on the worker's side: what a gateway writes to.
 
-Made by the HTTP driver for one request and used by the worker that runs it. It frames the answer (RFC 9112 section
-6), sends what fits, leaves the rest with the connection, and knows afterwards whether the connection may go on.
+The driver makes an exchange for one request, and the worker that runs it uses it. The exchange frames the response (RFC
+9112 section 6), sends what fits, leaves the rest with the connection, and knows afterwards whether the connection may
+be kept.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from reserve.apps.http.spoolerrors import USED_UP, note_cut, note_trouble
+from reserve.apps.http.context import HTTPContext, body_size
+from reserve.apps.http.spoolerrors import BUDGETS_USED_UP, log_cut_response, log_spool_error
 from reserve.engine.connections.backpressure import NO_ROOM_LIMITS, NoRoom, TooSlow, drain, make_room
 from reserve.errors import ApplicationError, ClientDisconnected, RemoteError, RequestTimeout, counted
 from reserve.protocol.http1.response import (
@@ -32,93 +34,105 @@ from reserve.protocol.http1.response import (
 )
 
 if TYPE_CHECKING:
-    from reserve.apps.http.app import HTTPApp
-    from reserve.apps.http.inputstream import ConnectionInput
+    from reserve.apps.http.streamedbody import RawBodyReader
     from reserve.engine.connections.connection import Connection
     from reserve.protocol.http1.head import Head
 
 __all__ = ["HTTPExchange"]
 
-_NOBODY_LEFT = 499
-"""In the access log: the client went away before anything was answered (as other servers write it)."""
-_JOIN = 65536
-"""Octets of a body that are copied behind the head to leave in one system call."""
+_CLIENT_CLOSED_REQUEST = 499
+"""In the access log: the client went away before the response began (the status that other servers write for that)."""
+_MAX_JOINED = 65536
+"""Bytes of a body that are copied after the head, to leave in one system call."""
 _BY_REFERENCE = 16384
-"""Octets from which a piece that has to wait is not copied into its chunk: see :attr:`Output.held`."""
+"""Bytes from which a piece that has to wait is not copied into its chunk: see :attr:`Output.held`."""
 
 
 class HTTPExchange:
-    """See :class:`reserve.gateways.exchange.Exchange`, which says what each method promises."""
+    """One request and its response. See :class:`reserve.gateways.exchange.Exchange`, which says what each method does.
+
+    The worker that runs the request calls every method but :meth:`expire`, which the monitor calls.
+
+    :param context: the application that the connection belongs to.
+    :param head: of the request; its environ goes to the gateway.
+    :param body: what the application reads the body from, if that is streamed.
+    """
 
     __slots__ = (
-        "_app",
+        "_body",
+        "_body_in_memory",
         "_connection",
+        "_context",
         "_framing",
         "_head",
-        "_head_data",
-        "_left",
-        "_may_go_on",
+        "_may_keep_alive",
+        "_remaining",
+        "_response_head",
         "_spool_failed",
-        "_stream",
         "_token",
-        "_unsized",
-        "_whole",
+        "_unsized_head",
+        "bytes_sent",
         "environ",
         "keep_alive",
-        "octets",
-        "reset",
+        "must_reset",
         "started",
         "status",
     )
 
-    def __init__(
-        self, app: HTTPApp, connection: Connection, head: Head, keep_alive: bool, stream: ConnectionInput | None
-    ) -> None:
-        self._app = app
+    def __init__(self, context: HTTPContext, connection: Connection, head: Head, body: RawBodyReader | None) -> None:
+        server = connection.server
+        self._context = context
         self._connection = connection
         self._head = head
-        self._stream = stream
-        self._head_data: bytes | None = None
+        self._body = body
+        self._response_head: bytes | None = None
+        """The encoded head, until it is sent."""
         self._framing: Framing = NONE
-        self._left: int | None = None
-        self._unsized: tuple[str, list[tuple[str, str]]] | None = None
+        self._remaining: int | None = None
+        """Bytes of the body that Content-Length leaves to send; None without one."""
+        self._unsized_head: tuple[str, list[tuple[str, str]]] | None = None
+        """What :meth:`begin` was given without a length."""
         self.environ: dict[str, Any] = head.environ
-        self._may_go_on = keep_alive
-        # Who pops it answers: the application with its head, or the monitor when that did not come in time.
-        self._token = deque((True,)) if connection.server.settings.request_timeout > 0 else None
+        self._may_keep_alive = head.keep_alive and context.settings.keep_alive > 0 and not server.stopping
+        # The thread that pops it responds: the worker with the application's head, or the monitor with a refusal when
+        # that head did not come in time.
+        self._token = deque((True,)) if server.settings.request_timeout > 0 else None
         self._spool_failed = False
-        self._whole = False
-        self.keep_alive = keep_alive
-        """May another request follow? Settled by the head of the answer, and lost when the answer fails."""
-        self.octets = 0
-        """Of the body, as far as they were handed to the connection."""
-        self.status = _NOBODY_LEFT
+        self._body_in_memory = False
+        """The gateway has the whole body: keeping it costs nothing more."""
+        self.keep_alive = self._may_keep_alive
+        """May another request follow? The head of the response settles it; a response that fails makes it False."""
+        self.bytes_sent = 0
+        """Bytes of the body, as far as the connection took them over."""
+        self.status = _CLIENT_CLOSED_REQUEST
         self.started = False
-        self.reset = False
-        """The answer would look complete although it is not; only a reset tells the client."""
+        self.must_reset = False
+        """The response would look complete although it is not; only a reset tells the client."""
+
+    # ---- by the gateway ----
 
     def begin(self, status: str, headers: list[tuple[str, str]], length: int | None) -> None:
         head = self._head
         if self._connection.server.stopping:
-            self._may_go_on = False
-        if self._stream is not None and not self._stream.answer_begins():
-            self._may_go_on = False  # what is left of the body must not be taken for the next request
-        made: ResponseHead = response_head(
+            self._may_keep_alive = False
+        if self._body is not None and not self._body.begin_response():
+            self._may_keep_alive = False  # the rest of the body must not be taken for the next request
+        response: ResponseHead = response_head(
             status,
             headers,
             minor=head.minor,
             head_request=head.method == "HEAD",
-            keep_alive=self._may_go_on,
+            keep_alive=self._may_keep_alive,
             # An application that makes no body for HEAD does not thereby say that GET has none.
             length=length if length or head.method != "HEAD" else None,
-            date=self._app.date_line(),
-            server=self._app.server_line,
+            date=self._context.date_line(),
+            server=self._context.server_line,
         )
-        self._head_data = made.data
-        self._framing = made.framing
-        self._left = made.length
-        self._unsized = (status, headers) if length is None else None
-        self.keep_alive = made.keep_alive
+        self._response_head = response.data
+        self._framing = response.framing
+        self._remaining = response.length
+        self._unsized_head = (status, headers) if length is None else None
+        self.keep_alive = response.keep_alive
         self.status = int(status[:3])
 
     def send(self, data: bytes) -> None:
@@ -128,16 +142,16 @@ class HTTPExchange:
         more: Sequence[bytes] = ()
         framing = self._framing
         if framing is LENGTH:
-            left = self._left
-            assert left is not None
-            if count > left:
-                self._send_wire(data[:left])
-                self.octets += left
-                self._left = 0
+            remaining = self._remaining
+            assert remaining is not None
+            if count > remaining:
+                self._write(data[:remaining])
+                self.bytes_sent += remaining
+                self._remaining = 0
                 self.keep_alive = False
-                much = counted(count - left, "octet")
-                raise ApplicationError(f"the answer is longer than its Content-Length: {much} too many")
-            self._left = left - count
+                excess = counted(count - remaining, "byte")
+                raise ApplicationError(f"the response is longer than its Content-Length: {excess} too many")
+            self._remaining = remaining - count
         elif framing is CHUNKED:
             if count >= _BY_REFERENCE and self._connection.output is not None:
                 data, *more = chunk(data)
@@ -145,52 +159,68 @@ class HTTPExchange:
                 data = b"".join(chunk(data))
         elif framing is NONE:
             return
-        self.octets += count
-        self._send_wire(data, *more)
-        if self._connection.output is not None and self._left != 0 and not self._whole:
+        self.bytes_sent += count
+        self._write(data, *more)
+        if self._connection.output is not None and self._remaining != 0 and not self._body_in_memory:
             self._connection.lend()
 
     def send_all(self, pieces: Iterable[bytes]) -> None:
-        self._whole = True
+        self._body_in_memory = True
         for piece in pieces:
             self.send(piece)
 
     def send_file(self, file: Any, block_size: int) -> bool:
-        fd, offset, count = _stretch(file)
+        fd, offset, count = _file_range(file)
         if count <= 0:
             return False
-        if self._unsized is not None and not self.started and self._framing is not LENGTH:
-            self.begin(*self._unsized, count)  # the size of a file is known after all
+        if self._unsized_head is not None and not self.started and self._framing is not LENGTH:
+            self.begin(*self._unsized_head, count)  # the size of a file is known
         framing = self._framing
         if framing is CHUNKED:
             return False
         if framing is NONE:
             return True
         if framing is LENGTH:
-            assert self._left is not None
-            count = min(count, self._left)
-            self._left -= count
-        self._send_wire(b"")
+            assert self._remaining is not None
+            count = min(count, self._remaining)
+            self._remaining -= count
+        self._write(b"")
         self._connection.write_file(fd, offset, count)
-        self.octets += count
+        self.bytes_sent += count
         return True
 
     def finish(self) -> None:
-        if self._framing is LENGTH and self._left:
-            missing = f"{counted(self._left, 'octet')} {'is' if self._left == 1 else 'are'} missing"
-            raise ApplicationError(f"the answer is shorter than its Content-Length: {missing}")
+        if self._framing is LENGTH and self._remaining:
+            missing = f"{counted(self._remaining, 'byte')} {'is' if self._remaining == 1 else 'are'} missing"
+            raise ApplicationError(f"the response is shorter than its Content-Length: {missing}")
         if self._framing is CHUNKED:
-            self._send_wire(LAST_CHUNK)
+            self._write(LAST_CHUNK)
         elif not self.started:
-            self._send_wire(b"")
+            self._write(b"")
+
+    def abort(self) -> None:
+        self.keep_alive = False
+        if not self.started:
+            self._respond_to_failed_read()
+        elif self._framing is UNTIL_CLOSE:
+            self.must_reset = True
+
+    def fail(self) -> None:
+        if self.started:
+            self.abort()
+            return
+        self.keep_alive = False
+        self._send_refusal(500, "The application failed. The server's error log says how.")
+
+    # ---- the time limit of the request ----
 
     def expire(self) -> bool:
-        """By the monitor: claim the answer, if nothing of it has left. What the application sends then raises."""
+        """By the monitor: claim the response, if nothing of it has left. What the application sends then raises."""
         return self._token is not None and self._claim()
 
     @property
     def expired(self) -> bool:
-        """The monitor has claimed the answer: whatever the application made of it, its client is to be refused."""
+        """The monitor has claimed the response: whatever the application made of it, its client is to be refused."""
         return self._token is not None and not self._token and not self.started
 
     def _claim(self) -> bool:
@@ -200,64 +230,54 @@ class HTTPExchange:
         except IndexError:
             return False
 
-    def abort(self) -> None:
-        self.keep_alive = False
-        if not self.started:
-            self._refuse()
-        elif self._framing is UNTIL_CLOSE:
-            self.reset = True
+    # ---- responses of the server ----
 
-    def _refuse(self) -> None:
-        """The application was stopped by what it read. The client learns what was wrong with it, if it still can."""
-        self.status = _NOBODY_LEFT
-        failure = self._stream.failure if self._stream is not None else None
+    def _respond_to_failed_read(self) -> None:
+        """The application was stopped by what it read. Tell the client what was wrong with it, if it still can read."""
+        self.status = _CLIENT_CLOSED_REQUEST
+        failure = self._body.failure if self._body is not None else None
         if isinstance(failure, RemoteError):
-            status = failure.status
-            self._app.note(self._connection, f"{status} {failure.message}", f"requests refused with {status}")
-            self._say(failure.status, failure.message)
+            status, message = failure.status, failure.message
+            self._context.log_warning(self._connection, f"{status} {message}", f"requests refused with {status}")
+            self._send_refusal(status, message)
 
-    def fail(self) -> None:
-        if self.started:
-            self.abort()
-            return
-        self.keep_alive = False
-        self._say(500, "The application failed. The server's error log says how.")
-
-    def _say(self, status: int, message: str) -> None:
-        """Answer for the application, which has sent nothing."""
+    def _send_refusal(self, status: int, message: str) -> None:
+        """Respond for the application, which has sent nothing."""
         if self._token is not None and not self._claim():
-            return  # the monitor's refusal is on its way
+            return  # the monitor sends its refusal
         self.status = status
         self.started = True
-        self._head_data = None
+        self._response_head = None
         data = refusal(
             status,
             message,
-            date=self._app.date_line(),
-            server=self._app.server_line,
+            date=self._context.date_line(),
+            server=self._context.server_line,
             head_request=self._head.method == "HEAD",
         )
         connection = self._connection
-        with contextlib.suppress(ClientDisconnected):  # nobody is left to tell
+        with contextlib.suppress(ClientDisconnected):  # there is no client left to tell
             if connection.lent:
                 connection.reclaim()
             connection.write(data)
-            self.octets = len(data) - data.index(b"\r\n\r\n") - 4
+            self.bytes_sent = body_size(data)
 
-    def _send_wire(self, data: bytes, *more: bytes) -> None:
-        """Send octets of the framed answer, the head first."""
-        head = self._head_data
+    # ---- to the connection ----
+
+    def _write(self, data: bytes, *more: bytes) -> None:
+        """Send bytes of the framed response, after the head if that is not sent yet."""
+        head = self._response_head
         connection = self._connection
         if connection.lent:
             connection.reclaim()
         if head is not None and self._token is not None and not self._claim():
             raise RequestTimeout
-        if connection.output is not None and not self._whole:
+        if connection.output is not None and not self._body_in_memory:
             self._make_room(connection, len(data) + sum(map(len, more)))
         if head is not None:
-            self._head_data = None
+            self._response_head = None
             self.started = True
-            if len(data) <= _JOIN:
+            if len(data) <= _MAX_JOINED:
                 data = head + data
             else:
                 connection.write(head)
@@ -267,53 +287,55 @@ class HTTPExchange:
             connection.write(piece)
 
     def _make_room(self, connection: Connection, count: int) -> None:
-        """The client is slower than the application: to the file with it, and past the file's limit this worker
-        waits.
+        """The client reads more slowly than the application writes: move the output to a file. When that has reached
+        its limit, wait for the client.
+
+        :param count: bytes that are about to be written.
         """
         engine = connection.server.settings
         try:
-            if not self._store(connection, count):
-                drain(connection, self._app.settings.response_memory, engine.write_timeout, engine.write_rate)
+            if not self._spill_output(connection, count):
+                drain(connection, self._context.settings.response_memory, engine.write_timeout, engine.write_rate)
         except NoRoom:
-            patience, rate = NO_ROOM_LIMITS
+            timeout, rate = NO_ROOM_LIMITS
             try:
-                drain(connection, 0, min(patience, engine.write_timeout), max(rate, engine.write_rate))
+                drain(connection, 0, min(timeout, engine.write_timeout), max(rate, engine.write_rate))
             except TooSlow:
-                note_cut(self._app, connection, USED_UP)
-                self.reset = True
-                raise ClientDisconnected(USED_UP) from None
+                log_cut_response(self._context, connection, BUDGETS_USED_UP)
+                self.must_reset = True
+                raise ClientDisconnected(BUDGETS_USED_UP) from None
             except ClientDisconnected:
-                self.reset = True
+                self.must_reset = True
                 raise
 
-    def _store(self, connection: Connection, count: int) -> bool:
-        settings = self._app.settings
+    def _spill_output(self, connection: Connection, count: int) -> bool:
+        """False when the file has reached its limit, or failed."""
+        settings = self._context.settings
         disk = -1 if self._spool_failed else settings.max_response_spool - count
         try:
             return make_room(connection, settings.response_memory, disk, settings.spool_dir)
         except ClientDisconnected:
-            # Gone: what waits is not worth the room any more.
-            connection.drop_output()
-            self.reset = True
+            connection.drop_output()  # no client will read it
+            self.must_reset = True
             raise
         except OSError as error:
-            note_trouble(
-                self._app,
+            log_spool_error(
+                self._context,
                 connection,
                 error,
-                "the application waits for its client, because the answer cannot be stored",
-                "answers that cannot be stored",
+                "the application waits for its client, because the response cannot be stored",
+                "responses that cannot be stored",
             )
             self._spool_failed = True
             return False
 
 
-def _stretch(file: Any) -> tuple[int, int, int]:
-    """(descriptor, offset, octets) of what is left of a regular file; no octets for anything else."""
+def _file_range(file: Any) -> tuple[int, int, int]:
+    """(descriptor, offset, bytes) of the rest of a regular file; no bytes for anything else."""
     if type(file) is tempfile._TemporaryFileWrapper:
         file = file.file
     try:
-        # Exactly these: what a file of another class reads need not be what its descriptor has (gzip, text).
+        # Exactly these classes: a file of another class may read something else than its descriptor has (gzip, text).
         raw = file.raw if type(file) in (io.BufferedReader, io.BufferedRandom) else file
         if type(raw) is not io.FileIO:
             return -1, 0, 0

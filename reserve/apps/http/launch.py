@@ -1,7 +1,7 @@
-"""``reserve app http wsgi NAME [--mount /PREFIX=NAME ...] [args...]``: from words to an HTTP application.
+"""``reserve app http wsgi NAME [--mount /PREFIX=NAME ...] [args...]``: makes an HTTP application from its arguments.
 
-Runs on the main thread at start. The table of accepted words is ``ARGUMENTS``; the server's own options were taken out
-before. The words that are left over, and everything after ``--``, belong to the application called NAME.
+Runs on the main thread at start. ``ARGUMENTS`` describes what is accepted; the command has taken the server's own
+options out before. All other arguments, and those after ``--``, belong to the application called NAME.
 """
 
 from __future__ import annotations
@@ -37,25 +37,25 @@ def launch(args: Sequence[str]) -> HTTPApp:
     """Make the HTTP application that ``args`` describes.
 
     :param args: ``["reserve http", "wsgi", NAME, ...]``.
-    :raises UsageError: words that are not in the table, a malformed or doubled mount.
+    :raises UsageError: unknown arguments, a malformed mount, or two mounts of one prefix.
     :raises StartupError: an application that cannot be imported or launched.
     """
-    given = Arguments.of(args)
-    words, mounts = _take_mounts(given.before)
-    if words[:1] != ["wsgi"]:
-        if words and words[0].startswith("-"):
-            raise UsageError(_unknown(words[0], given.reserved))
-        what = f"{words[0]!r} is none of its kinds" if words else "the kind of application is missing"
+    arguments = Arguments.of(args)
+    remaining, mounts = _take_mounts(arguments.before)
+    if remaining[:1] != ["wsgi"]:
+        if remaining and remaining[0].startswith("-"):
+            raise UsageError(_unknown_option(remaining[0], arguments.reserved))
+        what = f"{remaining[0]!r} is none of its kinds" if remaining else "the kind of application is missing"
         raise UsageError(f"app http: {what} ({', '.join(_KINDS)}); write: reserve app http wsgi NAME")
-    words = words[1:]
-    if words and words[0].startswith("-"):
-        raise UsageError(_unknown(words[0], given.reserved))
-    if not words and not mounts:
+    remaining = remaining[1:]
+    if remaining and remaining[0].startswith("-"):
+        raise UsageError(_unknown_option(remaining[0], arguments.reserved))
+    if not remaining and not mounts:
         raise UsageError("app http wsgi: the application's name is missing; write: reserve app http wsgi NAME")
-    if not words and given.after:
-        raise UsageError(f"with only --mount, nobody takes what stands after --: {' '.join(given.after)}")
-    if words and "/" in mounts:
-        raise UsageError(f"both {words[0]} and {mounts['/']} would be mounted at /; leave one of them out")
+    if not remaining and arguments.after:
+        raise UsageError(f"with only --mount, no application takes the arguments after --: {' '.join(arguments.after)}")
+    if remaining and "/" in mounts:
+        raise UsageError(f"both {remaining[0]} and {mounts['/']} would be mounted at /; leave one of them out")
 
     from reserve.apps.http.app import HTTPApp
     from reserve.apps.http.settings import HTTPSettings
@@ -63,28 +63,28 @@ def launch(args: Sequence[str]) -> HTTPApp:
     from reserve.gateways.wsgi import WSGIGateway
 
     if not mounts:
-        app = _open(words[0], given, words[1:], given.after, "")
+        app = _load(remaining[0], arguments, remaining[1:], arguments.after, "")
         return HTTPApp(WSGIGateway(app), HTTPSettings())
     mapping = {}
-    if words:
-        mapping["/"] = _open(words[0], given, words[1:], given.after, "/")
+    if remaining:
+        mapping["/"] = _load(remaining[0], arguments, remaining[1:], arguments.after, "/")
     for prefix, name in mounts.items():
-        mapping[prefix] = _open(name, given, (), (), prefix)
+        mapping[prefix] = _load(name, arguments, (), (), prefix)
     return HTTPApp(WSGIGateway(PathInfoDispatcher(mapping)), HTTPSettings())
 
 
-def _take_mounts(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """Take ``--mount`` out wherever it stands, as the server's options are."""
-    left: list[str] = []
+def _take_mounts(args: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Take ``--mount`` out, at any position. Returns the other arguments, and names of applications by prefix."""
+    remaining: list[str] = []
     mounts: dict[str, str] = {}
-    rest = iter(words)
-    for word in rest:
-        flag, equals, value = word.partition("=")
+    iterator = iter(args)
+    for argument in iterator:
+        flag, equals, value = argument.partition("=")
         if flag != _MOUNT:
-            left.append(word)
+            remaining.append(argument)
             continue
         if not equals:
-            following = next(rest, None)
+            following = next(iterator, None)
             if following is None:
                 raise UsageError("--mount needs a value: /PREFIX=NAME, as /blog=blog")
             value = following
@@ -95,24 +95,32 @@ def _take_mounts(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
         if prefix in mounts:
             raise UsageError(f"--mount {prefix} is given twice, for {mounts[prefix]} and for {name}")
         mounts[prefix] = name
-    return left, mounts
+    return remaining, mounts
 
 
-def _open(name: str, given: Arguments, before: Sequence[str], after: Sequence[str], prefix: str) -> Callable[..., Any]:
-    served = len(given.served)
-    args = given.derive(f"wsgi {name}", before, after, reserved=(_MOUNT,))
+def _load(
+    name: str, arguments: Arguments, before: Sequence[str], after: Sequence[str], prefix: str
+) -> Callable[..., Any]:
+    """Import and launch one WSGI application.
+
+    :param before: its own arguments left of ``--``.
+    :param after: those right of ``--``.
+    :param prefix: where it is mounted, for the start banner; empty: it is the only application.
+    """
+    served = len(arguments.served)
+    args = arguments.derive(f"wsgi {name}", before, after, reserved=(_MOUNT,))
     app = load_application(name, args, packages=_PREFIXES, attributes=WSGI_NAMES)
     if not callable(app):
         hint = explain_none(name, "the application") if app is None else ""
         raise StartupError(f"{name} gave {short_repr(app)}, which is not a WSGI application{hint}")
     _check_signature(name, app)
     if prefix:
-        given.served[served:] = [f"{prefix} -> {line}" for line in given.served[served:]]
+        arguments.served[served:] = [f"{prefix} -> {line}" for line in arguments.served[served:]]
     return cast("Callable[..., Any]", app)
 
 
 def _check_signature(name: str, app: Callable[..., Any]) -> None:
-    """A factory that was not called is the usual mistake, and would fail on every request."""
+    """Raise StartupError for what does not take (environ, start_response); mostly a factory that was not called."""
     reason = signature_error(app, 2)
     if reason:
         hint = f'; for a factory write "{name}()"' if ":" in name and not name.endswith(")") else ""
@@ -123,6 +131,6 @@ def _check_signature(name: str, app: Callable[..., Any]) -> None:
         )
 
 
-def _unknown(word: str, reserved: Sequence[str]) -> str:
-    hint = option_hint(word, (*reserved, _MOUNT))
-    return f"app http takes no {word}; {hint or 'it takes:' + chr(10) + ARGUMENTS.rstrip()}"
+def _unknown_option(option: str, reserved: Sequence[str]) -> str:
+    hint = option_hint(option, (*reserved, _MOUNT))
+    return f"app http takes no {option}; {hint or 'it takes:' + chr(10) + ARGUMENTS.rstrip()}"

@@ -1,13 +1,13 @@
-"""Plain HTTP that sends everybody to https: what stands behind ``--redirect-http``.
+"""Plain HTTP that sends every client to https (``--redirect-http``).
 
-Answers off the workers, by whoever leads, and reads no body: it works while every worker is busy, and nobody can fill
-a disk through it. The request is read and checked as all others are, with the same limits, and stands in the same
-access log.
+The thread that steps the connection responds, and no body is read: redirects work while every worker is busy, and no
+client can fill a disk through them. Requests are received and checked like all others, with the same limits, and stand
+in the same access log.
 
-GET and HEAD get a 301, which every client follows; some older ones know no 308 (RFC 7538), among them the urllib of
+GET and HEAD get a 301, which every client follows; some older clients know no 308 (RFC 7538), among them the urllib of
 Python 3.10. All other methods get a 308, because a client may turn a POST into a GET without its body after a 301
-(RFC 9110 section 15.4.2). Browsers remember a permanent redirect, so that the next visit says nothing in the clear any
-more; for an hour, so that whoever gives TLS up again does not lose them for good.
+(RFC 9110 section 15.4.2). Browsers remember a permanent redirect, so that the next visit sends nothing in the clear.
+They remember it for an hour only, so that a site that stops using TLS can be reached again.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from reserve.apps.http.app import HTTPApp
 from reserve.apps.http.basedriver import HTTPBaseDriver
+from reserve.apps.http.context import HTTPContext
 
 if TYPE_CHECKING:
     from reserve.engine.connections.connection import Connection
@@ -33,16 +33,16 @@ _FIELDS = [("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "max
 
 
 def https_url(environ: dict[str, Any], port: int) -> str:
-    """Where the same resource is under https.
+    """The address of the same resource under https.
 
     :param environ: of a request that passed the checks: its Host is ``host[:port]``, its target printable ASCII.
-    :param port: where TLS is spoken.
+    :param port: the TCP port of https.
 
-    The host is the one that the client asked for, or, without any, the address that it has connected to; never a
-    part of the path. ``OPTIONS *`` asks the server as a whole, which a URI says without a path (RFC 9112 section 3.3).
+    The host is the one of the request's Host field, or, without that, the address that the client has connected to;
+    never a part of the path. ``OPTIONS *`` is about the server as a whole, which a URI expresses without a path
+    (RFC 9112 section 3.3).
     """
-    name = environ.get("HTTP_HOST") or environ["SERVER_NAME"]
-    host = _PORT.sub("", name)
+    host = _PORT.sub("", environ.get("HTTP_HOST") or environ["SERVER_NAME"])
     target = environ["REQUEST_URI"]
     if environ["PATH_INFO"] == "*":
         target = ""
@@ -52,49 +52,50 @@ def https_url(environ: dict[str, Any], port: int) -> str:
     return f"https://{host}{'' if port == 443 else f':{port}'}{target}"
 
 
-class RedirectApp(HTTPApp):
-    """Stands beside an HTTP application, with its settings.
+class RedirectApp(HTTPContext):
+    """Redirects every request to https. A server has it beside an HTTP application and owns both.
 
-    :param main: the application; its access log is shared.
-    :param port: where clients find TLS.
+    :param main: the HTTP application: its settings and its access log are used.
+    :param port: the TCP port of https.
     """
 
-    def __init__(self, main: HTTPApp, port: int) -> None:
+    def __init__(self, main: HTTPContext, port: int) -> None:
+        super().__init__(main.gateway, main.settings)
         self._main = main
         self.port = port
-        super().__init__(main.gateway, main.settings)
-
-    def _adopt_settings(self) -> None:
-        header = self.settings.server_header
-        self.server_line = f"Server: {header}\r\n".encode("latin-1") if header else b""
 
     def start(self, server: ServerContext[Connection]) -> None:
-        self.access_log = self._main.access_log  # the main application has been started before
+        """Share the access log; the server has started the main application before."""
+        self.access_log = self._main.access_log
 
     def finish(self, server: ServerContext[Connection]) -> None:
-        """Nothing: the log is the main application's."""
+        """Do nothing: the main application stops the log."""
 
     def make_driver(self, connection: Connection) -> RedirectDriver:
-        return RedirectDriver(self, connection)
+        """Make the driver of a connection that the accept thread has just accepted."""
+        return RedirectDriver(self, connection, self.port)
 
 
 class RedirectDriver(HTTPBaseDriver):
-    """One connection."""
+    """One connection. :class:`RedirectApp` makes it; the owner of the connection calls it.
+
+    :param port: the TCP port of https.
+    """
 
     __slots__ = ("_port",)
 
-    def __init__(self, app: RedirectApp, connection: Connection) -> None:
-        super().__init__(app, connection)
-        self._port = app.port
+    def __init__(self, context: HTTPContext, connection: Connection, port: int) -> None:
+        super().__init__(context, connection)
+        self._port = port
 
-    def _begin(self, head: Head, now: float) -> Action:
+    def _begin_request(self, head: Head, now: float) -> Action:
         fields = [("Location", https_url(head.environ, self._port)), *_FIELDS]
         status = "301 Moved Permanently" if head.method in ("GET", "HEAD") else "308 Permanent Redirect"
-        self._record(
-            f"{head.method} {head.target} HTTP/1.{head.minor}",
+        self._log_response(
+            head,
             int(status[:3]),
             0 if head.method == "HEAD" else len(_BODY),
             head.environ.get("HTTP_REFERER", ""),
             head.environ.get("HTTP_USER_AGENT", ""),
         )
-        return self.answer_at_once(head, now, status, fields, _BODY)
+        return self._respond_immediately(head, now, status, fields, _BODY)

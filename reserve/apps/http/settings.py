@@ -1,8 +1,7 @@
-"""What the HTTP application can be told: one frozen value, with a unit and a default for every field.
+"""The settings of the HTTP application: one frozen value, with a unit and a default for every field.
 
-A field named ``head_timeout`` is the option ``--head-timeout``. Imported by anyone, changed by no one. What is out of
-bounds raises UsageError. (The limits are looked at where they are told, in ``HTTPApp.configure``: the parsers work with
-any.)
+A field named ``head_timeout`` is the option ``--head-timeout``. Any thread may read them. A value that is out of bounds
+raises UsageError. (``HTTPApp.configure`` checks the limits, because the parsers themselves work with any.)
 """
 
 from __future__ import annotations
@@ -41,43 +40,46 @@ HTTP_KINDS: Mapping[str, Kind] = {
     "server_header": Text("printable ASCII without blanks at its ends, or nothing", _is_header, "TEXT"),
     "root_path": Text("a path that begins with /, without ? and #, or nothing", _is_path, "PATH", "a path"),
 }
-"""What each field may be, for programs and for the command alike."""
+"""The values that each field allows, for programs and for the command alike."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HTTPSettings:
-    """Sizes are octets, times are seconds on the monotonic clock."""
+    """Sizes are bytes, times are seconds on the monotonic clock.
+
+    One value belongs to one HTTP application, which every connection of it reads.
+    """
 
     limits: Limits = field(default_factory=Limits)
-    """The sizes and counts of the message itself."""
+    """The sizes and counts that one request may have."""
     head_timeout: float = 10.0
-    """From the first octet of a head (or the connection's start) to its last."""
+    """From the first byte of a head (or the connection's start) to its last."""
     body_timeout: float = 20.0
     """How long a body may take at any rate; beyond that it must come at ``body_rate``."""
     body_rate: int = 500
-    """Octets a second that a body must keep up after ``body_timeout``. 0: no such rule, ``body_timeout`` is total."""
+    """Bytes a second that a body must keep up after ``body_timeout``. 0: no such rule, ``body_timeout`` is total."""
     keep_alive: float = 15.0
-    """How long an idle connection waits for its next request. 0: every connection closes after one answer."""
+    """How long an idle connection waits for its next request. 0: every connection closes after one response."""
     body_memory: int = 65536
     """How much of a request body is kept in memory before it goes to a file."""
     spool_dir: str | None = None
-    """Where such files are made; they have no name there (None: the system's directory for temporary files)."""
+    """The directory of such files, which have no name there (None: the system's directory for temporary files)."""
     response_memory: int = 262144
-    """How far an answer may be ahead of its client in memory before more of it goes to a file in ``spool_dir``."""
+    """How far a response may be ahead of its client in memory before more of it goes to a file in ``spool_dir``."""
     max_response_spool: int = 67108864
-    """How much of an answer such a file may hold before the application has to wait for its client."""
+    """How much of a response such a file may hold before the application has to wait for its client."""
     stream_bodies: bool = False
     """Run the application at the end of the head; it reads the body from the connection, on its own thread."""
     expect: str = "server"
-    """Who answers ``Expect: 100-continue``: ``server`` before the application runs, ``app`` on its first read."""
+    """When the 100 (Continue) is sent: ``server``, before the application runs; ``app``, on its first read."""
     underscores: str = "drop"
-    """What becomes of a header field with an underscore in its name: ``drop`` the field, or ``refuse`` the request."""
+    """For a header field with an underscore in its name: ``drop`` the field, or ``refuse`` the request."""
     health_path: str = ""
-    """A path that is answered by the server itself, also while every worker is busy. Empty: none."""
+    """A path that the server itself responds to, also while every worker is busy. Empty: none."""
     access_log: bool = True
     """Write one line for each request to standard output (combined format)."""
     server_header: str = "reserve"
-    """The Server field of every answer. Empty: none."""
+    """The Server field of every response. Empty: none."""
     root_path: str = ""
     """The SCRIPT_NAME that everything is mounted under."""
 
@@ -85,7 +87,9 @@ class HTTPSettings:
         check_settings(self, HTTP_KINDS)
 
     def body_allowance(self, received: int) -> float:
-        """How many seconds a body may take on the way to its next octets: some for free, and then as many as a slow
-        but honest line needs.
+        """How many seconds a body may have taken when its next bytes arrive: ``body_timeout``, and as many as the bytes
+        before them take at ``body_rate``.
+
+        :param received: bytes of the body so far.
         """
         return self.body_timeout + (received / self.body_rate if self.body_rate else 0.0)

@@ -1,4 +1,4 @@
-"""What is done on a worker when memory or the disk has no room: for the body of a request, and for an answer."""
+"""What a worker does when memory or the disk has no room: for the body of a request, and for a response."""
 
 from __future__ import annotations
 
@@ -10,26 +10,25 @@ from reserve.engine.connections.peers import describe
 from reserve.errors import ClientDisconnected, RemoteError
 
 if TYPE_CHECKING:
-    from reserve.apps.http.app import HTTPApp
-    from reserve.apps.http.exchange import HTTPExchange
+    from reserve.apps.http.context import HTTPContext
     from reserve.engine.connections.connection import Connection
     from reserve.engine.connections.output import Output
 
-__all__ = ["USED_UP", "body_trouble", "note_cut", "note_trouble", "store_answer"]
+__all__ = ["BUDGETS_USED_UP", "body_error", "log_cut_response", "log_spool_error", "store_response"]
 
-USED_UP = "--buffer-memory and --spool-disk are used up"
-"""Why there is no room for an answer."""
+BUDGETS_USED_UP = "--buffer-memory and --spool-disk are used up"
+"""Why there is no room for a response."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
 
 
-def body_trouble(app: HTTPApp, connection: Connection, error: OSError) -> RemoteError:
-    """Log that the disk took no more of a body; what its client is told: 507 when the disk is full, 503 when no
-    descriptor is left, else 500.
+def body_error(context: HTTPContext, connection: Connection, error: OSError) -> RemoteError:
+    """Log that the disk took no more of a body. Returns what its client is told: 507 when the disk is full, 503 when
+    no descriptor is left, else 500.
     """
-    note_trouble(
-        app, connection, error, "the body of the request cannot be stored", "request bodies that cannot be stored"
+    log_spool_error(
+        context, connection, error, "the body of the request cannot be stored", "request bodies that cannot be stored"
     )
     if error.errno in _NO_DESCRIPTOR:
         return RemoteError(503, "the server has no file left for the body of this request (ulimit -n)")
@@ -37,33 +36,39 @@ def body_trouble(app: HTTPApp, connection: Connection, error: OSError) -> Remote
     return RemoteError(507 if full else 500, "the server has no room for the body of this request (--spool-dir)")
 
 
-def note_trouble(app: HTTPApp, connection: Connection, error: OSError, what: str, kind: str) -> None:
-    """Log, once a second for all of a kind, that something could not be put into a file, and which knob is for that."""
+def log_spool_error(context: HTTPContext, connection: Connection, error: OSError, what: str, kind: str) -> None:
+    """Log that something could not be put into a file, and which option or limit changes that.
+
+    :param what: what could not be stored, and what follows from it.
+    :param kind: what the line has in common with others; the log counts repeated lines of one kind.
+    """
     if error.errno in _NO_DESCRIPTOR:
         where = "in a file (raise the limit of open files: ulimit -n)"
     else:
-        where = f"in {app.settings.spool_dir or 'the system directory for temporary files'} (--spool-dir)"
+        where = f"in {context.settings.spool_dir or 'the system directory for temporary files'} (--spool-dir)"
     connection.server.log.error(f"{describe(connection)}: {what} {where}: {error.strerror or error}", kind)
 
 
-def note_cut(app: HTTPApp, connection: Connection, why: str) -> None:
-    """Log that an answer is cut."""
-    app.note(connection, f"the answer is cut: {why}", "answers that were cut")
+def log_cut_response(context: HTTPContext, connection: Connection, reason: str) -> None:
+    """Log that the client does not get the rest of a response."""
+    context.log_warning(connection, f"the response is cut: {reason}", "responses that were cut")
 
 
-def store_answer(app: HTTPApp, connection: Connection, output: Output, exchange: HTTPExchange) -> None:
-    """The application is done: what its client has not taken stays in memory as long as the budget allows, then it goes
-    to a file; when there is no room either, the answer is cut with a reset.
+def store_response(context: HTTPContext, connection: Connection, output: Output) -> bool:
+    """Find room for what the client has not taken when the application is done: in memory as long as the budget
+    allows, then in a file.
+
+    False when neither has room. Then the output is gone, and the caller has to reset the connection.
     """
     if connection.server.budget.memory_for(output.held - connection.counted[0]):
-        return
-    settings = app.settings
+        return True
+    settings = context.settings
     try:
         disk = connection.server.settings.spool_disk
         if not make_room(connection, settings.response_memory, disk, settings.spool_dir):
             raise NoRoom
     except (NoRoom, ClientDisconnected, OSError) as error:
-        note_cut(app, connection, USED_UP if isinstance(error, NoRoom) else str(error))
+        log_cut_response(context, connection, BUDGETS_USED_UP if isinstance(error, NoRoom) else str(error))
         connection.drop_output()
-        exchange.keep_alive = False
-        exchange.reset = True
+        return False
+    return True

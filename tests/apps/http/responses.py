@@ -1,4 +1,4 @@
-"""Takes the octets that a server has sent apart into answers, strictly: what is left over is the caller's to judge."""
+"""Makes requests, and decodes the responses of a server: strictly, so that a wrong byte fails the test."""
 
 from __future__ import annotations
 
@@ -6,15 +6,21 @@ import re
 import socket
 from dataclasses import dataclass
 
+from reserve.testing import RunningServer
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
 
 @dataclass(frozen=True)
 class Response:
+    """One response, decoded."""
+
     status: int
     fields: dict[str, str]
-    """By lower-case name; a repeated one fails the test."""
+    """By lower-case name; a field that is repeated fails the test."""
     body: bytes
     whole: bool
-    """The end of the body was seen."""
+    """The end of the body was received."""
 
     @property
     def text(self) -> str:
@@ -22,56 +28,72 @@ class Response:
 
 
 def split(raw: bytes, methods: str = "") -> list[Response]:
-    """All answers in ``raw``. ``methods``: one letter for each, where ``H`` (HEAD) makes a difference."""
-    found = []
+    """All responses in ``raw``.
+
+    :param methods: one letter for each request; ``H`` (HEAD) makes a difference.
+    """
+    responses: list[Response] = []
     while raw:
-        answer, raw = take(raw, head=methods[len(found) : len(found) + 1] == "H")
-        found.append(answer)
-    return found
+        response, raw = take(raw, head=methods[len(responses) : len(responses) + 1] == "H")
+        responses.append(response)
+    return responses
+
+
+def only(raw: bytes, methods: str = "") -> Response:
+    """The one response in ``raw``, which must be complete."""
+    (response,) = split(raw, methods)
+    assert response.whole
+    return response
 
 
 def take(raw: bytes, *, head: bool = False) -> tuple[Response, bytes]:
-    """The first answer, and what follows it."""
-    block, end, rest = raw.partition(b"\r\n\r\n")
+    """The first response, and what follows it.
+
+    :param head: it is the response to a HEAD request.
+    """
+    block, end, remaining = raw.partition(b"\r\n\r\n")
     assert end, raw
-    line, *lines = block.decode("latin-1").split("\r\n")
-    version, status = line.split(" ")[:2]
-    assert version == "HTTP/1.1", line
+    status_line, *lines = block.decode("latin-1").split("\r\n")
+    version, status = status_line.split(" ")[:2]
+    assert version == "HTTP/1.1", status_line
     fields: dict[str, str] = {}
-    for name, value in (one.split(": ", 1) for one in lines):
+    for name, value in (line.split(": ", 1) for line in lines):
         assert name.lower() not in fields, lines
         fields[name.lower()] = value
     code = int(status)
     if head or code < 200 or code in (204, 304):
-        return Response(code, fields, b"", True), rest
+        return Response(code, fields, b"", True), remaining
     if "content-length" in fields:
         assert "transfer-encoding" not in fields
         length = int(fields["content-length"])
-        return Response(code, fields, rest[:length], len(rest) >= length), rest[length:]
+        return Response(code, fields, remaining[:length], len(remaining) >= length), remaining[length:]
     if "transfer-encoding" in fields:
-        return _chunked(code, fields, rest)
-    assert fields["connection"] == "close", "only the end of the connection can end this answer"
-    return Response(code, fields, rest, True), b""
+        return _take_chunked(code, fields, remaining)
+    assert fields["connection"] == "close", "only the end of the connection can end this response"
+    return Response(code, fields, remaining, True), b""
 
 
-def _chunked(code: int, fields: dict[str, str], rest: bytes) -> tuple[Response, bytes]:
+def _take_chunked(code: int, fields: dict[str, str], raw: bytes) -> tuple[Response, bytes]:
     pieces: list[bytes] = []
     at = 0
-    while (end := rest.find(b"\r\n", at)) >= 0:
-        count = int(rest[at:end], 16)
+    while (end := raw.find(b"\r\n", at)) >= 0:
+        count = int(raw[at:end], 16)
         at = end + 2 + count
-        pieces.append(rest[end + 2 : at])
-        if len(rest) < at + 2:
+        pieces.append(raw[end + 2 : at])
+        if len(raw) < at + 2:
             break
-        assert rest[at : at + 2] == b"\r\n"
+        assert raw[at : at + 2] == b"\r\n"
         at += 2
         if not count:
-            return Response(code, fields, b"".join(pieces), True), rest[at:]
+            return Response(code, fields, b"".join(pieces), True), raw[at:]
     return Response(code, fields, b"".join(pieces), False), b""
 
 
 def receive(client: socket.socket, *, head: bool = False) -> Response:
-    """One answer from a connection that may go on behind it; not a whole one when the connection ends too early."""
+    """Receive one response; it is not ``whole`` when the connection ends too early.
+
+    :param head: it is the response to a HEAD request.
+    """
     raw = bytearray()
     while b"\r\n\r\n" not in raw:
         raw += (data := client.recv(65536))
@@ -87,15 +109,26 @@ def receive(client: socket.socket, *, head: bool = False) -> Response:
         if not data:
             break
         raw += data
-    answer, rest = take(bytes(raw), head=head)
-    assert not rest, rest
-    return answer
+    response, remaining = take(bytes(raw), head=head)
+    assert not remaining, remaining
+    return response
+
+
+def fetch(served: RunningServer, raw: bytes = b"") -> Response:
+    """Send one request on a connection of its own."""
+    with served.connect() as client:
+        client.sendall(raw or request())
+        return receive(client)
 
 
 def request(
     method: str = "GET", target: str = "/", *fields: str, body: bytes | None = None, minor: int = 1, chunks: int = 0
 ) -> bytes:
-    """The octets of one request. ``chunks``: the body goes in chunks of so many octets."""
+    """The bytes of one request.
+
+    :param minor: of the version, HTTP/1.1 or HTTP/1.0.
+    :param chunks: bytes of the body in each chunk; 0: the body is not chunked.
+    """
     lines = [f"{method} {target} HTTP/1.{minor}", "Host: test", *fields]
     payload = body or b""
     if chunks:

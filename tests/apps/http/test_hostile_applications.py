@@ -1,4 +1,4 @@
-"""Whatever an application says in its answer, its client gets one answer with one end (RFC 9112, PEP 3333)."""
+"""Whatever an application returns, its client gets one response with one end (RFC 9112, PEP 3333)."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ from typing import Any
 
 import pytest
 
-from reserve.apps.http.settings import HTTPSettings
 from reserve.testing import MemoryClient
+from tests.apps.http.doubles import STREAM
 from tests.apps.http.responses import Response, request, split, take
 
-NOTHING = ("204 No Content", "205 Reset Content", "304 Not Modified")
-STREAM = HTTPSettings(stream_bodies=True)
+NO_CONTENT = ("204 No Content", "205 Reset Content", "304 Not Modified")
 
 
-def app_of(status: str, headers: list[tuple[str, str]], pieces: list[bytes], kind: str) -> Any:
+def responding(status: str, headers: list[tuple[str, str]], pieces: list[bytes], kind: str) -> Any:
     def app(environ: Any, start_response: Any) -> Any:
         if environ["PATH_INFO"] == "/next":
             start_response("200 OK", [("Content-Length", "4")])
@@ -29,55 +28,56 @@ def app_of(status: str, headers: list[tuple[str, str]], pieces: list[bytes], kin
     return app
 
 
-def answers(app: Any, method: str, minor: int) -> tuple[list[Response], MemoryClient]:
+def exchange(app: Any, method: str, minor: int) -> tuple[list[Response], MemoryClient]:
+    """Send one request, and another to /next if the connection is kept."""
     client = MemoryClient(app)
-    first = client.send(request(method, "/", "Connection: keep-alive", minor=minor))
-    answer, rest = take(first, head=method == "HEAD")
-    assert rest == b"", "octets behind the end of the answer"
-    found = [answer]
+    raw = client.send(request(method, "/", "Connection: keep-alive", minor=minor))
+    response, remaining = take(raw, head=method == "HEAD")
+    assert remaining == b"", "bytes after the end of the response"
+    responses = [response]
     if not client.closed:
-        found += split(client.send(request("GET", "/next", "Connection: close")))
-        assert found[1].body == b"next"
+        responses += split(client.send(request("GET", "/next", "Connection: close")))
+        assert responses[1].body == b"next"
     assert client.closed
-    return found, client
+    return responses, client
 
 
-@pytest.mark.parametrize("status", [*NOTHING, "200 OK", "404 Not Found"])
+@pytest.mark.parametrize("status", [*NO_CONTENT, "200 OK", "404 Not Found"])
 @pytest.mark.parametrize("stated", [None, "0", "5", "9"])
 @pytest.mark.parametrize("pieces", [[], [b""], [b"hello"], [b"he", b"llo"]])
 @pytest.mark.parametrize("kind", ["list", "iterator", "write"])
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
 @pytest.mark.parametrize("minor", [0, 1])
-def test_one_answer_with_one_end(
+def test_the_client_gets_one_response_with_one_end(
     status: str, stated: str | None, pieces: list[bytes], kind: str, method: str, minor: int
 ) -> None:
     headers = [] if stated is None else [("Content-Length", stated)]
-    (answer, *behind), client = answers(app_of(status, headers, pieces, kind), method, minor)
-    fields = answer.fields
+    (response, *following), client = exchange(responding(status, headers, pieces, kind), method, minor)
+    fields = response.fields
     assert not {"content-length", "transfer-encoding"} <= set(fields)
     assert {"date", "server"} <= set(fields)
     assert fields.get("connection", "keep-alive" if minor else None) in ("keep-alive", "close")
-    if client.log == []:  # what fails when the head has left can only be cut
-        assert (fields.get("connection") == "close") == (not behind)
+    if client.log == []:  # a response that fails after its head can only be cut
+        assert (fields.get("connection") == "close") == (not following)
     body = b"".join(pieces)
-    if status in NOTHING:
-        # A body or a length that an application gives here is not sent; nobody could tell where it ends.
-        assert answer.body == b""
-        assert answer.status == int(status[:3])
+    if status in NO_CONTENT:
+        # A body or a length that the application gives here is not sent; no client could tell where it ends.
+        assert response.body == b""
+        assert response.status == int(status[:3])
         assert "transfer-encoding" not in fields
         assert fields.get("content-length") == {"204": None, "205": "0", "304": stated}[status[:3]]
-        assert behind != []
+        assert following != []
     elif method == "HEAD":
-        assert behind != []
+        assert following != []
         assert fields.get("content-length", stated) == stated or stated is None
     elif stated is None or int(stated) == len(body):
-        assert (answer.status, answer.body, answer.whole) == (int(status[:3]), body, True)
+        assert (response.status, response.body, response.whole) == (int(status[:3]), body, True)
         assert client.log == []
     elif int(stated) < len(body):
-        assert (answer.body, answer.whole, behind) == (body[: int(stated)], True, [])
+        assert (response.body, response.whole, following) == (body[: int(stated)], True, [])
     else:
-        assert (not answer.whole or answer.status == 500) is True
-        assert behind == []
+        assert not response.whole or response.status == 500
+        assert following == []
 
 
 REFUSED: dict[str, tuple[str, list[tuple[str, str]]]] = {
@@ -102,8 +102,8 @@ REFUSED: dict[str, tuple[str, list[tuple[str, str]]]] = {
     "a value beyond latin-1": ("200 OK", [("X-A", "\u20ac")]),
     "an empty name": ("200 OK", [("", "b")]),
     "a line break in a name": ("200 OK", [("X-A\r\nX-B", "c")]),
-    "a blank behind a name": ("200 OK", [("X-A ", "b")]),
-    "a blank in front of a name": ("200 OK", [(" X-A", "b")]),
+    "a blank after a name": ("200 OK", [("X-A ", "b")]),
+    "a blank before a name": ("200 OK", [(" X-A", "b")]),
     "a colon in a name": ("200 OK", [("X-A:", "b")]),
     "a name beyond ASCII": ("200 OK", [("X-\xe9", "b")]),
     "a transfer coding": ("200 OK", [("Transfer-Encoding", "chunked")]),
@@ -134,31 +134,31 @@ REFUSED: dict[str, tuple[str, list[tuple[str, str]]]] = {
 @pytest.mark.parametrize("name", REFUSED)
 @pytest.mark.parametrize("kind", ["list", "iterator", "write"])
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_what_an_application_may_not_send_is_a_500_and_the_log_says_why(name: str, kind: str, method: str) -> None:
+def test_a_head_that_an_application_may_not_send_becomes_a_500_and_is_logged(name: str, kind: str, method: str) -> None:
     status, headers = REFUSED[name]
-    (answer, *behind), client = answers(app_of(status, headers, [b"body"], kind), method, 1)
-    assert (answer.status, answer.fields["connection"], behind) == (500, "close", [])
-    assert "x-c" not in answer.fields
+    (response, *following), client = exchange(responding(status, headers, [b"body"], kind), method, 1)
+    assert (response.status, response.fields["connection"], following) == (500, "close", [])
+    assert "x-c" not in response.fields
     assert len(client.log) == 1
     assert "ApplicationError" in client.log[0]
 
 
-def test_a_length_goes_out_in_plain_form() -> None:
-    (answer, *_), _ = answers(app_of("200 OK", [("Content-Length", "0004")], [b"body"], "list"), "GET", 1)
-    assert (answer.fields["content-length"], answer.body) == ("4", b"body")
+def test_a_length_is_sent_without_leading_zeros() -> None:
+    (response, *_), _ = exchange(responding("200 OK", [("Content-Length", "0004")], [b"body"], "list"), "GET", 1)
+    assert (response.fields["content-length"], response.body) == ("4", b"body")
 
 
-def test_date_and_server_are_there_once_also_when_the_application_gives_them() -> None:
+def test_date_and_server_of_the_application_replace_those_of_the_server() -> None:
     headers = [("date", "Sun, 06 Nov 1994 08:49:37 GMT"), ("SERVER", "mine")]
-    (answer, *_), _ = answers(app_of("200 OK", headers, [b"body"], "list"), "GET", 1)
-    assert (answer.fields["date"], answer.fields["server"]) == ("Sun, 06 Nov 1994 08:49:37 GMT", "mine")
+    (response, *_), _ = exchange(responding("200 OK", headers, [b"body"], "list"), "GET", 1)
+    assert (response.fields["date"], response.fields["server"]) == ("Sun, 06 Nov 1994 08:49:37 GMT", "mine")
 
 
 @pytest.mark.parametrize("value", ["close", "Close", " close\t"])
-def test_an_application_may_close_and_nothing_behind_is_served(value: str) -> None:
-    client = MemoryClient(app_of("200 OK", [("connection", value)], [b"body"], "list"))
-    (answer,) = split(client.send(request("GET", "/") + request("GET", "/next")))
-    assert (answer.body, answer.fields["connection"], client.closed) == (b"body", "close", True)
+def test_an_application_may_close_and_no_later_request_is_served(value: str) -> None:
+    client = MemoryClient(responding("200 OK", [("connection", value)], [b"body"], "list"))
+    (response,) = split(client.send(request("GET", "/") + request("GET", "/next")))
+    assert (response.body, response.fields["connection"], client.closed) == (b"body", "close", True)
 
 
 # ---- trailers ----
@@ -166,14 +166,14 @@ def test_an_application_may_close_and_nothing_behind_is_served(value: str) -> No
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("segment", [None, 1])
-def test_trailers_are_offered_at_the_end_of_the_body(stream: bool, segment: int | None) -> None:
-    seen: list[Any] = []
+def test_the_environ_has_the_trailers_at_the_end_of_the_body(stream: bool, segment: int | None) -> None:
+    found: list[Any] = []
 
     def app(environ: Any, start_response: Any) -> list[bytes]:
         trailers = environ.get("wsgi.trailers")
-        seen.append(None if trailers is None else list(trailers))
+        found.append(None if trailers is None else list(trailers))
         environ["wsgi.input"].read()
-        seen.append(None if trailers is None else list(trailers))
+        found.append(None if trailers is None else list(trailers))
         assert trailers is environ.get("wsgi.trailers")
         assert not [name for name in environ if "SUM" in name]
         start_response("200 OK", [])
@@ -185,21 +185,21 @@ def test_trailers_are_offered_at_the_end_of_the_body(stream: bool, segment: int 
     raw = raw.replace(b"Trailer: X-Sum\r\n", b"")
     client.send(raw + request("POST", "/", body=b"hello", chunks=2) + request("POST", "/", body=b"x") + request())
     fields = [("X-Sum", "1"), ("x-sum", "\xe9")]
-    assert seen == [[] if stream else fields, fields, [], [], None, None, None, None]
+    assert found == [[] if stream else fields, fields, [], [], None, None, None, None]
     client.close()
 
 
-def test_a_trailer_that_is_refused_offers_nothing() -> None:
-    seen: list[Any] = []
+def test_the_environ_has_no_field_of_a_trailer_that_is_refused() -> None:
+    found: list[Any] = []
 
     def app(environ: Any, start_response: Any) -> list[bytes]:
         try:
             environ["wsgi.input"].read()
         finally:
-            seen.append(list(environ["wsgi.trailers"]))
+            found.append(list(environ["wsgi.trailers"]))
         return []
 
     client = MemoryClient(app, STREAM)
     raw = request("POST", "/", body=b"hello", chunks=2)[:-2] + b"X-Sum: 1\r\nHost: b.test\r\n\r\n"
-    (answer,) = split(client.send(raw))
-    assert (answer.status, seen) == (400, [[]])
+    (response,) = split(client.send(raw))
+    assert (response.status, found) == (400, [[]])

@@ -1,7 +1,8 @@
-"""An application that is interrupted while it waits for a streamed body: its client learns why it got no answer."""
+"""An application that is interrupted while it waits for a streamed body: its client receives a refusal."""
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import socket
@@ -10,20 +11,22 @@ from typing import Any
 
 import pytest
 
-from reserve.apps.http import inputstream
-from reserve.apps.http.settings import HTTPSettings
+from reserve.apps.http import streamedbody
 from reserve.engine.polling.wakeup import Wakeup
 from reserve.errors import RequestTimeout
+from tests.apps.http.doubles import STREAM, failing
 from tests.apps.http.responses import receive, request
 from tests.clients import until_cut
-from tests.overload.site import PATIENCE, silent, site
+from tests.overload.site import TIMEOUT, received_nothing, serving
 from tests.waiting import eventually
-
-STREAM = HTTPSettings(access_log=False, stream_bodies=True)
 
 
 class Reader:
-    """Reads its body; tells when it has read the first octets, and what the rest of it raised."""
+    """Reads the body of requests to /wait.
+
+    ``entered`` counts those of which it has read the first bytes; ``caught`` has what reading the rest raised. If it is
+    ``stubborn``, it goes on reading after an exception.
+    """
 
     def __init__(self, *, stubborn: bool = False) -> None:
         self.entered = threading.Semaphore(0)
@@ -47,57 +50,54 @@ class Reader:
 
 
 @pytest.mark.parametrize(("stubborn", "portable"), [(False, False), (True, False), (False, True)])
-def test_what_the_client_still_sends_does_not_reset_its_refusal(
+def test_a_client_that_goes_on_sending_receives_its_refusal(
     stubborn: bool, portable: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if portable:
         monkeypatch.delattr(select, "poll")
-        monkeypatch.setattr(inputstream, "Wakeup", lambda: Wakeup(portable=True))
+        monkeypatch.setattr(streamedbody, "Wakeup", lambda: Wakeup(portable=True))
     app = Reader(stubborn=stubborn)
-    with site(app, request_timeout=5.0, http=STREAM) as one:
+    with serving(app, request_timeout=5.0, http=STREAM) as site:
         raw = request("POST", "/wait", body=b"x" * 30_000)
-        client = one.connect(raw[:-20_000])
-        assert app.entered.acquire(timeout=PATIENCE)
-        one.clock.advance(4)
-        assert silent(client)
-        one.clock.advance(1)
-        answer = receive(client)
-        assert (answer.status, answer.whole) == (503, True)
-        # Our side is shut, and what comes now has to be taken, not answered with a reset.
+        client = site.connect(raw[:-20_000])
+        assert app.entered.acquire(timeout=TIMEOUT)
+        site.clock.advance(4)
+        assert received_nothing(client)
+        site.clock.advance(1)
+        response = receive(client)
+        assert (response.status, response.whole) == (503, True)
+        # The server has shut its side down. It must receive what comes now: otherwise the kernel sends a reset.
         for _ in range(4):
             client.sendall(b"x" * 5_000)
-            assert one.ask(request("GET", "/")).body == b"read"  # it has seen them by now
+            assert site.fetch(request("GET", "/")).body == b"read"  # the server has received it by now
         client.shutdown(socket.SHUT_WR)
         assert until_cut(client) == (b"", False)
         assert app.caught == [RequestTimeout] * (3 if stubborn else 1)
-        assert one.stats().stuck == 0
+        assert site.stats().stuck == 0
 
 
-def test_waiting_holds_one_descriptor_and_gives_it_back() -> None:
+def test_waiting_needs_one_descriptor_and_closes_it() -> None:
     app = Reader()
-    with site(app, request_timeout=5.0, http=STREAM) as one:
-        one.ask(request("GET", "/"))
+    with serving(app, request_timeout=5.0, http=STREAM) as site:
+        site.fetch(request("GET", "/"))
         before = len(os.listdir("/proc/self/fd"))
         for _ in range(3):
             raw = request("POST", "/wait", body=b"x" * 10)
-            client = one.connect(raw[:-5])
-            assert app.entered.acquire(timeout=PATIENCE)
+            client = site.connect(raw[:-5])
+            assert app.entered.acquire(timeout=TIMEOUT)
             client.sendall(b"x" * 5)
             assert receive(client).body == b"read"
             client.close()
-        one.gives_everything_back()
+        site.wait_released()
         eventually(lambda: len(os.listdir("/proc/self/fd")) <= before)
         assert app.caught == []
 
 
-def test_without_a_descriptor_left_it_waits_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    def none_left() -> Any:
-        raise OSError(24, "Too many open files")
-
-    monkeypatch.setattr(inputstream, "Wakeup", none_left)
+def test_without_a_descriptor_the_application_can_still_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streamedbody, "Wakeup", failing(errno.EMFILE))
     app = Reader()
-    with site(app, request_timeout=5.0, http=STREAM) as one:
-        client = one.connect(request("POST", "/wait", body=b"x" * 10)[:-5])
-        assert app.entered.acquire(timeout=PATIENCE)
+    with serving(app, request_timeout=5.0, http=STREAM) as site:
+        client = site.connect(request("POST", "/wait", body=b"x" * 10)[:-5])
+        assert app.entered.acquire(timeout=TIMEOUT)
         client.sendall(b"x" * 5)
         assert receive(client).body == b"read"

@@ -1,3 +1,5 @@
+"""``reserve app http wsgi NAME``: from arguments to an HTTP application."""
+
 from __future__ import annotations
 
 import sys
@@ -24,7 +26,7 @@ LAUNCH = """
 
 @pytest.fixture(autouse=True)
 def _fakes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What stands above and below: they only keep what they were given."""
+    """Stand-ins for the application and the gateways, which only keep their parameters."""
 
     class HTTPApp:
         def __init__(self, gateway: Any, settings: HTTPSettings) -> None:
@@ -45,73 +47,74 @@ def _fakes(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, name, module)
 
 
-def arguments(*words: str, after: tuple[str, ...] = ()) -> Arguments:
-    return Arguments(["reserve http", *words, *after], literal=len(after), reserved=["--threads", "--bind"])
+def arguments(*before: str, after: tuple[str, ...] = ()) -> Arguments:
+    """Arguments before and after ``--``."""
+    return Arguments(["reserve http", *before, *after], literal=len(after), reserved=["--threads", "--bind"])
 
 
-def served(*words: str, after: tuple[str, ...] = ()) -> Any:
-    """The WSGI application, or the mapping of them, that the words lead to."""
-    app: Any = launch(arguments(*words, after=after))
+def launched(*before: str, after: tuple[str, ...] = ()) -> Any:
+    """The WSGI application, or the mapping of several, that :func:`launch` makes."""
+    app: Any = launch(arguments(*before, after=after))
     assert app.settings == HTTPSettings()
     return app.gateway.app
 
 
 def test_a_module_with_launch_gets_its_arguments(project: Project) -> None:
     project(launch_a=LAUNCH)
-    app = served("wsgi", "launch_a", "--colour", "red", after=("--threads", "2", "--mount", "/x=y"))
+    app = launched("wsgi", "launch_a", "--colour", "red", after=("--threads", "2", "--mount", "/x=y"))
     assert app.args == ["reserve http wsgi launch_a", "--colour", "red", "--threads", "2", "--mount", "/x=y"]
     assert type(app.args) is list
 
 
-def test_a_plain_list_will_do(project: Project) -> None:
+def test_arguments_may_be_a_plain_list(project: Project) -> None:
     project(launch_a2=LAUNCH)
     app: Any = launch(["reserve http", "wsgi", "launch_a2", "x"])
     assert app.gateway.app.args == ["reserve http wsgi launch_a2", "x"]
 
 
-def test_application_then_app(project: Project) -> None:
+def test_a_module_without_launch_serves_application_or_else_app(project: Project) -> None:
     project(
         launch_b=APP + "application = app\ndel app\n", launch_c=APP, launch_d=APP + "application = lambda e, s: 1\n"
     )
-    assert served("wsgi", "launch_b").__name__ == "app"
-    assert served("wsgi", "launch_c").__name__ == "app"
-    assert served("wsgi", "launch_d").__name__ == "<lambda>"
-    given = arguments("wsgi", "launch_d")
-    launch(given)
-    assert given.served[0].startswith("launch_d:application (")
+    assert launched("wsgi", "launch_b").__name__ == "app"
+    assert launched("wsgi", "launch_c").__name__ == "app"
+    assert launched("wsgi", "launch_d").__name__ == "<lambda>"
+    args = arguments("wsgi", "launch_d")
+    launch(args)
+    assert args.served[0].startswith("launch_d:application (")
 
 
 def test_launch_comes_before_application(project: Project) -> None:
     project(launch_e=LAUNCH + "    application = None\n")
-    assert served("wsgi", "launch_e").args == ["reserve http wsgi launch_e"]
+    assert launched("wsgi", "launch_e").args == ["reserve http wsgi launch_e"]
 
 
-def test_attribute_and_factory(project: Project) -> None:
+def test_a_name_may_be_an_attribute_or_a_call_of_a_factory(project: Project) -> None:
     project(launch_f=APP + "def create(name):\n    make = lambda e, s: name\n    return make\n")
-    assert served("wsgi", "launch_f:app").__name__ == "app"
-    assert served("wsgi", "launch_f:create('x')")(0, 0) == "x"
+    assert launched("wsgi", "launch_f:app").__name__ == "app"
+    assert launched("wsgi", "launch_f:create('x')")(0, 0) == "x"
 
 
-def test_mounts_stand_anywhere_left_of_the_dashes(project: Project) -> None:
+def test_mounts_may_stand_anywhere_before_the_dashes(project: Project) -> None:
     project(launch_g=LAUNCH, launch_h=APP)
-    given = arguments("--mount", "/a=launch_h", "wsgi", "launch_g", "x", "--mount=/b/=launch_h:app", after=("y",))
-    app: Any = launch(given)
+    args = arguments("--mount", "/a=launch_h", "wsgi", "launch_g", "x", "--mount=/b/=launch_h:app", after=("y",))
+    app: Any = launch(args)
     mapping = app.gateway.app
     assert list(mapping) == ["/", "/a", "/b"]
     assert mapping["/"].args == ["reserve http wsgi launch_g", "x", "y"]
-    assert [line.partition(" (")[0] for line in given.served] == [
+    assert [line.partition(" (")[0] for line in args.served] == [
         "/ -> launch_g", "/a -> launch_h:app", "/b -> launch_h:app",
     ]  # fmt: skip
 
 
-def test_only_mounts(project: Project) -> None:
+def test_mounts_need_no_name(project: Project) -> None:
     project(launch_i=LAUNCH)
-    mapping = served("wsgi", "--mount", "/=launch_i", "--mount", "/x=launch_i")
+    mapping = launched("wsgi", "--mount", "/=launch_i", "--mount", "/x=launch_i")
     assert mapping["/"].args == mapping["/x"].args == ["reserve http wsgi launch_i"]
 
 
 @pytest.mark.parametrize(
-    ("words", "after", "message"),
+    ("before", "after", "message"),
     [
         ((), (), "the kind of application is missing (wsgi); write: reserve app http wsgi NAME"),
         (("blog",), (), "'blog' is none of its kinds (wsgi); write: reserve app http wsgi NAME"),
@@ -129,24 +132,24 @@ def test_only_mounts(project: Project) -> None:
         (("wsgi", "--mount", "blog=blog"), (), "it got 'blog=blog'"),
         (("wsgi", "--mount", "/a=b", "--mount", "/a/=c"), (), "--mount /a is given twice, for b and for c"),
         (("wsgi", "blog", "--mount", "/=site"), (), "both blog and site would be mounted at /"),
-        (("wsgi", "--mount", "/=site"), ("x",), "with only --mount, nobody takes what stands after --: x"),
+        (("wsgi", "--mount", "/=site"), ("x",), "with only --mount, no application takes the arguments after --: x"),
     ],
 )
-def test_wrong_words(words: tuple[str, ...], after: tuple[str, ...], message: str) -> None:
+def test_wrong_arguments(before: tuple[str, ...], after: tuple[str, ...], message: str) -> None:
     with pytest.raises(UsageError) as caught:
-        launch(arguments(*words, after=after))
+        launch(arguments(*before, after=after))
     assert message in str(caught.value)
 
 
-def test_a_word_of_theirs_that_resembles_ours(project: Project) -> None:
+def test_an_argument_of_the_application_that_resembles_an_option_is_an_error(project: Project) -> None:
     project(launch_j=LAUNCH)
-    for word, near in (("--thread=4", "--threads"), ("--mounts", "--mount")):
+    for argument, near in (("--thread=4", "--threads"), ("--mounts", "--mount")):
         with pytest.raises(UsageError, match=rf"did you mean {near}\? put it after -- to pass it on"):
-            launch(arguments("wsgi", "launch_j", word))
-    assert served("wsgi", "launch_j", after=("--thread=4",)).args[1:] == ["--thread=4"]
+            launch(arguments("wsgi", "launch_j", argument))
+    assert launched("wsgi", "launch_j", after=("--thread=4",)).args[1:] == ["--thread=4"]
 
 
-def test_what_is_no_wsgi_application(project: Project) -> None:
+def test_a_name_that_is_no_wsgi_application_is_an_error(project: Project) -> None:
     project(launch_k="def launch(args): ...\nnumber = 5\nnothing = None\ndef create():\n    ...\nclass C:\n    pass\n")
     with pytest.raises(StartupError, match=r"launch_k gave None.*did its launch\(args\) forget to return"):
         launch(arguments("wsgi", "launch_k"))
@@ -167,12 +170,12 @@ def test_what_is_no_wsgi_application(project: Project) -> None:
         launch(arguments("wsgi", "launch_k:create"))
 
 
-def test_a_callable_without_a_signature_is_taken(project: Project) -> None:
+def test_a_callable_without_a_signature_is_accepted(project: Project) -> None:
     project(launch_l="app = dict\n")  # inspect cannot tell what dict() takes
-    assert served("wsgi", "launch_l:app") is dict
+    assert launched("wsgi", "launch_l:app") is dict
 
 
-def test_nothing_to_serve(project: Project) -> None:
+def test_a_module_without_an_application_is_an_error(project: Project) -> None:
     project(launch_m="def main(): ...\n")
     with pytest.raises(StartupError, match=r"neither launch\(args\) nor application nor app; the callables .*: main"):
         launch(arguments("wsgi", "launch_m"))

@@ -1,4 +1,4 @@
-"""Plain HTTP that sends everybody to https."""
+"""``--redirect-http``: plain HTTP that sends every client to https."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from reserve.gateways.wsgi import WSGIGateway
 from reserve.testing import MemoryClient
 
 
-def application(environ: Any, start_response: Any) -> Any:
-    raise AssertionError("a redirect asks no application")
+def unused(environ: Any, start_response: Any) -> Any:
+    raise AssertionError("a redirect needs no application")
 
 
-def client(port: int = 443, **settings: Any) -> MemoryClient:
-    main = HTTPApp(WSGIGateway(application), HTTPSettings(access_log=False))
+def client_of(port: int = 443, **settings: Any) -> MemoryClient:
+    main = HTTPApp(WSGIGateway(unused), HTTPSettings(access_log=False))
     main.configure(settings)
     return MemoryClient(main.redirection(port))
 
@@ -48,73 +48,73 @@ def client(port: int = 443, **settings: Any) -> MemoryClient:
         ("BREW /pot", "a.test", 443, "https://a.test/pot"),
     ],
 )
-def test_where_it_leads(line: str, host: str, port: int, location: str) -> None:
+def test_the_location_is_the_same_resource_under_https(line: str, host: str, port: int, location: str) -> None:
     method, _, target = line.partition(" ")
-    answer = client(port).request(method, target, [("Host", host)])
-    # What a client may turn into a GET after a 301 gets a 308, which keeps its method.
-    assert (answer.status, answer.header("Location")) == (301 if method == "GET" else 308, location)
-    assert answer.header("Cache-Control") == "max-age=3600"
-    assert answer.body.startswith(b"This site speaks https")
+    response = client_of(port).request(method, target, [("Host", host)])
+    # After a 301 a client may turn another method into GET; a 308 keeps the method.
+    assert (response.status, response.header("Location")) == (301 if method == "GET" else 308, location)
+    assert response.header("Cache-Control") == "max-age=3600"
+    assert response.body.startswith(b"This site speaks https")
 
 
-def test_http_1_0_without_a_host() -> None:
-    said = client(8443).send(b"GET /x HTTP/1.0\r\n\r\n")
-    assert b"\r\nLocation: https://127.0.0.1:8443/x\r\n" in said
-    assert b"\r\nConnection: close\r\n" in said
+def test_a_request_without_a_host_is_redirected_to_the_address_of_the_server() -> None:
+    raw = client_of(8443).send(b"GET /x HTTP/1.0\r\n\r\n")
+    assert b"\r\nLocation: https://127.0.0.1:8443/x\r\n" in raw
+    assert b"\r\nConnection: close\r\n" in raw
 
 
 @given(st.text(st.characters(codec="latin-1")), st.text(st.characters(codec="latin-1")))
-def test_nothing_gets_into_the_head(target: str, host: str) -> None:
-    one = client()
-    said = one.send(f"GET /{target} HTTP/1.1\r\nHost: a{host}\r\n\r\n".encode("latin-1"))
-    for head in said.split(b"HTTP/1.1 ")[1:]:
+def test_a_target_or_host_cannot_add_fields_to_the_response(target: str, host: str) -> None:
+    client = client_of()
+    raw = client.send(f"GET /{target} HTTP/1.1\r\nHost: a{host}\r\n\r\n".encode("latin-1"))
+    for head in raw.split(b"HTTP/1.1 ")[1:]:
         fields = [line.partition(b":")[0] for line in head.partition(b"\r\n\r\n")[0].split(b"\r\n")[1:]]
         known = {b"Location", b"Content-Type", b"Cache-Control", b"Content-Length", b"Date", b"Server", b"Connection"}
         assert set(fields) <= known
         assert len(set(fields)) == len(fields)
-    one.close()
+    client.close()
 
 
-def test_the_connection_goes_on() -> None:
-    one = client()
+def test_the_connection_is_kept() -> None:
+    client = client_of()
     for _ in range(2):
-        answer = one.request("GET", "/")
-        assert (answer.status, answer.header("Connection"), one.closed) == (301, None, False)
-    said = one.send(b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\n" * 3)
-    assert said.count(b"HTTP/1.1 301 ") == 3
-    one.close()
+        response = client.request("GET", "/")
+        assert (response.status, response.header("Connection"), client.closed) == (301, None, False)
+    raw = client.send(b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\n" * 3)
+    assert raw.count(b"HTTP/1.1 301 ") == 3
+    client.close()
 
 
-def test_head_has_no_body() -> None:
-    one = client()
-    said = one.send(b"HEAD /x HTTP/1.1\r\nHost: a\r\n\r\n")
-    assert said.startswith(b"HTTP/1.1 301 ")
-    assert said.endswith(b"\r\n\r\n")
-    assert b"\r\nContent-Length: 62\r\n" in said
-    one.close()
+def test_the_response_to_head_has_no_body() -> None:
+    client = client_of()
+    raw = client.send(b"HEAD /x HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert raw.startswith(b"HTTP/1.1 301 ")
+    assert raw.endswith(b"\r\n\r\n")
+    assert b"\r\nContent-Length: 62\r\n" in raw
+    client.close()
 
 
 @pytest.mark.parametrize("framing", [("Content-Length", "1000000000"), ("Transfer-Encoding", "chunked")])
-def test_a_body_is_not_read(framing: tuple[str, str]) -> None:
-    one = client()
-    said = one.send(f"POST /x HTTP/1.1\r\nHost: a\r\n{': '.join(framing)}\r\n\r\n".encode())
-    assert said.startswith(b"HTTP/1.1 308 ")
-    assert b"\r\nConnection: close\r\n" in said
-    assert one.closed
+def test_a_body_is_not_read_and_the_connection_closes(framing: tuple[str, str]) -> None:
+    client = client_of()
+    raw = client.send(f"POST /x HTTP/1.1\r\nHost: a\r\n{': '.join(framing)}\r\n\r\n".encode())
+    assert raw.startswith(b"HTTP/1.1 308 ")
+    assert b"\r\nConnection: close\r\n" in raw
+    assert client.closed
 
 
-def test_what_others_refuse_is_refused_here() -> None:
+def test_requests_that_break_a_rule_are_refused() -> None:
     for request, status in (
         (b"GET / HTTP/1.1\r\n\r\n", b"400"),
         (b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n", b"400"),
         (b"GET /" + b"a" * 2000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", b"414"),
         (b"GET / HTTP/1.1\r\nHost: a\r\nx_y: z\r\n\r\n", b"400"),
     ):
-        one = client(max_request_line=1024, underscores="refuse")
-        assert one.send(request).startswith(b"HTTP/1.1 " + status)
-        assert one.closed
+        client = client_of(max_request_line=1024, underscores="refuse")
+        assert client.send(request).startswith(b"HTTP/1.1 " + status)
+        assert client.closed
 
 
-def test_a_root_path_and_a_health_path_change_nothing() -> None:
-    answer = client(root_path="/shop", health_path="/health").request("GET", "/health")
-    assert (answer.status, answer.header("Location")) == (301, "https://testserver/health")
+def test_root_path_and_health_path_change_nothing() -> None:
+    response = client_of(root_path="/shop", health_path="/health").request("GET", "/health")
+    assert (response.status, response.header("Location")) == (301, "https://testserver/health")

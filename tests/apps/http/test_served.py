@@ -1,4 +1,4 @@
-"""What only the real engine shows: clients that do not read, refusals that arrive, stops, resets, UNIX sockets."""
+"""HTTP on a running server: clients that do not read, refusals that arrive, stops, resets, UNIX sockets."""
 
 from __future__ import annotations
 
@@ -13,33 +13,15 @@ from typing import Any
 
 import pytest
 
-from reserve import ReserveWSGIServer, listen
 from reserve.apps.http.settings import HTTPSettings
-from reserve.engine.server import Hooks
-from reserve.errors import UsageError
 from reserve.protocol.http1.limits import Limits
 from reserve.testing import FakeClock, running
-from tests.apps.http.responses import receive, request, take
+from tests.apps.http.doubles import QUIET, STREAM, generated, hello, hooks_logging_to, returning
+from tests.apps.http.responses import CONTINUE, fetch, receive, request, take
 from tests.waiting import eventually
 
-QUIET = HTTPSettings(access_log=False)
 LARGE = 16_000_000
-"""More than two sockets hold between them."""
-
-
-def hello(environ: Any, start_response: Any) -> list[bytes]:
-    start_response("200 OK", [])
-    return [b"hello " + environ["wsgi.input"].read()]
-
-
-def hooks(logged: list[str]) -> Hooks:
-    return Hooks(error_log=lambda level, text: logged.append(text))
-
-
-def ask(served: Any, raw: bytes = b"") -> Any:
-    with served.connect() as client:
-        client.sendall(raw or request("GET", "/"))
-        return receive(client)
+"""Bytes, more than the buffers of two sockets hold."""
 
 
 # ---- clients that do not read ----
@@ -66,17 +48,17 @@ def test_a_client_that_does_not_read_holds_no_thread(kind: str, tmp_path: Path) 
     settings = HTTPSettings(access_log=False, spool_dir=str(tmp_path))
     with running(app, http=settings, threads=1) as served, served.connect() as slow:
         slow.sendall(request("GET", "/large"))
-        slow.recv(1, socket.MSG_PEEK)  # the one thread has begun with it
+        slow.recv(1, socket.MSG_PEEK)  # the one thread has begun to respond
         for _ in range(3):
-            assert ask(served).text == "small"
-        answer = receive(slow)
-        assert (len(answer.body), answer.whole, set(answer.body)) == (LARGE, True, {ord("f")})
+            assert fetch(served).text == "small"
+        response = receive(slow)
+        assert (len(response.body), response.whole, set(response.body)) == (LARGE, True, {ord("f")})
         slow.sendall(request("GET", "/small"))
         assert receive(slow).text == "small"
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_beyond_the_files_limit_the_worker_waits_for_its_client(tmp_path: Path) -> None:
+def test_beyond_max_response_spool_the_worker_waits_for_its_client(tmp_path: Path) -> None:
     pieces = [bytes([n % 251]) * 100_000 for n in range(LARGE // 100_000)]
     done = threading.Event()
 
@@ -98,7 +80,7 @@ def test_beyond_the_files_limit_the_worker_waits_for_its_client(tmp_path: Path) 
         slow.recv(1, socket.MSG_PEEK)
         with served.connect() as other:
             other.sendall(request())
-            assert not done.is_set()  # it cannot be: the rest has no place
+            assert not done.is_set()  # there is no room for the rest
             assert receive(slow).body == b"".join(pieces)
             assert done.is_set()
             assert receive(other).text == "small"
@@ -106,7 +88,7 @@ def test_beyond_the_files_limit_the_worker_waits_for_its_client(tmp_path: Path) 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_lending_the_output_loses_nothing(seed: int, tmp_path: Path) -> None:
-    """A worker that goes on writing and a leader that flushes for it, many thousand times."""
+    """A worker goes on writing while the leader flushes for it, many thousand times."""
     choose = random.Random(seed)
     pieces = [bytes([n % 256]) * choose.choice([1, 10, 900, 3000, 20_000]) for n in range(2000)]
 
@@ -120,14 +102,14 @@ def test_lending_the_output_loses_nothing(seed: int, tmp_path: Path) -> None:
     expected = b"".join(pieces)
     with running(app, http=settings, threads=choose.choice([1, 2, 4])) as served:
         clients = [served.connect(60) for _ in range(2)]
-        found: list[bytes] = [b"", b""]
+        bodies: list[bytes] = [b"", b""]
 
         def read(number: int) -> None:
             raw = bytearray()
             while not raw.endswith(b"\r\n0\r\n\r\n"):
                 raw += (data := clients[number].recv(choose.choice([100, 5000, 65_536])))
                 assert data
-            found[number] = take(bytes(raw))[0].body
+            bodies[number] = take(bytes(raw))[0].body
 
         readers = [threading.Thread(target=read, args=(number,)) for number in range(2)]
         for client in clients:
@@ -138,10 +120,10 @@ def test_lending_the_output_loses_nothing(seed: int, tmp_path: Path) -> None:
             reader.join()
         for client in clients:
             client.close()
-        assert found == [expected, expected]
+        assert bodies == [expected, expected]
 
 
-def test_a_client_that_leaves_its_answer_frees_the_worker(tmp_path: Path) -> None:
+def test_a_client_that_disconnects_within_its_response_frees_the_worker(tmp_path: Path) -> None:
     ended = threading.Semaphore(0)
 
     class Endless:
@@ -158,13 +140,13 @@ def test_a_client_that_leaves_its_answer_frees_the_worker(tmp_path: Path) -> Non
 
     logged: list[str] = []
     settings = HTTPSettings(access_log=False, spool_dir=str(tmp_path), max_response_spool=1_000_000)
-    with running(app, http=settings, threads=1, hooks=hooks(logged)) as served:
+    with running(app, http=settings, threads=1, hooks=hooks_logging_to(logged)) as served:
         for _ in range(3):
             with served.connect() as client:
                 client.sendall(request("GET", "/endless"))
                 assert client.recv(10_000)
             ended.acquire()
-            assert ask(served).text == "alive"
+            assert fetch(served).text == "alive"
         eventually(lambda: served.server.stats().connections == 0)
     assert logged == []
 
@@ -178,13 +160,13 @@ def test_a_client_that_leaves_its_answer_frees_the_worker(tmp_path: Path) -> Non
         request("POST", body=b"x" * 600_000, chunks=70_000)[:-1],
     ],
 )
-def test_a_client_that_leaves_early_leaves_nothing_behind(sent: bytes, tmp_path: Path) -> None:
+def test_nothing_is_held_for_a_client_that_disconnects_within_its_request(sent: bytes, tmp_path: Path) -> None:
     settings = HTTPSettings(access_log=False, spool_dir=str(tmp_path))
     with running(hello, http=settings, threads=1) as served:
         for _ in range(3):
             with served.connect() as client:
                 client.sendall(sent)
-        assert ask(served).text == "hello "
+        assert fetch(served).text == "hello "
         eventually(lambda: served.server.stats().connections == 0)
         assert served.server.stats().busy == 0
 
@@ -203,62 +185,54 @@ def test_a_client_that_leaves_early_leaves_nothing_behind(sent: bytes, tmp_path:
         (request("POST", chunks=5, body=b"12345")[:-5] + b"X\r\n" + b"a" * 50_000, 400),
     ],
 )
-def test_a_refusal_arrives_though_more_is_being_sent(raw: bytes, status: int) -> None:
+def test_a_refusal_arrives_while_the_client_is_still_sending(raw: bytes, status: int) -> None:
     logged: list[str] = []
     settings = HTTPSettings(access_log=False, limits=Limits(max_body=5000, max_fields=20))
-    with running(hello, http=settings, threads=1, hooks=hooks(logged)) as served:
+    with running(hello, http=settings, threads=1, hooks=hooks_logging_to(logged)) as served:
         for _ in range(5):
             with served.connect() as client:
                 client.sendall(raw[:60_000])
-                answer = receive(client)
-                assert (answer.status, answer.whole, answer.fields["connection"]) == (status, True, "close")
+                response = receive(client)
+                assert (response.status, response.whole, response.fields["connection"]) == (status, True, "close")
                 assert client.recv(1) == b""
-        assert ask(served).text == "hello "
-    more = [re.match(r"and (\d+) more like it", line) for line in logged]  # those of one second are counted
-    assert sum(int(one[1]) if one is not None else 1 for one in more) == 5
+        assert fetch(served).text == "hello "
+    counts = [re.match(r"and (\d+) more like it", line) for line in logged]  # the log counts those of one second
+    assert sum(int(count[1]) if count is not None else 1 for count in counts) == 5
     assert all(f": {status} " in line or line.endswith(f" refused with {status}") for line in logged)
 
 
-def test_a_slow_head_and_a_slow_body_are_told_so() -> None:
+def test_a_slow_head_and_a_slow_body_are_refused() -> None:
     clock = FakeClock()
     logged: list[str] = []
-    with running(hello, http=QUIET, threads=1, clock=clock, hooks=hooks(logged)) as served:
+    with running(hello, http=QUIET, threads=1, clock=clock, hooks=hooks_logging_to(logged)) as served:
         with served.connect() as idle, served.connect() as head, served.connect() as body, served.connect() as silent:
             idle.sendall(request())
             assert receive(idle).status == 200
             head.sendall(b"GET / HT")
             body.sendall(request("POST", "/", "Expect: 100-continue", "Content-Length: 5"))
-            assert body.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
-            assert ask(served).text == "hello "
+            assert body.recv(100) == CONTINUE
+            assert fetch(served).text == "hello "
             eventually(lambda: served.server.stats().parked == 4)
             clock.advance(1000)
             assert [receive(client).status for client in (head, body)] == [408, 408]
             assert [client.recv(1) for client in (idle, silent)] == [b"", b""]
-        assert ask(served).text == "hello "
+        assert fetch(served).text == "hello "
     assert len(logged) == 2
 
 
-def test_an_unread_upload_does_not_cost_the_answer() -> None:
-    def app(environ: Any, start_response: Any) -> list[bytes]:
-        start_response("403 Forbidden", [])
-        return [b"no"]
-
-    settings = HTTPSettings(access_log=False, stream_bodies=True)
-    with running(app, http=settings, threads=1) as served:
+def test_the_response_to_an_upload_that_is_not_read_arrives() -> None:
+    app = returning("403 Forbidden", [], b"no")
+    with running(app, http=STREAM, threads=1) as served:
         for _ in range(10):
             with served.connect() as client:
                 client.sendall(request("POST", body=b"x" * 10_000_000)[:110_000])
                 assert receive(client).text == "no"
 
 
-def test_half_an_answer_until_close_ends_in_a_reset() -> None:
-    def app(environ: Any, start_response: Any) -> Iterator[bytes]:
-        start_response("200 OK", [])
-        yield b"half"
-        raise ValueError("the other half")
-
+def test_a_response_until_close_that_fails_ends_with_a_reset() -> None:
+    app = returning("200 OK", [], b"half", ValueError("the other half"), kind=generated)
     logged: list[str] = []
-    with running(app, http=QUIET, threads=1, hooks=hooks(logged)) as served:
+    with running(app, http=QUIET, threads=1, hooks=hooks_logging_to(logged)) as served:
         for _ in range(5):
             with served.connect() as client:
                 client.sendall(request(minor=0))
@@ -272,24 +246,24 @@ def test_pipelined_requests_take_turns_with_others() -> None:
         raw = b"".join(request("POST", body=b"%d" % n) if n % 2 else request() for n in range(300))
         client.sendall(raw)
         client.shutdown(socket.SHUT_WR)
-        assert ask(served).text == "hello "
+        assert fetch(served).text == "hello "
         data = b"".join(iter(lambda: client.recv(65536), b""))
-    answers = []
+    responses = []
     while data:
-        answer, data = take(data)
-        answers.append(answer.text)
-    assert answers == [f"hello {n if n % 2 else ''}" for n in range(300)]
+        response, data = take(data)
+        responses.append(response.text)
+    assert responses == [f"hello {n if n % 2 else ''}" for n in range(300)]
 
 
-# ---- the end of the server ----
+# ---- the stop of the server ----
 
 
-def test_a_stop_completes_the_answer_in_flight_and_closes_what_is_idle() -> None:
-    running_now, go_on = threading.Event(), threading.Event()
+def test_a_stop_completes_the_response_in_flight_and_closes_idle_connections() -> None:
+    entered, go_on = threading.Event(), threading.Event()
 
     def app(environ: Any, start_response: Any) -> Any:
         if environ["PATH_INFO"] == "/slow":
-            running_now.set()
+            entered.set()
             go_on.wait(20)
         start_response("200 OK", [])
         return [b"x" * 3_000_000]
@@ -299,12 +273,12 @@ def test_a_stop_completes_the_answer_in_flight_and_closes_what_is_idle() -> None
             idle.sendall(request())
             assert len(receive(idle).body) == 3_000_000
             busy.sendall(request("GET", "/slow"))
-            running_now.wait(20)
+            entered.wait(20)
             served.server.request_stop()
             assert idle.recv(1) == b""
             go_on.set()
-            answer = receive(busy)
-            assert (len(answer.body), answer.whole, answer.fields["connection"]) == (3_000_000, True, "close")
+            response = receive(busy)
+            assert (len(response.body), response.whole, response.fields["connection"]) == (3_000_000, True, "close")
             assert busy.recv(1) == b""
         with pytest.raises(OSError, match="refused"):
             served.connect().close()
@@ -323,7 +297,7 @@ def test_the_environ_of_a_unix_connection(tmp_path: Path) -> None:
 
     with running(app, http=QUIET, address=f"unix:{tmp_path}/socket") as served:
         assert served.url == ""
-        assert ask(served).status == 200
+        assert fetch(served).status == 200
         with served.connect() as client:
             client.sendall(b"broken\r\n\r\n")
             assert receive(client).status == 400
@@ -333,42 +307,3 @@ def test_the_environ_of_a_unix_connection(tmp_path: Path) -> None:
         "X_REMOTE_PID": str(os.getpid()), "X_REMOTE_UID": str(os.getuid()), "X_REMOTE_GID": str(os.getgid()),
     }  # fmt: skip
     assert {key: environ[key] for key in expected} == expected
-
-
-# ---- ReserveWSGIServer ----
-
-
-def test_the_server_of_an_embedding_program(capfd: pytest.CaptureFixture[str]) -> None:
-    server = ReserveWSGIServer(listen("127.0.0.1:0"), hello, threads=2, keep_alive=0, max_body=5, server_header="")
-    with server:
-        with socket.create_connection(server.addresses[0], 10) as client:
-            client.sendall(request("POST", body=b"12345"))
-            answer = receive(client)
-            assert (answer.text, answer.fields["connection"]) == ("hello 12345", "close")
-            assert "server" not in answer.fields
-        with socket.create_connection(server.addresses[0], 10) as client:
-            client.sendall(request("POST", body=b"123456"))
-            assert receive(client).status == 413
-        assert server.stats().threads == 2
-    assert "POST" not in capfd.readouterr().out  # no access log unless it is asked for
-
-
-def test_an_access_log_of_an_embedding_program(capsys: pytest.CaptureFixture[str]) -> None:
-    with (
-        ReserveWSGIServer(listen("127.0.0.1:0"), hello, access_log=True) as server,
-        socket.create_connection(server.addresses[0], 10) as client,
-    ):
-        client.sendall(request("GET", "/logged"))
-        receive(client)
-    assert '"GET /logged HTTP/1.1" 200 6 "-" "-"' in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("name", "near"), [("keepalive", "keep_alive"), ("limits", "listen"), ("max_bodyy", "max_body")]
-)
-def test_a_name_that_is_no_option(name: str, near: str) -> None:
-    (listener,) = listen("127.0.0.1:0")
-    with listener, pytest.raises(UsageError, match=f"no option is named {name!r}") as caught:
-        ReserveWSGIServer(listener, hello, **{name: 1})
-    if name != "limits":
-        assert f"did you mean {near!r}?" in str(caught.value)

@@ -1,4 +1,4 @@
-"""What the log and the client are told when a body, or an answer, cannot be put into a file."""
+"""What the log and the client are told when a body or a response cannot be put into a file."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from reserve.apps.http.body import BodyStore
+from reserve.apps.http.bufferedbody import BodyStore
 from reserve.apps.http.settings import HTTPSettings
 from reserve.engine.connections.output import Output
 from reserve.testing import MemoryClient
+from tests.apps.http.doubles import failing
 from tests.apps.http.responses import request
 
 
@@ -30,40 +31,33 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("number", "status", "knob"), CASES)
-def test_a_body(number: int, status: int, knob: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(store: BodyStore) -> None:
-        raise OSError(number, os.strerror(number))
-
-    monkeypatch.setattr(BodyStore, "open", fails)
+@pytest.mark.parametrize(("number", "status", "hint"), CASES)
+def test_a_body_that_cannot_be_stored(number: int, status: int, hint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BodyStore, "open", failing(number))
     client = MemoryClient(app)
-    answer = client.send(request("POST", "/upload?a=b", body=b"x"))
-    assert answer.startswith(b"HTTP/1.1 %d " % status)
-    assert (b"--spool-dir" in answer) is ("--spool-dir" in knob)
+    response = client.send(request("POST", "/upload?a=b", body=b"x"))
+    assert response.startswith(b"HTTP/1.1 %d " % status)
+    assert (b"--spool-dir" in response) is ("--spool-dir" in hint)
     (line,) = client.log
     assert line.startswith("POST /upload?a=b from 127.0.0.1:50000: the body of the request cannot be stored in ")
-    assert line.endswith(f"{knob}: {os.strerror(number)}")
+    assert line.endswith(f"{hint}: {os.strerror(number)}")
 
 
-@pytest.mark.parametrize(("number", "knob"), [(number, knob) for number, _, knob in CASES])
-def test_an_answer(number: int, knob: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def fails(output: Output, folder: str | None) -> None:
-        raise OSError(number, os.strerror(number))
-
-    monkeypatch.setattr(Output, "spill", fails)
+@pytest.mark.parametrize(("number", "hint"), [(number, hint) for number, _, hint in CASES])
+def test_a_response_that_cannot_be_stored(
+    number: int, hint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(Output, "spill", failing(number))
     client = MemoryClient(app, HTTPSettings(response_memory=100, spool_dir=str(tmp_path)))
     client.read(200)
     client.send(request("GET", "/download"))
     line = client.log[0]
     assert line.startswith("GET /download from 127.0.0.1:50000: the application waits for its client, because ")
-    assert line.endswith(f"{knob}: {os.strerror(number)}")
+    assert line.endswith(f"{hint}: {os.strerror(number)}")
 
 
 def test_a_long_target_is_cut_short_in_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(store: BodyStore) -> None:
-        raise OSError(errno.ENOSPC, "full")
-
-    monkeypatch.setattr(BodyStore, "open", fails)
+    monkeypatch.setattr(BodyStore, "open", failing(errno.ENOSPC))
     client = MemoryClient(app)
     client.send(request("POST", "/" + "a" * 5000, body=b"x"))
     assert len(client.log[0]) < 500

@@ -1,7 +1,8 @@
-"""``--stream-bodies`` and ``--expect app``: the application runs at the end of the head and reads for itself."""
+"""``--stream-bodies`` and ``--expect app``: the application runs at the end of the head and reads the body itself."""
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import socket
 import threading
@@ -10,16 +11,14 @@ from typing import Any
 
 import pytest
 
-from reserve.apps.http.inputstream import BodyRefused
 from reserve.apps.http.settings import HTTPSettings
-from reserve.engine.server import Hooks
+from reserve.apps.http.streamedbody import BodyRefused
 from reserve.errors import ClientDisconnected, RemoteError
 from reserve.protocol.http1.limits import Limits
 from reserve.testing import FakeClock, MemoryClient, running
-from tests.apps.http.responses import receive, request, split
+from tests.apps.http.doubles import STREAM, hooks_logging_to
+from tests.apps.http.responses import CONTINUE, fetch, receive, request, split
 
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-STREAM = HTTPSettings(stream_bodies=True)
 EXPECT = HTTPSettings(expect="app")
 BODY = b"one\ntwo\n\nlast line without an end" + b"z" * 200
 
@@ -36,14 +35,16 @@ WAYS: dict[str, Read] = {
 }
 
 
-def echo(read: Read, found: list[bytes] | None = None) -> Any:
+def echo(read: Read, bodies: list[bytes] | None = None) -> Any:
+    """An application that responds with the body; ``bodies`` gets it, too."""
+
     def app(environ: Any, start_response: Any) -> list[bytes]:
         stream = environ["wsgi.input"]
         data = read(stream)
         assert stream.read() == stream.read(9) == stream.readline() == b""
         assert list(stream) == stream.readlines() == []
-        if found is not None:
-            found.append(data)
+        if bodies is not None:
+            bodies.append(data)
         start_response("200 OK", [])
         return [data]
 
@@ -53,28 +54,28 @@ def echo(read: Read, found: list[bytes] | None = None) -> Any:
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("segment", [None, 1])
 @pytest.mark.parametrize("chunks", [0, 1, 50, 9999])
-def test_every_way_to_read_gives_the_body_and_nothing_behind_it(way: str, segment: int | None, chunks: int) -> None:
+def test_every_way_to_read_returns_the_body_and_nothing_after_it(way: str, segment: int | None, chunks: int) -> None:
     client = MemoryClient(echo(WAYS[way]), STREAM)
     client.socket.segment = segment
     raw = request("POST", "/", body=BODY, chunks=chunks)
-    answers = split(client.send(raw + request("GET") + raw + request("POST", body=b"")))
-    assert [answer.body for answer in answers] == [BODY, b"", BODY, b""]
-    assert all("connection" not in answer.fields for answer in answers)
+    responses = split(client.send(raw + request("GET") + raw + request("POST", body=b"")))
+    assert [response.body for response in responses] == [BODY, b"", BODY, b""]
+    assert all("connection" not in response.fields for response in responses)
     assert client.log == []
     client.close()
 
 
-def test_what_a_line_is() -> None:
-    found: list[Any] = []
+def test_lines_are_those_of_a_file() -> None:
+    lines: list[Any] = []
 
     def app(environ: Any, start_response: Any) -> list[bytes]:
-        found.extend(environ["wsgi.input"])
+        lines.extend(environ["wsgi.input"])
         start_response("200 OK", [])
         return []
 
     client = MemoryClient(app, STREAM)
     client.send(request("POST", body=BODY, chunks=3))
-    assert found == list(io.BytesIO(BODY))
+    assert lines == list(io.BytesIO(BODY))
     client.close()
 
 
@@ -82,12 +83,14 @@ def test_what_a_line_is() -> None:
 @pytest.mark.parametrize("chunks", [0, 20])
 @pytest.mark.parametrize("part", [0, 10])
 @pytest.mark.parametrize("segment", [None, 1])
-def test_an_unread_body_is_no_request(settings: HTTPSettings, chunks: int, part: int, segment: int | None) -> None:
+def test_a_body_that_the_application_does_not_read_is_not_taken_for_a_request(
+    settings: HTTPSettings, chunks: int, part: int, segment: int | None
+) -> None:
     inner = request("GET", "/smuggled") * 20
-    calls = []
+    paths = []
 
     def app(environ: Any, start_response: Any) -> list[bytes]:
-        calls.append(environ["PATH_INFO"])
+        paths.append(environ["PATH_INFO"])
         environ["wsgi.input"].read(part)
         start_response("200 OK", [])
         return [b"unread"]
@@ -96,34 +99,34 @@ def test_an_unread_body_is_no_request(settings: HTTPSettings, chunks: int, part:
     client.socket.segment = segment
     fields = ["Expect: 100-continue"] if settings is EXPECT else []
     raw = request("POST", "/a", *fields, body=inner, chunks=chunks)
-    answers = split(client.send(raw + request("GET", "/b")).replace(CONTINUE, b""))
-    # All of it is there, so it can be told apart from what follows, and the connection goes on.
-    assert calls == ["/a", "/b"]
-    assert [answer.text for answer in answers] == ["unread", "unread"]
+    responses = split(client.send(raw + request("GET", "/b")).replace(CONTINUE, b""))
+    # The end of the body has arrived: what follows is a request, and the connection is kept.
+    assert paths == ["/a", "/b"]
+    assert [response.text for response in responses] == ["unread", "unread"]
     client.close()
 
 
 @pytest.mark.parametrize("sent", [0, 1000, 200_000])
-def test_a_body_that_is_not_there_at_the_answer_ends_the_connection(sent: int) -> None:
-    calls = []
+def test_a_body_that_has_not_arrived_when_the_response_begins_closes_the_connection(sent: int) -> None:
+    paths = []
 
     def app(environ: Any, start_response: Any) -> list[bytes]:
-        calls.append(environ["PATH_INFO"])
+        paths.append(environ["PATH_INFO"])
         start_response("200 OK", [])
         return [b"early"]
 
     client = MemoryClient(app, STREAM)
     raw = request("POST", "/a", body=b"x" * 300_000)
-    (answer,) = split(client.send(raw[: len(raw) - 300_000 + sent]))
-    assert (answer.text, answer.fields["connection"], client.closed) == ("early", "close", True)
-    assert calls == ["/a"]
+    (response,) = split(client.send(raw[: len(raw) - 300_000 + sent]))
+    assert (response.text, response.fields["connection"], client.closed) == ("early", "close", True)
+    assert paths == ["/a"]
 
 
 @pytest.mark.parametrize("order", ["length first", "echo", "write"])
 @pytest.mark.parametrize("segment", [None, 1])
 @pytest.mark.parametrize("chunks", [0, 11])
 @pytest.mark.parametrize("copies", [1, 1000])
-def test_reading_after_the_answer_has_begun(order: str, segment: int | None, chunks: int, copies: int) -> None:
+def test_reading_after_the_response_has_begun(order: str, segment: int | None, chunks: int, copies: int) -> None:
     body = BODY * (copies if segment is None else 1)
 
     def app(environ: Any, start_response: Any) -> Any:
@@ -140,13 +143,13 @@ def test_reading_after_the_answer_has_begun(order: str, segment: int | None, chu
 
     client = MemoryClient(app, STREAM)
     client.socket.segment = segment
-    (answer,) = split(client.send(request("POST", body=body, chunks=chunks)))
-    assert answer.body == body
+    (response,) = split(client.send(request("POST", body=body, chunks=chunks)))
+    assert response.body == body
     assert client.log == []
     client.close()
 
 
-def test_the_100_goes_out_with_the_first_read() -> None:
+def test_the_100_is_sent_at_the_first_read() -> None:
     seen = []
 
     def app(environ: Any, start_response: Any) -> list[bytes]:
@@ -164,27 +167,27 @@ def test_the_100_goes_out_with_the_first_read() -> None:
     out = client.send(raw[:-7])
     assert seen == [b"", b"con", CONTINUE, b"tent"]
     assert out.startswith(CONTINUE)
-    (answer,) = split(out.removeprefix(CONTINUE))
-    assert (answer.text, "connection" in answer.fields, client.closed) == ("done", False, False)
+    (response,) = split(out.removeprefix(CONTINUE))
+    assert (response.text, "connection" in response.fields, client.closed) == ("done", False, False)
     client.close()
 
 
-def test_without_a_read_there_is_no_100_and_the_connection_ends() -> None:
-    calls = []
+def test_without_a_read_no_100_is_sent_and_the_connection_closes() -> None:
+    paths = []
 
     def app(environ: Any, start_response: Any) -> list[bytes]:
-        calls.append(1)
+        paths.append(1)
         start_response("403 Forbidden", [])
         return [b"no"]
 
     client = MemoryClient(app, EXPECT)
-    (answer,) = split(client.send(request("POST", "/", "Expect: 100-continue", "Content-Length: 7")))
-    assert (answer.status, answer.fields["connection"], client.closed) == (403, "close", True)
+    (response,) = split(client.send(request("POST", "/", "Expect: 100-continue", "Content-Length: 7")))
+    assert (response.status, response.fields["connection"], client.closed) == (403, "close", True)
     client.send(request())
-    assert calls == [1]
+    assert paths == [1]
 
 
-def test_no_100_stands_in_the_midst_of_an_answer() -> None:
+def test_no_100_is_sent_within_a_response() -> None:
     def app(environ: Any, start_response: Any) -> Any:
         start_response("200 OK", [])
         yield b"begun "
@@ -192,25 +195,25 @@ def test_no_100_stands_in_the_midst_of_an_answer() -> None:
         yield environ["wsgi.input"].read()
 
     client = MemoryClient(app, EXPECT)
-    (answer,) = split(client.send(request("POST", "/", "Expect: 100-continue", "Content-Length: 7")))
-    assert (answer.text, answer.fields["connection"], client.closed) == ("begun content", "close", True)
+    (response,) = split(client.send(request("POST", "/", "Expect: 100-continue", "Content-Length: 7")))
+    assert (response.text, response.fields["connection"], client.closed) == ("begun content", "close", True)
 
 
-def test_expect_app_receives_other_bodies_itself() -> None:
-    app: list[bytes] = []
-    client = MemoryClient(echo(WAYS["read"], app), EXPECT)
+def test_with_expect_app_bodies_without_an_expectation_are_buffered() -> None:
+    bodies: list[bytes] = []
+    client = MemoryClient(echo(WAYS["read"], bodies), EXPECT)
     raw = request("POST", body=b"12345")
     client.send(raw[:-1])
-    assert app == []
+    assert bodies == []
     client.send(raw[-1:])
-    assert app == [b"12345"]
+    assert bodies == [b"12345"]
     client.close()
 
 
 # ---- bodies that fail ----
 
 
-def broken(status: int) -> tuple[HTTPSettings, bytes]:
+def malformed(status: int) -> tuple[HTTPSettings, bytes]:
     if status == 413:
         limits = Limits(max_body=10)
         return HTTPSettings(stream_bodies=True, limits=limits), request("POST", body=b"x" * 20, chunks=5)
@@ -222,29 +225,29 @@ def broken(status: int) -> tuple[HTTPSettings, bytes]:
 
 
 @pytest.mark.parametrize("status", [400, 413, 431])
-def test_a_body_that_breaks_a_rule_is_the_clients_fault(status: int) -> None:
-    settings, raw = broken(status)
+def test_a_body_that_breaks_a_rule_is_refused_and_logged_without_a_traceback(status: int) -> None:
+    settings, raw = malformed(status)
     client = MemoryClient(echo(WAYS["read"]), settings)
-    (answer,) = split(client.send(raw + request("GET", "/next")))
-    assert (answer.status, answer.fields["connection"], client.closed) == (status, "close", True)
+    (response,) = split(client.send(raw + request("GET", "/next")))
+    assert (response.status, response.fields["connection"], client.closed) == (status, "close", True)
     (line,) = client.log
     assert line.startswith(f"127.0.0.1:50000: {status} ")
     assert "Traceback" not in line
 
 
-def test_a_broken_body_behind_the_beginning_of_an_answer_breaks_it_off() -> None:
+def test_a_malformed_body_aborts_a_response_that_has_begun() -> None:
     def app(environ: Any, start_response: Any) -> Any:
         start_response("200 OK", [])
         yield b"begun"
         environ["wsgi.input"].read()
 
-    settings, raw = broken(400)
+    settings, raw = malformed(400)
     client = MemoryClient(app, settings)
-    (answer,) = split(client.send(raw))
-    assert (answer.status, answer.text, answer.whole, client.closed) == (200, "begun", False, True)
+    (response,) = split(client.send(raw))
+    assert (response.status, response.text, response.whole, client.closed) == (200, "begun", False, True)
 
 
-def test_an_application_may_answer_for_a_broken_body_itself() -> None:
+def test_an_application_may_respond_to_a_malformed_body_itself() -> None:
     caught: list[Exception] = []
 
     def app(environ: Any, start_response: Any) -> list[bytes]:
@@ -256,10 +259,10 @@ def test_an_application_may_answer_for_a_broken_body_itself() -> None:
         start_response("422 Unprocessable Content", [])
         return [b"mine"]
 
-    settings, raw = broken(400)
+    settings, raw = malformed(400)
     client = MemoryClient(app, settings)
-    (answer,) = split(client.send(raw + request("GET", "/next")))
-    assert (answer.status, answer.text, client.closed) == (422, "mine", True)
+    (response,) = split(client.send(raw + request("GET", "/next")))
+    assert (response.status, response.text, client.closed) == (422, "mine", True)
     assert caught[0] is caught[1]
     assert isinstance(caught[0], BodyRefused)
     assert isinstance(caught[0], RemoteError)
@@ -269,14 +272,14 @@ def test_an_application_may_answer_for_a_broken_body_itself() -> None:
 @pytest.mark.parametrize("chunks", [0, 6])
 @pytest.mark.parametrize("missing", [1, 10])
 def test_a_short_upload_never_looks_complete(chunks: int, missing: int) -> None:
-    found: list[bytes] = []
-    client = MemoryClient(echo(WAYS["read"], found), STREAM)
+    bodies: list[bytes] = []
+    client = MemoryClient(echo(WAYS["read"], bodies), STREAM)
     client.socket.ended = True
     assert client.send(request("POST", body=BODY, chunks=chunks)[:-missing]) == b""
-    assert (found, client.closed) == ([], True)
+    assert (bodies, client.closed) == ([], True)
 
 
-def test_a_lost_connection_is_told_to_who_reads() -> None:
+def test_reading_from_a_client_that_sends_no_more_raises_client_disconnected() -> None:
     caught: list[Exception] = []
 
     def app(environ: Any, start_response: Any) -> list[bytes]:
@@ -288,7 +291,7 @@ def test_a_lost_connection_is_told_to_who_reads() -> None:
         raise AssertionError
 
     client = MemoryClient(app, STREAM)
-    client.send(request("POST", body=b"x" * 100)[:-1])  # it waits, and nobody could send meanwhile
+    client.send(request("POST", body=b"x" * 100)[:-1])  # no thread can send more while the application waits
     assert len(caught) == 1
     assert client.closed
     assert client.log == []
@@ -298,22 +301,20 @@ def test_a_lost_connection_is_told_to_who_reads() -> None:
 
 
 def test_a_slow_body_is_refused_and_the_refusal_arrives() -> None:
-    settings = HTTPSettings(stream_bodies=True, body_timeout=0.05, body_rate=0, access_log=False)
+    settings = dataclasses.replace(STREAM, body_timeout=0.05, body_rate=0)
     logged: list[str] = []
-    with running(
-        echo(WAYS["read"]), http=settings, threads=1, hooks=Hooks(error_log=lambda level, text: logged.append(text))
-    ) as served:
+    with running(echo(WAYS["read"]), http=settings, threads=1, hooks=hooks_logging_to(logged)) as served:
         with served.connect() as client:
             client.sendall(request("POST", body=b"x" * 100)[:-1])
-            answer = receive(client)
-            assert (answer.status, answer.fields["connection"]) == (408, "close")
+            response = receive(client)
+            assert (response.status, response.fields["connection"]) == (408, "close")
             assert client.recv(1) == b""
-        assert receive_one(served, request()).status == 200
+        assert fetch(served).status == 200
     assert len(logged) == 1
     assert "408" in logged[0]
 
 
-def test_an_application_that_is_slow_itself_makes_no_client_late() -> None:
+def test_the_time_that_the_application_takes_does_not_count_for_the_client() -> None:
 
     def app(environ: Any, start_response: Any) -> list[bytes]:
         clock.advance(1000)  # much longer than any deadline
@@ -331,7 +332,7 @@ def test_an_application_that_is_slow_itself_makes_no_client_late() -> None:
 
 
 def test_a_client_that_reads_before_it_sends_more() -> None:
-    """An echo of pieces: neither side may wait for the other while octets lie in the server's output."""
+    """An echo of pieces: neither side may wait for the other while bytes wait in the server's output."""
     size, piece = 8_000_000, 65_536
 
     def app(environ: Any, start_response: Any) -> Any:
@@ -339,16 +340,9 @@ def test_a_client_that_reads_before_it_sends_more() -> None:
         return iter(lambda: environ["wsgi.input"].read(piece), b"")
 
     body = bytes(range(256)) * (size // 256)
-    settings = HTTPSettings(stream_bodies=True, access_log=False)
-    with running(app, http=settings, threads=1) as served, served.connect(30) as client:
+    with running(app, http=STREAM, threads=1) as served, served.connect(30) as client:
         sender = threading.Thread(target=client.sendall, args=(request("POST", body=body),))
         sender.start()
-        answer = receive(client)
+        response = receive(client)
         sender.join()
-    assert answer.body == body
-
-
-def receive_one(served: Any, raw: bytes) -> Any:
-    with served.connect() as client:
-        client.sendall(raw)
-        return receive(client)
+    assert response.body == body

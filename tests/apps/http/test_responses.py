@@ -1,6 +1,6 @@
-"""How answers are framed, broken off and stored: in memory."""
+"""How responses are framed, aborted and stored: in memory."""
 
-# ruff: noqa: SIM115  (the server closes the files that it is given: that is what is tested)
+# ruff: noqa: SIM115  (the server closes the files that it is given, and the tests check that)
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import gzip
 import io
 import os
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,39 +16,27 @@ import pytest
 
 from reserve.apps.http.settings import HTTPSettings
 from reserve.testing import MemoryClient
+from tests.apps.http.doubles import generated, returning
 from tests.apps.http.responses import request, split, take
 
 CONTENT = bytes(range(256)) * 1000
-
-
-def app_of(status: str, headers: list[tuple[str, str]], *pieces: Any, kind: Any = list) -> Any:
-    def app(environ: Any, start_response: Any) -> Any:
-        start_response(status, list(headers))
-        return kind(pieces)
-
-    return app
-
-
-def generated(pieces: Any) -> Iterator[bytes]:
-    for piece in pieces:
-        if isinstance(piece, Exception):
-            raise piece
-        yield piece
 
 
 @pytest.mark.parametrize("kind", [list, tuple, iter, generated])
 @pytest.mark.parametrize("minor", [0, 1])
 @pytest.mark.parametrize("pieces", [(), (b"",), (b"one",), (b"one", b"", b"two"), (b"x" * 100_000, b"y" * 100_000)])
 @pytest.mark.parametrize("room", [None, 1, 5000])
-def test_every_kind_of_answer(kind: Any, minor: int, pieces: tuple[bytes, ...], room: int | None) -> None:
-    client = MemoryClient(app_of("200 OK", [], *pieces, kind=kind))
+def test_every_kind_of_body_is_framed_for_its_client(
+    kind: Any, minor: int, pieces: tuple[bytes, ...], room: int | None
+) -> None:
+    client = MemoryClient(returning("200 OK", [], *pieces, kind=kind))
     client.read(room)
     raw = client.send(request("GET", "/", "Connection: keep-alive", minor=minor))
     raw += client.read(None)
-    (answer,) = split(raw)
-    assert (answer.body, answer.whole) == (b"".join(pieces), True)
-    assert ("transfer-encoding" in answer.fields) <= (minor == 1)
-    until_close = minor == 0 and "content-length" not in answer.fields
+    (response,) = split(raw)
+    assert (response.body, response.whole) == (b"".join(pieces), True)
+    assert ("transfer-encoding" in response.fields) <= (minor == 1)
+    until_close = minor == 0 and "content-length" not in response.fields
     assert client.closed == until_close
     client.close()
 
@@ -57,19 +44,19 @@ def test_every_kind_of_answer(kind: Any, minor: int, pieces: tuple[bytes, ...], 
 @pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified", "200 OK"])
 @pytest.mark.parametrize("headers", [[], [("Content-Length", "4")]])
 @pytest.mark.parametrize("kind", [list, generated])
-def test_no_body_where_none_may_be(status: str, headers: list[tuple[str, str]], kind: Any) -> None:
+def test_no_body_follows_a_head_that_allows_none(status: str, headers: list[tuple[str, str]], kind: Any) -> None:
     if status.startswith("204"):
         headers = []
-    client = MemoryClient(app_of(status, headers, b"bo", b"dy", kind=kind))
+    client = MemoryClient(returning(status, headers, b"bo", b"dy", kind=kind))
     method = "HEAD" if status == "200 OK" else "GET"
     raw = client.send(request(method) + request(method))
-    answers = split(raw, "HH")
-    assert len(answers) == 2
+    responses = split(raw, "HH")
+    assert len(responses) == 2
     assert b"bo" not in raw
     client.close()
 
 
-def test_head_says_what_get_would(tmp_path: Path) -> None:
+def test_the_response_to_head_has_the_length_of_the_response_to_get(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(CONTENT)
 
     def app(environ: Any, start_response: Any) -> Any:
@@ -83,27 +70,27 @@ def test_head_says_what_get_would(tmp_path: Path) -> None:
         split(client.send(request("HEAD", path)), "H")[0].fields.get("content-length")
         for path in ("/file", "/list", "/empty")
     ]
-    # An application that makes nothing for HEAD does not say that GET has nothing.
+    # An application that makes no body for HEAD does not thereby say that GET has none.
     assert lengths == [str(len(CONTENT)), "5", None]
     client.close()
 
 
 @pytest.mark.parametrize("kind", [list, generated])
-def test_too_much_is_cut_at_the_stated_length(kind: Any) -> None:
-    client = MemoryClient(app_of("200 OK", [("Content-Length", "5")], b"123", b"4567", kind=kind))
+def test_a_body_longer_than_its_content_length_is_cut_there(kind: Any) -> None:
+    client = MemoryClient(returning("200 OK", [("Content-Length", "5")], b"123", b"4567", kind=kind))
     raw = client.send(request() + request())
-    answer, rest = take(raw)
-    assert (answer.body, rest, client.closed) == (b"12345", b"", True)
+    response, rest = take(raw)
+    assert (response.body, rest, client.closed) == (b"12345", b"", True)
     assert "longer than its Content-Length" in client.log[0]
 
 
-def test_too_little_is_never_a_whole_answer() -> None:
-    client = MemoryClient(app_of("200 OK", [("Content-Length", "5")], b"123"))
-    (answer,) = split(client.send(request() + request()))
-    assert (answer.body, answer.whole, client.closed) == (b"123", False, True)
-    client = MemoryClient(app_of("200 OK", [("Content-Length", "5")]))
-    (answer,) = split(client.send(request() + request()))
-    assert (answer.status, answer.whole, client.closed) == (500, True, True)
+def test_a_body_shorter_than_its_content_length_is_not_complete() -> None:
+    client = MemoryClient(returning("200 OK", [("Content-Length", "5")], b"123"))
+    (response,) = split(client.send(request() + request()))
+    assert (response.body, response.whole, client.closed) == (b"123", False, True)
+    client = MemoryClient(returning("200 OK", [("Content-Length", "5")]))
+    (response,) = split(client.send(request() + request()))
+    assert (response.status, response.whole, client.closed) == (500, True, True)
     assert "shorter than its Content-Length" in client.log[0]
 
 
@@ -111,34 +98,34 @@ def test_too_little_is_never_a_whole_answer() -> None:
     ("minor", "headers"), [(1, []), (1, [("Content-Length", "9")]), (0, [("Content-Length", "9")])]
 )
 @pytest.mark.parametrize("room", [None, 0])
-def test_an_answer_that_fails_half_way_is_not_whole(
+def test_a_response_that_fails_after_its_head_is_not_complete(
     minor: int, headers: list[tuple[str, str]], room: int | None
 ) -> None:
-    client = MemoryClient(app_of("200 OK", headers, b"123", ValueError("half-way"), kind=generated))
+    client = MemoryClient(returning("200 OK", headers, b"123", ValueError("half-way"), kind=generated))
     client.read(room)
     client.send(request("GET", "/", "Connection: keep-alive", minor=minor))
     raw = client.read(None)
     if room is None:
-        client = MemoryClient(app_of("200 OK", headers, b"123", ValueError("half-way"), kind=generated))
+        client = MemoryClient(returning("200 OK", headers, b"123", ValueError("half-way"), kind=generated))
         raw = client.send(request("GET", "/", "Connection: keep-alive", minor=minor))
-    (answer,) = split(raw)
-    assert (answer.body, answer.whole, client.closed) == (b"123", False, True)
+    (response,) = split(raw)
+    assert (response.body, response.whole, client.closed) == (b"123", False, True)
     assert "half-way" in client.log[0]
 
 
-def test_an_application_that_fails_before_it_starts() -> None:
-    client = MemoryClient(app_of("200 OK", [], ValueError("early"), kind=generated))
-    (answer,) = split(client.send(request() + request()))
-    assert (answer.status, answer.fields["connection"], client.closed) == (500, "close", True)
-    assert "early" not in answer.text
+def test_an_application_that_fails_before_its_head_gets_a_500() -> None:
+    client = MemoryClient(returning("200 OK", [], ValueError("early"), kind=generated))
+    (response,) = split(client.send(request() + request()))
+    assert (response.status, response.fields["connection"], client.closed) == (500, "close", True)
+    assert "early" not in response.text
     assert "ValueError: early" in client.log[0]
-    client = MemoryClient(app_of("200 OK", [], ValueError("early"), kind=generated))
+    client = MemoryClient(returning("200 OK", [], ValueError("early"), kind=generated))
     raw = client.send(request("HEAD"))
     assert raw.startswith(b"HTTP/1.1 500 ")
     assert raw.endswith(b"\r\n\r\n")
 
 
-def test_the_second_head_decides_about_the_connection() -> None:
+def test_a_head_that_replaces_another_decides_about_the_connection() -> None:
     def app(environ: Any, start_response: Any) -> list[bytes]:
         start_response("200 OK", [("Connection", "close"), ("Content-Length", "99")])
         try:
@@ -148,8 +135,8 @@ def test_the_second_head_decides_about_the_connection() -> None:
         return [b"other"]
 
     client = MemoryClient(app)
-    answers = split(client.send(request() + request()))
-    assert [(answer.status, answer.text) for answer in answers] == [(404, "other")] * 2
+    responses = split(client.send(request() + request()))
+    assert [(response.status, response.text) for response in responses] == [(404, "other")] * 2
     client.close()
 
 
@@ -168,7 +155,7 @@ def file_app(file: Any, *headers: tuple[str, str]) -> Any:
 @pytest.mark.parametrize("offset", [0, 1, 100_000, len(CONTENT)])
 @pytest.mark.parametrize("stated", [None, 7])
 @pytest.mark.parametrize("buffering", [0, -1])
-def test_a_file_is_sent_from_where_it_stands(
+def test_a_file_is_sent_from_its_position(
     minor: int, offset: int, stated: int | None, buffering: int, tmp_path: Path
 ) -> None:
     path = tmp_path / "file"
@@ -181,25 +168,25 @@ def test_a_file_is_sent_from_where_it_stands(
     client = MemoryClient(file_app(file, *headers))
     client.read(2000)
     raw = client.send(request("GET", "/", "Connection: keep-alive", minor=minor))
-    assert file.closed  # at once: what is left is sent from a descriptor of the connection's own
+    assert file.closed  # at once: the connection sends the rest from a descriptor of its own
     raw += client.read(None)
-    (answer,) = split(raw)
+    (response,) = split(raw)
     expected = CONTENT[offset:]
-    assert answer.body == (expected if stated is None else expected[:stated])
+    assert response.body == (expected if stated is None else expected[:stated])
     if expected:
-        assert answer.fields["content-length"] == str(len(answer.body))
-        assert not client.closed  # also HTTP/1.0 goes on: the length is known
+        assert response.fields["content-length"] == str(len(response.body))
+        assert not client.closed  # HTTP/1.0, too: the length is known
     client.close()
 
 
-def test_a_file_shorter_than_stated_breaks_the_answer_off(tmp_path: Path) -> None:
+def test_a_file_shorter_than_its_content_length_aborts_the_response(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"1234")
     client = MemoryClient(file_app(open(tmp_path / "file", "rb"), ("Content-Length", "9")))
-    (answer,) = split(client.send(request()))
-    assert (answer.body, answer.whole, client.closed) == (b"1234", False, True)
+    (response,) = split(client.send(request()))
+    assert (response.body, response.whole, client.closed) == (b"1234", False, True)
 
 
-def test_a_file_is_what_it_reads_not_what_its_descriptor_has(tmp_path: Path) -> None:
+def test_the_body_is_what_the_file_reads_not_what_its_descriptor_has(tmp_path: Path) -> None:
     path = tmp_path / "file.gz"
     path.write_bytes(gzip.compress(CONTENT))
     client = MemoryClient(file_app(gzip.open(path)))
@@ -217,7 +204,7 @@ def test_a_file_is_what_it_reads_not_what_its_descriptor_has(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("kind", ["memory", "temporary", "named", "pipe"])
-def test_other_files(kind: str) -> None:
+def test_files_that_are_not_plain_files_of_the_disk(kind: str) -> None:
     if kind == "memory":
         file: Any = io.BytesIO(CONTENT)
     elif kind == "pipe":
@@ -230,20 +217,20 @@ def test_other_files(kind: str) -> None:
         file.write(CONTENT)
         file.seek(0)
     client = MemoryClient(file_app(file))
-    (answer,) = split(client.send(request()))
-    assert answer.body == (CONTENT[:1000] if kind == "pipe" else CONTENT)
+    (response,) = split(client.send(request()))
+    assert response.body == (CONTENT[:1000] if kind == "pipe" else CONTENT)
     assert file.closed
     client.close()
 
 
-# ---- answers that are ahead of their client ----
+# ---- responses that wait for their client ----
 
 
-def test_an_answer_goes_to_a_file_and_comes_back_whole(tmp_path: Path) -> None:
+def test_a_response_that_went_to_a_file_arrives_complete(tmp_path: Path) -> None:
     pieces = [bytes([n % 256]) * (n * 37 % 5000) for n in range(400)]
     settings = HTTPSettings(response_memory=10_000, spool_dir=str(tmp_path))
     for room in (0, 1, 777):
-        client = MemoryClient(app_of("200 OK", [], *pieces, kind=generated), settings)
+        client = MemoryClient(returning("200 OK", [], *pieces, kind=generated), settings)
         client.read(room)
         raw = client.send(request())
         assert len(raw) == room
@@ -253,40 +240,42 @@ def test_an_answer_goes_to_a_file_and_comes_back_whole(tmp_path: Path) -> None:
         assert output.size <= 10_000 + 5010
         while client._connection.output is not None:
             raw += client.read(99_991)
-        (answer,) = split(raw + client.read(None))
-        assert (answer.body, answer.whole) == (b"".join(pieces), True)
+        (response,) = split(raw + client.read(None))
+        assert (response.body, response.whole) == (b"".join(pieces), True)
         client.close()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_client_that_leaves_frees_the_file(tmp_path: Path) -> None:
-    # (That no descriptor is left, every test checks.)
+def test_the_file_of_a_client_that_disconnects_is_closed(tmp_path: Path) -> None:
+    # (Every test checks that no descriptor stays open.)
     settings = HTTPSettings(response_memory=10, spool_dir=str(tmp_path))
-    client = MemoryClient(app_of("200 OK", [], *[b"x" * 100] * 100, kind=generated), settings)
+    client = MemoryClient(returning("200 OK", [], *[b"x" * 100] * 100, kind=generated), settings)
     client.read(0)
     client.send(request())
     client.close()
     assert client.closed
 
 
-def test_beyond_the_files_limit_the_application_waits() -> None:
+def test_beyond_max_response_spool_the_application_waits() -> None:
     settings = HTTPSettings(response_memory=1000, max_response_spool=5000)
     pieces = [b"x" * 100] * 100
-    client = MemoryClient(app_of("200 OK", [], *pieces, kind=generated), settings)
+    client = MemoryClient(returning("200 OK", [], *pieces, kind=generated), settings)
     client.read(0)
-    client.send(request())  # in memory nobody can read meanwhile, so that it sees a client that went away
-    (answer,) = split(client.read(None))
-    assert not answer.whole
-    assert 4000 < len(answer.body) < 7000
+    client.send(request())  # no thread can read meanwhile: the application gets ClientDisconnected
+    (response,) = split(client.read(None))
+    assert not response.whole
+    assert 4000 < len(response.body) < 7000
     assert client.closed
 
 
 @pytest.mark.parametrize("fails_at", [0, 1, 5])
-def test_a_full_disk_loses_nothing_of_an_answer(fails_at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_full_disk_has_taken_of_a_response_is_sent_once_and_in_order(
+    fails_at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make = tempfile.TemporaryFile
     calls = [0]
 
-    class Full:
+    class FullDisk:
         def __init__(self, file: Any) -> None:
             self.fileno, self.seek, self.close, self._write = file.fileno, file.seek, file.close, file.write
 
@@ -296,14 +285,14 @@ def test_a_full_disk_loses_nothing_of_an_answer(fails_at: int, monkeypatch: pyte
                 raise OSError(errno.ENOSPC, "No space left on device")
             return self._write(data[:50])  # type: ignore[no-any-return]
 
-    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **options: Full(make(**options)))
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **options: FullDisk(make(**options)))
     settings = HTTPSettings(response_memory=150)
     pieces = [bytes([65 + n]) * 100 for n in range(5)]
-    client = MemoryClient(app_of("200 OK", [("Content-Length", "500")], *pieces, kind=generated), settings)
+    client = MemoryClient(returning("200 OK", [("Content-Length", "500")], *pieces, kind=generated), settings)
     client.read(0)
     client.send(request())
-    (answer,) = split(client.read(None))
-    # What was taken is in order and once; then the application has to wait for its client.
-    assert b"".join(pieces).startswith(answer.body)
-    assert len(answer.body) >= 100
+    (response,) = split(client.read(None))
+    # After that the application waits for its client, which does not read.
+    assert b"".join(pieces).startswith(response.body)
+    assert len(response.body) >= 100
     assert sum("No space left on device" in line for line in client.log) == 1

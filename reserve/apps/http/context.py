@@ -1,0 +1,114 @@
+"""What the connections of one HTTP application share: settings, prepared lines, logs, and the base of every environ.
+
+Made once for each application before the server starts, and read by every thread that serves one of its connections.
+The settings are changed only before the start.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from reserve.engine.connections.application import Application
+from reserve.engine.connections.peers import address_of, name_of, peer_of
+from reserve.protocol.http1.response import http_date
+
+if TYPE_CHECKING:
+    from reserve.apps.http.accesslog import AccessLog
+    from reserve.apps.http.settings import HTTPSettings
+    from reserve.engine.connections.connection import Connection
+    from reserve.gateways.wsgi import WSGIGateway
+
+__all__ = ["DateCache", "HTTPContext", "body_size"]
+
+
+class DateCache:
+    """Makes the Date line of responses once a second. One for each :class:`HTTPContext`; any thread may call it.
+
+    Two threads may make the same line at the same time; both lines are right. When the wall clock is set, the next
+    response follows it.
+    """
+
+    __slots__ = ("_cached",)
+
+    def __init__(self) -> None:
+        self._cached = (0, b"")
+
+    def line(self) -> bytes:
+        """``Date: …`` with its line end (RFC 9110 section 6.6.1)."""
+        second = int(time.time())
+        cached = self._cached
+        if cached[0] != second:
+            cached = self._cached = second, f"Date: {http_date(second)}\r\n".encode("ascii")
+        return cached[1]
+
+
+class HTTPContext(Application):
+    """What drivers and exchanges know of the application that they belong to.
+
+    :class:`~reserve.apps.http.app.HTTPApp` and :class:`~reserve.apps.http.redirect.RedirectApp` derive from it; the
+    server owns those. Any thread may call every method but :meth:`use_settings`.
+
+    :param gateway: runs the WSGI application, and makes the base of the environ.
+    :param settings: limits, timeouts and the rest; see :class:`~reserve.apps.http.settings.HTTPSettings`.
+    """
+
+    def __init__(self, gateway: WSGIGateway, settings: HTTPSettings) -> None:
+        self.gateway = gateway
+        self.access_log: AccessLog | None = None
+        """None: no request is logged. Set by the application when the server starts."""
+        self.date_line = DateCache().line
+        self.use_settings(settings)
+
+    def use_settings(self, settings: HTTPSettings) -> None:
+        """Replace the settings; only before the server starts."""
+        self.settings = settings
+        header = settings.server_header
+        self.server_line = f"Server: {header}\r\n".encode("latin-1") if header else b""
+        """``Server: …`` with its line end; empty without ``--server-header``."""
+
+    def log_warning(self, connection: Connection, message: str, kind: str) -> None:
+        """Write a warning about a client into the error log.
+
+        :param kind: what the message has in common with others; the log counts repeated messages of one kind.
+        """
+        server = connection.server
+        server.log.warning(f"{name_of(address_of(connection.peer))}: {message}", kind)
+
+    def base_environ(self, connection: Connection) -> dict[str, Any]:
+        """The part of the environ that is the same for every request of ``connection``."""
+        host, port = address_of(connection.peer)
+        extra: dict[str, Any] = {"reserve.client_disconnected": connection.peer_closed}
+        tls = connection.tls
+        if tls is not None:
+            extra.update(tls.environ())
+        try:
+            address = connection.sock.getsockname()
+        except OSError:  # some systems forget the address of a connection that the client has reset
+            address = ""
+        if isinstance(address, tuple):
+            name, server_port = address[0], str(address[1])
+            name = name[7:] if name.startswith("::ffff:") and "." in name else name
+            name = f"[{name}]" if ":" in name else name  # RFC 3875 section 4.1.14
+        else:
+            name, server_port = "localhost", ""
+            peer = peer_of(connection)
+            if peer.pid is not None:
+                # cheroot's names for these three.
+                extra["X_REMOTE_PID"] = str(peer.pid)
+                extra["X_REMOTE_UID"] = str(peer.uid)
+                extra["X_REMOTE_GID"] = str(peer.gid)
+        return self.gateway.base_environ(
+            server_name=name,
+            server_port=server_port,
+            remote_addr=host,
+            remote_port=str(port) if host else "",
+            url_scheme="http" if tls is None else "https",
+            software=self.settings.server_header or "reserve",
+            extra=extra,
+        )
+
+
+def body_size(response: bytes) -> int:
+    """How many bytes of a complete response belong to its body."""
+    return len(response) - response.index(b"\r\n\r\n") - 4

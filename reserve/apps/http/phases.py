@@ -1,0 +1,49 @@
+"""The phases of a connection with HTTP requests, and which phase may follow which.
+
+:class:`~reserve.apps.http.driver.HTTPDriver` keeps the phase of its connection. The connection may close in every
+phase; closing changes no phase.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+__all__ = ["BODY", "HEAD", "QUEUED", "RESPONDING", "REVOKED", "SPILL", "TRANSITIONS", "Phase"]
+
+
+class Phase(IntEnum):
+    """What the driver does next."""
+
+    HEAD = 0
+    """Between two requests, or receiving a head."""
+    BODY = 1
+    """Receiving a body that is buffered."""
+    SPILL = 2
+    """A worker is asked to write what has been received of the body to its file."""
+    QUEUED = 3
+    """The request is complete, or its body is streamed: a worker is asked to run the application."""
+    RESPONDING = 4
+    """A worker has called the application. The phase lasts until the last byte of the response has left."""
+    REVOKED = 5
+    """``--request-timeout`` has passed and the application did not end: the monitor has taken its connection."""
+
+
+# An attribute of an enum class costs ten times a name of the module; a request asks for eight of them.
+HEAD, BODY, SPILL, QUEUED, RESPONDING, REVOKED = Phase
+
+TRANSITIONS: dict[Phase, frozenset[Phase]] = {
+    # The head is complete: its body is buffered, or there is none or it is streamed. (The server responds to
+    # --health-path at once; the phase stays HEAD.)
+    HEAD: frozenset({BODY, QUEUED}),
+    # Enough of the body is in memory to write it, or the body is complete.
+    BODY: frozenset({SPILL, QUEUED}),
+    # The worker has written it.
+    SPILL: frozenset({BODY}),
+    # A worker calls the application.
+    QUEUED: frozenset({RESPONDING}),
+    # The response has left and the connection is kept, or the application did not end in time.
+    RESPONDING: frozenset({HEAD, REVOKED}),
+    # Nothing: the connection closes.
+    REVOKED: frozenset(),
+}
+"""Which phases may follow each phase."""

@@ -1,0 +1,174 @@
+"""Bodies that are received before the application runs: in memory, with a clock that stands still."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reserve.apps.http.bufferedbody import BodyStore
+from reserve.apps.http.settings import HTTPSettings
+from reserve.protocol.http1.limits import Limits
+from reserve.testing import MemoryClient
+from tests.apps.http.doubles import Recorder, failing
+from tests.apps.http.responses import CONTINUE, only, request, split
+
+
+@pytest.mark.parametrize("size", [0, 1, 5, 65_536, 65_537, 262_144, 700_000])
+@pytest.mark.parametrize("chunks", [0, 3, 8192, 300_000])
+@pytest.mark.parametrize("segment", [None, 1, 4096])
+def test_the_application_reads_all_of_a_body(size: int, chunks: int, segment: int | None, tmp_path: Path) -> None:
+    if size > 5 and (segment == 1 or chunks == 3):
+        size = 300
+    body = (bytes(range(256)) * (size // 256 + 1))[:size]
+    app = Recorder()
+    client = MemoryClient(app, HTTPSettings(body_memory=100 if segment == 1 else 65536, spool_dir=str(tmp_path)))
+    client.socket.segment = segment
+    raw = request("POST", "/", body=body, chunks=chunks) + request("GET", "/next")
+    first, second = split(client.send(raw))
+    assert (app.bodies[0] == body, first.status, second.text) == (True, 200, "/next ")
+    environ = app.environs[0]
+    assert environ["CONTENT_LENGTH"] == str(size)
+    assert "HTTP_TRANSFER_ENCODING" not in environ
+    assert environ["wsgi.input_terminated"] is True
+    assert environ["wsgi.input"].closed == (size > 0 or chunks > 0)  # its file, too
+    assert list(tmp_path.iterdir()) == []
+    client.close()
+
+
+@pytest.mark.parametrize("size", [40, 400_000])
+def test_every_way_to_read_a_buffered_body(size: int, tmp_path: Path) -> None:
+    body = (b"one\ntwo\n\nthree" * (size // 14 + 1))[:size]
+    read: list[Any] = []
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        stream = environ["wsgi.input"]
+        read.append(stream.read(5))
+        read.append(stream.readline())
+        read.append(stream.readline(2))
+        read.append(b"".join(stream.readlines(10)))
+        read.append(next(iter(stream)))
+        read.append(stream.read(0))
+        read.append(b"".join(stream))
+        read.append(stream.read() + stream.read(5) + stream.readline() + b"".join(stream.readlines()))
+        start_response("200 OK", [])
+        return []
+
+    client = MemoryClient(app, HTTPSettings(spool_dir=str(tmp_path)))
+    assert only(client.send(request("POST", body=body))).status == 200
+    expected = io.BytesIO(body)
+    assert read[:4] == [
+        expected.read(5), expected.readline(), expected.readline(2), b"".join(expected.readlines(10)),
+    ]  # fmt: skip
+    assert b"".join(read) == body
+    assert read[-1] == b""
+    client.close()
+
+
+@pytest.mark.parametrize("chunks", [0, 10])
+def test_a_body_that_the_application_does_not_read_is_not_taken_for_a_request(chunks: int) -> None:
+    inner = request("GET", "/smuggled")
+    paths = []
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        paths.append(environ["PATH_INFO"])
+        start_response("200 OK", [])
+        return [b"unread"]
+
+    client = MemoryClient(app)
+    assert len(split(client.send(request("POST", "/a", body=inner, chunks=chunks) + request("GET", "/b")))) == 2
+    assert paths == ["/a", "/b"]
+    client.close()
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"G",
+        b"GET / HTTP/1.1\r\nHost: t",
+        b"\r\n",
+        request("POST", body=b"0123456789")[:-1],
+        request("POST", body=b"0123456789", chunks=4)[:-1],
+        request("POST", body=b"0123456789", chunks=4)[:-14],
+        request("POST", body=b"x" * 400_000)[:-1],
+    ],
+)
+def test_an_incomplete_request_does_not_reach_the_application(raw: bytes, tmp_path: Path) -> None:
+    app = Recorder()
+    client = MemoryClient(app, HTTPSettings(spool_dir=str(tmp_path)))
+    assert client.send(raw) == b""
+    assert client.end() == b""
+    assert client.closed
+    assert app.environs == []
+    assert len(client.log) == (1 if b"POST" in raw else 0)
+
+
+def test_the_100_is_sent_before_the_application_runs() -> None:
+    app = Recorder()
+    client = MemoryClient(app)
+    raw = request("POST", "/", "Expect: 100-continue", body=b"content")
+    assert client.send(raw[:-7]) == CONTINUE
+    assert app.environs == []
+    assert only(client.send(b"content")).text == "/ content"
+    # A client that has sent some of the body, or has no body, waits for no 100.
+    assert only(client.send(raw)).text == "/ content"
+    assert only(client.send(request("POST", "/", "Expect: 100-continue", body=b""))).text == "/ "
+    assert only(client.send(request("GET", "/", "Expect: 100-continue"))).text == "/ "
+    client.close()
+
+
+def test_a_head_that_is_refused_gets_no_100() -> None:
+    client = MemoryClient(Recorder(), HTTPSettings(limits=Limits(max_body=5)))
+    response = only(client.send(request("POST", "/", "Expect: 100-continue", "Content-Length: 6")))
+    assert (response.status, client.closed) == (413, True)
+
+
+@pytest.mark.parametrize(("number", "status"), [(errno.ENOSPC, 507), (errno.EACCES, 500)])
+def test_a_request_whose_body_the_disk_does_not_take_is_refused(
+    number: int, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(BodyStore, "spill", failing(number))
+    app = Recorder()
+    client = MemoryClient(app)
+    response = only(client.send(request("POST", body=b"x" * 500_000)))
+    assert (response.status, response.fields["connection"], client.closed) == (status, "close", True)
+    assert app.environs == []
+    (line,) = client.log
+    assert "--spool-dir" in line
+    assert os.strerror(number) in line
+    assert os.strerror(number) not in response.text
+
+
+def test_a_request_whose_body_cannot_be_opened_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BodyStore, "open", failing(errno.ENOSPC))
+    app = Recorder()
+    client = MemoryClient(app)
+    assert only(client.send(request("POST", body=b"x"))).status == 507
+    assert (app.environs, client.closed) == ([], True)
+
+
+def test_a_spool_directory_that_does_not_exist_is_a_500(tmp_path: Path) -> None:
+    client = MemoryClient(Recorder(), HTTPSettings(spool_dir=str(tmp_path / "gone")))
+    assert only(client.send(request("POST", body=b"x" * 500_000))).status == 500
+    assert str(tmp_path / "gone") in client.log[0]
+
+
+def test_the_file_of_a_body_that_was_refused_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files: list[Any] = []
+    make = tempfile.TemporaryFile
+
+    def keep(**options: Any) -> Any:
+        files.append(make(**options))
+        return files[-1]
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", keep)
+    client = MemoryClient(Recorder(), HTTPSettings(spool_dir=str(tmp_path)))
+    raw = request("POST", body=b"x" * 400_000, chunks=100_000)
+    assert only(client.send(raw[:-5] + b"nonsense\r\n")).status == 400
+    assert [file.closed for file in files] == [True]
