@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 
-from reserve.engine.connections.connection import Connection
 from reserve.engine.drivers.handler import HandlerFactory, Park
 from reserve.errors import ReserveError, UsageError
 from reserve.testing import FakeClock
@@ -558,7 +557,3 @@ def test_a_stranger_is_no_connection_of_the_server(serve: Serve) -> None:
     closed.close()
     with pytest.raises(UsageError):
         running.server.send(closed, b"x")
-
-
-def test_connection_is_weakly_referable() -> None:
-    assert "__weakref__" in Connection.__slots__
