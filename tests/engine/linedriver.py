@@ -10,7 +10,10 @@ from reserve.engine.polling.poller import READ
 
 
 class LineDriver:
-    """Sends each line back; ``bye`` ends, ``linger`` ends while the peer may still send, ``run`` runs."""
+    """Sends each line back. ``bye`` closes, ``linger`` lingers, ``run`` asks for a run.
+
+    :param on_read: called with what was received.
+    """
 
     def __init__(self, connection: Connection, on_read: Any = None) -> None:
         self.connection = connection
@@ -48,6 +51,8 @@ class LineDriver:
 
 
 class LineApplication:
+    """Makes a :class:`LineDriver` for each connection; ``run`` is what its runs call."""
+
     def __init__(self, run: Any = None, on_read: Any = None) -> None:
         self.run = run
         self.on_read = on_read

@@ -23,7 +23,7 @@ from tests.engine.interleave import ArmedPoller, Scheduler
 
 
 class FakePoller(ArmedPoller):
-    """Blocks its task until there is an event or a wake-up; events are put in by the test."""
+    """Blocks its task until there is an event or a wake-up; the test adds the events."""
 
     def __init__(self, scheduler: Scheduler) -> None:
         super().__init__(scheduler)
@@ -47,7 +47,7 @@ class FakePoller(ArmedPoller):
 
 
 class StandingClock:
-    """A clock whose time the test sets; nothing is woken by that."""
+    """A clock whose time the test sets; that wakes no thread."""
 
     def __init__(self) -> None:
         self.time = 1000.0
@@ -133,5 +133,5 @@ class World(ServerDouble):
 
 
 def count_leads(lead: Lead, *followers: Follower) -> int:
-    """How many leads there are; never anything but one."""
+    """How many leads there are; it has to be one."""
     return int(lead.free) + sum(follower.leads for follower in followers)
