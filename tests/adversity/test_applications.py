@@ -14,7 +14,7 @@ import pytest
 from reserve.apps.http.settings import HTTPSettings
 from tests.adversity.holding import THREADS, honest, watched
 from tests.apps.http.responses import request, split
-from tests.clients import until_cut
+from tests.clients import until_closed
 
 TIMES = 12
 HTTP = HTTPSettings(access_log=False)
@@ -97,7 +97,7 @@ def test_it_fails(name: str) -> None:
         threads = {worker.thread for worker in site.server._runtime.pool.workers}
         with site.crowd(TIMES, request("GET", "/fail", "Connection: close")) as clients:
             for client in clients:
-                got, _ = until_cut(client)
+                got, _ = until_closed(client)
                 (answer,) = split(got)
                 assert (answer.status, answer.whole) == (status or 200, status is not None)
         site.assert_serves()
@@ -123,7 +123,7 @@ def test_a_child_process_that_is_not_waited_for_in_the_application() -> None:
         with watched(app, http=HTTP) as site:
             with site.crowd(TIMES, request("GET", "/fork", "Connection: close")) as clients:
                 for client in clients:
-                    assert split(until_cut(client)[0])[0].body == b"honest"
+                    assert split(until_closed(client)[0])[0].body == b"honest"
             site.assert_serves()
             site.assert_nothing_left()
     assert len(children) == TIMES
@@ -145,7 +145,7 @@ def test_a_program_that_the_application_starts_holds_nothing_of_the_server() -> 
 
     with watched(app, http=HTTP) as site, site.crowd(TIMES, request("GET", "/start", "Connection: close")) as clients:
         for client in clients:
-            body = split(until_cut(client)[0])[0].body
+            body = split(until_closed(client)[0])[0].body
             assert b"-> /dev/null" in body
             assert b"socket:" not in body
             assert b"eventfd" not in body

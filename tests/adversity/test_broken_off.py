@@ -18,7 +18,7 @@ from reserve.apps.http.settings import HTTPSettings
 from reserve.engine.connections import connection as engine_connection
 from tests.adversity.holding import honest, watched
 from tests.apps.http.responses import request
-from tests.clients import connect, until_cut
+from tests.clients import connect, until_closed
 from tests.waiting import PATIENCE, eventually
 
 HTTP = HTTPSettings(access_log=False)
@@ -71,7 +71,7 @@ def test_the_client_was_too_slow_while_the_application_goes_on() -> None:
         site.clock.advance(31)
         eventually(lambda: site.server.stats().flushing == 0)
         assert site.server.stats().busy == 1
-        got, reset = until_cut(client)
+        got, reset = until_closed(client)
         assert reset
         assert_begun(got)
         assert app.failed == []  # the application has not been told yet
@@ -89,7 +89,7 @@ def test_the_end_of_a_stop(first: bytes) -> None:
         client.sendall(UNTIL_CLOSE)
         assert app.inside.acquire(timeout=PATIENCE)
         site.server.stop(0)
-        got, reset = until_cut(client)
+        got, reset = until_closed(client)
         assert reset
         assert_begun(got)
         app.go_on.set()
@@ -114,7 +114,7 @@ def test_the_end_of_a_stop_while_a_worker_waits_for_its_client() -> None:
         assert waiting.wait(PATIENCE)
         site.server.stop(0)
         assert len(app.failed) == 1  # its worker has come home
-        got, reset = until_cut(client)
+        got, reset = until_closed(client)
         assert reset
         assert_begun(got)
 
@@ -129,7 +129,7 @@ def test_the_server_fails_in_the_midst_of_it(monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr(HTTPExchange, "fail", finish)
         with site.connect() as client:
             client.sendall(UNTIL_CLOSE)
-            got, reset = until_cut(client)
+            got, reset = until_closed(client)
             assert reset
             assert_begun(got)
         monkeypatch.undo()
@@ -152,7 +152,7 @@ def test_a_unix_socket_has_no_reset(tmp_path: Path) -> None:
             client.sendall(UNTIL_CLOSE)
             assert app.inside.acquire(timeout=PATIENCE)
             site.server.stop(0)
-            got, reset = until_cut(client)
+            got, reset = until_closed(client)
         assert not reset
         assert_begun(got)
         app.go_on.set()

@@ -8,7 +8,7 @@ from typing import Any
 from reserve.apps.http.settings import HTTPSettings
 from tests.adversity.holding import THREADS, honest, over_both, watched
 from tests.apps.http.responses import receive, request
-from tests.clients import until_cut
+from tests.clients import until_closed
 from tests.waiting import eventually
 
 HTTP = HTTPSettings(access_log=False, health_path="/health")
@@ -49,7 +49,7 @@ def test_the_health_path_answers_and_the_others_wait_until_they_are_refused(secu
                         "1",
                         "close",
                     )
-                    assert until_cut(client) == (b"", False)
+                    assert until_closed(client) == (b"", False)
                 eventually(lambda: site.server.stats().refused == len(queued))
                 assert site.server.stats().queued == len(later)  # their time has not come
                 assert site.ask(health).text == "ok\n"

@@ -15,7 +15,7 @@ import pytest
 from reserve.apps.http.settings import HTTPSettings
 from tests.adversity.holding import honest, over_both, watched
 from tests.apps.http.responses import receive, request, split
-from tests.clients import until_cut
+from tests.clients import until_closed
 from tests.waiting import eventually
 
 COUNT = 200
@@ -30,13 +30,13 @@ EXPECTING = request("POST", "/", "Expect: 100-continue", "Content-Length: 5")
 
 def assert_told_408(clients: list[socket.socket], before: bytes = b"") -> None:
     for client in clients:
-        got, _ = until_cut(client)
+        got, _ = until_closed(client)
         assert got.startswith(before)
         assert [(answer.status, answer.whole) for answer in split(got[len(before) :])] == [(408, True)]
 
 
 def assert_closed_without_a_word(clients: list[socket.socket]) -> None:
-    assert {until_cut(client)[0] for client in clients} == {b""}
+    assert {until_closed(client)[0] for client in clients} == {b""}
 
 
 @over_both
@@ -172,7 +172,7 @@ def test_clients_that_do_not_read_their_answers(kind: str, secure: bool, tmp_pat
             site.clock.advance(WRITE + 1)
             eventually(lambda: site.server.stats().connections == 0)  # nobody has read or closed anything
             for client in clients[1:]:
-                got, reset = until_cut(client)
+                got, reset = until_closed(client)
                 assert ([answer.whole for answer in split(got)] or [False], reset) == ([False], True)
                 assert got or secure  # not even the first record need have come as a whole
             site.assert_serves()

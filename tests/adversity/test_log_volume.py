@@ -11,7 +11,7 @@ from reserve.apps.http.settings import HTTPSettings
 from reserve.engine.connections.peers import name_of
 from tests.adversity.holding import honest, watched
 from tests.apps.http.responses import request
-from tests.clients import until_cut
+from tests.clients import until_closed
 from tests.waiting import eventually
 
 COUNT = 200
@@ -24,13 +24,13 @@ def test_refused_and_cut_clients() -> None:
         for raw in sent:
             with site.crowd(COUNT, raw) as clients:
                 for client in clients:
-                    assert until_cut(client)[0].startswith(b"HTTP/1.1 ")
+                    assert until_closed(client)[0].startswith(b"HTTP/1.1 ")
         with site.crowd(COUNT, request("POST", body=b"x" * 100)[:-1]) as clients:
             eventually(lambda: site.server.stats().parked == COUNT)
             for client in clients:
                 client.shutdown(socket.SHUT_WR)
             for client in clients:
-                assert until_cut(client)[0] == b""
+                assert until_closed(client)[0] == b""
         site.assert_serves()
         eventually(lambda: len(site.log) == 3)
         site.clock.advance(1)
@@ -57,7 +57,7 @@ def test_plain_handlers() -> None:
         with site.crowd(COUNT) as clients:
             names = [name_of(client.getsockname()) for client in clients]
             for client in clients:
-                until_cut(client)
+                until_closed(client)
         eventually(lambda: len(site.log) == 1)
         site.clock.advance(1)
         eventually(lambda: len(site.log) == 2)

@@ -13,7 +13,7 @@ import pytest
 from reserve.apps.http.settings import HTTPSettings
 from tests.adversity.holding import Watched, honest, watched
 from tests.apps.http.responses import request, split, take
-from tests.clients import tear, until_cut
+from tests.clients import close_with_reset, until_closed
 from tests.waiting import eventually
 
 SETTINGS = {
@@ -34,7 +34,7 @@ def spoken(site: Watched, raw: bytes, *later: bytes) -> tuple[bytes, bool]:
             client.sendall(piece)
         with contextlib.suppress(OSError):  # it has been reset already
             client.shutdown(socket.SHUT_WR)
-        return until_cut(client)
+        return until_closed(client)
 
 
 # ---- requests ----
@@ -101,7 +101,7 @@ def test_nothing_behind_a_refused_request_is_ever_run(bad: bytes) -> None:
                 for start, end in zip([0, *cuts], [*cuts, len(raw)], strict=True):
                     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                         client.sendall(raw[start:end])
-                got, _ = until_cut(client)
+                got, _ = until_closed(client)
             answers = split(got)
             assert [one.status for one in answers] == [200, 400]
             assert called == ["/first"]
@@ -143,7 +143,7 @@ def test_lines_of_every_framing(how: str, chunks: int, reader: str) -> None:
         for at in range(0, len(raw), 11):
             client.sendall(raw[at : at + 11])
         client.sendall(following)
-        assert [one.body for one in split(until_cut(client)[0])] == [b"honest"] * 2
+        assert [one.body for one in split(until_closed(client)[0])] == [b"honest"] * 2
     assert found == [LINES.splitlines(keepends=True), []]
     assert site.log == []
 
@@ -172,7 +172,7 @@ def test_a_short_upload_never_looks_complete(how: str, chunks: int, reset: bool,
             client.sendall(raw)
             if how == "streamed":
                 eventually(lambda wanted=number + 1: seen.count("called") == wanted)  # type: ignore[misc]
-            tear(client) if reset else client.close()
+            close_with_reset(client) if reset else client.close()
         site.assert_nothing_left()
         site.assert_serves()
     times = 10 if how == "streamed" else 0  # what is received before the application runs never gets so far

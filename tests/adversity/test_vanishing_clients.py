@@ -14,7 +14,7 @@ import pytest
 from reserve.apps.http.settings import HTTPSettings
 from tests.adversity.holding import honest, over_both, watched
 from tests.apps.http.responses import request
-from tests.clients import tear
+from tests.clients import close_with_reset
 from tests.waiting import eventually
 
 COUNT = 200
@@ -44,7 +44,7 @@ def test_before_their_request_is_complete(sent: bytes, reset: bool, secure: bool
         with site.crowd(COUNT, sent) as clients:
             eventually(lambda: site.server.stats().parked == COUNT)
             for client in clients:
-                tear(client) if reset else client.close()
+                close_with_reset(client) if reset else client.close()
         site.assert_nothing_left()
         site.assert_serves()
         site.assert_nothing_left()
@@ -82,7 +82,7 @@ def test_in_the_midst_of_their_answer(how: str, secure: bool, tmp_path: Path) ->
             client.sendall(request("GET", "/endless"))
             assert began.acquire(timeout=60)
             if how == "rst":
-                tear(client)
+                close_with_reset(client)
             elif how == "fin":
                 while not client.recv(65536).endswith(b"5\r\nbegin\r\n"):
                     pass

@@ -14,7 +14,7 @@ import pytest
 
 from reserve.apps.http.settings import HTTPSettings
 from tests.apps.http.responses import receive, request
-from tests.clients import tear, until_cut
+from tests.clients import close_with_reset, until_closed
 from tests.overload.site import PATIENCE, Site, over_both, site
 from tests.waiting import eventually
 
@@ -78,7 +78,7 @@ def test_with_both_used_up_a_body_is_refused_and_the_client_can_read_it(secure: 
             answer = receive(client)
             assert (answer.status, answer.whole) == (507, True)
             assert b"--buffer-memory" in answer.body
-            assert until_cut(client) == (b"", False)
+            assert until_closed(client) == (b"", False)
             client.close()
         assert one.ask().body == b"0"
         for number, client in enumerate(clients, start=1):
@@ -142,7 +142,7 @@ def test_a_body_that_pauses_with_both_used_up_is_refused_when_it_goes_on(secure:
         refused.sendall(b"x")
         answer = receive(refused)
         assert (answer.status, answer.whole) == (507, True)
-        assert until_cut(refused) == (b"", False)
+        assert until_closed(refused) == (b"", False)
         assert one.stats().spooled == 2 * PIECE
         refused.close()
         one.waits(buffered=0)
@@ -159,14 +159,14 @@ def end_by_closing(one: Site, clients: Any) -> None:
 
 def end_by_reset(one: Site, clients: Any) -> None:
     for client in clients:
-        tear(client)
+        close_with_reset(client)
 
 
 def end_by_time(one: Site, clients: Any) -> None:
     one.clock.advance(1000)
     for client in clients:
         assert receive(client).status == 408
-        assert until_cut(client)[0] == b""
+        assert until_closed(client)[0] == b""
         client.close()
 
 
@@ -207,7 +207,7 @@ def test_list_answers_stay_by_reference_within_the_budget_and_go_to_a_file_beyon
         assert one.stats().buffered < 9000000
         assert one.ask().body == b"0"
         for client in (first, second):
-            raw, reset = until_cut(client)
+            raw, reset = until_closed(client)
             assert len(raw.partition(b"\r\n\r\n")[2]) == 2 * len(LARGE)
             assert not reset
             client.close()
@@ -224,7 +224,7 @@ def test_with_both_used_up_an_answer_is_cut_and_the_server_lives(
         clients = [greedy(one, path) for _ in range(4)]
         one.waits(connections=0)  # before anybody reads
         for client in clients:
-            raw, reset = until_cut(client)
+            raw, reset = until_closed(client)
             assert reset
             assert len(raw) < 2 * len(LARGE)
             client.close()
@@ -237,7 +237,7 @@ def test_with_both_used_up_a_client_that_reads_gets_what_a_generator_makes() -> 
     with budgets(1, 0) as one:  # the least of all: whatever waits is too much
         clients = [one.connect(request("GET", "/generator", "Connection: close")) for _ in range(3)]
         for client in clients:
-            raw, reset = until_cut(client)
+            raw, reset = until_closed(client)
             assert not reset
             assert raw.endswith(b"0\r\n\r\n")
             assert raw.count(b"a") >= 80 * 100000
@@ -250,7 +250,7 @@ def test_an_answer_that_the_memory_has_room_for_is_not_counted_twice() -> None:
     with budgets(9_000_000, 0) as one:
         client = greedy(one, "/generator")
         one.waits(busy=0, flushing=1)
-        raw, reset = until_cut(client)
+        raw, reset = until_closed(client)
         assert (len(raw) > 8_000_000, reset) == (True, False)
         client.close()
         one.gives_everything_back()
@@ -278,7 +278,7 @@ def test_answers_that_time_out_give_everything_back() -> None:
 
         eventually(out_of_time)  # before anybody reads: whoever makes room has time again
         for client in clients:
-            assert until_cut(client)[1]
+            assert until_closed(client)[1]
         one.gives_everything_back()
 
 

@@ -11,7 +11,7 @@ from reserve.apps.http.app import HTTPApp
 from reserve.apps.http.settings import HTTPSettings
 from reserve.gateways.wsgi import WSGIGateway
 from tests.apps.http.responses import receive, request, split
-from tests.clients import until_cut
+from tests.clients import until_closed
 from tests.overload.site import PATIENCE, Gate, site
 from tests.waiting import eventually
 
@@ -36,13 +36,13 @@ def test_it_answers_while_every_worker_is_stuck_and_the_queue_is_full() -> None:
             answer = receive(kept, head=True)
             assert (answer.status, answer.fields["content-length"]) == (200, "3")
         kept.sendall(request("GET", "/health") * 39 + request("GET", "/health", CLOSE))
-        raw, reset = until_cut(kept)
+        raw, reset = until_closed(kept)
         answers = split(raw)
         assert [(one.status, one.text, one.whole) for one in answers] == [(200, "ok\n", True)] * 40
         assert ["connection" in one.fields for one in answers] == [False] * 39 + [True]
         assert not reset
         old = one.connect(request("GET", "/health", minor=0))
-        assert until_cut(old)[0].endswith(b"\r\n\r\nok\n")
+        assert until_closed(old)[0].endswith(b"\r\n\r\nok\n")
         assert one.stats().queued == 2
         gate.let_go()
         assert [receive(client).body for client in (*busy, *queued)] == [b"served"] * 4
@@ -133,5 +133,5 @@ def test_a_client_that_asks_without_end_and_reads_nothing_harms_nobody() -> None
 
         eventually(out_of_time)  # before it reads: whoever makes room has time again
         greedy.settimeout(PATIENCE)
-        until_cut(greedy)
+        until_closed(greedy)
         one.gives_everything_back()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.apps.http.responses import receive, request
-from tests.clients import tear, until_cut
+from tests.clients import close_with_reset, until_closed
 from tests.overload.site import Site, over_both, site
 from tests.waiting import eventually
 
@@ -43,7 +43,7 @@ def test_a_large_head_is_refused_and_a_small_one_is_served(secure: bool) -> None
             answer = receive(late)
             assert (answer.status, answer.whole) == (503, True)
             assert b"--buffer-memory" in answer.body
-            assert until_cut(late) == (b"", False)
+            assert until_closed(late) == (b"", False)
             late.close()
         small = one.connect(SMALL)
         one.waits(buffered=5 * len(LARGE) + len(SMALL))  # counted, and never refused
@@ -72,7 +72,7 @@ def end_by_closing(one: Site, clients: list[socket.socket]) -> None:
 
 def end_by_reset(one: Site, clients: list[socket.socket]) -> None:
     for client in clients:
-        tear(client)
+        close_with_reset(client)
 
 
 def end_by_time(one: Site, clients: list[socket.socket]) -> None:

@@ -12,7 +12,7 @@ from reserve.engine.acceptor import Acceptor
 from reserve.engine.polling.timers import NEVER
 from reserve.engine.shortage import PauseLog
 from tests.apps.http.responses import receive, request
-from tests.clients import until_cut
+from tests.clients import until_closed
 from tests.overload import site as sites
 from tests.overload.site import Gate, silent, site
 from tests.waiting import eventually
@@ -43,7 +43,7 @@ def test_the_oldest_idle_one_makes_room_and_active_ones_stay(monkeypatch: pytest
         gate.inside()
         old, middle, young = idle(one, 3)
         newcomer = one.connect(request())
-        assert until_cut(old) == (b"", False)
+        assert until_closed(old) == (b"", False)
         assert receive(newcomer).body == b"served"
         assert silent(middle)
         assert silent(young)
@@ -118,7 +118,7 @@ def fill_and_empty(one: sites.Site) -> None:
     assert receive(first).status == 200
     second = one.connect(request())  # the first is idle and makes room
     assert receive(second).status == 200
-    assert until_cut(first) == (b"", False)
+    assert until_closed(first) == (b"", False)
     second.close()
     one.waits(connections=0)
     third = one.connect(request())  # nobody waits behind it

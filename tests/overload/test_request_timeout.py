@@ -17,7 +17,7 @@ from reserve.apps.http.settings import HTTPSettings
 from reserve.errors import RequestTimeout
 from reserve.testing import running
 from tests.apps.http.responses import receive, request
-from tests.clients import until_cut
+from tests.clients import until_closed
 from tests.overload.site import PATIENCE, silent, site
 from tests.waiting import eventually
 
@@ -101,7 +101,7 @@ def test_what_runs_in_python_is_interrupted_and_the_thread_lives_on(path: str) -
         answer = receive(client)
         assert (answer.status, answer.fields["connection"], answer.whole) == (503, "close", True)
         assert b"in time" in answer.body
-        assert until_cut(client) == (b"", False)
+        assert until_closed(client) == (b"", False)
         assert one.ask().body == b"served"  # by the same thread: it has come out of the other one
         assert [type(error) for error in app.caught] == [RequestTimeout] * (path != "/spin")
         assert len(set(app.threads)) == 1
@@ -122,7 +122,7 @@ def test_an_answer_that_has_begun_is_never_interrupted() -> None:
             one.clock.advance(10)
             assert one.ask(b"GET / HTTP/9.9\r\n\r\n").status in (400, 505)  # the monitor leads, and has looked
         app.done.set()
-        raw, reset = until_cut(client)
+        raw, reset = until_closed(client)
         assert raw.endswith(b"\r\n\r\nbegun and done")
         assert not reset
         assert one.stats().timed_out == 0
@@ -228,7 +228,7 @@ def test_the_client_of_what_is_stuck_is_told_at_once(stuck: Stuck, body: bytes) 
         assert one.stats().stuck == 0
         eventually(lambda: one.log)
         assert one.log[0].startswith("POST /stuck?a=b from 127.0.0.1:" if body else "GET /stuck?a=b from 127.0.0.1:")
-        assert until_cut(client) == (b"", False)  # its end, too, for those who wait for that
+        assert until_closed(client) == (b"", False)  # its end, too, for those who wait for that
         one.clock.advance(1)
         one.waits(stuck=1)
         client.close()
@@ -276,7 +276,7 @@ def test_what_is_stuck_is_given_up_and_replaced(stuck: Stuck) -> None:
         client = stick(one, app)
         answer = receive(client)
         assert (answer.status, answer.whole) == (503, True)
-        assert until_cut(client) == (b"", False)
+        assert until_closed(client) == (b"", False)
         assert one.ask().body == b"served"
         assert thread.is_alive()
         stats = one.stats()
@@ -412,7 +412,7 @@ def test_plain_handlers_are_not_interrupted() -> None:
             one.clock.advance(31)
             one.waits(queued=0)
         done.set()
-        assert until_cut(client) == (b"done", False)
+        assert until_closed(client) == (b"done", False)
         assert one.stats().timed_out == 0
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from reserve.apps.http.settings import HTTPSettings
 from tests.apps.http.responses import request
-from tests.clients import until_cut
+from tests.clients import until_closed
 from tests.overload.site import PATIENCE, Site, open_files, site
 from tests.waiting import eventually
 
@@ -25,7 +25,7 @@ def whole(environ: Any, start_response: Any) -> Any:
 
 
 def cut(client: Any) -> bool:
-    return until_cut(client)[1]
+    return until_closed(client)[1]
 
 
 def looked(one: Site) -> None:
@@ -163,7 +163,7 @@ def test_a_lent_connection_has_the_same_deadline_however_much_its_worker_adds() 
         assert done.acquire(timeout=PATIENCE)
         turn.release(5)
         assert len(failed) == 1
-        until_cut(client)
+        until_closed(client)
         one.waits(connections=0, buffered=0, spooled=0)
 
 
@@ -195,6 +195,6 @@ def test_the_file_of_an_answer_whose_client_was_too_slow_is_closed_while_its_wor
         looked(one)
         go_on.set()
         eventually(lambda: failed)
-        until_cut(client)
+        until_closed(client)
         one.waits(connections=0, buffered=0, spooled=0)
         assert open_files(tmp_path) == 0

@@ -15,7 +15,7 @@ from reserve.apps.http.settings import HTTPSettings
 from reserve.engine.polling.wakeup import Wakeup
 from reserve.errors import RequestTimeout
 from tests.apps.http.responses import receive, request
-from tests.clients import until_cut
+from tests.clients import until_closed
 from tests.overload.site import PATIENCE, silent, site
 from tests.waiting import eventually
 
@@ -68,7 +68,7 @@ def test_what_the_client_still_sends_does_not_reset_its_refusal(
             client.sendall(b"x" * 5_000)
             assert one.ask(request("GET", "/")).body == b"read"  # it has seen them by now
         client.shutdown(socket.SHUT_WR)
-        assert until_cut(client) == (b"", False)
+        assert until_closed(client) == (b"", False)
         assert app.caught == [RequestTimeout] * (3 if stubborn else 1)
         assert one.stats().stuck == 0
 

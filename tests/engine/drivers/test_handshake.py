@@ -13,7 +13,7 @@ import pytest
 from reserve.engine.polling.poller import WRITE
 from reserve.errors import TLSError, UsageError, WantRead, WantWrite
 from reserve.testing import FakeClock
-from tests.clients import tear
+from tests.clients import close_with_reset
 from tests.engine.conftest import MakePoller, Serve, echo, receive, receive_all
 from tests.engine.sessions import BlockingAdapter, ClearAdapter
 from tests.waiting import PATIENCE, eventually
@@ -198,7 +198,7 @@ def test_a_plain_client_of_an_application_without_a_refusal_is_closed(serve: Ser
 
 def test_a_client_that_connects_and_closes_is_neither_counted_nor_logged(serve: Serve) -> None:
     running = serve(echo, ssl_adapter=ClearAdapter())
-    for end in (socket.socket.close, tear):
+    for end in (socket.socket.close, close_with_reset):
         for _ in range(20):
             end(running.connect())
     eventually(lambda: (now := running.server.stats()).accepted >= 20 and not now.connections)
