@@ -1,4 +1,4 @@
-"""Clients that vanish in the head, the body, the answer; with a FIN, or with a reset; 200 of each."""
+"""Clients that disconnect in the head, the body or the response, with a FIN or with a reset; 200 of each."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ COUNT = 200
         pytest.param(request("POST", body=b"x" * 100, chunks=60)[:-3], id="chunked body"),
     ],
 )
-def test_before_their_request_is_complete(sent: bytes, reset: bool, secure: bool, tmp_path: Path) -> None:
+def test_clients_that_disconnect_before_their_request_is_complete_leave_nothing(
+    sent: bytes, reset: bool, secure: bool, tmp_path: Path
+) -> None:
     called: list[str] = []
 
     def app(environ: Any, start_response: Any) -> Any:
@@ -48,17 +50,17 @@ def test_before_their_request_is_complete(sent: bytes, reset: bool, secure: bool
         site.assert_nothing_left()
         site.assert_serves()
         site.assert_nothing_left()
-    assert set(called) == {"GET"}  # half a request never gets as far as an application
+    assert set(called) == {"GET"}  # half a request never reaches the application
 
 
 @over_both
 @pytest.mark.parametrize("how", ["fin", "rst", "half-closed"])
-def test_in_the_midst_of_their_answer(how: str, secure: bool, tmp_path: Path) -> None:
+def test_clients_that_disconnect_during_their_response_leave_nothing(how: str, secure: bool, tmp_path: Path) -> None:
     began, go_on = threading.Semaphore(0), threading.Semaphore(0)
     closed: list[bool] = []
 
     class Response:
-        """It never ends by itself."""
+        """A response that never ends by itself."""
 
         def __iter__(self) -> Iterator[bytes]:
             yield b"begin"
@@ -86,7 +88,7 @@ def test_in_the_midst_of_their_answer(how: str, secure: bool, tmp_path: Path) ->
             elif how == "fin":
                 while not client.recv(65536).endswith(b"5\r\nbegin\r\n"):
                     pass
-                client.close()  # with nothing unread: an orderly end, which only the next octets contradict
+                client.close()  # with nothing unread: a FIN, which the next bytes show to be a disconnect
             else:
                 client.shutdown(socket.SHUT_WR)
                 go_on.release()
