@@ -123,13 +123,24 @@ class World(ServerDouble):
     def connection(self, fd: int = 7) -> Connection:
         server = cast(Server, self)
         connection = Connection(server, cast(Any, NumberedSocket(fd)), ("127.0.0.1", fd))
-        connection.driver = cast(Any, SimpleNamespace(closed=lambda reason: False))
+        set_driver(connection)
         connection.state = State.OWNED
         self.queue.registry.admit(connection)
         return connection
 
+    def record_failures(self) -> list[str]:
+        """The failures that the stepper logs from now on."""
+        failures: list[str] = []
+        self.stepper._log = cast(Any, SimpleNamespace(failure=lambda text, error: failures.append(f"{text}: {error}")))
+        return failures
+
     def park(self, connection: Connection, deadline: float = 2000.0) -> None:
         self.queue.park(connection, READ, deadline, "test", State.PARKED)
+
+
+def set_driver(connection: Connection, **methods: Any) -> None:
+    """Give the connection a driver that has ``closed`` (without a final run) and ``methods``."""
+    connection.driver = cast(Any, SimpleNamespace(**{"closed": lambda reason: False, **methods}))
 
 
 def count_leads(lead: Lead, *followers: Follower) -> int:

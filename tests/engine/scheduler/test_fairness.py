@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -15,15 +14,11 @@ from reserve.engine.scheduler.lead import Follower
 from reserve.engine.scheduler.workers import WorkerPool
 from reserve.engine.settings import EngineSettings
 from tests.engine.interleave import Scheduler
-from tests.engine.world import World
+from tests.engine.world import World, set_driver
 
 
 class _Enough(BaseException):
     """Ends an endless loop."""
-
-
-def _driver(connection: Connection, **methods: Any) -> None:
-    connection.driver = cast(Any, SimpleNamespace(closed=lambda reason: False, **methods))
 
 
 @pytest.mark.parametrize("always_ready", [1, 3])
@@ -38,7 +33,7 @@ def test_the_leader_polls_although_some_connections_are_always_ready(always_read
 
     for number in range(always_ready):
         busy = world.connection(7 + number)
-        _driver(busy, step=again)
+        set_driver(busy, step=again)
         world.queue.put(busy)
     quiet = world.connection(20)
     stepped: list[int] = []
@@ -48,7 +43,7 @@ def test_the_leader_polls_although_some_connections_are_always_ready(always_read
         stepped.append(steps)
         return wait
 
-    _driver(quiet, step=step)
+    set_driver(quiet, step=step)
     world.park(quiet)
     for round_number in (1, 2, 3):
         world.poller.fire(quiet.fd)
@@ -70,7 +65,7 @@ def test_a_deadline_expires_although_a_connection_is_always_ready() -> None:
         steps += 1
         return AGAIN
 
-    _driver(busy, step=again)
+    set_driver(busy, step=again)
     world.queue.put(busy)
     world.park(late, world.clock.time + 5)
     world.clock.time += 10
@@ -101,7 +96,7 @@ def test_a_client_that_pipelines_without_end_lets_the_others_run(others: int) ->
                 raise _Enough
             return RUN
 
-        _driver(connection, step=step, run=run)
+        set_driver(connection, step=step, run=run)
         world.queue.put(connection)
     with pytest.raises(_Enough):
         pool._serve(worker)

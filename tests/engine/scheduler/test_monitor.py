@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from types import SimpleNamespace
-from typing import Any, cast
 
 from reserve.engine.connections.driver import RUN
 from reserve.engine.polling.timers import NEVER
@@ -13,7 +11,7 @@ from reserve.engine.scheduler.lead import Follower
 from tests.engine.conftest import Explore, Serve, receive
 from tests.engine.interleave import Scheduler
 from tests.engine.linedriver import LineApplication
-from tests.engine.world import World
+from tests.engine.world import World, set_driver
 from tests.waiting import PATIENCE, eventually
 
 
@@ -73,7 +71,7 @@ def test_a_request_that_the_monitor_queues_reaches_a_worker_that_becomes_free(ex
         world = World(scheduler)
         assert world.queue.lead.take()
         connection = world.connection()
-        connection.driver = cast(Any, SimpleNamespace(step=lambda events, now: RUN))
+        set_driver(connection, step=lambda events, now: RUN)
         world.queue.put(connection)
         worker = Follower()
         scheduler.spawn("monitor", world.monitor._lead)

@@ -19,7 +19,7 @@ from reserve.engine.polling.timers import NEVER
 from reserve.engine.scheduler.workers import WorkerPool
 from reserve.engine.settings import EngineSettings
 from tests.engine.interleave import Scheduler
-from tests.engine.world import World
+from tests.engine.world import World, set_driver
 
 
 def test_a_lost_event_of_a_reclaimed_connection_is_waited_for_again() -> None:
@@ -55,7 +55,7 @@ def test_a_monitor_that_fails_closes_no_connection_that_it_has_handed_on(overdue
     world = World(Scheduler())
     connection = world.connection(7)
     monitor, queue = world.monitor, world.queue
-    connection.driver = cast(Any, SimpleNamespace(step=lambda events, now: RUN, closed=lambda reason: False))
+    set_driver(connection, step=lambda events, now: RUN)
     assert queue.lead.take()
 
     def served() -> Connection:
@@ -104,7 +104,7 @@ def test_a_worker_that_exits_as_a_request_arrives_is_replaced(monkeypatch: pytes
     pool.workers = (*pool.workers, idle)
     world.monitor._pool = pool
     connection = world.connection(7)
-    connection.driver = cast(Any, SimpleNamespace(step=lambda events, now: RUN))
+    set_driver(connection, step=lambda events, now: RUN)
     world.queue.put(connection)
     full = world.queue.run_queue.full
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -16,13 +15,13 @@ from reserve.engine.connections.states import DEADLINE, State
 from reserve.engine.polling.poller import READ, WRITE
 from reserve.errors import ClientDisconnected
 from tests.engine.interleave import Scheduler
-from tests.engine.world import World
+from tests.engine.world import World, set_driver
 
 
 def _flushing(world: World, room: int | None, event: int, **driver: Any) -> Connection:
     """A connection that waits for room; ``event`` has come: its write deadline has passed, or there is time left."""
     connection = world.connection()
-    connection.driver = cast(Any, SimpleNamespace(closed=lambda reason: False, **driver))
+    set_driver(connection, **driver)
     connection.output = Output()
     connection.output.append(b"last bytes!")
     deadline = world.clock.time if event == DEADLINE else world.clock.time + 1
@@ -86,7 +85,7 @@ def test_after_the_write_deadline_nothing_more_is_sent_and_the_connection_is_res
 def test_a_reset_does_not_begin_with_an_orderly_shutdown(final_run: bool) -> None:
     world = World(Scheduler())
     connection = world.connection()
-    connection.driver = cast(Any, SimpleNamespace(closed=lambda reason: final_run))
+    set_driver(connection, closed=lambda reason: final_run)
     reset(connection)
     world.stepper.close(connection, "error")
     assert not cast(Any, connection.sock).shut
@@ -189,14 +188,13 @@ def test_a_lent_connection_that_cannot_be_armed_goes_back_to_its_worker() -> Non
 
 def test_a_driver_that_fails_closes_only_its_connection() -> None:
     world = World(Scheduler())
-    failures: list[str] = []
-    world.stepper._log = cast(Any, SimpleNamespace(failure=lambda text, error: failures.append(f"{text}: {error}")))
+    failures = world.record_failures()
     connection = world.connection()
 
     def step(events: int, now: float) -> Any:
         raise ValueError("a fault")
 
-    connection.driver = cast(Any, SimpleNamespace(step=step, closed=lambda reason: False))
+    set_driver(connection, step=step)
     assert not world.stepper.advance(connection)
     assert world.closed == [connection]
     assert failures == ["a protocol driver failed; the connection is closed: a fault"]
@@ -204,8 +202,7 @@ def test_a_driver_that_fails_closes_only_its_connection() -> None:
 
 def test_a_driver_that_fails_in_closed_is_called_once_and_its_socket_is_closed() -> None:
     world = World(Scheduler())
-    failures: list[str] = []
-    world.stepper._log = cast(Any, SimpleNamespace(failure=lambda text, error: failures.append(f"{text}: {error}")))
+    failures = world.record_failures()
     connection = world.connection()
     reasons: list[str] = []
 
@@ -213,7 +210,7 @@ def test_a_driver_that_fails_in_closed_is_called_once_and_its_socket_is_closed()
         reasons.append(reason)
         raise ValueError("a fault")
 
-    connection.driver = cast(Any, SimpleNamespace(step=lambda events, now: CLOSE, closed=closed))
+    set_driver(connection, step=lambda events, now: CLOSE, closed=closed)
     assert not world.stepper.advance(connection)
     assert (world.closed, reasons) == ([connection], ["done"])
     assert failures == ["a protocol driver failed at the end of its connection: a fault"]
