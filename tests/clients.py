@@ -29,21 +29,21 @@ def connect(address: Any, *, window: int = 0) -> socket.socket:
     return client
 
 
-def until_cut(client: socket.socket) -> tuple[bytes, bool]:
-    """Everything that comes until the server ends the connection; True when it ended with a reset.
+def until_closed(client: socket.socket) -> tuple[bytes, bool]:
+    """Everything that arrives until the server closes the connection; True when it was reset.
 
-    Under TLS: True when it ended without close_notify. (Some versions of ``ssl`` take a reset for an end.)
+    Under TLS: True when it was closed without close_notify. (Some versions of ``ssl`` take a reset for that.)
     """
-    got = bytearray()
+    received = bytearray()
     try:
         while data := client.recv(65536):
-            got += data
+            received += data
     except (ConnectionResetError, ssl.SSLEOFError):
-        return bytes(got), True
-    return bytes(got), False
+        return bytes(received), True
+    return bytes(received), False
 
 
-def tear(client: socket.socket) -> None:
+def close_with_reset(client: socket.socket) -> None:
     """Close with a reset."""
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     client.close()
@@ -53,9 +53,9 @@ _ports = itertools.count()
 
 
 def free_port() -> int:
-    """A port of the loopback interface that nobody has, for a program that has to be told one.
+    """A free port of the loopback interface, for a program that has to be given a number.
 
-    Below those that systems give to clients: the client of a test beside this one would have it a moment later.
+    It is below the ports that systems give to clients: otherwise the client of a parallel test could get it meanwhile.
     """
     while True:
         port = 12000 + (os.getpid() * 61 + next(_ports)) % 18000

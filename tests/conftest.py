@@ -1,4 +1,4 @@
-"""What every test gets: a check that it leaks no thread and no descriptor, and a gate for foreign programs."""
+"""What every test has: a check that it leaks no thread and no descriptor, and ``require_peer`` for foreign programs."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-# A busy machine is no reason to fail, so no example is timed. The examples are the same in every run: a run that fails
-# fails again. New ones come with HYPOTHESIS_PROFILE=explore.
+# A busy machine is no reason to fail, so no example is timed. The examples are the same in every run, so that a failure
+# can be repeated; HYPOTHESIS_PROFILE=explore tries new ones.
 settings.register_profile(
     "reserve", deadline=None, derandomize=True, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -22,7 +22,7 @@ settings.register_profile("explore", settings.get_profile("reserve"), derandomiz
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "reserve"))
 
 _GRACE = 20.0
-"""Seconds in which a thread that was told to stop may end; a join returns as soon as it has."""
+"""Seconds in which the threads of a test have to end; waiting for them returns as soon as they have."""
 
 
 def _require_peer(name: str) -> str:
@@ -51,20 +51,20 @@ def _leaks_nothing() -> Iterator[None]:
     alive = [thread.name for thread in threading.enumerate() if thread not in threads]
     leaked = _new(descriptors)
     if leaked:
-        gc.collect()  # A cycle is no leak; an unclosed socket in it warns now, and that is an error.
+        gc.collect()  # A reference cycle is no leak; but an unclosed socket in it warns now, which is an error.
         leaked = _new(descriptors)
     assert not alive, f"threads are still running after the test: {alive}"
     assert not leaked, f"descriptors are still open after the test: {leaked}"
 
 
 def _descriptors() -> dict[int, str]:
-    found: dict[int, str] = {}
+    targets: dict[int, str] = {}
     for entry in Path("/proc/self/fd").iterdir() if os.path.isdir("/proc/self/fd") else ():
         try:
-            found[int(entry.name)] = os.readlink(entry)
-        except FileNotFoundError:  # the descriptor that lists the directory
+            targets[int(entry.name)] = os.readlink(entry)
+        except FileNotFoundError:  # the descriptor of the listing itself
             continue
-    return found
+    return targets
 
 
 def _new(before: dict[int, str]) -> dict[int, str]:

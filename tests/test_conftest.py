@@ -1,4 +1,4 @@
-"""The checks that every test gets do catch what they are for."""
+"""The checks that every test has find leaks and missing programs."""
 
 from __future__ import annotations
 
@@ -36,17 +36,18 @@ def test_peer(require_peer):
 @pytest.mark.parametrize(
     ("ci", "closing"),
     [
-        ("", "4 passed, 1 skipped, 3 errors"),  # a test that leaks passes, and its teardown is the error
+        ("", "4 passed, 1 skipped, 3 errors"),  # a test that leaks passes, and its teardown fails
         ("1", "1 failed, 4 passed, 3 errors"),
     ],
 )
-def test_leaks_and_missing_peers_are_found(tmp_path: Path, ci: str, closing: str) -> None:
+def test_leaks_and_missing_programs_are_found(tmp_path: Path, ci: str, closing: str) -> None:
     shutil.copy(HERE / "conftest.py", tmp_path)
     shutil.copy(HERE.parent / "tox.ini", tmp_path)
     source = (tmp_path / "conftest.py").read_text("utf-8")
-    (tmp_path / "conftest.py").write_text(source.replace("_GRACE = 5.0", "_GRACE = 0.2"), "utf-8")
+    assert "_GRACE = 20.0" in source
+    (tmp_path / "conftest.py").write_text(source.replace("_GRACE = 20.0", "_GRACE = 0.2"), "utf-8")
     (tmp_path / "test_it.py").write_text(OUTCOMES, "utf-8")
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider", "test_it.py"],
         cwd=tmp_path,
         env={**os.environ, "RESERVE_CI": ci},
@@ -54,8 +55,8 @@ def test_leaks_and_missing_peers_are_found(tmp_path: Path, ci: str, closing: str
         text=True,
         check=False,
     )
-    assert closing in done.stdout.splitlines()[-1]
-    assert "descriptors are still open after the test" in done.stdout
-    assert "threads are still running after the test" in done.stdout
-    assert "ResourceWarning" in done.stdout
-    assert ("RESERVE_CI=1 makes that an error" in done.stdout) == (ci == "1")
+    assert closing in completed.stdout.splitlines()[-1]
+    assert "descriptors are still open after the test" in completed.stdout
+    assert "threads are still running after the test" in completed.stdout
+    assert "ResourceWarning" in completed.stdout
+    assert ("RESERVE_CI=1 makes that an error" in completed.stdout) == (ci == "1")

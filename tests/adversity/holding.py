@@ -1,4 +1,4 @@
-"""What the tests here have in common: a server that is watched, honest clients, and clients that are cut."""
+"""What the tests here have in common: a server that is observed, honest clients, and programs in other processes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ THREADS = 2
 
 
 class Watched:
-    """A server with its clock, its log, and what it held before the first client came."""
+    """A server with its clock, its log, and the number of descriptors that were open before the first client came."""
 
     def __init__(self, served: RunningServer, clock: FakeClock, log: list[str], *, secure: bool = False) -> None:
         self.served = served
@@ -35,17 +35,17 @@ class Watched:
         self.descriptors = descriptors()
 
     def connect(self, *, window: int = 0) -> socket.socket:
-        """A client; ``window``: the octets that its system takes for it when it does not read."""
+        """A client; ``window``: the bytes that its system receives for it when it does not read."""
         client = self.connect_plain(window=window)
         return tls.secure(client) if self.secure else client
 
     def connect_plain(self, *, window: int = 0) -> socket.socket:
-        """A client that has not begun with TLS yet."""
+        """A client that has not begun a TLS handshake."""
         return clients.connect(self.served.address, window=window)
 
     @contextlib.contextmanager
     def crowd(self, count: int, sent: bytes = b"", *, window: int = 0) -> Iterator[list[socket.socket]]:
-        """So many clients at once, each of which has sent the same."""
+        """``count`` clients at once, each of which has sent ``sent``."""
         with contextlib.ExitStack() as stack:
             crowd = [stack.enter_context(self.connect(window=window)) for _ in range(count)]
             for client in crowd:
@@ -59,18 +59,18 @@ class Watched:
             return receive(client)
 
     def assert_serves(self, count: int = 3) -> None:
-        """An honest client is answered, again and again. (The first of its requests may overtake the crowd.)"""
+        """An honest client is served ``count`` times. (The first of its requests may overtake those that wait.)"""
         with self.connect() as client:
             for _ in range(count):
                 client.sendall(request())
-                answer = receive(client)
-                assert (answer.status, answer.body, answer.whole) == (200, b"honest", True)
+                response = receive(client)
+                assert (response.status, response.body, response.whole) == (200, b"honest", True)
 
     def wait_until_parked(self, count: int) -> None:
-        """Until so many clients, all that have ever come, wait for more, and what they have sent has been received."""
+        """Wait until ``count`` connections, all that were ever accepted, are parked and have no unread bytes."""
 
         def waits() -> bool:
-            # In this order: what is received in between is not parked.
+            # In this order: a connection that is received from in between is not parked.
             if any(connection.unread() for connection in list(self.server._queue.connections.values())):
                 return False
             return (now := self.server.stats()).parked == now.connections == now.accepted == count
@@ -78,7 +78,7 @@ class Watched:
         eventually(waits)
 
     def assert_nothing_left(self) -> None:
-        """Every connection is gone, and with it whatever it held; the threads are all there."""
+        """Every connection is closed and holds nothing any more; all threads are alive."""
         stats = self.server.stats
 
         def nothing() -> bool:
@@ -94,7 +94,7 @@ class Watched:
 
 @contextlib.contextmanager
 def watched(app: Any, *, http: HTTPSettings | None = None, secure: bool = False, **options: Any) -> Iterator[Watched]:
-    """Serve on two threads, with a clock that stands. ``secure``: its clients speak TLS."""
+    """Serve with two threads and a clock that stands still. ``secure``: its clients speak TLS."""
     clock = options.pop("clock", None) or FakeClock()
     log: list[str] = []
     hooks = Hooks(error_log=lambda level, text: log.append(text))
@@ -109,7 +109,7 @@ over_both = pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"
 
 
 def descriptors() -> int:
-    """How many this process has open."""
+    """How many descriptors this process has open."""
     return len(os.listdir("/proc/self/fd" if os.path.isdir("/proc/self/fd") else "/dev/fd"))
 
 
@@ -119,7 +119,7 @@ def honest(environ: Any, start_response: Callable[..., Any]) -> list[bytes]:
 
 
 def child(program: str, *arguments: str, **options: Any) -> subprocess.Popen[str]:
-    """A process that runs ``program`` and talks through pipes."""
+    """A process that runs the source ``program``; its standard streams are pipes."""
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONWARNINGS": "error"}
     return subprocess.Popen(
         [sys.executable, "-c", program, *arguments],
@@ -134,18 +134,18 @@ def child(program: str, *arguments: str, **options: Any) -> subprocess.Popen[str
 
 @contextlib.contextmanager
 def serving(program: str, *arguments: str, **options: Any) -> Iterator[Child]:
-    """The process of ``program`` while the block runs; it has to end with 0, and quietly, when its input ends."""
+    """The process of ``program`` while the block runs. It has to exit with 0, without errors, when its input ends."""
     with child(program, *arguments, **options) as process:
-        mine = Child(process)
+        served = Child(process)
         try:
-            yield mine
-            mine.end()
+            yield served
+            served.end()
         finally:
             process.kill()
 
 
 class Child:
-    """See :func:`serving`."""
+    """A process that :func:`serving` has started, and its pipes."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
@@ -165,14 +165,14 @@ class Child:
         assert line, self.process.stderr.read() if self.process.stderr is not None else ""
         return line.rstrip("\n")
 
-    def tell(self, word: str) -> None:
+    def tell(self, line: str) -> None:
         """Send it a line."""
         assert self.process.stdin is not None
-        self.process.stdin.write(word + "\n")
+        self.process.stdin.write(line + "\n")
         self.process.stdin.flush()
 
     def end(self, code: int = 0, *, quiet: bool = True) -> None:
-        """Close its input and wait for its end."""
+        """Close its input and wait until it exits."""
         if not self._ended:
             self._ended = True
             self.out, self.err = self.process.communicate(timeout=PATIENCE)

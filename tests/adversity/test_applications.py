@@ -1,4 +1,4 @@
-"""Applications that misbehave, more often than there are threads: the next request is answered, by all the threads."""
+"""Applications that misbehave more often than there are threads: the next requests are served, by all threads."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from reserve.apps.http.settings import HTTPSettings
 from tests.adversity.holding import THREADS, honest, watched
 from tests.apps.http.responses import request, split
-from tests.clients import until_cut
+from tests.clients import until_closed
 
 TIMES = 12
 HTTP = HTTPSettings(access_log=False)
@@ -71,7 +71,7 @@ def starting_never(environ: Any, start_response: Any) -> Any:
 
 KINDS = [SystemExit, KeyboardInterrupt, MemoryError, GeneratorExit, RecursionError, ValueError]
 FAILING: dict[str, tuple[App, int | None]] = {
-    # The status of the answer; None: half an answer that must not look whole.
+    # The status of the response; None: a response that was begun, and must not look complete.
     **{f"{kind.__name__} in the call": (raising(kind, "call"), 500) for kind in KINDS},
     **{f"{kind.__name__} in the first step": (raising(kind, "iteration"), 500) for kind in KINDS},
     **{f"{kind.__name__} in a later step": (raising(kind, "later"), None) for kind in KINDS},
@@ -87,7 +87,7 @@ FAILING: dict[str, tuple[App, int | None]] = {
 
 
 @pytest.mark.parametrize("name", FAILING)
-def test_it_fails(name: str) -> None:
+def test_an_application_that_fails_costs_no_thread(name: str) -> None:
     failing, status = FAILING[name]
 
     def app(environ: Any, start_response: Any) -> Any:
@@ -97,16 +97,16 @@ def test_it_fails(name: str) -> None:
         threads = {worker.thread for worker in site.server._runtime.pool.workers}
         with site.crowd(TIMES, request("GET", "/fail", "Connection: close")) as clients:
             for client in clients:
-                got, _ = until_cut(client)
-                (answer,) = split(got)
-                assert (answer.status, answer.whole) == (status or 200, status is not None)
+                received, _ = until_closed(client)
+                (response,) = split(received)
+                assert (response.status, response.whole) == (status or 200, status is not None)
         site.assert_serves()
         site.assert_nothing_left()
         assert {worker.thread for worker in site.server._runtime.pool.workers} == threads
-    assert len(site.log) == TIMES  # each failure is told once, and nothing else
+    assert len(site.log) == TIMES  # each failure is logged once, and nothing else
 
 
-def test_a_child_process_that_is_not_waited_for_in_the_application() -> None:
+def test_an_application_may_fork_without_waiting_for_the_child() -> None:
     children: list[int] = []
 
     def app(environ: Any, start_response: Any) -> Any:
@@ -123,7 +123,7 @@ def test_a_child_process_that_is_not_waited_for_in_the_application() -> None:
         with watched(app, http=HTTP) as site:
             with site.crowd(TIMES, request("GET", "/fork", "Connection: close")) as clients:
                 for client in clients:
-                    assert split(until_cut(client)[0])[0].body == b"honest"
+                    assert split(until_closed(client)[0])[0].body == b"honest"
             site.assert_serves()
             site.assert_nothing_left()
     assert len(children) == TIMES
@@ -132,20 +132,20 @@ def test_a_child_process_that_is_not_waited_for_in_the_application() -> None:
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="looks into /proc")
-def test_a_program_that_the_application_starts_holds_nothing_of_the_server() -> None:
-    """Neither the listener nor a connection: the port would stay taken, and clients would wait for the program."""
+def test_a_program_that_the_application_starts_has_no_descriptor_of_the_server() -> None:
+    """Neither the listener nor a connection: the port would stay in use, and clients would wait for the program."""
 
     def app(environ: Any, start_response: Any) -> Any:
         if environ["PATH_INFO"] == "/":
             return honest(environ, start_response)
         look = ["ls", "-l", "/proc/self/fd"]
-        seen = subprocess.run(look, stdin=subprocess.DEVNULL, capture_output=True, check=True, close_fds=False)
+        listing = subprocess.run(look, stdin=subprocess.DEVNULL, capture_output=True, check=True, close_fds=False)
         start_response("200 OK", [])
-        return [seen.stdout]
+        return [listing.stdout]
 
     with watched(app, http=HTTP) as site, site.crowd(TIMES, request("GET", "/start", "Connection: close")) as clients:
         for client in clients:
-            body = split(until_cut(client)[0])[0].body
+            body = split(until_closed(client)[0])[0].body
             assert b"-> /dev/null" in body
             assert b"socket:" not in body
             assert b"eventfd" not in body

@@ -1,4 +1,4 @@
-"""A thousand clients connect before the accept thread has taken one: the kernel holds them, and each is answered."""
+"""A thousand clients connect before the accept thread has accepted one: the kernel holds them, and each is served."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from tests.clients import connect
 COUNT = 1000
 
 
-def test_a_thousand_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    most = Path("/proc/sys/net/core/somaxconn")
-    if not most.exists() or int(most.read_text()) < EngineSettings().backlog:
+def test_a_thousand_clients_that_connect_at_once_are_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    somaxconn = Path("/proc/sys/net/core/somaxconn")
+    if not somaxconn.exists() or int(somaxconn.read_text()) < EngineSettings().backlog:
         pytest.skip("this system's own limit of the backlog is lower than --backlog")
     launch = Lifecycle._launch
 
     def late(self: Any) -> None:
         for _ in range(COUNT):
-            # Refused or left waiting: it fails here.
+            # A client that is refused or left waiting fails here.
             client = stack.enter_context(connect(self._endpoints.addresses[0]))
             clients.append(client)
         launch(self)
@@ -43,8 +43,8 @@ def test_a_thousand_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         assert served.server.stats().accepted == COUNT
 
 
-def test_what_every_accepted_connection_has() -> None:
-    """A peer that vanished without a word is found by the kernel at last, whatever the deadlines are."""
+def test_accepted_connections_have_keepalive_and_no_delay_and_are_not_inheritable() -> None:
+    """With SO_KEEPALIVE the kernel finds a peer that vanished, whatever the deadlines are."""
     with running(honest, http=HTTPSettings(access_log=False)) as served, connect(served.address) as client:
         client.sendall(request())
         receive(client)

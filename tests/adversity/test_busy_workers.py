@@ -1,4 +1,4 @@
-"""Both threads are inside an application that waits: who is served, who waits, and who is refused when."""
+"""Both threads are in an application that waits: which requests are served, which wait, and which are refused."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 from reserve.apps.http.settings import HTTPSettings
 from tests.adversity.holding import THREADS, honest, over_both, watched
 from tests.apps.http.responses import receive, request
-from tests.clients import until_cut
+from tests.clients import until_closed
 from tests.waiting import eventually
 
 HTTP = HTTPSettings(access_log=False, health_path="/health")
 
 
 @over_both
-def test_the_health_path_answers_and_the_others_wait_until_they_are_refused(secure: bool) -> None:
+def test_the_health_path_is_served_and_other_requests_wait_until_they_are_refused(secure: bool) -> None:
     health = request("GET", "/health", "Connection: close")
     entered, go_on = threading.Semaphore(0), threading.Event()
 
@@ -33,25 +33,25 @@ def test_the_health_path_answers_and_the_others_wait_until_they_are_refused(secu
             assert entered.acquire(timeout=60)
         with site.crowd(20, request()) as queued:
             eventually(lambda: site.server.stats().queued == len(queued))
-            # They have been looked at in their order, each before this one: their time begins now.
+            # They were all stepped before this one: their time begins now.
             assert site.ask(health).text == "ok\n"
             site.clock.advance(29)
             with site.crowd(5, request()) as later:
                 eventually(lambda: site.server.stats().queued == len(queued) + len(later))
                 for _ in range(3):
-                    answer = site.ask(health)
-                    assert (answer.status, answer.text) == (200, "ok\n")
+                    response = site.ask(health)
+                    assert (response.status, response.text) == (200, "ok\n")
                 site.clock.advance(2)
                 for client in queued:
-                    answer = receive(client)
-                    assert (answer.status, answer.fields["retry-after"], answer.fields["connection"]) == (
+                    response = receive(client)
+                    assert (response.status, response.fields["retry-after"], response.fields["connection"]) == (
                         503,
                         "1",
                         "close",
                     )
-                    assert until_cut(client) == (b"", False)
+                    assert until_closed(client) == (b"", False)
                 eventually(lambda: site.server.stats().refused == len(queued))
-                assert site.server.stats().queued == len(later)  # their time has not come
+                assert site.server.stats().queued == len(later)  # their time has not passed
                 assert site.ask(health).text == "ok\n"
                 go_on.set()
                 assert [receive(client).body for client in (*busy, *later)] == [b"honest"] * (THREADS + 5)
@@ -59,7 +59,7 @@ def test_the_health_path_answers_and_the_others_wait_until_they_are_refused(secu
         for client in busy:
             client.close()
         site.assert_nothing_left()
-    said, count = site.log  # for all 20
-    assert said.startswith("GET / from 127.0.0.1:")
-    assert said.endswith("refused: no worker was free within --queue-timeout")
+    line, count = site.log  # for all 20
+    assert line.startswith("GET / from 127.0.0.1:")
+    assert line.endswith("refused: no worker was free within --queue-timeout")
     assert count.startswith("and 19 more like it in the last ")

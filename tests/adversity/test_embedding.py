@@ -1,4 +1,4 @@
-"""A program that has served is as it was; and a stop is good at any time, from anywhere, and again."""
+"""Serving leaves no trace in a program, and a stop is possible at any time, on any thread, and repeatedly."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def look():
         "atexit": atexit._ncallbacks(), "modules": sorted(sys.modules),
     }
 
-serve("background")  # what is imported late has been imported
+serve("background")  # from now on every late import has happened
 serve("blocking")
 before = look()
 for how in ("background", "blocking") * 3:
@@ -73,7 +73,7 @@ print([name for name in before if before[name] != after[name]], flush=True)
 """
 
 
-def test_it_leaves_no_trace() -> None:
+def test_serving_leaves_no_trace_in_the_process() -> None:
     with serving(PROGRAM) as child:
         assert child.line() == "[]"
 
@@ -83,8 +83,8 @@ def echo(sock: Any, address: Any, server: Any) -> None:
         sock.sendall(data)
 
 
-def at_once(server: Server, count: int = 8) -> None:
-    """Several threads stop it, each more than once; none of them hangs or fails."""
+def stop_from_many_threads(server: Server, count: int = 8) -> None:
+    """Several threads stop the server, each more than once; none of them blocks or fails."""
     failed: list[BaseException] = []
 
     def stop(number: int) -> None:
@@ -106,37 +106,37 @@ def at_once(server: Server, count: int = 8) -> None:
 
 
 def before_the_start(server: Server) -> None:
-    at_once(server)
+    stop_from_many_threads(server)
 
 
-def right_behind_the_start(server: Server) -> None:
+def right_after_the_start(server: Server) -> None:
     server.serve_in_background()
-    at_once(server)
+    stop_from_many_threads(server)
 
 
-def while_it_starts(server: Server) -> None:
-    stopper = threading.Thread(target=at_once, args=(server,))
+def during_the_start(server: Server) -> None:
+    stopper = threading.Thread(target=stop_from_many_threads, args=(server,))
     stopper.start()
     try:
         server.serve_in_background()
-    except ValueError:  # the stop was first
+    except ValueError:  # the stop came first
         assert "started before" in str(_error(server.serve_in_background))
     stopper.join(PATIENCE)
 
 
-def while_it_serves(server: Server) -> None:
+def while_serving(server: Server) -> None:
     server.serve_in_background()
     with connect(server.addresses[0]) as client, connect(server.addresses[0]):
         client.sendall(b"x")
         assert client.recv(1) == b"x"
-        at_once(server)
+        stop_from_many_threads(server)
         assert client.recv(1) == b""
 
 
-def when_it_is_over(server: Server) -> None:
+def after_a_stop(server: Server) -> None:
     server.serve_in_background()
     server.stop(0)
-    at_once(server)
+    stop_from_many_threads(server)
 
 
 def _error(call: Callable[[], object]) -> BaseException:
@@ -144,13 +144,13 @@ def _error(call: Callable[[], object]) -> BaseException:
         call()
     except ValueError as error:
         return error
-    raise AssertionError("it did not fail")
+    raise AssertionError("the call did not fail")
 
 
 @pytest.mark.parametrize(
-    "when", [before_the_start, right_behind_the_start, while_it_starts, while_it_serves, when_it_is_over]
+    "when", [before_the_start, right_after_the_start, during_the_start, while_serving, after_a_stop]
 )
-def test_a_stop_from_any_thread_at_any_time_and_again(when: Callable[[Server], None]) -> None:
+def test_a_server_may_be_stopped_by_any_thread_at_any_time_and_again(when: Callable[[Server], None]) -> None:
     for _ in range(10):
         stopped: list[int] = []
         hooks = Hooks(on_worker_stop=lambda stopped=stopped: stopped.append(1), error_log=lambda level, text: None)  # type: ignore[misc]
@@ -162,7 +162,7 @@ def test_a_stop_from_any_thread_at_any_time_and_again(when: Callable[[Server], N
         assert server.stats().connections == 0
 
 
-def test_a_stop_from_each_of_its_own_threads() -> None:
+def test_a_server_may_be_stopped_by_each_of_its_own_threads() -> None:
     names: list[str] = []
 
     def stop(where: str) -> None:

@@ -1,4 +1,4 @@
-"""12 MB of a line, a field, fields, a chunk size, extensions, a trailer: refused near the limit, not at their end."""
+"""12 MB of a line, a field, fields, a chunk size, extensions or a trailer: refused near the limit, not at the end."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ CHUNKED = b"POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n"
         pytest.param(CHUNKED + b"0\r\n", b"X: a\r\n", 16384, 431, id="trailer"),
     ],
 )
-def test_endless(begin: bytes, unit: bytes, limit: int, status: int) -> None:
+def test_endless_input_is_refused_near_its_limit(begin: bytes, unit: bytes, limit: int, status: int) -> None:
     client = MemoryClient(honest)
-    got = client.send(begin)
+    received = client.send(begin)
     more = unit * (PIECE // len(unit))
     sent = len(begin)
     while not client.closed and sent < TOTAL:
-        got += client.send(more)
+        received += client.send(more)
         sent += len(more)
     assert client.closed
     assert sent <= limit + 2 * PIECE
-    (answer,) = split(got)
-    assert (answer.status, answer.whole, answer.fields["connection"]) == (status, True, "close")
+    (response,) = split(received)
+    assert (response.status, response.whole, response.fields["connection"]) == (status, True, "close")
     assert len(client.log) == 1

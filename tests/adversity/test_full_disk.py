@@ -1,4 +1,4 @@
-"""A disk that takes no more of a body: 507, no file left, and the next request is served."""
+"""A body that does not fit on the disk: 507, no file is left, and the next request is served."""
 
 from __future__ import annotations
 
@@ -31,20 +31,21 @@ with running(app, http=HTTPSettings(access_log=False, spool_dir=sys.argv[1]), th
     print(served.address[1], flush=True)
     sys.stdin.readline()
     stats = served.server.stats()
-    # A connection is not counted any more a moment before its descriptor is closed. Who waits too long for us fails.
+    # A connection is uncounted a moment before its descriptor is closed. If this takes too long, the test fails.
     while stats.connections or len(os.listdir("/dev/fd")) != before:
         stats = served.server.stats()
     print(stats.threads, stats.buffered, stats.spooled, flush=True)
     sys.stdin.read()
-said = [line for line in log if " from 127.0.0.1:" in line and "the body of the request cannot be stored in" in line]
+reason = "the body of the request cannot be stored in"
+refusals = [line for line in log if " from 127.0.0.1:" in line and reason in line]
 counts = [int(line.split()[1]) for line in log if line.endswith(": request bodies that cannot be stored")]
-assert len(said) + len(counts) == len(log) and all("--spool-dir" in line for line in said), log
-print(len(said) + sum(counts))
+assert len(refusals) + len(counts) == len(log) and all("--spool-dir" in line for line in refusals), log
+print(len(refusals) + sum(counts))
 """
 
 
 @pytest.mark.parametrize("chunks", [0, 100_000], ids=["a length", "chunks"])
-def test_a_body_that_does_not_fit(chunks: int, tmp_path: Path) -> None:
+def test_a_body_that_does_not_fit_is_refused_and_leaves_no_file(chunks: int, tmp_path: Path) -> None:
     large = request("POST", "/", "Connection: close", body=b"x" * 2_000_000, chunks=chunks)
     fits = request("POST", "/", "Connection: close", body=b"x" * 290_000, chunks=chunks)
     small = request("POST", "/", "Connection: close", body=b"x" * 1000, chunks=chunks)

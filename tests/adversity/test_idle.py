@@ -1,4 +1,4 @@
-"""A server with nothing to do makes no system call: not one thread of it wakes up, with connections open or not."""
+"""A server with nothing to do makes no system call: none of its threads wakes up, with or without open connections."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ with running(app, http=http, threads=4) as served:
     print("quiet", flush=True)
     sys.stdin.read()
 """
-WATCHED = float(os.environ.get("RESERVE_IDLE_SECONDS", "3"))
-"""Seconds for which nothing may happen; ``RESERVE_IDLE_SECONDS=60`` is the long form."""
+SECONDS = float(os.environ.get("RESERVE_IDLE_SECONDS", "3"))
+"""Seconds in which no thread may wake up; ``RESERVE_IDLE_SECONDS=60`` is the long form."""
 
 
-def test_no_wake_ups(require_peer: Callable[[str], str], tmp_path: Path) -> None:
+def test_an_idle_server_makes_no_system_calls(require_peer: Callable[[str], str], tmp_path: Path) -> None:
     strace = require_peer("strace")
     trace = tmp_path / "trace"
     with serving(PROGRAM) as server, ExitStack() as stack:
@@ -48,19 +48,19 @@ def test_no_wake_ups(require_peer: Callable[[str], str], tmp_path: Path) -> None
             kept.sendall(request())
             assert receive(kept).body == b"served"
         silent.sendall(b"GET / HTTP")
-        server.tell("are you quiet?")
+        server.tell("wait until the monitor sleeps")
         assert server.line() == "quiet"
         command = [strace, "-f", "-qq", "-o", str(trace), "-p", str(server.process.pid)]
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tracing:
             try:
-                _, said = tracing.communicate(timeout=WATCHED)
+                _, errors = tracing.communicate(timeout=SECONDS)
             except subprocess.TimeoutExpired:
                 tracing.terminate()
-                _, said = tracing.communicate()
-        if "ptrace" in said:
+                _, errors = tracing.communicate()
+        if "ptrace" in errors:
             if os.environ.get("RESERVE_CI") == "1" and os.getuid() == 0:
-                pytest.fail(said)
-            pytest.skip(f"this system does not let strace look: {said.strip()}")
+                pytest.fail(errors)
+            pytest.skip(f"this system does not let strace look: {errors.strip()}")
         kept.sendall(request())
         assert receive(kept).body == b"served"
     calls = trace.read_text().splitlines()

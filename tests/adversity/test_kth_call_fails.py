@@ -1,7 +1,7 @@
 """The k-th system call on a connection fails, for every k until a run meets no fault.
 
-Whatever fails: the client has a right answer, or less than one, and never a wrong one; nothing is left behind; the
-next request is answered. The clock stands, so that no deadline tidies up.
+Whatever fails: the client gets the right response, or the beginning of it, and never a wrong one; nothing leaks; the
+next request is served. The clock stands still, so that no deadline cleans up.
 """
 
 from __future__ import annotations
@@ -31,27 +31,27 @@ FAULTS: dict[str, int | str] = {
 
 
 class Faults:
-    """Counts the calls of the accepted sockets and has one of them fail. The only switch."""
+    """Counts the calls of the accepted sockets and makes one of them fail."""
 
     def __init__(self) -> None:
         self._fault: int | str = 0
-        self._left = 0
+        self._remaining = 0
         self.met: str | None = None
         """The call that has failed."""
 
     def arm(self, number: int, fault: int | str) -> None:
         self.met = None
         self._fault = fault
-        self._left = number
+        self._remaining = number
 
     def disarm(self) -> None:
-        self._left = 0
+        self._remaining = 0
 
     def call(self, name: str, real: Callable[[], Any], short: Callable[[], Any] | None = None) -> Any:
-        """Make the call, unless it is its turn to fail. A close that fails has closed all the same."""
-        if self._left:
-            self._left -= 1
-            if not self._left:
+        """Make the call, unless it has to fail. A close that fails has closed all the same."""
+        if self._remaining:
+            self._remaining -= 1
+            if not self._remaining:
                 self.met = name
                 if self._fault is SHORT:
                     return (short or real)()
@@ -63,7 +63,7 @@ class Faults:
 
 
 class FaultySocket(socket.socket):
-    """An accepted one."""
+    """An accepted socket whose calls may fail."""
 
     faults: Faults
 
@@ -89,7 +89,7 @@ class FaultySocket(socket.socket):
 
 
 class FaultyListener:
-    """The server's listener, whose accepted sockets are faulty ones."""
+    """A listener whose accepted sockets are :class:`FaultySocket`."""
 
     def __init__(self, listener: socket.socket, faults: Faults) -> None:
         self._listener = listener
@@ -102,7 +102,7 @@ class FaultyListener:
         return hash(self._listener)
 
     def __eq__(self, other: object) -> bool:
-        return other is self or other is self._listener  # the server looks up what it serves there
+        return other is self or other is self._listener  # the server looks up the endpoint of its listener
 
     def accept(self) -> tuple[socket.socket, Any]:
         sock, peer = self._faults.call("accept", self._listener.accept)
@@ -113,7 +113,7 @@ class FaultyListener:
 
 @pytest.fixture
 def faults(monkeypatch: pytest.MonkeyPatch) -> Faults:
-    """Every call of an accepted socket, and those of the modules that take its number."""
+    """Every call of an accepted socket, and of the functions that are called with its number."""
     mine = Faults()
     sendfile, close = os.sendfile, socket.close
 
@@ -124,7 +124,7 @@ def faults(monkeypatch: pytest.MonkeyPatch) -> Faults:
 
     monkeypatch.setattr(os, "sendfile", faulty_sendfile)
     monkeypatch.setattr(socket, "close", lambda fd: mine.call("close", lambda: close(fd)))
-    monkeypatch.setattr(acceptor, "_PAUSE", 0.005)  # real seconds, for a want of descriptors that is none
+    monkeypatch.setattr(acceptor, "_PAUSE", 0.005)  # real seconds, because descriptors are not really missing
     real_init = acceptor.Acceptor.__init__
 
     def init(self: Any, listeners: Any, *arguments: Any, **options: Any) -> None:
@@ -136,13 +136,13 @@ def faults(monkeypatch: pytest.MonkeyPatch) -> Faults:
 
 def app_with(path: Path) -> Any:
     def app(environ: Any, start_response: Any) -> Any:
-        place = environ["PATH_INFO"]
-        if place == "/":
+        path_info = environ["PATH_INFO"]
+        if path_info == "/":
             return honest(environ, start_response)
         start_response("200 OK", [])
-        if place == "/echo":
+        if path_info == "/echo":
             return [environ["wsgi.input"].read()]
-        if place == "/file":
+        if path_info == "/file":
             return environ["wsgi.file_wrapper"](open(path, "rb"))
         return iter([LARGE[at : at + 65536] for at in range(0, len(LARGE), 65536)])
 
@@ -157,7 +157,7 @@ SCENARIOS: dict[str, tuple[bytes, list[tuple[int, bytes]]]] = {
     "GET, kept": (request(), [OK]),
     "POST": (request("POST", "/echo", body=UPLOAD), [(200, UPLOAD)]),
     "chunked upload": (request("POST", "/echo", body=UPLOAD, chunks=30_000), [(200, UPLOAD)]),
-    "large answer": (request("GET", "/large"), [(200, LARGE)]),
+    "large response": (request("GET", "/large"), [(200, LARGE)]),
     "file": (request("GET", "/file"), [(200, LARGE)]),
     "pipelined pair": (request() + request("POST", "/echo", "Connection: close", body=b"2nd"), [OK, (200, b"2nd")]),
     "refusal": (b"nonsense\r\n\r\n", [(400, REFUSED)]),
@@ -165,47 +165,47 @@ SCENARIOS: dict[str, tuple[bytes, list[tuple[int, bytes]]]] = {
 
 
 def play(site: Watched, raw: bytes, expected: list[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
-    """Be the client: the answers that have come whole. One that has not must be the beginning of the right one."""
-    got = bytearray()
+    """Be the client; the responses that arrived completely. The rest must be the beginning of the right response."""
+    received = bytearray()
     with site.connect(window=16384) as client:
         try:
             client.sendall(raw)
-            while len(whole(bytes(got))) < len(expected) and (data := client.recv(65536)):
-                got += data
+            while len(complete_responses(bytes(received))) < len(expected) and (data := client.recv(65536)):
+                received += data
         except (ConnectionResetError, BrokenPipeError):
             pass
-    answers = whole(bytes(got))
-    assert answers == expected[: len(answers)]
-    if len(answers) < len(expected):
-        last = split_off(bytes(got), len(answers))
+    responses = complete_responses(bytes(received))
+    assert responses == expected[: len(responses)]
+    if len(responses) < len(expected):
+        last = after_responses(bytes(received), len(responses))
         if b"\r\n\r\n" in last:
             (cut,) = split(last)
-            status, body = expected[len(answers)]
+            status, body = expected[len(responses)]
             assert cut.status == status
             assert body.startswith(cut.body)
-    return answers
+    return responses
 
 
-def whole(got: bytes) -> list[tuple[int, bytes]]:
-    """The answers that are complete."""
-    answers = []
-    while b"\r\n\r\n" in got:
-        answer, got = take(got)
-        if not answer.whole:
+def complete_responses(received: bytes) -> list[tuple[int, bytes]]:
+    """The responses that are complete."""
+    responses = []
+    while b"\r\n\r\n" in received:
+        response, received = take(received)
+        if not response.whole:
             break
-        answers.append((answer.status, answer.body))
-    return answers
+        responses.append((response.status, response.body))
+    return responses
 
 
-def split_off(got: bytes, count: int) -> bytes:
-    """What follows so many answers."""
+def after_responses(received: bytes, count: int) -> bytes:
+    """What follows the first ``count`` responses."""
     for _ in range(count):
-        _, got = take(got)
-    return got
+        _, received = take(received)
+    return received
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_every_call_in_turn(scenario: str, faults: Faults, tmp_path: Path) -> None:
+def test_a_server_survives_the_failure_of_each_call(scenario: str, faults: Faults, tmp_path: Path) -> None:
     path = tmp_path / "large"
     path.write_bytes(LARGE)
     raw, expected = SCENARIOS[scenario]
@@ -216,19 +216,19 @@ def test_every_call_in_turn(scenario: str, faults: Faults, tmp_path: Path) -> No
         for name, fault in FAULTS.items():
             for number in range(1, 1000):
                 faults.arm(number, fault)
-                got = play(site, raw, expected)
-                site.assert_nothing_left()  # before the switch is off: the end of a connection may fail, too
+                received = play(site, raw, expected)
+                site.assert_nothing_left()  # while the fault is armed: closing a connection may fail, too
                 faults.disarm()
                 if faults.met is None:
-                    assert got == expected
+                    assert received == expected
                     break
                 met.add(faults.met)
                 if fault in HARMLESS and faults.met not in ("close", "shutdown", "setblocking"):
-                    assert got == expected, (name, number, faults.met)
+                    assert received == expected, (name, number, faults.met)
                 assert play(site, request(), [OK]) == [OK], (name, number, faults.met)
                 site.assert_nothing_left()
             else:
-                pytest.fail(f"{name}: there is no end of calls")
+                pytest.fail(f"{name}: the calls do not end")
     assert not [line for line in site.log if "Traceback" in line and not line.startswith("no driver")], site.log
     assert met >= {"accept", "recv", "send", "close", "setblocking"}
     if scenario == "file":

@@ -1,4 +1,4 @@
-"""A flood of bad clients does not fill the log: one line of a kind a second, and how many there were."""
+"""Many bad clients do not fill the log: one line of a kind each second, and a count."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from reserve.apps.http.settings import HTTPSettings
 from reserve.engine.connections.peers import name_of
 from tests.adversity.holding import honest, watched
 from tests.apps.http.responses import request
-from tests.clients import until_cut
+from tests.clients import until_closed
 from tests.waiting import eventually
 
 COUNT = 200
 HTTP = HTTPSettings(access_log=False)
 
 
-def test_refused_and_cut_clients() -> None:
+def test_refused_and_disconnected_clients_are_logged_once_a_second_and_counted() -> None:
     with watched(honest, http=HTTP) as site:
         sent = {b"nonsense\r\n\r\n": 400, b"GET / HTTP/7.0\r\n\r\n": 505}
         for raw in sent:
             with site.crowd(COUNT, raw) as clients:
                 for client in clients:
-                    assert until_cut(client)[0].startswith(b"HTTP/1.1 ")
+                    assert until_closed(client)[0].startswith(b"HTTP/1.1 ")
         with site.crowd(COUNT, request("POST", body=b"x" * 100)[:-1]) as clients:
             eventually(lambda: site.server.stats().parked == COUNT)
             for client in clients:
                 client.shutdown(socket.SHUT_WR)
             for client in clients:
-                assert until_cut(client)[0] == b""
+                assert until_closed(client)[0] == b""
         site.assert_serves()
         eventually(lambda: len(site.log) == 3)
         site.clock.advance(1)
@@ -49,7 +49,7 @@ def test_refused_and_cut_clients() -> None:
     ]
 
 
-def test_plain_handlers() -> None:
+def test_failing_clients_of_plain_handlers_are_logged_once_a_second_and_counted() -> None:
     def handle(sock: socket.socket, address: Any, server: Any) -> None:
         raise ConnectionResetError("the client is gone")
 
@@ -57,7 +57,7 @@ def test_plain_handlers() -> None:
         with site.crowd(COUNT) as clients:
             names = [name_of(client.getsockname()) for client in clients]
             for client in clients:
-                until_cut(client)
+                until_closed(client)
         eventually(lambda: len(site.log) == 1)
         site.clock.advance(1)
         eventually(lambda: len(site.log) == 2)
@@ -74,12 +74,12 @@ def test_plain_handlers() -> None:
     ("address", "name"),
     [(("192.0.2.1", 5), "192.0.2.1:5"), (("2001:db8::1", 5), "[2001:db8::1]:5"), (("", 0), "unix")],
 )
-def test_the_form_of_a_name(address: tuple[str, int], name: str) -> None:
+def test_a_client_is_named_by_its_address(address: tuple[str, int], name: str) -> None:
     assert name_of(address) == name
 
 
-def test_an_application_that_fails_is_told_each_time() -> None:
-    """Its tracebacks are no client's doing: none of them is left out."""
+def test_each_failure_of_an_application_is_logged() -> None:
+    """No client causes these tracebacks, so none of them is left out."""
 
     def app(environ: Any, start_response: Any) -> Any:
         raise ValueError(environ["PATH_INFO"])

@@ -1,4 +1,4 @@
-"""150 connections where there are 64 descriptors: nobody is lost, nothing spins, and one line says so."""
+"""150 connections with 64 descriptors: no client is lost, nothing spins, and one line is logged."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def app(environ, start_response):
     start_response("200 OK", [])
     return [b"served"]
 
-acceptor._PAUSE = 3600.0  # only room, and no timer, ends a pause: whatever is tried meanwhile is not for the time
+acceptor._PAUSE = 3600.0  # only a free descriptor ends a pause, not its time
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 secure = None
 if sys.argv[1:]:
@@ -53,10 +53,10 @@ print(log, flush=True)
 """
 
 
-def test_150_connections() -> None:
+def test_150_connections_share_64_descriptors() -> None:
     with serving(PROGRAM) as server, ExitStack() as stack:
         port = server.line()
-        # They connect: the kernel holds for the server what it cannot take.
+        # They connect: the kernel holds the connections that the server cannot accept.
         clients = [stack.enter_context(connect(port)) for _ in range(150)]
         assert server.line() == "full"
 
@@ -64,31 +64,31 @@ def test_150_connections() -> None:
             server.tell("?")
             return [int(word) for word in server.line().split()]
 
-        eventually(lambda: facts()[0] == 1)  # it says so just before it pauses
+        eventually(lambda: facts()[0] == 1)  # it logs just before it pauses
         pauses, accepted, *_ = facts()
         assert 30 < accepted < 64
         busy = clients[0]
-        # An existing one is served as ever: always in the midst of a request, and so never idle.
+        # An open connection is served as before; it is always within a request, and so never idle.
         busy.sendall(b"GET /")
         for _ in range(20):
             busy.sendall(b" HTTP/1.1\r\nHost: test\r\n\r\nGET /")
             assert receive(busy).body == b"served"
-        assert facts() == [pauses, accepted, 2, 1]  # and nobody has tried to accept meanwhile
+        assert facts() == [pauses, accepted, 2, 1]  # and the accept thread has not tried meanwhile
         busy.sendall(b" HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
-        for client in clients:  # each that ends lets another one in
+        for client in clients:  # each that is closed makes room for another
             if client is not busy:
                 client.sendall(request("GET", "/", "Connection: close"))
             assert receive(client).body == b"served"
             assert client.recv(1) == b""
-        end = facts()
-        assert end[1:] == [150, 2, 1]
-        assert end[0] - pauses <= 150 - accepted + 1
+        last = facts()
+        assert last[1:] == [150, 2, 1]
+        assert last[0] - pauses <= 150 - accepted + 1
         server.end()
     assert server.out.count("no new connections for now") == 1
 
 
-def test_150_tls_connections() -> None:
-    """A handshake needs no descriptor of its own: whoever got in is served, and each that ends lets another one in."""
+def test_150_tls_connections_share_64_descriptors() -> None:
+    """A handshake needs no further descriptor: accepted clients are served, and each close makes room for another."""
     files = tls.issued()
     with serving(PROGRAM, files.cert, files.key) as server, ExitStack() as stack:
         port = server.line()

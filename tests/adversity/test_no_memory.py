@@ -1,4 +1,4 @@
-"""The k-th allocation fails, for many k: the process goes on, and the next request is answered by all the threads."""
+"""The k-th allocation fails, for many k: the process goes on, and the next request is served, with all threads."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def app(environ, start_response):
 first, last, step = map(int, sys.argv[1:])
 orders_in_turn = [b"0", b"1", b"2"]
 log = []
-# So long that no deadline tidies up what was lost with the allocation.
+# So long that no deadline cleans up what was lost with the allocation.
 http = HTTPSettings(access_log=False, head_timeout=600.0, keep_alive=600.0, body_timeout=600.0)
 with running(app, http=http, threads=2, hooks=Hooks(error_log=lambda level, text: log.append(text))) as served:
     # The client is a process of its own: a failing allocation is the server's. Pipes tell it what to do.
@@ -36,7 +36,7 @@ with running(app, http=http, threads=2, hooks=Hooks(error_log=lambda level, text
         def ask(raw, timeout):
             with socket.socket() as client:
                 client.settimeout(timeout)
-                client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # a large answer has to wait for it
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # a large response has to wait
                 try:
                     client.connect(served.address)
                     client.sendall(raw)
@@ -50,7 +50,7 @@ with running(app, http=http, threads=2, hooks=Hooks(error_log=lambda level, text
             b"2": b"POST / HTTP/1.1\\r\\n" + fields + b"Content-Length: 100000\\r\\n\\r\\n" + b"b" * 100000,
         }
         while order := os.read(to_client, 1):
-            if order in bad:  # whatever comes of it
+            if order in bad:  # whatever the result is
                 ask(bad[order], 0.1)
                 os.write(from_client, b".")
             else:
@@ -58,7 +58,7 @@ with running(app, http=http, threads=2, hooks=Hooks(error_log=lambda level, text
                 os.write(from_client, b"+" if got.endswith(b"\\r\\n\\r\\nserved ") else b"-")
         os._exit(0)
     os.close(to_client), os.close(from_client)
-    for _ in range(300):  # the counters of a young server are small numbers, which need no memory
+    for _ in range(300):  # the first counts of a server are small numbers, which need no memory
         os.write(orders, b"o")
         assert os.read(done, 1) == b"+"
     for number in range(first, last, step):
@@ -75,7 +75,7 @@ with running(app, http=http, threads=2, hooks=Hooks(error_log=lambda level, text
             _testcapi.remove_mem_hooks()
         os.write(orders, b"o")
         if os.read(done, 1) != b"+":
-            print("the request after the failure of allocation", number, "got no answer", *log[-3:], sep="\\n")
+            print("the request after the failure of allocation", number, "got no response", *log[-3:], sep="\\n")
             os._exit(1)
         stats, limit = served.server.stats(), time.monotonic() + 20
         while stats.connections or stats.busy or stats.queued:
@@ -94,7 +94,7 @@ print("survived", flush=True)
 
 
 @pytest.mark.parametrize("first", [0, 1, 2, 3])
-def test_the_kth_allocation_fails(first: int) -> None:
+def test_a_server_survives_the_failure_of_each_allocation(first: int) -> None:
     with serving(PROGRAM, str(first), "2000", "4") as server:
         while (line := server.line()) != "survived":
             assert line.isdigit(), line

@@ -1,4 +1,4 @@
-"""SIGTERM while every thread has a request, and others wait: all of them get their whole answers; nobody new."""
+"""SIGTERM while every thread has a request and others wait: all get complete responses, and no new client is served."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ thread.join()
 """
 
 
-def test_all_are_answered_in_full() -> None:
+def test_requests_in_flight_and_queued_requests_get_complete_responses() -> None:
     with serving(PROGRAM) as server, ExitStack() as stack:
         port = server.line()
         clients = [stack.enter_context(connect(port)) for _ in range(12)]
         silent = stack.enter_context(connect(port))
         for client in clients:
             client.sendall(request())
-        server.tell("are four of them in the application, and eight in the queue?")
+        server.tell("wait until four are in the application and eight in the queue")
         assert server.line() == "busy"
         server.process.send_signal(signal.SIGTERM)
         assert server.line() == "stopping"
@@ -68,9 +68,9 @@ def test_all_are_answered_in_full() -> None:
         assert server.process.poll() is None
         server.tell("go on")
         for client in clients:
-            answer = receive(client)
-            assert (answer.status, answer.whole, len(answer.body)) == (200, True, 3_000_000)
-            assert answer.fields["connection"] == "close"
+            response = receive(client)
+            assert (response.status, response.whole, len(response.body)) == (200, True, 3_000_000)
+            assert response.fields["connection"] == "close"
             assert client.recv(1) == b""
             client.close()
         server.end(0)

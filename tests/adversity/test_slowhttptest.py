@@ -32,18 +32,20 @@ def app(environ: Any, start_response: Any) -> list[bytes]:
         pytest.param(["-X", "-w", "10", "-y", "20", "-z", "5", "-n", "1"], id="slow reading"),
     ],
 )
-def test_available_throughout(mode: list[str], require_peer: Callable[[str], str], tmp_path: Path) -> None:
+def test_the_server_stays_available_throughout(
+    mode: list[str], require_peer: Callable[[str], str], tmp_path: Path
+) -> None:
     program = require_peer("slowhttptest")
     with running(app, http=HTTPSettings(access_log=False), threads=2) as served:
         command = [program, *mode, "-c", "300", "-r", "300", "-l", "4", "-p", "3", "-u", f"{served.url}/"]
-        command += ["-g", "-o", str(tmp_path / "found"), "-v", "1"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        command += ["-g", "-o", str(tmp_path / "table"), "-v", "1"]
+        completed = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         stats = served.server.stats()
         assert stats.threads == 2
-        assert stats.accepted > 250, done.stdout + done.stderr
-    # Its table: seconds, closed, pending, connected, error, and then whether its probe was answered.
-    rows = (tmp_path / "found.csv").read_text().splitlines()
-    assert len(rows) > 2, done.stdout + done.stderr
+        assert stats.accepted > 250, completed.stdout + completed.stderr
+    # The columns: seconds, closed, pending, connected, error, and whether the probe got a response.
+    rows = (tmp_path / "table.csv").read_text().splitlines()
+    assert len(rows) > 2, completed.stdout + completed.stderr
     service = rows[0].split(",").index("Service Available")
     assert {row.split(",")[service] for row in rows[1:]} == {rows[1].split(",")[service]} != {"0"}, rows
-    assert not re.search(r"service available:\s*\S*NO", done.stdout), done.stdout
+    assert not re.search(r"service available:\s*\S*NO", completed.stdout), completed.stdout

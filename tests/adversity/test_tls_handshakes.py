@@ -18,7 +18,7 @@ from reserve.apps.http.settings import HTTPSettings
 from tests import tls
 from tests.adversity.holding import THREADS, Watched, honest, watched
 from tests.apps.http.responses import request
-from tests.clients import tear
+from tests.clients import close_with_reset
 from tests.waiting import eventually
 
 COUNT = 200
@@ -174,7 +174,7 @@ def test_clients_that_vanish_in_their_handshake(stall: str, reset: bool) -> None
         with stalled(site, stall) as clients:
             eventually(lambda: (now := site.server.stats()).parked == now.accepted == COUNT)
             for client in clients:
-                tear(client) if reset else client.close()
+                close_with_reset(client) if reset else client.close()
             eventually(lambda: site.server.stats().connections == 0)
         site.assert_serves()
         site.assert_nothing_left()
@@ -190,7 +190,7 @@ def test_a_flood_of_clients_that_connect_and_reset() -> None:
             with contextlib.closing(site.connect_plain()) as client:
                 if number % 2:
                     client.sendall(first)
-                tear(client)
+                close_with_reset(client)
             if number % 200 == 0:
                 site.assert_serves(1)
         site.assert_serves()

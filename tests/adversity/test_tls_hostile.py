@@ -22,7 +22,7 @@ from reserve.ssl.builtinsession import BuiltinSession
 from tests import tls
 from tests.adversity.holding import Watched, honest, watched
 from tests.apps.http.responses import request, split
-from tests.clients import tear
+from tests.clients import close_with_reset
 from tests.waiting import eventually
 
 HTTP = HTTPSettings(access_log=False)
@@ -185,7 +185,7 @@ def test_an_end_at_each_octet_of_the_handshake(version: str, reset: bool) -> Non
                     whole = len(saying)
                     client.sendall(saying[:size])
                     if reset:
-                        tear(client)
+                        close_with_reset(client)
                     else:
                         client.shutdown(socket.SHUT_WR)
                         until_closed(client)

@@ -16,7 +16,7 @@ from reserve.apps.http.settings import HTTPSettings
 from tests import tls
 from tests.adversity.holding import Watched, honest, watched
 from tests.apps.http.responses import receive, request, split
-from tests.clients import tear
+from tests.clients import close_with_reset
 from tests.waiting import eventually
 
 SETTINGS = {
@@ -87,7 +87,7 @@ def test_a_short_upload_never_looks_complete(how: str, chunks: int, end: str, mi
                 else:
                     eventually(lambda: site.server.stats().parked == 1)
                 if end == "rst":
-                    tear(client)
+                    close_with_reset(client)
                 elif end == "fin":
                     client.shutdown(socket.SHUT_WR)
                     assert b"200" not in raw_rest(client)
@@ -152,7 +152,7 @@ def test_an_end_between_requests_is_quiet(version: str, end: str, asked: bool) -
                     if end == "close_notify":
                         assert ends_orderly(client, hand)
                 if end.endswith("rst"):
-                    tear(client)
+                    close_with_reset(client)
                 else:
                     client.shutdown(socket.SHUT_WR)
                     raw_rest(client)
@@ -198,7 +198,7 @@ def test_an_application_can_ask_whether_its_client_is_still_there(end: str, vers
             client.sendall(hand.wraps(request("GET", "/wait")))
             assert entered.wait(60)
             if end == "rst":
-                tear(client)
+                close_with_reset(client)
             else:
                 if end == "close_notify":
                     client.sendall(close_notify(hand))

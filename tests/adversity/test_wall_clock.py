@@ -1,4 +1,4 @@
-"""Somebody sets the system's clock a day forth, and a day back: only the Date of the answers follows."""
+"""The system's clock is set a day forward or back: only the Date of the responses follows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DAY = 86400
 PROGRAM = """
 import sys, time
 real, offset = time.time, 0.0
-time.time = lambda: real() + offset  # before anyone can have kept the real one
+time.time = lambda: real() + offset  # before any module can have kept the real one
 from reserve.apps.http.settings import HTTPSettings
 from reserve.testing import running
 
@@ -31,7 +31,7 @@ with running(app, http=HTTPSettings(access_log=False), threads=2) as served:
 
 
 @pytest.mark.parametrize("jump", [DAY, -DAY])
-def test_a_jump_of_a_day(jump: int) -> None:
+def test_a_jump_of_the_clock_changes_only_the_date(jump: int) -> None:
     with serving(PROGRAM) as server:
         port = server.line()
         with connect(port) as idle, connect(port) as head, connect(port) as body, connect(port) as silent:
@@ -42,16 +42,16 @@ def test_a_jump_of_a_day(jump: int) -> None:
             assert body.recv(100).startswith(b"HTTP/1.1 100 ")
             server.tell(str(jump))
             assert server.line() == "set"
-            # What was begun before the jump goes on behind it: nobody was too late, or will be.
+            # What was begun before the jump goes on after it: no deadline has passed, or will pass early.
             for client in (idle, silent):
                 client.sendall(request("POST", "/", "Connection: close", body=b"after"))
             head.sendall(b"st: test\r\nConnection: close\r\n\r\n")
-            answers = [receive(client) for client in (idle, silent, head)]
+            responses = [receive(client) for client in (idle, silent, head)]
             body.sendall(b"body")
-            answers.append(receive(body))
-            assert [answer.body for answer in answers] == [b"after", b"after", b"", b"body"]
-            moved = [seconds(answer.fields["date"]) - seconds(first.fields["date"]) for answer in answers]
-            assert all(0 <= one - jump < DAY / 2 for one in moved)
+            responses.append(receive(body))
+            assert [response.body for response in responses] == [b"after", b"after", b"", b"body"]
+            moved = [seconds(response.fields["date"]) - seconds(first.fields["date"]) for response in responses]
+            assert all(0 <= change - jump < DAY / 2 for change in moved)
 
 
 def seconds(date: str) -> float:

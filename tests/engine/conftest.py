@@ -1,4 +1,4 @@
-"""Both pollers, and a server that lives as long as the test."""
+"""Fixtures of the engine's tests: each poller, the explorer, and servers that are stopped when the test ends."""
 
 from __future__ import annotations
 
@@ -30,6 +30,9 @@ if hasattr(select, "epoll"):
     POLLERS["epoll"] = EpollPoller
 
 
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
+
+
 @pytest.fixture(params=sorted(POLLERS))
 def make_poller(request: pytest.FixtureRequest) -> MakePoller:
     """Each of the pollers in turn."""
@@ -53,7 +56,7 @@ def exploring(monkeypatch: pytest.MonkeyPatch) -> Explore:
 
 
 class Log:
-    """What the server has logged, and a way to wait for a line."""
+    """The error log of a server that keeps its lines, and a way to wait for one."""
 
     def __init__(self) -> None:
         self.lines: list[tuple[int, str]] = []
@@ -75,7 +78,7 @@ class Log:
 
 
 class Running:
-    """One server and its log."""
+    """A server, its error log and its clients."""
 
     def __init__(self, server: Server, log: Log) -> None:
         self.server = server
@@ -101,9 +104,11 @@ Serve = Callable[..., Running]
 
 @pytest.fixture
 def serve(make_poller: MakePoller) -> Iterator[Serve]:
-    """``serve(handle, threads=2, ...)`` starts a server on a free port; it is stopped when the test ends.
+    """``serve(handle, *addresses, threads=2, ...)`` starts a server, on a free port if no address is given.
 
-    ``ssl_adapter``: with TLS; ``upgrades``: only for those connections whose handler begins with it.
+    It is stopped when the test ends.
+
+    ``ssl_adapter``: the server speaks TLS; with ``upgrades`` only on connections whose handler calls ``start_tls``.
     """
     with contextlib.ExitStack() as stack:
 
@@ -126,7 +131,7 @@ def serve(make_poller: MakePoller) -> Iterator[Serve]:
 
 
 def upper_lines(sock: Any, address: Any, server: Any) -> Park:
-    """A handler that answers each line in capitals. Its makefile reads ahead, by 16 octets at the most."""
+    """A handler that sends back each line in capitals. Its makefile reads at most 16 bytes ahead."""
     file = sock.makefile("rb", 16)
 
     def resume() -> Park | None:
@@ -141,21 +146,18 @@ def upper_lines(sock: Any, address: Any, server: Any) -> Park:
 
 
 def receive_all(client: socket.socket) -> bytes:
-    """Everything until the other end is closed."""
+    """Everything until the peer closes."""
     return b"".join(iter(lambda: client.recv(65536), b""))
 
 
 def receive(client: socket.socket, count: int) -> bytes:
-    """Exactly so many octets."""
+    """Exactly ``count`` bytes."""
     data = b""
     while len(data) < count:
         piece = client.recv(count - len(data))
         assert piece, f"the connection ended after {data!r}"
         data += piece
     return data
-
-
-needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
 
 
 def echo(sock: Any, address: Any, server: Any) -> Park:

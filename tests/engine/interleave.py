@@ -38,7 +38,7 @@ _SHARED = ("STORE_ATTR", "DELETE_ATTR", "LOAD_ATTR", "LOAD_METHOD", "CALL", "STO
 
 
 class _Killed(BaseException):
-    """Unwinds a task that is left when the test is over."""
+    """Unwinds a task that has not finished when the test is over."""
 
 
 class Task:
@@ -50,7 +50,7 @@ class Task:
         self.error: BaseException | None = None
         self.result: object = None
         self.waiting: Callable[[], bool] | None = None
-        """Blocked until this is true."""
+        """The task is blocked until this returns true."""
         self.killed = False
         self.budget = 0
         self.used = 0
@@ -95,7 +95,7 @@ class CoopLock:
         self._held = False
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        if timeout >= 0:  # time passes when the controller says so: one point, and it is over
+        if timeout >= 0:  # the timeout passes between this point and the next
             self._scheduler.point()
             if self._held:
                 return False
@@ -122,7 +122,7 @@ class CoopLock:
 
 
 class Scheduler:
-    """See the module.
+    """Runs one task at a time, on the order of the thread of the test (the controller).
 
     :param trace: ``"line"``, ``"shared"`` (every instruction that touches an attribute, an item, or calls), or "".
     """
@@ -156,14 +156,14 @@ class Scheduler:
         return task.used
 
     def finish(self) -> list[str]:
-        """Unwind what is left; the names of the tasks that were still blocked."""
-        left = [task for task in self.tasks if not task.finished]
+        """Unwind the tasks that have not finished; their names."""
+        unfinished = [task for task in self.tasks if not task.finished]
         if self.current is not None:  # the test failed in run(), and this task is still running
-            return [task.name for task in left]
-        for task in left:
+            return [task.name for task in unfinished]
+        for task in unfinished:
             task.killed = True
             self._switch_to(task)
-        return [task.name for task in left]
+        return [task.name for task in unfinished]
 
     def _switch_to(self, task: Task) -> None:
         """Let ``task`` run until it stops at a point, blocks or ends."""
@@ -230,7 +230,7 @@ class Scheduler:
 
 
 class ArmedPoller:
-    """What every poller of a test remembers: who is armed for what, and whether somebody has signalled."""
+    """What every poller of a test keeps: which descriptors are armed for what, and whether a thread has signalled."""
 
     def __init__(self, scheduler: Scheduler) -> None:
         self.scheduler = scheduler
@@ -255,7 +255,7 @@ Scenario = Callable[[Scheduler], "Callable[[list[str]], None]"]
 
 
 def _play(scenario: Scenario, trace: str, prefix: list[tuple[int, int]], start: int) -> list[tuple[int, int]]:
-    """Run the segments of ``prefix``, then from task ``start`` on, each as far as it goes; what was added."""
+    """Run the segments of ``prefix``, then from task ``start`` on each as far as it goes; the segments added."""
     scheduler = Scheduler(trace)
     try:
         check = scenario(scheduler)

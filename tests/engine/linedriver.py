@@ -11,7 +11,10 @@ from reserve.engine.polling.poller import READ
 
 
 class LineDriver(Driver):
-    """Sends each line back; ``bye`` ends, ``linger`` ends while the peer may still send, ``run`` runs."""
+    """Sends each line back. ``bye`` closes, ``linger`` lingers, ``run`` asks for a run.
+
+    :param on_read: called with what was received.
+    """
 
     def __init__(self, connection: Connection, on_read: Any = None) -> None:
         self.connection = connection
@@ -37,6 +40,8 @@ class LineDriver(Driver):
 
 
 class LineApplication(Application):
+    """Makes a :class:`LineDriver` for each connection; ``run`` is what its runs call."""
+
     def __init__(self, run: Any = None, on_read: Any = None) -> None:
         self.run = run
         self.on_read = on_read

@@ -26,10 +26,12 @@ from tests.engine.interleave import ArmedPoller, Scheduler, Task
 from tests.engine.world import NumberedSocket, ServerDouble, StandingClock
 
 IDLE = 10.0
-ANSWER = b"abcd"
+RESPONSE = b"abcd"
 
 
 class ModelSocket(NumberedSocket):
+    """A socket in memory whose descriptor must be closed only once."""
+
     @property
     def readable(self) -> bool:
         return bool(self.incoming) or self.ended
@@ -41,7 +43,7 @@ class ModelSocket(NumberedSocket):
 
 
 class ModelPoller(ArmedPoller):
-    """Level-triggered and one-shot, as the real ones; ``poll`` is a place where a thread can be held up."""
+    """Level-triggered and one-shot, as the real pollers; ``poll`` is a place where a thread can block."""
 
     def __init__(self, scheduler: Scheduler) -> None:
         super().__init__(scheduler)
@@ -59,7 +61,7 @@ class ModelPoller(ArmedPoller):
         return found
 
     def poll(self, timeout: float | None) -> list[tuple[int, int]]:
-        assert not self.polling, "two lead"
+        assert not self.polling, "two threads lead"
         self.polling += 1
         try:
             if timeout != 0:
@@ -75,8 +77,8 @@ class ModelPoller(ArmedPoller):
 
 
 class ModelDriver:
-    """Every octet is a request: a run that answers. ``l`` lends its connection meanwhile, ``x`` fails, ``c`` closes,
-    ``a`` asks for one more step and has no answer, ``u`` does not hear when it is interrupted.
+    """Every byte is a request, whose run responds. ``l`` lends its connection meanwhile, ``x`` fails, ``c`` closes,
+    ``a`` asks for one more step and has no response, ``u`` ignores the exception of its request timeout.
     """
 
     def __init__(self, world: ModelWorld, connection: Connection) -> None:
@@ -87,11 +89,11 @@ class ModelDriver:
         self.outbox: list[bytes] = []
         self.wait = Wait("idle", READ, NEVER)
         self.served = 0
-        self.ended: list[str] = []
-        self.farewells = 0
+        self.reasons: list[str] = []
+        self.final_runs = 0
         self.expiries = 0
         self.refused: list[str] = []
-        self.begun = self.expired_run = self.revoked = self.spoken = False
+        self.begun = self.expired_run = self.revoked = self.responded = False
 
     def step(self, events: int, now: float) -> Action:
         assert self.connection.output is None, "stepped while output waits"
@@ -114,13 +116,13 @@ class ModelDriver:
         if not self.request:
             return CLOSE
         assert not self.revoked
-        self.begun = self.expired_run = self.spoken = False
+        self.begun = self.expired_run = self.responded = False
         return AGAIN if self.request == b"a" else RUN
 
     def run(self) -> None:
         connection = self.connection
         if connection.final_run:
-            self.farewells += 1
+            self.final_runs += 1
             self.world.scheduler.point()
             return
         self.world.scheduler.point()
@@ -131,10 +133,10 @@ class ModelDriver:
         if self.request == b"x":
             raise ValueError("the application fails")
         if self.expired_run:
-            raise RequestTimeout  # what the answer's own token does
+            raise RequestTimeout  # as the token of the response does
         self.begun = True
         self.world.owned_by_one(connection)
-        connection.write(ANSWER)
+        connection.write(RESPONSE)
         if self.request == b"l" and connection.output is not None:
             connection.lend()
             self.world.scheduler.point()
@@ -151,16 +153,16 @@ class ModelDriver:
     def refuse(self, reason: str) -> bytes | None:
         assert reason == ("timeout" if self.expired_run else "overload")
         assert not self.begun or reason == "overload"
-        assert not self.connection.final_run, "a farewell is refused"
+        assert not self.connection.final_run, "a final run is refused"
         self.world.owned_by_one(self.connection)
         self.refused.append(reason)
         assert len(self.refused) == 1, "refused twice"
-        return None if self.spoken else b"no"
+        return None if self.responded else b"no"
 
     def refuse_during_run(self, reason: str) -> bytes | None:
         assert reason == "timeout"
         assert self.expired_run
-        self.spoken = True
+        self.responded = True
         return b"no"
 
     def describe(self) -> str:
@@ -182,12 +184,12 @@ class ModelDriver:
         return True
 
     def on_close(self, reason: str) -> bool:
-        self.ended.append(reason)
+        self.reasons.append(reason)
         return True
 
 
 class ModelThread:
-    """Of a worker: a task of the scheduler."""
+    """The thread of a worker: a task of the scheduler."""
 
     ident = None
 
@@ -247,7 +249,7 @@ class ModelWorld(ServerDouble):
             )
         self.served = 0
         self.requests = 0
-        self.looked = 0
+        self.releases_seen = 0
         self.tasks: list[Task] = []
         make, give_up = self.pool._make, self.pool.give_up
 
@@ -285,7 +287,7 @@ class ModelWorld(ServerDouble):
             self.queue.put(connection)
         self.used: dict[str, int] = {}
 
-    # ---- what can happen ----
+    # ---- events ----
 
     LIMITS: ClassVar[dict[str, int]] = {
         "q": 2, "l": 1, "x": 1, "c": 1, "end": 1, "spurious": 1, "time": 2, "send": 1, "room": 2, "stop": 1,
@@ -313,7 +315,7 @@ class ModelWorld(ServerDouble):
         index = int(number or 0)
         if kind == "run":
             if self.tasks[index].name == "monitor":
-                self.looked = self.queue.lead.releases
+                self.releases_seen = self.queue.lead.releases
             self.scheduler.run(self.tasks[index], 1)
             return
         self.used[kind] = self.used.get(kind, 0) + 1
@@ -341,7 +343,7 @@ class ModelWorld(ServerDouble):
                 self.queue.notify(one, NOTIFY)
 
     def interrupt_one(self) -> None:
-        """Begin where an application that does not hear has just been interrupted."""
+        """Begin where an application that ignores its request timeout has just been interrupted."""
         self.do("u 0")
         turns = 0
         while not self.pool.busy():
@@ -355,7 +357,7 @@ class ModelWorld(ServerDouble):
             assert turns < 200
         self.used.clear()
 
-    # ---- what must hold ----
+    # ---- invariants ----
 
     def owned_by_one(self, connection: Connection) -> None:
         assert not connection.token
@@ -364,7 +366,7 @@ class ModelWorld(ServerDouble):
 
     def check(self) -> None:
         for task in self.tasks:
-            assert task.error is None, f"{task.name} died of {task.error!r}"
+            assert task.error is None, f"{task.name} failed with {task.error!r}"
         for text in self.failures:
             assert "the application fails" in text or "ClientDisconnected" in text, text
         queue, workers = self.queue, self.pool.workers
@@ -378,7 +380,7 @@ class ModelWorld(ServerDouble):
             if connection.state is State.CLOSED:
                 assert running + slot + ready + calls == 0
                 assert self.closed.count(connection) == 1, "not closed exactly once"
-                assert len(driver.ended) == driver.farewells == 1, "not ended exactly once"
+                assert len(driver.reasons) == driver.final_runs == 1, "its driver was not told exactly once"
                 assert connection.fd not in self.poller.armed
                 assert connection.timer_at == NEVER
                 continue
@@ -398,7 +400,7 @@ class ModelWorld(ServerDouble):
             elif slot:
                 assert connection.state in (State.PARKED, State.FLUSHING, State.LINGERING)
                 assert not connection.pending
-                assert connection.fd in self.poller.armed, "it waits for what nobody watches"
+                assert connection.fd in self.poller.armed, "it waits for an event that is not armed"
                 assert connection.deadline == NEVER or connection.timer_at <= connection.deadline + 1
             elif ready or calls:
                 assert connection.state is State.READY
@@ -412,7 +414,7 @@ class ModelWorld(ServerDouble):
             assert counted >= held or any(c.state is State.OWNED for c in self.all)
 
     def settle(self) -> None:
-        """Nothing more happens outside, the peers take everything, and the threads run on: all must be served."""
+        """Let the threads run without further events, with clients that read everything: all must be served."""
         for sock in self.sockets:
             sock.room = None
         unchanged = 0
@@ -427,12 +429,12 @@ class ModelWorld(ServerDouble):
         for connection, sock, driver in zip(self.all, self.sockets, self.drivers, strict=True):
             if connection.state is State.CLOSED:
                 continue
-            assert not self.stopping or connection.state is State.LINGERING, "it outlives the stop"
+            assert not self.stopping or connection.state is State.LINGERING, "the connection is open after the stop"
             assert connection.state in (State.PARKED, State.LINGERING), f"{connection.state!r} for ever"
-            assert not sock.readable, "what has come is not read"
+            assert not sock.readable, "received bytes are not read"
             assert connection.output is None
-            assert not driver.outbox, "what was sent has not left"
-        # The end: whatever waits is late at last, and every thread goes home.
+            assert not driver.outbox, "data given to send has not left"
+        # Then every deadline passes, and every thread ends.
         for _ in range(2):
             self.clock.time += 100.0
             self.poller.signal()
@@ -440,15 +442,15 @@ class ModelWorld(ServerDouble):
             for _ in range(30):
                 for task in self.tasks:
                     self.scheduler.run(task, 1)
-        assert len(self.closed) == len(self.all), "a deadline has passed unseen"
-        assert (self.budget.memory, self.budget.disk) == (0, 0), "counted and not taken back"
+        assert len(self.closed) == len(self.all), "a deadline was overlooked"
+        assert (self.budget.memory, self.budget.disk) == (0, 0), "the budget was not given back"
         self.check()
         self.queue.close()
         self.monitor.close()
         for _ in range(10):
             for task in self.tasks:
                 self.scheduler.run(task, 5)
-        assert all(task.finished for task in self.tasks), "a thread does not go home"
+        assert all(task.finished for task in self.tasks), "a thread does not end"
 
     def fingerprint(self) -> Any:
         queue, poller = self.queue, self.poller
@@ -462,7 +464,7 @@ class ModelWorld(ServerDouble):
             ),
             len(self.interrupted), self.timed_out, [one.thread.is_alive() for one in self.pool._stuck].count(True),
             tuple(self._index(worker) for worker in queue.lead.followers) and len(queue.lead.followers),
-            queue.lead.free, queue.monitor_leads, self.alarm.asleep, queue.lead.releases == self.looked,
+            queue.lead.free, queue.monitor_leads, self.alarm.asleep, queue.lead.releases == self.releases_seen,
             self.monitor_task.waiting is None,
             tuple(map(self._index, queue._ready)), tuple(map(self._index, queue._more)),
             tuple(map(self._index, queue.run_queue.waiting)), queue._reactor.polling,
@@ -470,8 +472,7 @@ class ModelWorld(ServerDouble):
             self.clock.time, self.stopping, tuple(sorted(self.used.items())),
             tuple(
                 (
-                    c.state, len(c.token), c.pending, c.armed, c.lent, c.output and c.output.size,
-                    c.closing is not None,
+                    c.state, len(c.token), c.pending, c.armed, c.lent, c.output and c.output.size, c.closing is not None,
                     c.deadline, c.timer_at, c.final_run, c.reclaim_waiter is not None, c.failed, c.wait_kind,
                     c.queued_at, c.counted, len(d.refused),
                     bytes(s.incoming), s.ended, s.room,
@@ -495,7 +496,7 @@ SCHEDULERS: list[Scheduler] = []
 
 
 def _visit(make: Callable[[], ModelWorld], path: tuple[str, ...], alphabet: str, seen: set[Any]) -> list[str]:
-    """Play the path; from a state that has not been seen, settle; the actions that are possible there."""
+    """Play ``path``; settle from its state if that is new; the actions that are possible there."""
     world = make()
     try:
         for action in path:
@@ -515,7 +516,7 @@ def _visit(make: Callable[[], ModelWorld], path: tuple[str, ...], alphabet: str,
 
 
 def drive(make: Callable[[], ModelWorld], alphabet: str, states: int) -> tuple[int, int]:
-    """Breadth first; the number of states and the length of the longest path that were reached within ``states``."""
+    """Explore at most ``states`` states breadth first; how many there were, and the length of the longest path."""
     seen: set[Any] = set()
     paths: deque[tuple[str, ...]] = deque([()])
     depth = 0

@@ -1,4 +1,4 @@
-"""A TLS session without cryptography, whose every call the test decides: what arrives shows what the engine did."""
+"""A TLS session without cryptography, each of whose calls the test decides: what arrives shows what the engine did."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from reserve.errors import WantRead, WantWrite
 from reserve.ssl.adapter import SSLAdapter
 
 Decide = Callable[[str, int], "int | None"]
-"""Called before the n-th call (from 1) of ``handshake``, ``read`` or ``write``: raises a Want, or says how many octets
-are taken at most.
+"""Called before the n-th call (from 1) of ``handshake``, ``read`` or ``write``: raises WantRead or WantWrite, or
+returns the most bytes that the call may take.
 """
 
 
-def everything(name: str, number: int) -> None:
+def decide_nothing(name: str, number: int) -> None:
     """Decides nothing."""
 
 
 class ClearSession:
-    """Octets 22 are the handshake, and one 0 is the close_notify; everything else is content.
+    """Bytes 22 are the handshake, and a byte 0 is the close_notify; every other byte is content.
 
-    :param hello: octets of the handshake.
+    :param hello: the number of bytes in the handshake.
     """
 
-    def __init__(self, sock: Any, decide: Decide = everything, hello: int = 1) -> None:
+    def __init__(self, sock: Any, decide: Decide = decide_nothing, hello: int = 1) -> None:
         self.socket = sock
         self.details = self
         self.calls: dict[str, int] = {"handshake": 0, "read": 0, "write": 0, "close_notify": 0}
         self.refused: bytes | None = None
-        """What the last write could not send, and has to be sent again."""
+        """The bytes that the last write could not send, and that the next one has to repeat."""
         self._decide = decide
         self._hello = hello
         self._record = b""
@@ -68,7 +68,7 @@ class ClearSession:
     def write(self, data: bytes | memoryview) -> int:
         assert 0 < len(data) <= 16384, len(data)
         if self.refused is not None:
-            assert bytes(data) == self.refused, "a retry with other octets"
+            assert bytes(data) == self.refused, "a retry with other bytes"
         try:
             most = self._count("write")
             count: int = self.socket.send(data if most is None else data[:most])
@@ -93,21 +93,21 @@ class ClearSession:
 
 
 class ClearAdapter(SSLAdapter):
-    """Makes such sessions, and keeps them. Only the first is decided about."""
+    """Makes such sessions and keeps them. ``decide`` is for the first one only."""
 
-    def __init__(self, decide: Decide = everything, hello: int = 1) -> None:
+    def __init__(self, decide: Decide = decide_nothing, hello: int = 1) -> None:
         self.sessions: list[ClearSession] = []
         self.decide = decide
         self._hello = hello
 
     def session(self, sock: socket.socket) -> ClearSession:
-        made = ClearSession(sock, everything if self.sessions else self.decide, self._hello)
-        self.sessions.append(made)
-        return made
+        session = ClearSession(sock, decide_nothing if self.sessions else self.decide, self._hello)
+        self.sessions.append(session)
+        return session
 
 
 class BlockingAdapter(SSLAdapter):
-    """Shakes hands itself, and waits for its client, as an adapter does that has nothing but ``wrap()``."""
+    """Does the handshake itself and waits for its client, as an adapter does that has only ``wrap()``."""
 
     blocking = True
 
@@ -117,7 +117,7 @@ class BlockingAdapter(SSLAdapter):
     def session(self, sock: socket.socket) -> ClearSession:
         self.timeouts.append(sock.gettimeout())
         for _ in range(2):
-            if (octet := sock.recv(1)) != b"\x16":
-                raise ConnectionResetError(f"no handshake: {octet!r}")
+            if (byte := sock.recv(1)) != b"\x16":
+                raise ConnectionResetError(f"no handshake: {byte!r}")
         sock.setblocking(False)
         return ClearSession(sock, hello=0)

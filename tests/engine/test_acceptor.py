@@ -47,12 +47,12 @@ class Endless:
 
     def accept(self) -> Any:
         self.accepted += 1
-        assert self.accepted < 1_000_000, "for ever"
+        assert self.accepted < 1_000_000, "the accept thread goes on for ever"
         return None, None
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_a_flood_of_newcomers_does_not_put_off_the_end(count: int) -> None:
+def test_a_flood_of_new_connections_does_not_postpone_the_stop(count: int) -> None:
     ended, admitted = list[int](), list[Any]()
     with socket.socket() as one, socket.socket() as two:
         listeners = [Endless(sock) for sock in (one, two)[:count]]
@@ -68,7 +68,7 @@ def test_a_flood_of_newcomers_does_not_put_off_the_end(count: int) -> None:
     assert ended == [len(admitted)] == [count * 64 * 64]
 
 
-def test_without_descriptors_it_pauses_says_so_once_and_goes_on() -> None:
+def test_without_descriptors_the_server_pauses_logs_once_and_goes_on() -> None:
     program = """
 import os, resource, socket, threading
 from reserve import Hooks, Server, listen
@@ -108,7 +108,7 @@ for client in clients:
     assert "ulimit -n" in out[1]
 
 
-def test_a_listener_that_somebody_else_closed_does_not_hang_the_stop(serve: Serve) -> None:
+def test_a_listener_that_was_shut_down_elsewhere_does_not_block_the_stop(serve: Serve) -> None:
     running = serve(echo, "127.0.0.1:0", "127.0.0.1:0")
     gone, _ = running.server._endpoints.listeners
     gone.shutdown(socket.SHUT_RDWR)
@@ -119,7 +119,7 @@ def test_a_listener_that_somebody_else_closed_does_not_hang_the_stop(serve: Serv
     running.server.stop()
 
 
-def test_errors_of_one_connection_are_not_those_of_the_listener() -> None:
+def test_an_error_of_one_connection_does_not_pause_the_listener() -> None:
     errors: Iterator[int] = iter([errno.ECONNABORTED, errno.EPROTO, errno.EPERM])
 
     class Listener:

@@ -10,7 +10,7 @@ from tests.engine.conftest import Serve, receive_all
 from tests.engine.linedriver import LineDriver
 
 
-def test_a_driver_that_cannot_be_made_costs_one_connection(serve: Serve) -> None:
+def test_a_driver_that_cannot_be_made_closes_only_its_connection(serve: Serve) -> None:
     made: list[Connection] = []
 
     class TestedApplication(Application):

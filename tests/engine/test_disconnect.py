@@ -11,7 +11,7 @@ from reserve.engine.connections.closing import _disconnect as disconnect
 
 
 @pytest.mark.parametrize("family", ["AF_INET", "AF_INET6"])
-def test_a_disconnect_wakes_who_waits_and_leaves_the_descriptor_open(family: str) -> None:
+def test_disconnect_wakes_a_waiting_thread_and_leaves_the_descriptor_open(family: str) -> None:
     host = "127.0.0.1" if family == "AF_INET" else "::1"
     try:
         listener = socket.create_server((host, 0), family=getattr(socket, family))
@@ -42,7 +42,7 @@ def test_a_disconnect_wakes_who_waits_and_leaves_the_descriptor_open(family: str
                     client.recv(1)
 
 
-def test_nothing_happens_to_a_closed_descriptor_or_a_unix_socket() -> None:
+def test_disconnect_does_nothing_to_a_closed_descriptor_or_a_unix_socket() -> None:
     assert not disconnect(-1)
     if hasattr(socket, "AF_UNIX"):
         one, two = socket.socketpair(socket.AF_UNIX)

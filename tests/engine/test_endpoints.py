@@ -1,4 +1,4 @@
-"""The listeners that a server is given, and the application behind them."""
+"""The listeners and the application that a server is given."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from reserve.sockets.listeners import listen
 from tests.engine.conftest import MakePoller, echo, receive
 
 
-def test_no_listeners_and_no_application_are_refused() -> None:
+def test_a_server_without_listeners_or_without_an_application_is_refused() -> None:
     with pytest.raises(UsageError, match="at least one"):
         Server([], echo)
     with contextlib.closing(listen("127.0.0.1:0")[0]) as listener, pytest.raises(UsageError, match="not callable"):
@@ -21,7 +21,7 @@ def test_no_listeners_and_no_application_are_refused() -> None:
 
 
 @pytest.mark.parametrize("as_number", [False, True])
-def test_listeners_that_are_not_its_own_stay_usable(make_poller: MakePoller, as_number: bool) -> None:
+def test_listeners_stay_usable_with_own_false(make_poller: MakePoller, as_number: bool) -> None:
     with contextlib.closing(listen("127.0.0.1:0")[0]) as listener:
         for _ in range(2):
             with (

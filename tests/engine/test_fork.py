@@ -1,4 +1,4 @@
-"""A process that forks while a server runs: the child closes its copies and calls nothing of the application."""
+"""A process that forks while a server runs: the child closes its copies and calls no hook."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from tests.waiting import PATIENCE, eventually
 @needs_fork
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.parametrize("returns", [False, True])
-def test_a_forked_child_holds_nothing_and_the_parent_goes_on(serve: Serve, returns: bool) -> None:
+def test_a_forked_child_closes_its_descriptors_and_the_parent_goes_on(serve: Serve, returns: bool) -> None:
     read, write = os.pipe()
     parent = os.getpid()
 
-    def told(reason: str = "") -> None:
+    def report(reason: str = "") -> None:
         if os.getpid() != parent:
-            os.write(write, b"told")
+            os.write(write, b"called")
 
     def handle(sock: socket.socket, address: Any, server: Server) -> Any:
         def resume() -> Any:
@@ -42,20 +42,20 @@ def test_a_forked_child_holds_nothing_and_the_parent_goes_on(serve: Serve, retur
             pid = os.fork()
             if not pid:
                 try:
-                    left = [fd for fd in fds if fd >= 0 and os.path.exists(f"/proc/self/fd/{fd}")]
+                    open_fds = [fd for fd in fds if fd >= 0 and os.path.exists(f"/proc/self/fd/{fd}")]
                     server.stop()
-                    os.write(write, repr(sorted(left)).encode())
+                    os.write(write, repr(sorted(open_fds)).encode())
                 finally:
                     if not returns:
                         os._exit(0)
-                return Park(resume, on_close=told)
+                return Park(resume, on_close=report)
             os.waitpid(pid, 0)
             sock.sendall(b"parent")
-            return Park(resume, on_close=told)
+            return Park(resume, on_close=report)
 
-        return Park(resume, on_close=told)
+        return Park(resume, on_close=report)
 
-    running = serve(handle, threads=1, hooks=Hooks(on_thread_stop=told, on_worker_stop=told))
+    running = serve(handle, threads=1, hooks=Hooks(on_thread_stop=report, on_worker_stop=report))
     idle, client = running.connect(), running.connect()
     for _ in range(2):
         client.sendall(b"fork")
@@ -66,7 +66,7 @@ def test_a_forked_child_holds_nothing_and_the_parent_goes_on(serve: Serve, retur
     eventually(lambda: running.server.stats().connections == 0)
     running.server.stop()
     os.close(write)
-    assert os.read(read, 1000) == b""  # nothing of the application's was called in the child
+    assert os.read(read, 1000) == b""  # the child has called no hook and no on_close
     os.close(read)
 
 
@@ -74,17 +74,17 @@ def test_a_forked_child_holds_nothing_and_the_parent_goes_on(serve: Serve, retur
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.parametrize("how", ["return", "park", "raise", "lost"])
 @pytest.mark.parametrize("request_timeout", [0.0, 1000.0])
-def test_a_forked_child_that_returns_from_the_handler_needs_no_lock_and_calls_nothing(
+def test_a_forked_child_that_returns_from_the_handler_needs_no_lock_and_calls_no_hook(
     serve: Serve, how: str, request_timeout: float
 ) -> None:
-    """Every lock of the server is held in the child, as if by threads that are not there."""
+    """In the child every lock of the server is held, as if by threads that the fork has not copied."""
     read, write = os.pipe()
     parent = os.getpid()
     statuses: SimpleQueue[int] = SimpleQueue()
 
-    def told(reason: str = "") -> None:
+    def report(reason: str = "") -> None:
         if os.getpid() != parent:
-            os.write(write, b"told")
+            os.write(write, b"called")
 
     def handle(sock: socket.socket, address: Any, server: Server) -> Any:
         def resume() -> Any:
@@ -103,7 +103,7 @@ def test_a_forked_child_that_returns_from_the_handler_needs_no_lock_and_calls_no
                 watchdog.cancel()
                 watchdog.join()
                 sock.sendall(b"parent")
-                return Park(resume, on_close=told)
+                return Park(resume, on_close=report)
             queue = server._queue
             stepper = server._runtime.stepper
             for lock in (
@@ -117,11 +117,11 @@ def test_a_forked_child_that_returns_from_the_handler_needs_no_lock_and_calls_no
                 raise ValueError("in the child")
             if how == "lost":
                 raise ConnectionResetError("in the child")
-            return Park(resume, on_close=told) if how == "park" else None
+            return Park(resume, on_close=report) if how == "park" else None
 
-        return Park(resume, on_close=told)
+        return Park(resume, on_close=report)
 
-    hooks = Hooks(on_thread_stop=told, on_worker_stop=told, error_log=lambda level, text: told())
+    hooks = Hooks(on_thread_stop=report, on_worker_stop=report, error_log=lambda level, text: report())
     running = serve(handle, threads=1, hooks=hooks, request_timeout=request_timeout)
     client = running.connect()
     client.sendall(b"fork")
@@ -132,7 +132,7 @@ def test_a_forked_child_that_returns_from_the_handler_needs_no_lock_and_calls_no
     eventually(lambda: running.server.stats().connections == 0)
     running.server.stop()
     os.close(write)
-    assert os.read(read, 1000) == b""  # nothing of the application's was called in the child
+    assert os.read(read, 1000) == b""  # the child has called no hook and no on_close
     os.close(read)
 
 

@@ -31,7 +31,7 @@ def test_start_twice_or_after_the_stop_is_an_error(serve: Serve) -> None:
     server.stop()
 
 
-def test_a_server_that_was_never_started_gives_everything_back(make_poller: MakePoller) -> None:
+def test_the_stop_of_a_server_that_was_never_started_closes_its_listeners(make_poller: MakePoller) -> None:
     [listener] = listen("127.0.0.1:0")
     server = Server(listener, echo, poller=make_poller())
     server.stop()
@@ -41,7 +41,7 @@ def test_a_server_that_was_never_started_gives_everything_back(make_poller: Make
 
 
 @pytest.mark.parametrize("failing", ["worker", "application"])
-def test_a_start_that_fails_leaves_nothing_half_started(
+def test_a_start_that_fails_closes_everything(
     make_poller: MakePoller, monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:
     class TestedApplication(Application):
@@ -84,13 +84,13 @@ def test_a_stop_inside_on_worker_start_does_not_wait_for_itself(
     thread = threading.Thread(target=server.start if blocking else server.serve_in_background, daemon=True)
     thread.start()
     thread.join(PATIENCE)
-    assert not thread.is_alive(), "it waits for itself"
+    assert not thread.is_alive(), "the stop waits for itself"
     server.stop()
     assert calls == ["start", "stop"]
     assert listener.fileno() == -1
 
 
-def test_a_second_start_does_not_keep_the_first_from_its_end(make_poller: MakePoller) -> None:
+def test_a_second_start_does_not_keep_the_first_from_returning(make_poller: MakePoller) -> None:
     server = Server(listen("127.0.0.1:0"), echo, poller=make_poller())
     thread = threading.Thread(target=server.start, daemon=True)
     thread.start()
@@ -99,7 +99,7 @@ def test_a_second_start_does_not_keep_the_first_from_its_end(make_poller: MakePo
         server.start()
     server.stop()
     thread.join(PATIENCE)
-    assert not thread.is_alive(), "nobody told it"
+    assert not thread.is_alive(), "the first start does not return"
 
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
@@ -134,7 +134,7 @@ def test_the_context_manager_leaves_no_thread_and_no_descriptor(make_poller: Mak
     assert server.addresses[0][1] > 0
 
 
-def test_many_cycles_leave_nothing(make_poller: MakePoller) -> None:
+def test_many_starts_and_stops_leave_no_objects_and_no_descriptors(make_poller: MakePoller) -> None:
     def cycle() -> None:
         with (
             Server(listen("127.0.0.1:0"), echo, poller=make_poller(), threads=2) as server,
@@ -152,6 +152,6 @@ def test_many_cycles_leave_nothing(make_poller: MakePoller) -> None:
     objects, descriptors = count()
     for _ in range(50):
         cycle()
-    # Fewer is no fault: what another test has left behind may go meanwhile. Of 50 cycles nothing is to be left.
+    # Fewer are no fault: objects that another test has left may be collected meanwhile.
     assert count()[0] <= objects
     assert count()[1] == descriptors

@@ -21,7 +21,7 @@ from tests.engine.interleave import replace_locks
 from tests.engine.model import SCHEDULERS, ModelWorld, drive
 
 STATES = int(os.environ.get("RESERVE_MODEL_STATES", "800"))
-"""How many states of each variant are visited, nearest first; give a larger number for a long night."""
+"""How many states of each variant are visited, nearest first; give a larger number for a search that takes a night."""
 
 
 @pytest.mark.parametrize(
@@ -79,4 +79,4 @@ def test_every_order(
     print(f"{states} states, paths of up to {depth} steps")
     assert depth >= 4
     assert states > 200
-    assert most_stuck == timed  # one that does not hear was given up, and another took its place
+    assert most_stuck == timed  # one that ignored its timeout was given up, and another took its place

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.engine.programs import run_program
 
 
-def test_it_works_without_what_other_platforms_lack() -> None:
+def test_a_server_needs_no_epoll_fork_eventfd_or_unix_sockets() -> None:
     program = """
 import sys
 sys.modules["fcntl"] = None
@@ -33,10 +33,10 @@ def handle(sock, address, server):
     return Park(resume)
 with Server(listen("127.0.0.1:0"), handle, threads=2) as server:
     clients = [socket.create_connection(server.addresses[0]) for _ in range(10)]
-    for word in (b"hello", b"bye"):
+    for line in (b"hello", b"bye"):
         for client in clients:
-            client.sendall(word)
-            assert client.recv(10) == word.upper()
+            client.sendall(line)
+            assert client.recv(10) == line.upper()
     for client in clients:
         assert client.recv(10) == b""
         client.close()

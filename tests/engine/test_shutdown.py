@@ -1,4 +1,4 @@
-"""Stopping a server: what is still served, when it is cut off, and what is reported of stuck threads."""
+"""Stopping a server: what is still served, what is closed when the time is over, what is logged of stuck threads."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_stop_lets_requests_in_flight_finish_and_accepts_no_more(serve: Serve)
     running.server.stop(0)
 
 
-def test_what_the_kernel_has_accepted_is_served(serve: Serve) -> None:
+def test_connections_that_the_kernel_has_accepted_are_served(serve: Serve) -> None:
     inside, go_on = threading.Event(), threading.Event()
 
     class Slow(Application):
@@ -71,37 +71,37 @@ def test_what_the_kernel_has_accepted_is_served(serve: Serve) -> None:
 
 
 class Counting(LineApplication):
-    """Counts how often each connection is told of its end; ``failing`` names what fails."""
+    """Records each call of a driver's ``closed`` in ``closings``; ``failing`` names the call that fails."""
 
     def __init__(self, run: Any = None, failing: str = "") -> None:
         super().__init__(run)
         self.failing = failing
-        self.ends: SimpleQueue[tuple[int, str]] = SimpleQueue()
+        self.closings: SimpleQueue[tuple[int, str]] = SimpleQueue()
 
     def make_driver(self, connection: Connection) -> LineDriver:
         driver = super().make_driver(connection)
         run = driver.run
 
         def on_close(reason: str) -> bool:
-            self.ends.put((connection.fd, reason))
+            self.closings.put((connection.fd, reason))
             if self.failing == "closed":
                 raise ValueError("closed fails")
-            return self.failing == "farewell"
+            return self.failing == "final run"
 
-        def farewell_or_run() -> None:
+        def run_or_final_run() -> None:
             if not connection.final_run:
                 run()
-            elif self.failing == "farewell":
-                raise SystemExit("farewell fails")
+            elif self.failing == "final run":
+                raise SystemExit("the final run fails")
 
         driver.on_close = on_close  # type: ignore[method-assign]
-        driver.run = farewell_or_run  # type: ignore[method-assign]
+        driver.run = run_or_final_run  # type: ignore[method-assign]
         return driver
 
 
-@pytest.mark.parametrize("failing", ["", "closed", "farewell"])
-def test_the_cut_buries_each_connection_once_and_the_rest_of_the_end_follows(serve: Serve, failing: str) -> None:
-    """One is in a stuck run, two wait for its worker, two are parked, one waits for room, one lingers."""
+@pytest.mark.parametrize("failing", ["", "closed", "final run"])
+def test_a_stop_without_time_closes_each_connection_once_and_then_calls_the_hook(serve: Serve, failing: str) -> None:
+    """One connection is in a stuck run, two wait for its worker, two are parked, one lingers."""
     inside, go_on, stopped = threading.Event(), threading.Event(), list[str]()
 
     def run() -> None:
@@ -124,22 +124,22 @@ def test_the_cut_buries_each_connection_once_and_the_rest_of_the_end_follows(ser
     server.stop(0)
     assert stopped == ["stop"]
     assert server._runtime.acceptor.wakeup.fd == server._runtime.poller.wakeup.fd == -1
-    ends = {application.ends.get(timeout=PATIENCE)[0] for _ in range(5)}
-    assert len(ends) == 5
-    assert application.ends.empty()
+    closings = {application.closings.get(timeout=PATIENCE)[0] for _ in range(5)}
+    assert len(closings) == 5
+    assert application.closings.empty()
     for client in clients:
         assert receive_all(client) == b""
     assert server.stats().connections == 1
     go_on.set()
-    fd, reason = application.ends.get(timeout=PATIENCE)
+    fd, reason = application.closings.get(timeout=PATIENCE)
     assert reason == "stop"
-    assert fd not in ends
+    assert fd not in closings
     eventually(lambda: server.stats().connections == 0)
-    assert application.ends.empty()
+    assert application.closings.empty()
 
 
 @pytest.mark.parametrize("step", ["close_listeners", "_drain", "_close_remaining"])
-def test_a_step_of_the_end_that_fails_does_not_take_the_others_along(
+def test_a_step_of_the_stop_that_fails_does_not_prevent_the_others(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     log, stopped = Log(), list[str]()
@@ -195,7 +195,7 @@ def test_a_stuck_handler_is_reported_with_its_name_and_stack(serve: Serve) -> No
     eventually(lambda: running.server.stats().connections == 0)
 
 
-def test_a_stop_waits_as_long_as_the_clock_says(serve: Serve) -> None:
+def test_a_stop_waits_for_the_stop_timeout(serve: Serve) -> None:
     clock = FakeClock()
     inside, go_on = threading.Event(), threading.Event()
 
@@ -219,7 +219,7 @@ def test_a_stop_waits_as_long_as_the_clock_says(serve: Serve) -> None:
     eventually(lambda: running.server.stats().connections == 0)
 
 
-def test_a_worker_that_waits_for_its_lent_connection_is_set_free_by_the_stop(serve: Serve) -> None:
+def test_a_stop_releases_a_worker_that_waits_for_its_lent_connection(serve: Serve) -> None:
     lent, failed = SimpleQueue[Connection](), SimpleQueue[Exception]()
 
     class TestedApplication(Application):
@@ -227,7 +227,7 @@ def test_a_worker_that_waits_for_its_lent_connection_is_set_free_by_the_stop(ser
             def run() -> None:
                 connection.write(b"x" * 16_000_000)
                 connection.lend()
-                eventually(lambda: take(connection.token))  # as a leader that goes home before it has stepped it
+                eventually(lambda: take(connection.token))  # as a leader that ends before it has stepped the connection
                 lent.put(connection)
                 try:
                     connection.reclaim()

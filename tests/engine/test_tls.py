@@ -1,4 +1,4 @@
-"""The server's side of its adapter: when the files of the certificates are looked at, and on which thread."""
+"""The server's use of its adapter: when the certificate files are checked, and on which thread."""
 
 from __future__ import annotations
 
@@ -51,6 +51,8 @@ class Files(SSLAdapter):
 
 
 class World:
+    """The TLS of a server with its clock, its log and its adapter."""
+
     def __init__(self, interval: float = INTERVAL) -> None:
         self.clock = FakeClock()
         self.logged = Log()
@@ -60,21 +62,21 @@ class World:
         self.tls.adopt(self.files)
 
     def look(self) -> None:
-        """A client comes; the look that follows from it is over when this returns."""
+        """A client connects; the check that follows is over when this returns."""
         self.tls.look()
         self.tls.close()
 
     def look_now(self) -> None:
-        """The same for one that is asked for."""
+        """The same for a check that is requested."""
         self.tls.look_now()
         self.tls.close()
 
     def lines(self, level: int = 0) -> list[str]:
-        self.log.stop()  # it was never started: what there is goes out here
+        self.log.stop()  # the log was never started: its lines are written here
         return [text for at, text in self.logged.lines if at >= level]
 
 
-def test_files_are_looked_at_while_clients_come_and_not_too_often() -> None:
+def test_files_are_checked_while_clients_connect_and_not_too_often() -> None:
     world = World()
     world.look()
     assert world.files.looked == 0  # they were read at the start
@@ -98,7 +100,7 @@ def test_new_files_are_loaded_once() -> None:
 
 
 @pytest.mark.parametrize("error", [StartupError("the key does not fit"), ValueError("broken")])
-def test_files_that_cannot_be_used_are_said_once_and_the_next_ones_are_loaded(error: Exception) -> None:
+def test_files_that_cannot_be_used_are_logged_once_and_the_next_ones_are_loaded(error: Exception) -> None:
     world = World()
     world.files.new, world.files.bad = True, error
     for _ in range(3):
@@ -115,14 +117,14 @@ def test_files_that_cannot_be_used_are_said_once_and_the_next_ones_are_loaded(er
     assert ("Traceback" in line) == isinstance(error, ValueError)
 
 
-def test_nobody_looks_when_nobody_is_to() -> None:
+def test_without_an_interval_the_files_are_not_checked() -> None:
     world = World(interval=0.0)
     world.clock.advance(1e6)
     world.look()
     assert world.files.looked == 0
 
 
-def test_a_slow_disk_is_asked_one_look_after_another_and_nobody_waits_for_it_but_the_end() -> None:
+def test_checks_of_a_slow_disk_follow_each_other_and_only_close_waits_for_them() -> None:
     world = World()
     world.files.may_look.clear()
     for _ in range(3):
@@ -136,11 +138,11 @@ def test_a_slow_disk_is_asked_one_look_after_another_and_nobody_waits_for_it_but
     world.files.may_look.set()
     closer.join(PATIENCE)
     assert closed.is_set()
-    assert world.files.looked == 2  # and once more, because the first may have seen the old ones
+    assert world.files.looked == 2  # once more, because the first check may have seen the old files
 
 
-def test_whoever_asks_during_a_look_is_served_behind_it() -> None:
-    """The look that is under way may have read the old files."""
+def test_a_reload_that_is_requested_during_a_check_follows_it() -> None:
+    """The check that is running may have read the old files."""
     world = World()
     world.files.may_load.clear()
     world.tls.look_now()
@@ -155,7 +157,7 @@ def test_whoever_asks_during_a_look_is_served_behind_it() -> None:
     assert world.lines() == ["the certificates were loaded again; new connections get them"] * 3
 
 
-def test_a_reload_that_is_asked_for_loads_what_has_not_changed_and_says_what_is_wrong() -> None:
+def test_a_requested_reload_loads_unchanged_files_and_reports_errors() -> None:
     world = World()
     world.tls.reload()
     world.look_now()
@@ -175,7 +177,7 @@ def test_without_tls_there_is_nothing_to_load() -> None:
         tls.reload()
 
 
-def test_no_thread_to_look_with_is_not_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_check_that_gets_no_thread_is_logged_and_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World()
     world.clock.advance(INTERVAL)
 
@@ -192,7 +194,7 @@ def test_no_thread_to_look_with_is_not_the_end(monkeypatch: pytest.MonkeyPatch) 
     assert "can't start new thread" in line
 
 
-def test_a_certificate_that_cannot_be_used_ends_the_start(serve: Serve) -> None:
+def test_a_certificate_that_cannot_be_used_fails_the_start(serve: Serve) -> None:
     class Bad(ClearAdapter):
         def prepare(self, protocols: Any) -> None:
             raise StartupError("no such file")
@@ -201,6 +203,6 @@ def test_a_certificate_that_cannot_be_used_ends_the_start(serve: Serve) -> None:
         serve(lambda *arguments: None, ssl_adapter=Bad())
 
 
-def test_what_is_no_adapter_is_refused(serve: Serve) -> None:
+def test_an_object_that_is_no_adapter_is_refused(serve: Serve) -> None:
     with pytest.raises(UsageError, match="no TLS adapter"):
         ServerTLS(FakeClock(), ErrorLog(), 1.0).adopt(object())

@@ -24,7 +24,7 @@ from tests.engine.interleave import ArmedPoller, Scheduler
 
 
 class FakePoller(ArmedPoller):
-    """Blocks its task until there is an event or a wake-up; events are put in by the test."""
+    """Blocks its task until there is an event or a wake-up; the test adds the events."""
 
     def __init__(self, scheduler: Scheduler) -> None:
         super().__init__(scheduler)
@@ -48,7 +48,7 @@ class FakePoller(ArmedPoller):
 
 
 class StandingClock:
-    """A clock whose time the test sets; nothing is woken by that."""
+    """A clock whose time the test sets; that wakes no thread."""
 
     def __init__(self) -> None:
         self.time = 1000.0
@@ -125,15 +125,26 @@ class World(ServerDouble):
     def connection(self, fd: int = 7) -> Connection:
         server = cast(Server, self)
         connection = Connection(server, cast(Any, NumberedSocket(fd)), ("127.0.0.1", fd))
-        connection.driver = cast(Any, SimpleNamespace(on_close=lambda reason: False))
+        set_driver(connection)
         connection.state = State.OWNED
         self.queue.registry.add(connection)
         return connection
+
+    def record_failures(self) -> list[str]:
+        """The failures that the stepper logs from now on."""
+        failures: list[str] = []
+        self.stepper._log = cast(Any, SimpleNamespace(failure=lambda text, error: failures.append(f"{text}: {error}")))
+        return failures
 
     def park(self, connection: Connection, deadline: float = 2000.0) -> None:
         self.queue.park(connection, READ, deadline, "test", State.PARKED)
 
 
+def set_driver(connection: Connection, **methods: Any) -> None:
+    """Give the connection a driver that has ``closed`` (without a final run) and ``methods``."""
+    connection.driver = cast(Any, SimpleNamespace(**{"closed": lambda reason: False, **methods}))
+
+
 def count_leads(lead: Lead, *followers: Follower) -> int:
-    """How many leads there are; never anything but one."""
+    """How many leads there are; it has to be one."""
     return int(lead.free) + sum(follower.leads for follower in followers)

@@ -13,7 +13,7 @@ import pytest
 
 from reserve.apps.http.settings import HTTPSettings
 from tests.apps.http.responses import receive, request
-from tests.clients import until_cut
+from tests.clients import until_closed
 from tests.overload.site import Gate, Site, close_clients, over_both, reset_clients, serving
 from tests.waiting import eventually
 
@@ -78,7 +78,7 @@ def test_with_both_used_up_a_body_is_refused_and_the_client_receives_the_refusal
             response = receive(client)
             assert (response.status, response.whole) == (507, True)
             assert b"--buffer-memory" in response.body
-            assert until_cut(client) == (b"", False)
+            assert until_closed(client) == (b"", False)
             client.close()
         assert site.fetch().body == b"0"
         for number, client in enumerate(clients, start=1):
@@ -142,7 +142,7 @@ def test_a_body_that_pauses_with_both_used_up_is_refused_when_it_goes_on(secure:
         refused.sendall(b"x")
         response = receive(refused)
         assert (response.status, response.whole) == (507, True)
-        assert until_cut(refused) == (b"", False)
+        assert until_closed(refused) == (b"", False)
         assert site.stats().spooled == 2 * PIECE
         refused.close()
         site.wait_for_stats(buffered=0)
@@ -156,7 +156,7 @@ def time_out(site: Site, clients: Any) -> None:
     site.clock.advance(1000)
     for client in clients:
         assert receive(client).status == 408
-        assert until_cut(client)[0] == b""
+        assert until_closed(client)[0] == b""
         client.close()
 
 
@@ -197,7 +197,7 @@ def test_lists_stay_in_memory_within_the_budget_and_go_to_a_file_beyond_it() -> 
         assert site.stats().buffered < 9000000
         assert site.fetch().body == b"0"
         for client in (first, second):
-            raw, reset = until_cut(client)
+            raw, reset = until_closed(client)
             assert len(raw.partition(b"\r\n\r\n")[2]) == 2 * len(LARGE)
             assert not reset
             client.close()
@@ -214,7 +214,7 @@ def test_with_both_used_up_a_response_is_cut_and_the_server_goes_on(
         clients = [connect_without_reading(site, path) for _ in range(4)]
         site.wait_for_stats(connections=0)  # before a client reads
         for client in clients:
-            raw, reset = until_cut(client)
+            raw, reset = until_closed(client)
             assert reset
             assert len(raw) < 2 * len(LARGE)
             client.close()
@@ -227,7 +227,7 @@ def test_with_both_used_up_a_client_that_reads_receives_all_of_a_generator() -> 
     with budgets(1, 0) as site:  # every byte that waits is too much
         clients = [site.connect(request("GET", "/generator", "Connection: close")) for _ in range(3)]
         for client in clients:
-            raw, reset = until_cut(client)
+            raw, reset = until_closed(client)
             assert not reset
             assert raw.endswith(b"0\r\n\r\n")
             assert raw.count(b"a") >= 80 * 100000
@@ -240,7 +240,7 @@ def test_a_response_that_fits_into_the_memory_is_not_counted_twice() -> None:
     with budgets(9_000_000, 0) as site:
         client = connect_without_reading(site, "/generator")
         site.wait_for_stats(busy=0, flushing=1)
-        raw, reset = until_cut(client)
+        raw, reset = until_closed(client)
         assert (len(raw) > 8_000_000, reset) == (True, False)
         client.close()
         site.wait_released()
@@ -268,7 +268,7 @@ def test_responses_that_time_out_are_freed() -> None:
 
         eventually(all_timed_out)  # before a client reads: one that reads has time again
         for client in clients:
-            assert until_cut(client)[1]
+            assert until_closed(client)[1]
         site.wait_released()
 
 

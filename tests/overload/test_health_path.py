@@ -11,7 +11,7 @@ from reserve.apps.http.app import HTTPApp
 from reserve.apps.http.settings import HTTPSettings
 from reserve.gateways.wsgi import WSGIGateway
 from tests.apps.http.responses import receive, request, split
-from tests.clients import until_cut
+from tests.clients import until_closed
 from tests.overload.site import TIMEOUT, Gate, serving
 from tests.waiting import eventually
 
@@ -36,14 +36,14 @@ def test_the_server_responds_while_every_worker_is_busy_and_the_queue_is_full() 
             response = receive(kept, head=True)
             assert (response.status, response.fields["content-length"]) == (200, "3")
         kept.sendall(request("GET", "/health") * 39 + request("GET", "/health", CLOSE))
-        raw, reset = until_cut(kept)
+        raw, reset = until_closed(kept)
         responses = split(raw)
         contents = [(response.status, response.text, response.whole) for response in responses]
         assert contents == [(200, "ok\n", True)] * 40
         assert ["connection" in response.fields for response in responses] == [False] * 39 + [True]
         assert not reset
         old = site.connect(request("GET", "/health", minor=0))
-        assert until_cut(old)[0].endswith(b"\r\n\r\nok\n")
+        assert until_closed(old)[0].endswith(b"\r\n\r\nok\n")
         assert site.stats().queued == 2
         gate.release()
         assert [receive(client).body for client in (*busy, *queued)] == [b"served"] * 4
@@ -134,5 +134,5 @@ def test_a_client_that_sends_requests_and_reads_nothing_does_not_disturb_others(
 
         eventually(timed_out)  # before the client reads: one that reads has time again
         greedy.settimeout(TIMEOUT)
-        until_cut(greedy)
+        until_closed(greedy)
         site.wait_released()

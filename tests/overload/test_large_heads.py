@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.apps.http.responses import receive, request
-from tests.clients import until_cut
+from tests.clients import until_closed
 from tests.overload.site import Site, close_clients, over_both, reset_clients, serving
 from tests.waiting import eventually
 
@@ -43,7 +43,7 @@ def test_a_large_head_is_refused_and_a_small_one_is_served(secure: bool) -> None
             response = receive(late)
             assert (response.status, response.whole) == (503, True)
             assert b"--buffer-memory" in response.body
-            assert until_cut(late) == (b"", False)
+            assert until_closed(late) == (b"", False)
             late.close()
         small = site.connect(SMALL)
         site.wait_for_stats(buffered=5 * len(LARGE) + len(SMALL))  # counted, but not refused

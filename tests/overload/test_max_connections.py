@@ -11,7 +11,7 @@ import pytest
 from reserve.engine.acceptor import Acceptor, PauseLog
 from reserve.engine.polling.timers import NEVER
 from tests.apps.http.responses import receive, request
-from tests.clients import until_cut
+from tests.clients import until_closed
 from tests.overload.site import Gate, Site, received_nothing, serving
 from tests.waiting import eventually
 
@@ -41,7 +41,7 @@ def test_the_oldest_idle_connection_closes_for_a_new_one_and_active_ones_stay(mo
         gate.wait_entered()
         old, middle, young = connect_idle(site, 3)
         newcomer = site.connect(request())
-        assert until_cut(old) == (b"", False)
+        assert until_closed(old) == (b"", False)
         assert receive(newcomer).body == b"served"
         assert received_nothing(middle)
         assert received_nothing(young)
@@ -120,7 +120,7 @@ def fill_and_empty(site: Site) -> None:
     assert receive(first).status == 200
     second = site.connect(request())  # the first is idle and closes
     assert receive(second).status == 200
-    assert until_cut(first) == (b"", False)
+    assert until_closed(first) == (b"", False)
     second.close()
     site.wait_for_stats(connections=0)
     third = site.connect(request())  # no other client waits

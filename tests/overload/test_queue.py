@@ -10,7 +10,7 @@ import pytest
 
 from reserve.apps.http.settings import HTTPSettings
 from tests.apps.http.responses import receive, request
-from tests.clients import until_cut
+from tests.clients import until_closed
 from tests.overload.site import Gate, open_files, over_both, received_nothing, serving
 from tests.waiting import eventually
 
@@ -29,7 +29,7 @@ def test_a_request_beyond_max_queued_is_refused_while_the_worker_is_busy(secure:
         response = receive(late)
         assert (response.status, response.fields["retry-after"], response.fields["connection"]) == (503, "1", "close")
         assert b"overloaded" in response.body
-        assert until_cut(late) == (b"", False)
+        assert until_closed(late) == (b"", False)
         assert (site.stats().refused, site.stats().queued, site.stats().busy) == (1, 3, 1)
         assert all(received_nothing(client) for client in (busy, *queued))
         gate.release()
@@ -134,7 +134,7 @@ def test_a_refused_head_request_gets_no_body() -> None:
         busy = site.connect(request("GET", "/wait"))
         gate.wait_entered()
         client = site.connect(request("HEAD", "/"))
-        raw, reset = until_cut(client)
+        raw, reset = until_closed(client)
         assert raw.startswith(b"HTTP/1.1 503 ")
         assert raw.endswith(b"\r\n\r\n")
         assert not reset
@@ -157,12 +157,12 @@ def test_connections_of_plain_handlers_are_closed_without_a_refusal() -> None:
         site.wait_queued(1)
         late = site.connect(b"x")
         late.shutdown(1)
-        assert until_cut(late)[0] == b""
+        assert until_closed(late)[0] == b""
         site.clock.advance(11)
         queued.shutdown(1)
-        assert until_cut(queued)[0] == b""
+        assert until_closed(queued)[0] == b""
         go_on.set()
-        assert until_cut(busy)[0] == b"hello"
+        assert until_closed(busy)[0] == b"hello"
         assert site.stats().refused == 2
 
 

@@ -18,7 +18,7 @@ from reserve.engine.server import Hooks
 from reserve.errors import RequestTimeout
 from reserve.testing import running
 from tests.apps.http.responses import receive, request
-from tests.clients import until_cut
+from tests.clients import until_closed
 from tests.overload.site import TIMEOUT, Site, received_nothing, serving
 from tests.waiting import eventually
 
@@ -104,7 +104,7 @@ def test_an_application_that_runs_python_code_is_interrupted_and_its_thread_goes
         response = receive(client)
         assert (response.status, response.fields["connection"], response.whole) == (503, "close", True)
         assert b"in time" in response.body
-        assert until_cut(client) == (b"", False)
+        assert until_closed(client) == (b"", False)
         assert site.fetch().body == b"served"  # by the same thread: it has ended the first request
         assert [type(error) for error in app.caught] == [RequestTimeout] * (path != "/spin")
         assert len(set(app.threads)) == 1
@@ -126,7 +126,7 @@ def test_a_response_that_has_begun_is_never_interrupted() -> None:
             # The monitor leads and refuses this, and has looked at the runs before.
             assert site.fetch(b"GET / HTTP/9.9\r\n\r\n").status in (400, 505)
         app.done.set()
-        raw, reset = until_cut(client)
+        raw, reset = until_closed(client)
         assert raw.endswith(b"\r\n\r\nbegun and done")
         assert not reset
         assert site.stats().timed_out == 0
@@ -232,7 +232,7 @@ def test_the_client_of_a_stuck_application_is_refused_at_the_timeout(stuck: Stuc
         assert site.stats().stuck == 0
         eventually(lambda: site.log)
         assert site.log[0].startswith("POST /stuck?a=b from 127.0.0.1:" if body else "GET /stuck?a=b from 127.0.0.1:")
-        assert until_cut(client) == (b"", False)  # the end, too, for clients that wait for it
+        assert until_closed(client) == (b"", False)  # the end, too, for clients that wait for it
         site.clock.advance(1)
         site.wait_for_stats(stuck=1)
         client.close()
@@ -280,7 +280,7 @@ def test_a_stuck_worker_is_given_up_and_replaced(stuck: Stuck) -> None:
         client = send_stuck_request(site, app)
         response = receive(client)
         assert (response.status, response.whole) == (503, True)
-        assert until_cut(client) == (b"", False)
+        assert until_closed(client) == (b"", False)
         assert site.fetch().body == b"served"
         assert thread.is_alive()
         stats = site.stats()
@@ -416,7 +416,7 @@ def test_plain_handlers_are_not_interrupted() -> None:
             site.clock.advance(31)
             site.wait_for_stats(queued=0)
         done.set()
-        assert until_cut(client) == (b"done", False)
+        assert until_closed(client) == (b"done", False)
         assert site.stats().timed_out == 0
 
 

@@ -11,7 +11,7 @@ import pytest
 from reserve.apps.http.settings import HTTPSettings
 from reserve.engine.connections.output import Output
 from tests.apps.http.responses import request
-from tests.clients import until_cut
+from tests.clients import until_closed
 from tests.overload.site import TIMEOUT, Site, open_files, serving
 from tests.waiting import eventually
 
@@ -26,7 +26,7 @@ def serve_huge(environ: Any, start_response: Any) -> Any:
 
 
 def was_reset(client: Any) -> bool:
-    return until_cut(client)[1]
+    return until_closed(client)[1]
 
 
 def let_deadlines_expire(site: Site) -> None:
@@ -168,7 +168,7 @@ def test_the_deadline_of_a_lent_connection_does_not_move_when_its_worker_writes_
         assert done.acquire(timeout=TIMEOUT)
         turn.release(5)
         assert len(failed) == 1
-        until_cut(client)
+        until_closed(client)
         site.wait_for_stats(connections=0, buffered=0, spooled=0)
 
 
@@ -200,6 +200,6 @@ def test_the_file_of_a_response_whose_client_is_too_slow_is_closed_while_the_wor
         let_deadlines_expire(site)
         go_on.set()
         eventually(lambda: failed)
-        until_cut(client)
+        until_closed(client)
         site.wait_for_stats(connections=0, buffered=0, spooled=0)
         assert open_files(tmp_path) == 0

@@ -24,7 +24,7 @@ def app(environ: Any, start_response: Any) -> list[bytes]:
 # ---- the clock ----
 
 
-def test_a_clock_stands_still_until_it_is_told() -> None:
+def test_a_fake_clock_stands_still_until_it_is_advanced() -> None:
     clock = FakeClock(50.0)
     woken: list[float] = []
 
@@ -44,13 +44,13 @@ def test_a_clock_stands_still_until_it_is_told() -> None:
 # ---- the client in memory ----
 
 
-def test_a_request_and_its_answer() -> None:
+def test_a_memory_client_gets_decoded_responses() -> None:
     client = MemoryClient(app)
-    answer = client.request("POST", "/", body=b"abc")
-    assert (answer.status, answer.reason, answer.body) == (201, "Created", b"testserver abc")
-    assert (answer.header("x-method"), answer.header("none")) == ("POST", None)
-    answer = client.request("PUT", "/", [("host", "other"), ("Transfer-Encoding", "chunked")], b"1\r\nx\r\n0\r\n\r\n")
-    assert (answer.header("X-METHOD"), answer.body) == ("PUT", b"other x")
+    response = client.request("POST", "/", body=b"abc")
+    assert (response.status, response.reason, response.body) == (201, "Created", b"testserver abc")
+    assert (response.header("x-method"), response.header("none")) == ("POST", None)
+    response = client.request("PUT", "/", [("host", "other"), ("Transfer-Encoding", "chunked")], b"1\r\nx\r\n0\r\n\r\n")
+    assert (response.header("X-METHOD"), response.body) == ("PUT", b"other x")
     assert client.request("HEAD", "/").body == b""
     assert not client.closed
     client.close()
@@ -60,7 +60,7 @@ def test_a_request_and_its_answer() -> None:
         client.request("GET", "/")
 
 
-def test_an_answer_that_is_not_whole_is_an_error() -> None:
+def test_a_response_that_is_not_complete_is_an_error() -> None:
     def fails(environ: Any, start_response: Any) -> Any:
         start_response("200 OK", [])
         yield b"half"
@@ -73,7 +73,7 @@ def test_an_answer_that_is_not_whole_is_an_error() -> None:
     assert "ValueError: the other half" in line
 
 
-def test_octets_in_any_pieces() -> None:
+def test_a_request_may_be_sent_in_any_pieces() -> None:
     raw = b"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc" * 2
     whole = MemoryClient(app)
     expected = whole.send(raw).count(b"h abc")
@@ -86,7 +86,7 @@ def test_octets_in_any_pieces() -> None:
         assert client.closed
 
 
-def test_a_client_that_does_not_read() -> None:
+def test_a_client_that_does_not_read_receives_nothing() -> None:
     client = MemoryClient(app)
     assert client.read(0) == b""
     assert client.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n") == b""
@@ -95,12 +95,12 @@ def test_a_client_that_does_not_read() -> None:
     assert (first + client.read(None)).endswith(b"h ")
     client.read(0)
     client.send(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
-    assert not client.closed  # not before its answer has left
+    assert not client.closed  # not before its response has left
     assert client.read(None).endswith(b"h ")
     assert client.closed
 
 
-def test_time_passes_only_when_told() -> None:
+def test_time_passes_only_when_the_client_advances_it() -> None:
     clock = FakeClock()
     client = MemoryClient(app, HTTPSettings(keep_alive=5), clock)
     client.request("GET", "/")
@@ -112,7 +112,7 @@ def test_time_passes_only_when_told() -> None:
     assert clock.now() == 1105.0
 
 
-def test_an_application_that_waits_for_a_client_in_memory() -> None:
+def test_an_application_that_waits_for_a_client_in_memory_sees_a_disconnect() -> None:
     caught: list[Exception] = []
 
     def waits(environ: Any, start_response: Any) -> list[bytes]:
@@ -129,18 +129,18 @@ def test_an_application_that_waits_for_a_client_in_memory() -> None:
     assert client.closed
 
 
-def test_a_driver_of_ones_own_that_does_not_read_is_found_out() -> None:
+def test_a_driver_that_does_not_read_its_input_is_an_error() -> None:
     from reserve.engine.connections.driver import Wait
     from reserve.engine.polling.poller import READ
 
-    class Deaf(Application):
+    class Inattentive(Application):
         def make_driver(self, connection: Any) -> Any:
             return self
 
         def step(self, events: int, now: float) -> Wait:
-            return Wait("ever", READ)
+            return Wait("test", READ)
 
-    client = MemoryClient(Deaf())  # type: ignore[arg-type]
+    client = MemoryClient(Inattentive())  # type: ignore[arg-type]
     with pytest.raises(AssertionError, match="does not read what is there"):
         client.send(b"x")
 
@@ -149,24 +149,24 @@ def test_a_driver_of_ones_own_that_does_not_read_is_found_out() -> None:
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:0", "[::1]:0"])
-def test_a_server_on_a_free_port(address: str) -> None:
+def test_running_serves_on_a_free_port(address: str) -> None:
     with running(app, address=address, threads=1) as served:
-        with urllib.request.urlopen(served.url) as answer:
-            assert answer.read() == served.url.removeprefix("http://").encode() + b" "
+        with urllib.request.urlopen(served.url) as response:
+            assert response.read() == served.url.removeprefix("http://").encode() + b" "
         raw = served.exchange(b"GET / HTTP/1.0\r\nHost: h\r\n\r\n")
         assert raw.endswith(b"\r\n\r\nh ")
     with pytest.raises(ConnectionRefusedError):
         served.connect().close()
 
 
-def test_a_server_on_a_unix_socket(tmp_path: Path) -> None:
+def test_running_serves_on_a_unix_socket(tmp_path: Path) -> None:
     with running(app, address=f"unix:{tmp_path}/it") as served:
         assert served.exchange(b"GET / HTTP/1.0\r\nHost: h\r\n\r\n").endswith(b"h ")
     with pytest.raises((FileNotFoundError, ConnectionRefusedError)):
         served.connect()
 
 
-def test_a_plain_handler() -> None:
+def test_running_serves_a_plain_handler() -> None:
     def handle(sock: socket.socket, address: Any, server: Any) -> None:
         sock.sendall(sock.recv(100).upper())
 
@@ -174,7 +174,7 @@ def test_a_plain_handler() -> None:
         assert served.exchange(b"abc") == b"ABC"
 
 
-def test_wrong_arguments_leave_no_listener_open() -> None:
-    # (That none is, every test checks.)
+def test_running_with_wrong_arguments_leaves_no_listener_open() -> None:
+    # Every test checks that none is.
     with pytest.raises(UsageError, match="thread"), running(app, thread=1):
         pass

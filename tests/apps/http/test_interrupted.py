@@ -16,7 +16,7 @@ from reserve.engine.polling.wakeup import Wakeup
 from reserve.errors import RequestTimeout
 from tests.apps.http.doubles import STREAM, failing
 from tests.apps.http.responses import receive, request
-from tests.clients import until_cut
+from tests.clients import until_closed
 from tests.overload.site import TIMEOUT, received_nothing, serving
 from tests.waiting import eventually
 
@@ -71,7 +71,7 @@ def test_a_client_that_goes_on_sending_receives_its_refusal(
             client.sendall(b"x" * 5_000)
             assert site.fetch(request("GET", "/")).body == b"read"  # the server has received it by now
         client.shutdown(socket.SHUT_WR)
-        assert until_cut(client) == (b"", False)
+        assert until_closed(client) == (b"", False)
         assert app.caught == [RequestTimeout] * (3 if stubborn else 1)
         assert site.stats().stuck == 0
 

@@ -1,4 +1,4 @@
-"""The end of TLS waits for room as everything else does that is sent, and never for long."""
+"""The close_notify of TLS waits for room as all other output does, and no longer than the write timeout."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from tests.engine.sessions import ClearAdapter, ClearSession
 from tests.waiting import PATIENCE, eventually
 
 
-class Crowded(ClearSession):
-    """Finds no room when it says goodbye for the first time, because just then the connection is full."""
+class FullSession(ClearSession):
+    """A session whose first close_notify finds no room, because the socket is filled just before it."""
 
     filled = 0
-    forever = False
-    """Finds none later, either."""
+    always_full = False
+    """No later close_notify finds room, either."""
 
     def close_notify(self) -> None:
-        if self.forever and self.calls["close_notify"]:
+        if self.always_full and self.calls["close_notify"]:
             raise WantWrite
         with contextlib.suppress(BlockingIOError):
             while not self.calls["close_notify"]:
@@ -40,22 +40,24 @@ class Crowded(ClearSession):
             raise WantWrite from None
 
 
-class CrowdedAdapter(ClearAdapter):
-    forever = False
+class FullAdapter(ClearAdapter):
+    """Makes such sessions."""
+
+    always_full = False
 
     def session(self, sock: socket.socket) -> ClearSession:
-        made = Crowded(sock)
-        made.forever = self.forever
-        self.sessions.append(made)
-        return made
+        session = FullSession(sock)
+        session.always_full = self.always_full
+        self.sessions.append(session)
+        return session
 
 
 def handle(sock: Any, address: Any, server: Any) -> None:
-    """Ends the connection at once."""
+    """A handler that closes its connection at once."""
 
 
 def site(environ: Any, start_response: Any) -> list[bytes]:
-    """Answers; the connection lingers behind it."""
+    """An application after whose response the connection lingers."""
     start_response("204 No Content", [("Connection", "close")])
     return []
 
@@ -63,9 +65,9 @@ def site(environ: Any, start_response: Any) -> list[bytes]:
 both_kinds = pytest.mark.parametrize("kind", ["handler", "http"])
 
 
-def ending(serve: Serve, kind: str, **options: Any) -> tuple[Running, Any, socket.socket]:
-    """A connection that has come to its end, and has no room."""
-    adapter = CrowdedAdapter()
+def serve_until_closing(serve: Serve, kind: str, **options: Any) -> tuple[Running, Any, socket.socket]:
+    """Serve one connection until it is to be closed and its socket has no room."""
+    adapter = FullAdapter()
     application = handle if kind == "handler" else HTTPApp(WSGIGateway(site), HTTPSettings(access_log=False))
     running = serve(application, ssl_adapter=adapter, **options)
     client = running.connect()
@@ -76,22 +78,22 @@ def ending(serve: Serve, kind: str, **options: Any) -> tuple[Running, Any, socke
 
 @both_kinds
 def test_close_notify_waits_until_the_client_reads(serve: Serve, kind: str) -> None:
-    running, session, client = ending(serve, kind, clock=FakeClock())
+    running, session, client = serve_until_closing(serve, kind, clock=FakeClock())
     assert session.calls["close_notify"] == 1
     data = receive_all(client)
     assert data.endswith(b"x\0")
     assert data.count(b"x") == session.filled
-    assert session.calls["close_notify"] <= 4, "it turned"
+    assert session.calls["close_notify"] <= 4, "the leader spins"
     client.close()
     eventually(lambda: running.server.stats().connections == 0)
     assert running.log.lines == []
 
 
 @both_kinds
-def test_a_client_that_never_reads_is_left_after_the_write_timeout(serve: Serve, kind: str) -> None:
-    """It keeps what has left, and sees that the end is missing."""
+def test_a_client_that_never_reads_is_closed_after_the_write_timeout(serve: Serve, kind: str) -> None:
+    """It keeps what was sent before, and sees that the close_notify is missing."""
     clock = FakeClock()
-    running, session, client = ending(serve, kind, clock=clock, write_timeout=9.0)
+    running, session, client = serve_until_closing(serve, kind, clock=clock, write_timeout=9.0)
     clock.advance(8.9)
     assert running.server.stats().flushing == 1
     clock.advance(0.2)
@@ -101,10 +103,10 @@ def test_a_client_that_never_reads_is_left_after_the_write_timeout(serve: Serve,
     assert data.count(b"x") == session.filled
 
 
-def test_events_in_between_do_not_prolong_it(serve: Serve) -> None:
-    """A stop looks at every connection, and leaves this one its time."""
+def test_events_do_not_extend_the_write_timeout(serve: Serve) -> None:
+    """A stop visits every connection, and does not change the deadline of this one."""
     clock = FakeClock()
-    running, session, client = ending(serve, "handler", clock=clock, write_timeout=9.0)
+    running, session, client = serve_until_closing(serve, "handler", clock=clock, write_timeout=9.0)
     clock.advance(5)
     stopping = threading.Thread(target=running.server.stop, args=(100,))
     stopping.start()
@@ -115,9 +117,9 @@ def test_events_in_between_do_not_prolong_it(serve: Serve) -> None:
     assert receive_all(client).endswith(b"x")
 
 
-def test_a_client_whose_time_is_over_gets_no_more_of_it(serve: Serve) -> None:
-    adapter, clock = CrowdedAdapter(), FakeClock()
-    adapter.forever = True
+def test_a_connection_that_timed_out_gets_no_more_time_for_its_close_notify(serve: Serve) -> None:
+    adapter, clock = FullAdapter(), FakeClock()
+    adapter.always_full = True
 
     def waiting(sock: Any, address: Any, server: Any) -> Park:
         return Park(lambda: None, timeout=5)
@@ -132,14 +134,14 @@ def test_a_client_whose_time_is_over_gets_no_more_of_it(serve: Serve) -> None:
     assert receive_all(client).endswith(b"x")
 
 
-def test_a_broken_connection_says_nothing(serve: Serve) -> None:
-    """What is reset, or given away, must not look like an orderly end."""
-    adapter = CrowdedAdapter()
+def test_a_reset_connection_sends_no_close_notify(serve: Serve) -> None:
+    """A connection that is reset must not look as if it had been closed in order."""
+    adapter = FullAdapter()
 
-    def tearing(sock: Any, address: Any, server: Any) -> None:
+    def resetting(sock: Any, address: Any, server: Any) -> None:
         reset(server._find(sock))
 
-    running = serve(tearing, ssl_adapter=adapter)
+    running = serve(resetting, ssl_adapter=adapter)
     client = running.connect()
     client.sendall(b"\x16")
     with pytest.raises(ConnectionResetError):
@@ -148,8 +150,8 @@ def test_a_broken_connection_says_nothing(serve: Serve) -> None:
     assert adapter.sessions[0].calls["close_notify"] == 0
 
 
-def test_a_socket_that_was_given_away_is_not_said_goodbye_for(serve: Serve) -> None:
-    adapter = CrowdedAdapter()
+def test_a_detached_socket_gets_no_close_notify(serve: Serve) -> None:
+    adapter = FullAdapter()
     kept: list[Any] = []
 
     def keeping(sock: Any, address: Any, server: Any) -> None:
@@ -160,7 +162,7 @@ def test_a_socket_that_was_given_away_is_not_said_goodbye_for(serve: Serve) -> N
     client.sendall(b"\x16")
     eventually(lambda: running.server.stats().accepted == 1 and running.server.stats().connections == 0)
     assert adapter.sessions[0].calls["close_notify"] == 0
-    adapter.sessions[0].calls["close_notify"] = 1  # it has room
+    adapter.sessions[0].calls["close_notify"] = 1  # from now on it has room
     kept[0].settimeout(PATIENCE)
     kept[0].sendall(b"mine")
     assert client.recv(10) == b"mine"

@@ -7,13 +7,14 @@ import socket
 import weakref
 from typing import Any
 
+from reserve.engine.connections.connection import Connection
 from reserve.engine.drivers.handler import HandlerDriver, Park
 from reserve.engine.server import Server
 from tests.engine.conftest import Serve, receive_all
 from tests.waiting import eventually
 
 
-def test_a_connection_leaves_no_cycle(serve: Serve) -> None:
+def test_a_connection_is_in_no_reference_cycle(serve: Serve) -> None:
     drivers: list[weakref.ref[Any]] = []
 
     def handle(sock: socket.socket, address: Any, server: Server) -> Any:
@@ -36,3 +37,7 @@ def test_a_connection_leaves_no_cycle(serve: Serve) -> None:
         assert len(alive) <= 2
     finally:
         gc.enable()
+
+
+def test_a_connection_can_be_referenced_weakly() -> None:
+    assert "__weakref__" in Connection.__slots__

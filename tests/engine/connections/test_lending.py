@@ -17,7 +17,7 @@ from tests.engine.interleave import Scheduler
 from tests.engine.world import World
 
 
-def _lent(scheduler: Scheduler, room: int | None, again: bool) -> tuple[World, Connection]:
+def _lend(scheduler: Scheduler, room: int | None, again: bool) -> tuple[World, Connection]:
     world = World(scheduler)
     connection = world.connection()
     cast(Any, connection.sock).room = 0
@@ -56,7 +56,7 @@ def _lent(scheduler: Scheduler, room: int | None, again: bool) -> tuple[World, C
 @pytest.mark.parametrize("again", [False, True])
 def test_a_lent_connection_comes_back(exploring: Explore, room: int | None, again: bool) -> None:
     def scenario(scheduler: Scheduler) -> Callable[[list[str]], None]:
-        world, connection = _lent(scheduler, room, again)
+        world, connection = _lend(scheduler, room, again)
 
         def check(blocked: list[str]) -> None:
             assert blocked == ["leader"], "its worker waits for ever"
@@ -73,9 +73,9 @@ def test_a_lent_connection_comes_back(exploring: Explore, room: int | None, agai
     assert exploring(scenario, 2, 2 if room == 4 or not again else 1, "line") > 50
 
 
-def test_a_lent_connection_that_is_nudged_comes_back(exploring: Explore) -> None:
+def test_a_lent_connection_that_is_notified_comes_back(exploring: Explore) -> None:
     def scenario(scheduler: Scheduler) -> Callable[[list[str]], None]:
-        world, connection = _lent(scheduler, 0, True)
+        world, connection = _lend(scheduler, 0, True)
         scheduler.spawn("stop", lambda: world.queue.notify(connection, NOTIFY))
 
         def check(blocked: list[str]) -> None:
@@ -88,7 +88,7 @@ def test_a_lent_connection_that_is_nudged_comes_back(exploring: Explore) -> None
     assert exploring(scenario, 3, 1, "line") > 300
 
 
-def test_a_lent_connection_whose_client_takes_nothing_is_neither_armed_again_nor_tried_again() -> None:
+def test_a_lent_connection_whose_client_reads_nothing_is_neither_armed_nor_written_again() -> None:
     world = World(Scheduler())
     armed: list[int] = []
     arm = world.poller.arm
@@ -120,6 +120,6 @@ def test_a_lent_connection_whose_client_takes_nothing_is_neither_armed_again_nor
         found = world.queue.next_ready(())
     assert found is connection
     assert not world.stepper.advance(connection)
-    assert len(sock.outgoing) == 1400, "the event is not lost"
+    assert len(sock.outgoing) == 1400, "the event is lost"
     connection.reclaim()
     assert connection.output is None

@@ -1,4 +1,4 @@
-"""What waits to be sent, and a connection's own look at its socket."""
+"""The output that waits to be sent, and what a connection sees of its peer."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def _take(client: socket.socket, count: int, found: list[bytes]) -> None:
 @given(
     st.lists(st.tuples(st.sampled_from(["append", "file", "spill", "flush"]), st.integers(0, 40)), max_size=30),
 )
-def test_octets_leave_in_the_order_in_which_they_came(steps: list[tuple[str, int]]) -> None:
-    """Memory, stretches of files and the spool mixed, against one bytes object."""
+def test_bytes_are_sent_in_the_order_in_which_they_were_written(steps: list[tuple[str, int]]) -> None:
+    """Bytes in memory, parts of files and the spool mixed, compared with one bytes object."""
     one, two = socket.socketpair()
     with one, two, tempfile.TemporaryFile() as file:
         file.write(bytes(range(100)))
@@ -83,7 +83,7 @@ def test_octets_leave_in_the_order_in_which_they_came(steps: list[tuple[str, int
         output.close()
 
 
-def test_memory_is_counted_as_it_leaves() -> None:
+def test_the_size_shrinks_by_the_bytes_that_were_sent() -> None:
     sock = MemorySocket()
     sock.room = 7
     output = Output()
@@ -97,7 +97,7 @@ def test_memory_is_counted_as_it_leaves() -> None:
     assert sock.outgoing == b"abcdefghij"
 
 
-def test_a_file_may_be_closed_at_once_and_is_given_back_when_it_has_left(pair: Pair, tmp_path: Path) -> None:
+def test_a_file_may_be_closed_at_once_and_its_copy_is_closed_when_it_was_sent(pair: Pair, tmp_path: Path) -> None:
     connection, client = pair
     path = tmp_path / "file"
     path.write_bytes(b"0123456789")
@@ -120,7 +120,9 @@ def test_a_file_that_became_shorter_is_an_error(pair: Pair, tmp_path: Path) -> N
         make_room(connection, 0, 0, None)
 
 
-def test_what_does_not_fit_goes_to_the_file_and_then_makes_the_writer_wait(pair: Pair, tmp_path: Path) -> None:
+def test_output_over_the_memory_limit_is_spilled_and_over_the_spool_limit_makes_the_writer_wait(
+    pair: Pair, tmp_path: Path
+) -> None:
     connection, client = pair
     connection.write(b"x" * 5_000_000)
     assert connection.output is not None
@@ -147,19 +149,19 @@ def test_what_does_not_fit_goes_to_the_file_and_then_makes_the_writer_wait(pair:
 def test_a_writer_waits_no_longer_than_the_timeout(pair: Pair) -> None:
     connection, _ = pair
     connection.write(b"x" * 5_000_000)
-    drain(connection, 10_000_000, 0)  # little enough waits
+    drain(connection, 10_000_000, 0)  # few enough bytes wait
     with pytest.raises(ClientDisconnected, match="write-timeout"):
         drain(connection, 1000, 0)
 
 
-def test_writing_to_a_peer_that_has_gone(pair: Pair) -> None:
+def test_a_write_to_a_peer_that_has_closed_raises(pair: Pair) -> None:
     connection, client = pair
     client.close()
     with pytest.raises(ClientDisconnected, match="went away"):
         connection.write(b"x")
 
 
-def test_one_look_at_the_peer(pair: Pair) -> None:
+def test_a_connection_sees_unread_bytes_and_a_closed_peer(pair: Pair) -> None:
     connection, client = pair
     assert (connection.peer_closed(), connection.unread()) == (False, False)
     client.send(b"x")
@@ -171,7 +173,7 @@ def test_one_look_at_the_peer(pair: Pair) -> None:
     assert wait_for(connection.fd, 0, write=True)
 
 
-def test_a_reset_tells_the_peer_that_this_is_not_the_whole() -> None:
+def test_a_reset_tells_the_peer_that_the_response_is_incomplete() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         client = socket.create_connection(listener.getsockname())
         connection = Connection(cast(Any, None), listener.accept()[0], "")
@@ -192,28 +194,28 @@ def test_a_token_is_taken_once() -> None:
     assert not take(connection.token)
 
 
-def test_closing_twice_closes_no_stranger() -> None:
+def test_closing_twice_closes_no_other_descriptor() -> None:
     one, two = socket.socketpair()
     connection = Connection(cast(Any, None), one, "")
     fd = connection.fd
     close_socket(connection)
-    strangers = socket.socketpair()
-    assert fd in {one.fileno() for one in strangers}
+    others = socket.socketpair()
+    assert fd in {one.fileno() for one in others}
     close_socket(connection)
-    strangers[0].send(b"x")
-    assert strangers[1].recv(1) == b"x"
-    for sock in (*strangers, two):
+    others[0].send(b"x")
+    assert others[1].recv(1) == b"x"
+    for sock in (*others, two):
         sock.close()
 
 
-def test_an_object_that_waits_more_than_once_is_held_once() -> None:
+def test_an_object_that_is_queued_several_times_counts_once() -> None:
     output, block = Output(), bytes(100_000)
     for _ in range(40):
         output.append(block)
     assert output.size == 40 * len(block)
     assert len(block) < output.held < 2 * len(block)
     sock = MemorySocket()
-    assert output.flush(cast(Any, sock), 50 * 1000)[1] == len(block)  # a turn ends with a piece
+    assert output.flush(cast(Any, sock), 50 * 1000)[1] == len(block)  # a turn ends after a whole part
     assert output.held > len(block)
     output.append(bytes(100_000))
     assert output.held > 2 * len(block)
@@ -221,7 +223,7 @@ def test_an_object_that_waits_more_than_once_is_held_once() -> None:
     assert (output.size, output.held) == (0, 0)
 
 
-def test_small_neighbours_are_one_part_but_never_the_first_which_may_have_been_tried() -> None:
+def test_small_parts_are_joined_except_the_first_which_may_have_been_tried() -> None:
     output = Output()
     for number in range(1000):
         output.append(b"%03d" % number)
@@ -234,7 +236,7 @@ def test_small_neighbours_are_one_part_but_never_the_first_which_may_have_been_t
     assert output.held == 0
 
 
-def test_what_is_held_once_stays_in_memory_but_not_beyond_the_limit_of_the_file(pair: Pair, tmp_path: Path) -> None:
+def test_repeated_objects_stay_in_memory_up_to_the_limit_of_the_spool(pair: Pair, tmp_path: Path) -> None:
     connection, _ = pair
     block = bytes(1_000_000)
     for _ in range(5):

@@ -6,7 +6,7 @@ from tests.engine.interleave import Scheduler
 from tests.engine.world import World
 
 
-def test_a_socket_is_touched_by_another_thread_only_while_it_is_open() -> None:
+def test_another_thread_uses_a_socket_only_while_it_is_open() -> None:
     world = World(Scheduler())
     connection = world.connection(7)
     seen: list[bool] = []

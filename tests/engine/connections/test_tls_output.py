@@ -1,4 +1,4 @@
-"""Output through a session that blocks, and reads that have to send first; engine and HTTP on top of it."""
+"""Output through a session that blocks, and reads that have to send first, with the engine and HTTP on top."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.waiting import PATIENCE
 
 
 class Wire(MemorySocket):
-    """Takes everything; the session decides."""
+    """A socket with unlimited room: only the session limits what is sent."""
 
 
 def secured(decide: Callable[[str, int], int | None]) -> tuple[TLSSocket, ClearSession, Wire]:
@@ -39,18 +39,18 @@ SIZES = (1, 16383, 16384, 16385, 32767, 32768, 32769, 262143, 262145)
 
 
 def flushed(output: Output, secure: TLSSocket) -> int:
-    """Flush until all is gone; how many times it took."""
+    """Flush until everything has been sent; the number of flushes."""
     sink = secure.sink()
     for turn in range(1, 1000):
         if output.flush(sink)[0]:
             return turn
-    raise AssertionError("it does not end")
+    raise AssertionError("the output is never sent completely")
 
 
 def parts_of(kind: str, size: int) -> tuple[Output, bytes]:
     data = bytes(number * 7 % 251 for number in range(size))
     output = Output()
-    if kind == "octets":
+    if kind == "bytes":
         output.append(data)
     elif kind == "several parts":
         step = max(1, size // 5)
@@ -58,7 +58,7 @@ def parts_of(kind: str, size: int) -> tuple[Output, bytes]:
             output.append(memoryview(data)[at : at + step])
     else:
         with tempfile.TemporaryFile() as file:
-            file.write(b"before" + data + b"behind")
+            file.write(b"before" + data + b"after")
             file.flush()
             if size >= 3:
                 output.append(data[: size // 3])
@@ -66,11 +66,11 @@ def parts_of(kind: str, size: int) -> tuple[Output, bytes]:
     return output, data
 
 
-@pytest.mark.parametrize("kind", ["octets", "several parts", "a file"])
+@pytest.mark.parametrize("kind", ["bytes", "several parts", "a file"])
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("want", [WantRead, WantWrite])
 def test_a_write_that_blocks_at_each_call_in_turn(kind: str, size: int, want: type[OSError]) -> None:
-    """Until none of the calls is the one that fails."""
+    """Repeated until no call is the one that fails."""
     k = 1
     while True:
         met = False
@@ -85,18 +85,18 @@ def test_a_write_that_blocks_at_each_call_in_turn(kind: str, size: int, want: ty
         secure, _, wire = secured(decide)
         turns = flushed(output, secure)
         assert bytes(wire.outgoing) == data
-        assert turns <= 1 + met  # at once, when some of it had left before
+        assert turns <= 1 + met  # one flush, when some bytes had been sent before the call that blocks
         if not met:
             break
         k += 1
     assert k > 1
 
 
-@pytest.mark.parametrize("kind", ["octets", "several parts", "a file"])
+@pytest.mark.parametrize("kind", ["bytes", "several parts", "a file"])
 @pytest.mark.parametrize("size", SIZES[:-2])
 @pytest.mark.parametrize("taken", [1, 100, 16383])
-def test_a_write_that_takes_a_part_at_each_call_in_turn(kind: str, size: int, taken: int) -> None:
-    """Some adapters' sessions may; OpenSSL takes a record or nothing."""
+def test_a_write_that_sends_a_part_at_each_call_in_turn(kind: str, size: int, taken: int) -> None:
+    """Sessions of some adapters do that; OpenSSL sends a whole record or nothing."""
     k = 1
     while True:
         met = False
@@ -120,8 +120,8 @@ def test_a_write_that_takes_a_part_at_each_call_in_turn(kind: str, size: int, ta
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_what_was_begun_may_move_to_a_file_before_it_goes_on(size: int) -> None:
-    """The answer is spilled to the disk while its first piece waits to be sent again."""
+def test_a_write_that_was_begun_may_be_spilled_before_it_continues(size: int) -> None:
+    """The response is spilled to the disk while its first piece waits to be sent again."""
     for k in (1, 2, 3):
 
         def decide(name: str, number: int, k: int = k) -> None:
@@ -133,14 +133,14 @@ def test_what_was_begun_may_move_to_a_file_before_it_goes_on(size: int) -> None:
         done, _ = output.flush(secure.sink())
         if not done:
             output.spill(None)
-            output.append(b"behind")
+            output.append(b"after")
             flushed(output, secure)
-            assert bytes(wire.outgoing) == data + b"behind"
+            assert bytes(wire.outgoing) == data + b"after"
         output.close()
 
 
-def test_what_was_begun_is_not_passed_by_the_kernel() -> None:
-    """With kTLS a file goes out by itself; but never before what OpenSSL has begun to send."""
+def test_sendfile_does_not_overtake_a_write_that_was_begun() -> None:
+    """With kTLS the kernel sends a file itself, but never before bytes that OpenSSL has begun to send."""
     refusing = True
 
     def decide(name: str, number: int) -> None:
@@ -165,7 +165,7 @@ def test_what_was_begun_is_not_passed_by_the_kernel() -> None:
             end.close()
 
 
-def test_other_octets_than_those_begun_are_an_error_and_not_a_broken_stream() -> None:
+def test_a_retry_with_other_bytes_is_an_error_and_sends_nothing() -> None:
     def decide(name: str, number: int) -> None:
         if number == 1:
             raise WantWrite
@@ -191,8 +191,8 @@ def site(body: bytes) -> HTTPApp:
 
 
 @pytest.mark.parametrize("times", [1, 3])
-def test_reads_that_have_to_send_first(serve: Serve, times: int) -> None:
-    """At each of the first calls in turn, and as often; the connection goes on, and does not turn."""
+def test_reads_that_have_to_send_first_are_repeated(serve: Serve, times: int) -> None:
+    """At each of the first calls in turn, ``times`` times; the connection goes on, and nothing spins."""
     for k in range(1, 6):
 
         def decide(name: str, number: int, k: int = k) -> None:
@@ -211,8 +211,8 @@ def test_reads_that_have_to_send_first(serve: Serve, times: int) -> None:
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 4])
-def test_writes_that_have_to_receive_first(serve: Serve, k: int) -> None:
-    """At the k-th call. What they receive is the session's own; the client sends it when the answer does not come."""
+def test_writes_that_have_to_receive_first_are_repeated(serve: Serve, k: int) -> None:
+    """At the k-th call. The bytes that they receive belong to the session; the client sends them later."""
     blocked = threading.Event()
     received: list[bytes] = []
     adapter = ClearAdapter()
@@ -232,12 +232,12 @@ def test_writes_that_have_to_receive_first(serve: Serve, k: int) -> None:
     client, other = running.connect(), running.connect()
     client.sendall(b"\x16" + request())
     assert blocked.wait(PATIENCE)
-    for number in range(20):  # others are served, and it is not asked again for each of them
+    for number in range(20):  # others are served, and the session is not called again for each of them
         other.sendall(b"\x16" * (not number) + request("HEAD"))
         assert receive(other, head=True).status == 200
     assert adapter.sessions[0].calls["write"] <= k + 4
     client.sendall(b"k")
     assert receive(client).body == body
     assert received == [b"k"]
-    client.sendall(request("HEAD"))  # and nothing is left of it
+    client.sendall(request("HEAD"))  # the connection goes on as before
     assert receive(client, head=True).status == 200

@@ -1,4 +1,4 @@
-"""What a plain handler is promised, on real sockets and with each poller."""
+"""What the engine guarantees to a plain handler, on real sockets and with each poller."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 
-from reserve.engine.connections.connection import Connection
 from reserve.engine.drivers.handler import HandlerApplication, Park
 from reserve.errors import ReserveError, UsageError
 from reserve.testing import FakeClock
@@ -24,7 +23,7 @@ from tests.waiting import PATIENCE, eventually
 
 
 class Echo:
-    """Parks, and sends back what has come; remembers the reasons of the ends."""
+    """A handler that parks and sends back what it receives; ``reasons`` has why each connection was closed."""
 
     def __init__(self, **park: Any) -> None:
         self.park = park
@@ -62,7 +61,7 @@ def test_many_connections_are_echoed(serve: Serve) -> None:
     assert running.log.errors == []
 
 
-def test_octets_in_the_buffer_of_a_makefile_count_as_readable(serve: Serve) -> None:
+def test_bytes_in_the_buffer_of_a_makefile_count_as_readable(serve: Serve) -> None:
     client = serve(upper_lines).connect()
     client.sendall(b"one\ntwo\nthree\n")  # in one packet: the second and third are never seen by the poller
     assert receive(client, 14) == b"ONE\nTWO\nTHREE\n"
@@ -72,7 +71,7 @@ def test_octets_in_the_buffer_of_a_makefile_count_as_readable(serve: Serve) -> N
     assert receive_all(client) == b""
 
 
-def test_a_reset_is_seen_by_resume_also_under_a_makefile(serve: Serve) -> None:
+def test_resume_sees_a_reset_also_through_a_makefile(serve: Serve) -> None:
     seen: SimpleQueue[str] = SimpleQueue()
     parked = threading.Event()
 
@@ -124,8 +123,8 @@ def test_send_reaches_a_parked_connection_from_any_thread(serve: Serve) -> None:
         running.server.send(sock, b"late")
 
 
-def test_send_is_bounded_and_keeps_its_order_before_the_next_handler(serve: Serve) -> None:
-    """More is pushed than the kernel takes; the handler that runs next must not get past it."""
+def test_send_is_bounded_and_leaves_before_the_next_handler_runs(serve: Serve) -> None:
+    """More is sent than the kernel takes; the handler that runs next must not overtake it."""
     sockets: SimpleQueue[socket.socket] = SimpleQueue()
 
     def handle(sock: socket.socket, address: Any, server: Any) -> Park:
@@ -200,8 +199,8 @@ def test_the_timeout_of_a_park_calls_on_timeout_or_closes(serve: Serve) -> None:
     assert reasons.get(timeout=PATIENCE) == "timeout"
 
 
-def test_a_timer_that_is_left_of_an_earlier_park_harms_nobody(serve: Serve) -> None:
-    """It parks with a timeout, then for ever; the timer comes due and has nothing to say."""
+def test_a_timer_of_an_earlier_park_closes_nothing(serve: Serve) -> None:
+    """The handler parks with a timeout, then without one; the timer of the first park expires without effect."""
     clock = FakeClock()
     reasons: SimpleQueue[str] = SimpleQueue()
 
@@ -216,27 +215,27 @@ def test_a_timer_that_is_left_of_an_earlier_park_harms_nobody(serve: Serve) -> N
         return Park(resume)
 
     running = serve(handle, clock=clock)
-    for_ever, other = running.connect(), running.connect()
-    for client, words in ((for_ever, b"sn"), (other, b"l")):
-        for word in words:
-            client.sendall(bytes([word]))
-            assert receive(client, 1) == bytes([word])
+    patient, other = running.connect(), running.connect()
+    for client, commands in ((patient, b"sn"), (other, b"l")):
+        for command in commands:
+            client.sendall(bytes([command]))
+            assert receive(client, 1) == bytes([command])
     eventually(lambda: running.server.stats().parked == 2)
     clock.advance(1.5)
-    for_ever.sendall(b"n")  # the leader is alive
-    assert receive(for_ever, 1) == b"n"
+    patient.sendall(b"n")  # the leader is alive
+    assert receive(patient, 1) == b"n"
     assert reasons.empty()
     eventually(lambda: running.server.stats().parked == 2)
     clock.advance(4.0)
     assert receive_all(other) == b""
     assert reasons.get(timeout=PATIENCE) == "timeout"
-    for_ever.sendall(b"n")
-    assert receive(for_ever, 1) == b"n"
+    patient.sendall(b"n")
+    assert receive(patient, 1) == b"n"
     assert running.log.errors == []
 
 
-def test_a_deadline_a_year_away(serve: Serve) -> None:
-    """More milliseconds than an int holds, on the machine's own clock."""
+def test_a_deadline_may_be_a_year_away(serve: Serve) -> None:
+    """More milliseconds than an int holds, with the system's own clock."""
     running = serve(Echo(timeout=3e7), threads=1)
     client, other = running.connect(), running.connect()
     for _ in range(3):
@@ -247,7 +246,7 @@ def test_a_deadline_a_year_away(serve: Serve) -> None:
     assert other.fileno() >= 0
 
 
-def test_a_peer_that_takes_nothing_is_cut_after_the_write_timeout(serve: Serve) -> None:
+def test_a_client_that_reads_nothing_is_reset_after_the_write_timeout(serve: Serve) -> None:
     clock = FakeClock()
     sockets: SimpleQueue[socket.socket] = SimpleQueue()
     echo = Echo()
@@ -262,12 +261,12 @@ def test_a_peer_that_takes_nothing_is_cut_after_the_write_timeout(serve: Serve) 
     eventually(lambda: running.server.stats().flushing == 1)
     clock.advance(31)
     assert echo.reasons.get(timeout=PATIENCE) == "timeout"
-    with pytest.raises(ConnectionResetError):  # it cannot take what it has got for the whole
+    with pytest.raises(ConnectionResetError):  # the client sees that the data is incomplete
         receive_all(client)
     assert echo.reasons.empty()
 
 
-def test_a_client_that_has_to_speak_first_costs_no_worker_and_is_cut_in_time(serve: Serve) -> None:
+def test_a_silent_client_that_has_to_speak_first_uses_no_worker_and_is_closed_in_time(serve: Serve) -> None:
     clock = FakeClock()
     calls: SimpleQueue[str] = SimpleQueue()
 
@@ -290,7 +289,7 @@ def test_a_client_that_has_to_speak_first_costs_no_worker_and_is_cut_in_time(ser
     assert calls.empty()
 
 
-def test_client_speaks_first_may_stand_in_the_module(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_client_speaks_first_may_be_set_in_the_module(monkeypatch: pytest.MonkeyPatch) -> None:
     def handle(sock: socket.socket, address: Any, server: Any) -> None:
         pass
 
@@ -315,18 +314,18 @@ def test_a_handler_starts_with_the_handler_timeout_and_may_change_it(serve: Serv
     assert [seen.get(timeout=PATIENCE), seen.get(timeout=PATIENCE)] == [12.0, 7]
 
 
-def test_a_writable_park(serve: Serve) -> None:
+def test_a_park_until_writable_is_resumed_when_there_is_room(serve: Serve) -> None:
     def handle(sock: socket.socket, address: Any, server: Any) -> Park:
         return Park(lambda: sock.sendall(b"there is room"), until="writable")
 
     assert receive_all(serve(handle).connect()) == b"there is room"
 
 
-# ---- ends ----
+# ---- closing ----
 
 
 @pytest.mark.parametrize(
-    ("ending", "reason"),
+    ("resume", "reason"),
     [
         (lambda: None, "done"),
         (lambda: 1 / 0, "error"),
@@ -336,11 +335,11 @@ def test_a_writable_park(serve: Serve) -> None:
         (lambda: (_ for _ in ()).throw(TimeoutError("slow")), "lost"),
     ],
 )
-def test_on_close_is_told_why_exactly_once(serve: Serve, ending: Callable[[], Any], reason: str) -> None:
+def test_on_close_is_called_once_with_the_reason(serve: Serve, resume: Callable[[], Any], reason: str) -> None:
     reasons: SimpleQueue[str] = SimpleQueue()
 
     def handle(sock: socket.socket, address: Any, server: Any) -> Park:
-        return Park(ending, on_close=reasons.put)
+        return Park(resume, on_close=reasons.put)
 
     running = serve(handle)
     client = running.connect()
@@ -353,7 +352,7 @@ def test_on_close_is_told_why_exactly_once(serve: Serve, ending: Callable[[], An
 
 
 @pytest.mark.parametrize("timeout", [None, 0])
-def test_on_close_is_told_of_a_stop(serve: Serve, timeout: float | None) -> None:
+def test_on_close_is_called_by_a_stop(serve: Serve, timeout: float | None) -> None:
     echo = Echo()
     running = serve(echo)
     clients = [running.connect() for _ in range(5)]
@@ -383,7 +382,7 @@ def test_on_close_is_called_even_when_the_only_worker_is_stuck(serve: Serve) -> 
     running.server.stop(0)
     assert echo.reasons.get(timeout=PATIENCE) == "stop"
     go_on.set()
-    assert echo.reasons.get(timeout=PATIENCE) == "stop"  # the worker came home after all
+    assert echo.reasons.get(timeout=PATIENCE) == "stop"  # the worker has returned from the stuck handler
     assert echo.reasons.empty()
 
 
@@ -404,7 +403,7 @@ def test_a_later_park_replaces_on_close(serve: Serve) -> None:
 @pytest.mark.parametrize(
     "kind", [SystemExit, KeyboardInterrupt, GeneratorExit, MemoryError, BaseException, StopIteration]
 )
-def test_nothing_that_is_raised_ends_a_worker(serve: Serve, kind: type[BaseException]) -> None:
+def test_no_exception_ends_a_worker(serve: Serve, kind: type[BaseException]) -> None:
     def handle(sock: socket.socket, address: Any, server: Any) -> None:
         if sock.recv(1) == b"!":
             raise kind("on purpose")
@@ -422,7 +421,7 @@ def test_nothing_that_is_raised_ends_a_worker(serve: Serve, kind: type[BaseExcep
     assert running.server.stats().threads == 1
 
 
-def test_the_socket_is_closed_under_a_makefile_that_lives_on(serve: Serve) -> None:
+def test_the_socket_is_closed_although_a_makefile_of_it_is_open(serve: Serve) -> None:
     kept = []
 
     def handle(sock: socket.socket, address: Any, server: Any) -> None:
@@ -511,7 +510,7 @@ def test_a_v4_mapped_address_is_shown_as_ipv4(serve: Serve) -> None:
     assert (peer.pid, peer.uid, peer.gid) == (None, None, None)
 
 
-def test_a_unix_socket_tells_whose_process_it_is(serve: Serve) -> None:
+def test_a_unix_socket_has_the_credentials_of_its_client(serve: Serve) -> None:
     seen: SimpleQueue[Any] = SimpleQueue()
 
     def handle(sock: socket.socket, address: Any, server: Any) -> None:
@@ -526,7 +525,7 @@ def test_a_unix_socket_tells_whose_process_it_is(serve: Serve) -> None:
     assert (peer.pid, peer.uid, peer.gid) == (os.getpid(), os.getuid(), os.getgid())
 
 
-def test_several_listeners_of_several_kinds(serve: Serve) -> None:
+def test_a_server_may_have_several_listeners_of_several_kinds(serve: Serve) -> None:
     with tempfile.TemporaryDirectory(prefix="r") as folder:
         running = serve(Echo(), "127.0.0.1:0", f"unix:{Path(folder, 's')}", "127.0.0.1:0")
         for number in (0, 1, 2, 1, 0):
@@ -539,7 +538,7 @@ def test_several_listeners_of_several_kinds(serve: Serve) -> None:
 # ---- usage ----
 
 
-def test_a_park_that_cannot_work_is_refused() -> None:
+def test_a_park_with_invalid_arguments_is_refused() -> None:
     with pytest.raises(UsageError, match="until='sometimes'"):
         Park(print, until="sometimes")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="no peek"):
@@ -548,7 +547,7 @@ def test_a_park_that_cannot_work_is_refused() -> None:
         Park(print, timeout=-1)
 
 
-def test_a_stranger_is_no_connection_of_the_server(serve: Serve) -> None:
+def test_a_socket_that_is_no_connection_of_the_server_is_refused(serve: Serve) -> None:
     running = serve(Echo())
     client = running.connect()
     for call in (lambda: running.server.peer(client), lambda: running.server.detach(client)):
@@ -558,7 +557,3 @@ def test_a_stranger_is_no_connection_of_the_server(serve: Serve) -> None:
     closed.close()
     with pytest.raises(UsageError):
         running.server.send(closed, b"x")
-
-
-def test_connection_is_weakly_referable() -> None:
-    assert "__weakref__" in Connection.__slots__

@@ -1,4 +1,4 @@
-"""The driver of a connection until its TLS handshake is done, and what it waits for."""
+"""The driver that a connection has until its TLS handshake is done."""
 
 from __future__ import annotations
 
@@ -13,21 +13,23 @@ import pytest
 from reserve.engine.polling.poller import WRITE
 from reserve.errors import TLSError, UsageError, WantRead, WantWrite
 from reserve.testing import FakeClock
-from tests.clients import tear
+from tests.clients import close_with_reset
 from tests.engine.conftest import MakePoller, Serve, echo, receive, receive_all
 from tests.engine.sessions import BlockingAdapter, ClearAdapter
 from tests.waiting import PATIENCE, eventually
 
 
-def nothing(client: socket.socket) -> bool:
-    """The connection ends without a word; with a reset if what the client has sent was not read."""
+def closed_silently(client: socket.socket) -> bool:
+    """The server closes without sending a byte; with a reset if it has not read what the client sent."""
     with contextlib.suppress(ConnectionResetError):
         return receive_all(client) == b""
     return True
 
 
 @pytest.mark.parametrize("want", [WantWrite, WantRead])
-def test_it_waits_for_what_the_session_wants(serve: Serve, make_poller: MakePoller, want: type[OSError]) -> None:
+def test_a_connection_waits_for_what_its_session_wants(
+    serve: Serve, make_poller: MakePoller, want: type[OSError]
+) -> None:
     armed: list[int] = []
     poller = make_poller()
 
@@ -47,16 +49,18 @@ def test_it_waits_for_what_the_session_wants(serve: Serve, make_poller: MakePoll
     if want is WantRead:
         for number in range(1, 4):
             eventually(lambda wanted=number: adapter.sessions and adapter.sessions[0].calls["handshake"] >= wanted)
-            eventually(lambda: running.server.stats().parked == 1)  # else that call would find the next octet, too
+            eventually(
+                lambda: running.server.stats().parked == 1
+            )  # otherwise that call could receive the next byte, too
             client.sendall(b"\x16")
     client.sendall(b"x")
     assert receive(client, 1) == b"x"
     assert (WRITE in armed) == (want is WantWrite)
-    assert adapter.sessions[0].calls["handshake"] == 4, "it turned"
+    assert adapter.sessions[0].calls["handshake"] == 4, "the leader spins"
     assert running.server.stats().tls_handshakes == 1
 
 
-def test_the_handler_begins_only_when_it_is_done(serve: Serve) -> None:
+def test_the_handler_begins_only_after_the_handshake(serve: Serve) -> None:
     running = serve(echo, ssl_adapter=ClearAdapter())
     silent, client = running.connect(), running.connect()
     client.sendall(b"\x16hello")
@@ -64,7 +68,7 @@ def test_the_handler_begins_only_when_it_is_done(serve: Serve) -> None:
     eventually(lambda: running.server.stats().parked == 2)
     stats = running.server.stats()
     assert (stats.connections, stats.tls_handshakes, stats.tls_failed) == (2, 1, 0)
-    assert stats.handled == 2  # the handler, and what it parked with
+    assert stats.handled == 2  # the handler, and the resume of its park
     silent.close()
     eventually(lambda: running.server.stats().connections == 1)
     client.sendall(b"\0")  # close_notify
@@ -73,7 +77,7 @@ def test_the_handler_begins_only_when_it_is_done(serve: Serve) -> None:
     assert running.log.lines == []
 
 
-def test_the_deadline_is_that_of_the_whole(serve: Serve) -> None:
+def test_the_deadline_holds_for_the_whole_handshake(serve: Serve) -> None:
     clock = FakeClock()
     adapter = ClearAdapter(hello=100)
     running = serve(echo, ssl_adapter=adapter, clock=clock, handshake_timeout=7.0)
@@ -90,7 +94,7 @@ def test_the_deadline_is_that_of_the_whole(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("error", [TLSError("wrong version number"), OSError(104, "Connection reset by peer")])
-def test_a_failure_is_logged_and_counted(serve: Serve, error: OSError) -> None:
+def test_a_failed_handshake_is_logged_and_counted(serve: Serve, error: OSError) -> None:
     def decide(name: str, number: int) -> None:
         raise error
 
@@ -100,14 +104,14 @@ def test_a_failure_is_logged_and_counted(serve: Serve, error: OSError) -> None:
     assert receive_all(client) == b"\0"
     text = "wrong version number" if isinstance(error, TLSError) else "Connection reset by peer"
     assert f"the TLS handshake failed: {text}" in running.log.wait("handshake failed")
-    eventually(lambda: running.server.stats().lingering == 1)  # what says why is on its way
+    eventually(lambda: running.server.stats().lingering == 1)  # the alert is on its way
     client.close()
     eventually(lambda: running.server.stats().connections == 0)
     stats = running.server.stats()
     assert (stats.tls_failed, stats.tls_handshakes, stats.handled) == (1, 0, 0)
 
 
-def test_a_session_that_cannot_be_made_costs_one_connection(serve: Serve) -> None:
+def test_a_session_that_cannot_be_made_closes_only_its_connection(serve: Serve) -> None:
     class Broken(ClearAdapter):
         def session(self, sock: socket.socket) -> Any:
             if not self.sessions:
@@ -118,7 +122,7 @@ def test_a_session_that_cannot_be_made_costs_one_connection(serve: Serve) -> Non
     running = serve(echo, ssl_adapter=Broken())
     first, second = running.connect(), running.connect()
     first.sendall(b"\x16")
-    assert nothing(first)
+    assert closed_silently(first)
     assert "ValueError: broken" in running.log.wait("a protocol driver failed")
     second.sendall(b"\x16hello")
     assert receive(second, 5) == b"hello"
@@ -129,13 +133,13 @@ ERRORS = [OSError(5, "broken"), TLSError("broken"), MemoryError("broken"), Usage
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("how", ["closes it", "takes it over and closes it", "leaves it"])
-def test_a_session_that_cannot_be_made_does_not_cost_a_newcomer_its_place(
+def test_a_session_that_cannot_be_made_does_not_harm_a_connection_that_reuses_its_number(
     serve: Serve, how: str, error: Exception
 ) -> None:
-    """The adapter closes the socket, and raises when another connection has its number already."""
+    """The adapter closes the socket, and raises after another connection has got its number."""
     numbers: list[int] = []
-    newcomer = socket.socket()  # now: in the adapter it would get the number itself
-    newcomer.settimeout(PATIENCE)
+    newer = socket.socket()  # made now: inside the adapter it would get that number itself
+    newer.settimeout(PATIENCE)
 
     class Broken(ClearAdapter):
         def session(self, sock: socket.socket) -> Any:
@@ -147,33 +151,33 @@ def test_a_session_that_cannot_be_made_does_not_cost_a_newcomer_its_place(
                     pass
             elif how == "closes it":
                 sock.close()
-            newcomer.connect(running.server.addresses[0])
-            newcomer.sendall(b"\x16hello")
+            newer.connect(running.server.addresses[0])
+            newer.sendall(b"\x16hello")
             eventually(lambda: running.server.stats().accepted == 2)
             raise error
 
-    with newcomer:
+    with newer:
         running = serve(echo, ssl_adapter=Broken())
         first = running.connect()
         first.sendall(b"\x16")
         if how == "leaves it":
-            assert nothing(first)
+            assert closed_silently(first)
         running.log.wait(
             "the TLS handshake failed: broken" if isinstance(error, OSError) else "a protocol driver failed"
         )
-        assert receive(newcomer, 5) == b"hello"
-        assert (numbers[0] == numbers[1]) == (how != "leaves it"), "the test is about one number"
-        newcomer.sendall(b"again")
-        assert receive(newcomer, 5) == b"again"
+        assert receive(newer, 5) == b"hello"
+        assert (numbers[0] == numbers[1]) == (how != "leaves it"), "the numbers are not those that the test needs"
+        newer.sendall(b"again")
+        assert receive(newer, 5) == b"again"
         stats = running.server.stats()
         assert (stats.tls_failed, stats.tls_handshakes, stats.connections) == (1, 1, 1)
-        newcomer.close()
+        newer.close()
         eventually(lambda: running.server.stats().connections == 0)
 
 
 @pytest.mark.parametrize("silent", [True, False], ids=["says nothing", "has begun"])
-def test_a_stop_does_not_wait(serve: Serve, silent: bool) -> None:
-    running = serve(echo, ssl_adapter=ClearAdapter(hello=2), clock=FakeClock())  # it would wait for ever
+def test_a_stop_does_not_wait_for_a_handshake(serve: Serve, silent: bool) -> None:
+    running = serve(echo, ssl_adapter=ClearAdapter(hello=2), clock=FakeClock())  # no deadline passes
     client = running.connect()
     if not silent:
         client.sendall(b"\x16")
@@ -182,19 +186,19 @@ def test_a_stop_does_not_wait(serve: Serve, silent: bool) -> None:
     assert running.server.stats().tls_failed == 0
 
 
-def test_an_application_without_words_for_plain_clients_closes(serve: Serve) -> None:
+def test_a_plain_client_of_an_application_without_a_refusal_is_closed(serve: Serve) -> None:
     running = serve(echo, ssl_adapter=ClearAdapter())
     client = running.connect()
     client.sendall(b"GET / HTTP/1.1\r\n")
-    assert nothing(client)
+    assert closed_silently(client)
     running.log.wait("no TLS on a port of TLS; it began with b'GET /'")
     eventually(lambda: running.server.stats().connections == 0)
     assert (running.server.stats().tls_failed, running.server.stats().handled) == (1, 0)
 
 
-def test_a_client_that_only_looks_is_not_worth_a_word(serve: Serve) -> None:
+def test_a_client_that_connects_and_closes_is_neither_counted_nor_logged(serve: Serve) -> None:
     running = serve(echo, ssl_adapter=ClearAdapter())
-    for end in (socket.socket.close, tear):
+    for end in (socket.socket.close, close_with_reset):
         for _ in range(20):
             end(running.connect())
     eventually(lambda: (now := running.server.stats()).accepted >= 20 and not now.connections)
@@ -202,7 +206,7 @@ def test_a_client_that_only_looks_is_not_worth_a_word(serve: Serve) -> None:
     assert running.log.lines == []
 
 
-# ---- adapters that wait for their client ----
+# ---- blocking adapters ----
 
 
 def test_a_blocking_adapter_gets_a_worker_and_a_warning(serve: Serve) -> None:
@@ -217,7 +221,7 @@ def test_a_blocking_adapter_gets_a_worker_and_a_warning(serve: Serve) -> None:
 
 
 def test_a_blocking_adapter_does_not_hold_the_leader(serve: Serve) -> None:
-    """Of two workers one waits for the client of the adapter; the health of others is not its affair."""
+    """Of two workers one waits for the client of the adapter; meanwhile other clients are served."""
     entered, go_on = threading.Event(), threading.Event()
 
     class Slow(BlockingAdapter):
@@ -238,7 +242,7 @@ def test_a_blocking_adapter_does_not_hold_the_leader(serve: Serve) -> None:
     assert receive(first, 5) == b"first"
 
 
-def test_the_failure_of_a_blocking_adapter(serve: Serve) -> None:
+def test_a_failed_handshake_of_a_blocking_adapter_is_logged_and_counted(serve: Serve) -> None:
     running = serve(echo, ssl_adapter=BlockingAdapter())
     client = running.connect()
     client.sendall(b"\x16!")
@@ -252,16 +256,16 @@ def test_the_failure_of_a_blocking_adapter(serve: Serve) -> None:
 def test_the_time_of_a_blocking_adapter_is_limited(serve: Serve) -> None:
     running = serve(echo, ssl_adapter=BlockingAdapter(), handshake_timeout=0.05)
     client = running.connect()
-    client.sendall(b"\x16")  # and not the other half
+    client.sendall(b"\x16")  # the other half never comes
     running.log.wait("the TLS handshake failed: timed out")
     assert receive_all(client) == b""
     assert running.server.stats().tls_failed == 1
 
 
-def test_a_blocking_adapter_that_fails_leaves_nobody_waiting(serve: Serve) -> None:
-    """It does not say what it has made of the socket; the client goes on saying nothing."""
+def test_a_blocking_adapter_that_fails_leaves_no_worker_waiting(serve: Serve) -> None:
+    """The adapter leaves its socket blocking, and the client sends nothing more."""
 
-    class Rude(BlockingAdapter):
+    class Failing(BlockingAdapter):
         def session(self, sock: socket.socket) -> Any:
             if not self.timeouts:
                 self.timeouts.append(sock.gettimeout())
@@ -269,7 +273,7 @@ def test_a_blocking_adapter_that_fails_leaves_nobody_waiting(serve: Serve) -> No
                 raise TLSError("no")
             return super().session(sock)
 
-    running = serve(echo, ssl_adapter=Rude(), clock=FakeClock(), threads=1)
+    running = serve(echo, ssl_adapter=Failing(), clock=FakeClock(), threads=1)
     first, second = running.connect(), running.connect()
     first.sendall(b"\x16")
     running.log.wait("the TLS handshake failed: no")

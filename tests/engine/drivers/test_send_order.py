@@ -1,4 +1,4 @@
-"""What ``server.send`` was given leaves before the handler is called again, so that nothing can overtake it."""
+"""Data given to ``server.send`` leaves before the handler is called again, so that nothing overtakes it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from reserve.testing import running
 from tests.waiting import eventually
 
 
-def test_a_handler_cannot_send_past_what_was_pushed() -> None:
+def test_a_handler_cannot_overtake_an_earlier_send() -> None:
     size = 900_000
     calls: list[bytes] = []
 
@@ -23,7 +23,7 @@ def test_a_handler_cannot_send_past_what_was_pushed() -> None:
             return Park(second)
 
         def second() -> None:
-            calls.append(sock.recv(1))  # has been there from the beginning
+            calls.append(sock.recv(1))  # arrived together with the first byte
             sock.sendall(b"!")
 
         return Park(first)

@@ -1,4 +1,4 @@
-"""``server.start_tls``, and what a handler is promised on a TLS socket: on real sockets, with real sessions."""
+"""``server.start_tls``, and what the engine guarantees to a handler on a TLS socket, with real sockets and sessions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ each_way = pytest.mark.parametrize("blocking", [True, False], ids=["on the worke
 
 
 class StartTLS:
-    """A protocol like SMTP's: a greeting, a line that asks for TLS, and then an echo with the variables before it."""
+    """A protocol like SMTP: a greeting, a line that asks for TLS, then the version of TLS and an echo."""
 
     def __init__(self, blocking: bool) -> None:
         self.blocking = blocking
@@ -63,14 +63,14 @@ class StartTLS:
 
 
 def begin(client: socket.socket) -> None:
-    """Until the server waits for a ClientHello."""
+    """Be the client until the server waits for a ClientHello."""
     assert receive(client, 6) == b"hello\n"
     client.sendall(b"STARTTLS\n")
     assert receive(client, 6) == b"go on\n"
 
 
 @each_way
-def test_a_plain_connection_becomes_one_of_tls(serve: Serve, blocking: bool) -> None:
+def test_a_plain_connection_is_upgraded(serve: Serve, blocking: bool) -> None:
     handle = StartTLS(blocking)
     running = serve(handle, ssl_adapter=tls.adapter(), upgrades=True)
     for version in ("1.2", "1.3"):
@@ -90,7 +90,7 @@ def test_a_plain_connection_becomes_one_of_tls(serve: Serve, blocking: bool) -> 
 
 
 @each_way
-def test_others_without_it_stay_plain(serve: Serve, blocking: bool) -> None:
+def test_a_connection_without_an_upgrade_stays_plain(serve: Serve, blocking: bool) -> None:
     running = serve(StartTLS(blocking), ssl_adapter=tls.adapter(), upgrades=True)
     client = running.connect()
     assert receive(client, 6) == b"hello\n"
@@ -98,7 +98,7 @@ def test_others_without_it_stay_plain(serve: Serve, blocking: bool) -> None:
 
 
 @each_way
-def test_a_handshake_that_fails(serve: Serve, blocking: bool) -> None:
+def test_a_handshake_that_fails_closes_the_connection(serve: Serve, blocking: bool) -> None:
     handle = StartTLS(blocking)
     running = serve(handle, ssl_adapter=tls.adapter(), upgrades=True)
     client = running.connect()
@@ -116,8 +116,8 @@ def test_a_handshake_that_fails(serve: Serve, blocking: bool) -> None:
     assert running.log.errors == []
 
 
-def test_a_client_that_stalls_takes_no_worker(serve: Serve) -> None:
-    """More of them than there are workers; and one deadline ends them all."""
+def test_a_client_that_stalls_holds_no_worker(serve: Serve) -> None:
+    """More stalled clients than workers; the deadline closes them all."""
     clock = FakeClock()
     handle = StartTLS(False)
     running = serve(handle, ssl_adapter=tls.adapter(), upgrades=True, clock=clock)
@@ -125,9 +125,9 @@ def test_a_client_that_stalls_takes_no_worker(serve: Serve) -> None:
     for number, client in enumerate(stalled):
         begin(client)
         client.sendall(tls.HandMade().says()[: number * 20])
-    honest = running.connect()
-    begin(honest)
-    with tls.secure(honest) as secure:
+    other = running.connect()
+    begin(other)
+    with tls.secure(other) as secure:
         assert receive(secure, 8) == b"TLSv1.3\n"
         eventually(lambda: (now := running.server.stats()).parked == 11 and not now.busy)
         clock.advance(5.1)
@@ -139,7 +139,7 @@ def test_a_client_that_stalls_takes_no_worker(serve: Serve) -> None:
         assert receive(secure, 10) == b"still here"
 
 
-def test_on_the_worker_it_ends_at_the_deadline_too(serve: Serve) -> None:
+def test_a_handshake_on_the_worker_ends_at_the_deadline_too(serve: Serve) -> None:
     handle = StartTLS(True)
     running = serve(handle, ssl_adapter=tls.adapter(), upgrades=True, handshake_timeout=0.05)
     client = running.connect()
@@ -149,9 +149,9 @@ def test_on_the_worker_it_ends_at_the_deadline_too(serve: Serve) -> None:
     assert running.server.stats().tls_failed == 1
 
 
-def test_what_was_sent_too_early_is_not_taken_for_content(serve: Serve) -> None:
-    """Commands in the packet of STARTTLS (CVE-2011-0411): what the kernel still has is not a ClientHello, and what the
-    handler has read is never handed to the session.
+def test_bytes_sent_before_the_handshake_are_not_taken_for_content(serve: Serve) -> None:
+    """Commands in the packet of STARTTLS (CVE-2011-0411): bytes that the kernel still has are no ClientHello, and bytes
+    that the handler has read never reach the session.
     """
     handle = StartTLS(True)
     running = serve(handle, ssl_adapter=tls.adapter(), upgrades=True)
@@ -162,7 +162,7 @@ def test_what_was_sent_too_early_is_not_taken_for_content(serve: Serve) -> None:
     assert isinstance(handle.failed.get(timeout=PATIENCE), ConnectionError)
 
 
-def test_what_is_pushed_during_a_handshake_does_not_leave_in_plain_text(serve: Serve) -> None:
+def test_data_sent_during_a_handshake_does_not_leave_in_plain_text(serve: Serve) -> None:
     begun: SimpleQueue[Any] = SimpleQueue()
 
     def handle(sock: Any, address: Any, server: Any) -> Any:
@@ -178,13 +178,13 @@ def test_what_is_pushed_during_a_handshake_does_not_leave_in_plain_text(serve: S
     eventually(lambda: running.server.stats().parked == 1)
     running.server.send(secure, b"secret")
     hand = tls.HandMade()
-    hand.shake(client)  # whatever else came would break it
+    hand.shake(client)  # any other byte would make it fail
     assert hand.hears(client) == b"secret"
     client.sendall(hand.wraps(b"quit"))
 
 
 @each_way
-def test_what_is_pushed_before_leaves_before(serve: Serve, blocking: bool) -> None:
+def test_data_sent_before_an_upgrade_leaves_before_the_handshake(serve: Serve, blocking: bool) -> None:
     def handle(sock: Any, address: Any, server: Any) -> Any:
         server.send(sock, b"go on\n")
         if not blocking:
@@ -200,8 +200,8 @@ def test_what_is_pushed_before_leaves_before(serve: Serve, blocking: bool) -> No
 
 
 @each_way
-def test_however_much_was_pushed_before(serve: Serve, blocking: bool) -> None:
-    """More than the connection takes at once: the handshake waits, and nothing of it gets in between."""
+def test_a_handshake_waits_until_all_earlier_data_has_left(serve: Serve, blocking: bool) -> None:
+    """More than the socket takes at once: none of the handshake's bytes gets in between."""
     begun = threading.Event()
     size = 20_000_000
 
@@ -226,11 +226,11 @@ def test_however_much_was_pushed_before(serve: Serve, blocking: bool) -> None:
     assert hand.hears(client) == b""
 
 
-def test_what_is_pushed_when_the_handshake_has_failed_does_not_leave_in_plain_text(serve: Serve) -> None:
+def test_data_sent_after_a_failed_handshake_does_not_leave_in_plain_text(serve: Serve) -> None:
     reasons: SimpleQueue[str] = SimpleQueue()
 
     def handle(sock: Any, address: Any, server: Any) -> Park:
-        driver = server._find(sock).driver  # a sender on another thread has got so far
+        driver = server._find(sock).driver  # as a sender on another thread that has already looked it up
         with pytest.raises(ConnectionError):
             server.start_tls(sock)
         driver.post(b"secret")
@@ -254,7 +254,7 @@ def failing(call: Callable[[Any, Any], Any]) -> tuple[Callable[..., None], Simpl
     return handle, found
 
 
-def test_twice_is_an_error(serve: Serve) -> None:
+def test_a_second_upgrade_is_an_error(serve: Serve) -> None:
     def twice(sock: Any, server: Any) -> None:
         server.start_tls(server.start_tls(sock))
 
@@ -266,7 +266,7 @@ def test_twice_is_an_error(serve: Serve) -> None:
     assert "TLS already" in str(error)
 
 
-def test_under_tls_and_without_an_adapter_and_for_strangers_it_is_an_error(serve: Serve) -> None:
+def test_an_upgrade_under_tls_or_without_an_adapter_or_of_a_foreign_socket_is_an_error(serve: Serve) -> None:
     handle, found = failing(lambda sock, server: server.start_tls(sock))
     with tls.secure(serve(handle, ssl_adapter=tls.adapter()).connect()):
         assert "TLS already" in str(found.get(timeout=PATIENCE))
@@ -280,7 +280,7 @@ def test_under_tls_and_without_an_adapter_and_for_strangers_it_is_an_error(serve
 # ---- handlers on a TLS socket ----
 
 
-def test_octets_that_tls_or_a_makefile_has_buffered_count_as_readable(serve: Serve) -> None:
+def test_bytes_that_tls_or_a_makefile_has_buffered_count_as_readable(serve: Serve) -> None:
     lines = [b"%d-line\n" % number for number in range(300)]
     with tls.secure(serve(upper_lines, ssl_adapter=tls.adapter()).connect()) as client:
         client.sendall(b"".join(lines))  # one record: the poller reports it once
@@ -289,15 +289,15 @@ def test_octets_that_tls_or_a_makefile_has_buffered_count_as_readable(serve: Ser
         assert receive(client, 5) == b"MORE\n"
 
 
-def test_one_octet_at_a_time_of_one_record(serve: Serve) -> None:
-    """Without a makefile: the rest of the record is in the session."""
+def test_a_record_may_be_read_one_byte_at_a_time(serve: Serve) -> None:
+    """Without a makefile: the remaining bytes of the record are in the session."""
 
     def handle(sock: Any, address: Any, server: Any) -> Park:
         def resume() -> Park | None:
-            octet = sock.recv(1)
-            if not octet:
+            byte = sock.recv(1)
+            if not byte:
                 return None
-            sock.sendall(octet.upper())
+            sock.sendall(byte.upper())
             return Park(resume)
 
         return Park(resume)
@@ -307,7 +307,7 @@ def test_one_octet_at_a_time_of_one_record(serve: Serve) -> None:
         assert receive(client, 200) == b"ABCDEFGHIJ" * 20
 
 
-def test_half_a_record_wakes_nobody(serve: Serve) -> None:
+def test_half_a_record_resumes_no_handler(serve: Serve) -> None:
     resumed: list[bytes] = []
 
     def handle(sock: Any, address: Any, server: Any) -> Park:
@@ -332,7 +332,7 @@ def test_half_a_record_wakes_nobody(serve: Serve) -> None:
     assert running.server.stats().handled <= 6
 
 
-def test_until_writable(serve: Serve) -> None:
+def test_a_park_until_writable_is_resumed_when_there_is_room(serve: Serve) -> None:
     written = threading.Event()
 
     def handle(sock: Any, address: Any, server: Any) -> Park:
@@ -347,7 +347,7 @@ def test_until_writable(serve: Serve) -> None:
 
         def resume() -> None:
             sock.settimeout(PATIENCE)
-            sock.sendall(data)  # what was begun comes first
+            sock.sendall(data)  # the record that was begun is sent first
             sock.sendall(b"%d\n" % (sent + len(data)))
             written.set()
 
@@ -408,20 +408,20 @@ def test_a_detached_tls_socket_belongs_to_the_application(serve: Serve) -> None:
         assert client.recv(1) == b""  # close_notify
 
 
-@pytest.mark.parametrize("ending", ["returns", "raises", "closes"])
-def test_the_end_of_a_handler_is_an_orderly_one(serve: Serve, ending: str) -> None:
+@pytest.mark.parametrize("how", ["returns", "raises", "closes"])
+def test_a_handler_that_ends_sends_close_notify(serve: Serve, how: str) -> None:
     def handle(sock: Any, address: Any, server: Any) -> None:
         sock.sendall(b"bye")
-        if ending == "raises":
+        if how == "raises":
             raise ValueError("handler")
-        if ending == "closes":
+        if how == "closes":
             sock.close()
 
     with tls.secure(serve(handle, ssl_adapter=tls.adapter()).connect()) as client:
-        assert receive_all(client) == b"bye"  # an end without close_notify would raise
+        assert receive_all(client) == b"bye"  # without close_notify this raises
 
 
-def test_a_cut_is_no_end_for_a_handler(serve: Serve) -> None:
+def test_an_end_without_close_notify_is_an_error_for_a_handler(serve: Serve) -> None:
     seen: SimpleQueue[Any] = SimpleQueue()
 
     def handle(sock: Any, address: Any, server: Any) -> None:
@@ -441,14 +441,14 @@ def test_a_cut_is_no_end_for_a_handler(serve: Serve) -> None:
     with tls.secure(running.connect()) as client:
         client.sendall(b"data")
         assert seen.get(timeout=PATIENCE) == b"data"
-        client.shutdown(socket.SHUT_WR)  # of the socket: without close_notify
+        client.shutdown(socket.SHUT_WR)  # of the socket itself: without close_notify
         assert seen.get(timeout=PATIENCE) == "cut"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_forked_child_says_nothing_on_tls_connections(serve: Serve) -> None:
-    """Neither close_notify nor anything else: the sessions are the parent's."""
+def test_a_forked_child_sends_nothing_on_tls_connections(serve: Serve) -> None:
+    """Neither close_notify nor anything else: the sessions belong to the parent."""
     pids: SimpleQueue[int] = SimpleQueue()
     forking = threading.Event()
 
@@ -483,6 +483,6 @@ def test_a_forked_child_says_nothing_on_tls_connections(serve: Serve) -> None:
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
         assert receive(client, 4) == b"fork"
         for one in (idle, client):
-            one.sendall(b"behind")
-            assert receive(one, 6) == b"behind"
+            one.sendall(b"after")
+            assert receive(one, 5) == b"after"
     assert isinstance(client, ssl.SSLSocket)

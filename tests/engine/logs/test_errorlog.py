@@ -12,7 +12,7 @@ from reserve.engine.logs.errorlog import ErrorLog, LineWriter
 from tests.waiting import PATIENCE, eventually
 
 
-def test_a_stuck_writer_drops_and_counts_and_stops_nobody() -> None:
+def test_a_stuck_writer_drops_and_counts_lines_without_blocking() -> None:
     inside, go_on, written = threading.Event(), threading.Event(), list[Any]()
 
     def write(items: list[Any]) -> None:
@@ -34,7 +34,7 @@ def test_a_stuck_writer_drops_and_counts_and_stops_nobody() -> None:
     assert dropped == [4]
 
 
-def test_what_was_logged_before_the_start_is_written_by_the_stop() -> None:
+def test_lines_logged_before_the_start_are_written_at_the_stop() -> None:
     lines: list[tuple[int, str]] = []
     logs = ErrorLog(lambda level, text: lines.append((level, text)))
     logs.warning("careful")
@@ -42,7 +42,7 @@ def test_what_was_logged_before_the_start_is_written_by_the_stop() -> None:
     assert lines == [(logging.WARNING, "careful")]
 
 
-def test_a_hook_that_fails_takes_no_other_line_along(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_hook_that_fails_loses_no_other_line(capsys: pytest.CaptureFixture[str]) -> None:
     lines: list[str] = []
 
     def hook(level: int, text: str) -> None:
@@ -59,7 +59,7 @@ def test_a_hook_that_fails_takes_no_other_line_along(capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit, MemoryError, BaseException])
-def test_the_writer_survives_whatever_a_hook_raises(
+def test_the_writer_survives_every_exception_of_a_hook(
     capsys: pytest.CaptureFixture[str], kind: type[BaseException]
 ) -> None:
     lines: list[str] = []

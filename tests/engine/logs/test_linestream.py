@@ -1,4 +1,4 @@
-"""Lines to a descriptor: what is counted as written is there, and nothing that was torn runs into what follows."""
+"""Lines to a descriptor: a line that counts as written is complete, and a cut line is not joined to the next one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from reserve.engine.logs.linestream import LineStream, LossCounter
 
 
 class FakeDisk:
-    """Takes ``room`` octets, ``at_once`` of them in one call, then is full."""
+    """A disk that takes ``room`` bytes, at most ``at_once`` in one call, and is full afterwards."""
 
     def __init__(self, room: int, at_once: int = 1 << 30) -> None:
         self.room, self.at_once, self.taken = room, at_once, b""
@@ -41,7 +41,7 @@ class Stream(io.StringIO):
     st.lists(st.integers(0, 12), min_size=6, max_size=6),
     st.integers(1, 5),
 )
-def test_what_counts_as_written_is_there_as_a_line(batches: list[list[str]], rooms: list[int], at_once: int) -> None:
+def test_each_line_that_counts_as_written_is_complete(batches: list[list[str]], rooms: list[int], at_once: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         disk = FakeDisk(0, at_once)
         patch.setattr(linestream.os, "write", disk.write)
@@ -53,10 +53,10 @@ def test_what_counts_as_written_is_there_as_a_line(batches: list[list[str]], roo
             assert (out.error is None) == (written == len(lines))
             expected += [line.encode("utf-8", "backslashreplace") for line in lines[:written]]
     found = iter(disk.taken.split(b"\n")[:-1])
-    assert all(line in found for line in expected), "each whole and in its turn, perhaps with torn ones in between"
+    assert all(line in found for line in expected), "a line is missing, cut, or out of order"
 
 
-def test_a_line_behind_a_torn_one_stands_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_line_after_a_cut_one_is_not_joined_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
     disk = FakeDisk(5)
     monkeypatch.setattr(linestream.os, "write", disk.write)
     out = LineStream(Stream())
@@ -76,7 +76,7 @@ def pipe() -> Iterator[tuple[int, int]]:
         os.close(end)
 
 
-def test_a_pipe_that_is_not_blocking_is_waited_for(pipe: tuple[int, int]) -> None:
+def test_a_non_blocking_pipe_is_waited_for(pipe: tuple[int, int]) -> None:
     reader, writer = pipe
     os.set_blocking(writer, False)
     with open(writer, "w", closefd=False) as stream:
@@ -84,14 +84,14 @@ def test_a_pipe_that_is_not_blocking_is_waited_for(pipe: tuple[int, int]) -> Non
         line = "x" * 300_000  # more than a pipe holds
         thread = threading.Thread(target=lambda: counts.append(LineStream(stream).write([line])))
         thread.start()
-        left = len(line) + 1
-        while left:
-            left -= len(os.read(reader, left))
+        remaining = len(line) + 1
+        while remaining:
+            remaining -= len(os.read(reader, remaining))
         thread.join()
     assert counts == [1]
 
 
-def test_a_stream_without_a_descriptor() -> None:
+def test_a_stream_without_a_descriptor_is_written_to() -> None:
     stream = io.StringIO()
     out = LineStream(stream)
     assert out.write(["a", "b"]) == 2
@@ -101,24 +101,24 @@ def test_a_stream_without_a_descriptor() -> None:
     assert isinstance(out.error, ValueError)
 
 
-def test_an_outage_has_two_lines_and_a_disk_that_flickers_no_more() -> None:
-    said: list[object] = []
+def test_lost_lines_are_reported_in_two_messages_and_repeated_losses_in_no_more() -> None:
+    messages: list[object] = []
     now = [0.0]
-    outage = LossCounter(said.append, said.append, lambda: now[0])
+    losses = LossCounter(messages.append, messages.append, lambda: now[0])
     full = OSError("full")
-    outage.count(0, None)
-    outage.count(2, full)
-    outage.count(1, full)
-    outage.count(0, None)
-    assert said == [full, 3]
+    losses.count(0, None)
+    losses.count(2, full)
+    losses.count(1, full)
+    losses.count(0, None)
+    assert messages == [full, 3]
     for _ in range(10):  # within a second of that
-        outage.count(1, full)
-        outage.count(0, None)
-    assert said == [full, 3, full]
+        losses.count(1, full)
+        losses.count(0, None)
+    assert messages == [full, 3, full]
     now[0] = LossCounter.SPAN
-    outage.count(0, None)
-    assert said == [full, 3, full, 10]
-    outage.count(4, full)
-    outage.close()
-    outage.close()
-    assert said[4:] == [full, 4]
+    losses.count(0, None)
+    assert messages == [full, 3, full, 10]
+    losses.count(4, full)
+    losses.close()
+    losses.close()
+    assert messages[4:] == [full, 4]

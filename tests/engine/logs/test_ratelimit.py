@@ -1,4 +1,4 @@
-"""Lines of a kind: the first is told at once, the rest of its second as a number, and none of them twice."""
+"""Lines of one kind: the first of a second is written, the others are counted, and none is counted twice."""
 
 from __future__ import annotations
 
@@ -13,70 +13,70 @@ from hypothesis import strategies as st
 from reserve.engine.logs.errorlog import ErrorLog
 from reserve.engine.logs.ratelimit import RateLimiter
 from reserve.testing import FakeClock
+from tests.engine.conftest import Log
 from tests.waiting import eventually
 
 WARNING, INFO = logging.WARNING, logging.INFO
 
 
-def test_the_first_is_written_and_the_rest_of_its_second_is_counted() -> None:
-    repeats = RateLimiter()
-    assert repeats.due is None
-    assert [repeats.admit("a", WARNING, 10.0 + number / 100) for number in range(50)] == [True] + [False] * 49
-    assert repeats.admit("b", INFO, 10.5)
-    assert repeats.due == 11.0
-    assert repeats.take(10.99) == []
-    assert repeats.take(11.0) == [(WARNING, "and 49 more like it in the last 1.0 s: a")]
-    assert repeats.due is None, "a line that stands alone needs no look"
-    assert repeats.admit("a", WARNING, 11.0)
+def test_the_first_line_is_written_and_the_others_of_its_second_are_counted() -> None:
+    limiter = RateLimiter()
+    assert limiter.due is None
+    assert [limiter.admit("a", WARNING, 10.0 + number / 100) for number in range(50)] == [True] + [False] * 49
+    assert limiter.admit("b", INFO, 10.5)
+    assert limiter.due == 11.0
+    assert limiter.take(10.99) == []
+    assert limiter.take(11.0) == [(WARNING, "and 49 more like it in the last 1.0 s: a")]
+    assert limiter.due is None, "a single line needs no later check"
+    assert limiter.admit("a", WARNING, 11.0)
 
 
 def test_one_line_a_second_is_not_counted() -> None:
-    repeats = RateLimiter()
+    limiter = RateLimiter()
     for second in range(10):
-        assert repeats.take(float(second)) == []
-        assert repeats.admit("a", WARNING, float(second))
+        assert limiter.take(float(second)) == []
+        assert limiter.admit("a", WARNING, float(second))
 
 
-# Pauses whose sums are exact: else a second may be a little less than one.
+# The sums of these pauses are exact; otherwise a second could be a little shorter.
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from([0.0, 0.0, 0.125, 0.75, 5.0]))))
-def test_none_is_lost_and_none_is_told_twice(lines: list[tuple[str, float]]) -> None:
-    repeats, now, told = RateLimiter(), 0.0, dict.fromkeys("abc", 0)
+def test_each_line_is_written_or_counted_exactly_once(lines: list[tuple[str, float]]) -> None:
+    limiter, now, counts = RateLimiter(), 0.0, dict.fromkeys("abc", 0)
     written: dict[str, list[float]] = {kind: [] for kind in "abc"}
 
     def count(found: list[tuple[int, str]]) -> None:
         for _, text in found:
-            told[text[-1]] += int(text.split()[1])
+            counts[text[-1]] += int(text.split()[1])
 
     for kind, pause in lines:
         now += pause
-        count(repeats.take(now))
-        if repeats.admit(kind, WARNING, now):
-            told[kind] += 1
+        count(limiter.take(now))
+        if limiter.admit(kind, WARNING, now):
+            counts[kind] += 1
             written[kind].append(now)
-    count(repeats.take(now, all_of_them=True))
-    assert told == {kind: sum(one == kind for one, _ in lines) for kind in "abc"}
-    assert repeats.due is None
+    count(limiter.take(now, all_of_them=True))
+    assert counts == {kind: sum(other == kind for other, _ in lines) for kind in "abc"}
+    assert limiter.due is None
     for times in written.values():
         assert all(later - earlier >= RateLimiter.SPAN for earlier, later in itertools.pairwise(times))
 
 
 class Written:
-    """A log whose clock stands, and what it has written."""
+    """An error log whose clock stands still, and the lines that it has written."""
 
     def __init__(self) -> None:
-        self.lines: list[tuple[int, str]] = []
+        self._hook = Log()
+        self.lines = self._hook.lines
         self.clock = FakeClock()
-        self.log = ErrorLog(self.write, self.clock)
-
-    def write(self, level: int, text: str) -> None:
-        self.lines.append((level, text))
+        self.log = ErrorLog(self._hook, self.clock)
 
     def holds(self, *lines: Any) -> None:
+        """Wait until so many lines have been written; they have to be these."""
         eventually(lambda: len(self.lines) >= len(lines))
         assert self.lines == list(lines)
 
 
-def test_a_flood_is_two_lines_a_second_however_many_there_are() -> None:
+def test_any_number_of_lines_is_written_as_two_lines_a_second() -> None:
     log = Written()
     log.log.start()
     for number in range(5000):
@@ -86,7 +86,7 @@ def test_a_flood_is_two_lines_a_second_however_many_there_are() -> None:
     log.log.warning("of no kind")
     first = [(WARNING, "client 0"), (INFO, "another"), (WARNING, "of no kind"), (WARNING, "of no kind")]
     log.holds(*first)
-    log.clock.advance(1.0)  # nobody logs anything: the count comes all the same
+    log.clock.advance(1.0)  # nothing more is logged: the count is written all the same
     counted = (WARNING, "and 4999 more like it in the last 1.0 s: clients")
     log.holds(*first, counted)
     log.log.warning("client 5000", "clients")
@@ -97,7 +97,7 @@ def test_a_flood_is_two_lines_a_second_however_many_there_are() -> None:
     assert log.clock._wakes == []
 
 
-def test_what_was_said_before_the_start_is_counted_too() -> None:
+def test_lines_before_the_start_are_counted_too() -> None:
     log = Written()
     for _ in range(3):
         log.log.info("early", "kind")

@@ -12,21 +12,21 @@ from reserve.testing import FakeClock
 from reserve.wait import wait_for
 
 
-def test_the_clock_blocks_for_ever_without_a_deadline_and_not_at_all_after_one() -> None:
+def test_the_timeout_is_none_without_a_deadline_and_zero_after_it() -> None:
     clock = SystemClock()
     assert clock.timeout(NEVER) is None
     assert clock.timeout(clock.now() - 1) == 0.0
-    left = clock.timeout(clock.now() + 1000)
-    assert left is not None
-    assert 0 < left <= 1000
+    timeout = clock.timeout(clock.now() + 1000)
+    assert timeout is not None
+    assert 0 < timeout <= 1000
 
 
-def test_the_fake_clock_wakes_whoever_waits() -> None:
+def test_the_fake_clock_calls_its_subscribers_when_it_is_advanced() -> None:
     clock = FakeClock()
-    rung: list[float] = []
+    woken: list[float] = []
 
     def wake() -> None:
-        rung.append(clock.now())
+        woken.append(clock.now())
 
     clock.subscribe(wake)
     assert clock.timeout(clock.now() + 5) is None
@@ -35,19 +35,19 @@ def test_the_fake_clock_wakes_whoever_waits() -> None:
     clock.unsubscribe(wake)
     clock.unsubscribe(wake)
     clock.advance(5)
-    assert rung == [1005.0]
+    assert woken == [1005.0]
 
 
-def test_no_system_call_is_given_more_milliseconds_than_an_int_holds() -> None:
+def test_a_timeout_in_milliseconds_fits_into_an_int() -> None:
     clock = SystemClock()
-    left = clock.timeout(clock.now() + 1e12)
-    assert left is not None
-    assert left * 1000 < 2**31
+    timeout = clock.timeout(clock.now() + 1e12)
+    assert timeout is not None
+    assert timeout * 1000 < 2**31
     one, two = socket.socketpair()
     with one, two:
         two.send(b"x")
-        for timeout in (1e7, 1e12):
-            assert wait_for(one.fileno(), timeout)
+        for seconds in (1e7, 1e12):
+            assert wait_for(one.fileno(), seconds)
         with contextlib.closing(new_poller()) as poller:
             poller.add(one.fileno(), READ)
-            assert poller.poll(left) == [(one.fileno(), READ)]
+            assert poller.poll(timeout) == [(one.fileno(), READ)]

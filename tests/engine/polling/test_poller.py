@@ -1,3 +1,5 @@
+"""Every poller: a registration fires once, and what was removed or closed fires no more."""
+
 from __future__ import annotations
 
 import os
@@ -9,9 +11,10 @@ from collections.abc import Iterator
 import pytest
 
 from reserve.engine.polling.poller import READ, WRITE, Poller, PortablePoller, new_poller
-from reserve.engine.polling.wakeup import Wakeup
 from tests.engine.conftest import MakePoller
 from tests.waiting import PATIENCE
+
+Pair = tuple[socket.socket, socket.socket]
 
 
 @pytest.fixture
@@ -22,7 +25,7 @@ def poller(make_poller: MakePoller) -> Iterator[Poller]:
 
 
 @pytest.fixture
-def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+def pair() -> Iterator[Pair]:
     one, two = socket.socketpair()
     with one, two:
         one.setblocking(False)
@@ -38,10 +41,7 @@ def _fill(sock: socket.socket) -> None:
         pass
 
 
-Pair = "tuple[socket.socket, socket.socket]"
-
-
-def test_a_registration_fires_once(poller: Poller, pair: tuple[socket.socket, socket.socket]) -> None:
+def test_a_registration_fires_once(poller: Poller, pair: Pair) -> None:
     one, two = pair
     poller.add(one.fileno(), READ)
     assert poller.poll(0) == []
@@ -54,7 +54,7 @@ def test_a_registration_fires_once(poller: Poller, pair: tuple[socket.socket, so
     assert [fd for fd, _ in poller.poll(5)] == [one.fileno()]
 
 
-def test_room_to_write(poller: Poller, pair: tuple[socket.socket, socket.socket]) -> None:
+def test_a_socket_with_room_is_writable(poller: Poller, pair: Pair) -> None:
     one, two = pair
     _fill(one)
     poller.add(one.fileno(), WRITE)
@@ -69,7 +69,7 @@ def test_room_to_write(poller: Poller, pair: tuple[socket.socket, socket.socket]
     assert mask & WRITE
 
 
-def test_the_end_of_the_stream_is_readable(poller: Poller, pair: tuple[socket.socket, socket.socket]) -> None:
+def test_the_end_of_the_stream_is_readable(poller: Poller, pair: Pair) -> None:
     one, two = pair
     poller.add(one.fileno(), READ)
     two.shutdown(socket.SHUT_WR)
@@ -78,9 +78,7 @@ def test_the_end_of_the_stream_is_readable(poller: Poller, pair: tuple[socket.so
     assert mask & READ
 
 
-def test_a_half_closed_peer_without_room_is_no_event_for_who_waits_to_write(
-    poller: Poller, pair: tuple[socket.socket, socket.socket]
-) -> None:
+def test_a_half_closed_peer_is_no_event_for_a_socket_that_waits_for_room(poller: Poller, pair: Pair) -> None:
     """Otherwise the leader would spin for as long as the peer does not read."""
     one, two = pair
     _fill(one)
@@ -91,9 +89,7 @@ def test_a_half_closed_peer_without_room_is_no_event_for_who_waits_to_write(
     assert poller.poll(0) == []
 
 
-def test_what_is_removed_is_silent_and_may_be_removed_twice(
-    poller: Poller, pair: tuple[socket.socket, socket.socket]
-) -> None:
+def test_a_removed_descriptor_has_no_events_and_may_be_removed_twice(poller: Poller, pair: Pair) -> None:
     one, two = pair
     poller.add(one.fileno(), READ)
     two.send(b"x")
@@ -102,7 +98,7 @@ def test_what_is_removed_is_silent_and_may_be_removed_twice(
     assert poller.poll(0) == []
 
 
-def test_a_descriptor_that_was_closed_first_can_be_removed(poller: Poller) -> None:
+def test_a_descriptor_can_be_removed_after_it_was_closed(poller: Poller) -> None:
     one, two = socket.socketpair()
     with one, two:
         fd = one.fileno()
@@ -113,9 +109,7 @@ def test_a_descriptor_that_was_closed_first_can_be_removed(poller: Poller) -> No
         assert poller.poll(0) == []
 
 
-def test_a_descriptor_that_was_closed_and_not_removed_does_not_stop_the_others(
-    poller: Poller, pair: tuple[socket.socket, socket.socket]
-) -> None:
+def test_a_descriptor_that_was_closed_and_not_removed_does_not_stop_the_others(poller: Poller, pair: Pair) -> None:
     one, two = pair
     gone, other = socket.socketpair()
     with gone, other:
@@ -128,7 +122,7 @@ def test_a_descriptor_that_was_closed_and_not_removed_does_not_stop_the_others(
         assert one.fileno() in found
 
 
-def test_a_number_that_is_used_again_belongs_to_the_newcomer(poller: Poller) -> None:
+def test_a_reused_number_has_the_events_of_its_new_descriptor(poller: Poller) -> None:
     one, two = socket.socketpair()
     fd = one.fileno()
     poller.add(fd, READ)
@@ -139,12 +133,12 @@ def test_a_number_that_is_used_again_belongs_to_the_newcomer(poller: Poller) -> 
     three, four = socket.socketpair()
     with three, four:
         assert fd in (three.fileno(), four.fileno())
-        newcomer, peer = (three, four) if three.fileno() == fd else (four, three)
+        new, peer = (three, four) if three.fileno() == fd else (four, three)
         poller.add(fd, READ)
         assert poller.poll(0) == []
         peer.send(b"x")
         assert [found for found, _ in poller.poll(5)] == [fd]
-        assert newcomer.recv(1) == b"x"
+        assert new.recv(1) == b"x"
 
 
 def test_a_signal_ends_the_wait(poller: Poller) -> None:
@@ -167,7 +161,7 @@ def test_a_signal_ends_the_wait(poller: Poller) -> None:
     assert [fd for fd, _ in poller.poll(0) if fd != poller.wakeup.fd] == []
 
 
-def test_a_change_reaches_a_leader_that_waits(poller: Poller, pair: tuple[socket.socket, socket.socket]) -> None:
+def test_a_registration_reaches_a_thread_that_is_polling(poller: Poller, pair: Pair) -> None:
     one, two = pair
     two.send(b"x")
     begun = threading.Event()
@@ -186,7 +180,7 @@ def test_a_change_reaches_a_leader_that_waits(poller: Poller, pair: tuple[socket
     assert one.fileno() in found
 
 
-def test_closing_gives_every_descriptor_back(make_poller: MakePoller) -> None:
+def test_close_closes_every_descriptor(make_poller: MakePoller) -> None:
     before = len(os.listdir("/proc/self/fd"))
     made = [make_poller() for _ in range(5)]
     for poller in made:
@@ -205,26 +199,5 @@ def test_an_error_of_the_selector_itself_is_raised() -> None:
     poller.close()
 
 
-def test_the_platform_has_one() -> None:
+def test_this_platform_has_a_poller() -> None:
     new_poller().close()
-
-
-@pytest.mark.parametrize("portable", [False, True])
-def test_wakeup_is_readable_until_it_is_cleared(portable: bool) -> None:
-    wakeup = Wakeup(portable=portable)
-    with selectors.DefaultSelector() as selector:
-        selector.register(wakeup.fd, selectors.EVENT_READ)
-        assert not selector.select(0)
-        for _ in range(100_000 if portable else 3):  # more than a socket pair takes: the signal never blocks
-            wakeup.signal()
-        assert selector.select(0)
-        wakeup.clear()
-        wakeup.clear()
-        assert not selector.select(0)
-        wakeup.signal()
-        assert selector.select(0)
-        selector.unregister(wakeup.fd)
-    wakeup.close()
-    wakeup.close()
-    wakeup.signal()
-    wakeup.clear()

@@ -1,4 +1,4 @@
-"""The descriptor that wakes the blocked main thread when a signal arrives, and the one of somebody else."""
+"""The descriptor that wakes the blocked main thread when a signal arrives, beside the one of an event loop."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from tests.engine.conftest import needs_fork
 from tests.engine.programs import SERVING, run_program
 
 
-def test_a_signal_that_another_thread_receives_is_not_slept_through() -> None:
-    """Its C handler runs there; the main thread, which has to run ours, is blocked and no system call of its fails.
+def test_a_signal_that_another_thread_receives_wakes_the_main_thread() -> None:
+    """The C handler runs on the other thread. The main thread, which has to run the Python handler, is blocked, and
+    none of its system calls is interrupted.
 
     The same happens to a signal that arrives on the main thread just before it blocks.
     """
@@ -44,7 +45,7 @@ except KeyboardInterrupt:
     assert run_program(program) == "handled\nstopped 1 -1\n"
 
 
-def test_the_wakeup_descriptor_of_an_event_loop_is_left_alone() -> None:
+def test_the_wakeup_descriptor_of_an_event_loop_is_kept() -> None:
     program = f"""{SERVING}
 one, two = socket.socketpair()
 two.setblocking(False)
@@ -58,7 +59,7 @@ two.close()
     assert run_program(program) == "True\n"
 
 
-def test_a_signal_just_when_the_descriptor_is_tried_reaches_the_event_loop() -> None:
+def test_a_signal_while_the_descriptor_is_being_set_reaches_the_event_loop() -> None:
     program = f"""{SERVING}
 one, two = socket.socketpair()
 one.setblocking(False)
@@ -82,7 +83,7 @@ two.close()
     assert run_program(program) == "True 2 True\n"
 
 
-def test_a_descriptor_that_a_signal_handler_sets_meanwhile_stays() -> None:
+def test_a_descriptor_that_a_signal_handler_sets_is_kept() -> None:
     program = f"""{SERVING}
 one, two = socket.socketpair()
 two.setblocking(False)
@@ -104,14 +105,14 @@ two.close()
 
 @needs_fork
 @pytest.mark.parametrize("place", ["handler", "signal handler"])
-def test_a_forked_child_holds_nothing_of_what_the_main_thread_waits_with(place: str) -> None:
+def test_a_forked_child_closes_the_descriptors_that_the_main_thread_waits_with(place: str) -> None:
     program = f"""
 import os, signal, socket, sys, threading, warnings
 warnings.simplefilter("ignore", DeprecationWarning)
 from reserve import Server, listen
 def fork(*arguments):
-    door = server._lifecycle.signal_wakeup
-    fds = [door._reader.fileno(), door._writer.fileno()]
+    wakeup = server._lifecycle.signal_wakeup
+    fds = [wakeup._reader.fileno(), wakeup._writer.fileno()]
     pid = os.fork()
     if pid:
         assert os.waitpid(pid, 0)[1] == 0
@@ -133,7 +134,7 @@ def visit():
         os.kill(parent, signal.SIGUSR1)
 thread = threading.Thread(target=visit, daemon=True)
 thread.start()
-server.start()  # the child of the signal handler comes out of it, too
+server.start()  # returns in the child of the signal handler, too
 print("parent" if os.getpid() == parent else "returned", flush=True)
 """
     out = run_program(program).splitlines()

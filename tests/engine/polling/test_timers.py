@@ -16,7 +16,7 @@ class Entry:
 
 
 @given(st.lists(st.tuples(st.sampled_from(["add", "discard", "due"]), st.integers(0, 4), st.integers(0, 400))))
-def test_deadlines_behave_like_a_dictionary_that_is_searched(steps: list[tuple[str, int, int]]) -> None:
+def test_timers_behave_like_a_dictionary_that_is_searched(steps: list[tuple[str, int, int]]) -> None:
     table, model, now = Timers(), dict[int, float](), 0.0
     entries: list[Any] = [Entry() for _ in range(5)]
     for step, number, amount in steps:
@@ -25,7 +25,7 @@ def test_deadlines_behave_like_a_dictionary_that_is_searched(steps: list[tuple[s
             earliest, before = table.next_at, entries[number].timer_at
             first = table.schedule(entries[number], at)
             model[number] = entries[number].timer_at
-            if entries[number].timer_at == before:  # it hangs early enough, and whoever adds late puts nothing off
+            if entries[number].timer_at == before:  # scheduled early enough already: a later deadline changes nothing
                 assert before < at + 0.0625
                 assert not first
             else:
@@ -38,19 +38,19 @@ def test_deadlines_behave_like_a_dictionary_that_is_searched(steps: list[tuple[s
         else:
             now += amount / 7
             late = {entries.index(entry) for entry in table.due(now)}
-            assert late == {one for one, at in model.items() if at <= now}
-            for one in late:
-                del model[one]
+            assert late == {index for index, at in model.items() if at <= now}
+            for index in late:
+                del model[index]
         assert table.next_at <= min(model.values(), default=NEVER)
-        for one, entry in enumerate(entries):
-            assert entry.timer_at == model.get(one, NEVER)
+        for index, entry in enumerate(entries):
+            assert entry.timer_at == model.get(index, NEVER)
     assert {entries.index(entry) for entry in table.due(now + 1000)} == set(model)
     assert table.next_at == NEVER
     assert not table._buckets
     assert not table._keys
 
 
-def test_expiry_looks_at_what_is_due_alone() -> None:
+def test_expiry_looks_only_at_entries_that_are_due() -> None:
     table = Timers()
     entries: list[Any] = [Entry() for _ in range(1000)]
     for number, entry in enumerate(entries):
@@ -59,8 +59,8 @@ def test_expiry_looks_at_what_is_due_alone() -> None:
     assert len(table._keys) == 998
 
 
-def test_who_adds_late_postpones_nothing() -> None:
-    """Its owner has parked it again meanwhile, for an earlier moment."""
+def test_an_add_with_a_later_deadline_postpones_nothing() -> None:
+    """The thread that adds has an old deadline: meanwhile the owner has parked its connection for an earlier time."""
     table, entry = Timers(), cast(Any, Entry())
     assert table.schedule(entry, 10.0)
     assert not table.schedule(entry, 20.0)
@@ -69,7 +69,7 @@ def test_who_adds_late_postpones_nothing() -> None:
     assert table.due(100.0) == []
 
 
-def test_empty_buckets_do_not_gather() -> None:
+def test_empty_buckets_do_not_accumulate() -> None:
     """Connections that are closed long before their deadlines, one in each bucket."""
     table, kept = Timers(), cast(Any, Entry())
     table.schedule(kept, 5.0)
@@ -85,7 +85,7 @@ def test_empty_buckets_do_not_gather() -> None:
     assert (len(table._keys), table.next_at) == (0, NEVER)
 
 
-def test_a_table_swept_of_empty_buckets_still_knows_the_others() -> None:
+def test_removing_empty_buckets_keeps_the_others() -> None:
     table = Timers()
     entries = [cast(Any, Entry()) for _ in range(400)]
     for number, entry in enumerate(entries):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import selectors
 from collections.abc import Callable
 from types import SimpleNamespace
 
@@ -14,7 +15,28 @@ from tests.engine.interleave import Scheduler, explore
 
 
 @pytest.mark.parametrize("portable", [False, True])
-def test_a_wakeup_that_is_closed_is_signalled_in_vain(portable: bool) -> None:
+def test_a_wakeup_is_readable_until_it_is_cleared(portable: bool) -> None:
+    wakeup = Wakeup(portable=portable)
+    with selectors.DefaultSelector() as selector:
+        selector.register(wakeup.fd, selectors.EVENT_READ)
+        assert not selector.select(0)
+        for _ in range(100_000 if portable else 3):  # more than a socket pair takes: the signal never blocks
+            wakeup.signal()
+        assert selector.select(0)
+        wakeup.clear()
+        wakeup.clear()
+        assert not selector.select(0)
+        wakeup.signal()
+        assert selector.select(0)
+        selector.unregister(wakeup.fd)
+    wakeup.close()
+    wakeup.close()
+    wakeup.signal()
+    wakeup.clear()
+
+
+@pytest.mark.parametrize("portable", [False, True])
+def test_a_signal_to_a_closed_wakeup_does_nothing(portable: bool) -> None:
     wakeup = Wakeup(portable=portable)
     wakeup.signal()
     assert wait_for(wakeup.fd, 0)
@@ -31,15 +53,15 @@ def test_a_wakeup_that_is_closed_is_signalled_in_vain(portable: bool) -> None:
 def test_a_signal_never_writes_to_a_descriptor_that_has_been_closed(
     monkeypatch: pytest.MonkeyPatch, signallers: int
 ) -> None:
-    """Every order: between the look at the number and the write, the number could go to another file."""
+    """In every order of the steps: after the descriptor's number was read, it could be reused for another file."""
 
     def scenario(scheduler: Scheduler) -> Callable[[list[str]], None]:
-        open_fds, late = {5}, list[int]()
+        open_fds, late_writes = {5}, list[int]()
 
         def write(fd: int, count: int) -> None:
             scheduler.point()  # the number has been read, the system call comes now
             if fd not in open_fds:
-                late.append(fd)
+                late_writes.append(fd)
 
         fake = SimpleNamespace(
             eventfd=lambda count, flags: 5, EFD_NONBLOCK=0, EFD_CLOEXEC=0, eventfd_write=write, close=open_fds.remove
@@ -54,7 +76,7 @@ def test_a_signal_never_writes_to_a_descriptor_that_has_been_closed(
 
         def check(blocked: list[str]) -> None:
             assert blocked == []
-            assert not late, "a stranger's file has been written to"
+            assert not late_writes, "another file has been written to"
             assert not open_fds
 
         return check
@@ -62,9 +84,9 @@ def test_a_signal_never_writes_to_a_descriptor_that_has_been_closed(
     assert explore(scenario, signallers + 1, 3 - signallers, "line", alike=range(signallers)) > 20
 
 
-def test_a_forked_child_does_not_wait_for_signallers_that_are_not_there() -> None:
+def test_a_forked_child_does_not_wait_for_signalling_threads_of_its_parent() -> None:
     wakeup = Wakeup()
-    wakeup._signalling.append(True)  # as a copy of a thread that was between the two lines
+    wakeup._signalling.append(True)  # as when the fork copies a thread that is inside signal()
     wakeup.after_fork()
     wakeup.close()
     assert wakeup.fd == -1

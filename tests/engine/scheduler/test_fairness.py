@@ -1,9 +1,8 @@
-"""One connection that always has something to do must not keep the threads from the others: order, counted in turns."""
+"""A connection that always has something to do must not keep the threads from the others: turns are counted."""
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -15,19 +14,15 @@ from reserve.engine.scheduler.lead import Follower
 from reserve.engine.scheduler.workers import WorkerPool
 from reserve.engine.settings import EngineSettings
 from tests.engine.interleave import Scheduler
-from tests.engine.world import World
+from tests.engine.world import World, set_driver
 
 
 class _Enough(BaseException):
-    """Ends a loop that has no end of its own."""
-
-
-def _driver(connection: Connection, **methods: Any) -> None:
-    connection.driver = cast(Any, SimpleNamespace(closed=lambda reason: False, **methods))
+    """Ends an endless loop."""
 
 
 @pytest.mark.parametrize("always_ready", [1, 3])
-def test_the_leader_looks_for_events_although_some_connections_are_always_ready(always_ready: int) -> None:
+def test_the_leader_polls_although_some_connections_are_always_ready(always_ready: int) -> None:
     world = World(Scheduler())
     steps = 0
 
@@ -38,7 +33,7 @@ def test_the_leader_looks_for_events_although_some_connections_are_always_ready(
 
     for number in range(always_ready):
         busy = world.connection(7 + number)
-        _driver(busy, step=again)
+        set_driver(busy, step=again)
         world.queue.put(busy)
     quiet = world.connection(20)
     stepped: list[int] = []
@@ -48,7 +43,7 @@ def test_the_leader_looks_for_events_although_some_connections_are_always_ready(
         stepped.append(steps)
         return wait
 
-    _driver(quiet, step=step)
+    set_driver(quiet, step=step)
     world.park(quiet)
     for round_number in (1, 2, 3):
         world.poller.fire(quiet.fd)
@@ -60,7 +55,7 @@ def test_the_leader_looks_for_events_although_some_connections_are_always_ready(
         assert len(stepped) == round_number, "the event of another connection is not seen"
 
 
-def test_a_deadline_passes_although_a_connection_is_always_ready() -> None:
+def test_a_deadline_expires_although_a_connection_is_always_ready() -> None:
     world = World(Scheduler())
     busy, late = world.connection(7), world.connection(8)
     steps = 0
@@ -70,7 +65,7 @@ def test_a_deadline_passes_although_a_connection_is_always_ready() -> None:
         steps += 1
         return AGAIN
 
-    _driver(busy, step=again)
+    set_driver(busy, step=again)
     world.queue.put(busy)
     world.park(late, world.clock.time + 5)
     world.clock.time += 10
@@ -82,7 +77,7 @@ def test_a_deadline_passes_although_a_connection_is_always_ready() -> None:
 
 
 @pytest.mark.parametrize("others", [1, 4])
-def test_a_client_that_pipelines_for_ever_lets_the_others_run(others: int) -> None:
+def test_a_client_that_pipelines_without_end_lets_the_others_run(others: int) -> None:
     """One worker: the next connections have their turn after 16 runs of the same one."""
     world = World(Scheduler())
     runs: list[int] = []
@@ -101,7 +96,7 @@ def test_a_client_that_pipelines_for_ever_lets_the_others_run(others: int) -> No
                 raise _Enough
             return RUN
 
-        _driver(connection, step=step, run=run)
+        set_driver(connection, step=step, run=run)
         world.queue.put(connection)
     with pytest.raises(_Enough):
         pool._serve(worker)
@@ -109,14 +104,14 @@ def test_a_client_that_pipelines_for_ever_lets_the_others_run(others: int) -> No
     assert turns == [[at % (1 + others)] * 16 for at in range(6)]
 
 
-def _queued_calls(world: World, count: int) -> list[Connection]:
-    calls = [world.connection(100 + number) for number in range(count)]
-    for call in calls:
-        world.queue.run_queue.put(call, world.clock.time)
-    return calls
+def _queue_requests(world: World, count: int) -> list[Connection]:
+    connections = [world.connection(100 + number) for number in range(count)]
+    for connection in connections:
+        world.queue.run_queue.put(connection, world.clock.time)
+    return connections
 
 
-def _taken(world: World, count: int) -> list[int]:
+def _take(world: World, count: int) -> list[int]:
     worker = Follower()
     found = []
     for _ in range(count):
@@ -126,36 +121,36 @@ def _taken(world: World, count: int) -> list[int]:
     return found
 
 
-def test_requests_that_wait_for_a_worker_are_taken_in_their_order_while_they_do_not_wait_for_long() -> None:
+def test_queued_requests_are_taken_in_order_while_their_wait_is_short() -> None:
     world = World(Scheduler())
-    assert world.queue.lead.take()  # somebody else leads
-    _queued_calls(world, 6)
+    assert world.queue.lead.take()  # another thread leads
+    _queue_requests(world, 6)
     world.clock.time += 0.009
-    assert _taken(world, 6) == [0, 1, 2, 3, 4, 5]
+    assert _take(world, 6) == [0, 1, 2, 3, 4, 5]
 
 
-def test_in_a_long_line_the_newest_request_has_every_other_turn_and_the_oldest_the_rest() -> None:
+def test_after_a_long_wait_the_newest_and_the_oldest_request_are_taken_in_turn() -> None:
     world = World(Scheduler())
     assert world.queue.lead.take()
-    _queued_calls(world, 6)
+    _queue_requests(world, 6)
     world.clock.time += 0.011
     late = world.connection(120)
     world.queue.run_queue.put(late, world.clock.time)
-    assert sorted(_taken(world, 2)) == [0, 20]
-    assert sorted(_taken(world, 5)) == [1, 2, 3, 4, 5]
+    assert sorted(_take(world, 2)) == [0, 20]
+    assert sorted(_take(world, 5)) == [1, 2, 3, 4, 5]
 
 
-def test_a_farewell_is_not_overtaken() -> None:
+def test_a_final_run_is_not_overtaken() -> None:
     world = World(Scheduler())
     assert world.queue.lead.take()
-    farewell = world.connection(100)
-    world.queue.run_queue.put(farewell)
+    final = world.connection(100)
+    world.queue.run_queue.put(final)
     world.clock.time += 10
     world.queue.run_queue.put(world.connection(101), world.clock.time - 5)
-    assert _taken(world, 2) == [0, 1]
+    assert _take(world, 2) == [0, 1]
 
 
-def _stepped(world: World, count: int) -> list[int]:
+def _step(world: World, count: int) -> list[int]:
     found: list[int] = []
     while len(found) < count:
         connection = world.queue.next_ready(())
@@ -167,31 +162,31 @@ def _stepped(world: World, count: int) -> list[int]:
 def _arrive(world: World, count: int) -> None:
     for number in range(count):
         connection = world.connection(100 + number)
-        connection.state = State.READY  # as the accept thread has it
+        connection.state = State.READY  # as the accept thread leaves it
         world.queue.put(connection)
 
 
-def test_a_crowd_of_newcomers_does_not_keep_the_leader_from_the_newest() -> None:
+def test_among_many_new_connections_the_newest_is_stepped_early() -> None:
     world = World(Scheduler())
     _arrive(world, 100)
-    assert 99 in _stepped(world, 2)
-    assert sorted(_stepped(world, 98)) == list(range(1, 99))
+    assert 99 in _step(world, 2)
+    assert sorted(_step(world, 98)) == list(range(1, 99))
 
 
-def test_a_few_newcomers_are_stepped_in_their_order() -> None:
+def test_a_few_new_connections_are_stepped_in_order() -> None:
     world = World(Scheduler())
     _arrive(world, 32)
-    assert _stepped(world, 32) == list(range(32))
+    assert _step(world, 32) == list(range(32))
 
 
-def test_the_monitor_keeps_the_order_in_which_they_came_for_the_workers() -> None:
+def test_the_monitor_steps_new_connections_in_the_order_of_their_arrival() -> None:
     world = World(Scheduler())
     world.queue.monitor_leads = True
     _arrive(world, 100)
-    assert _stepped(world, 100) == list(range(100))
+    assert _step(world, 100) == list(range(100))
 
 
-def test_output_that_has_room_does_not_keep_the_leader_from_requests() -> None:
+def test_writable_connections_do_not_keep_the_leader_from_requests() -> None:
     world = World(Scheduler())
     for number in range(50):
         connection = world.connection(100 + number)
@@ -200,18 +195,18 @@ def test_output_that_has_room_does_not_keep_the_leader_from_requests() -> None:
     asking = world.connection(150)
     world.park(asking)
     world.poller.fire(150)
-    assert 50 in _stepped(world, 2)
-    assert len(set(_stepped(world, 49))) == 49
+    assert 50 in _step(world, 2)
+    assert len(set(_step(world, 49))) == 49
 
 
-def test_the_leader_looks_for_events_when_its_last_look_is_stale_however_few_steps_it_made() -> None:
+def test_the_leader_polls_after_few_steps_when_its_last_poll_is_too_old() -> None:
     world = World(Scheduler())
     for number in range(10):
         busy = world.connection(100 + number)
         world.queue.put(busy)
     quiet = world.connection(150)
     world.park(quiet)
-    assert world.queue.next_ready(()) is not None  # looks, because it never has
+    assert world.queue.next_ready(()) is not None  # it polls, because it never has
     world.poller.fire(150)
     assert world.queue.next_ready(()) is not None
     assert quiet.state is State.PARKED

@@ -10,6 +10,8 @@ from reserve.engine.scheduler.handoff import AdaptiveHandOff, AlwaysHandOver, de
 
 
 class Times:
+    """The two clocks that the policy compares."""
+
     def __init__(self) -> None:
         self.wall = self.cpu = 0.0
 
@@ -28,7 +30,7 @@ def policy(times: Times) -> AdaptiveHandOff:
     return AdaptiveHandOff(lambda: times.wall, lambda: times.cpu)
 
 
-def test_it_hands_over_until_it_knows_better(policy: AdaptiveHandOff, times: Times) -> None:
+def test_the_lead_is_handed_over_until_two_samples_show_fast_handlers(policy: AdaptiveHandOff, times: Times) -> None:
     assert not policy.keep()
     for expected in (False, True):
         times.pass_(0.02, 0.01)
@@ -36,7 +38,7 @@ def test_it_hands_over_until_it_knows_better(policy: AdaptiveHandOff, times: Tim
         assert policy.keep() is expected
 
 
-def test_one_sample_with_waiting_handlers_is_enough(policy: AdaptiveHandOff, times: Times) -> None:
+def test_one_sample_of_waiting_handlers_makes_it_hand_over(policy: AdaptiveHandOff, times: Times) -> None:
     for _ in range(5):
         policy.sample(100, 0)
     times.pass_(0.02, 0.001)
@@ -44,21 +46,21 @@ def test_one_sample_with_waiting_handlers_is_enough(policy: AdaptiveHandOff, tim
     assert not policy.keep()
 
 
-def test_handlers_that_compute_do_not_wait(policy: AdaptiveHandOff, times: Times) -> None:
+def test_handlers_that_compute_count_as_fast(policy: AdaptiveHandOff, times: Times) -> None:
     for _ in range(5):
         times.pass_(0.02, 0.0195)
         policy.sample(3, 19)
     assert policy.keep()
 
 
-def test_an_idle_moment_teaches_nothing(policy: AdaptiveHandOff, times: Times) -> None:
+def test_an_idle_sample_changes_nothing(policy: AdaptiveHandOff, times: Times) -> None:
     for _ in range(5):
         times.pass_(0.02, 0.0)
         policy.sample(0, 0)
     assert not policy.keep()
 
 
-def test_the_other_policy_always_hands_over() -> None:
+def test_the_simple_policy_always_hands_over() -> None:
     policy = AlwaysHandOver()
     policy.sample(100, 0)
     assert policy.keep() is False

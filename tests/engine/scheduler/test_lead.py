@@ -13,7 +13,9 @@ from tests.engine.world import count_leads
 
 
 @pytest.mark.parametrize(("preemptions", "trace"), [(3, "line"), (2, "shared")])
-def test_the_lead_that_is_given_is_neither_lost_nor_doubled(exploring: Explore, preemptions: int, trace: str) -> None:
+def test_a_lead_that_is_handed_over_is_neither_lost_nor_doubled(
+    exploring: Explore, preemptions: int, trace: str
+) -> None:
     def scenario(scheduler: Scheduler) -> Callable[[list[str]], None]:
         lead, follower = Lead(), Follower()
         assert lead.take()
@@ -21,7 +23,7 @@ def test_the_lead_that_is_given_is_neither_lost_nor_doubled(exploring: Explore, 
         scheduler.spawn("follower", lambda: lead.wait(follower, lambda: None))
 
         def check(blocked: list[str]) -> None:
-            assert blocked == [], "it sleeps and nobody leads"
+            assert blocked == [], "the follower sleeps although no thread leads"
             assert follower.leads
             assert not lead.free
             assert not lead.followers
@@ -31,7 +33,7 @@ def test_the_lead_that_is_given_is_neither_lost_nor_doubled(exploring: Explore, 
     assert exploring(scenario, 2, preemptions, trace) > 30
 
 
-def test_two_followers_and_one_lead(exploring: Explore) -> None:
+def test_one_of_two_followers_gets_the_lead(exploring: Explore) -> None:
     def scenario(scheduler: Scheduler) -> Callable[[list[str]], None]:
         lead, one, two = Lead(), Follower(), Follower()
         assert lead.take()
@@ -50,8 +52,8 @@ def test_two_followers_and_one_lead(exploring: Explore) -> None:
     assert exploring(scenario, 3, 2, "line", alike=(1, 2)) > 100
 
 
-def test_the_last_holder_the_monitor_and_a_follower_take_it_once(exploring: Explore) -> None:
-    """The holder lays it down and takes it back, the monitor steals it and passes it on, a follower waits for it."""
+def test_the_holder_the_monitor_and_a_follower_take_the_lead_once(exploring: Explore) -> None:
+    """The holder releases it and takes it back, the monitor steals it and hands it over, a follower waits for it."""
 
     def scenario(scheduler: Scheduler) -> Callable[[list[str]], None]:
         lead, follower, holder = Lead(), Follower(), Follower()
@@ -81,7 +83,7 @@ def test_the_last_holder_the_monitor_and_a_follower_take_it_once(exploring: Expl
 
 
 @pytest.mark.parametrize("free", [True, False])
-def test_closing_sends_every_follower_home(exploring: Explore, free: bool) -> None:
+def test_close_wakes_every_follower(exploring: Explore, free: bool) -> None:
     def scenario(scheduler: Scheduler) -> Callable[[list[str]], None]:
         lead, one = Lead(), Follower()
         lead.take()

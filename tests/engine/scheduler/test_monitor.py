@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from types import SimpleNamespace
-from typing import Any, cast
 
 from reserve.engine.connections.driver import RUN
 from reserve.engine.polling.timers import NEVER
@@ -13,7 +11,7 @@ from reserve.engine.scheduler.lead import Follower
 from tests.engine.conftest import Explore, Serve, receive
 from tests.engine.interleave import Scheduler
 from tests.engine.linedriver import LineApplication
-from tests.engine.world import World
+from tests.engine.world import World, set_driver
 from tests.waiting import PATIENCE, eventually
 
 
@@ -50,7 +48,7 @@ def test_the_monitor_leads_while_every_worker_is_busy(serve: Serve) -> None:
 # ---- every order of the steps of the monitor and the workers ----
 
 
-def test_the_monitor_hands_the_lead_back_to_a_worker_that_comes_free(exploring: Explore) -> None:
+def test_the_monitor_hands_the_lead_back_to_a_worker_that_becomes_free(exploring: Explore) -> None:
     def scenario(scheduler: Scheduler) -> Callable[[list[str]], None]:
         world = World(scheduler)
         assert world.queue.lead.take()
@@ -68,26 +66,26 @@ def test_the_monitor_hands_the_lead_back_to_a_worker_that_comes_free(exploring: 
     assert exploring(scenario, 2, 2, "line") > 100
 
 
-def test_a_call_of_the_monitor_reaches_the_worker_that_comes_free(exploring: Explore) -> None:
+def test_a_request_that_the_monitor_queues_reaches_a_worker_that_becomes_free(exploring: Explore) -> None:
     def scenario(scheduler: Scheduler) -> Callable[[list[str]], None]:
         world = World(scheduler)
         assert world.queue.lead.take()
         connection = world.connection()
-        connection.driver = cast(Any, SimpleNamespace(step=lambda events, now: RUN))
+        set_driver(connection, step=lambda events, now: RUN)
         world.queue.put(connection)
         worker = Follower()
         scheduler.spawn("monitor", world.monitor._lead)
         got = scheduler.spawn("worker", lambda: world.queue.get(worker))
 
         def check(blocked: list[str]) -> None:
-            assert got.result is connection, "the call waits, and so does the worker"
+            assert got.result is connection, "the request waits although the worker is free"
 
         return check
 
     assert exploring(scenario, 2, 2, "line") > 100
 
 
-def test_the_monitor_does_not_oversleep_a_lead_that_is_laid_down(exploring: Explore) -> None:
+def test_the_monitor_wakes_up_when_the_lead_is_released(exploring: Explore) -> None:
     def scenario(scheduler: Scheduler) -> Callable[[list[str]], None]:
         world = World(scheduler)
         world.queue._policy.keep = lambda: True  # type: ignore[method-assign]
@@ -106,8 +104,8 @@ def test_the_monitor_does_not_oversleep_a_lead_that_is_laid_down(exploring: Expl
     assert exploring(scenario, 2, 3, "line") > 30
 
 
-def test_a_call_that_lays_the_lead_down_again_rings_the_monitor(exploring: Explore) -> None:
-    """Two workers: one lies down, leads, and lays the lead down for its run; the other puts a call meanwhile."""
+def test_a_worker_that_releases_the_lead_again_wakes_the_monitor(exploring: Explore) -> None:
+    """One worker waits, gets the lead, and releases it for its run; meanwhile another worker queues a request."""
 
     def scenario(scheduler: Scheduler) -> Callable[[list[str]], None]:
         world = World(scheduler)
@@ -115,17 +113,17 @@ def test_a_call_that_lays_the_lead_down_again_rings_the_monitor(exploring: Explo
         connection = world.connection()
         worker = Follower()
 
-        def lie_down_and_run() -> None:
+        def wait_and_run() -> None:
             if world.queue.lead.wait(worker, lambda: None):
                 world.queue.yield_lead(worker)
 
-        scheduler.spawn("worker", lie_down_and_run)
+        scheduler.spawn("worker", wait_and_run)
         scheduler.spawn("other", lambda: world.queue.run_queue.put(connection))
         scheduler.spawn("monitor", lambda: world.monitor._sleep(world.queue.runs, NEVER))
 
         def check(blocked: list[str]) -> None:
             if world.queue.lead.free:
-                assert "monitor" not in blocked, "the lead lies there and nobody watches it"
+                assert "monitor" not in blocked, "the lead is free although the monitor sleeps"
 
         return check
 

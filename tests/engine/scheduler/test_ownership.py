@@ -19,11 +19,11 @@ from reserve.engine.polling.timers import NEVER
 from reserve.engine.scheduler.workers import WorkerPool
 from reserve.engine.settings import EngineSettings
 from tests.engine.interleave import Scheduler
-from tests.engine.world import World
+from tests.engine.world import World, set_driver
 
 
-def test_an_event_that_was_lost_while_its_connection_was_reclaimed_is_waited_for_again() -> None:
-    """A worker lends its connection, takes it back, and the poller's answer, which came meanwhile, finds no memory."""
+def test_a_lost_event_of_a_reclaimed_connection_is_waited_for_again() -> None:
+    """A worker lends its connection and reclaims it. The event came meanwhile, and no memory is left to report it."""
     world = World(Scheduler())
     connection = world.connection(7)
     armed: list[int] = []
@@ -45,19 +45,21 @@ def test_an_event_that_was_lost_while_its_connection_was_reclaimed_is_waited_for
     world.poller.signalled = True
     assert world.queue.next_ready(()) is None
     connection.lend()
-    assert armed == [WRITE, WRITE] or connection.state is State.READY, "it waits for an event that has been taken"
+    assert armed == [WRITE, WRITE] or connection.state is State.READY, (
+        "the connection waits for an event that was consumed"
+    )
 
 
 @pytest.mark.parametrize("overdue", [False, True], ids=["queued", "refused"])
-def test_what_the_monitor_has_passed_on_is_not_ended_by_a_failure_of_the_monitor(overdue: bool) -> None:
+def test_a_monitor_that_fails_closes_no_connection_that_it_has_handed_on(overdue: bool) -> None:
     world = World(Scheduler())
     connection = world.connection(7)
     monitor, queue = world.monitor, world.queue
-    connection.driver = cast(Any, SimpleNamespace(step=lambda events, now: RUN, closed=lambda reason: False))
+    set_driver(connection, step=lambda events, now: RUN)
     assert queue.lead.take()
 
     def served() -> Connection:
-        """Another worker takes it in this moment."""
+        """A worker takes the request at this moment."""
         taken = queue.run_queue.take()
         taken.state = State.OWNED
         return taken
@@ -71,7 +73,7 @@ def test_what_the_monitor_has_passed_on_is_not_ended_by_a_failure_of_the_monitor
         return 0.0
 
     def refuse(connection: Connection, reason: str, why: str) -> None:
-        """It lingers, and whoever steps it next has it at once."""
+        """The connection lingers, and the next thread that steps it owns it at once."""
         assert connection.state is State.OWNED
         take = queue.run_queue.take_overdue
 
@@ -88,11 +90,11 @@ def test_what_the_monitor_has_passed_on_is_not_ended_by_a_failure_of_the_monitor
     else:
         queue.put(connection)
     monitor._lead()
-    assert world.closed == [], "ended by the monitor while a worker has it"
+    assert world.closed == [], "the monitor has closed a connection that a worker owns"
 
 
-def test_a_worker_that_leaves_as_a_request_comes_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The monitor has found the pool full; the idle worker goes home, because nothing is queued yet."""
+def test_a_worker_that_exits_as_a_request_arrives_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The monitor has found the pool full; then the idle worker exits, because nothing is queued yet."""
     world = World(Scheduler())
     settings = EngineSettings(threads=(1, 2))
     pool = WorkerPool(settings, world.queue, world.stepper, world.log, lambda: None, lambda: None)
@@ -102,7 +104,7 @@ def test_a_worker_that_leaves_as_a_request_comes_is_replaced(monkeypatch: pytest
     pool.workers = (*pool.workers, idle)
     world.monitor._pool = pool
     connection = world.connection(7)
-    connection.driver = cast(Any, SimpleNamespace(step=lambda events, now: RUN))
+    set_driver(connection, step=lambda events, now: RUN)
     world.queue.put(connection)
     full = world.queue.run_queue.full
 
@@ -110,12 +112,12 @@ def test_a_worker_that_leaves_as_a_request_comes_is_replaced(monkeypatch: pytest
         assert pool._may_leave(idle)
         return full()
 
-    def one_turn_is_enough() -> float:
+    def close_after_one_turn() -> float:
         world.queue.closed = True
         return NEVER
 
     monkeypatch.setattr(world.queue.run_queue, "full", look)
-    world.monitor._request_watchdog = cast(Any, SimpleNamespace(look=one_turn_is_enough))
+    world.monitor._request_watchdog = cast(Any, SimpleNamespace(look=close_after_one_turn))
     assert world.queue.lead.take()
     world.monitor._lead()
     assert list(world.queue.run_queue.waiting) == [connection]
@@ -126,14 +128,14 @@ def test_a_worker_that_takes_a_request_does_not_hide_how_long_the_others_have_wa
     world = World(Scheduler())
 
     class RunQueue(deque[Connection]):
-        """Changes under the first look."""
+        """Changes during the first iteration."""
 
-        looks = 0
+        iterations = 0
 
         def __iter__(self) -> Iterator[Connection]:
-            self.looks += 1
+            self.iterations += 1
             found = super().__iter__()
-            if self.looks == 1:
+            if self.iterations == 1:
                 self.popleft()
             return found
 

@@ -17,7 +17,7 @@ from tests.engine.world import World
 
 def _ready_once(world: World, connection: Connection) -> None:
     queued = [one for one in (*world.queue._ready, *world.queue._more) if one is connection]
-    assert len(queued) + len(connection.token) == 1, "it has not exactly one owner"
+    assert len(queued) + len(connection.token) == 1, "the connection does not have exactly one owner"
     if connection.token:
         assert connection.state in (State.PARKED, State.FLUSHING)
         assert not connection.pending, "an event was overlooked"
@@ -26,12 +26,14 @@ def _ready_once(world: World, connection: Connection) -> None:
 
 
 @pytest.mark.parametrize(("preemptions", "trace"), [(2, "line"), (1, "shared")])
-def test_a_nudge_while_it_is_parked_is_seen_once(exploring: Explore, preemptions: int, trace: str) -> None:
+def test_a_notification_of_a_connection_that_is_being_parked_is_seen_once(
+    exploring: Explore, preemptions: int, trace: str
+) -> None:
     def scenario(scheduler: Scheduler) -> Callable[[list[str]], None]:
         world = World(scheduler)
         connection = world.connection()
         scheduler.spawn("owner", lambda: world.park(connection))
-        scheduler.spawn("nudger", lambda: world.queue.notify(connection, NOTIFY))
+        scheduler.spawn("notifier", lambda: world.queue.notify(connection, NOTIFY))
 
         def check(blocked: list[str]) -> None:
             assert blocked == []
@@ -43,7 +45,7 @@ def test_a_nudge_while_it_is_parked_is_seen_once(exploring: Explore, preemptions
     assert exploring(scenario, 2, preemptions, trace) > 50
 
 
-def test_an_event_a_nudge_and_a_deadline_at_once_make_it_ready_once(exploring: Explore) -> None:
+def test_an_event_a_notification_and_a_deadline_make_a_connection_ready_once(exploring: Explore) -> None:
     def scenario(scheduler: Scheduler) -> Callable[[list[str]], None]:
         world = World(scheduler)
         world.clock.time = 3000.0  # the deadline has passed when it is parked
@@ -64,7 +66,7 @@ def test_an_event_a_nudge_and_a_deadline_at_once_make_it_ready_once(exploring: E
             world.poller.fire(connection.fd)
 
         scheduler.spawn("owner", owner)
-        scheduler.spawn("nudger", lambda: world.queue.notify(connection, NOTIFY))
+        scheduler.spawn("notifier", lambda: world.queue.notify(connection, NOTIFY))
         scheduler.spawn("leader", leader)
 
         def check(blocked: list[str]) -> None:
@@ -79,7 +81,7 @@ def test_an_event_a_nudge_and_a_deadline_at_once_make_it_ready_once(exploring: E
     assert exploring(scenario, 3, 1, "line") > 100
 
 
-def test_what_is_put_while_the_leader_goes_to_wait_wakes_it(exploring: Explore) -> None:
+def test_a_connection_that_is_put_while_the_leader_begins_to_poll_wakes_it(exploring: Explore) -> None:
     def scenario(scheduler: Scheduler) -> Callable[[list[str]], None]:
         world = World(scheduler)
         one, two = world.connection(7), world.connection(8)
@@ -96,7 +98,7 @@ def test_what_is_put_while_the_leader_goes_to_wait_wakes_it(exploring: Explore) 
         scheduler.spawn("two", lambda: world.queue.put(two))
 
         def check(blocked: list[str]) -> None:
-            assert blocked == [], "it waits in the poller although something is ready"
+            assert blocked == [], "the leader polls although a connection is ready"
             assert sorted(connection.fd for connection in got) == [7, 8]
 
         return check
@@ -120,7 +122,7 @@ def test_an_earlier_deadline_wakes_the_leader(exploring: Explore) -> None:
         def check(blocked: list[str]) -> None:
             assert blocked == ["leader"]
             assert world.queue.timers.next_at == 2000.0
-            assert world.poller.timeout == 2000.0, "it waits for a later deadline"
+            assert world.poller.timeout == 2000.0, "the leader waits for a later deadline"
             assert (early.timer_at, late.timer_at) == (2000.0, 3000.0)
 
         return check
@@ -128,8 +130,8 @@ def test_an_earlier_deadline_wakes_the_leader(exploring: Explore) -> None:
     assert exploring(scenario, 3, 1, "line") > 100
 
 
-def test_a_deadline_that_comes_due_while_it_is_served_and_parked_again(exploring: Explore) -> None:
-    """It hangs in the table early; the owner parks it with a later deadline while the leader takes the entry down."""
+def test_a_timer_that_is_due_while_its_connection_is_parked_again_is_not_lost(exploring: Explore) -> None:
+    """The timer has an earlier deadline; the owner parks with a later one while the leader removes the timer."""
 
     def scenario(scheduler: Scheduler) -> Callable[[list[str]], None]:
         world = World(scheduler)
@@ -146,7 +148,7 @@ def test_a_deadline_that_comes_due_while_it_is_served_and_parked_again(exploring
             queued = len(world.queue._ready) + len(world.queue._more)
             assert queued + len(connection.token) == 1
             if connection.token:
-                assert connection.timer_at == 1700.0, "it waits and hangs nowhere"
+                assert connection.timer_at == 1700.0, "the connection is parked without a timer"
             else:
                 assert connection.pending == 0  # a step without an event, which parks it again
 
@@ -155,8 +157,8 @@ def test_a_deadline_that_comes_due_while_it_is_served_and_parked_again(exploring
     assert exploring(scenario, 2, 2, "line") > 50
 
 
-def test_a_closed_connection_hangs_in_no_table(exploring: Explore) -> None:
-    """One thread parks; the event comes at once, and whoever leads closes the connection in the same moment."""
+def test_a_closed_connection_is_in_no_table(exploring: Explore) -> None:
+    """The owner parks; the event comes at once, and the leader closes the connection at the same moment."""
 
     def scenario(scheduler: Scheduler) -> Callable[[list[str]], None]:
         world = World(scheduler)

@@ -11,8 +11,8 @@ from tests.engine.interleave import Scheduler
 from tests.engine.world import World, count_leads
 
 
-def test_a_call_finds_a_worker(exploring: Explore) -> None:
-    """A worker without the lead puts a call back while the lead lies in the slot and another lies down to sleep."""
+def test_a_queued_request_finds_a_worker(exploring: Explore) -> None:
+    """A worker without the lead queues a request while the lead is free and another worker begins to wait."""
 
     def scenario(scheduler: Scheduler) -> Callable[[list[str]], None]:
         world = World(scheduler)

@@ -1,9 +1,8 @@
-"""Single decisions of the stepper that a real peer cannot be made to provoke."""
+"""Single decisions of the stepper that a test cannot provoke with a real peer."""
 
 from __future__ import annotations
 
 import tempfile
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -17,15 +16,15 @@ from reserve.engine.polling.poller import READ, WRITE
 from reserve.engine.polling.token import take
 from reserve.errors import ClientDisconnected
 from tests.engine.interleave import Scheduler
-from tests.engine.world import World
+from tests.engine.world import World, set_driver
 
 
 def _flushing(world: World, room: int | None, event: int, **driver: Any) -> Connection:
-    """It waits for room, and ``event`` has come: its deadline has passed, or there is time left."""
+    """A connection that waits for room; ``event`` has come: its write deadline has passed, or there is time left."""
     connection = world.connection()
-    connection.driver = cast(Any, SimpleNamespace(on_close=lambda reason: False, **driver))
+    set_driver(connection, **driver)
     connection.output = Output()
-    connection.output.append(b"last octets")
+    connection.output.append(b"last bytes!")
     deadline = world.clock.time if event == DEADLINE else world.clock.time + 1
     connection.output.since = world.clock.time
     connection.output.progress_at = deadline - world.settings.write_timeout
@@ -37,7 +36,7 @@ def _flushing(world: World, room: int | None, event: int, **driver: Any) -> Conn
 
 
 def test_the_deadline_of_the_output_is_not_that_of_the_driver() -> None:
-    """The output has left in time; the driver is stepped, its own deadline has not passed."""
+    """The output has been sent in time; the driver is stepped, and its own deadline has not passed."""
     world = World(Scheduler())
     events: list[int] = []
     wait = Wait("idle", READ, world.clock.time + 100)
@@ -47,7 +46,7 @@ def test_the_deadline_of_the_output_is_not_that_of_the_driver() -> None:
         return wait
 
     def expired(kind: str, now: float) -> Any:
-        raise AssertionError("it has time left")
+        raise AssertionError("its deadline has not passed")
 
     connection = _flushing(world, None, WRITE, step=step, expired=expired)
     assert not world.stepper.advance(connection)
@@ -56,7 +55,7 @@ def test_the_deadline_of_the_output_is_not_that_of_the_driver() -> None:
     assert connection.deadline == world.clock.time + 100
 
 
-def test_last_words_that_leave_in_time_are_followed_by_lingering() -> None:
+def test_a_last_response_that_is_sent_in_time_is_followed_by_lingering() -> None:
     world = World(Scheduler())
     connection = _flushing(world, None, WRITE)
     connection.closing = LINGER
@@ -66,8 +65,10 @@ def test_last_words_that_leave_in_time_are_followed_by_lingering() -> None:
 
 @pytest.mark.parametrize("room", [0, 3, None])
 @pytest.mark.parametrize("closing", [None, LINGER])
-def test_after_the_write_deadline_nothing_more_is_tried_and_the_end_is_a_reset(room: int | None, closing: Any) -> None:
-    """The kernel may have a little room although the peer reads nothing: a try would put the end off for ever."""
+def test_after_the_write_deadline_nothing_more_is_sent_and_the_connection_is_reset(
+    room: int | None, closing: Any
+) -> None:
+    """The kernel may have a little room although the peer reads nothing: more output would postpone the reset."""
     world = World(Scheduler())
     reasons: list[str] = []
     connection = _flushing(world, room, DEADLINE)
@@ -78,22 +79,22 @@ def test_after_the_write_deadline_nothing_more_is_tried_and_the_end_is_a_reset(r
     assert (connection.state, world.closed, reasons) == (State.CLOSED, [connection], ["timeout"])
     assert not sock.outgoing
     assert connection.must_reset
-    assert not sock.shut, "an orderly end"
+    assert not sock.shut, "the connection was shut down in order"
 
 
-@pytest.mark.parametrize("farewell", [False, True])
-def test_a_reset_does_not_begin_as_an_orderly_end(farewell: bool) -> None:
+@pytest.mark.parametrize("final_run", [False, True])
+def test_a_reset_does_not_begin_with_an_orderly_shutdown(final_run: bool) -> None:
     world = World(Scheduler())
     connection = world.connection()
-    connection.driver = cast(Any, SimpleNamespace(on_close=lambda reason: farewell))
+    set_driver(connection, on_close=lambda reason: final_run)
     reset(connection)
     world.stepper.closer.close(connection, "error")
     assert not cast(Any, connection.sock).shut
-    assert connection.final_run is farewell
+    assert connection.final_run is final_run
 
 
 @pytest.mark.parametrize("room", [0, 3])
-def test_a_peer_that_takes_something_gets_more_time(room: int) -> None:
+def test_a_peer_that_reads_something_gets_more_time(room: int) -> None:
     world = World(Scheduler())
     connection = _flushing(world, room, WRITE)
     before = connection.deadline
@@ -104,7 +105,7 @@ def test_a_peer_that_takes_something_gets_more_time(room: int) -> None:
     assert connection.deadline == (world.clock.time + world.settings.write_timeout if room else before)
 
 
-def test_a_peer_that_takes_a_drop_now_and_then_is_too_slow_on_the_whole() -> None:
+def test_a_peer_that_reads_a_little_now_and_then_is_below_the_write_rate() -> None:
     world = World(Scheduler())
     begun = world.clock.time
     settings = world.settings
@@ -120,7 +121,7 @@ def test_a_peer_that_takes_a_drop_now_and_then_is_too_slow_on_the_whole() -> Non
         if connection.deadline < world.clock.time + 10.0:
             break
         world.clock.time += 10.0
-    assert turn == 4  # 30 s and what 4000 octets at 500 octets a second earn: at most until 38 s
+    assert turn == 4  # 30 s, and 8 s more for 4000 bytes at 500 bytes a second
 
 
 # ---- a turn of one connection is bounded ----
@@ -134,7 +135,7 @@ def test_a_client_as_fast_as_the_server_does_not_hold_the_leader(kind: str) -> N
         size = 5 * 1048576 + 17
         file.truncate(size)
 
-        def made(fd: int, count: int) -> Connection:
+        def make(fd: int, count: int) -> Connection:
             connection = world.connection(fd)
             sock = cast(Any, connection.sock)
             sock.fileno = lambda: -1  # so that a file is read and sent
@@ -148,10 +149,10 @@ def test_a_client_as_fast_as_the_server_does_not_hold_the_leader(kind: str) -> N
             world.queue.put(connection)
             return connection
 
-        huge, small = made(7, size), made(8, 10)
+        huge, small = make(7, size), make(8, 10)
         turns = 0
         while huge.output is not None:
-            if huge.token:  # there is always room when a client is as fast as we
+            if huge.token:  # there is always room when a client is as fast as the server
                 world.poller.fire(huge.fd)
             found = world.queue.next_ready(())
             if found is None:
@@ -161,13 +162,13 @@ def test_a_client_as_fast_as_the_server_does_not_hold_the_leader(kind: str) -> N
             assert sum(count for fd, count in order if fd == 7) <= turns * (1048576 + 65536 * 4)
     assert turns == 6
     first = order.index((8, 10))
-    assert sum(count for _, count in order[:first]) == 262144  # one piece, because another waits
+    assert sum(count for _, count in order[:first]) == 262144  # one piece, because another connection waits
     assert small.output is None
     assert sum(count for fd, count in order if fd == 7) == size
 
 
-def test_a_lent_connection_that_cannot_be_watched_goes_back_to_its_worker() -> None:
-    """The poller refuses while the leader has the token: the worker must not wait for it for ever."""
+def test_a_lent_connection_that_cannot_be_armed_goes_back_to_its_worker() -> None:
+    """The poller fails while the leader has the token: the worker must not wait for the token for ever."""
     world = World(Scheduler())
     connection = world.connection()
     connection.output = Output()
@@ -186,29 +187,23 @@ def test_a_lent_connection_that_cannot_be_watched_goes_back_to_its_worker() -> N
     assert connection.state is State.OWNED
 
 
-def test_a_driver_that_fails_costs_its_connection_alone() -> None:
+def test_a_driver_that_fails_closes_only_its_connection() -> None:
     world = World(Scheduler())
-    failures: list[str] = []
-    world.stepper._log = world.stepper.closer._log = cast(
-        Any, SimpleNamespace(failure=lambda text, error: failures.append(f"{text}: {error}"))
-    )
+    failures = world.record_failures()
     connection = world.connection()
 
     def step(events: int, now: float) -> Any:
         raise ValueError("a fault")
 
-    connection.driver = cast(Any, SimpleNamespace(step=step, on_close=lambda reason: False))
+    set_driver(connection, step=step)
     assert not world.stepper.advance(connection)
     assert world.closed == [connection]
     assert failures == ["a protocol driver failed; the connection is closed: a fault"]
 
 
-def test_a_driver_that_fails_at_the_end_is_told_once_and_its_socket_is_closed() -> None:
+def test_a_driver_that_fails_in_closed_is_called_once_and_its_socket_is_closed() -> None:
     world = World(Scheduler())
-    failures: list[str] = []
-    world.stepper._log = world.stepper.closer._log = cast(
-        Any, SimpleNamespace(failure=lambda text, error: failures.append(f"{text}: {error}"))
-    )
+    failures = world.record_failures()
     connection = world.connection()
     reasons: list[str] = []
 
@@ -216,7 +211,7 @@ def test_a_driver_that_fails_at_the_end_is_told_once_and_its_socket_is_closed() 
         reasons.append(reason)
         raise ValueError("a fault")
 
-    connection.driver = cast(Any, SimpleNamespace(step=lambda events, now: CLOSE, on_close=on_close))
+    set_driver(connection, step=lambda events, now: CLOSE, on_close=on_close)
     assert not world.stepper.advance(connection)
     assert (world.closed, reasons) == ([connection], ["done"])
     assert failures == ["a protocol driver failed at the end of its connection: a fault"]

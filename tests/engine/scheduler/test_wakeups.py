@@ -1,4 +1,4 @@
-"""How often a thread comes out of the poller: not at all without an event, and once for each."""
+"""How often the leader polls: not at all without an event, and once for each event."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ def test_an_idle_server_makes_no_wake_ups(serve: Serve, make_poller: MakePoller)
         client.sendall(b"x")
         assert receive(client, 1) == b"x"
     monitor = running.server._runtime.monitor
-    # It would wait for ever.
+    # The leader polls without a timeout.
     eventually(lambda: monitor._alarm.asleep and running.server.stats().parked == 5 and timeouts[-1] is None)
-    assert set(timeouts) <= {None, 0.0}  # 0: a look in passing, while there was something to do
+    assert set(timeouts) <= {None, 0.0}  # 0: it polled between two steps
     before = len(timeouts)
     clients[0].sendall(b"y")
     assert receive(clients[0], 1) == b"y"
     eventually(lambda: running.server.stats().parked == 5)
-    # The one that was waiting has returned with the event, and one waits now: nothing has turned in between.
+    # One poll has returned with the event, and one waits now: there was no other in between.
     assert len(timeouts) - before <= 2
 
 
-def test_a_half_closed_peer_that_does_not_read_is_waited_for_without_turning(
+def test_a_half_closed_peer_that_does_not_read_is_waited_for_without_spinning(
     serve: Serve, make_poller: MakePoller
 ) -> None:
     poller = make_poller()
@@ -63,5 +63,5 @@ def test_a_half_closed_peer_that_does_not_read_is_waited_for_without_turning(
     for _ in range(10):
         other.sendall(b"ping")
         assert receive(other, 4) == b"ping"
-    assert polls.qsize() - before <= 45  # two for each answer, and a few; a leader that turns makes thousands
+    assert polls.qsize() - before <= 45  # two for each response, and a few more; a leader that spins makes thousands
     assert len(receive(slow, 16_000_000)) == 16_000_000

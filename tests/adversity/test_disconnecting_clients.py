@@ -1,4 +1,4 @@
-"""Clients that vanish in the head, the body, the answer; with a FIN, or with a reset; 200 of each."""
+"""Clients that disconnect in the head, the body or the response, with a FIN or with a reset; 200 of each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from reserve.apps.http.settings import HTTPSettings
 from tests.adversity.holding import honest, over_both, watched
 from tests.apps.http.responses import request
-from tests.clients import tear
+from tests.clients import close_with_reset
 from tests.waiting import eventually
 
 COUNT = 200
@@ -32,7 +32,9 @@ COUNT = 200
         pytest.param(request("POST", body=b"x" * 100, chunks=60)[:-3], id="chunked body"),
     ],
 )
-def test_before_their_request_is_complete(sent: bytes, reset: bool, secure: bool, tmp_path: Path) -> None:
+def test_clients_that_disconnect_before_their_request_is_complete_leave_nothing(
+    sent: bytes, reset: bool, secure: bool, tmp_path: Path
+) -> None:
     called: list[str] = []
 
     def app(environ: Any, start_response: Any) -> Any:
@@ -44,21 +46,21 @@ def test_before_their_request_is_complete(sent: bytes, reset: bool, secure: bool
         with site.crowd(COUNT, sent) as clients:
             eventually(lambda: site.server.stats().parked == COUNT)
             for client in clients:
-                tear(client) if reset else client.close()
+                close_with_reset(client) if reset else client.close()
         site.assert_nothing_left()
         site.assert_serves()
         site.assert_nothing_left()
-    assert set(called) == {"GET"}  # half a request never gets as far as an application
+    assert set(called) == {"GET"}  # half a request never reaches the application
 
 
 @over_both
 @pytest.mark.parametrize("how", ["fin", "rst", "half-closed"])
-def test_in_the_midst_of_their_answer(how: str, secure: bool, tmp_path: Path) -> None:
+def test_clients_that_disconnect_during_their_response_leave_nothing(how: str, secure: bool, tmp_path: Path) -> None:
     began, go_on = threading.Semaphore(0), threading.Semaphore(0)
     closed: list[bool] = []
 
     class Response:
-        """It never ends by itself."""
+        """A response that never ends by itself."""
 
         def __iter__(self) -> Iterator[bytes]:
             yield b"begin"
@@ -82,11 +84,11 @@ def test_in_the_midst_of_their_answer(how: str, secure: bool, tmp_path: Path) ->
             client.sendall(request("GET", "/endless"))
             assert began.acquire(timeout=60)
             if how == "rst":
-                tear(client)
+                close_with_reset(client)
             elif how == "fin":
                 while not client.recv(65536).endswith(b"5\r\nbegin\r\n"):
                     pass
-                client.close()  # with nothing unread: an orderly end, which only the next octets contradict
+                client.close()  # with nothing unread: a FIN, which the next bytes show to be a disconnect
             else:
                 client.shutdown(socket.SHUT_WR)
                 go_on.release()

@@ -1,4 +1,4 @@
-"""An application that closes descriptors of the server: nothing spins, the log stays short, and health tells."""
+"""An application that closes descriptors of the server: nothing spins, the log stays short, the health check fails."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MAKERS = [PortablePoller, *([EpollPoller] if type(new_poller()) is EpollPoller e
 
 
 @pytest.mark.parametrize("make", MAKERS)
-def test_a_poller_that_fails_is_not_asked_again_at_once(make: type, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_poller_that_fails_is_not_called_again_at_once(make: type, monkeypatch: pytest.MonkeyPatch) -> None:
     from reserve.apps.http.server import ReserveWSGIServer
 
     log: list[str] = []
@@ -70,17 +70,18 @@ def test_a_poller_that_fails_is_not_asked_again_at_once(make: type, monkeypatch:
             poller.broken = False
             go_on.set()
             client.sendall(request())
-            assert receive(client).status == 200  # whoever has lost nothing goes on
+            assert receive(client).status == 200  # a connection that has lost no event goes on
     finally:
         poller.broken = False
         go_on.set()
         server.stop(0)
-    said = [line.partition("\n")[0] for line in log]
-    assert "a worker failed and starts again" in said
-    assert len(set(said)) == len(said), said  # one line for each kind of thread, and perhaps one count for each
+    first_lines = [line.partition("\n")[0] for line in log]
+    assert "a worker failed and starts again" in first_lines
+    # One line for each kind of thread, and perhaps one count for each.
+    assert len(set(first_lines)) == len(first_lines), first_lines
 
 
-def test_a_wake_up_that_was_closed_does_not_spin_the_accept_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_closed_wakeup_does_not_make_the_accept_thread_spin(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
     monkeypatch.setattr("reserve.engine.acceptor.time", SimpleNamespace(sleep=pauses.append))
     acceptor = Acceptor([], Admits([]), lambda: None, ErrorLog())
@@ -88,7 +89,7 @@ def test_a_wake_up_that_was_closed_does_not_spin_the_accept_thread(monkeypatch: 
     selector: Any = SimpleNamespace(select=lambda timeout: [(SimpleNamespace(fd=acceptor.wakeup.fd), 1)])
     try:
         for _ in range(3):
-            acceptor._turn(selector)  # nobody has signalled: an event may be spurious
+            acceptor._turn(selector)  # without a signal: an event may be spurious
         assert pauses == []
         acceptor.wakeup.fd = -1
         for _ in range(3):
@@ -99,7 +100,7 @@ def test_a_wake_up_that_was_closed_does_not_spin_the_accept_thread(monkeypatch: 
         acceptor.wakeup.close()
 
 
-def test_without_a_listener_the_health_check_says_so() -> None:
+def test_without_a_listener_the_health_check_fails() -> None:
     from reserve.apps.http.app import HTTPApp
     from reserve.engine.server import Server
     from reserve.gateways.wsgi import WSGIGateway
@@ -125,4 +126,4 @@ def test_without_a_listener_the_health_check_says_so() -> None:
         assert not server.healthy
         assert health() == 503
         client.sendall(request("GET", "/"))
-        assert receive(client).status == 200  # those who are here are served
+        assert receive(client).status == 200  # open connections are served

@@ -1,7 +1,7 @@
-"""An answer of unknown length ends with its connection: one that is broken off must not end as a whole one does.
+"""A response without a length ends with its connection: an aborted one must not look like a complete one.
 
-HTTP/1.0, so that nothing but the end of the connection tells. Over TCP the client sees a reset (ECONNRESET), whatever
-it was that broke the answer off.
+The requests are HTTP/1.0, so that only the end of the connection ends the response. Over TCP the client sees a reset
+(ECONNRESET), whatever aborted the response.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from reserve.apps.http.settings import HTTPSettings
 from reserve.engine.connections import connection as engine_connection
 from tests.adversity.holding import honest, watched
 from tests.apps.http.responses import request
-from tests.clients import connect, until_cut
+from tests.clients import connect, until_closed
 from tests.waiting import PATIENCE, eventually
 
 HTTP = HTTPSettings(access_log=False)
@@ -27,7 +27,7 @@ UNTIL_CLOSE = request("GET", "/endless", minor=0)
 
 
 class Endless:
-    """It answers a little, or a lot, and then waits inside until it is let go."""
+    """An application that sends ``first`` and then waits for ``go_on``."""
 
     def __init__(self, first: bytes) -> None:
         self.first = first
@@ -52,8 +52,8 @@ class Endless:
             raise
 
 
-def assert_begun(got: bytes) -> None:
-    head, _, body = got.partition(b"\r\n\r\n")
+def assert_begun(received: bytes) -> None:
+    head, _, body = received.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200 OK\r\n")
     assert b"\r\nConnection: close" in head
     assert b"Content-Length" not in head
@@ -61,8 +61,8 @@ def assert_begun(got: bytes) -> None:
     assert LARGE.startswith(body)
 
 
-def test_the_client_was_too_slow_while_the_application_goes_on() -> None:
-    """The leader gives it up for a worker that is busy elsewhere: the reset does not wait for that one."""
+def test_a_client_that_is_too_slow_is_reset_while_the_application_goes_on() -> None:
+    """The leader aborts the response of a worker that is busy in the application; the reset does not wait for it."""
     app = Endless(LARGE)
     with watched(app, http=HTTP, write_timeout=30.0) as site, site.connect(window=4096) as client:
         client.sendall(UNTIL_CLOSE)
@@ -71,10 +71,10 @@ def test_the_client_was_too_slow_while_the_application_goes_on() -> None:
         site.clock.advance(31)
         eventually(lambda: site.server.stats().flushing == 0)
         assert site.server.stats().busy == 1
-        got, reset = until_cut(client)
+        received, reset = until_closed(client)
         assert reset
-        assert_begun(got)
-        assert app.failed == []  # the application has not been told yet
+        assert_begun(received)
+        assert app.failed == []  # the application does not know yet
         app.go_on.set()
         client.close()
         site.assert_serves()
@@ -82,44 +82,44 @@ def test_the_client_was_too_slow_while_the_application_goes_on() -> None:
         assert len(app.failed) == 1
 
 
-@pytest.mark.parametrize("first", [b"0123", LARGE], ids=["all has left", "some has not left"])
-def test_the_end_of_a_stop(first: bytes) -> None:
+@pytest.mark.parametrize("first", [b"0123", LARGE], ids=["all is sent", "some is not sent"])
+def test_a_stop_without_time_resets_the_client(first: bytes) -> None:
     app = Endless(first)
     with watched(app, http=HTTP) as site, site.connect(window=4096) as client:
         client.sendall(UNTIL_CLOSE)
         assert app.inside.acquire(timeout=PATIENCE)
         site.server.stop(0)
-        got, reset = until_cut(client)
+        received, reset = until_closed(client)
         assert reset
-        assert_begun(got)
+        assert_begun(received)
         app.go_on.set()
         eventually(lambda: len(app.failed) == 1)
         eventually(lambda: site.server.stats().connections == 0)
 
 
-def test_the_end_of_a_stop_while_a_worker_waits_for_its_client() -> None:
-    """It waits in the kernel for room, and is set free."""
+def test_a_stop_without_time_resets_the_client_that_a_worker_waits_for() -> None:
+    """The worker waits for room in the socket, and is released."""
     app = Endless(LARGE)
     app.go_on.set()
     http = HTTPSettings(access_log=False, response_memory=0, max_response_spool=0)
     waiting, wait = threading.Event(), engine_connection.wait_for
 
-    def told(*arguments: Any, **options: Any) -> bool:
+    def note_waiting(*arguments: Any, **options: Any) -> bool:
         waiting.set()
         return wait(*arguments, **options)
 
     with pytest.MonkeyPatch.context() as patch, watched(app, http=http) as site, site.connect(window=4096) as client:
-        patch.setattr(engine_connection, "wait_for", told)
+        patch.setattr(engine_connection, "wait_for", note_waiting)
         client.sendall(UNTIL_CLOSE)
         assert waiting.wait(PATIENCE)
         site.server.stop(0)
-        assert len(app.failed) == 1  # its worker has come home
-        got, reset = until_cut(client)
+        assert len(app.failed) == 1  # its worker has returned
+        received, reset = until_closed(client)
         assert reset
-        assert_begun(got)
+        assert_begun(received)
 
 
-def test_the_server_fails_in_the_midst_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_fails_during_a_response_resets_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
     def finish(self: Any) -> None:
         raise MemoryError
 
@@ -129,9 +129,9 @@ def test_the_server_fails_in_the_midst_of_it(monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr(HTTPExchange, "fail", finish)
         with site.connect() as client:
             client.sendall(UNTIL_CLOSE)
-            got, reset = until_cut(client)
+            received, reset = until_closed(client)
             assert reset
-            assert_begun(got)
+            assert_begun(received)
         monkeypatch.undo()
         site.assert_serves()
         site.assert_nothing_left()
@@ -145,15 +145,15 @@ def short(app: Endless, environ: Any, start_response: Any) -> Any:
 
 
 def test_a_unix_socket_has_no_reset(tmp_path: Path) -> None:
-    """What docs/adversity.md says of it: the client of such a listener sees an end, and needs a length or chunks."""
+    """As docs/adversity.md says: the client of such a listener sees an end, and needs a length or chunks."""
     app = Endless(b"0123")
     with watched(app, http=HTTP, address=f"unix:{tmp_path}/socket") as site:
         with connect(site.served.address) as client:
             client.sendall(UNTIL_CLOSE)
             assert app.inside.acquire(timeout=PATIENCE)
             site.server.stop(0)
-            got, reset = until_cut(client)
+            received, reset = until_closed(client)
         assert not reset
-        assert_begun(got)
+        assert_begun(received)
         app.go_on.set()
         eventually(lambda: site.server.stats().connections == 0)

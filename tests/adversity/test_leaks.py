@@ -1,4 +1,4 @@
-"""Start and stop, and requests, over and over: descriptors, threads and objects stay as many, memory within bounds.
+"""Many starts and stops, and many requests: descriptors, threads and objects do not become more, memory stays bounded.
 
 ``python -m benchmarks.soak`` is the long form: 1,000 cycles and 1,000,000 requests.
 """
@@ -60,11 +60,11 @@ def play(served, count):
         with served.connect() as client:
             for _ in range(20):
                 client.sendall(ONE * 5)
-                whole = 0
-                while whole < 20:
-                    whole += client.recv(65536).count(b"hello ")
+                responses = 0
+                while responses < 20:
+                    responses += client.recv(65536).count(b"hello ")
     stats = served.server.stats()
-    # A connection is not counted any more a moment before its descriptor is closed. Who waits too long for us fails.
+    # A connection is uncounted a moment before its descriptor is closed. If this takes too long, the test fails.
     while stats.connections or stats.busy or len(os.listdir("/proc/self/fd")) != descriptors:
         stats = served.server.stats()
 with running(app, threads=2) as served:
@@ -79,13 +79,13 @@ with running(app, threads=2) as served:
 
 def numbers(program: str) -> tuple[list[int], list[int]]:
     with serving(program) as server:
-        found = [int(word) for word in server.line().split()]
-    return found[:4], found[4:]
+        values = [int(word) for word in server.line().split()]
+    return values[:4], values[4:]
 
 
 @pytest.mark.parametrize("program", [CYCLES, REQUESTS], ids=["start and stop", "requests"])
-def test_nothing_grows(program: str) -> None:
+def test_many_cycles_leak_nothing(program: str) -> None:
     before, after = numbers(program)
     assert after[:2] == before[:2]
-    assert abs(after[2] - before[2]) <= 100  # objects; one left behind by each would be far more
+    assert abs(after[2] - before[2]) <= 100  # objects; one leaked by each cycle would be far more
     assert after[3] - before[3] < 4096  # KiB

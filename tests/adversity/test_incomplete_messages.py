@@ -1,4 +1,4 @@
-"""Bodies tell the truth, in both directions and over real sockets: what is not whole never looks it."""
+"""An incomplete body never looks complete, in both directions and over real sockets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from reserve.apps.http.settings import HTTPSettings
 from tests.adversity.holding import Watched, honest, watched
 from tests.apps.http.responses import request, split, take
-from tests.clients import tear, until_cut
+from tests.clients import close_with_reset, until_closed
 from tests.waiting import eventually
 
 SETTINGS = {
@@ -25,16 +25,16 @@ each_way = pytest.mark.parametrize("how", SETTINGS)
 each_framing = pytest.mark.parametrize("chunks", [0, 20], ids=["length", "chunks"])
 
 
-def spoken(site: Watched, raw: bytes, *later: bytes) -> tuple[bytes, bool]:
-    """Everything that comes for these octets until the server ends the connection; True when with a reset."""
+def exchange(site: Watched, raw: bytes, *later: bytes) -> tuple[bytes, bool]:
+    """Everything that arrives for these bytes until the server closes the connection; True when it was reset."""
     with site.connect() as client:
         client.sendall(raw)
         for piece in later:
-            client.recv(1, socket.MSG_PEEK)  # the answer has begun
+            client.recv(1, socket.MSG_PEEK)  # the response has begun
             client.sendall(piece)
-        with contextlib.suppress(OSError):  # it has been reset already
+        with contextlib.suppress(OSError):  # the connection has been reset already
             client.shutdown(socket.SHUT_WR)
-        return until_cut(client)
+        return until_closed(client)
 
 
 # ---- requests ----
@@ -42,7 +42,7 @@ def spoken(site: Watched, raw: bytes, *later: bytes) -> tuple[bytes, bool]:
 
 @each_way
 @each_framing
-@pytest.mark.parametrize("late", [False, True], ids=["at once", "behind the answer"])
+@pytest.mark.parametrize("late", [False, True], ids=["at once", "after the response"])
 def test_an_unread_body_never_becomes_the_next_request(how: str, chunks: int, late: bool) -> None:
     called: list[str] = []
 
@@ -57,12 +57,13 @@ def test_an_unread_body_never_becomes_the_next_request(how: str, chunks: int, la
     with watched(app, http=SETTINGS[how]) as site:
         for _ in range(20):
             if late and how == "streamed":
-                got, _ = spoken(site, raw[:cut], raw[cut:] + following)
-                expected = ["/first"]  # what follows was not there in time to be told apart
+                received, _ = exchange(site, raw[:cut], raw[cut:] + following)
+                expected = ["/first"]  # the end of the body came too late to find the next request
             else:
-                got, _ = spoken(site, raw + following)
+                received, _ = exchange(site, raw + following)
                 expected = ["/first", "/last"]
-            assert [(one.status, one.body, one.whole) for one in split(got)] == [(200, b"honest", True)] * len(expected)
+            responses = [(response.status, response.body, response.whole) for response in split(received)]
+            assert responses == [(200, b"honest", True)] * len(expected)
             assert called == expected
             called.clear()
         site.assert_nothing_left()
@@ -84,8 +85,8 @@ def test_an_unread_body_never_becomes_the_next_request(how: str, chunks: int, la
         ),
     ],
 )
-def test_nothing_behind_a_refused_request_is_ever_run(bad: bytes) -> None:
-    """In any pieces: what closes the connection also ends what is taken from it."""
+def test_no_request_after_a_refused_one_is_ever_run(bad: bytes) -> None:
+    """In any pieces: a refusal that closes the connection also ends its input."""
     called: list[str] = []
 
     def app(environ: Any, start_response: Any) -> Any:
@@ -101,9 +102,9 @@ def test_nothing_behind_a_refused_request_is_ever_run(bad: bytes) -> None:
                 for start, end in zip([0, *cuts], [*cuts, len(raw)], strict=True):
                     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                         client.sendall(raw[start:end])
-                got, _ = until_cut(client)
-            answers = split(got)
-            assert [one.status for one in answers] == [200, 400]
+                received, _ = until_closed(client)
+            responses = split(received)
+            assert [one.status for one in responses] == [200, 400]
             assert called == ["/first"]
             called.clear()
         site.assert_nothing_left()
@@ -129,7 +130,7 @@ def joined(pieces: Iterator[bytes]) -> list[bytes]:
 @each_way
 @each_framing
 @pytest.mark.parametrize("reader", READERS)
-def test_lines_of_every_framing(how: str, chunks: int, reader: str) -> None:
+def test_lines_are_read_alike_with_every_framing(how: str, chunks: int, reader: str) -> None:
     found: list[list[bytes]] = []
 
     def app(environ: Any, start_response: Any) -> Any:
@@ -143,7 +144,7 @@ def test_lines_of_every_framing(how: str, chunks: int, reader: str) -> None:
         for at in range(0, len(raw), 11):
             client.sendall(raw[at : at + 11])
         client.sendall(following)
-        assert [one.body for one in split(until_cut(client)[0])] == [b"honest"] * 2
+        assert [one.body for one in split(until_closed(client)[0])] == [b"honest"] * 2
     assert found == [LINES.splitlines(keepends=True), []]
     assert site.log == []
 
@@ -172,18 +173,18 @@ def test_a_short_upload_never_looks_complete(how: str, chunks: int, reset: bool,
             client.sendall(raw)
             if how == "streamed":
                 eventually(lambda wanted=number + 1: seen.count("called") == wanted)  # type: ignore[misc]
-            tear(client) if reset else client.close()
+            close_with_reset(client) if reset else client.close()
         site.assert_nothing_left()
         site.assert_serves()
-    times = 10 if how == "streamed" else 0  # what is received before the application runs never gets so far
+    times = 10 if how == "streamed" else 0  # a body that is received first never reaches the application
     assert sorted(map(str, seen)) == ["called"] * times + ["raised"] * times
 
 
-# ---- answers ----
+# ---- responses ----
 
 
 class Half:
-    """Two pieces, and then it fails."""
+    """Two pieces, and then a failure."""
 
     def __iter__(self) -> Iterator[bytes]:
         yield b"12345"
@@ -196,7 +197,7 @@ class Half:
     [(1, []), (1, [("Content-Length", "20")]), (0, []), (0, [("Content-Length", "20")])],
     ids=["chunks", "length", "1.0 until close", "1.0 length"],
 )
-def test_an_answer_that_failed_half_way_never_looks_complete(minor: int, headers: list[tuple[str, str]]) -> None:
+def test_a_response_that_failed_half_way_never_looks_complete(minor: int, headers: list[tuple[str, str]]) -> None:
     def app(environ: Any, start_response: Any) -> Any:
         if environ["PATH_INFO"] == "/":
             return honest(environ, start_response)
@@ -205,20 +206,20 @@ def test_an_answer_that_failed_half_way_never_looks_complete(minor: int, headers
 
     with watched(app, http=SETTINGS["buffered"]) as site:
         for _ in range(10):
-            got, reset = spoken(site, request("GET", "/half", "Connection: keep-alive", minor=minor) + request())
-            assert b"honest" not in got  # nothing may be taken for the rest of it
-            answers = split(got)
+            received, reset = exchange(site, request("GET", "/half", "Connection: keep-alive", minor=minor) + request())
+            assert b"honest" not in received  # nothing may be taken for the rest of the body
+            responses = split(received)
             if not minor and not headers:
                 assert reset
             else:
-                assert [(one.whole, one.body) for one in answers] == [(False, b"1234567890")]
+                assert [(one.whole, one.body) for one in responses] == [(False, b"1234567890")]
         site.assert_serves()
         site.assert_nothing_left()
 
 
 @pytest.mark.parametrize("kind", [list, iter], ids=["list", "generator"])
 @pytest.mark.parametrize("pieces", [[b"123"], [b"123", b"4567", b"8901"]], ids=["too few", "too many"])
-def test_an_answer_of_another_length_than_stated(kind: Any, pieces: list[bytes]) -> None:
+def test_a_response_of_another_length_than_stated_closes_the_connection(kind: Any, pieces: list[bytes]) -> None:
     def app(environ: Any, start_response: Any) -> Any:
         if environ["PATH_INFO"] == "/":
             return honest(environ, start_response)
@@ -227,10 +228,10 @@ def test_an_answer_of_another_length_than_stated(kind: Any, pieces: list[bytes])
 
     with watched(app, http=SETTINGS["buffered"]) as site:
         for _ in range(10):
-            got, _ = spoken(site, request("GET", "/wrong") + request())
-            (answer,) = split(got)
-            assert answer.body == b"".join(pieces)[:6]
-            assert answer.whole == (len(pieces) > 1)
+            received, _ = exchange(site, request("GET", "/wrong") + request())
+            (response,) = split(received)
+            assert response.body == b"".join(pieces)[:6]
+            assert response.whole == (len(pieces) > 1)
         site.assert_serves()
         site.assert_nothing_left()
     assert len(site.log) == 10
@@ -251,8 +252,8 @@ def test_nothing_follows_a_head_that_has_no_body(
         return kind([b"body"])
 
     with watched(app, http=SETTINGS["buffered"]) as site:
-        got, _ = spoken(site, request(method, "/none") + request("GET", "/", "Connection: close"))
-        first, rest = take(got, head=method == "HEAD")
+        received, _ = exchange(site, request(method, "/none") + request("GET", "/", "Connection: close"))
+        first, rest = take(received, head=method == "HEAD")
         assert first.status == int(status[:3])
         assert rest.startswith(b"HTTP/1.1 200 OK\r\n")
         assert [one.body for one in split(rest)] == [b"honest"]
@@ -261,10 +262,10 @@ def test_nothing_follows_a_head_that_has_no_body(
 EVIL = "evil: 1"
 
 
-@pytest.mark.parametrize("octet", ["\r", "\n", "\0", "\r\n", "\r\n\r\n"], ids=["CR", "LF", "NUL", "CRLF", "CRLFCRLF"])
+@pytest.mark.parametrize("text", ["\r", "\n", "\0", "\r\n", "\r\n\r\n"], ids=["CR", "LF", "NUL", "CRLF", "CRLFCRLF"])
 @pytest.mark.parametrize("place", ["status", "name", "value", "late"])
-def test_no_line_break_leaves_in_a_head(octet: str, place: str) -> None:
-    poison = f"x{octet}{EVIL}"
+def test_no_line_break_leaves_in_a_head(text: str, place: str) -> None:
+    poison = f"x{text}{EVIL}"
 
     def app(environ: Any, start_response: Any) -> Any:
         if place == "status":
@@ -273,17 +274,17 @@ def test_no_line_break_leaves_in_a_head(octet: str, place: str) -> None:
             start_response("200 OK", [(poison, "v")])
         elif place == "value":
             start_response("200 OK", [("X-Name", poison)])
-        else:  # added to the list behind the check
+        else:  # added to the list after the check
             headers = [("X-Name", "good")]
             start_response("200 OK", headers)
             headers.append(("X-Name", poison))
         return [b"body"]
 
     with watched(app, http=SETTINGS["buffered"]) as site:
-        got, _ = spoken(site, request("GET", "/", "Connection: close"))
-        head = got.partition(b"\r\n\r\n")[0]
+        received, _ = exchange(site, request("GET", "/", "Connection: close"))
+        head = received.partition(b"\r\n\r\n")[0]
         assert EVIL.encode() not in head
-        assert b"\0" not in got
+        assert b"\0" not in received
         assert head.count(b"\r") == head.count(b"\n") == head.count(b"\r\n")
-        (answer,) = split(got)
-        assert (answer.status, answer.whole) == (200 if place == "late" else 500, True)
+        (response,) = split(received)
+        assert (response.status, response.whole) == (200 if place == "late" else 500, True)

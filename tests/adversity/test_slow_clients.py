@@ -1,6 +1,6 @@
-"""200 bad clients of one kind at once, two threads, and a clock that stands: an honest client is served meanwhile.
+"""200 bad clients of one kind at once, two threads, and a clock that stands still: an honest client is served.
 
-Then the clock goes past the deadline, and every bad one is cut, though it still holds on to its end.
+Then the clock passes the deadline, and every bad client is disconnected, although it keeps its socket open.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pytest
 from reserve.apps.http.settings import HTTPSettings
 from tests.adversity.holding import honest, over_both, watched
 from tests.apps.http.responses import receive, request, split
-from tests.clients import until_cut
+from tests.clients import until_closed
 from tests.waiting import eventually
 
 COUNT = 200
@@ -28,20 +28,20 @@ HALF_CHUNKED = request("POST", body=b"x" * 100, chunks=60)[:-60]
 EXPECTING = request("POST", "/", "Expect: 100-continue", "Content-Length: 5")
 
 
-def assert_told_408(clients: list[socket.socket], before: bytes = b"") -> None:
+def assert_refused_with_408(clients: list[socket.socket], before: bytes = b"") -> None:
     for client in clients:
-        got, _ = until_cut(client)
-        assert got.startswith(before)
-        assert [(answer.status, answer.whole) for answer in split(got[len(before) :])] == [(408, True)]
+        received, _ = until_closed(client)
+        assert received.startswith(before)
+        assert [(response.status, response.whole) for response in split(received[len(before) :])] == [(408, True)]
 
 
-def assert_closed_without_a_word(clients: list[socket.socket]) -> None:
-    assert {until_cut(client)[0] for client in clients} == {b""}
+def assert_closed_silently(clients: list[socket.socket]) -> None:
+    assert {until_closed(client)[0] for client in clients} == {b""}
 
 
 @over_both
 @pytest.mark.parametrize(
-    ("sent", "deadline", "told"),
+    ("sent", "deadline", "refused"),
     [
         pytest.param(b"", HEAD, False, id="silent"),
         pytest.param(HALF_HEAD, HEAD, True, id="half a head"),
@@ -49,19 +49,21 @@ def assert_closed_without_a_word(clients: list[socket.socket]) -> None:
         pytest.param(HALF_CHUNKED, BODY, True, id="half a chunked body"),
     ],
 )
-def test_clients_that_stop(sent: bytes, deadline: float, told: bool, secure: bool) -> None:
+def test_clients_that_stop_sending_are_closed_at_the_deadline(
+    sent: bytes, deadline: float, refused: bool, secure: bool
+) -> None:
     with watched(honest, http=HTTP, secure=secure) as site, site.crowd(COUNT, sent) as clients:
         site.wait_until_parked(COUNT)
         site.assert_serves()
         eventually(lambda: site.server.stats().connections == COUNT)
-        eventually(lambda: site.server.stats().handled == 3)  # none of the others has had a thread
+        eventually(lambda: site.server.stats().handled == 3)  # none of the others has used a thread
         site.clock.advance(deadline - 1)
         site.assert_serves()
         eventually(lambda: site.server.stats().connections == COUNT)
-        site.clock.advance(2 + BODY * told)  # the half bodies have earned a little more time with their octets
-        (assert_told_408 if told else assert_closed_without_a_word)(clients)
+        site.clock.advance(2 + BODY * refused)  # the bytes of the half bodies have earned a little more time
+        (assert_refused_with_408 if refused else assert_closed_silently)(clients)
         site.clock.advance(LINGER + 1)
-        eventually(lambda: site.server.stats().connections == 0)  # and the clients still hold their ends
+        eventually(lambda: site.server.stats().connections == 0)  # although the clients keep their sockets open
         site.assert_serves()
         for client in clients:
             client.close()
@@ -77,7 +79,9 @@ def test_clients_that_stop(sent: bytes, deadline: float, told: bool, secure: boo
         pytest.param(request("POST", body=b"", chunks=1)[:-5], b"1\r\ny\r\n", BODY, id="chunked body"),
     ],
 )
-def test_clients_that_drip(sent: bytes, drip: bytes, total: float, secure: bool) -> None:
+def test_clients_that_send_a_byte_now_and_then_are_closed_at_the_deadline(
+    sent: bytes, drip: bytes, total: float, secure: bool
+) -> None:
     with watched(honest, http=HTTP, secure=secure) as site, site.crowd(COUNT, sent) as clients:
         site.wait_until_parked(COUNT)
         site.assert_serves()
@@ -87,8 +91,8 @@ def test_clients_that_drip(sent: bytes, drip: bytes, total: float, secure: bool)
                 client.sendall(drip)
             site.assert_serves()
         eventually(lambda: site.server.stats().connections == COUNT)
-        site.clock.advance(3)  # however lately the last octet has come: the deadline is that of the whole
-        assert_told_408(clients)
+        site.clock.advance(3)  # the deadline holds for the whole, however recent the last byte is
+        assert_refused_with_408(clients)
         site.clock.advance(LINGER + 1)
         eventually(lambda: site.server.stats().connections == 0)
         for client in clients:
@@ -97,28 +101,28 @@ def test_clients_that_drip(sent: bytes, drip: bytes, total: float, secure: bool)
 
 
 @over_both
-def test_clients_that_are_told_to_go_on_and_do_not(secure: bool) -> None:
+def test_clients_that_get_100_continue_and_send_no_body_are_closed_at_the_deadline(secure: bool) -> None:
     with watched(honest, http=HTTP, secure=secure) as site, site.crowd(COUNT, EXPECTING) as clients:
         site.wait_until_parked(COUNT)
         site.assert_serves()
         site.clock.advance(BODY + 1)
-        assert_told_408(clients, b"HTTP/1.1 100 Continue\r\n\r\n")
+        assert_refused_with_408(clients, b"HTTP/1.1 100 Continue\r\n\r\n")
         for client in clients:
             client.close()
         site.assert_nothing_left()
 
 
 @over_both
-def test_clients_that_stay_without_a_wish(secure: bool) -> None:
+def test_clients_that_send_no_further_request_are_closed_at_the_deadline(secure: bool) -> None:
     with watched(honest, http=HTTP, secure=secure) as site, site.crowd(COUNT, request()) as clients:
         assert {receive(client).body for client in clients} == {b"honest"}
         site.wait_until_parked(COUNT)
         site.clock.advance(IDLE - 1)
         site.assert_serves()
-        assert receive_again(clients[0]) == b"honest"  # this one is busy enough
+        assert receive_again(clients[0]) == b"honest"  # this one has sent another request in time
         eventually(lambda: site.server.stats().parked == COUNT)
         site.clock.advance(2)
-        assert_closed_without_a_word(clients[1:])
+        assert_closed_silently(clients[1:])
         assert receive_again(clients[0]) == b"honest"
         for client in clients:
             client.close()
@@ -132,8 +136,10 @@ def receive_again(client: socket.socket) -> bytes:
 
 @over_both
 @pytest.mark.parametrize("kind", ["list", "generator", "file"])
-def test_clients_that_do_not_read_their_answers(kind: str, secure: bool, tmp_path: Path) -> None:
-    """Each side's system takes a few kilobytes only, so that the answers need not be large for 200 of them."""
+def test_clients_that_do_not_read_their_responses_are_reset_at_the_deadline(
+    kind: str, secure: bool, tmp_path: Path
+) -> None:
+    """The systems of both sides buffer only a few kilobytes, so that 200 responses need not be large."""
     pieces = [b"%05d" % number * 1000 for number in range(40)]
     whole = b"".join(pieces)
     path = tmp_path / "large"
@@ -158,23 +164,23 @@ def test_clients_that_do_not_read_their_answers(kind: str, secure: bool, tmp_pat
         with site.crowd(COUNT, request("GET", "/large"), window=2048) as clients:
             eventually(lambda: (now := site.server.stats()).flushing == COUNT and not now.busy)
             site.assert_serves()
-            eventually(lambda: site.server.stats().handled == COUNT + 3)  # the applications of all are done
+            eventually(lambda: site.server.stats().handled == COUNT + 3)  # all applications have finished
             now = site.server.stats()
             if kind == "generator":
                 assert 0 < now.buffered <= COUNT * (memory + len(pieces[0]) + 1000)
                 assert now.spooled
             elif kind == "file":
                 assert (now.buffered, now.spooled) == (0, 0)
-            # One of them was only slow: it gets everything, while the others are held.
+            # One of them was only slow: it receives everything while the others wait.
             slow = receive(clients[0])
             assert (slow.body == whole, slow.whole) == (True, True)
             eventually(lambda: site.server.stats().flushing == COUNT - 1)
             site.clock.advance(WRITE + 1)
-            eventually(lambda: site.server.stats().connections == 0)  # nobody has read or closed anything
+            eventually(lambda: site.server.stats().connections == 0)  # no client has read or closed
             for client in clients[1:]:
-                got, reset = until_cut(client)
-                assert ([answer.whole for answer in split(got)] or [False], reset) == ([False], True)
-                assert got or secure  # not even the first record need have come as a whole
+                received, reset = until_closed(client)
+                assert ([response.whole for response in split(received)] or [False], reset) == ([False], True)
+                assert received or secure  # not even the first TLS record need have arrived completely
             site.assert_serves()
         site.assert_nothing_left()
     assert [entry.name for entry in tmp_path.iterdir()] == ["large"]
