@@ -201,7 +201,7 @@ def test_a_driver_that_fails_closes_only_its_connection() -> None:
     assert failures == ["a protocol driver failed; the connection is closed: a fault"]
 
 
-def test_a_driver_that_fails_in_closed_is_called_once_and_its_socket_is_closed() -> None:
+def test_a_driver_that_fails_in_on_close_is_called_once_and_its_socket_is_closed() -> None:
     world = World(Scheduler())
     failures = world.record_failures()
     connection = world.connection()
