@@ -1,10 +1,10 @@
-"""The blog's stylesheet and its logo: constants, so that they are there wherever the package can be imported from."""
+"""The blog's stylesheet and its logo, as constants, so that the package needs no data files."""
 
 from __future__ import annotations
 
 __all__ = ["LOGO", "STYLE"]
 
-# Threads, and the one that has the lead.
+# Three threads, of which one has the lead.
 LOGO = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32" width="32" height="32" aria-hidden="true">
 <rect width="32" height="32" rx="8" fill="#0f6b62"/>
 <g fill="none" stroke="#fff" stroke-width="2.4" stroke-linecap="round">
