@@ -59,7 +59,7 @@ def _data_option(options: Sequence[str]) -> Path | None:
     for option in remaining:
         name, equals, value = option.partition("=")
         if name != "--data":
-            raise UsageError(f"blog: unknown argument {option!r}; after -- the blog accepts only --data DIR")
+            raise UsageError(f"blog: unknown argument {option!r}; after -- it takes only --data DIR")
         if not equals:
             value = next(remaining, "")
         if not value or (not equals and value.startswith("--")):

@@ -1,10 +1,13 @@
-"""Where a body ends, said in every way that two parsers have read differently: lengths, codings, chunks."""
+"""Cases about the end of a body, which two parsers may read differently: lengths, codings, chunks.
+
+Each function yields the name and the bytes of each case.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tests.real.behind.messages import CANARY, HOST, chunked, post
+from tests.real.frontends.messages import CANARY, HOST, chunked, post
 
 
 def lengths() -> Iterator[tuple[str, bytes]]:
@@ -48,12 +51,12 @@ NAMES = [
 
 
 def codings() -> Iterator[tuple[str, bytes]]:
-    whole = chunked(b"hello")
+    body = chunked(b"hello")
     for value in CODINGS:
         line = b"Transfer-Encoding:" + value
         smuggle = b"0\r\n\r\n" + CANARY
         length = b"Content-Length: %d" % len(smuggle)
-        yield f"coding {value!r}", post(line, body=whole)
+        yield f"coding {value!r}", post(line, body=body)
         yield f"coding {value!r}, canary", post(line, body=smuggle)
         yield f"coding {value!r} after a length", post(length, line, body=smuggle)
         yield f"coding {value!r} before a short length", post(line, b"Content-Length: 4", body=chunked(CANARY))
@@ -128,7 +131,7 @@ def chunks() -> Iterator[tuple[str, bytes]]:
         yield f"trailer {trailer!r}, cut", of(b"5\r\nhello\r\n0\r\n" + trailer)
     inside = b"0\r\n\r\n" + CANARY
     yield "whole end in a chunk", of(chunked(inside, b"x", inside))
-    yield "one octet a chunk", of(chunked(*(bytes([octet]) for octet in CANARY)))
+    yield "one byte a chunk", of(chunked(*(bytes([byte]) for byte in CANARY)))
     yield "a large chunk", of(chunked(b"x" * 300_000, CANARY))
     yield "a long extension", of(b"5;" + b"a" * 20_000 + b"\r\nhello\r\n0\r\n\r\n")
     yield "many extensions", of(b"".join(b"1;%d=x\r\ny\r\n" % number for number in range(3000)) + b"0\r\n\r\n")

@@ -1,4 +1,4 @@
-"""nginx and HAProxy as processes: configured as ``reserve/docs/behind.md`` says, with a log to count requests by."""
+"""nginx and HAProxy as processes, with the configurations of ``reserve/docs/behind.md`` and a log of all requests."""
 
 from __future__ import annotations
 
@@ -9,77 +9,78 @@ import re
 import shlex
 import signal
 import socket
-import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import reserve
-from tests.real.serving import PATIENCE, clean_environ
-from tests.waiting import eventually
+from tests.real.processes import running
+from tests.waiting import PATIENCE
 
 PAGE = Path(reserve.__file__).parent / "docs" / "behind.md"
 TEXT = PAGE.read_text("utf-8")
 UPSTREAM = "/run/blog/reserve.sock"
-"""Where the page has reserve."""
+"""The path of reserve's socket on the page."""
 
 
-def block(language: str) -> str:
-    """The one configuration of that kind on the page."""
-    (found,) = re.findall(rf"^```{language}\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
-    assert UPSTREAM in found
-    return found
+def configuration(language: str) -> str:
+    """The only configuration in this language on the page."""
+    (text,) = re.findall(rf"^```{language}\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+    assert UPSTREAM in text
+    return text
 
 
 def reserve_options() -> list[str]:
-    """What the page's command sets, apart from the address and its permissions."""
+    """The options of the page's command, without the address and its permissions."""
     (command,) = re.findall(r"^    reserve (app (?:.*\\\n)*.*)$", TEXT, re.MULTILINE)
-    words = shlex.split(command.replace("\\\n", " "))
-    assert words[:6] == ["app", "http", "wsgi", "blog", "--bind", f"unix:{UPSTREAM}"]
-    assert words[6:8] == ["--unix-mode", "660"]
-    return words[8:]
+    arguments = shlex.split(command.replace("\\\n", " "))
+    assert arguments[:6] == ["app", "http", "wsgi", "blog", "--bind", f"unix:{UPSTREAM}"]
+    assert arguments[6:8] == ["--unix-mode", "660"]
+    return arguments[8:]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One request as the frontend counted it."""
+    """One request in the log of the frontend."""
 
     id: str
-    """The X-Request-Id that it put into the request."""
+    """The X-Request-Id that the frontend put into the request."""
     forwarded: bool
-    """Whether it was sent to reserve."""
-    answered: bool
-    """Whether reserve's own answer came back."""
+    """Whether the frontend sent the request to reserve."""
+    responded: bool
+    """Whether the response came from reserve."""
     seen: str
-    """The request that the answer is for, as the application says; empty: no word of it."""
+    """The id of the request that the application responded to, from its response; empty: the response has none."""
     status: str
-    """Of reserve's answer, or of the frontend's own."""
+    """The status of the response, whether it came from reserve or from the frontend."""
     tries: int
-    """How often it was sent."""
+    """How often the frontend sent the request to reserve."""
     failed: bool
-    """Whether the frontend says that reserve's side gave no whole answer."""
+    """Whether the frontend says that it got no complete response from reserve."""
     line: str
-    """The request line that came from the client."""
+    """The request line that the client sent."""
 
     @property
     def method(self) -> str:
         return self.line.partition(" ")[0]
 
 
-class Front(ABC):
-    """A frontend between ``address`` and reserve. Run it with ``running()``; ``entries()`` is complete after that.
+class Frontend(ABC):
+    """A frontend between ``address`` and reserve. It runs during ``running()``; ``entries()`` is complete afterwards.
 
-    :param folder: for its files; its name has to be short, as sockets are in it.
-    :param upstream: where reserve is: ``unix:PATH`` or ``HOST:PORT``.
-    :param impatient: wait two seconds for a client where the page has more.
-    :param buffering: let it buffer whole messages (nginx).
+    :param program: the path of the program.
+    :param folder: the folder for its files; the name has to be short, because it is part of the path of a UNIX socket.
+    :param upstream: the address of reserve: ``unix:PATH`` or ``HOST:PORT``.
+    :param impatient: whether to replace the timeouts of the page for clients by two seconds.
+    :param buffering: whether to let it buffer whole messages (nginx only).
     """
 
     program: str
     language: str
-    quit: signal.Signals
-    """What ends it after the work at hand."""
+    """The language of the configuration on the page."""
+    stop_signal: signal.Signals
+    """The signal that ends the frontend after its current requests."""
 
     def __init__(
         self, program: str, folder: Path, upstream: str, *, impatient: bool = False, buffering: bool = False
@@ -87,55 +88,48 @@ class Front(ABC):
         self.path, self.folder, self.buffering = program, folder, buffering
         self.address = str(folder / "front")
         self.log = folder / "log"
-        text = block(self.language)
+        text = configuration(self.language)
         self.config = folder / "config"
-        self.config.write_text(self.adapt(self._impatient(text) if impatient else text, upstream), "utf-8")
+        self.config.write_text(self.adapted(self._impatient(text) if impatient else text, upstream), "utf-8")
 
     @abstractmethod
-    def adapt(self, text: str, upstream: str) -> str:
-        """The page's configuration with these addresses and a log."""
+    def adapted(self, text: str, upstream: str) -> str:
+        """The page's configuration with the addresses of the test, and with a log."""
 
     @abstractmethod
     def command(self) -> list[str]:
-        """What runs it in the foreground."""
+        """The command that runs the frontend in the foreground."""
 
     @abstractmethod
     def is_entry(self, line: str) -> bool:
-        """Whether a line of the log counts a request."""
+        """Whether a line of the log is about a request."""
 
     @abstractmethod
     def parse(self, line: str) -> Entry:
-        """One line of the log."""
+        """Parse a line of the log."""
 
     @abstractmethod
-    def _impatient(self, text: str) -> str: ...
+    def _impatient(self, text: str) -> str:
+        """The page's configuration with timeouts of two seconds for clients."""
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        errors = self.folder / "errors"
-        with self.log.open("ab") as log, errors.open("wb") as said:
-            process = subprocess.Popen(
+        """Run the frontend while the block runs."""
+        with (
+            self.log.open("ab") as log,
+            running(
                 self.command(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=said,
+                self._accepts,
+                stop_signal=self.stop_signal,
+                errors=self.folder / "errors",
+                output=log,
                 cwd=self.folder,
-                env=clean_environ(),
-                start_new_session=True,
-            )
-        try:
-            eventually(lambda: process.poll() is not None or self._accepts())
-            assert process.poll() is None, f"{self.program} ended at once: {errors.read_text('utf-8', 'replace')}"
+            ),
+        ):
             yield
-            process.send_signal(self.quit)
-            process.wait(PATIENCE)
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # nginx has a child
-            process.wait()
 
     def connect(self) -> socket.socket:
-        """A client's connection."""
+        """A connection of a client to the frontend."""
         sock = socket.socket(socket.AF_UNIX)
         try:
             sock.settimeout(PATIENCE)
@@ -146,7 +140,7 @@ class Front(ABC):
         return sock
 
     def entries(self) -> list[Entry]:
-        """Every request that it has counted."""
+        """Every request in the log."""
         return [self.parse(line) for line in self.log.read_bytes().decode("latin-1").split("\n") if self.is_entry(line)]
 
     def _accepts(self) -> bool:
@@ -158,20 +152,20 @@ class Front(ABC):
 
 
 def replaced(text: str, old: str, new: str) -> str:
-    """Replace what has to be there."""
+    """The text with ``new`` in place of ``old``, which has to occur in it."""
     assert old in text, f"{PAGE.name} has no {old!r}"
     return text.replace(old, new)
 
 
-class Nginx(Front):
-    program, language, quit = "nginx", "nginx", signal.SIGQUIT
+class Nginx(Frontend):
+    program, language, stop_signal = "nginx", "nginx", signal.SIGQUIT
 
-    def adapt(self, text: str, upstream: str) -> str:
+    def adapted(self, text: str, upstream: str) -> str:
         text = replaced(text, f"unix:{UPSTREAM}", upstream)
         text = replaced(text, "listen 80;", f"listen unix:{self.address};")
         if self.buffering:
             text = replaced(text, "buffering off;", "buffering on;")
-        user = "user root;" if os.geteuid() == 0 else ""  # or its worker could not get at the sockets
+        user = "user root;" if os.geteuid() == 0 else ""  # otherwise its worker could not open the sockets
         names = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         folders = "".join(f"{name}_temp_path {self.folder}/{name};\n" for name in names)
         return f"""
@@ -197,11 +191,11 @@ access_log {self.log} counted;
         return bool(line)
 
     def parse(self, line: str) -> Entry:
-        found = json.loads(line, strict=False)
-        tries = len(found["to"].split(",")) if found["to"] else 0
-        status = found["status"]
-        answered, failed = bool(found["from"]), status in ("502", "504")
-        return Entry(found["id"], tries > 0, answered, found["seen"], status, tries, failed, found["line"])
+        fields = json.loads(line, strict=False)
+        tries = len(fields["to"].split(",")) if fields["to"] else 0
+        status = fields["status"]
+        responded, failed = bool(fields["from"]), status in ("502", "504")
+        return Entry(fields["id"], tries > 0, responded, fields["seen"], status, tries, failed, fields["line"])
 
     def _impatient(self, text: str) -> str:
         upstream, server = text.split("\nserver {")
@@ -210,13 +204,13 @@ access_log {self.log} counted;
         return f"{upstream}\nserver {{{server}"
 
 
-class Haproxy(Front):
-    program, language, quit = "haproxy", "haproxy", signal.SIGUSR1
+class Haproxy(Frontend):
+    program, language, stop_signal = "haproxy", "haproxy", signal.SIGUSR1
 
-    def adapt(self, text: str, upstream: str) -> str:
+    def adapted(self, text: str, upstream: str) -> str:
         text = replaced(text, f"unix@{UPSTREAM}", upstream.replace("unix:", "unix@"))
         text = replaced(text, "bind :80", f"bind unix@{self.address}")
-        # A line of the log is cut at 1024 octets unless it may be longer, and dropped when another thread writes one.
+        # By default HAProxy truncates a log line after 1024 bytes, and drops a line while another thread writes one.
         text = replaced(text, "log stdout format", "nbthread 1\n    log stdout len 65535 format")
         counted = "counted %ID %ST %ts %s %rc %[capture.res.hdr(0)] %[capture.res.hdr(1)] %r"
         text = replaced(text, "    option httplog\n", "")
@@ -227,7 +221,7 @@ class Haproxy(Front):
         return [self.path, "-db", "-f", str(self.config)]
 
     def is_entry(self, line: str) -> bool:
-        return line.startswith("counted ")  # it also says there that it stops
+        return line.startswith("counted ")  # the log also has a line about the stop of HAProxy
 
     def parse(self, line: str) -> Entry:
         _, name, status, ending, server, retries, source, seen, request = line.split(" ", 8)
@@ -243,4 +237,4 @@ class Haproxy(Front):
         return text
 
 
-FRONTS: dict[str, type[Front]] = {"nginx": Nginx, "haproxy": Haproxy}
+FRONTENDS: dict[str, type[Frontend]] = {"nginx": Nginx, "haproxy": Haproxy}

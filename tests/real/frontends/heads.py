@@ -1,10 +1,13 @@
-"""Request lines, hosts and other fields that two parsers have read differently."""
+"""Cases about request lines, hosts and other fields, which two parsers may read differently.
+
+The function yields the name and the bytes of each case.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tests.real.behind.messages import CANARY, HOST, chunked, post
+from tests.real.frontends.messages import CANARY, HOST, chunked, post
 
 
 def heads() -> Iterator[tuple[str, bytes]]:
