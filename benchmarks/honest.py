@@ -18,7 +18,7 @@ class Response:
 
     seconds: float
     outcome: str
-    """The status ("200"), "timeout", or the name of the error ("ConnectionResetError", "cut short")."""
+    """The status ("200"), "timeout", or the name of the error ("ConnectionResetError", "truncated")."""
 
 
 def request(method: str = "GET", path: str = "/", body: bytes = b"", *, keep_alive: bool = False) -> bytes:
@@ -84,6 +84,6 @@ def _exchange(address: tuple[str, int], message: bytes, time_left: Callable[[], 
             sock.settimeout(time_left())
             piece = sock.recv(65536)
             if not piece:
-                return received[9:12].decode() if complete(received) is None else "cut short"
+                return received[9:12].decode() if complete(received) is None else "truncated"
             received += piece
         return received[9:12].decode()

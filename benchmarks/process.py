@@ -58,7 +58,7 @@ def started_process(
     """Run a server while the ``with`` block runs; give its process id. Then SIGKILL ends it and its children.
 
     :param name: how error messages call the server.
-    :param is_ready: called again and again, from the start on; True or an OSError say whether the server responds.
+    :param is_ready: called again and again; it returns True when the server responds, and may raise OSError until then.
     :param log: the file for standard error; the folder has to exist.
     :param core: the only processor that the server may use; None: any.
     :param environ: environment variables in addition to those of this process.

@@ -107,9 +107,9 @@ def test_complete_recognises_a_whole_response(received, expected):
     ("response", "outcome"),
     [
         (b"HTTP/1.1 503 No\r\nContent-Length: 1\r\n\r\nx", "503"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx", "cut short"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx", "truncated"),
         (b"HTTP/1.1 200 OK\r\n\r\nx", "200"),
-        (b"", "cut short"),
+        (b"", "truncated"),
     ],
 )
 def test_the_honest_client_reports_the_outcome(response, outcome):

@@ -288,7 +288,7 @@ def test_standard_error_has_the_log_lines_and_the_failures_of_the_application(se
         with server.client() as client:
             assert fetch(client, "GET", "/logged")[2] == str(server.process.pid).encode()
             assert fetch(client, "GET", "/broken")[0] == 500
-            client.request("GET", "/cut")
+            client.request("GET", "/aborted")
             response = client.getresponse()
             with pytest.raises(http.client.IncompleteRead):
                 response.read()

@@ -229,7 +229,7 @@ def _card(request: Request, entry: Post, *, lead: bool) -> str:
     comments = {0: "No comments", 1: "1 comment"}.get(entry.comments, f"{entry.comments} comments")
     address = _address(request, entry)
     return f"""<article class="card{" lead" if lead else ""}{" illustrated" if entry.picture else ""}">
-{_picture(request, entry, linked=True)}<div class="words">
+{_picture(request, entry, linked=True)}<div class="body">
 <h2><a href="{address}">{escape(entry.title)}</a></h2>{_byline(entry)}
 <p>{escape(_excerpt(entry.text))}</p>
 <p class="more"><a href="{address}" aria-label="Read {escape(entry.title)}">Read on</a> ·

@@ -54,7 +54,7 @@ def replaced(environ, start_response):
     return [b"replaced"]
 
 
-def cut(environ, start_response):
+def aborted(environ, start_response):
     """The head has been sent, so the second call raises, and the response must not look complete."""
     start_response("200 OK", [("Content-Type", "text/plain")])
     yield b"so far so good"
@@ -129,7 +129,7 @@ def broken(environ, start_response):
     raise LookupError("this page is meant to fail")
 
 
-PAGES = (facts, written, generated, replaced, cut, lines, digest, file, large, empty, fields, logged, ended, broken)
+PAGES = (facts, written, generated, replaced, aborted, lines, digest, file, large, empty, fields, logged, ended, broken)
 CHECKED = {f"/{page.__name__}": validator(page) for page in PAGES}
 
 
