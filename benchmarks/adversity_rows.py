@@ -1,4 +1,4 @@
-"""The rows of the adversity table: which bad clients, which options of which server, what the honest client asks."""
+"""The rows of the adversity table: the bad clients, the options of each server, and the honest client's request."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from benchmarks.badclients import Script
 CROWD = 200
 THREADS = 2
 Options = Mapping[str, tuple[str, ...]]
+"""By server: its command line options."""
 
 
 def _get(path: str) -> bytes:
-    return f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+    return honest.request(path=path, keep_alive=True)
 
 
 def _post(fields: str) -> bytes:
@@ -23,7 +24,7 @@ def _post(fields: str) -> bytes:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One kind of bad clients."""
+    """One kind of bad clients, and what reserve promises for the honest requests meanwhile."""
 
     name: str
     about: str
@@ -31,42 +32,43 @@ class Row:
     count: int = CROWD
     threads: int = THREADS
     options: Options = field(default_factory=dict)
-    """By server; everything else is the server's default."""
-    asks: bytes = field(default_factory=honest.request)
-    """What the honest client sends."""
-    asks_instead: Mapping[str, bytes] = field(default_factory=dict)
-    """By server, where it is something else."""
-    gate_ms: float = 50.0
-    """What reserve promises for the slowest honest answer."""
+    """Everything else is the default of the server."""
+    request: bytes = field(default_factory=honest.request)
+    """The request of the honest client."""
+    request_for: Mapping[str, bytes] = field(default_factory=dict)
+    """By server: another request, for servers that have an option for this row."""
+    max_ms: float = 50.0
+    """The slowest honest response that reserve promises, in milliseconds."""
     expect: str = "200"
     """The outcome that reserve promises; empty: none."""
-    gate_from_ms: float = 0.0
-    """What reserve promises as the least, where a deadline decides."""
+    min_ms: float = 0.0
+    """The fastest honest response that reserve promises, where a timeout decides, in milliseconds."""
     cpu_percent: float | None = None
-    """Promised as the most of one core while the bad clients are just held."""
+    """The most of one core that reserve promises to use while it only holds the bad clients."""
     per_client: float | None = None
-    """Promised as the most resident memory for one bad client, in octets."""
+    """The most resident memory that reserve promises for one bad client, in bytes."""
     peak_mib: float | None = None
-    """Promised as the most resident memory at any time."""
+    """The most resident memory that reserve promises at any time, in MiB."""
     recovery_ms: float | None = None
-    """Promised for the first request after the bad clients have gone."""
+    """The slowest first response that reserve promises after the bad clients have closed, in milliseconds."""
     log_lines: int | None = None
-    """Promised as the most lines in the error log."""
-    goes_on: bool = False
-    """The application is not done when the bad clients have gone: what is open then proves nothing."""
+    """The most lines in the error log that reserve promises."""
+    still_busy: bool = False
+    """The application is still busy when the bad clients have closed: open descriptors and threads prove nothing then.
+    """
     flood_rate: int = 0
-    """Not a crowd but a flood of so many connections a second."""
+    """A flood of so many connections a second instead of a crowd."""
     descriptors: int | None = None
     """RLIMIT_NOFILE of the server."""
     settle: float = 0.0
-    """Seconds between the moment that all are in place and the first honest request."""
-    works: bool = False
-    """The bad clients give the application work to do: what comes at first has to wait for that like for any other."""
+    """Seconds between the moment when all bad clients are in place and the first honest request."""
+    gives_work: bool = False
+    """The bad clients give the application work, for which the first honest requests have to wait."""
     cap: float | None = None
-    """A cap of its own, when it is lower than the general one."""
+    """Seconds that an honest request may take, where that is less than in the other rows."""
     requests: int | None = None
-    """Honest requests in each batch, when they are fewer than in general: all must be over while the application
-    still sleeps.
+    """Honest requests in each batch, where they are fewer than in the other rows, so that the batch is over while the
+    application still sleeps.
     """
 
 
@@ -78,13 +80,13 @@ _IDLE: Options = {
     "gunicorn": ("--keep-alive", "600"),
 }
 _BUDGET = 256.0 + 64.0
-"""--buffer-memory, and the interpreter with the application."""
+"""MiB: --buffer-memory, and the interpreter with the application."""
 _SLEEPERS = Script(first=_get("/sleep/30"))
 
 ROWS: dict[str, Row] = {
     row.name: row
     for row in (
-        Row(name="silent", about="connect and say nothing", script=Script()),
+        Row(name="silent", about="connect and send nothing", script=Script()),
         Row(name="half-head", about="half a head", script=Script(first=_HALF_HEAD)),
         Row(name="drip-head", about="one head byte every 3 s", script=Script(first=_HALF_HEAD, drip=b"y", every=3.0)),
         Row(
@@ -111,7 +113,7 @@ ROWS: dict[str, Row] = {
             name="unread-list",
             about="40 MB never read: list",
             script=Script(first=_get("/list"), reads=False),
-            works=True,
+            gives_work=True,
             peak_mib=_BUDGET,
             cap=5.0,
         ),
@@ -119,7 +121,7 @@ ROWS: dict[str, Row] = {
             name="unread-generator",
             about="40 MB never read: generator",
             script=Script(first=_get("/generator"), reads=False),
-            works=True,
+            gives_work=True,
             peak_mib=_BUDGET,
             cap=5.0,
         ),
@@ -127,7 +129,7 @@ ROWS: dict[str, Row] = {
             name="unread-file",
             about="40 MB never read: file",
             script=Script(first=_get("/file"), reads=False),
-            works=True,
+            gives_work=True,
             peak_mib=_BUDGET,
             cap=5.0,
         ),
@@ -146,16 +148,16 @@ ROWS: dict[str, Row] = {
             about="5,000 connections a second opened and reset",
             script=Script(),
             flood_rate=5000,
-            gate_ms=200.0,
+            max_ms=200.0,
         ),
         Row(
             name="busy-health",
-            about="both threads in an application that sleeps 30 s: the health path",
+            about="both threads in an application that sleeps 30 s: requests of the health path",
             script=_SLEEPERS,
-            goes_on=True,
+            still_busy=True,
             count=THREADS,
             options={"reserve": ("--health-path", "/healthz")},
-            asks_instead={"reserve": honest.request(path="/healthz")},
+            request_for={"reserve": honest.request(path="/healthz")},
             settle=0.5,
             cap=5.0,
         ),
@@ -163,11 +165,11 @@ ROWS: dict[str, Row] = {
             name="busy-others",
             about="both threads in an application that sleeps 30 s: other requests, queue timeout 2 s",
             script=_SLEEPERS,
-            goes_on=True,
+            still_busy=True,
             count=THREADS,
             options={"reserve": ("--queue-timeout", "2")},
-            gate_ms=2500.0,
-            gate_from_ms=1900.0,
+            max_ms=2500.0,
+            min_ms=1900.0,
             expect="503",
             settle=0.5,
             cap=5.0,
@@ -175,9 +177,9 @@ ROWS: dict[str, Row] = {
         ),
         Row(
             name="queue-full",
-            about="queue full (at most 100 wait)",
+            about="the queue is full (at most 100 requests wait)",
             script=_SLEEPERS,
-            goes_on=True,
+            still_busy=True,
             options={
                 "reserve": ("--max-queued", "100", "--queue-timeout", "60"),
                 "cheroot": ("--accepted-queue-size", "100"),
@@ -188,10 +190,10 @@ ROWS: dict[str, Row] = {
         ),
         Row(
             name="memory-full",
-            about="budget for memory and disk used up by half uploads; the honest client uploads 100 KB",
+            about="budgets for memory and disk used up by half uploads; the honest client uploads 100 KB",
             script=Script(first=_post("Content-Length: 60001") + b"x" * 60000),
             options={"reserve": ("--buffer-memory", "2m", "--spool-disk", "2m")},
-            asks=honest.request("POST", "/upload", b"x" * 100_000),
+            request=honest.request("POST", "/upload", b"x" * 100_000),
             expect="503 or 507",
             settle=0.5,
             cap=5.0,

@@ -1,39 +1,44 @@
-"""The applications that every server under measurement hosts."""
+"""The applications that every server hosts: plain WSGI (PEP 3333)."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import IO, Any
 
-__all__ = ["hello", "tls_app"]
+__all__ = ["Environ", "StartResponse", "hello", "send_file", "tls_app"]
+
+Environ = dict[str, Any]
+StartResponse = Callable[..., Any]
 
 _BODY = b"Hello, world!\n"
 _FIELDS = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(_BODY)))]
+_LARGE = 100_000_000
 
 
-def hello(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """The least that an application can do: what is left is the server."""
+def hello(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    """The smallest useful application, so that a measurement shows the cost of the server."""
     start_response("200 OK", list(_FIELDS))
     return [_BODY]
 
 
-_LARGE = 100_000_000
-_PIECE = bytes(262_144)
-
-
-def tls_app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """The same, and at ``/100M`` that many octets of the file that the variable ``TLS_FILE`` names."""
+def tls_app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    """:func:`hello`; at ``/100M`` that many bytes of the file that the variable ``TLS_FILE`` names."""
     if environ["PATH_INFO"] != "/100M":
         return hello(environ, start_response)
-    start_response("200 OK", [("Content-Type", "application/octet-stream"), ("Content-Length", str(_LARGE))])
-    file = open(os.environ["TLS_FILE"], "rb")  # noqa: SIM115  # the server closes it
-    return environ["wsgi.file_wrapper"](file, 262_144) if "wsgi.file_wrapper" in environ else _pieces()
+    return send_file(environ, start_response, os.environ["TLS_FILE"], size=_LARGE, block=262_144)
 
 
-def _pieces() -> Iterable[bytes]:
-    left = _LARGE
-    while left:
-        piece = _PIECE[:left]
-        left -= len(piece)
-        yield piece
+def send_file(environ: Environ, start_response: StartResponse, path: str, *, size: int, block: int) -> Iterable[bytes]:
+    """Respond with the content of a file of ``size`` bytes, through ``wsgi.file_wrapper`` where the server has it."""
+    start_response("200 OK", [("Content-Type", "application/octet-stream"), ("Content-Length", str(size))])
+    file = open(path, "rb")  # noqa: SIM115 -- the server closes the file, through the wrapper
+    wrapper = environ.get("wsgi.file_wrapper")
+    pieces: Iterable[bytes] = wrapper(file, block) if wrapper else _pieces(file, block)
+    return pieces
+
+
+def _pieces(file: IO[bytes], block: int) -> Iterator[bytes]:
+    with file:
+        while piece := file.read(block):
+            yield piece

@@ -1,10 +1,10 @@
-"""A black-box corpus of HTTP/1.1 cases, played against reserve and its peers, as one table.
+"""Run a black-box corpus of HTTP/1.1 cases against reserve and other servers, and print one table.
 
 ``python -m benchmarks.corpus FOLDER [--servers reserve,cheroot] [--scale 2] [--json DIR] [--markdown FILE]``
 
 FOLDER holds ``echo_app.py`` (the application that every server hosts), ``corpus.py`` (the runner) and its cases. The
-servers run one at a time, each in a process of its own, on 127.0.0.1. Exit code 0: every server was measured; 1: one
-could not be, and the table says which.
+servers run one at a time, each in a process of its own, on 127.0.0.1. Exit code 0: every server was measured; 1: some
+server could not be measured, and the table says which.
 """
 
 from __future__ import annotations
@@ -19,24 +19,23 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import reserve
-from benchmarks.servers import SERVERS, StartError, started
+from benchmarks.process import StartError
+from benchmarks.servers import SERVERS, chosen, started, version_of
 
 APP = "echo_app:app"
 TITLES = {"gunicorn": "gunicorn (gthread)", "granian": "granian (WSGI)"}
 SEVERITIES = ("smuggling", "must", "should")
 VERDICTS = ("pass", "lenient", "fail")
-_LIMIT = 900.0
+_RUN_TIMEOUT = 900.0
 """Seconds that one run of the corpus may take."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """What one server did with the corpus; ``problem`` says why there is nothing."""
+    """The result of one server; ``problem`` says why there is none."""
 
     server: str
     version: str
@@ -47,48 +46,50 @@ class Score:
     problem: str = ""
 
     def cell(self, severity: str) -> str:
+        """``pass / lenient / fail`` of one severity."""
         return " / ".join(str(self.counts.get((severity, verdict), 0)) for verdict in VERDICTS)
 
     @property
     def total(self) -> str:
+        """``pass / lenient / fail`` of all cases."""
         return " / ".join(
             str(sum(count for (_, other), count in self.counts.items() if other == verdict)) for verdict in VERDICTS
         )
 
 
-def score(server: str, number: str, results: Iterable[Mapping[str, Any]]) -> Score:
-    """Count the results of one run, as the runner's ``--json`` has them."""
+def score(server: str, version: str, results: Iterable[Mapping[str, Any]]) -> Score:
+    """Count the results of one run, as the runner writes them with ``--json``."""
     results = list(results)
     counts = Counter((result["severity"], result["verdict"]) for result in results)
-    return Score(server, number, counts, sum(bool(result.get("executed")) for result in results))
+    return Score(server, version, counts, sum(bool(result.get("executed")) for result in results))
 
 
 def measure(server: str, folder: Path, report: Path, *, threads: int, scale: float) -> Score:
-    """Start the server, play the whole corpus against it, and count; ``report`` gets every verdict."""
+    """Start the server, run the whole corpus against it, and count the results.
+
+    :param report: the file into which the runner writes every verdict.
+    :param scale: the factor for the time limits of the cases.
+    """
     runner = [sys.executable, str(folder / "corpus.py")]
+    version = version_of(server)
     try:
         with started(server, APP, threads=threads) as running:
             host, port = running.address
-            words = [*runner, host, str(port), "--json", str(report), "--name", server, "--scale", str(scale)]
-            done = subprocess.run(words, capture_output=True, text=True, timeout=_LIMIT, check=False)
+            command = [*runner, host, str(port), "--json", str(report), "--name", server, "--scale", str(scale)]
+            run = subprocess.run(command, capture_output=True, text=True, timeout=_RUN_TIMEOUT, check=False)
     except (StartError, subprocess.TimeoutExpired) as error:
-        return Score(server, number_of(server), {}, 0, str(error))
-    # 1 says that cases failed; without a report there is nothing to count.
-    if done.returncode not in (0, 1) or not report.exists():
-        last = (done.stderr or done.stdout).strip()[-300:]
-        return Score(server, number_of(server), {}, 0, f"the runner ended with {done.returncode}: {last}")
-    return score(server, number_of(server), json.loads(report.read_text("utf-8"))["results"])
-
-
-def number_of(server: str) -> str:
-    """Its version."""
-    return reserve.__version__ if server == "reserve" else version(server)
+        return Score(server, version, {}, 0, str(error))
+    # Exit code 1 says that cases failed; without a report there is nothing to count.
+    if run.returncode not in (0, 1) or not report.exists():
+        output = (run.stderr or run.stdout).strip()[-300:]
+        return Score(server, version, {}, 0, f"the runner ended with exit code {run.returncode}: {output}")
+    return score(server, version, json.loads(report.read_text("utf-8"))["results"])
 
 
 def table(scores: Sequence[Score]) -> str:
     """The scores as a Markdown table; each cell is pass / lenient / fail."""
-    heads = ["server", "version", *SEVERITIES, "all", "content executed"]
-    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    headings = ["server", "version", *SEVERITIES, "all", "content executed"]
+    lines = ["| " + " | ".join(headings) + " |", "|" + "---|" * len(headings)]
     for row in scores:
         name = TITLES.get(row.server, row.server)
         cells = [row.cell(severity) for severity in SEVERITIES] + [row.total, str(row.executed)]
@@ -98,16 +99,14 @@ def table(scores: Sequence[Score]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    options = _arguments(words)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print, and return the exit code."""
+    options = _parsed(arguments)
     folder = Path(options.folder).resolve()
     for name in ("echo_app.py", "corpus.py"):
         if not (folder / name).is_file():
             raise SystemExit(f"{folder} has no {name}; a corpus has its application and its runner next to its cases")
-    names = options.servers.split(",") if options.servers else list(SERVERS)
-    for name in names:
-        if name not in SERVERS:
-            raise SystemExit(f"--servers knows no {name!r}; it knows {', '.join(SERVERS)}")
+    names = chosen("--servers", options.servers, SERVERS)
     # The servers import the application by its name.
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH", "")]))
     scores = []
@@ -126,7 +125,7 @@ def main(words: Sequence[str] | None = None) -> int:
     return 1 if any(row.problem for row in scores) else 0
 
 
-def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
+def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.corpus", description=__doc__.partition("\n")[0])
     parser.add_argument("folder", metavar="FOLDER", help="has echo_app.py, corpus.py and the cases")
     parser.add_argument("--servers", default="", help=f"by default all: {','.join(SERVERS)}")
@@ -134,7 +133,7 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--scale", type=float, default=1.0, help="multiply the time limits of the cases [1]")
     parser.add_argument("--json", metavar="DIR", help="keep every verdict, one file for each server")
     parser.add_argument("--markdown", metavar="FILE", help="write the table")
-    return parser.parse_args(words)
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

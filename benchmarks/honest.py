@@ -1,4 +1,4 @@
-"""The honest client: one request on a fresh connection, timed from the connect to the last octet of the answer."""
+"""The honest client: one request on a new connection, timed from the connect to the last byte of the response."""
 
 from __future__ import annotations
 
@@ -14,51 +14,54 @@ _LENGTH = re.compile(rb"^content-length:[ \t]*(\d+)", re.IGNORECASE | re.MULTILI
 
 @dataclass(frozen=True)
 class Response:
-    """How one request went."""
+    """The result of one request."""
 
     seconds: float
     outcome: str
-    """The status ("200"), "timeout", or the name of the error ("ConnectionResetError", "cut short")."""
+    """The status ("200"), "timeout", or the name of the error ("ConnectionResetError", "truncated")."""
 
 
-def request(method: str = "GET", path: str = "/", body: bytes = b"") -> bytes:
-    head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+def request(method: str = "GET", path: str = "/", body: bytes = b"", *, keep_alive: bool = False) -> bytes:
+    """The bytes of a request."""
+    head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n"
+    if not keep_alive:
+        head += "Connection: close\r\n"
     if method != "GET":
         head += f"Content-Length: {len(body)}\r\n"
     return head.encode() + b"\r\n" + body
 
 
-def ask(address: tuple[str, int], words: bytes, cap: float) -> Response:
-    """Send a whole request and read the whole answer within ``cap`` seconds."""
-    began = time.perf_counter()
+def ask(address: tuple[str, int], message: bytes, cap: float) -> Response:
+    """Send a whole request and read the whole response within ``cap`` seconds."""
+    start = time.perf_counter()
 
-    def left() -> float:
-        rest = cap - (time.perf_counter() - began)
-        if rest <= 0:
+    def time_left() -> float:
+        seconds = cap - (time.perf_counter() - start)
+        if seconds <= 0:
             raise TimeoutError
-        return rest
+        return seconds
 
     try:
-        outcome = _exchange(address, words, left)
+        outcome = _exchange(address, message, time_left)
     except TimeoutError:
         outcome = "timeout"
     except OSError as error:
         outcome = type(error).__name__
-    return Response(time.perf_counter() - began, outcome)
+    return Response(time.perf_counter() - start, outcome)
 
 
-def batch(address: tuple[str, int], words: bytes, *, count: int, cap: float, timeouts: int = 1) -> list[Response]:
-    """Ask one after another, until so many timed out."""
-    answers: list[Response] = []
+def batch(address: tuple[str, int], message: bytes, *, count: int, cap: float, timeouts: int = 1) -> list[Response]:
+    """Send ``count`` requests one after another; stop early when ``timeouts`` of them have timed out."""
+    responses: list[Response] = []
     for _ in range(count):
-        answers.append(ask(address, words, cap))
-        if sum(answer.outcome == "timeout" for answer in answers) >= timeouts:
+        responses.append(ask(address, message, cap))
+        if sum(response.outcome == "timeout" for response in responses) >= timeouts:
             break
-    return answers
+    return responses
 
 
 def complete(received: bytes) -> bool | None:
-    """Is this a whole answer? None: it has no Content-Length and ends with the connection."""
+    """Whether this is a whole response. None: it has no Content-Length and ends with the connection."""
     head, end, body = received.partition(b"\r\n\r\n")
     if not end:
         return False
@@ -66,21 +69,21 @@ def complete(received: bytes) -> bool | None:
     return len(body) >= int(length[1]) if length else None
 
 
-def outcomes(answers: Sequence[Response]) -> str:
-    """Every outcome but 200, for a person: "503", "503 and timeout"; empty when all were 200."""
-    return " and ".join(sorted({answer.outcome for answer in answers} - {"200"}))
+def outcomes(responses: Sequence[Response]) -> str:
+    """Every outcome but 200 as text: "503", "503 and timeout"; empty when all were 200."""
+    return " and ".join(sorted({response.outcome for response in responses} - {"200"}))
 
 
-def _exchange(address: tuple[str, int], words: bytes, left: Callable[[], float]) -> str:
-    with socket.create_connection(address, left()) as sock:
-        sock.settimeout(left())
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # an early refusal may be there all the same
-            sock.sendall(words)
+def _exchange(address: tuple[str, int], message: bytes, time_left: Callable[[], float]) -> str:
+    with socket.create_connection(address, time_left()) as sock:
+        sock.settimeout(time_left())
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # an early refusal may have arrived already
+            sock.sendall(message)
         received = b""
         while not complete(received):
-            sock.settimeout(left())
+            sock.settimeout(time_left())
             piece = sock.recv(65536)
             if not piece:
-                return received[9:12].decode() if complete(received) is None else "cut short"
+                return received[9:12].decode() if complete(received) is None else "truncated"
             received += piece
         return received[9:12].decode()

@@ -1,31 +1,21 @@
-"""Start a server in a process of its own, wait until it answers, put load on it with wrk, read what wrk says.
-
-Runs on the main thread; everything is on the loopback interface, and every wait has an end. Nothing here knows which
-servers or applications are compared.
-"""
+"""Put load on a server with wrk, and read the report of wrk."""
 
 from __future__ import annotations
 
 import contextlib
-import http.client
-import os
 import re
 import shutil
-import socket
 import subprocess
-import time
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-__all__ = ["Figures", "Unmeasurable", "free_port", "parse_wrk", "pinned", "serving", "wrk"]
+from benchmarks.process import Unmeasurable, pinned, responds, started_process
 
-_START = 20.0  # seconds until a server must have answered
-_END = 5.0  # seconds from SIGTERM to SIGKILL
+__all__ = ["Figures", "parse_wrk", "serving", "wrk"]
+
 _UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 60e3, "h": 3600e3}
-
-
-class Unmeasurable(Exception):
-    """Something that the measurement needs is missing, or did not do its part. The text is for a person."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,11 +27,11 @@ class Figures:
     p99: float
     requests: int
     failures: int
-    """Connections that failed or timed out, and answers that were neither 2xx nor 3xx."""
+    """Connections that failed or timed out, and responses that were neither 2xx nor 3xx."""
 
 
 def parse_wrk(text: str) -> Figures:
-    """Read the report of ``wrk --latency``. Raises Unmeasurable when it is none."""
+    """Read the report of ``wrk --latency``. Raises Unmeasurable when the text is not such a report."""
 
     def find(pattern: str) -> re.Match[str]:
         match = re.search(pattern, text, re.MULTILINE)
@@ -72,17 +62,17 @@ def wrk(url: str, *, seconds: int, connections: int, headers: Sequence[str] = ()
     """Run wrk with one thread.
 
     :param headers: fields to send, as ``"Accept: text/html"``.
-    :param core: the only processor that it may use; None: any.
-    :raises Unmeasurable: it is not installed, or it failed.
+    :param core: the only processor that wrk may use; None: any.
+    :raises Unmeasurable: wrk is not installed, or it failed.
     """
     path = shutil.which("wrk")
     if path is None:
         raise Unmeasurable("wrk is not installed; on Debian: apt-get install wrk")
-    words = [path, "-t1", f"-c{connections}", f"-d{seconds}s", "--latency"]
+    command = [path, "-t1", f"-c{connections}", f"-d{seconds}s", "--latency"]
     for header in headers:
-        words += ["-H", header]
+        command += ["-H", header]
     with pinned(core):
-        process = subprocess.Popen([*words, url], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        process = subprocess.Popen([*command, url], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     with process:
         try:
             report, _ = process.communicate(timeout=seconds + 20)
@@ -96,61 +86,13 @@ def wrk(url: str, *, seconds: int, connections: int, headers: Sequence[str] = ()
 
 @contextlib.contextmanager
 def serving(command: Sequence[str], port: int, *, core: int | None = None) -> Iterator[None]:
-    """Run a server while the ``with`` block runs; inside, it answers HTTP on 127.0.0.1.
+    """Run a server while the ``with`` block runs; inside the block it serves HTTP on 127.0.0.1.
 
-    :param core: the only processor that it may use; None: any.
-    :raises Unmeasurable: it ended, or did not answer in time.
+    :param core: the only processor that the server may use; None: any.
+    :raises StartError: the server ended, or did not respond in time.
     """
-    with pinned(core):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    with process:
-        try:
-            _wait_until_it_answers(process, command, port)
-            yield
-        finally:
-            process.terminate()
-            try:
-                process.communicate(timeout=_END)
-            except subprocess.TimeoutExpired:
-                process.kill()
-
-
-def free_port() -> int:
-    """A port that nobody listened on a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
-@contextlib.contextmanager
-def pinned(core: int | None) -> Iterator[None]:
-    """Bind this process to a processor while others are started: they inherit it before their first instruction."""
-    if core is None or not hasattr(os, "sched_setaffinity"):
+    with (
+        tempfile.TemporaryDirectory(prefix="benchmark-") as folder,
+        started_process(" ".join(command), command, lambda: responds(port), log=Path(folder, "stderr"), core=core),
+    ):
         yield
-        return
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
-
-
-def _wait_until_it_answers(process: subprocess.Popen[str], command: Sequence[str], port: int) -> None:
-    deadline = time.monotonic() + _START
-    while True:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
-        try:
-            connection.request("GET", "/")
-            connection.getresponse().read()
-            return
-        except (OSError, http.client.HTTPException) as error:
-            if process.poll() is not None:
-                said = process.communicate()[1].strip().splitlines()
-                raise Unmeasurable(
-                    f"{' '.join(command)} ended with exit code {process.returncode}: {said[-1] if said else '(silent)'}"
-                ) from None
-            if time.monotonic() > deadline:
-                raise Unmeasurable(f"{' '.join(command)} did not answer within {_START:g} s: {error}") from None
-            time.sleep(0.02)
-        finally:
-            connection.close()

@@ -1,4 +1,4 @@
-"""What the kernel says about a process and its children: memory, processor time, descriptors, threads (Linux)."""
+"""Read from the kernel what a process and its children use: memory, processor time, descriptors, threads (Linux)."""
 
 from __future__ import annotations
 
@@ -11,48 +11,49 @@ from pathlib import Path
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _STATES = {"01": "ESTABLISHED", "04": "FIN_WAIT1", "05": "FIN_WAIT2", "06": "TIME_WAIT", "08": "CLOSE_WAIT"}
-_GONE = (FileNotFoundError, ProcessLookupError)
+_PROCESS_ENDED = (FileNotFoundError, ProcessLookupError)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Usage:
-    """Sums over a process and everything below it: some servers work in a child."""
+    """Sums over a process and its descendants, because some servers work in a child."""
 
     rss_kib: int
     peak_kib: int
-    """The sum of each one's highest VmRSS so far."""
+    """The sum of the highest VmRSS of each process so far."""
     cpu_seconds: float
     descriptors: int
     threads: int
     spooled_kib: int
-    """Disk blocks of the regular files that are open, deleted ones too."""
+    """Disk blocks of the regular files that are open, deleted files included."""
 
 
 def usage(pid: int) -> Usage:
-    found = [_one(each) for each in tree(pid)]
+    """The usage of a process and its descendants now."""
+    usages = [_usage_of(process) for process in tree(pid)]
     return Usage(
-        rss_kib=sum(one.rss_kib for one in found),
-        peak_kib=sum(one.peak_kib for one in found),
-        cpu_seconds=sum(one.cpu_seconds for one in found),
-        descriptors=sum(one.descriptors for one in found),
-        threads=sum(one.threads for one in found),
-        spooled_kib=sum(one.spooled_kib for one in found),
+        rss_kib=sum(each.rss_kib for each in usages),
+        peak_kib=sum(each.peak_kib for each in usages),
+        cpu_seconds=sum(each.cpu_seconds for each in usages),
+        descriptors=sum(each.descriptors for each in usages),
+        threads=sum(each.threads for each in usages),
+        spooled_kib=sum(each.spooled_kib for each in usages),
     )
 
 
 def tree(pid: int) -> list[int]:
-    """The process and its descendants."""
+    """The ids of the process and its descendants."""
     pids = [pid]
-    for each in pids:
-        with contextlib.suppress(*_GONE):
-            for task in Path(f"/proc/{each}/task").iterdir():
-                with contextlib.suppress(*_GONE):
+    for process in pids:
+        with contextlib.suppress(*_PROCESS_ENDED):
+            for task in Path(f"/proc/{process}/task").iterdir():
+                with contextlib.suppress(*_PROCESS_ENDED):
                     pids.extend(int(child) for child in (task / "children").read_text().split())
     return pids
 
 
 def tcp_states(port: int) -> Counter[str]:
-    """How many connections of a local IPv4 port are in which state, as the kernel sees the port's side."""
+    """By state: the number of connections of a local IPv4 port, as the kernel sees the side of that port."""
     return states_in(Path("/proc/net/tcp").read_text(), port)
 
 
@@ -61,43 +62,43 @@ def states_in(text: str, port: int) -> Counter[str]:
     local = f":{port:04X}"
     states: Counter[str] = Counter()
     for line in text.splitlines()[1:]:
-        words = line.split()
-        if words[1].endswith(local):
-            states[_STATES.get(words[3], words[3])] += 1
+        columns = line.split()
+        if columns[1].endswith(local):
+            states[_STATES.get(columns[3], columns[3])] += 1
     return states
 
 
 def status_fields(text: str) -> dict[str, int]:
-    """The numbers of ``/proc/PID/status``, without their units."""
+    """The numbers in the text of ``/proc/PID/status``, without their units."""
     numbers = {}
     for line in text.splitlines():
         name, _, value = line.partition(":")
-        words = value.split()
-        if words and words[0].isdigit():
-            numbers[name] = int(words[0])
+        columns = value.split()
+        if columns and columns[0].isdigit():
+            numbers[name] = int(columns[0])
     return numbers
 
 
 def cpu_seconds(text: str) -> float:
-    """User and system time of ``/proc/PID/stat``; the name in it may hold blanks and brackets."""
+    """User and system time in the text of ``/proc/PID/stat``; the process name in it may have blanks and brackets."""
     fields = text.rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
-def _one(pid: int) -> Usage:
-    home = Path(f"/proc/{pid}")
+def _usage_of(pid: int) -> Usage:
+    folder = Path(f"/proc/{pid}")
     try:
-        status = status_fields((home / "status").read_text())
-        cpu = cpu_seconds((home / "stat").read_text())
-        descriptors = list((home / "fd").iterdir())
-    except _GONE:
+        status = status_fields((folder / "status").read_text())
+        cpu = cpu_seconds((folder / "stat").read_text())
+        descriptors = list((folder / "fd").iterdir())
+    except _PROCESS_ENDED:
         return Usage(rss_kib=0, peak_kib=0, cpu_seconds=0.0, descriptors=0, threads=0, spooled_kib=0)
     blocks: dict[tuple[int, int], int] = {}
     for descriptor in descriptors:
         with contextlib.suppress(OSError):
-            found = descriptor.stat()
-            if stat.S_ISREG(found.st_mode):
-                blocks[found.st_dev, found.st_ino] = found.st_blocks
+            info = descriptor.stat()
+            if stat.S_ISREG(info.st_mode):
+                blocks[info.st_dev, info.st_ino] = info.st_blocks
     return Usage(
         rss_kib=status.get("VmRSS", 0),
         peak_kib=status.get("VmHWM", 0),

@@ -1,30 +1,23 @@
-"""The servers that are compared, and how one is started as a process of its own, made ready, and ended."""
+"""The servers that are compared: their commands, and how one is started with the application of a benchmark."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import resource
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
+import reserve
 from benchmarks import procfs
 from benchmarks.adversity_apps import BIG, FILE
-from benchmarks.load import free_port
-
-ROOT = Path(__file__).resolve().parent.parent
-HOST = "127.0.0.1"
-_START = 20.0
-"""Seconds that a server may take until it answers."""
+from benchmarks.process import HOST, ROOT, environment, free_port, responds, started_process
 
 
 def _reserve(app: str, threads: int, port: int) -> list[str]:
@@ -44,8 +37,8 @@ def _gunicorn(app: str, threads: int, port: int) -> list[str]:
 
 
 def _granian(app: str, threads: int, port: int) -> list[str]:
-    words = ["granian", "--interface", "wsgi", "--host", HOST, "--port", str(port)]
-    return [*words, "--workers", "1", "--blocking-threads", str(threads), app]
+    arguments = ["granian", "--interface", "wsgi", "--host", HOST, "--port", str(port)]
+    return [*arguments, "--workers", "1", "--blocking-threads", str(threads), app]
 
 
 SERVERS: dict[str, Callable[[str, int, int], list[str]]] = {
@@ -55,21 +48,41 @@ SERVERS: dict[str, Callable[[str, int, int], list[str]]] = {
     "gunicorn": _gunicorn,
     "granian": _granian,
 }
+"""By name: a function of application, threads and port that gives the arguments of ``python -m``."""
 
 
 def command(name: str, app: str, threads: int, port: int, options: Sequence[str] = ()) -> list[str]:
-    """The words that start the server; its own options stand in front of an application that comes last."""
-    words = SERVERS[name](app, threads, port)
-    where = words.index(app) if words[-1] == app else len(words)
-    return [sys.executable, "-m", *words[:where], *options, *words[where:]]
+    """The command that starts the server. Its options stand before an application that is the last argument."""
+    arguments = SERVERS[name](app, threads, port)
+    place = arguments.index(app) if arguments[-1] == app else len(arguments)
+    return [sys.executable, "-m", *arguments[:place], *options, *arguments[place:]]
+
+
+def version_of(name: str) -> str:
+    """The version of an installed server; of reserve, the version of this clone."""
+    return reserve.__version__ if name == "reserve" else version(name)
+
+
+def chosen(option: str, value: str, known: Iterable[str]) -> list[str]:
+    """The names in the value of an option, separated by commas; all known names when the value is empty.
+
+    :raises SystemExit: a name is not known.
+    """
+    names = value.split(",") if value else list(known)
+    for name in names:
+        if name not in known:
+            raise SystemExit(f"{option} knows no {name!r}; it knows {', '.join(known)}")
+    return names
 
 
 @cache
 def reserve_flags() -> frozenset[str]:
-    """Every option that this tree's reserve takes."""
-    words = [sys.executable, "-m", "reserve", "app", "http", "-h"]
-    shown = subprocess.run(words, cwd=ROOT, env=_environment(), capture_output=True, text=True, check=True, timeout=60)
-    return flags_in(shown.stdout)
+    """Every option of the reserve of this clone."""
+    arguments = [sys.executable, "-m", "reserve", "app", "http", "-h"]
+    result = subprocess.run(
+        arguments, cwd=ROOT, env=environment(), capture_output=True, text=True, check=True, timeout=60
+    )
+    return flags_in(result.stdout)
 
 
 def flags_in(text: str) -> frozenset[str]:
@@ -78,15 +91,15 @@ def flags_in(text: str) -> frozenset[str]:
 
 
 def missing(name: str, options: Sequence[str]) -> list[str]:
-    """Which of these options the server does not have. The peers' are known to exist."""
+    """Which of these options the server does not have. The options of the other servers are known to exist."""
     if name != "reserve":
         return []
-    return [word for word in options if word.startswith("--") and word not in reserve_flags()]
+    return [option for option in options if option.startswith("--") and option not in reserve_flags()]
 
 
 @dataclass(frozen=True)
 class Running:
-    """A server that has answered its first request."""
+    """A server that has sent its first response."""
 
     name: str
     pid: int
@@ -105,17 +118,14 @@ class Running:
         return len(self.log.read_bytes().splitlines())
 
 
-class StartError(Exception):
-    """The server ended, or did not answer in time; the text has its last words."""
-
-
 @contextlib.contextmanager
 def started(
     name: str, app: str, *, threads: int, options: Sequence[str] = (), descriptors: int | None = None
 ) -> Iterator[Running]:
-    """Run a server until the end of the block; then the kernel ends it and its children, without a farewell.
+    """Run a server until the end of the block. Then SIGKILL ends it and its children.
 
-    :param descriptors: its RLIMIT_NOFILE; None: as many as it may have.
+    :param descriptors: RLIMIT_NOFILE of the server; None: the highest that the system allows.
+    :raises StartError: the server ended, or did not respond in time.
     """
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
         big = Path(folder, "big")
@@ -123,28 +133,19 @@ def started(
             file.truncate(BIG)
         log = Path(folder, "stderr")
         port = free_port()
-        with log.open("wb") as errors:
-            process = subprocess.Popen(
-                command(name, app, threads, port, options),
-                cwd=ROOT,
-                env=_environment() | {FILE: str(big), "TMPDIR": folder},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=errors,
-                start_new_session=True,
-                preexec_fn=lambda: _limit(descriptors),
-            )
-        try:
-            _wait_ready(process, port, log)
-            yield Running(name, process.pid, port, log)
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        with started_process(
+            name,
+            command(name, app, threads, port, options),
+            lambda: responds(port),
+            log=log,
+            environ={FILE: str(big), "TMPDIR": folder},
+            before_exec=lambda: _limit(descriptors),
+        ) as pid:
+            yield Running(name, pid, port, log)
 
 
 def raise_descriptors() -> int:
-    """Let this process open as many descriptors as it may."""
+    """Let this process open as many descriptors as the system allows; return that number."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard
@@ -155,26 +156,3 @@ def _limit(descriptors: int | None) -> None:
         raise_descriptors()
     else:
         resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
-
-
-def _environment() -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("RESERVE_")}
-    path = os.pathsep.join(filter(None, [str(ROOT), kept.get("PYTHONPATH", "")]))
-    return kept | {"PYTHONPATH": path}
-
-
-def _wait_ready(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    deadline = time.monotonic() + _START
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise StartError(f"ended with exit code {process.returncode}: {_last_words(log)}")
-        with contextlib.suppress(OSError), socket.create_connection((HOST, port), 1.0) as probe:
-            probe.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-            if probe.recv(5) == b"HTTP/":
-                return
-        time.sleep(0.02)
-    raise StartError(f"no answer within {_START:g} s: {_last_words(log)}")
-
-
-def _last_words(log: Path) -> str:
-    return log.read_text("utf-8", "replace")[-800:].strip() or "it wrote nothing"

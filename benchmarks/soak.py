@@ -1,12 +1,12 @@
-"""Does anything grow? Many requests, and many starts and stops, in one process; looked at again and again.
+"""Check that a server does not grow: many requests, and many starts and stops, in one process with checkpoints.
 
 ``python -m benchmarks.soak [--requests 1000000] [--cycles 1000]``
 
-The server runs in this process, so that its objects can be counted; the load comes from another (wrk where it is
-installed, a small keep-alive client otherwise). Prints descriptors, threads, objects known to ``gc`` and resident
-memory at each checkpoint, then how much each grew for every 1,000 requests or cycles after the first third, which is
-for warming up. Exit code 1: descriptors or threads are more at the end than after the warm-up, objects or memory keep
-growing. Linux.
+The server runs in this process, so that its objects can be counted. Another process makes the load (wrk where it is
+installed, otherwise a small keep-alive client). The command prints descriptors, threads, objects known to ``gc`` and
+resident memory at each checkpoint, and then how much each of them grew for every 1,000 requests or cycles after the
+first third, which is the warm-up. Exit code 1: there are more descriptors or threads at the end than after the warm-up,
+or objects or memory keep growing. Linux only.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from reserve import ReserveWSGIServer, listen
 
 _CHECKPOINTS = 12
 _SETTLE = 10.0
-"""Seconds that closed connections and ended threads may take to be gone."""
+"""Seconds until the server must have closed its side of all connections."""
 _CLIENT = "--client"
 _CLIENTS = 8
 TOLERANCE = {"descriptors": 0.0, "threads": 0.0, "objects": 50.0, "rss_kib": 512.0}
-"""What may be added between the end of the warm-up and the last look. Memory comes in arenas and pages."""
+"""The growth allowed from the end of the warm-up to the last checkpoint. Memory grows by whole arenas and pages."""
 
 
 @dataclass(frozen=True)
-class Look:
-    """One checkpoint."""
+class Checkpoint:
+    """What the process had after ``done`` requests or cycles."""
 
     done: int
     descriptors: int
@@ -48,15 +48,16 @@ class Look:
     rss_kib: int
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    words = list(sys.argv[1:] if words is None else words)
-    if words[:1] == [_CLIENT]:
-        return _client(int(words[1]), int(words[2]))
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print, and return the exit code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments[:1] == [_CLIENT]:
+        return _client(int(arguments[1]), int(arguments[2]))
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__.partition("\n")[0])
     parser.add_argument("--requests", type=int, default=1_000_000, help="how many; 0: none [1000000]")
     parser.add_argument("--cycles", type=int, default=1000, help="how many starts and stops; 0: none [1000]")
     parser.add_argument("--threads", type=int, default=2, help="of each server [2]")
-    options = parser.parse_args(words)
+    options = parser.parse_args(arguments)
     grown: list[str] = []
     if options.requests:
         grown += _report("requests", soak_requests(options.requests, options.threads))
@@ -65,66 +66,69 @@ def main(words: Sequence[str] | None = None) -> int:
     return 1 if grown else 0
 
 
-def soak_requests(count: int, threads: int) -> list[Look]:
-    """Serve that many requests; look after each twelfth, when no connection is open."""
+def soak_requests(count: int, threads: int) -> list[Checkpoint]:
+    """Serve ``count`` requests, with a checkpoint after each twelfth of them, when no connection is open."""
     step = -(-count // _CHECKPOINTS)
-    looks: list[Look] = []
+    checkpoints: list[Checkpoint] = []
     sockets = listen("127.0.0.1:0")
     with ReserveWSGIServer(sockets, hello, threads=threads) as server:
         port = server.addresses[0][1]
         served = 0
         while served < count:
-            due = min(count, (len(looks) + 1) * step)
+            due = min(count, (len(checkpoints) + 1) * step)
             while served < due:
                 _load(port, due - served)
                 served = server.stats().handled
-            _until(lambda: server.stats().connections == 0)
-            looks.append(_look(served, len(looks)))
-            _show(looks)
-    return looks
+            _wait_until(lambda: server.stats().connections == 0)
+            checkpoints.append(_checkpoint(served, len(checkpoints)))
+            _show(checkpoints)
+    return checkpoints
 
 
-def soak_cycles(count: int, threads: int) -> list[Look]:
-    """Start, ask once, stop; that many times."""
+def soak_cycles(count: int, threads: int) -> list[Checkpoint]:
+    """Start a server, send one request, stop the server; ``count`` times."""
     step = max(1, count // _CHECKPOINTS)
-    looks: list[Look] = []
+    checkpoints: list[Checkpoint] = []
     for done in range(1, count + 1):
         with ReserveWSGIServer(listen("127.0.0.1:0"), hello, threads=threads) as server:
-            answer = honest.ask(("127.0.0.1", server.addresses[0][1]), honest.request(), 10.0)
-        if answer.outcome != "200":
-            raise SystemExit(f"cycle {done}: the request ended with {answer.outcome}")
+            response = honest.ask(("127.0.0.1", server.addresses[0][1]), honest.request(), 10.0)
+        if response.outcome != "200":
+            raise SystemExit(f"cycle {done}: the request ended with {response.outcome}")
         if done % step == 0:
-            looks.append(_look(done, len(looks)))
-            _show(looks)
-    return looks
+            checkpoints.append(_checkpoint(done, len(checkpoints)))
+            _show(checkpoints)
+    return checkpoints
 
 
-def steady(looks: Sequence[Look]) -> Sequence[Look]:
-    """What comes after the warm-up: the last two thirds."""
-    return looks[len(looks) // 3 :]
+def steady(checkpoints: Sequence[Checkpoint]) -> Sequence[Checkpoint]:
+    """The checkpoints after the warm-up: the last two thirds."""
+    return checkpoints[len(checkpoints) // 3 :]
 
 
-def slope(looks: Sequence[Look], name: str) -> float:
-    """By least squares: how much ``name`` grows for each 1,000 done."""
-    if len(looks) < 2:
+def slope(checkpoints: Sequence[Checkpoint], name: str) -> float:
+    """How much ``name`` grows for each 1,000 done, by least squares."""
+    if len(checkpoints) < 2:
         return 0.0
-    middle_x = sum(look.done for look in looks) / len(looks)
-    middle_y = sum(getattr(look, name) for look in looks) / len(looks)
-    over = sum((look.done - middle_x) * (getattr(look, name) - middle_y) for look in looks)
-    under = sum((look.done - middle_x) ** 2 for look in looks)
-    return 1000 * over / under if under else 0.0
+    mean_x = sum(checkpoint.done for checkpoint in checkpoints) / len(checkpoints)
+    mean_y = sum(getattr(checkpoint, name) for checkpoint in checkpoints) / len(checkpoints)
+    covariance = sum((checkpoint.done - mean_x) * (getattr(checkpoint, name) - mean_y) for checkpoint in checkpoints)
+    variance = sum((checkpoint.done - mean_x) ** 2 for checkpoint in checkpoints)
+    return 1000 * covariance / variance if variance else 0.0
 
 
-def growth(looks: Sequence[Look], name: str) -> float:
-    """How much the slope adds up to from the first of these looks to the last."""
-    return slope(looks, name) * (looks[-1].done - looks[0].done) / 1000 if looks else 0.0
+def growth(checkpoints: Sequence[Checkpoint], name: str) -> float:
+    """How much the slope adds from the first of these checkpoints to the last."""
+    if not checkpoints:
+        return 0.0
+    return slope(checkpoints, name) * (checkpoints[-1].done - checkpoints[0].done) / 1000
 
 
-def _report(what: str, looks: Sequence[Look]) -> list[str]:
-    after = steady(looks)
+def _report(what: str, checkpoints: Sequence[Checkpoint]) -> list[str]:
+    """Print the growth of each number; return the names of those that grow."""
+    after_warm_up = steady(checkpoints)
     grown = []
     for name, allowed in TOLERANCE.items():
-        rate, added = slope(after, name), growth(after, name)
+        rate, added = slope(after_warm_up, name), growth(after_warm_up, name)
         verdict = "flat" if added <= allowed + 1e-9 else "GROWS"
         if verdict != "flat":
             grown.append(name)
@@ -133,22 +137,22 @@ def _report(what: str, looks: Sequence[Look]) -> list[str]:
     return grown
 
 
-def _look(done: int, earlier: int) -> Look:
-    """The earlier looks are objects too, and not the server's."""
+def _checkpoint(done: int, earlier: int) -> Checkpoint:
+    """Count now; the ``earlier`` checkpoints are objects, too, but not objects of the server."""
     gc.collect()
     usage = procfs.usage(os.getpid())
-    return Look(done, usage.descriptors, threading.active_count(), len(gc.get_objects()) - earlier, usage.rss_kib)
+    return Checkpoint(done, usage.descriptors, threading.active_count(), len(gc.get_objects()) - earlier, usage.rss_kib)
 
 
-def _show(looks: Sequence[Look]) -> None:
-    names = [field.name for field in fields(Look)]
-    if len(looks) == 1:
+def _show(checkpoints: Sequence[Checkpoint]) -> None:
+    names = [field.name for field in fields(Checkpoint)]
+    if len(checkpoints) == 1:
         print("".join(f"{name:>13}" for name in names))
-    print("".join(f"{getattr(looks[-1], name):13}" for name in names), flush=True)
+    print("".join(f"{getattr(checkpoints[-1], name):13}" for name in names), flush=True)
 
 
 def _load(port: int, count: int) -> None:
-    """About that many requests at most, from another process."""
+    """Send requests from another process: for one second with wrk, or ``count`` of them with the small client."""
     if shutil.which("wrk"):
         wrk(f"http://127.0.0.1:{port}/", seconds=1, connections=32)
     else:
@@ -156,28 +160,28 @@ def _load(port: int, count: int) -> None:
 
 
 def _client(port: int, count: int) -> int:
-    """A keep-alive client: several connections in turn, one request on each."""
-    request = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    """The small keep-alive client: it sends one request on each of several connections, again and again."""
+    request = honest.request(keep_alive=True)
     clients = [socket.create_connection(("127.0.0.1", port), 10) for _ in range(_CLIENTS)]
     for number in range(0, count, len(clients)):
-        asked = clients[: count - number]
-        for client in asked:
+        used = clients[: count - number]
+        for client in used:
             client.sendall(request)
-        for client in asked:
+        for client in used:
             received = b""
             while not honest.complete(received):
                 piece = client.recv(65536)
                 if not piece:
-                    raise SystemExit("a keep-alive connection was closed in the middle")
+                    raise SystemExit("the server closed a keep-alive connection before the end of a response")
                 received += piece
     for client in clients:
         client.close()
     return 0
 
 
-def _until(true: Callable[[], bool]) -> None:
+def _wait_until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + _SETTLE
-    while not true() and time.monotonic() < deadline:
+    while not condition() and time.monotonic() < deadline:
         time.sleep(0.02)
 
 

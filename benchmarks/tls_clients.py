@@ -1,7 +1,7 @@
 """``python -m benchmarks.tls_clients KIND PORT CERT SECONDS``: TLS clients in a process of their own.
 
-``full`` and ``resumed``: connect, shake hands (anew, or with the session before), ask once, close, as often as it goes,
-on four threads. ``idle``: hold that many connections (the last word is their number) after one request each until
+``full`` and ``resumed``: on four threads, connect, do a full handshake or resume the session before, send one request
+and close, again and again. ``idle``: hold connections (the last argument is their number) after one request each until
 standard input ends. A connection that fails is counted, and the next one is tried. Prints one JSON object.
 """
 
@@ -14,19 +14,19 @@ import sys
 import threading
 import time
 
-__all__ = ["hold", "shake"]
+from benchmarks import honest
 
-_REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-_KEEPING = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+__all__ = ["handshakes", "hold"]
+
 _THREADS = 4
-_PATIENCE = 20.0
+_TIMEOUT = 20.0
 """Seconds for each step of a connection."""
-_HOPELESS = 20
-"""Idle connections that fail one after another before no more are tried."""
+_MAX_FAILURES = 20
+"""Idle connections that may fail one after another; then no more are tried."""
 
 
 def main() -> None:
-    """See the module."""
+    """Run the clients that the command line asks for."""
     kind, port, cert, amount = sys.argv[1], int(sys.argv[2]), sys.argv[3], float(sys.argv[4])
     context = ssl.create_default_context(cafile=cert)
     if kind == "idle":
@@ -35,24 +35,24 @@ def main() -> None:
         sys.stdout.flush()
         sys.stdin.read()
         return
-    until = time.monotonic() + amount
+    deadline = time.monotonic() + amount
     counts: list[dict[str, int]] = []
     threads = [
-        threading.Thread(target=lambda: counts.append(shake(context, port, until, kind == "resumed")))
+        threading.Thread(target=lambda: counts.append(handshakes(context, port, deadline, kind == "resumed")))
         for _ in range(_THREADS)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    sys.stdout.write(json.dumps({name: sum(one[name] for one in counts) for name in counts[0]}) + "\n")
+    sys.stdout.write(json.dumps({name: sum(each[name] for each in counts) for name in counts[0]}) + "\n")
 
 
 def hold(context: ssl.SSLContext, port: int, count: int) -> tuple[list[ssl.SSLSocket], int]:
-    """Open so many connections with one answered request each; how many failed on the way to that."""
+    """Open ``count`` connections with one request each; return them and how many failed."""
     held: list[ssl.SSLSocket] = []
     failed = in_a_row = 0
-    while len(held) < count and in_a_row < _HOPELESS:
+    while len(held) < count and in_a_row < _MAX_FAILURES:
         try:
             held.append(_open(context, port))
             in_a_row = 0
@@ -63,34 +63,34 @@ def hold(context: ssl.SSLContext, port: int, count: int) -> tuple[list[ssl.SSLSo
 
 
 def _open(context: ssl.SSLContext, port: int) -> ssl.SSLSocket:
-    sock = socket.create_connection(("127.0.0.1", port), _PATIENCE)
+    sock = socket.create_connection(("127.0.0.1", port), _TIMEOUT)
     try:
         sock = tls = context.wrap_socket(sock, server_hostname="127.0.0.1")
-        tls.sendall(_KEEPING)
+        tls.sendall(honest.request(keep_alive=True))
         if not tls.recv(4096):
-            raise ConnectionError("the server closed the connection without an answer")
+            raise ConnectionError("the server closed the connection without a response")
     except BaseException:
         sock.close()
         raise
     return tls
 
 
-def shake(context: ssl.SSLContext, port: int, until: float, resume: bool) -> dict[str, int]:
-    """Shake hands until that moment of the monotonic clock; what became of them."""
+def handshakes(context: ssl.SSLContext, port: int, deadline: float, resume: bool) -> dict[str, int]:
+    """Do handshakes, each with one request, until the deadline (monotonic clock); return how many were done."""
     done = resumed = failed = 0
     session = None
-    while time.monotonic() < until:
+    while time.monotonic() < deadline:
         try:
             with (
-                socket.create_connection(("127.0.0.1", port), _PATIENCE) as sock,
+                socket.create_connection(("127.0.0.1", port), _TIMEOUT) as sock,
                 context.wrap_socket(sock, server_hostname="127.0.0.1", session=session) as tls,
             ):
-                tls.sendall(_REQUEST)
-                answered = False
+                tls.sendall(honest.request())
+                received = False
                 while tls.recv(4096):
-                    answered = True
-                if not answered:
-                    raise ConnectionError("the server closed the connection without an answer")
+                    received = True
+                if not received:
+                    raise ConnectionError("the server closed the connection without a response")
                 done += 1
                 resumed += bool(tls.session_reused)
                 if resume:

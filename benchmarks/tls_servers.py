@@ -1,25 +1,23 @@
-"""The servers that are compared under TLS: certificates, commands, configurations, all in one folder; their start."""
+"""The servers that are compared under TLS: their certificates, commands and configurations, in one folder."""
 
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 import socket
 import ssl
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks.load import Unmeasurable, free_port, pinned
+from benchmarks.process import free_port, started_process
+from benchmarks.servers import command
 
 __all__ = ["COMMANDS", "KEYS", "make_certificates", "started"]
 
 KEYS = ("p256", "rsa2048")
-_KINDS = {"p256": ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"], "rsa2048": ["-newkey", "rsa:2048"]}
-_ROOT = Path(__file__).resolve().parent.parent
+_KEY_OPTIONS = {"p256": ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"], "rsa2048": ["-newkey", "rsa:2048"]}
+_APP = "benchmarks.apps:tls_app"
 
 _CHEROOT = """\
 import sys
@@ -62,10 +60,10 @@ http {{
 
 
 def make_certificates(folder: Path) -> None:
-    """Self-made certificates for 127.0.0.1, one for each kind of key, and a file of 100 MB."""
-    for key, words in _KINDS.items():
+    """Create a self-signed certificate for 127.0.0.1 for each kind of key, and a file of 100 MB."""
+    for key, options in _KEY_OPTIONS.items():
         subprocess.run(
-            ["openssl", "req", "-x509", *words, "-nodes", "-days", "2", "-subj", "/CN=localhost",
+            ["openssl", "req", "-x509", *options, "-nodes", "-days", "2", "-subj", "/CN=localhost",
              "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost",
              "-keyout", str(folder / f"{key}.key"), "-out", str(folder / f"{key}.pem")],
             check=True, capture_output=True, timeout=60,
@@ -75,11 +73,9 @@ def make_certificates(folder: Path) -> None:
 
 
 def _reserve(folder: Path, key: str, port: int, threads: int) -> list[str]:
-    return [
-        sys.executable, "-m", "reserve", "app", "http", "wsgi", "benchmarks.apps:tls_app",
-        "--bind", f"127.0.0.1:{port}", "--threads", str(threads), "--no-access-log", "--keep-alive", "600",
-        "--tls-cert", str(folder / f"{key}.pem"), "--tls-key", str(folder / f"{key}.key"),
-    ]  # fmt: skip
+    options = ["--no-access-log", "--keep-alive", "600"]
+    options += ["--tls-cert", str(folder / f"{key}.pem"), "--tls-key", str(folder / f"{key}.key")]
+    return command("reserve", _APP, threads, port, options)
 
 
 def _cheroot(folder: Path, key: str, port: int, threads: int) -> list[str]:
@@ -88,11 +84,9 @@ def _cheroot(folder: Path, key: str, port: int, threads: int) -> list[str]:
 
 
 def _gunicorn(folder: Path, key: str, port: int, threads: int) -> list[str]:
-    return [
-        sys.executable, "-m", "gunicorn", "-b", f"127.0.0.1:{port}", "-w", "1", "-k", "gthread",
-        "--threads", str(threads), "--keep-alive", "600", "--certfile", str(folder / f"{key}.pem"),
-        "--keyfile", str(folder / f"{key}.key"), "benchmarks.apps:tls_app",
-    ]  # fmt: skip
+    options = ["--keep-alive", "600"]
+    options += ["--certfile", str(folder / f"{key}.pem"), "--keyfile", str(folder / f"{key}.key")]
+    return command("gunicorn", _APP, threads, port, options)
 
 
 def _nginx(folder: Path, key: str, port: int, threads: int) -> list[str]:
@@ -108,49 +102,34 @@ COMMANDS: dict[str, Callable[[Path, str, int, int], list[str]]] = {
     "gunicorn": _gunicorn,
     "nginx": _nginx,
 }
-"""Each starts one process (nginx: with one worker) for a folder, a kind of key, a port and a number of threads."""
+"""By name: a function of a folder, a kind of key, a port and a number of threads that gives the command.
+
+Each command starts one process (nginx: with one worker).
+"""
 
 
 @contextlib.contextmanager
 def started(name: str, folder: Path, key: str, threads: int) -> Iterator[tuple[int, int]]:
-    """One of them on the first processor, once it shakes hands: its process and its port. It is killed at the end.
+    """Run a server on the first processor until the end of the block; give its process id and its port.
 
-    Raises Unmeasurable when it does not.
+    :raises StartError: it ended, or completed no handshake in time.
     """
     port = free_port()
-    paths = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH", "")]))
-    environment = {**os.environ, "PYTHONPATH": paths, "TLS_FILE": str(folder / "100M")}
-    with (folder / "stderr").open("wb") as log, pinned(0):
-        process = subprocess.Popen(
-            COMMANDS[name](folder, key, port, threads),
-            cwd=_ROOT,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=log,
-            start_new_session=True,
-        )
-    try:
-        _wait(process, name, port, folder / f"{key}.pem", folder / "stderr")
-        yield process.pid, port
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    context = ssl.create_default_context(cafile=str(folder / f"{key}.pem"))
 
+    def completes_handshake() -> bool:
+        with (
+            socket.create_connection(("127.0.0.1", port), 2) as sock,
+            context.wrap_socket(sock, server_hostname="127.0.0.1"),
+        ):
+            return True
 
-def _wait(process: subprocess.Popen[bytes], name: str, port: int, cert: Path, log: Path) -> None:
-    context = ssl.create_default_context(cafile=str(cert))
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            break
-        try:
-            with (
-                socket.create_connection(("127.0.0.1", port), 2) as sock,
-                context.wrap_socket(sock, server_hostname="127.0.0.1"),
-            ):
-                return
-        except OSError:
-            time.sleep(0.02)
-    raise Unmeasurable(f"{name} did not answer: {log.read_text('utf-8', 'replace')[-800:]}")
+    with started_process(
+        name,
+        COMMANDS[name](folder, key, port, threads),
+        completes_handshake,
+        log=folder / "stderr",
+        core=0,
+        environ={"TLS_FILE": str(folder / "100M")},
+    ) as pid:
+        yield pid, port

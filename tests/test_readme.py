@@ -1,4 +1,4 @@
-"""Everything that README.md tells a person to type is right: a page whose first command fails is read no further."""
+"""The commands, programs and links of README.md work."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ COMMANDS = [step.strip() for line in SHELL for step in line.split(" && ")]
 
 
 def test_the_two_commands_for_a_fresh_clone() -> None:
-    # One line each, in an environment of their own: a distribution's Python may refuse to install into itself.
+    # Each is one line and uses a virtual environment: a distribution's Python may refuse to install into itself.
     run, test = COMPLETE
     assert run.split(" && ") == [
         "python3 -m venv .venv",
@@ -49,26 +49,27 @@ def test_the_two_commands_for_a_fresh_clone() -> None:
     ]
 
 
-def test_the_checker_runs_the_same_test_command() -> None:
+def test_ci_runs_the_same_test_command() -> None:
     steps = (ROOT / ".ci" / "run").read_text("utf-8")
     assert re.search(r"^\.venv/bin/python -m pytest\b", steps, re.M)
 
 
-def test_every_line_is_one_that_is_checked_here() -> None:
+def test_this_module_checks_every_shell_line() -> None:
     assert [line for line in SHELL if line not in COMPLETE and not line.startswith(("reserve ", "sdlaunch "))] == []
 
 
-def check(words: list[str]) -> None:
-    """The words behind ``reserve`` are a line that starts something, as far as that is seen without the modules."""
-    command = parse_command_line(words)
-    name, rest = app_arguments(command)
+def check(arguments: list[str]) -> None:
+    """The arguments of ``reserve`` are valid, as far as that can be said without importing the application."""
+    command = parse_command_line(arguments)
+    name, words = app_arguments(command)
     collect(command.given, {}, "/")
-    targets = [word.partition("=")[2] for word in rest if word.startswith("/")]
+    mounts = [argument for argument in words if argument.startswith("/")]
+    targets = [mount.partition("=")[2] for mount in mounts]
     if name == "http":
-        assert rest[0] == "wsgi"
-        targets += rest[1:2] if rest[1] != "--mount" else []
+        assert words[0] == "wsgi"
+        targets += words[1:2] if words[1] != "--mount" else []
         assert targets
-        assert set(rest) - {"wsgi", "--mount"} <= {*targets, *(word for word in rest if word.startswith("/"))}
+        assert set(words) - {"wsgi", "--mount"} <= {*targets, *mounts}
     elif name not in bundled_names():
         targets.append(name)
     for target in targets:
@@ -78,12 +79,12 @@ def check(words: list[str]) -> None:
 @pytest.mark.parametrize(
     "line", [line for line in COMMANDS if re.match(r"(\.venv/bin/)?reserve ", line)] or [pytest.param("", id="none")]
 )
-def test_lines_of_reserve(line: str) -> None:
+def test_reserve_lines_are_valid(line: str) -> None:
     check(shlex.split(line)[1:])
 
 
 @pytest.mark.parametrize("line", [line for line in COMMANDS if line.startswith("sdlaunch ")])
-def test_lines_of_sdlaunch(line: str) -> None:
+def test_sdlaunch_lines_are_valid(line: str) -> None:
     job = sdlaunch._parse(shlex.split(line)[1:])
     assert not isinstance(job, str)
     assert job.command[0] == "reserve"
@@ -91,17 +92,17 @@ def test_lines_of_sdlaunch(line: str) -> None:
 
 
 @pytest.mark.parametrize("line", re.findall(r"`(reserve app [^`]+)`", README))
-def test_lines_in_the_text(line: str) -> None:
+def test_reserve_lines_in_the_text_are_valid(line: str) -> None:
     check(shlex.split(line)[1:])
 
 
-def test_the_embedding_program(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_embedding_program_runs(capsys: pytest.CaptureFixture[str]) -> None:
     (source,) = [block for block in blocks("python") if "ReserveWSGIServer" in block]
     exec(compile(source, "README.md", "exec"), {"__name__": "__main__"})
     assert re.fullmatch(r"serving on \[\('127\.0\.0\.1', \d+\)\]\n", capsys.readouterr().out)
 
 
-def test_the_protocol() -> None:
+def test_the_example_protocol_serves() -> None:
     (source,) = [block for block in blocks("python") if "def launch(args)" in block]
     names: dict[str, Any] = {"__name__": "mymodule"}
     exec(compile(source, "README.md", "exec"), names)
@@ -110,5 +111,5 @@ def test_the_protocol() -> None:
 
 
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))
-def test_links_lead_somewhere(target: str) -> None:
+def test_every_link_target_exists(target: str) -> None:
     assert (ROOT / target).exists()

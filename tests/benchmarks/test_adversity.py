@@ -1,4 +1,4 @@
-"""The pure parts of the adversity table and of the soak, and a crowd of bad clients against a plain listener."""
+"""The parts of the adversity table and of the soak that need no server; crowds of bad clients with a plain listener."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from benchmarks.adversity_report import (
     as_json,
     brief,
     broken,
-    cuts,
+    closed,
     detail_table,
     main_table,
     markdown,
@@ -28,51 +28,51 @@ from benchmarks.adversity_report import (
 from benchmarks.adversity_rows import ROWS
 from benchmarks.badclients import BadClients, Script
 from benchmarks.honest import Response
-from benchmarks.soak import Look, growth, slope, steady
+from benchmarks.soak import Checkpoint, growth, slope, steady
 
 PLAN = Plan(count=20, cap=10.0, window=2.0, place=3.0, cut_wait=0.0, quiet=15.0)
 OK = [Response(0.001, "200"), Response(0.002, "200"), Response(0.006, "200")]
 LATE = [Response(10.0, "timeout")]
 
 
-def test_the_options_of_a_help_text_are_the_ones_in_its_left_column():
+def test_flags_in_finds_the_options_in_the_left_column_of_a_help_text():
     text = "  -b, --bind ADDR   Listen here; see --other.\n  --queue-timeout TIME\n      like --neither\nuse --nothing"
 
     assert servers.flags_in(text) == {"--bind", "--queue-timeout"}
 
 
-def test_options_stand_in_front_of_an_application_that_comes_last():
-    words = servers.command("waitress", "m:app", 2, 8000, ["--channel-timeout=600"])
+def test_options_stand_before_an_application_that_is_the_last_argument():
+    command = servers.command("waitress", "m:app", 2, 8000, ["--channel-timeout=600"])
 
-    assert words == [
+    assert command == [
         sys.executable, "-m", "waitress", "--listen=127.0.0.1:8000", "--threads=2", "--channel-timeout=600", "m:app",
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", servers.SERVERS)
-def test_every_server_is_told_the_port_the_threads_the_application_and_the_options(name):
-    words = " ".join(servers.command(name, "m:app", 7, 8123, ["--option", "9"]))
+def test_every_command_has_the_port_the_threads_the_application_and_the_options(name):
+    command = " ".join(servers.command(name, "m:app", 7, 8123, ["--option", "9"]))
 
-    assert "8123" in words
-    assert "7" in words
-    assert "m:app" in words
-    assert "--option 9" in words
+    assert "8123" in command
+    assert "7" in command
+    assert "m:app" in command
+    assert "--option 9" in command
 
 
-def test_options_that_reserve_does_not_have_are_named(monkeypatch):
+def test_missing_names_the_options_that_reserve_does_not_have(monkeypatch):
     monkeypatch.setattr(servers, "reserve_flags", lambda: frozenset({"--keep-alive"}))
 
     assert servers.missing("reserve", ["--keep-alive", "600", "--no-such", "1"]) == ["--no-such"]
     assert servers.missing("cheroot", ["--no-such"]) == []
 
 
-def test_proc_status_and_stat():
+def test_procfs_reads_status_and_stat():
     assert procfs.status_fields("Name:\tpython 3\nVmRSS:\t  2048 kB\nThreads:\t7\n") == {"VmRSS": 2048, "Threads": 7}
     fields = ["S", *["0"] * 10, "30", "12", *["0"] * 5]
     assert procfs.cpu_seconds("4 (a ) b) " + " ".join(fields)) == 42 / procfs._TICKS
 
 
-def test_the_states_of_a_port_are_counted():
+def test_states_in_counts_the_connections_of_one_port():
     lines = ["  sl  local_address rem_address   st"]
     for local, remote, state in [("1F90", "9000", "01"), ("1F90", "9001", "01"), ("1F90", "9002", "04"),
                                  ("9000", "1F90", "01"), ("1F90", "0000", "0A")]:  # fmt: skip
@@ -81,7 +81,7 @@ def test_the_states_of_a_port_are_counted():
     assert procfs.states_in("\n".join(lines), 0x1F90) == {"ESTABLISHED": 2, "FIN_WAIT1": 1, "0A": 1}
 
 
-def test_this_process_has_memory_and_descriptors():
+def test_usage_has_the_memory_threads_and_descriptors_of_this_process():
     usage = procfs.usage(os.getpid())
 
     assert usage.peak_kib >= usage.rss_kib > 0
@@ -90,7 +90,7 @@ def test_this_process_has_memory_and_descriptors():
 
 
 @pytest.mark.parametrize(
-    ("received", "whole"),
+    ("received", "expected"),
     [
         (b"", False),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n", False),
@@ -99,20 +99,20 @@ def test_this_process_has_memory_and_descriptors():
         (b"HTTP/1.1 200 OK\r\n\r\nab", None),
     ],
 )
-def test_a_whole_answer_is_recognised(received, whole):
-    assert honest.complete(received) is whole
+def test_complete_recognises_a_whole_response(received, expected):
+    assert honest.complete(received) is expected
 
 
 @pytest.mark.parametrize(
-    ("answer", "outcome"),
+    ("response", "outcome"),
     [
         (b"HTTP/1.1 503 No\r\nContent-Length: 1\r\n\r\nx", "503"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx", "cut short"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx", "truncated"),
         (b"HTTP/1.1 200 OK\r\n\r\nx", "200"),
-        (b"", "cut short"),
+        (b"", "truncated"),
     ],
 )
-def test_the_honest_client_says_how_it_went(answer, outcome):
+def test_the_honest_client_reports_the_outcome(response, outcome):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         sent = honest.request()
 
@@ -120,7 +120,7 @@ def test_the_honest_client_says_how_it_went(answer, outcome):
             sock, _ = listener.accept()
             with sock:
                 assert sock.recv(len(sent), socket.MSG_WAITALL) == sent
-                sock.sendall(answer)
+                sock.sendall(response)
 
         server = threading.Thread(target=serve)
         server.start()
@@ -128,9 +128,9 @@ def test_the_honest_client_says_how_it_went(answer, outcome):
         server.join()
 
 
-def test_a_batch_ends_when_too_many_timed_out(monkeypatch):
-    answers = iter([*OK, *LATE, *OK])
-    monkeypatch.setattr(honest, "ask", lambda *_: next(answers))
+def test_a_batch_ends_when_too_many_requests_timed_out(monkeypatch):
+    responses = iter([*OK, *LATE, *OK])
+    monkeypatch.setattr(honest, "ask", lambda *_: next(responses))
 
     assert honest.batch(("127.0.0.1", 1), b"", count=20, cap=1.0) == [*OK, *LATE]
 
@@ -139,7 +139,7 @@ def test_a_batch_ends_when_too_many_timed_out(monkeypatch):
     ("cell", "text"),
     [
         (Cell(row="r", server="s", note="not offered: --x"), "not offered: --x"),
-        (Cell(row="r", server="s"), "nothing asked"),
+        (Cell(row="r", server="s"), "no request sent"),
         (Cell(row="r", server="s", at_once=OK), "2.0 / 6.0"),
         (Cell(row="r", server="s", cap=10.0, at_once=LATE), "> 10 s"),
         (Cell(row="r", server="s", cap=10.0, at_once=[*OK, *LATE]), "timeout: 4.0 / 10000.0"),
@@ -151,12 +151,12 @@ def test_a_batch_ends_when_too_many_timed_out(monkeypatch):
         (Cell(row="r", server="s", at_once=OK, quiet_after=0.5, held=OK), "at first 2.0 / 6.0; 0 s later 2.0 / 6.0"),
     ],
 )
-def test_a_cell_in_brief(cell, text):
+def test_brief_gives_the_text_of_a_cell(cell, text):
     assert brief(cell) == text
 
 
 @pytest.mark.parametrize(
-    ("row", "answers", "words"),
+    ("row", "responses", "expected"),
     [
         ("silent", OK, []),
         ("silent", [*OK, Response(0.051, "200")], ["worst 51.0 ms, more than 50"]),
@@ -168,40 +168,40 @@ def test_a_cell_in_brief(cell, text):
         ("queue-full", OK, ["200 instead of 503"]),
         ("memory-full", [Response(0.001, "507"), Response(0.001, "503")], []),
         ("busy-others", [Response(2.1, "503")], []),
-        ("busy-others", [Response(0.1, "503")], ["an answer before 1900 ms"]),
+        ("busy-others", [Response(0.1, "503")], ["a response before 1900 ms"]),
         ("no-descriptors", LATE, []),
     ],
 )
-def test_what_reserve_promises_for_the_honest_client(row, answers, words):
-    assert broken(ROWS[row], Cell(row=row, server="reserve", at_once=answers)) == words
+def test_broken_compares_the_honest_responses_with_the_promises(row, responses, expected):
+    assert broken(ROWS[row], Cell(row=row, server="reserve", at_once=responses)) == expected
 
 
 @pytest.mark.parametrize(
-    ("row", "numbers", "words"),
+    ("row", "numbers", "expected"),
     [
         ("no-descriptors", {"cpu_percent": 99.0}, ["99 CPU %, more than 5"]),
         ("no-descriptors", {"log_lines": 2}, ["2 log lines, more than 1"]),
         ("no-descriptors", {"recovery": Response(1.5, "200")}, ["1500 ms until it had recovered, more than 1000"]),
-        ("idle", {"still_there": 2, "rss_held": 14}, ["7168 octets for each client, more than 6144"]),
+        ("idle", {"still_there": 2, "rss_held": 14}, ["7168 bytes for each client, more than 6144"]),
         ("unread-list", {"rss_peak": 1 << 20}, ["1024 MiB at the peak, more than 320"]),
         ("silent", {"descriptors_before": 7, "descriptors_after": 9}, ["9 descriptors afterwards, more than 7"]),
-        ("silent", {"recovery": Response(0.1, "timeout")}, ["timeout after the bad clients had gone"]),
+        ("silent", {"recovery": Response(0.1, "timeout")}, ["timeout after the bad clients had closed"]),
         ("busy-health", {"descriptors_before": 7, "descriptors_after": 9}, []),
     ],
 )
-def test_what_reserve_promises_beside_that(row, numbers, words):
-    assert broken(ROWS[row], Cell(row=row, server="reserve", held=OK, **numbers)) == words
+def test_broken_compares_the_other_numbers_with_the_promises(row, numbers, expected):
+    assert broken(ROWS[row], Cell(row=row, server="reserve", held=OK, **numbers)) == expected
 
 
-def test_an_application_sleeps_until_all_that_wait_for_their_refusal_have_been_refused():
+def test_the_application_sleeps_until_every_waiting_request_has_been_refused():
     row = ROWS["busy-others"]
     assert b"/sleep/30 " in row.script.first
 
     assert row.requests is not None
-    assert row.settle + 2 * row.requests * row.gate_ms / 1000 + 2.0 < 30.0
+    assert row.settle + 2 * row.requests * row.max_ms / 1000 + 2.0 < 30.0
 
 
-def test_nothing_is_broken_where_nothing_was_measured_and_the_peers_promise_nothing():
+def test_broken_is_empty_without_results_and_only_reserve_has_promises():
     row = ROWS["silent"]
 
     assert broken(row, Cell(row="silent", server="reserve", note="not offered: --x", at_once=LATE)) == []
@@ -211,11 +211,11 @@ def test_nothing_is_broken_where_nothing_was_measured_and_the_peers_promise_noth
     ]
 
 
-def test_when_the_bad_clients_were_cut():
-    assert cuts(Cell(row="r", server="s")) == "none"
+def test_closed_says_how_many_bad_clients_the_server_closed_and_when():
+    assert closed(Cell(row="r", server="s")) == "none"
     unseen = Cell(row="r", server="s", unseen_cut=31.2, orphans=200)
-    assert cuts(unseen) == "closed unseen (31.2 s), 200 left in the kernel"
-    assert cuts(Cell(row="r", server="s", cut=3, first_cut=9.96, last_cut=10.04)) == "3 (10.0-10.0 s)"
+    assert closed(unseen) == "closed unseen (31.2 s), 200 left in the kernel"
+    assert closed(Cell(row="r", server="s", cut=3, first_cut=9.96, last_cut=10.04)) == "3 (10.0-10.0 s)"
 
 
 def test_the_table_has_a_line_for_each_row_and_marks_broken_promises_of_reserve_only():
@@ -227,31 +227,31 @@ def test_the_table_has_a_line_for_each_row_and_marks_broken_promises_of_reserve_
 
     assert main_table([ROWS["silent"], ROWS["half-head"]], ["reserve", "cheroot"], cells) == [
         ["bad clients", "reserve", "cheroot"],
-        ["connect and say nothing", "! > 10 s", "> 10 s"],
+        ["connect and send nothing", "! > 10 s", "> 10 s"],
         ["half a head", "2.0 / 6.0", ""],
     ]
 
 
-def test_details_leave_out_what_was_not_measured():
+def test_the_detail_table_leaves_out_cells_without_results():
     table = detail_table([Cell(row="r", server="s", note="did not start"), Cell(row="r", server="t", at_once=OK)])
 
     assert [line[1] for line in table] == ["server", "t"]
     assert len({len(line) for line in table}) == 1
 
 
-def test_tables_as_text_and_as_markdown():
+def test_a_table_is_written_as_text_and_as_markdown():
     table = [["a", "bb"], ["ccc", "d|e"]]
 
     assert plain(table) == "a    bb\nccc  d|e"
     assert markdown(table) == "| a | bb |\n| --- | --- |\n| ccc | d\\|e |"
 
 
-def test_a_cell_as_json():
-    found = json.loads(json.dumps(as_json(ROWS["silent"], Cell(row="silent", server="reserve", at_once=OK))))
+def test_a_cell_is_written_as_json():
+    document = json.loads(json.dumps(as_json(ROWS["silent"], Cell(row="silent", server="reserve", at_once=OK))))
 
-    assert found["broken"] == []
-    assert found["milliseconds"] == [2.0, 6.0]
-    assert found["at_once"][0] == {"seconds": 0.001, "outcome": "200"}
+    assert document["broken"] == []
+    assert document["milliseconds"] == [2.0, 6.0]
+    assert document["at_once"][0] == {"seconds": 0.001, "outcome": "200"}
 
 
 def test_the_estimate_grows_with_servers_and_rows():
@@ -263,22 +263,22 @@ def test_the_estimate_grows_with_servers_and_rows():
 
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=list(ROWS))
-def test_rows_are_about_servers_that_exist_and_their_bad_clients_stay_bad(row):
-    assert set(row.options) | set(row.asks_instead) <= set(servers.SERVERS)
-    assert row.asks.endswith((b"\r\n\r\n", b"x"))
+def test_a_row_names_servers_that_exist_and_has_a_valid_script(row):
+    assert set(row.options) | set(row.request_for) <= set(servers.SERVERS)
+    assert row.request.endswith((b"\r\n\r\n", b"x"))
     if row.script.drip:
         assert row.script.every > 0
     if row.script.awaits:
         assert row.script.reads
 
 
-@pytest.mark.parametrize("words", [["--servers", "nginx"], ["--rows", "silent,loud"]])
-def test_an_unknown_name_ends_with_the_known_ones(words):
-    with pytest.raises(SystemExit, match=f"knows no '{words[1].split(',')[-1]}'; it knows"):
-        main(words)
+@pytest.mark.parametrize("arguments", [["--servers", "nginx"], ["--rows", "silent,loud"]])
+def test_the_error_for_an_unknown_name_lists_the_known_names(arguments):
+    with pytest.raises(SystemExit, match=f"knows no '{arguments[1].split(',')[-1]}'; it knows"):
+        main(arguments)
 
 
-def test_a_crowd_notes_who_is_in_place_what_was_answered_and_who_was_cut():
+def test_a_crowd_counts_clients_in_place_statuses_and_closed_connections():
     script = Script(first=b"half", awaits=True)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         crowd = BadClients(listener.getsockname(), 3, script)
@@ -289,19 +289,19 @@ def test_a_crowd_notes_who_is_in_place_what_was_answered_and_who_was_cut():
                 assert sock.recv(4, socket.MSG_WAITALL) == b"half"
                 sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
             assert crowd.wait_in_place(60)
-            held = crowd.picture()
+            held = crowd.snapshot()
             for sock in accepted:
                 sock.close()
-            assert crowd.wait_all_cut(60)
+            assert crowd.wait_all_closed(60)
         finally:
             crowd.close()
-    assert (held.connected, held.in_place, held.still_there, held.cuts) == (3, 3, 3, ())
+    assert (held.connected, held.in_place, held.still_there, held.closed_after) == (3, 3, 3, ())
     assert held.statuses == {"100": 3}
-    after = crowd.picture()
-    assert (after.connected, after.still_there, len(after.cuts)) == (3, 0, 3)
+    after = crowd.snapshot()
+    assert (after.connected, after.still_there, len(after.closed_after)) == (3, 0, 3)
 
 
-def test_a_crowd_that_never_reads_sees_a_reset():
+def test_a_crowd_that_never_reads_notices_a_reset():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         crowd = BadClients(listener.getsockname(), 1, Script(reads=False))
         crowd.start()
@@ -311,26 +311,26 @@ def test_a_crowd_that_never_reads_sees_a_reset():
             sock.sendall(b"never read")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
             sock.close()
-            assert crowd.wait_all_cut(60)
+            assert crowd.wait_all_closed(60)
         finally:
             crowd.close()
-    assert crowd.picture().still_there == 0
+    assert crowd.snapshot().still_there == 0
 
 
-def _looks(*objects: int) -> list[Look]:
-    return [Look((1 + number) * 1000, 5, 3, count, 20_000) for number, count in enumerate(objects)]
+def _checkpoints(*objects: int) -> list[Checkpoint]:
+    return [Checkpoint((1 + number) * 1000, 5, 3, count, 20_000) for number, count in enumerate(objects)]
 
 
-def test_the_slope_is_what_is_added_for_each_thousand():
-    assert slope(_looks(10, 13, 16, 19), "objects") == pytest.approx(3)
-    assert growth(_looks(10, 13, 16, 19), "objects") == pytest.approx(9)
-    assert slope(_looks(10, 10, 10), "objects") == 0
-    assert slope(_looks(10), "objects") == 0
+def test_slope_and_growth_are_those_of_a_straight_line():
+    assert slope(_checkpoints(10, 13, 16, 19), "objects") == pytest.approx(3)
+    assert growth(_checkpoints(10, 13, 16, 19), "objects") == pytest.approx(9)
+    assert slope(_checkpoints(10, 10, 10), "objects") == 0
+    assert slope(_checkpoints(10), "objects") == 0
     assert growth([], "objects") == 0
 
 
-def test_the_first_third_is_warming_up():
-    looks = _looks(1, 90, 100, 100, 100, 100)
+def test_the_first_third_is_the_warm_up():
+    checkpoints = _checkpoints(1, 90, 100, 100, 100, 100)
 
-    assert steady(looks) == looks[2:]
-    assert growth(steady(looks), "objects") == 0
+    assert steady(checkpoints) == checkpoints[2:]
+    assert growth(steady(checkpoints), "objects") == 0

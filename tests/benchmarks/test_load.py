@@ -1,4 +1,4 @@
-"""Reading what wrk prints, starting servers, and what the side-by-side run says when something is missing."""
+"""The report of wrk, the start of servers, and the messages of ``benchmarks.hello`` when something is missing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from collections.abc import Callable
 import pytest
 
 from benchmarks import hello
-from benchmarks.load import Figures, Unmeasurable, free_port, parse_wrk, pinned, serving, wrk
+from benchmarks.load import Figures, parse_wrk, serving, wrk
+from benchmarks.process import Unmeasurable, free_port, pinned
 
 REPORT = """\
 Running 2s test @ http://127.0.0.1:39871/
@@ -29,11 +30,11 @@ Transfer/sec:     26.93MB
 """
 
 
-def test_a_report() -> None:
+def test_parse_wrk_reads_a_report() -> None:
     assert parse_wrk(REPORT) == Figures(requests_per_second=15628.69, p50=0.214, p99=2.21, requests=17189, failures=0)
 
 
-def test_everything_that_failed_is_counted() -> None:
+def test_parse_wrk_counts_every_kind_of_failure() -> None:
     failed = REPORT.replace(
         "Requests/sec:",
         "  Socket errors: connect 1, read 20, write 300, timeout 4000\n"
@@ -46,29 +47,29 @@ def test_everything_that_failed_is_counted() -> None:
     ("printed", "milliseconds"),
     [("999.00us", 0.999), ("1.00ms", 1.0), ("1.50s", 1500.0), ("1.00m", 60000.0), ("0.00us", 0.0)],
 )
-def test_every_unit_of_time(printed: str, milliseconds: float) -> None:
+def test_parse_wrk_reads_every_unit_of_time(printed: str, milliseconds: float) -> None:
     assert parse_wrk(REPORT.replace("  2.21ms", printed)).p99 == pytest.approx(milliseconds)
 
 
 @pytest.mark.parametrize("missing", ["50%", "99%", "Requests/sec", " requests in "])
-def test_what_is_no_report(missing: str) -> None:
+def test_parse_wrk_rejects_a_text_that_is_no_report(missing: str) -> None:
     with pytest.raises(Unmeasurable, match="no report of wrk --latency"):
         parse_wrk(REPORT.replace(missing, "?"))
 
 
-def test_figures_of_socket_errors_that_cannot_be_read_are_no_zero() -> None:
+def test_parse_wrk_rejects_unreadable_socket_errors() -> None:
     with pytest.raises(Unmeasurable, match="no report"):
         parse_wrk(REPORT + "  Socket errors: many\n")
 
 
-def test_a_server_that_ends_at_once() -> None:
+def test_a_server_that_ends_at_once_is_an_error_with_its_output() -> None:
     command = [sys.executable, "-c", "import sys; sys.exit('no such thing')"]
     with pytest.raises(Unmeasurable, match="ended with exit code 1: no such thing"), serving(command, free_port()):
         pass
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system cannot bind processes to processors")
-def test_pinning_is_undone() -> None:
+def test_pinned_restores_the_affinity() -> None:
     before = os.sched_getaffinity(0)
     with pinned(min(before)):
         assert os.sched_getaffinity(0) == {min(before)}
@@ -76,10 +77,10 @@ def test_pinning_is_undone() -> None:
 
 
 @pytest.mark.peer
-def test_one_short_measurement(require_peer: Callable[[str], str]) -> None:
+def test_wrk_measures_a_server(require_peer: Callable[[str], str]) -> None:
     require_peer("wrk")
     port = free_port()
-    with serving([sys.executable, "-m", *hello.PEERS["reserve"](f"127.0.0.1:{port}", 2)], port):
+    with serving(hello.command_for("reserve", port, 2), port):
         figures = wrk(f"http://127.0.0.1:{port}/", seconds=1, connections=4, headers=["Accept: text/html"])
     assert figures.failures == 0
     assert figures.requests > 0
@@ -87,9 +88,7 @@ def test_one_short_measurement(require_peer: Callable[[str], str]) -> None:
         wrk(f"http://127.0.0.1:{port}/", seconds=1, connections=1)
 
 
-# ---- the side-by-side run ----
-
-
+# ---- benchmarks.hello ----
 def figures(rate: float, failures: int = 0) -> Figures:
     return Figures(requests_per_second=rate, p50=1.0, p99=2.0, requests=1000, failures=failures)
 
@@ -109,7 +108,14 @@ def test_the_ratio_is_of_medians_and_comes_last() -> None:
     assert "cheroot: 7 of 3000 requests FAILED" in text
 
 
-def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_server_without_a_single_response_has_no_ratio() -> None:
+    text = hello.report({"reserve": {"hello": [figures(100)]}, "cheroot": {"hello": [figures(0)]}})
+    assert text.splitlines()[-1] == "RATIO reserve/cheroot: hello -"
+
+
+def test_a_missing_program_or_server_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.setattr(hello.importlib.util, "find_spec", lambda name: object())
     assert hello.main([]) == 2
@@ -119,7 +125,7 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     assert "cheroot cannot be imported; pip install 'reserve[bench]'" in capsys.readouterr().err
 
 
-def test_a_failed_request_is_an_exit_code(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_failed_requests_give_exit_code_1(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(hello, "_check", lambda names: None)
     monkeypatch.setattr(hello, "_setting", lambda *given: "")
     for failures, code in ((0, 0), (1, 1)):

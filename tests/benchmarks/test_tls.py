@@ -1,4 +1,4 @@
-"""What the TLS clients of the benchmark make of a server that fails, and what is printed of it."""
+"""The TLS clients of the benchmark against a server that fails, and the figures that the benchmark prints."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ import pytest
 
 from benchmarks import tls_clients
 from benchmarks.load import Figures
-from benchmarks.tls import Found, keep_handshakes, keep_load, report
-from benchmarks.tls_clients import hold, shake
+from benchmarks.tls import Results, add_handshakes, add_load, report
+from benchmarks.tls_clients import handshakes, hold
 from reserve.testing import running
 from tests import tls
 
 
 @pytest.fixture
-def hanging_up() -> Iterator[int]:
-    """The port of a server that ends every connection as soon as it has come."""
+def closing_port() -> Iterator[int]:
+    """The port of a server that closes every connection at once."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        ended = threading.Event()
+        stopping = threading.Event()
 
         def serve() -> None:
             while True:
                 sock, _ = listener.accept()
                 sock.close()
-                if ended.is_set():
+                if stopping.is_set():
                     return
 
         thread = threading.Thread(target=serve)
         thread.start()
         yield listener.getsockname()[1]
-        ended.set()
+        stopping.set()
         socket.create_connection(listener.getsockname()).close()
         thread.join()
 
@@ -46,35 +46,36 @@ def hello(environ: object, start_response: Callable[..., object]) -> list[bytes]
 
 
 @pytest.fixture
-def five(monkeypatch: pytest.MonkeyPatch) -> float:
-    """A moment that comes when five handshakes have been tried: the clock goes on by one at each look."""
+def deadline(monkeypatch: pytest.MonkeyPatch) -> float:
+    """A deadline that comes after five handshakes, because the clock goes on by one with each reading."""
     monkeypatch.setattr(tls_clients, "time", SimpleNamespace(monotonic=itertools.count().__next__))
     return 5.0
 
 
-def test_clients_of_a_server_that_serves(five: float) -> None:
+def test_clients_of_a_server_that_serves(deadline: float) -> None:
     with running(hello, ssl_adapter=tls.adapter()) as served:
         held, failed = hold(tls.context(), served.address[1], 3)
         assert (len(held), failed) == (3, 0)
         assert served.server.stats().connections == 3
-        for one in held:
-            one.close()
-        assert shake(tls.context(), served.address[1], five, True) == {"done": 5, "resumed": 4, "failed": 0}
+        for connection in held:
+            connection.close()
+        counts = handshakes(tls.context(), served.address[1], deadline, True)
+        assert counts == {"done": 5, "resumed": 4, "failed": 0}
 
 
-def test_clients_of_a_server_that_fails(hanging_up: int, five: float) -> None:
-    assert hold(tls.context(), hanging_up, 30) == ([], 20)
-    assert shake(tls.context(), hanging_up, five, False) == {"done": 0, "resumed": 0, "failed": 5}
+def test_clients_of_a_server_that_fails(closing_port: int, deadline: float) -> None:
+    assert hold(tls.context(), closing_port, 30) == ([], 20)
+    assert handshakes(tls.context(), closing_port, deadline, False) == {"done": 0, "resumed": 0, "failed": 5}
 
 
-def test_nothing_is_no_figure() -> None:
-    found: Found = defaultdict(list)
-    keep_handshakes(found, "a", "resumed", "p256", {"done": 20, "resumed": 10, "failed": 0}, 2.0, 0.5)
-    keep_handshakes(found, "b", "resumed", "p256", {"done": 0, "resumed": 0, "failed": 7}, 2.0, 0.5)
-    keep_handshakes(found, "c", "resumed", "p256", {"done": 0, "resumed": 0, "failed": 0}, 2.0, 0.0)
-    keep_load(found, "a", Figures(requests_per_second=30.0, p50=1.0, p99=2.0, requests=60, failures=0))
-    keep_load(found, "b", Figures(requests_per_second=0.0, p50=0.0, p99=0.0, requests=0, failures=32))
-    assert found == {
+def test_rounds_without_a_success_add_only_failures() -> None:
+    results: Results = defaultdict(list)
+    add_handshakes(results, "a", "resumed", "p256", {"done": 20, "resumed": 10, "failed": 0}, 2.0, 0.5)
+    add_handshakes(results, "b", "resumed", "p256", {"done": 0, "resumed": 0, "failed": 7}, 2.0, 0.5)
+    add_handshakes(results, "c", "resumed", "p256", {"done": 0, "resumed": 0, "failed": 0}, 2.0, 0.0)
+    add_load(results, "a", Figures(requests_per_second=30.0, p50=1.0, p99=2.0, requests=60, failures=0))
+    add_load(results, "b", Figures(requests_per_second=0.0, p50=0.0, p99=0.0, requests=0, failures=32))
+    assert results == {
         ("a", "resumed handshakes, p256, 1/s"): [10.0],
         ("a", "resumed handshakes, p256, 1/CPU s"): [40.0],
         ("a", "of these resumed, %"): [50.0],
@@ -84,5 +85,5 @@ def test_nothing_is_no_figure() -> None:
         ("a", "their p99, ms"): [2.0],
         ("b", "of these requests, failed"): [32],
     }
-    rows = report(found, ["a", "b", "c"]).splitlines()
+    rows = report(results, ["a", "b", "c"]).splitlines()
     assert rows[1].split() == ["resumed", "handshakes,", "p256,", "1/s", "10.0", "-", "-"]

@@ -1,4 +1,4 @@
-"""The blog without a server: a client that calls the WSGI callable through ``wsgiref.validate``."""
+"""Call the blog without a server: a client that runs the WSGI callable through ``wsgiref.validate``."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ BOUNDARY = "----form-boundary-7"
 
 @dataclass
 class Response:
+    """The response to one request; ``pieces`` are what the application yielded."""
+
     status: int
     headers: dict[str, str]
     pieces: list[bytes]
@@ -34,10 +36,13 @@ class Response:
 
 
 class Client:
+    """A client of one WSGI callable; each call of a method is one request, on the thread of the caller."""
+
     def __init__(self, app: Any) -> None:
         self.app = app
 
     def request(self, method: str, address: str, body: bytes = b"", **environ: Any) -> Response:
+        """Send a request; ``environ`` adds to or replaces what the method sets."""
         path, _, query = address.partition("?")
         environ = {
             "REQUEST_METHOD": method,
@@ -76,6 +81,7 @@ class Client:
         return self.request("POST", address, urlencode(fields).encode(), **environ)
 
     def upload(self, fields: dict[str, str], picture: bytes, filename: str = "a.png", **environ: Any) -> Response:
+        """Send a post with a picture as multipart/form-data."""
         lines = [
             f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
             for name, value in fields.items()
@@ -91,9 +97,11 @@ class Client:
 
 @pytest.fixture(scope="session")
 def blog_client() -> type[Client]:
+    """The class of clients, for tests that launch a blog themselves."""
     return Client
 
 
 @pytest.fixture
 def blog(tmp_path: Path) -> Client:
+    """A client of a new blog with the sample posts."""
     return Client(launch(["reserve http wsgi blog", "--data", str(tmp_path)]))

@@ -1,4 +1,4 @@
-"""Starting the blog: its arguments, where its data goes, and what is said when that cannot be."""
+"""Launching the blog: its arguments, the directory of its data, and the errors when that directory cannot be used."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def temporary(tmp_path, monkeypatch):
     return tmp_path / f"reserve-blog-{os.getuid()}"
 
 
-def test_the_default_is_a_private_directory_that_stderr_names(temporary, capsys, blog_client):
+def test_the_default_directory_is_private_and_named_on_stderr(temporary, capsys, blog_client):
     app = launch(["reserve http wsgi blog"])
     assert temporary.stat().st_mode & 0o777 == 0o700
     output = capsys.readouterr()
@@ -30,44 +30,44 @@ def test_the_default_is_a_private_directory_that_stderr_names(temporary, capsys,
     assert blog_client(app).get("/").status == 200
 
 
-def test_the_program_text_may_be_missing(temporary):
+def test_launch_works_without_any_argument(temporary):
     assert callable(launch([]))
 
 
-def test_data_of_others_in_the_temporary_directory_is_not_used(temporary):
+def test_a_default_directory_that_other_users_can_enter_is_an_error(temporary):
     temporary.mkdir()
     temporary.chmod(0o777)
     with pytest.raises(StartupError, match=r"open to other users.*--data"):
         launch(["blog"])
 
 
-def test_a_link_in_the_temporary_directory_is_not_followed(temporary, tmp_path):
+def test_a_link_in_place_of_the_default_directory_is_not_followed(temporary, tmp_path):
     (tmp_path / "elsewhere").mkdir(mode=0o700)
     temporary.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(StartupError, match="not a directory of its own"):
+    with pytest.raises(StartupError, match="a link or a file, not a directory"):
         launch(["blog"])
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
-def test_a_file_in_the_place_of_the_default_directory(temporary):
+def test_a_file_in_place_of_the_default_directory_is_an_error(temporary):
     temporary.write_text("")
     with pytest.raises(StartupError, match="--data"):
         launch(["blog"])
 
 
-def test_missing_parents_are_made_and_the_last_option_wins(tmp_path):
+def test_missing_parents_are_created_and_the_last_option_wins(tmp_path):
     launch(["blog", "--data", str(tmp_path / "a"), f"--data={tmp_path / 'b' / 'c'}"])
     assert not (tmp_path / "a").exists()
     assert (tmp_path / "b" / "c" / "blog.sqlite3").exists()
 
 
-def test_a_directory_with_odd_letters(tmp_path, blog_client):
+def test_the_name_of_the_directory_may_have_any_characters(tmp_path, blog_client):
     app = launch(["blog", "--data", str(tmp_path / "ö ?#%41&x=1")])
     assert blog_client(app).get("/").status == 200
 
 
 @pytest.mark.parametrize(
-    ("options", "sentence"),
+    ("options", "message"),
     [
         (["--port", "80"], "unknown argument '--port'.*--data DIR"),
         (["here"], "unknown argument 'here'"),
@@ -78,52 +78,52 @@ def test_a_directory_with_odd_letters(tmp_path, blog_client):
         (["--data", "a\0b"], "NUL"),
     ],
 )
-def test_wrong_arguments_are_a_usage_error(options, sentence):
-    with pytest.raises(UsageError, match=sentence):
+def test_wrong_arguments_are_a_usage_error(options, message):
+    with pytest.raises(UsageError, match=message):
         launch(["blog", *options])
 
 
-def test_data_in_a_file_is_an_error_that_says_so(tmp_path):
+def test_a_file_in_place_of_the_data_directory_is_an_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StartupError, match="not a directory"):
         launch(["blog", "--data", str(tmp_path / "file")])
-    with pytest.raises(StartupError, match="cannot make the directory"):
+    with pytest.raises(StartupError, match="cannot create the directory"):
         launch(["blog", "--data", str(tmp_path / "file" / "below")])
 
 
-def test_another_file_under_the_databases_name(tmp_path):
+def test_a_file_that_is_no_database_is_an_error_and_is_left_alone(tmp_path):
     (tmp_path / "blog.sqlite3").write_bytes(b"no database" * 100)
     with pytest.raises(StartupError, match=r"cannot open .*blog\.sqlite3"):
         launch(["blog", "--data", str(tmp_path)])
     assert (tmp_path / "blog.sqlite3").read_bytes() == b"no database" * 100
 
 
-def test_a_database_of_another_version(tmp_path):
+def test_a_database_of_another_version_is_an_error(tmp_path):
     with closing(sqlite3.connect(tmp_path / "blog.sqlite3")) as database:
         database.execute("PRAGMA user_version = 7")
     with pytest.raises(StartupError, match="layout 7"):
         launch(["blog", "--data", str(tmp_path)])
 
 
-def test_the_database_is_in_write_ahead_mode_and_nothing_else_is_left(tmp_path: Path):
+def test_the_database_is_in_write_ahead_mode_and_no_temporary_file_remains(tmp_path: Path):
     launch(["blog", "--data", str(tmp_path)])
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["blog.sqlite3", "pictures"]
     with closing(sqlite3.connect(tmp_path / "blog.sqlite3")) as database:
         assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
-def test_several_that_start_at_once_share_one_blog(tmp_path, blog_client):
-    together = threading.Barrier(6)
+def test_launches_at_the_same_time_share_one_blog(tmp_path, blog_client):
+    barrier = threading.Barrier(6)
     feeds: list[bytes] = []
 
     def start() -> None:
-        together.wait(30)
+        barrier.wait(30)
         feeds.append(blog_client(launch(["blog", "--data", str(tmp_path)])).get("/feed.xml").body)
 
-    starters = [threading.Thread(target=start) for _ in range(6)]
-    for starter in starters:
-        starter.start()
-    for starter in starters:
-        starter.join()
+    threads = [threading.Thread(target=start) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     assert len(feeds) == 6
     assert len(set(feeds)) == 1

@@ -1,4 +1,4 @@
-"""The parser of multipart/form-data: examples, rules, limits, and any bytes."""
+"""The parser of multipart/form-data: examples, rules, limits, and random bytes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ BOUNDARY = b"x-7"
 
 
 def write(parts: list[Part], boundary: bytes = BOUNDARY) -> bytes:
+    """Return the body with these parts."""
     written = []
     for part in parts:
         file = "" if part.filename is None else f'; filename="{escaped(part.filename)}"'
@@ -24,7 +25,7 @@ def escaped(name: str) -> str:
     return name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
 
 
-# A percent sign is not escaped by browsers, so a name with "%22" in it cannot be told from one with a quotation mark.
+# Browsers do not escape a percent sign, so a name with "%22" in it looks the same as one with a quotation mark.
 names = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="%"), max_size=30)
 contents = st.one_of(
     st.binary(max_size=200),
@@ -33,7 +34,7 @@ contents = st.one_of(
 
 
 @given(st.lists(st.builds(Part, name=names, filename=st.none() | names, content=contents), max_size=6))
-def test_what_is_written_is_read_again(parts):
+def test_parse_returns_the_parts_that_were_written(parts):
     body = write(parts)
     assert parse(body, BOUNDARY) == parts
     assert parse(b"preamble\r\n" + body + b"epilogue\r\n--x-7\r\n", BOUNDARY) == parts
@@ -43,11 +44,11 @@ def test_what_is_written_is_read_again(parts):
     st.lists(st.builds(Part, name=names, filename=st.none() | names, content=contents), min_size=1, max_size=3),
     st.data(),
 )
-def test_a_body_that_is_cut_anywhere_is_an_error(parts, data):
+def test_a_truncated_body_is_an_error(parts, data):
     body = write(parts)
-    cut = data.draw(st.integers(0, len(body) - len(b"--\r\n")))
+    length = data.draw(st.integers(0, len(body) - len(b"--\r\n")))
     with pytest.raises(MultipartError):
-        parse(body[:cut], BOUNDARY)
+        parse(body[:length], BOUNDARY)
 
 
 pieces = st.sampled_from(
@@ -68,7 +69,7 @@ pieces = st.sampled_from(
 
 
 @given(st.one_of(st.binary(), st.lists(pieces, max_size=30).map(b"".join)))
-def test_any_bytes_give_parts_or_its_own_error(body):
+def test_any_bytes_give_parts_or_a_multipart_error(body):
     try:
         parts = parse(body, BOUNDARY)
     except MultipartError:
@@ -78,7 +79,7 @@ def test_any_bytes_give_parts_or_its_own_error(body):
 
 
 @given(st.one_of(st.text(), st.text().map("multipart/form-data; boundary={}".format)))
-def test_any_content_type_gives_a_boundary_or_its_own_error(content_type):
+def test_any_content_type_gives_a_boundary_or_a_multipart_error(content_type):
     try:
         boundary = boundary_of(content_type)
     except MultipartError:
@@ -95,7 +96,7 @@ def test_any_content_type_gives_a_boundary_or_its_own_error(content_type):
         ("multipart/form-data; boundary=" + "x" * 70, b"x" * 70),
     ],
 )
-def test_boundaries(content_type, boundary):
+def test_boundary_of_returns_the_boundary(content_type, boundary):
     assert boundary_of(content_type) == boundary
 
 
@@ -116,12 +117,13 @@ def test_boundaries(content_type, boundary):
         "multipart/form-data; boundary=\xe9",
     ],
 )
-def test_wrong_boundaries(content_type):
+def test_a_wrong_boundary_is_an_error(content_type):
     with pytest.raises(MultipartError):
         boundary_of(content_type)
 
 
 def one(head: bytes, content: bytes = b"c") -> bytes:
+    """Return a body of one part with this header."""
     return b"--x-7\r\n" + head + b"\r\n\r\n" + content + b"\r\n--x-7--"
 
 
@@ -130,17 +132,17 @@ def test_an_empty_part_may_share_its_line_end_with_the_delimiter():
     assert parse(body, BOUNDARY) == [Part(name="a", filename=None, content=b"")]
 
 
-def test_blanks_behind_a_boundary_and_other_fields_are_no_harm():
+def test_blanks_after_a_boundary_and_other_fields_are_accepted():
     body = b"--x-7 \t\r\ncontent-type: a/b\r\nCONTENT-DISPOSITION:Form-Data ; Name=a ;filename=f\r\n\r\nc\r\n--x-7--"
     assert parse(body, BOUNDARY) == [Part(name="a", filename="f", content=b"c")]
 
 
-def test_a_backslash_in_a_name_is_itself():
+def test_a_backslash_in_a_name_has_no_special_meaning():
     assert parse(one(rb'Content-Disposition: form-data; name="p"; filename="C:\a\"'), BOUNDARY)[0].filename == "C:\\a\\"
 
 
 @pytest.mark.parametrize(
-    ("body", "sentence"),
+    ("body", "message"),
     [
         (b"", "first boundary"),
         (b"--x-8--", "first boundary"),
@@ -162,8 +164,8 @@ def test_a_backslash_in_a_name_is_itself():
         (one(b"Content-Disposition: form-data; name=a")[:-7], "last boundary"),
     ],
 )
-def test_a_malformed_body_is_refused_with_the_reason(body, sentence):
-    with pytest.raises(MultipartError, match=sentence):
+def test_the_error_for_a_malformed_body_names_the_reason(body, message):
+    with pytest.raises(MultipartError, match=message):
         parse(body, BOUNDARY)
 
 

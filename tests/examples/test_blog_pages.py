@@ -1,4 +1,4 @@
-"""Every address of the blog, read: its pages, its files and what they say about caching."""
+"""Reading every address of the blog: its pages, its files and their fields for caching."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ PAGES = ["/", "/?page=2", "/write", "/stream", "/about", "/post/hello-from-a-wor
 VOID = {"meta", "link", "input", "img", "br"}
 
 
-class Balance(HTMLParser):
-    """Every tag is closed in its order; collects the links."""
+class LinkParser(HTMLParser):
+    """Collects the links of a page and checks that every tag is closed in the right order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class Balance(HTMLParser):
 
 
 def links(page: str) -> list[str]:
-    parser = Balance()
+    parser = LinkParser()
     parser.feed(page)
     parser.close()
     assert parser.open == []
@@ -45,41 +45,41 @@ def links(page: str) -> list[str]:
 
 @pytest.mark.parametrize("address", PAGES)
 def test_a_page_is_well_formed_html_with_its_headers(blog, address):
-    answer = blog.get(address)
-    assert answer.status == 200
-    assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
-    assert answer.headers["X-Content-Type-Options"] == "nosniff"
-    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
-    assert links(answer.text)
+    response = blog.get(address)
+    assert response.status == 200
+    assert response.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+    assert links(response.text)
 
 
 @pytest.mark.parametrize("mount", ["", "/blog", "/b\xc3\xa9/x"])
 def test_every_link_leads_to_a_page_under_any_mount_point(blog, mount):
     root = {"": "", "/blog": "/blog", "/b\xc3\xa9/x": "/b%C3%A9/x"}[mount]
     seen: set[str] = set()
-    waiting = [f"{root}/"]
-    while waiting:
-        address = waiting.pop().partition("#")[0]
+    unread = [f"{root}/"]
+    while unread:
+        address = unread.pop().partition("#")[0]
         if address in seen or not address:
             continue
         seen.add(address)
         assert address.startswith(f"{root}/"), address
         if address.endswith("/comments"):
             continue
-        answer = blog.get(address[len(root) :], SCRIPT_NAME=mount)
-        assert answer.status == 200, address
-        if answer.headers["Content-Type"].startswith("text/html"):
-            waiting += links(answer.text)
+        response = blog.get(address[len(root) :], SCRIPT_NAME=mount)
+        assert response.status == 200, address
+        if response.headers["Content-Type"].startswith("text/html"):
+            unread += links(response.text)
     assert len(seen) > 12
 
 
-def test_a_mount_point_cannot_make_links_to_another_host(blog):
+def test_no_mount_point_leads_to_links_to_another_host(blog):
     assert all(
         re.match("/[^/]", link) for link in links(blog.get("/", SCRIPT_NAME="//evil.example").text) if link[0] != "#"
     )
 
 
-def test_the_mount_point_itself_is_the_list_of_posts(blog):
+def test_the_mount_point_without_a_slash_is_the_list_of_posts(blog):
     assert "Hello from a worker thread" in blog.get("", SCRIPT_NAME="/blog").text
 
 
@@ -92,7 +92,7 @@ def test_the_list_has_pages(blog):
 
 
 @pytest.mark.parametrize("number", ["0", "3", "-1", "x", "1e9", "9" * 5000, "%D9%A1", "+1"])
-def test_a_page_that_is_not_there_is_404(blog, number):
+def test_a_page_number_that_does_not_exist_is_404(blog, number):
     assert blog.get(f"/?page={number}").status == 404
 
 
@@ -110,10 +110,10 @@ def test_a_page_that_is_not_there_is_404(blog, number):
         "/\xff",
     ],
 )
-def test_an_unknown_address_is_404_with_a_page(blog, address):
-    answer = blog.get(address)
-    assert answer.status == 404
-    assert "Back to the posts" in answer.text
+def test_an_unknown_address_is_404_with_an_error_page(blog, address):
+    response = blog.get(address)
+    assert response.status == 404
+    assert "Back to the posts" in response.text
 
 
 @pytest.mark.parametrize(
@@ -131,18 +131,18 @@ def test_an_unknown_address_is_404_with_a_page(blog, address):
         ("POST", "/picture/x", "GET, HEAD"),
     ],
 )
-def test_another_method_is_405_and_says_what_is_allowed(blog, method, address, allowed):
-    answer = blog.request(method, address)
-    assert answer.status == 405
-    assert answer.headers["Allow"] == allowed
+def test_another_method_is_405_and_names_the_allowed_methods(blog, method, address, allowed):
+    response = blog.request(method, address)
+    assert response.status == 405
+    assert response.headers["Allow"] == allowed
 
 
 @pytest.mark.parametrize("address", [*PAGES, "/style.css", "/feed.xml", "/nothing"])
 def test_head_gives_the_fields_of_get_without_a_body(blog, address):
-    got, head = blog.get(address), blog.request("HEAD", address)
+    get, head = blog.get(address), blog.request("HEAD", address)
     assert head.pieces == []
-    assert head.status == got.status
-    assert head.headers == got.headers
+    assert head.status == get.status
+    assert head.headers == get.headers
 
 
 @pytest.mark.parametrize(
@@ -153,15 +153,15 @@ def test_head_gives_the_fields_of_get_without_a_body(blog, address):
         ("/feed.xml", "application/atom+xml; charset=utf-8"),
     ],
 )
-def test_a_file_is_not_sent_again_to_who_has_it(blog, address, media_type):
-    answer = blog.get(address)
-    etag, modified = answer.headers["ETag"], answer.headers["Last-Modified"]
-    assert answer.headers["Content-Type"] == media_type
-    assert int(answer.headers["Content-Length"]) == len(answer.body) > 100
+def test_a_file_is_not_sent_again_to_a_client_that_has_it(blog, address, media_type):
+    response = blog.get(address)
+    etag, modified = response.headers["ETag"], response.headers["Last-Modified"]
+    assert response.headers["Content-Type"] == media_type
+    assert int(response.headers["Content-Length"]) == len(response.body) > 100
     for tags in (etag, f'"other", W/{etag}', "*"):
-        again = blog.get(address, HTTP_IF_NONE_MATCH=tags)
-        assert (again.status, again.body) == (304, b"")
-        assert again.headers["ETag"] == etag
+        unchanged = blog.get(address, HTTP_IF_NONE_MATCH=tags)
+        assert (unchanged.status, unchanged.body) == (304, b"")
+        assert unchanged.headers["ETag"] == etag
     assert blog.get(address, HTTP_IF_MODIFIED_SINCE=modified).status == 304
     assert blog.get(address, HTTP_IF_NONE_MATCH='"other"', HTTP_IF_MODIFIED_SINCE=modified).status == 200
     for date in ("Thu, 01 Jan 1970 00:00:00 GMT", "yesterday", "", "Thu, 01 Jan 99999 00:00:00 GMT"):
@@ -173,40 +173,40 @@ def picture_address(blog) -> str:
     return address
 
 
-def test_a_picture_is_served_with_its_type_and_for_ever(blog):
-    answer = blog.get(picture_address(blog))
-    assert answer.body.startswith(b"\x89PNG")
-    assert answer.headers["Content-Type"] == "image/png"
-    assert int(answer.headers["Content-Length"]) == len(answer.body)
-    assert answer.headers["X-Content-Type-Options"] == "nosniff"
-    assert "immutable" in answer.headers["Cache-Control"]
-    again = blog.get(picture_address(blog), HTTP_IF_NONE_MATCH=answer.headers["ETag"])
-    assert (again.status, again.body) == (304, b"")
-    assert blog.request("HEAD", picture_address(blog)).headers == answer.headers
+def test_a_picture_has_its_type_and_may_be_cached_for_ever(blog):
+    response = blog.get(picture_address(blog))
+    assert response.body.startswith(b"\x89PNG")
+    assert response.headers["Content-Type"] == "image/png"
+    assert int(response.headers["Content-Length"]) == len(response.body)
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert "immutable" in response.headers["Cache-Control"]
+    unchanged = blog.get(picture_address(blog), HTTP_IF_NONE_MATCH=response.headers["ETag"])
+    assert (unchanged.status, unchanged.body) == (304, b"")
+    assert blog.request("HEAD", picture_address(blog)).headers == response.headers
 
 
-def test_a_picture_goes_through_the_servers_file_wrapper(blog):
+def test_a_picture_is_sent_with_the_file_wrapper_of_the_server(blog):
     wrapped: list[object] = []
 
     def wrapper(file, size):
         wrapped.append(file)
         return FileWrapper(file, size)
 
-    answer = blog.get(picture_address(blog), **{"wsgi.file_wrapper": wrapper})
-    assert len(answer.body) == int(answer.headers["Content-Length"])
+    response = blog.get(picture_address(blog), **{"wsgi.file_wrapper": wrapper})
+    assert len(response.body) == int(response.headers["Content-Length"])
     (file,) = wrapped
     assert isinstance(file, io.BufferedReader)
     assert file.closed
 
 
-def test_the_archive_streams_each_post_by_itself(blog):
-    answer = blog.get("/stream")
-    assert "Content-Length" not in answer.headers
-    assert [piece.count(b"<article") for piece in answer.pieces] == [0, 1, 1, 1, 1, 1, 1, 0]
-    assert b"</html>" in answer.pieces[-1]
+def test_the_archive_yields_each_post_separately(blog):
+    response = blog.get("/stream")
+    assert "Content-Length" not in response.headers
+    assert [piece.count(b"<article") for piece in response.pieces] == [0, 1, 1, 1, 1, 1, 1, 0]
+    assert b"</html>" in response.pieces[-1]
 
 
-def test_the_archive_has_every_post_once_when_there_are_more_than_one_query_reads(blog):
+def test_the_archive_has_every_post_once_when_it_needs_several_queries(blog):
     for number in range(45):
         assert blog.post("/write", {"title": f"Number {number}", "text": "x"}).status == 303
     titles = re.findall(r'<h2><a href="/post/([^"]+)"', blog.get("/stream").text)
@@ -216,8 +216,8 @@ def test_the_archive_has_every_post_once_when_there_are_more_than_one_query_read
 
 def test_the_feed_is_atom_and_names_absolute_addresses(blog):
     blog.post("/write", {"title": "<b> & co\x00", "text": "x]]>\x0b\uffff<i>"})
-    answer = blog.get("/feed.xml", SCRIPT_NAME="/blog", HTTP_HOST="blog.example:8080")
-    feed = ElementTree.fromstring(answer.body)
+    response = blog.get("/feed.xml", SCRIPT_NAME="/blog", HTTP_HOST="blog.example:8080")
+    feed = ElementTree.fromstring(response.body)
     name = "{http://www.w3.org/2005/Atom}"
     entries = feed.findall(f"{name}entry")
     assert len(entries) == 7
@@ -232,16 +232,16 @@ def test_the_feed_is_atom_and_names_absolute_addresses(blog):
 def test_about_shows_this_request_and_its_thread(blog):
     pages: list[str] = []
 
-    def ask() -> None:
+    def get() -> None:
         pages.append(
             blog.get("/about", REMOTE_ADDR="192.0.2.7", REMOTE_PORT="4711", SERVER_PROTOCOL="HTTP/1.1",
                      HTTP_USER_AGENT="<script>x</script>").text
         )  # fmt: skip
 
-    thread = threading.Thread(target=ask, name="worker <7>")
+    thread = threading.Thread(target=get, name="worker <7>")
     thread.start()
     thread.join()
     (page,) = pages
-    for shown in ("192.0.2.7, port 4711", "HTTP/1.1", "worker &lt;7&gt;", "&lt;script&gt;x&lt;/script&gt;"):
-        assert shown in page
+    for text in ("192.0.2.7, port 4711", "HTTP/1.1", "worker &lt;7&gt;", "&lt;script&gt;x&lt;/script&gt;"):
+        assert text in page
     assert "<script" not in page

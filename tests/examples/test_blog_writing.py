@@ -1,4 +1,4 @@
-"""Writing in the blog: posts, pictures, comments, what is refused, many threads at once, and a restart."""
+"""Writing in the blog: posts, pictures, comments, refused forms, many threads at the same time, and a restart."""
 
 from __future__ import annotations
 
@@ -24,17 +24,19 @@ COMMENTS = "/post/hello-from-a-worker-thread/comments"
 
 
 class CountingInput(io.BytesIO):
-    taken = 0
+    """A ``wsgi.input`` that counts the bytes that were read."""
+
+    bytes_read = 0
 
     def read(self, size: int | None = -1, /) -> bytes:
         piece = super().read(size)
-        self.taken += len(piece)
+        self.bytes_read += len(piece)
         return piece
 
 
-def test_a_post_is_written_and_read(blog):
-    answer = blog.post("/write", POST)
-    assert (answer.status, answer.headers["Location"]) == (303, "/post/a-title")
+def test_a_new_post_can_be_read(blog):
+    response = blog.post("/write", POST)
+    assert (response.status, response.headers["Location"]) == (303, "/post/a-title")
     page = blog.get("/post/a-title").text
     assert "<h1>A title</h1>" in page
     assert "<p>First.</p>\n<p>Second,<br>broken.</p>" in page
@@ -43,10 +45,10 @@ def test_a_post_is_written_and_read(blog):
 
 
 @pytest.mark.parametrize("kind", PICTURES)
-def test_a_picture_comes_back_as_it_was_with_the_type_of_its_signature(blog, kind):
-    answer = blog.upload(POST, PICTURES[kind], filename="../../evil.html")
-    assert answer.status == 303
-    (address,) = re.findall(r'src="(/picture/[^"]+)"', blog.get(answer.headers["Location"]).text)
+def test_a_picture_is_served_unchanged_with_the_type_of_its_signature(blog, kind):
+    response = blog.upload(POST, PICTURES[kind], filename="../../evil.html")
+    assert response.status == 303
+    (address,) = re.findall(r'src="(/picture/[^"]+)"', blog.get(response.headers["Location"]).text)
     picture = blog.get(address)
     assert picture.body == PICTURES[kind]
     assert picture.headers["Content-Type"] == f"image/{kind}"
@@ -57,29 +59,29 @@ def test_the_same_picture_is_stored_once(blog, tmp_path):
     for _ in range(2):
         assert blog.upload(POST, PICTURES["png"]).status == 303
     stored = [file.name for file in (tmp_path / "pictures").iterdir()]
-    assert len(stored) == 2  # with that of the first post
+    assert len(stored) == 2  # the other one is the picture of the sample post
 
 
 @pytest.mark.parametrize(
     "content", [b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"<html>", b"\x89PN", b"RIFF1234WAVE"]
 )
-def test_what_is_no_picture_is_refused_and_the_text_is_kept(blog, tmp_path, content):
-    answer = blog.upload(POST, content)
-    assert answer.status == 400
-    assert "not a PNG, JPEG, GIF or WebP" in answer.text
-    assert 'value="A title"' in answer.text
+def test_a_file_that_is_no_picture_is_refused_and_the_text_is_kept(blog, tmp_path, content):
+    response = blog.upload(POST, content)
+    assert response.status == 400
+    assert "not a PNG, JPEG, GIF or WebP" in response.text
+    assert 'value="A title"' in response.text
     assert len(list((tmp_path / "pictures").iterdir())) == 1
     assert "A title" not in blog.get("/").text
 
 
 def test_an_empty_file_field_is_no_picture(blog):
-    answer = blog.upload(POST, b"", filename="")
-    assert answer.status == 303
-    assert "<img" not in blog.get(answer.headers["Location"]).text
+    response = blog.upload(POST, b"", filename="")
+    assert response.status == 303
+    assert "<img" not in blog.get(response.headers["Location"]).text
 
 
 @pytest.mark.parametrize(
-    ("change", "sentence"),
+    ("change", "message"),
     [
         ({"title": " \n "}, "needs a title"),
         ({"text": ""}, "needs some text"),
@@ -88,17 +90,17 @@ def test_an_empty_file_field_is_no_picture(blog):
         ({"text": "x" * 20_001}, "The text may have 20,000 characters"),
     ],
 )
-def test_a_post_with_a_wrong_field_comes_back_with_the_reason(blog, change, sentence):
-    answer = blog.post("/write", {**POST, **change})
-    assert answer.status == 400
-    assert sentence in answer.text
+def test_a_post_with_a_wrong_field_is_refused_with_the_reason(blog, change, message):
+    response = blog.post("/write", {**POST, **change})
+    assert response.status == 400
+    assert message in response.text
     assert "A title" not in blog.get("/").text
 
 
-def test_a_comment_is_written_and_read(blog):
-    answer = blog.post(COMMENTS, {"author": "", "text": "Well said."}, SCRIPT_NAME="/blog")
-    assert answer.status == 303
-    address, _, anchor = answer.headers["Location"].partition("#")
+def test_a_new_comment_can_be_read(blog):
+    response = blog.post(COMMENTS, {"author": "", "text": "Well said."}, SCRIPT_NAME="/blog")
+    assert response.status == 303
+    address, _, anchor = response.headers["Location"].partition("#")
     page = blog.get(address.removeprefix("/blog")).text
     assert f'<li id="{anchor}">' in page
     assert "<strong>Anonymous</strong>" in page
@@ -106,29 +108,29 @@ def test_a_comment_is_written_and_read(blog):
 
 
 @pytest.mark.parametrize("fields", [{"text": " "}, {"author": "x" * 61, "text": "x"}, {"text": "x" * 4001}, {}])
-def test_a_wrong_comment_comes_back_with_the_reason(blog, fields):
-    answer = blog.post(COMMENTS, fields)
-    assert answer.status == 400
-    assert 'class="problems"' in answer.text
+def test_a_wrong_comment_is_refused_with_the_reason(blog, fields):
+    response = blog.post(COMMENTS, fields)
+    assert response.status == 400
+    assert 'class="problems"' in response.text
     assert "1 comment<" in blog.get("/post/hello-from-a-worker-thread").text
 
 
-def test_a_comment_on_no_post_is_404(blog):
+def test_a_comment_on_a_post_that_does_not_exist_is_404(blog):
     assert blog.post("/post/none/comments", {"text": "x"}).status == 404
 
 
-def test_nothing_that_people_write_becomes_markup(blog):
-    evil = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>&amp;"
-    location = blog.post("/write", {"title": evil, "author": evil[:50], "text": evil}).headers["Location"]
-    blog.post(f"{location}/comments", {"author": evil[:50], "text": evil})
-    again = blog.post(f"{location}/comments", {"author": evil, "text": evil}).text
-    refused = blog.post("/write", {"title": evil, "author": evil, "text": "</textarea>" + evil}).text
-    for page in (again, refused, *(blog.get(address).text for address in ("/", location, "/stream"))):
+def test_no_text_of_a_client_becomes_markup(blog):
+    markup = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>&amp;"
+    location = blog.post("/write", {"title": markup, "author": markup[:50], "text": markup}).headers["Location"]
+    blog.post(f"{location}/comments", {"author": markup[:50], "text": markup})
+    refused_comment = blog.post(f"{location}/comments", {"author": markup, "text": markup}).text
+    refused_post = blog.post("/write", {"title": markup, "author": markup, "text": "</textarea>" + markup}).text
+    for page in (refused_comment, refused_post, *(blog.get(address).text for address in ("/", location, "/stream"))):
         assert "&lt;script&gt;" in page
         assert "<script" not in page
         assert "<img src=x" not in page
         assert "\"'>" not in page
-    assert refused.count("</textarea>") == 1
+    assert refused_post.count("</textarea>") == 1
 
 
 @pytest.mark.parametrize(
@@ -143,7 +145,7 @@ def test_nothing_that_people_write_becomes_markup(blog):
         {},
     ],
 )
-def test_a_form_of_the_blogs_own_pages_or_of_a_program_is_taken(blog, environ):
+def test_a_form_of_the_blogs_own_pages_or_of_a_program_is_accepted(blog, environ):
     assert blog.post("/write", POST, **environ).status == 303
     assert blog.post(COMMENTS, {"text": "x"}, **environ).status == 303
 
@@ -169,42 +171,46 @@ def test_a_form_of_another_site_is_refused(blog, environ):
 
 
 @pytest.mark.parametrize(("address", "limit"), [("/write", MAX_POST), (COMMENTS, MAX_COMMENT)])
-def test_a_body_over_the_limit_is_413_and_never_read_whole(blog, address, limit):
+def test_a_body_above_the_limit_is_413_and_is_not_read_to_its_end(blog, address, limit):
     form = "application/x-www-form-urlencoded"
     declared = CountingInput(b"x" * (2 * limit))
-    answer = blog.request("POST", address, CONTENT_TYPE=form, CONTENT_LENGTH=str(2 * limit), **{"wsgi.input": declared})
-    assert (answer.status, declared.taken) == (413, 0)
-    assert f"{limit:,} bytes" in answer.text
+    response = blog.request(
+        "POST", address, CONTENT_TYPE=form, CONTENT_LENGTH=str(2 * limit), **{"wsgi.input": declared}
+    )
+    assert (response.status, declared.bytes_read) == (413, 0)
+    assert f"{limit:,} bytes" in response.text
     chunked = CountingInput(b"x" * (2 * limit))
-    answer = blog.request("POST", address, CONTENT_TYPE=form, **{"wsgi.input": chunked, "wsgi.input_terminated": True})
-    assert (answer.status, chunked.taken) == (413, limit + 1)
+    response = blog.request(
+        "POST", address, CONTENT_TYPE=form, **{"wsgi.input": chunked, "wsgi.input_terminated": True}
+    )
+    assert (response.status, chunked.bytes_read) == (413, limit + 1)
 
 
-def test_a_picture_over_its_limit_is_413_and_one_at_it_is_taken(blog):
+def test_the_limit_of_a_picture_is_exact(blog):
     assert blog.upload(POST, PICTURES["gif"].ljust(MAX_PICTURE, b"\0")).status == 303
     assert blog.upload(POST, PICTURES["gif"].ljust(MAX_PICTURE + 1, b"\0")).status == 413
 
 
-def test_a_body_without_a_length_is_read_to_its_end_when_the_server_ends_it(blog):
-    answer = blog.upload(POST, PICTURES["png"], **{"wsgi.input_terminated": True})
-    assert answer.status == 303
-    assert "/picture/" in blog.get(answer.headers["Location"]).text
+def test_a_body_without_a_length_is_read_to_its_end_when_the_input_is_terminated(blog):
+    response = blog.upload(POST, PICTURES["png"], **{"wsgi.input_terminated": True})
+    assert response.status == 303
+    assert "/picture/" in blog.get(response.headers["Location"]).text
 
 
-def test_a_body_in_small_pieces_is_put_together(blog):
-    class Dribble(io.BytesIO):
+def test_a_body_may_arrive_in_small_pieces(blog):
+    class SmallPieces(io.BytesIO):
         def read(self, size: int | None = -1, /) -> bytes:
             return super().read(min(3, size or 0))
 
-    body = b"title=Dribbled&text=slowly"
-    answer = blog.request(
+    body = b"title=Slow&text=slowly"
+    response = blog.request(
         "POST",
         "/write",
         CONTENT_TYPE="application/x-www-form-urlencoded",
         CONTENT_LENGTH=str(len(body)),
-        **{"wsgi.input": Dribble(body)},
+        **{"wsgi.input": SmallPieces(body)},
     )
-    assert answer.headers["Location"] == "/post/dribbled"
+    assert response.headers["Location"] == "/post/slow"
 
 
 @pytest.mark.parametrize(
@@ -226,8 +232,8 @@ def test_a_body_in_small_pieces_is_put_together(blog):
     ],
 )
 def test_a_malformed_form_is_refused(blog, environ, body, status):
-    answer = blog.request("POST", "/write", body, **{"CONTENT_TYPE": "application/x-www-form-urlencoded", **environ})
-    assert answer.status == status
+    response = blog.request("POST", "/write", body, **{"CONTENT_TYPE": "application/x-www-form-urlencoded", **environ})
+    assert response.status == status
     assert blog.get("/?page=2").text.count("<article") == 2
 
 
@@ -243,11 +249,11 @@ def test_a_malformed_form_is_refused(blog, environ, body, status):
         ("-", "post"),
     ],
 )
-def test_slugs(title, slug):
+def test_slug_of_has_only_letters_digits_and_hyphens(title, slug):
     assert slug_of(title) == slug
 
 
-def test_a_slug_is_never_given_twice(blog):
+def test_every_post_has_a_slug_of_its_own(blog):
     titles = ["Same", "Same", "Same 8", "Same 10", "Same"]
     addresses = [blog.post("/write", {"title": title, "text": "x"}).headers["Location"] for title in titles]
     assert len(set(addresses)) == len(titles)
@@ -255,18 +261,18 @@ def test_a_slug_is_never_given_twice(blog):
     assert [re.findall("<h1>(.*)</h1>", blog.get(address).text) for address in addresses] == [[t] for t in titles]
 
 
-def test_many_threads_write_at_once_and_nothing_is_lost(blog):
+def test_many_threads_write_at_the_same_time_and_nothing_is_lost(blog):
     threads, each = 8, 6
-    together = threading.Barrier(threads)
+    barrier = threading.Barrier(threads)
     addresses: list[str] = []
     failures: list[BaseException] = []
 
     def work(number: int) -> None:
         try:
-            together.wait(30)
+            barrier.wait(30)
             for _ in range(each):
-                answer = blog.upload({**POST, "author": f"Writer {number}"}, PICTURES["png"])
-                addresses.append(answer.headers["Location"])
+                response = blog.upload({**POST, "author": f"Writer {number}"}, PICTURES["png"])
+                addresses.append(response.headers["Location"])
                 assert blog.post(COMMENTS, {"text": f"by {number}"}).status == 303
                 assert blog.get("/").status == 200
         except BaseException as error:
@@ -288,9 +294,9 @@ def test_a_restart_keeps_everything(blog, blog_client, tmp_path: Path):
     address = blog.upload(POST, PICTURES["jpeg"]).headers["Location"]
     blog.post(f"{address}/comments", {"text": "still here"})
     before = blog.get("/feed.xml").body
-    again = blog_client(launch(["reserve http wsgi blog", f"--data={tmp_path}"]))
-    page = again.get(address).text
+    restarted = blog_client(launch(["reserve http wsgi blog", f"--data={tmp_path}"]))
+    page = restarted.get(address).text
     (picture,) = re.findall(r'src="(/picture/[^"]+)"', page)
     assert "still here" in page
-    assert again.get(picture).body == PICTURES["jpeg"]
-    assert again.get("/feed.xml").body == before
+    assert restarted.get(picture).body == PICTURES["jpeg"]
+    assert restarted.get("/feed.xml").body == before

@@ -1,9 +1,10 @@
-"""The installed command, and what talks to it."""
+"""The installed command, and the clients of its servers."""
 
 from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,56 +12,68 @@ import pytest
 
 from tests.authority import Authority
 from tests.real.installing import Installed, find_or_install
-from tests.real.serving import Served, clean_environ
+from tests.real.processes import run
+from tests.real.serving import ServerProcess
 
-Serve = Callable[..., Served]
+Serve = Callable[..., ServerProcess]
 Curl = Callable[..., subprocess.CompletedProcess[bytes]]
 
 
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
-    """The programs of an environment into which pip installed this checkout."""
-    mine = tmp_path_factory.getbasetemp()
-    return find_or_install(mine.parent if "PYTEST_XDIST_WORKER" in os.environ else mine)
+    """The programs of an environment into which pip installed this clone."""
+    own = tmp_path_factory.getbasetemp()
+    return find_or_install(own.parent if "PYTEST_XDIST_WORKER" in os.environ else own)
 
 
 @pytest.fixture
 def serve(installed: Installed) -> Serve:
-    """``serve("app", "http", "wsgi", NAME, ...)``: the installed command on a free port, as a context."""
+    """``serve("app", "http", "wsgi", NAME, ...)``: a context manager that runs the installed command on a free port."""
 
-    def make(*words: str, bind: str = "127.0.0.1:0", **options: object) -> Served:
-        return Served(installed.reserve, "-b", bind, *words, **options)  # type: ignore[arg-type]
+    def make(*arguments: str, bind: str = "127.0.0.1:0", **options: object) -> ServerProcess:
+        return ServerProcess(installed.reserve, "-b", bind, *arguments, **options)  # type: ignore[arg-type]
 
     return make
 
 
 @pytest.fixture
+def everything(serve: Serve) -> Iterator[ServerProcess]:
+    """A server of the site ``everything`` with four threads."""
+    with serve("app", "http", "wsgi", "everything", "--threads", "4") as server:
+        yield server
+
+
+@pytest.fixture
 def curl(require_peer: Callable[[str], str]) -> Curl:
-    """``curl(*arguments)``: runs curl, quiet but for errors; it has to succeed."""
+    """``curl(*arguments)``: runs curl, which has to succeed, and returns its output."""
     program = require_peer("curl")
 
-    def run(*arguments: str, **options: object) -> subprocess.CompletedProcess[bytes]:
-        # -q: no configuration file of whoever runs the tests.
+    def curl(*arguments: str, **options: object) -> subprocess.CompletedProcess[bytes]:
+        # -q: do not read the configuration file of the user who runs the tests.
         command = [program, "-q", "--silent", "--show-error", "--noproxy", "*", "--max-time", "120", *arguments]
-        done = subprocess.run(command, capture_output=True, check=False, env=clean_environ(), **options)  # type: ignore[call-overload]
-        assert done.returncode == 0, f"curl ended with {done.returncode}: {done.stderr.decode()}"
-        return done  # type: ignore[no-any-return]
+        result = run(command, timeout=None, **options)
+        assert result.returncode == 0, f"curl ended with exit code {result.returncode}: {result.stderr.decode()}"
+        return result
 
-    return run
+    return curl
 
 
 @pytest.fixture
 def authority(tmp_path: Path) -> Authority:
-    """An authority that nobody else knows."""
+    """A certificate authority of this test alone."""
     folder = tmp_path / "authority"
     folder.mkdir()
     return Authority(folder)
 
 
 @pytest.fixture
-def short_path() -> Iterator[Path]:
-    """A folder whose name leaves room for that of a UNIX socket (108 octets)."""
-    import tempfile
+def cert(authority: Authority) -> str:
+    """A file with a certificate for ``a.test`` and its key."""
+    return authority.issue("a", "a.test").both
 
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A folder with a short name, because the path of a UNIX socket may have at most 108 bytes."""
     with tempfile.TemporaryDirectory(prefix="r") as name:
         yield Path(name)

@@ -1,6 +1,6 @@
-"""Where the installed command is: in the environment that runs the tests, or in one that is made for them.
+"""Find the installed command: in the environment that runs the tests, or in one that is created for them.
 
-The suite must never test the sources next to it by accident: what is used here was put in place by pip.
+These tests use what pip installed, and never the sources of the clone.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-CHECKOUT = Path(__file__).resolve().parent.parent.parent
+CLONE = Path(__file__).resolve().parent.parent.parent
 
 
 @dataclass(frozen=True)
 class Installed:
-    """The folder of an environment's programs."""
+    """The programs of a virtual environment, which are in the folder ``scripts``."""
 
     scripts: Path
 
@@ -43,11 +43,11 @@ class Installed:
 
 
 def find_or_install(shared: Path) -> Installed:
-    """Give the command of this environment when it is the checkout's, else install the checkout, once for all workers.
+    """Return this environment if the clone is installed in it; otherwise install the clone, once for all test workers.
 
-    :param shared: a folder that all workers of this run have in common.
+    :param shared: a folder that all workers of this test run have in common.
     """
-    if _is_ours():
+    if _has_this_clone():
         return Installed(Path(sysconfig.get_path("scripts")))
     folder = shared / "installed"
     with _locked(shared / "installed.lock"):
@@ -57,36 +57,36 @@ def find_or_install(shared: Path) -> Installed:
     return Installed(folder / "venv" / "bin")
 
 
-def _is_ours() -> bool:
-    """Whether this environment has the command, from this checkout, and as the checkout is now."""
+def _has_this_clone() -> bool:
+    """Whether this environment has the commands of this clone, installed from its current sources."""
     library = sysconfig.get_path("purelib")
     if not all(Path(sysconfig.get_path("scripts"), name).exists() for name in ("reserve", "sdlaunch")):
         return False
     for distribution in importlib.metadata.distributions(name="reserve", path=[library]):
         origin = json.loads(distribution.read_text("direct_url.json") or "{}")
-        if Path(unquote(urlsplit(origin.get("url", "")).path)) != CHECKOUT:
+        if Path(unquote(urlsplit(origin.get("url", "")).path)) != CLONE:
             continue
         if origin.get("dir_info", {}).get("editable"):
             return True
-        sources = [str(path.relative_to(CHECKOUT)) for path in (CHECKOUT / "reserve").rglob("*.py")]
-        _, different, absent = filecmp.cmpfiles(CHECKOUT, library, sources, shallow=False)
+        sources = [str(path.relative_to(CLONE)) for path in (CLONE / "reserve").rglob("*.py")]
+        _, different, absent = filecmp.cmpfiles(CLONE, library, sources, shallow=False)
         return not different and not absent
     return False
 
 
 def _install(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
-    # From a copy: setuptools writes into the folder that it builds from.
+    # setuptools writes into the folder that it builds from, so it gets a copy.
     source = folder / "source"
     for name in ("setup.py", "README.md", "LICENSE", "MANIFEST.in", "tox.ini"):
-        if (CHECKOUT / name).exists():
+        if (CLONE / name).exists():
             source.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(CHECKOUT / name, source / name)
-    shutil.copytree(CHECKOUT / "reserve", source / "reserve", ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copy2(CLONE / name, source / name)
+    shutil.copytree(CLONE / "reserve", source / "reserve", ignore=shutil.ignore_patterns("__pycache__"))
     venv = folder / "venv"
     _run(sys.executable, "-m", "venv", str(venv))
     _run(str(venv / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-deps", str(source))
-    # Behind its own packages it finds those of this environment: Flask, Django and what else the tests serve.
+    # This file adds the packages of the current environment after its own: Flask, Django and so on.
     library = next((venv / "lib").glob("python*/site-packages"))
     (library / "tests.pth").write_text(sysconfig.get_path("purelib") + "\n")
 
@@ -94,10 +94,8 @@ def _install(folder: Path) -> None:
 def _run(*command: str) -> None:
     environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     environ |= {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1"}
-    done = subprocess.run(
-        command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-    )
-    assert done.returncode == 0, f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}"
+    run = subprocess.run(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    assert run.returncode == 0, f"{' '.join(command)} ended with exit code {run.returncode}:\n{run.stdout}"
 
 
 @contextlib.contextmanager

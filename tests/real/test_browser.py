@@ -1,4 +1,4 @@
-"""A real browser on the blog that the README's first command serves."""
+"""A real browser with the blog that the README's first command serves."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ def browser(require_peer: Callable[[str], str], tmp_path: Path) -> Iterator[Brow
 
 
 def png(width: int, height: int) -> bytes:
+    """A picture with a colour gradient."""
+
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack("!I", len(content)) + kind + content + struct.pack("!I", zlib.crc32(kind + content))
 
@@ -32,7 +34,7 @@ def png(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
-def test_writing_a_post_with_a_picture(serve: Serve, browser: Browser, tmp_path: Path) -> None:
+def test_a_browser_writes_a_post_with_a_picture_and_a_comment(serve: Serve, browser: Browser, tmp_path: Path) -> None:
     picture = tmp_path / "sunset.png"
     picture.write_bytes(png(320, 200))
     with serve("app", "http", "wsgi", "blog", "--threads", "16", "--", "--data", str(tmp_path / "data")) as server:
@@ -48,12 +50,12 @@ def test_writing_a_post_with_a_picture(serve: Serve, browser: Browser, tmp_path:
         assert browser.title.startswith("Sunset over the Grünsee")
         assert "Ann <Ärmel>" in browser.text("article header")
         assert "First paragraph & more." in browser.text("article")
-        shown = browser.run(
+        image = browser.run(
             "const image = document.querySelector('article img');"
             "return image.decode().then("
             "() => [image.naturalWidth, image.naturalHeight, image.getBoundingClientRect().width > 0])"
         )
-        assert shown == [320, 200, True]
+        assert image == [320, 200, True]
         browser.screenshot(tmp_path / "post.png")
         assert browser.run("return document.styleSheets[0].cssRules.length") > 0
 
@@ -66,6 +68,6 @@ def test_writing_a_post_with_a_picture(serve: Serve, browser: Browser, tmp_path:
         browser.go(f"{server.url}/stream")
         browser.screenshot(tmp_path / "stream.png")
         assert browser.text("article.piece h2") == "Sunset over the Grünsee"
-        assert "That was all" in browser.text("main")
-        server.stop()  # with the browser's idle connections still open
-    assert any('"POST /write HTTP/1.1" 303' in line for line in server.printed)
+        assert "End of the archive" in browser.text("main")
+        server.stop()  # while the browser's idle connections are still open
+    assert any('"POST /write HTTP/1.1" 303' in line for line in server.stdout)

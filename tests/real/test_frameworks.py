@@ -1,4 +1,4 @@
-"""Flask, Django, CherryPy and a plain application, served by the installed command."""
+"""The installed command serves Flask, Django, CherryPy and a plain WSGI application."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from collections.abc import Iterator
 import pytest
 
 from tests.real.conftest import Curl, Serve
-from tests.real.serving import Served, fetch
+from tests.real.serving import ServerProcess, fetch
 
 BINARY = random.Random(7).randbytes(3_000_000)
-"""More than Django and reserve keep in memory."""
+"""More bytes than Django and reserve keep in memory."""
 PIECES = [BINARY[start : start + 70_000] for start in range(0, len(BINARY), 70_000)]
 BOUNDARY = "----boundary-of-the-tests"
 
 
-def framework(name: str) -> None:
-    """Skip without it, or fail: it is in the extra ``test``."""
+def require_framework(name: str) -> None:
+    """Skip the test when the framework is not installed, or fail when RESERVE_CI=1: the extra ``test`` has it."""
     if importlib.util.find_spec(name) is None:
         if os.environ.get("RESERVE_CI") == "1":
             pytest.fail(f"{name} is not installed, and RESERVE_CI=1 makes that an error", pytrace=False)
@@ -30,6 +30,7 @@ def framework(name: str) -> None:
 
 
 def multipart(content: bytes, **fields: str) -> tuple[dict[str, str], bytes]:
+    """The header fields and the body of a form with a file."""
     lines = [
         f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
         for name, value in fields.items()
@@ -50,13 +51,13 @@ def sha256(content: bytes) -> str:
 
 
 @pytest.fixture
-def flask(serve: Serve) -> Iterator[Served]:
-    framework("flask")
+def flask(serve: Serve) -> Iterator[ServerProcess]:
+    require_framework("flask")
     with serve("app", "http", "wsgi", "flask_site", "--threads", "4") as server:
         yield server
 
 
-def test_flask_routes_forms_and_cookies(flask: Served) -> None:
+def test_flask_serves_routes_forms_and_cookies(flask: ServerProcess) -> None:
     with flask.client() as client:
         status, headers, body = fetch(client, "GET", "/")
         assert (status, body.decode()) == (200, "<h1>Grüße &amp; more</h1>")
@@ -76,7 +77,7 @@ def test_flask_routes_forms_and_cookies(flask: Served) -> None:
         assert (status, headers["Content-Type"], body) == (200, "text/html; charset=utf-8", b"")
 
 
-def test_flask_takes_uploads_with_a_length_and_in_chunks(flask: Served) -> None:
+def test_flask_receives_uploads_with_a_length_and_in_chunks(flask: ServerProcess) -> None:
     headers, form = multipart(BINARY)
     expected = {"name": "numbers.bin", "size": len(BINARY), "sha256": sha256(BINARY)}
     with flask.client() as client:
@@ -89,8 +90,8 @@ def test_flask_takes_uploads_with_a_length_and_in_chunks(flask: Served) -> None:
         assert (body["length"], body["coding"], body["terminated"]) == (str(len(BINARY)), None, True)
 
 
-def test_flask_reads_chunks_as_they_come(serve: Serve) -> None:
-    framework("flask")
+def test_flask_reads_chunks_while_they_arrive(serve: Serve) -> None:
+    require_framework("flask")
     with serve("app", "http", "wsgi", "flask_site:app", "--stream-bodies") as server, server.client() as client:
         body = json.loads(fetch(client, "PUT", "/raw", iter(PIECES), {"Transfer-Encoding": "chunked"})[2])
         assert (body["size"], body["sha256"]) == (len(BINARY), sha256(BINARY))
@@ -98,7 +99,7 @@ def test_flask_reads_chunks_as_they_come(serve: Serve) -> None:
         assert fetch(client, "GET", "/")[0] == 200
 
 
-def test_flask_streams(flask: Served) -> None:
+def test_flask_streams_a_response(flask: ServerProcess) -> None:
     expected = b"".join(b"line %d\n" % number for number in range(2000))
     with flask.client() as client:
         _, headers, body = fetch(client, "GET", "/stream")
@@ -108,34 +109,34 @@ def test_flask_streams(flask: Served) -> None:
         assert (headers["Transfer-Encoding"], headers["Content-Length"], body) == (None, None, expected)
 
 
-def test_flask_answers_its_own_errors(serve: Serve) -> None:
-    framework("flask")
-    with serve("app", "http", "wsgi", "flask_site", says=None) as server, server.client() as client:
+def test_flask_logs_its_errors_and_responds_with_500(serve: Serve) -> None:
+    require_framework("flask")
+    with serve("app", "http", "wsgi", "flask_site", log=None) as server, server.client() as client:
         assert fetch(client, "GET", "/broken")[0] == 500
         assert fetch(client, "GET", "/")[0] == 200
-    assert "ERROR in app: Exception on /broken [GET]" in server.said[0]
-    assert server.said[-1] == "LookupError: this page is meant to fail"
+    assert "ERROR in app: Exception on /broken [GET]" in server.log[0]
+    assert server.log[-1] == "LookupError: this page is meant to fail"
 
 
 @pytest.mark.peer
-def test_flask_with_curl(flask: Served, curl: Curl) -> None:
-    done = curl("-b", "", "-L", "-d", "name=Ann", "-w", "%{num_connects} %{http_code}", flask.url + "/form")
-    assert done.stdout.decode() == "<h1>Grüße &amp; more</h1>1 200"
-    done = curl("-F", "file=@-;filename=numbers.bin", flask.url + "/upload", input=BINARY)
-    assert json.loads(done.stdout) == {"name": "numbers.bin", "size": len(BINARY), "sha256": sha256(BINARY)}
+def test_flask_serves_curl(flask: ServerProcess, curl: Curl) -> None:
+    result = curl("-b", "", "-L", "-d", "name=Ann", "-w", "%{num_connects} %{http_code}", flask.url + "/form")
+    assert result.stdout.decode() == "<h1>Grüße &amp; more</h1>1 200"
+    result = curl("-F", "file=@-;filename=numbers.bin", flask.url + "/upload", input=BINARY)
+    assert json.loads(result.stdout) == {"name": "numbers.bin", "size": len(BINARY), "sha256": sha256(BINARY)}
 
 
 # ---- Django ----
 
 
 @pytest.fixture
-def django(serve: Serve) -> Iterator[Served]:
-    framework("django")
+def django(serve: Serve) -> Iterator[ServerProcess]:
+    require_framework("django")
     with serve("app", "http", "wsgi", "django_site:application", "--threads", "4") as server:
         yield server
 
 
-def test_django_reads_the_whole_body_of_a_chunked_upload(django: Served) -> None:
+def test_django_reads_the_whole_body_of_a_chunked_upload(django: ServerProcess) -> None:
     small = [b"first, ", b"second, ", b"third"]
     with django.client() as client:
         for pieces in (small, PIECES[:30]):
@@ -145,7 +146,7 @@ def test_django_reads_the_whole_body_of_a_chunked_upload(django: Served) -> None
         assert fetch(client, "POST", "/echo", b"")[2] == b""
 
 
-def test_django_takes_a_large_file(django: Served) -> None:
+def test_django_receives_a_large_file(django: ServerProcess) -> None:
     headers, form = multipart(BINARY, by="Ann")
     expected = {
         "name": "numbers.bin",
@@ -162,7 +163,7 @@ def test_django_takes_a_large_file(django: Served) -> None:
         )
 
 
-def test_django_streams_and_sends_files(django: Served) -> None:
+def test_django_streams_and_sends_files(django: ServerProcess) -> None:
     numbers = b"".join(b"%07d\n" % number for number in range(400_000))
     with django.client() as client:
         _, headers, body = fetch(client, "GET", "/stream")
@@ -181,18 +182,18 @@ def test_django_streams_and_sends_files(django: Served) -> None:
 
 
 @pytest.mark.peer
-def test_django_with_curl(django: Served, curl: Curl) -> None:
-    done = curl("-T", "-", "-H", "Transfer-Encoding: chunked", django.url + "/echo", input=BINARY[:2_000_000])
-    assert done.stdout == BINARY[:2_000_000]
-    done = curl("--compressed", "-F", "by=Ann", "-F", "file=@-;filename=n", django.url + "/upload", input=BINARY)
-    assert json.loads(done.stdout)["sha256"] == sha256(BINARY)
+def test_django_serves_curl(django: ServerProcess, curl: Curl) -> None:
+    result = curl("-T", "-", "-H", "Transfer-Encoding: chunked", django.url + "/echo", input=BINARY[:2_000_000])
+    assert result.stdout == BINARY[:2_000_000]
+    result = curl("--compressed", "-F", "by=Ann", "-F", "file=@-;filename=n", django.url + "/upload", input=BINARY)
+    assert json.loads(result.stdout)["sha256"] == sha256(BINARY)
 
 
 # ---- CherryPy ----
 
 
-def test_cherrypys_tree(serve: Serve) -> None:
-    framework("cherrypy")
+def test_cherrypy_serves_pages_uploads_and_sessions(serve: Serve) -> None:
+    require_framework("cherrypy")
     with serve("app", "http", "wsgi", "cherrypy_site") as server, server.client() as client:
         assert fetch(client, "GET", "/?name=Ann")[2] == b"hello, Ann"
         kind, form = multipart(BINARY)
@@ -205,30 +206,22 @@ def test_cherrypys_tree(serve: Serve) -> None:
 
 
 @pytest.mark.peer
-def test_cherrypy_with_curl(serve: Serve, curl: Curl) -> None:
-    framework("cherrypy")
+def test_cherrypy_serves_curl(serve: Serve, curl: Curl) -> None:
+    require_framework("cherrypy")
     with serve("app", "http", "wsgi", "cherrypy_site:application") as server:
         assert curl("-d", "name=Ann", server.url).stdout == b"hello, Ann"
         upload = ["-H", "Transfer-Encoding: chunked", "-F", "file=@-;filename=n", f"{server.url}/upload"]
         assert curl(*upload, input=BINARY).stdout == str(len(BINARY)).encode()
 
 
-# ---- everything in PEP 3333 ----
-
-
-@pytest.fixture
-def everything(serve: Serve) -> Iterator[Served]:
-    with serve("app", "http", "wsgi", "everything", "--threads", "4") as server:
-        yield server
-
-
-def test_the_environ(everything: Served) -> None:
+# ---- every feature of PEP 3333 ----
+def test_the_environ_has_the_request_and_both_addresses(everything: ServerProcess) -> None:
     host, port = everything.address
     with everything.client() as client:
         _, _, body = fetch(client, "GET", "/facts/a%20%C3%BC;p?q=%41", headers={"X-Given": "one", "X_Hidden": "two"})
         facts = json.loads(body)
         assert client.sock is not None
-        mine = client.sock.getsockname()
+        own_address = client.sock.getsockname()
     expected = {
         "REQUEST_METHOD": "GET",
         "SCRIPT_NAME": "",
@@ -239,7 +232,7 @@ def test_the_environ(everything: Served) -> None:
         "SERVER_PORT": str(port),
         "SERVER_PROTOCOL": "HTTP/1.1",
         "REMOTE_ADDR": "127.0.0.1",
-        "REMOTE_PORT": str(mine[1]),
+        "REMOTE_PORT": str(own_address[1]),
         "HTTP_HOST": f"{host}:{port}",
         "HTTP_X_GIVEN": "one",
         "wsgi.url_scheme": "http",
@@ -251,10 +244,10 @@ def test_the_environ(everything: Served) -> None:
     assert "HTTP_X_HIDDEN" not in facts
 
 
-def test_every_way_to_answer(everything: Served) -> None:
+def test_every_way_to_respond_keeps_the_connection(everything: ServerProcess) -> None:
     with everything.client() as client:
         client.connect()
-        only = client.sock
+        sock = client.sock
         status, headers, body = fetch(client, "GET", "/written")
         assert (status, body) == (201, b"first and last")
         assert fetch(client, "GET", "/generated")[2] == b"".join(b"%d\n" % number for number in range(500))
@@ -275,10 +268,10 @@ def test_every_way_to_answer(everything: Served) -> None:
         for page in ("/file", "/sendfile", "/written", "/generated"):
             assert fetch(client, "HEAD", page)[2] == b""
         assert json.loads(fetch(client, "GET", "/ended")[2]).count("written") == 2
-        assert client.sock is only, "the connection was not kept"
+        assert client.sock is sock, "the connection was not kept open"
 
 
-def test_every_way_to_read(everything: Served) -> None:
+def test_every_way_to_read_a_body(everything: ServerProcess) -> None:
     text = b"one two\nthree\nfour\n\nfive\nsix"
     expected = ["one t", "wo\n", ["three\n"], ["four\n", "\n", "five\n", "six"]]
     with everything.client() as client:
@@ -290,18 +283,18 @@ def test_every_way_to_read(everything: Served) -> None:
             assert json.loads(fetch(client, method, "/digest", BINARY)[2]) == facts
 
 
-def test_what_the_application_says_and_breaks_is_on_standard_error(serve: Serve) -> None:
-    with serve("app", "http", "wsgi", "everything", says=None) as server:
+def test_standard_error_has_the_log_lines_and_the_failures_of_the_application(serve: Serve) -> None:
+    with serve("app", "http", "wsgi", "everything", log=None) as server:
         with server.client() as client:
             assert fetch(client, "GET", "/logged")[2] == str(server.process.pid).encode()
             assert fetch(client, "GET", "/broken")[0] == 500
-            client.request("GET", "/cut")
-            answer = client.getresponse()
+            client.request("GET", "/aborted")
+            response = client.getresponse()
             with pytest.raises(http.client.IncompleteRead):
-                answer.read()
+                response.read()
         with server.client() as client:
             assert fetch(client, "GET", "/facts")[0] == 200
-    text = "\n".join(server.said)
+    text = "\n".join(server.log)
     assert [text.count(part) for part in ("a line for the error log", "LookupError:", "RuntimeError: too late")] == [
         1
     ] * 3

@@ -1,5 +1,6 @@
-"""Every row of the tables sent to the installed command: the right refusal, a closed connection and one log line for
-what is no request, the whole of it to the application for what is legal.
+"""Send every row of the strictness tables to the installed command.
+
+A malformed request gets the right refusal, a closed connection and one log line; a legal one reaches the application.
 """
 
 from __future__ import annotations
@@ -11,14 +12,16 @@ import pytest
 
 from tests.apps.http.responses import Response, split
 from tests.real.conftest import Serve
-from tests.real.serving import Served, fetch
+from tests.real.serving import ServerProcess, fetch
 from tests.strictness.accepted import ACCEPTED
 from tests.strictness.page import REFUSED
 from tests.strictness.rows import Acceptance, Refusal
 
 CANARY = b"GET /canary HTTP/1.1\r\nHost: a.test\r\n\r\n"
+"""A request after a refused one, which the server must not serve."""
 LAST = b"GET /last HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n"
 MIRROR = ("app", "http", "wsgi", "mirror", "--threads", "1", "--no-access-log")
+"""The command line; the site responds with what it received."""
 MODES = {"received": (), "streamed": ("--stream-bodies",)}
 
 FAR_TOO_LARGE = {
@@ -29,15 +32,15 @@ FAR_TOO_LARGE = {
 }
 
 
-def ask(server: Served, raw: bytes) -> list[Response]:
-    """Everything that is answered before the server closes; no answer is lost to a reset."""
-    with server.connect() as sock, sock.makefile("rb") as answers:
-        sock.sendall(raw)
-        return split(answers.read())
+def exchange(server: ServerProcess, data: bytes) -> list[Response]:
+    """Send bytes on a new connection; return all responses until the server closes it. A reset fails the test."""
+    with server.connect() as sock, sock.makefile("rb") as responses:
+        sock.sendall(data)
+        return split(responses.read())
 
 
 def refusals() -> list[tuple[str, str, list[Refusal]]]:
-    """Mode, options, and the rows that are sent to one server."""
+    """The tests: a mode, an option of the server, and the rows that are sent to that server."""
     rows = [row for group in REFUSED.values() for row in group.rows if row.example is not None]
     plain = [row for row in rows if not row.settings]
     return [(mode, "", plain) for mode in MODES] + [
@@ -46,26 +49,24 @@ def refusals() -> list[tuple[str, str, list[Refusal]]]:
 
 
 @pytest.mark.parametrize(("mode", "option", "rows"), refusals())
-def test_it_is_refused(serve: Serve, mode: str, option: str, rows: list[Refusal]) -> None:
-    words = [*MIRROR, *MODES[mode], *option.split()]
-    with serve(*words, says=None) as server:
+def test_a_malformed_request_is_refused(serve: Serve, mode: str, option: str, rows: list[Refusal]) -> None:
+    with serve(*MIRROR, *MODES[mode], *option.split(), log=None) as server:
         for row in rows:
             assert row.example is not None
-            found = [
-                (answer.status, answer.text, answer.fields["connection"]) for answer in ask(server, row.example.sent)
-            ]
-            assert found == [(row.status, f"{row.reason}\n", "close")], row.name
-            found = [(answer.status, answer.text, "") for answer in ask(server, row.example.sent + CANARY)]
-            assert found == [(row.status, f"{row.reason}\n", "")], f"{row.name}, and another request behind it"
-        # Its one thread is alive.
+            expected = [(row.status, f"{row.reason}\n", "close")]
+            for sent in (row.example.sent, row.example.sent + CANARY):
+                responses = exchange(server, sent)
+                result = [(response.status, response.text, response.fields["connection"]) for response in responses]
+                assert result == expected, f"{row.name}, sent as {sent[-80:]!r}"
+        # The only worker of the server still works.
         with server.client() as client:
             assert fetch(client, "GET", "/")[0] == 200
-    assert told(server.said, {f"{row.status} {row.reason}" for row in rows}) == 2 * len(rows)
+    assert logged_refusals(server.log, {f"{row.status} {row.reason}" for row in rows}) == 2 * len(rows)
 
 
-def told(lines: list[str], reasons: set[str]) -> int:
-    """How many refusals the log tells of: one of a kind in a second, and then how many there were."""
-    plain = {reason.encode("ascii", "backslashreplace").decode() for reason in reasons}  # in any locale
+def logged_refusals(lines: list[str], reasons: set[str]) -> int:
+    """The number of refusals in the log, which has one line of each kind a second and the count of the others."""
+    plain = {reason.encode("ascii", "backslashreplace").decode() for reason in reasons}  # as in any locale
     count = 0
     for line in lines:
         more = re.search(r" WARNING: and (\d+) more like it in the last \S+ s: requests refused with \d+$", line)
@@ -77,27 +78,28 @@ def told(lines: list[str], reasons: set[str]) -> int:
 
 
 @pytest.mark.parametrize("name", FAR_TOO_LARGE)
-def test_what_is_far_too_large_is_refused_and_the_refusal_arrives(serve: Serve, name: str) -> None:
+def test_the_refusal_of_a_far_too_large_request_reaches_the_client(serve: Serve, name: str) -> None:
     data, status = FAR_TOO_LARGE[name]
-    with serve(*MIRROR, says=[rf".* WARNING: 127\.0\.0\.1:\d+: {status} .+"]) as server:
-        (answer,) = ask(server, data)
-        assert (answer.status, answer.fields["connection"]) == (status, "close")
+    with serve(*MIRROR, log=[rf".* WARNING: 127\.0\.0\.1:\d+: {status} .+"]) as server:
+        (response,) = exchange(server, data)
+        assert (response.status, response.fields["connection"]) == (status, "close")
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_it_is_taken(serve: Serve, mode: str) -> None:
+def test_a_legal_request_reaches_the_application(serve: Serve, mode: str) -> None:
     with serve(*MIRROR, *MODES[mode]) as server:
         for row in (row for rows in ACCEPTED.values() for row in rows):
-            check(row, ask(server, row.example.sent + (CANARY if row.closes else LAST)), mode)
+            check(row, exchange(server, row.example.sent + (CANARY if row.closes else LAST)), mode)
 
 
-def check(row: Acceptance, answers: list[Response], mode: str) -> None:
-    assert [answer.status for answer in answers] == [200] * (len(row.gets) + (not row.closes)), row.name
-    got = [json.loads(answer.body) for answer in answers]
-    for one, gets in zip(got, row.gets, strict=False):
+def check(row: Acceptance, responses: list[Response], mode: str) -> None:
+    """Compare the responses to an accepted row with what the application has to receive."""
+    assert [response.status for response in responses] == [200] * (len(row.gets) + (not row.closes)), row.name
+    received = [json.loads(response.body) for response in responses]
+    for request, gets in zip(received, row.gets, strict=False):
         expected = dict(gets)
-        assert {name: one.get(name) for name in expected} == expected, row.name
-        # What was received before is whole from the beginning; what is streamed has no trailers before its end.
-        assert one["early"] == ([] if mode == "streamed" else one["trailers"]), row.name
+        assert {name: request.get(name) for name in expected} == expected, row.name
+        # A received body has its trailers from the start; a streamed one has none before its end.
+        assert request["early"] == ([] if mode == "streamed" else request["trailers"]), row.name
     if not row.closes:
-        assert got[-1]["PATH_INFO"] == "/last", row.name
+        assert received[-1]["PATH_INFO"] == "/last", row.name

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
 
 import pytest
 
 from tests.real.conftest import Serve
 from tests.real.installing import Installed
-from tests.real.serving import PATIENCE, SITES, clean_environ, fetch
+from tests.real.processes import run
+from tests.real.serving import SITES, fetch
 
 PATHS = [
     ("/", "site '' '/'"),
@@ -24,19 +24,19 @@ MOUNTS = ("--mount", "/=portal:site", "--mount=/shop=portal:shop", "--mount", "/
 
 
 @pytest.mark.parametrize(
-    "words", [("portal",), MOUNTS, ("portal:site", *MOUNTS[2:])], ids=["dispatcher", "mounts", "name and mounts"]
+    "arguments", [("portal",), MOUNTS, ("portal:site", *MOUNTS[2:])], ids=["dispatcher", "mounts", "name and mounts"]
 )
-def test_applications_by_path(serve: Serve, words: tuple[str, ...]) -> None:
-    with serve("app", "http", "wsgi", *words) as server, server.client() as client:
-        assert [fetch(client, "GET", path)[2].decode() for path, _ in PATHS] == [answer for _, answer in PATHS]
+def test_the_path_selects_the_application(serve: Serve, arguments: tuple[str, ...]) -> None:
+    with serve("app", "http", "wsgi", *arguments) as server, server.client() as client:
+        assert [fetch(client, "GET", path)[2].decode() for path, _ in PATHS] == [body for _, body in PATHS]
 
 
-def test_below_a_root_path(serve: Serve) -> None:
+def test_mounted_applications_see_the_root_path(serve: Serve) -> None:
     with serve("app", "http", "wsgi", "portal", "--root-path", "/under") as server, server.client() as client:
         assert fetch(client, "GET", "/under/shop/x")[2] == b"shop '/under/shop' '/x'"
 
 
-def test_the_blog_beside_flask(serve: Serve, tmp_path: object) -> None:
+def test_the_blog_and_flask_share_a_server(serve: Serve, tmp_path: object) -> None:
     mounts = ["--mount", "/flask=flask_site"]
     with (
         serve("app", "http", "wsgi", "blog", *mounts, "--", "--data", str(tmp_path)) as server,
@@ -47,24 +47,17 @@ def test_the_blog_beside_flask(serve: Serve, tmp_path: object) -> None:
         assert json.loads(fetch(client, "GET", "/flask/post/1/x")[2])["rest"] == "x"
 
 
-def test_a_program_with_two_servers(installed: Installed) -> None:
-    done = subprocess.run(
-        [installed.python, str(SITES / "embedding.py")],
-        env=clean_environ(),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=PATIENCE,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines() == [
+def test_a_program_runs_two_servers(installed: Installed) -> None:
+    result = run([installed.python, str(SITES / "embedding.py")], text=True)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.splitlines() == [
         "200 True",
         "200 True",
         "LOUD",
-        "one stopped, the other serves: 1",
+        "threads of the other server after one has stopped: 1",
         "STILL",
-        "threads left: 1",
-        "descriptors left: True",
-        "handlers left: True",
+        "threads at the end: 1",
+        "same descriptors: True",
+        "same signal handlers: True",
         "installed: True",
     ]

@@ -1,4 +1,4 @@
-"""Applications written as the very first reserve asked for them: blocking files made of the socket."""
+"""Applications for the first version of reserve, which read and write blocking files of the socket."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import struct
 from tests.real.conftest import Serve
 
 
-def test_the_server_speaks_first(serve: Serve) -> None:
+def test_an_application_whose_server_sends_first(serve: Serve) -> None:
     with serve("app", "seed_greeting", "good", "morning", "--threads", "4") as server:
-        assert server.places == ["{}:{}".format(*server.address)]
+        assert server.addresses == ["{}:{}".format(*server.address)]
         with contextlib.ExitStack() as stack:
             clients = []
             for _ in range(4):
@@ -31,9 +31,9 @@ def test_the_server_speaks_first(serve: Serve) -> None:
                 assert lines.read() == b"goodbye\r\n"
 
 
-def test_the_client_speaks_first(serve: Serve) -> None:
+def test_an_application_whose_client_sends_first(serve: Serve) -> None:
     with serve("app", "seed_counter", "--threads", "1") as server, contextlib.ExitStack() as stack:
-        # Silent clients need no thread, so one thread serves the one that speaks.
+        # Clients that send nothing need no thread, so the only thread is free for the client that sends.
         for _ in range(5):
             stack.enter_context(server.connect())
         for size in (0, 3, 200_000):
@@ -46,15 +46,15 @@ def test_the_client_speaks_first(serve: Serve) -> None:
                 assert reader.read() == b""
 
 
-def test_a_client_that_breaks_off_disturbs_nobody(serve: Serve) -> None:
-    with serve("app", "seed_greeting", "--threads", "1", says=None) as server:
+def test_a_client_that_disconnects_does_not_disturb_other_clients(serve: Serve) -> None:
+    with serve("app", "seed_greeting", "--threads", "1", log=None) as server:
         for _ in range(3):
             with server.connect() as client:
                 client.sendall(b"half a li")
         with server.connect() as client, client.makefile("rb") as lines:
             client.sendall(b"quit\r\n")
             assert lines.read() == b"welcome, 127.0.0.1\r\ngoodbye\r\n"
-    # A line for those whose end it noticed while it wrote, or a count of them, and no traceback.
+    # The log has lines for the clients that disconnected while the handler was writing, or their number; no traceback.
     error = "(BrokenPipe|ConnectionReset)Error"
-    noticed = rf".* INFO: (.*127\.0\.0\.1.*: {error}: .*|and \d+ more like it .*: {error})"
-    assert [line for line in server.said if not re.fullmatch(noticed, line)] == []
+    disconnected = rf".* INFO: (.*127\.0\.0\.1.*: {error}: .*|and \d+ more like it .*: {error})"
+    assert [line for line in server.log if not re.fullmatch(disconnected, line)] == []

@@ -57,7 +57,7 @@ def test_after_the_first_signal_requests_in_flight_finish(serve: Serve, gate: Pa
             b"finished in spite of it",
         )
         server.wait_for_end()
-    assert [line.split('"')[1] for line in server.printed] == ["GET / HTTP/1.1", "GET /wait HTTP/1.1"]
+    assert [line.split('"')[1] for line in server.stdout] == ["GET / HTTP/1.1", "GET /wait HTTP/1.1"]
 
 
 @pytest.mark.parametrize("numbers", [(signal.SIGTERM, signal.SIGINT), (signal.SIGINT, signal.SIGTERM)])
@@ -65,7 +65,7 @@ def test_the_second_signal_aborts_requests_in_flight(
     serve: Serve, gate: Path, numbers: tuple[signal.Signals, signal.Signals]
 ) -> None:
     line = ["app", "http", "wsgi", "gate", "--", str(gate)]
-    with serve(*line, says=None, ends=3) as server, server.client() as busy:
+    with serve(*line, log=None, exit_code=3) as server, server.client() as busy:
         writer = ask_and_wait(busy, gate)
         try:
             server.process.send_signal(numbers[0])
@@ -77,14 +77,14 @@ def test_the_second_signal_aborts_requests_in_flight(
                 busy.getresponse()
         finally:
             os.close(writer)
-    text = "\n".join(server.said)
+    text = "\n".join(server.log)
     assert re.search(r"is still busy with GET /wait from 127\.0\.0\.1:\d+ at the end of the stop", text)
     assert "gate.py" in text  # the stack shows where it waits
 
 
 def test_a_shutdown_takes_no_longer_than_the_stop_timeout(serve: Serve, gate: Path) -> None:
     line = ["app", "http", "wsgi", "gate", "--stop-timeout", "0.1", "--", str(gate)]
-    with serve(*line, says=None, ends=3) as server, server.client() as busy:
+    with serve(*line, log=None, exit_code=3) as server, server.client() as busy:
         writer = ask_and_wait(busy, gate)
         try:
             server.process.send_signal(signal.SIGTERM)
@@ -92,13 +92,13 @@ def test_a_shutdown_takes_no_longer_than_the_stop_timeout(serve: Serve, gate: Pa
             server.wait_for_end()
         finally:
             os.close(writer)
-    assert re.search(r"is still busy with GET /wait from \S+ at the end of the stop", "\n".join(server.said))
+    assert re.search(r"is still busy with GET /wait from \S+ at the end of the stop", "\n".join(server.log))
 
 
 def test_a_half_sent_request_delays_the_shutdown_by_its_timeout_at_most(serve: Serve) -> None:
     says = [r".* WARNING: 127\.0\.0\.1:\d+: 408 the head of the request came too slowly \(--head-timeout\)"]
     with (
-        serve("app", "http", "wsgi", "everything", "--head-timeout", "0.3", says=says) as server,
+        serve("app", "http", "wsgi", "everything", "--head-timeout", "0.3", log=says) as server,
         server.connect() as half,
     ):
         half.sendall(b"GET /facts HTTP/1.1\r\nHo")
@@ -116,7 +116,7 @@ def test_after_the_shutdown_the_unix_socket_is_removed_and_the_port_is_free(serv
     path = short_path / "web"
     with serve("app", "http", "wsgi", "everything", "-b", f"unix:{path}") as server:
         assert path.is_socket()
-        assert server.places[1] == f"unix:{path}"
+        assert server.addresses[1] == f"unix:{path}"
         address = server.address
         client = server.connect()  # the kernel keeps its port in TIME_WAIT, because the server closes first
     with client:
@@ -145,4 +145,4 @@ def test_a_signal_to_a_child_of_the_application_does_not_stop_the_server(serve: 
     with serve("app", "http", "wsgi", "forking") as server, server.client() as client:
         for _ in range(3):
             assert fetch(client, "GET", "/")[::2] == (200, b"15")
-        assert STOPPING not in server.lines
+        assert STOPPING not in server.stderr

@@ -1,4 +1,4 @@
-"""nginx as a client: it speaks TLS to the installed command, and checks whom it speaks to."""
+"""nginx as a TLS client of the installed command, whose certificate it checks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 import json
 import signal
 import socket
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,8 +13,7 @@ import pytest
 
 from tests.authority import Authority
 from tests.real.conftest import Curl, Serve
-from tests.real.serving import PATIENCE, clean_environ
-from tests.waiting import eventually
+from tests.real.processes import running
 
 pytestmark = pytest.mark.peer
 
@@ -47,71 +45,59 @@ http {{
 """
 
 
-@contextlib.contextmanager
-def nginx(program: str, folder: Path, **values: object) -> Iterator[Path]:
-    (folder / "config").write_text(CONFIG.format(folder=folder, **values))
-    front, errors = folder / "front", folder / "errors"
-    process = subprocess.Popen(
-        [program, "-c", str(folder / "config"), "-e", str(errors), "-p", str(folder)],
-        stdin=subprocess.DEVNULL,
-        env=clean_environ(),
-    )
-
-    def accepts() -> bool:
-        with socket.socket(socket.AF_UNIX) as client:
-            return client.connect_ex(str(front)) == 0
-
-    try:
-        eventually(lambda: process.poll() is not None or accepts())
-        assert process.poll() is None, errors.read_text()
-        yield front
-        process.send_signal(signal.SIGQUIT)
-        process.wait(PATIENCE)
-    finally:
-        process.kill()
-        process.wait()
+Nginx = Callable[..., contextlib.AbstractContextManager[Path]]
 
 
-def test_it_trusts_the_name_and_keeps_the_connection(
-    serve: Serve, curl: Curl, authority: Authority, require_peer: Callable[[str], str], short_path: Path
-) -> None:
+@pytest.fixture
+def nginx(require_peer: Callable[[str], str], authority: Authority, short_path: Path) -> Nginx:
+    """``nginx(upstream, name)``: runs nginx; gives its socket. It has a client certificate for ``front``."""
     program = require_peer("nginx")
-    cert, client = (
-        authority.issue("a", "a.test").both,
-        authority.issue("front", "front@a.test", common_name="front").both,
-    )
-    words = ["--tls-cert", cert, "--tls-client-cert", "required", "--tls-client-ca", authority.pem]
-    with serve("app", "http", "wsgi", "everything", *words) as server:
-        upstream = "{}:{}".format(*server.address)
-        with nginx(
-            program, short_path, upstream=upstream, name="a.test", authority=authority.pem, client=client
-        ) as front:
-            seen = [
-                json.loads(curl("--unix-socket", str(front), f"http://a.test/facts?{number}").stdout)
-                for number in range(5)
-            ]
-            body = curl("--unix-socket", str(front), "-T", cert, "http://a.test/digest").stdout
-    assert {facts["SSL_CLIENT_S_DN_CN"] for facts in seen} == {"front"}
-    assert {facts["SSL_TLS_SNI"] for facts in seen} == {"a.test"}
-    assert [facts["QUERY_STRING"] for facts in seen] == list("01234")
-    assert len({facts["REMOTE_PORT"] for facts in seen}) == 1
-    assert json.loads(body)["size"] == Path(cert).stat().st_size
+    client = authority.issue("front", "front@a.test", common_name="front").both
+
+    @contextlib.contextmanager
+    def run(upstream: str, name: str) -> Iterator[Path]:
+        folder = short_path
+        config, front, errors = folder / "config", folder / "front", folder / "errors"
+        config.write_text(
+            CONFIG.format(folder=folder, upstream=upstream, name=name, authority=authority.pem, client=client)
+        )
+
+        def accepts() -> bool:
+            with socket.socket(socket.AF_UNIX) as sock:
+                return sock.connect_ex(str(front)) == 0
+
+        command = [program, "-c", str(config), "-e", str(errors), "-p", str(folder)]
+        with running(command, accepts, stop_signal=signal.SIGQUIT, errors=errors):
+            yield front
+
+    return run
 
 
-def test_it_does_not_trust_another_name(
-    serve: Serve, curl: Curl, authority: Authority, require_peer: Callable[[str], str], short_path: Path
+def test_nginx_sends_its_certificate_and_keeps_the_connection(
+    serve: Serve, curl: Curl, authority: Authority, cert: str, nginx: Nginx
 ) -> None:
-    program = require_peer("nginx")
-    cert, client = (
-        authority.issue("a", "a.test").both,
-        authority.issue("front", "front@a.test", common_name="front").both,
-    )
+    options = ["--tls-cert", cert, "--tls-client-cert", "required", "--tls-client-ca", authority.pem]
+    with (
+        serve("app", "http", "wsgi", "everything", *options) as server,
+        nginx("{}:{}".format(*server.address), "a.test") as front,
+    ):
+        environs = [
+            json.loads(curl("--unix-socket", str(front), f"http://a.test/facts?{number}").stdout) for number in range(5)
+        ]
+        digest = json.loads(curl("--unix-socket", str(front), "-T", cert, "http://a.test/digest").stdout)
+    assert {environ["SSL_CLIENT_S_DN_CN"] for environ in environs} == {"front"}
+    assert {environ["SSL_TLS_SNI"] for environ in environs} == {"a.test"}
+    assert [environ["QUERY_STRING"] for environ in environs] == list("01234")
+    assert len({environ["REMOTE_PORT"] for environ in environs}) == 1
+    assert digest["size"] == Path(cert).stat().st_size
+
+
+def test_nginx_does_not_trust_a_certificate_for_another_name(
+    serve: Serve, curl: Curl, cert: str, nginx: Nginx, short_path: Path
+) -> None:
     with serve("app", "http", "wsgi", "everything", "--tls-cert", cert) as server:
-        upstream = "{}:{}".format(*server.address)
-        with nginx(
-            program, short_path, upstream=upstream, name="b.test", authority=authority.pem, client=client
-        ) as front:
-            done = curl("--unix-socket", str(front), "-o", "/dev/null", "-w", "%{http_code}", "http://a.test/facts")
-        assert done.stdout == b"502"
+        with nginx("{}:{}".format(*server.address), "b.test") as front:
+            result = curl("--unix-socket", str(front), "-o", "/dev/null", "-w", "%{http_code}", "http://a.test/facts")
+        assert result.stdout == b"502"
     assert 'does not match "b.test"' in (short_path / "errors").read_text()
-    assert server.printed == []
+    assert server.stdout == []

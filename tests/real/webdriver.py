@@ -1,4 +1,4 @@
-"""As much of a W3C WebDriver client as the tests need: https://www.w3.org/TR/webdriver2/."""
+"""A client of the W3C WebDriver protocol (https://www.w3.org/TR/webdriver2/), as far as the tests need it."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tests.real.serving import PATIENCE
+from tests.waiting import PATIENCE
 
 _ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
-"""The key of an element's reference, as the standard says."""
+"""The key of an element's reference, which the standard fixes."""
 
 
 class Browser:
-    """A headless Chromium under its driver, while the ``with`` block runs.
+    """A headless Chromium and its driver, which run while the ``with`` block runs. The test's thread owns both.
 
     :param driver: the path of ``chromedriver``.
     :param browser: the path of Chromium.
-    :param profile: a folder for what it keeps.
-    :param flags: more of its command line.
-    :param settings: its settings ("prefs"), as a tree.
-    :param environ: its variables, by default those of this process.
+    :param profile: the folder for the browser's user data.
+    :param flags: more command line options for the browser.
+    :param settings: the browser's settings ("prefs"), as a tree.
+    :param environ: the environment variables of both, by default those of this process.
     """
 
     def __init__(
@@ -60,15 +60,15 @@ class Browser:
                 )
             )
             stack.callback(process.kill)
-            said = []
+            output = []
             assert process.stdout is not None
             for line in process.stdout:
-                said.append(line)
+                output.append(line)
                 if match := re.search(r"started successfully on port (\d+)", line):
                     break
             else:
-                raise AssertionError(f"the driver did not start: {''.join(said)}")
-            reader = threading.Thread(target=lambda: said.extend(process.stdout or ()))
+                raise AssertionError(f"the driver did not start: {''.join(output)}")
+            reader = threading.Thread(target=lambda: output.extend(process.stdout or ()))
             reader.start()
             stack.callback(reader.join)
             stack.callback(process.kill)
@@ -90,10 +90,10 @@ class Browser:
                 *self._flags,
             ]
             options = {"binary": self._browser, "args": flags, "prefs": self._settings}
-            wanted = {"capabilities": {"alwaysMatch": {"goog:chromeOptions": options}}}
-            self._session = f"/session/{self._call('POST', '/session', wanted)['sessionId']}"
+            request = {"capabilities": {"alwaysMatch": {"goog:chromeOptions": options}}}
+            self._session = f"/session/{self._call('POST', '/session', request)['sessionId']}"
             stack.callback(self._call, "DELETE", self._session)
-            # An element that is not there yet is waited for: a click may return before the page changes.
+            # The driver waits for elements that do not exist yet, because a click may return before the page changes.
             self._call("POST", f"{self._session}/timeouts", {"implicit": int(PATIENCE * 1000)})
             self._stack = stack.pop_all()
         return self
@@ -104,12 +104,12 @@ class Browser:
         self._stack.__exit__(kind, error, trace)
 
     def go(self, url: str) -> None:
-        """Open a page and wait until it is loaded."""
+        """Open a page, and wait until it is loaded."""
         self._call("POST", f"{self._session}/url", {"url": url})
 
     @property
     def url(self) -> str:
-        """Where it is."""
+        """The address of the page."""
         return str(self._call("GET", f"{self._session}/url"))
 
     @property
@@ -118,33 +118,33 @@ class Browser:
         return str(self._call("GET", f"{self._session}/title"))
 
     def type(self, selector: str, text: str) -> None:
-        """Type into a field; into a file's field the path of the file."""
+        """Type a text into a field; for a file field, the path of the file."""
         self._call("POST", f"{self._element(selector)}/value", {"text": text})
 
     def click(self, selector: str) -> None:
-        """Click; look for something that only the next page has before anything else is asked."""
+        """Click an element. Afterwards, first look for an element that only the next page has."""
         self._call("POST", f"{self._element(selector)}/click", {})
 
     def text(self, selector: str) -> str:
-        """The text of an element, as it is shown."""
+        """The text of an element, as the browser displays it."""
         return str(self._call("GET", f"{self._element(selector)}/text"))
 
     def run(self, script: str) -> Any:
-        """Run JavaScript and give what it returns; a promise is waited for."""
+        """Run JavaScript and return its result; wait for the value of a promise."""
         return self._call("POST", f"{self._session}/execute/sync", {"script": script, "args": []})
 
     def screenshot(self, path: Path) -> None:
-        """Keep a PNG of what is shown."""
+        """Write a PNG of the page to a file."""
         path.write_bytes(base64.b64decode(self._call("GET", f"{self._session}/screenshot")))
 
     def _element(self, selector: str) -> str:
-        found = self._call("POST", f"{self._session}/element", {"using": "css selector", "value": selector})
-        return f"{self._session}/element/{found[_ELEMENT]}"
+        element = self._call("POST", f"{self._session}/element", {"using": "css selector", "value": selector})
+        return f"{self._session}/element/{element[_ELEMENT]}"
 
     def _call(self, method: str, path: str, body: object = None) -> Any:
         text = None if body is None else json.dumps(body)
         self._client.request(method, path, text, {"Content-Type": "application/json"})
-        answer = self._client.getresponse()
-        value = json.loads(answer.read())["value"]
-        assert answer.status == 200, f"{method} {path}: {value}"
+        response = self._client.getresponse()
+        value = json.loads(response.read())["value"]
+        assert response.status == 200, f"{method} {path}: {value}"
         return value

@@ -1,15 +1,17 @@
-"""A small real blog as a plain WSGI application: what ``reserve app http wsgi blog --threads 16`` serves.
+"""A small blog as a plain WSGI application, which ``reserve app http wsgi blog --threads 16`` serves.
 
-Standard library only, no framework, and nothing of it needs reserve's own server: any WSGI server with threads can
-run it. Its data (an SQLite file and a folder of pictures) survives a restart. One option of its own::
+It uses only the standard library and no framework, and any WSGI server with threads can run it. Its data (an SQLite
+file and a folder of pictures) survives a restart. It has one option of its own::
 
     reserve app http wsgi blog --threads 16 -- --data /srv/blog
 
-Without ``--data`` it is kept in a private directory ``reserve-blog-<uid>`` in the system's temporary directory: right
-for a first look, wrong for what you want to keep. Whoever can reach the blog can write in it; there are no accounts.
+Without ``--data``, the blog keeps its data in a private directory ``reserve-blog-<uid>`` in the system's temporary
+directory. That is right for trying it, and wrong for data that must last. There are no accounts: every client that can
+connect to the blog can write in it.
 
-Forms and other sites. A form is taken only from the blog's own pages: the browser tells where it comes from in
-``Sec-Fetch-Site``, or in ``Origin``, and another site is refused with 403. Programs send neither, and are welcome::
+The blog accepts a form only from its own pages. A browser says in ``Sec-Fetch-Site``, or in ``Origin``, which site a
+form comes from; the blog refuses a form of another site with 403. Programs send neither field, and the blog accepts
+them::
 
     curl -F title=Hello -F text='Written with curl.' -F picture=@photo.jpg http://127.0.0.1:8080/write
     curl -d author=Ann -d text='Well said.' http://127.0.0.1:8080/post/hello/comments
@@ -37,14 +39,14 @@ __all__ = ["launch"]
 
 
 def launch(args: Sequence[str]) -> WSGIApplication:
-    """Open the blog's data, or make it with a few sample posts, and return the WSGI callable.
+    """Open the blog's data, or create it with a few sample posts, and return the WSGI callable.
 
     :param args: the program text, then the blog's own options: ``--data DIR`` or ``--data=DIR``.
-    :raises UsageError: any other argument, or ``--data`` without a directory.
-    :raises StartupError: the directory cannot be used; the sentence says why.
+    :raises UsageError: there is another argument, or ``--data`` without a directory.
+    :raises StartupError: the directory cannot be used; the text says why.
     """
-    given = _data_option(args[1:])
-    folder = prepared_folder(given) if given is not None else default_folder()
+    data = _data_option(args[1:])
+    folder = prepared_folder(data) if data is not None else default_folder()
     pictures = Pictures(folder / "pictures")
     store = Store(folder / "blog.sqlite3", first_posts=lambda new: write_samples(new, pictures))
     print(f"blog: posts and pictures are kept in {folder}", file=sys.stderr, flush=True)
@@ -63,6 +65,6 @@ def _data_option(options: Sequence[str]) -> Path | None:
         if not value or (not equals and value.startswith("--")):
             raise UsageError("blog: --data needs a directory, for example --data /srv/blog")
         if "\0" in value:
-            raise UsageError(f"blog: --data {value!r} contains a NUL, which no file name can")
+            raise UsageError(f"blog: --data {value!r} contains a NUL, which a file name cannot")
         folder = Path(value)
     return folder

@@ -1,6 +1,7 @@
-"""The blog's WSGI callable: addresses to pages, and the pages' work.
+"""The blog's WSGI callable: it selects the page for an address and does the work of that page.
 
-Called by many threads at once. A :class:`Blog` holds nothing that changes; what a request needs lives in the call.
+Many threads call it at the same time. A :class:`Blog` has no attribute that changes; the state of a request is in local
+variables.
 
 =========================  ==========================================================
 ``/``, ``/?page=N``        the posts, newest first
@@ -10,7 +11,7 @@ Called by many threads at once. A :class:`Blog` holds nothing that changes; what
 ``/picture/NAME``          an uploaded picture
 ``/stream``                every post on one page, sent one by one
 ``/feed.xml``              the newest posts as an Atom feed
-``/about``                 what the server says of this request
+``/about``                 facts about this request and the server
 =========================  ==========================================================
 """
 
@@ -43,21 +44,21 @@ __all__ = ["Blog"]
 POSTS_PER_PAGE = 4
 POSTS_IN_FEED = 20
 POSTS_PER_QUERY = 20
-"""How many posts the streamed page reads at once; no database connection is open while it waits for its reader."""
+"""How many posts the streamed page reads at once. No database connection is open while it waits for its client."""
 
 MAX_PICTURE = 5 * 1024 * 1024
 MAX_POST = MAX_PICTURE + 256 * 1024
-"""Bytes of the body that brings a post: its picture, and its texts with room for their encoding."""
+"""The most bytes of a body with a post: its picture, and its texts with room for their encoding."""
 
 MAX_COMMENT = 64 * 1024
-"""Bytes of the body that brings a comment."""
+"""The most bytes of a body with a comment."""
 
 MAX_CHARACTERS = {"title": 200, "author": 60, "text": 20_000, "comment": 4_000}
 
 HTML_HEADERS = [
     ("Content-Type", "text/html; charset=utf-8"),
     ("X-Content-Type-Options", "nosniff"),
-    # With "no-referrer" browsers would send "Origin: null" with our own forms.
+    # With "no-referrer" browsers would send "Origin: null" with the blog's own forms.
     ("Referrer-Policy", "same-origin"),
     (
         "Content-Security-Policy",
@@ -68,7 +69,11 @@ HTML_HEADERS = [
 
 
 class Blog:
-    """The application: ``blog(environ, start_response)`` as PEP 3333 says."""
+    """The application: ``blog(environ, start_response)`` as in PEP 3333.
+
+    :param store: the posts and comments.
+    :param pictures: the uploaded pictures.
+    """
 
     def __init__(self, store: Store, pictures: Pictures) -> None:
         self.store = store
@@ -76,18 +81,19 @@ class Blog:
         self.started = time.time()
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer one request."""
+        """Respond to one request."""
         request = Request(environ)
         try:
-            response = self._answer(request)
+            response = self._response(request)
         except Refusal as refusal:
             page = pages.refusal(request, refusal.status, refusal.message)
             response = _html(page, status=refusal.status, headers=refusal.headers)
         start_response(response.status_line, response.headers)
-        # A HEAD gets the fields of a GET and no body (RFC 9110 section 9.3.2); no handler opens a file for one.
+        # A HEAD gets the fields of a GET and no body (RFC 9110 section 9.3.2); no method below leaves a file open for
+        # it.
         return () if request.method == "HEAD" else response.body
 
-    def _answer(self, request: Request) -> Response:
+    def _response(self, request: Request) -> Response:
         fixed = {
             "/": self._home,
             "/write": self._write,
@@ -110,12 +116,12 @@ class Blog:
 
     def _home(self, request: Request) -> Response:
         _allow(request, "GET", "HEAD")
-        asked = parse_qs(request.environ.get("QUERY_STRING", "")).get("page", ["1"])[0]
+        page = parse_qs(request.environ.get("QUERY_STRING", "")).get("page", ["1"])[0]
         count = self.store.count()
         last = max(1, -(-count // POSTS_PER_PAGE))
-        if not (asked.isascii() and asked.isdigit() and len(asked) < 10 and 1 <= int(asked) <= last):
-            raise Refusal(404, f"There is no such page; the posts fill {last}.")
-        number = int(asked)
+        if not (page.isascii() and page.isdigit() and len(page) < 10 and 1 <= int(page) <= last):
+            raise Refusal(404, f"There is no such page; the last page is {last}.")
+        number = int(page)
         posts = self.store.newest(POSTS_PER_PAGE, skip=(number - 1) * POSTS_PER_PAGE)
         return _html(pages.home(request, posts, number, last))
 
@@ -154,7 +160,7 @@ class Blog:
             problems.append("A post needs some text.")
         content = form.files.get("picture", b"")
         if len(content) > MAX_PICTURE:
-            raise Refusal(413, f"The picture is too large: the blog takes at most {MAX_PICTURE:,} bytes.")
+            raise Refusal(413, f"The picture is too large: the blog accepts at most {MAX_PICTURE:,} bytes.")
         picture = None
         if content and not problems:
             try:
@@ -172,14 +178,14 @@ class Blog:
         if file is None:
             raise Refusal(404, "There is no picture at this address.")
         try:
-            found = os.fstat(file.fileno())
+            info = os.fstat(file.fileno())
             headers = [
                 ("Cache-Control", "public, max-age=31536000, immutable"),
                 ("X-Content-Type-Options", "nosniff"),
                 ("Content-Security-Policy", "default-src 'none'; sandbox"),
             ]
             response = _conditional(
-                request, f'"{name}"', found.st_mtime, MEDIA_TYPES[name.rpartition(".")[2]], found.st_size, headers
+                request, f'"{name}"', info.st_mtime, MEDIA_TYPES[name.rpartition(".")[2]], info.st_size, headers
             )
         except BaseException:
             file.close()
@@ -187,13 +193,13 @@ class Blog:
         if response.status == 304 or request.method == "HEAD":
             file.close()
         else:
-            # The server's own wrapper may let the kernel send the file; otherwise Python's reads it in pieces.
+            # The server's own wrapper may let the kernel send the file; the one of wsgiref reads it in pieces.
             response.body = request.environ.get("wsgi.file_wrapper", FileWrapper)(file, 65536)
         return response
 
     def _stream(self, request: Request) -> Response:
         _allow(request, "GET", "HEAD")
-        # Without a Content-Length: each piece leaves as soon as it is made.
+        # There is no Content-Length, so the server sends each piece as soon as it gets it.
         return Response(headers=list(HTML_HEADERS), body=self._archive(request) if request.method == "GET" else ())
 
     def _archive(self, request: Request) -> Iterator[bytes]:
@@ -237,12 +243,12 @@ class Blog:
 def _allow(request: Request, *methods: str) -> None:
     if request.method not in methods:
         allowed = ", ".join(methods)
-        raise Refusal(405, f"This address takes {allowed}, and not {request.method[:20]}.", ("Allow", allowed))
+        raise Refusal(405, f"This address accepts {allowed}, but not {request.method[:20]}.", ("Allow", allowed))
 
 
 def _too_long(*fields: tuple[str, str, str]) -> list[str]:
     return [
-        f"{label} may have {MAX_CHARACTERS[limit]:,} characters; this one has {len(text):,}."
+        f"{label} may have {MAX_CHARACTERS[limit]:,} characters; this text has {len(text):,}."
         for limit, label, text in fields
         if len(text) > MAX_CHARACTERS[limit]
     ]
@@ -255,7 +261,7 @@ def _html(page: str, *, status: int = 200, headers: Iterable[tuple[str, str]] = 
 
 
 def _see_other(address: str) -> Response:
-    # After a form a 303 leads to a page that can be reloaded without sending the form again.
+    # With a 303 after a form, the browser shows a page that can be reloaded without sending the form again.
     headers = [("Location", address), ("Content-Type", "text/plain"), ("Content-Length", "0")]
     return Response(status=303, headers=headers)
 

@@ -1,6 +1,6 @@
-"""A picture for the first post, drawn at the first launch: hills in the evening, as a PNG with a palette.
+"""Draw the picture of the first sample post, at the first launch: hills in the evening, as a PNG with a palette.
 
-Pure functions.
+Pure functions, for any thread.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SKY_SHADES = 200
 
 
 def hills() -> bytes:
-    """Return the picture as a PNG file (always the same bytes)."""
+    """Return the picture as a PNG file; the bytes are always the same."""
     ridges = [[_ridge(layer, x) for x in range(WIDTH)] for layer in range(len(HILLS))]
     palette = [
         tuple(round(a + (b - a) * shade / (SKY_SHADES - 1)) for a, b in zip(SKY_TOP, SKY_BOTTOM, strict=True))

@@ -1,4 +1,4 @@
-"""The newest posts as an Atom feed (RFC 4287). A pure function of the posts."""
+"""Write the newest posts as an Atom feed (RFC 4287). Pure functions, for any thread."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ def atom_feed(base: str, uid: str, posts: Sequence[Post]) -> bytes:
     """Return the feed document.
 
     :param base: the blog's absolute address, without a slash at its end.
-    :param uid: the blog's own UUID; it keeps the feed the same one when the address changes.
+    :param uid: the blog's own UUID, which identifies the feed when the address changes.
+    :param posts: the newest post first.
     """
     link = escape(base)
     updated = _timestamp(posts[0].created if posts else 0)

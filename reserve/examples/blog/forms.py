@@ -1,7 +1,8 @@
-"""What a form sent: where it came from, its body within a limit, and its fields as clean text.
+"""Read a form: check which site it comes from, receive its body within a limit, and return its fields as clean text.
 
-Runs on the worker thread of the request. It never holds more than the given limit (plus one piece) of a body, and it
-reads a chunked body, which has no Content-Length, when the server says by ``wsgi.input_terminated`` that it ends it.
+The worker thread of the request calls these functions. They never hold more than the limit (plus one piece) of a body.
+They read a chunked body, which has no Content-Length, when the server declares with ``wsgi.input_terminated`` that
+``wsgi.input`` ends with the body.
 """
 
 from __future__ import annotations
@@ -21,39 +22,39 @@ __all__ = ["Form", "check_same_origin", "read_body", "read_form"]
 
 PIECE = 65536
 DEFAULT_PORTS = {"http": ":80", "https": ":443"}
-# What no XML document may contain (XML 1.0 section 2.2), so that every text fits into the feed.
+# Characters that no XML document may contain (XML 1.0 section 2.2); without them every text can be put into the feed.
 FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 
 
 @dataclass
 class Form:
-    """The fields of one form by name: ``texts`` with plain line feeds, and ``files`` as their bytes."""
+    """The fields of one form by name: ``texts``, whose line ends are line feeds, and the bytes of ``files``."""
 
     texts: dict[str, str] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
 
     def text(self, name: str) -> str:
-        """Return a text field without blanks around it, ``""`` if it was not sent."""
+        """Return a text field without blanks at its ends; ``""`` if it was not sent."""
         return self.texts.get(name, "").strip()
 
 
 def check_same_origin(environ: WSGIEnvironment) -> None:
     """Refuse a form that a page of another site sent (cross-site request forgery).
 
-    Browsers say it in ``Sec-Fetch-Site``, or at least send ``Origin`` with every POST; a client that sends neither is
-    no browser, and holds nobody's rights but its own.
+    A browser sends ``Sec-Fetch-Site``, or at least ``Origin``, with every POST. A client that sends neither is not a
+    browser, so no other site can use it.
 
-    :raises Refusal: 403, it came from somewhere else.
+    :raises Refusal: 403, the form comes from another site.
     """
     site = environ.get("HTTP_SEC_FETCH_SITE")
     if site is not None:
         if site in ("same-origin", "none"):
             return
-        raise _from_elsewhere(f"Sec-Fetch-Site: {site[:40]}")
+        raise _other_site(f"Sec-Fetch-Site: {site[:40]}")
     origin = environ.get("HTTP_ORIGIN")
     if origin is None:
         return
-    # The scheme is left out: behind a frontend that ends TLS, this side does not know it.
+    # The scheme is not compared, because the blog does not know it when a frontend ends TLS.
     try:
         parts = urlsplit(origin)
     except ValueError:
@@ -61,20 +62,21 @@ def check_same_origin(environ: WSGIEnvironment) -> None:
     port = DEFAULT_PORTS.get(parts.scheme, "")
     host = environ.get("HTTP_HOST", "").lower()
     if not parts.netloc or parts.netloc.lower() not in (host, host.removesuffix(port)):
-        raise _from_elsewhere(f"Origin: {origin[:80]}")
+        raise _other_site(f"Origin: {origin[:80]}")
 
 
 def read_body(environ: WSGIEnvironment, limit: int) -> bytes:
     """Return the whole body of the request.
 
-    :param limit: the most bytes that are taken.
-    :raises Refusal: 413 over the limit, 411 without a readable length, 400 when it is malformed or ended too soon.
+    :param limit: the most bytes that the body may have.
+    :raises Refusal: 413 above the limit; 411 when the end of the body cannot be known; 400 when the length is malformed
+        or the body ended too early.
     """
     declared = environ.get("CONTENT_LENGTH") or ""
     if declared:
         if not (declared.isascii() and declared.isdigit()):
             raise Refusal(400, "The Content-Length of this request is not a number.")
-        # Compared by length first: turning very long digits into a number is slow, and refused by Python.
+        # The number of digits is checked first, because Python refuses to convert very long ones.
         if len(declared.lstrip("0")) > 18 or int(declared) > limit:
             raise _too_large(limit)
         wanted = int(declared)
@@ -97,14 +99,15 @@ def read_body(environ: WSGIEnvironment, limit: int) -> bytes:
 
 
 def read_form(environ: WSGIEnvironment, limit: int) -> Form:
-    """Return the form that the request brings, in either of the two encodings of HTML forms.
+    """Return the form in the body of a request, in either of the two encodings of HTML forms.
 
-    :raises Refusal: as :func:`read_body`, 415 for another encoding, 400 for a malformed one.
+    :param limit: the most bytes that the body may have.
+    :raises Refusal: as :func:`read_body`; 415 for another encoding, 400 for a malformed form.
     """
     content_type = environ.get("CONTENT_TYPE") or ""
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type not in ("application/x-www-form-urlencoded", "multipart/form-data"):
-        raise Refusal(415, "This address takes only forms: application/x-www-form-urlencoded or multipart/form-data.")
+        raise Refusal(415, "This address accepts only forms: application/x-www-form-urlencoded or multipart/form-data.")
     body = read_body(environ, limit)
     form = Form()
     try:
@@ -133,9 +136,9 @@ def _add(form: Form, name: str, content: bytes, *, is_file: bool) -> None:
     form.texts[name] = FORBIDDEN.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
-def _from_elsewhere(said: str) -> Refusal:
-    return Refusal(403, f"This form was sent from another site ({said}). Please use the blog's own page.")
+def _other_site(field_line: str) -> Refusal:
+    return Refusal(403, f"This form was sent from another site ({field_line}). Please use the blog's own page.")
 
 
 def _too_large(limit: int) -> Refusal:
-    return Refusal(413, f"This is too large: the blog takes at most {limit:,} bytes here.")
+    return Refusal(413, f"This form is too large: the blog accepts at most {limit:,} bytes here.")

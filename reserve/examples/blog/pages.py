@@ -1,6 +1,7 @@
-"""The blog's pages as HTML text: functions of what they show.
+"""Write the blog's pages as HTML text.
 
-They run on the thread of the request and name it. Every text that a person or a client sent goes through ``escape``.
+The worker thread of the request calls these functions, and each page shows the name of that thread. Every text that a
+client sent goes through ``escape``.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["about", "home", "paragraphs", "post", "refusal", "stream_end", "stream_head", "stream_piece", "write"]
 
-# Not strftime, whose names follow the locale that the server's process happens to have.
+# strftime would use names of the locale of the server's process.
 MONTHS = (
     *("January", "February", "March", "April", "May", "June"),
     *("July", "August", "September", "October", "November", "December"),
@@ -30,18 +31,18 @@ MONTHS = (
 LINKS = (("/", "Posts"), ("/stream", "Archive"), ("/write", "Write"), ("/about", "About"))
 EXCERPT = 260
 HEADINGS = {
-    400: "This did not work",
-    403: "Not from here",
-    404: "Nothing here",
-    405: "Not this way",
-    411: "How long is it?",
+    400: "Bad request",
+    403: "Form of another site",
+    404: "Page not found",
+    405: "Method not allowed",
+    411: "Length required",
     413: "Too large",
     415: "Not a form",
 }
 
 
 def paragraphs(text: str) -> str:
-    """Return plain text as HTML: an empty line ends a paragraph, a line end breaks the line."""
+    """Return plain text as HTML: an empty line ends a paragraph, and a line end becomes a line break."""
     blocks = re.split(r"\n[ \t]*\n", text)
     return "\n".join(f"<p>{escape(block.strip()).replace(chr(10), '<br>')}</p>" for block in blocks if block.strip())
 
@@ -65,9 +66,13 @@ def post(
     values: Mapping[str, str] | None = None,
     problems: Sequence[str] = (),
 ) -> str:
-    """Return the page of one post, with what was wrong with a comment just sent."""
+    """Return the page of one post.
+
+    :param values: the fields of a comment that was not accepted; the form shows them again.
+    :param problems: why it was not accepted, one sentence each.
+    """
     values = values or {}
-    said = "\n".join(
+    items = "\n".join(
         f'<li id="comment-{comment.id}"><p class="byline"><strong>{escape(comment.author)}</strong> · '
         f"{_day(comment.created)}</p>{paragraphs(comment.text)}</li>"
         for comment in comments
@@ -80,9 +85,9 @@ def post(
 </article>
 <section class="comments" aria-labelledby="comments">
 <h2 id="comments">{heading}</h2>
-{f"<ol>{said}</ol>" if said else ""}
+{f"<ol>{items}</ol>" if items else ""}
 <form method="post" action="{_root(request)}/post/{escape(entry.slug)}/comments">
-<h3>Say something</h3>
+<h3>Write a comment</h3>
 {_problems(problems)}
 {_line("author", "Your name", values, "maxlength=60 autocomplete=name placeholder=Anonymous")}
 {_area("text", "Comment", values, "rows=4 maxlength=4000 required")}
@@ -93,7 +98,11 @@ def post(
 
 
 def write(request: Request, values: Mapping[str, str] | None = None, problems: Sequence[str] = ()) -> str:
-    """Return the form for a post, filled with what was sent before and what was wrong with it."""
+    """Return the form for a post.
+
+    :param values: the fields of a post that was not accepted; the form shows them again.
+    :param problems: why it was not accepted, one sentence each.
+    """
     values = values or {}
     body = f"""<h1>Write a post</h1>
 <form method="post" action="{_root(request)}/write" enctype="multipart/form-data">
@@ -101,7 +110,7 @@ def write(request: Request, values: Mapping[str, str] | None = None, problems: S
 {_line("title", "Title", values, "maxlength=200 required")}
 {_line("author", "Your name", values, "maxlength=60 autocomplete=name placeholder=Anonymous")}
 {_area("text", "Text", values, "rows=12 maxlength=20000 required", "An empty line starts a new paragraph.")}
-<p><label for="picture">Picture <small>PNG, JPEG, GIF or WebP, up to 5 MiB; you may leave it out</small></label>
+<p><label for="picture">Picture <small>PNG, JPEG, GIF or WebP, up to 5 MiB; optional</small></label>
 <input type="file" id="picture" name="picture" accept="image/png,image/jpeg,image/gif,image/webp"></p>
 <button>Publish</button>
 </form>"""
@@ -109,26 +118,30 @@ def write(request: Request, values: Mapping[str, str] | None = None, problems: S
 
 
 def about(request: Request, count: int) -> str:
-    """Return what the server says of this very request, from the thread that answers it."""
+    """Return facts about this request and the server.
+
+    :param count: the number of posts.
+    """
     environ = request.environ
     port = environ.get("REMOTE_PORT", "")
     facts = (
-        ("Answered by thread", threading.current_thread().name),
-        ("Threads alive in this process", str(threading.active_count())),
+        ("Thread of this request", threading.current_thread().name),
+        ("Threads in this process", str(threading.active_count())),
         ("Server", environ.get("SERVER_SOFTWARE", "")),
         ("Protocol", environ.get("SERVER_PROTOCOL", "")),
         ("Scheme", environ.get("wsgi.url_scheme", "")),
         ("Your address", environ.get("REMOTE_ADDR", "") + (f", port {port}" if port else "")),
-        ("Host you asked for", environ.get("HTTP_HOST", "")),
+        ("Host in the request", environ.get("HTTP_HOST", "")),
         ("Mounted at", request.root or "/"),
         ("Your browser", environ.get("HTTP_USER_AGENT", "")),
-        ("Many threads, many processes", f"{bool(environ['wsgi.multithread'])}, {bool(environ['wsgi.multiprocess'])}"),
+        ("wsgi.multithread", str(bool(environ["wsgi.multithread"]))),
+        ("wsgi.multiprocess", str(bool(environ["wsgi.multiprocess"]))),
         ("Python", f"{platform.python_implementation()} {platform.python_version()}"),
     )
     rows = "\n".join(f"<div><dt>{name}</dt><dd>{escape(value) or '-'}</dd></div>" for name, value in facts)
     body = f"""<h1>About this page</h1>
 <p>This blog is an ordinary WSGI application: functions that may block, one SQLite file, no framework.
-It holds {count} posts. Reload the page to see which thread answers next.</p>
+It has {count} posts. Reload the page to see which thread serves the next request.</p>
 <dl class="facts">
 {rows}
 </dl>
@@ -139,7 +152,7 @@ It holds {count} posts. Reload the page to see which thread answers next.</p>
 
 def refusal(request: Request, status: int, message: str) -> str:
     """Return the page of an error."""
-    heading = HEADINGS.get(status, "This did not work")
+    heading = HEADINGS.get(status, "Error")
     body = f"""<section class="refusal"><p class="status">{status}</p>
 <h1>{heading}</h1>
 <p>{escape(message)}</p>
@@ -150,8 +163,8 @@ def refusal(request: Request, status: int, message: str) -> str:
 def stream_head(request: Request) -> str:
     """Return the archive page up to its first post."""
     intro = """<h1>Archive</h1>
-<p>Every post, newest first, in one answer of unknown length. Each is sent by itself as soon as it is made;
-the times show when that was.</p>
+<p>Every post, newest first, in one response of unknown length. The server sends each post as soon as the application
+yields it; the times show when that was.</p>
 """
     return _opening(request, "Archive", current="/stream") + intro
 
@@ -160,7 +173,7 @@ def stream_piece(request: Request, entry: Post, number: int) -> str:
     """Return one post of the archive page."""
     now = datetime.now(timezone.utc).strftime("%H:%M:%S.%f")
     thread = escape(threading.current_thread().name)
-    return f"""<article class="piece"><p class="sent">piece {number} · made {now} · {thread}</p>
+    return f"""<article class="piece"><p class="sent">piece {number} · sent at {now} UTC · {thread}</p>
 <h2><a href="{_address(request, entry)}">{escape(entry.title)}</a></h2>{_byline(entry)}
 {paragraphs(entry.text)}</article>
 """
@@ -168,7 +181,8 @@ def stream_piece(request: Request, entry: Post, number: int) -> str:
 
 def stream_end(request: Request, number: int) -> str:
     """Return the end of the archive page."""
-    return f'<p class="empty">That was all: {number} {"post" if number == 1 else "posts"}.</p>' + _closing(request)
+    posts = "1 post" if number == 1 else f"{number} posts"
+    return f'<p class="empty">End of the archive: {posts}.</p>' + _closing(request)
 
 
 def _page(request: Request, title: str, body: str, *, current: str = "") -> str:
@@ -212,14 +226,14 @@ def _closing(request: Request) -> str:
 
 
 def _card(request: Request, entry: Post, *, lead: bool) -> str:
-    said = {0: "No comments", 1: "1 comment"}.get(entry.comments, f"{entry.comments} comments")
+    comments = {0: "No comments", 1: "1 comment"}.get(entry.comments, f"{entry.comments} comments")
     address = _address(request, entry)
     return f"""<article class="card{" lead" if lead else ""}{" illustrated" if entry.picture else ""}">
-{_picture(request, entry, linked=True)}<div class="words">
+{_picture(request, entry, linked=True)}<div class="body">
 <h2><a href="{address}">{escape(entry.title)}</a></h2>{_byline(entry)}
 <p>{escape(_excerpt(entry.text))}</p>
 <p class="more"><a href="{address}" aria-label="Read {escape(entry.title)}">Read on</a> ·
-<a href="{address}#comments">{said}</a></p>
+<a href="{address}#comments">{comments}</a></p>
 </div></article>"""
 
 
@@ -269,7 +283,7 @@ def _line(name: str, label: str, values: Mapping[str, str], attributes: str) -> 
 
 def _area(name: str, label: str, values: Mapping[str, str], attributes: str, hint: str = "") -> str:
     hint = f" <small>{hint}</small>" if hint else ""
-    # A line end right behind the opening tag is dropped by browsers, so one of ours goes first.
+    # Browsers drop a line end directly after the opening tag, so the text begins with one more.
     text = "\n" + escape(values.get(name, ""))
     area = f'<textarea id="{name}" name="{name}" {attributes}>{text}</textarea>'
     return f'<p><label for="{name}">{label}{hint}</label>\n{area}</p>'

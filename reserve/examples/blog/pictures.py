@@ -1,8 +1,8 @@
-"""Uploaded pictures: told apart by their first bytes, kept as files named after their content.
+"""Uploaded pictures: recognised by their first bytes, and stored as files whose names are hashes of their content.
 
-Any thread may call any method. A name stands for the same bytes for ever, so a picture may be cached without asking
-again, and two threads that store the same one cannot disturb each other. What a client claims about a file, its name
-or its type, is never used.
+Any thread may call any method. The same name always has the same content, so a browser may cache a picture without
+asking again, and two threads may store the same picture at the same time. The file name and the type that a client
+sends are never used.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NAME = re.compile(r"[0-9a-f]{32}\.(png|jpeg|gif|webp)")
 
 
 def kind_of(content: bytes) -> str | None:
-    """Return the kind of picture (a key of :data:`MEDIA_TYPES`) that the signature shows, or None."""
+    """Return the kind of picture (a key of :data:`MEDIA_TYPES`) by its signature, or None when there is none."""
     if content.startswith(b"\x89PNG\r\n\x1a\n"):
         return "png"
     if content.startswith(b"\xff\xd8\xff"):
@@ -39,9 +39,10 @@ def kind_of(content: bytes) -> str | None:
 
 
 class Pictures:
-    """A folder of pictures, made if it is missing.
+    """A folder of pictures; it is created if it is missing. A :class:`Blog` has one, which all its threads use.
 
-    :raises StartupError: it cannot be made.
+    :param folder: its parent has to exist.
+    :raises StartupError: the folder cannot be created.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -49,12 +50,12 @@ class Pictures:
         try:
             folder.mkdir(exist_ok=True)
         except OSError as error:
-            raise StartupError(f"blog: cannot make the folder {folder}: {error.strerror}") from error
+            raise StartupError(f"blog: cannot create the folder {folder}: {error.strerror}") from error
 
     def add(self, content: bytes) -> str:
         """Store a picture and return its name.
 
-        :raises ValueError: the bytes are no PNG, JPEG, GIF or WebP.
+        :raises ValueError: the content is not a PNG, JPEG, GIF or WebP file.
         """
         kind = kind_of(content)
         if kind is None:
@@ -62,7 +63,7 @@ class Pictures:
         name = f"{hashlib.sha256(content).hexdigest()[:32]}.{kind}"
         target = self.folder / name
         if not target.exists():
-            # Under its final name a file is whole from the first moment, also if the machine stops now.
+            # The file gets its final name when it is complete and on the disk, so a crash leaves no partial picture.
             descriptor, temporary = tempfile.mkstemp(dir=self.folder, prefix=".new-")
             try:
                 with os.fdopen(descriptor, "wb") as file:
@@ -77,7 +78,7 @@ class Pictures:
         return name
 
     def open(self, name: str) -> BinaryIO | None:
-        """Open a stored picture for reading, or return None when there is none of that name."""
+        """Open a stored picture for reading; return None when there is no picture with this name."""
         if not NAME.fullmatch(name):
             return None
         try:

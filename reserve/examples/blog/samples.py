@@ -1,4 +1,4 @@
-"""The posts of a new blog: what reserve is for, in a few words each."""
+"""The posts of a new blog; each describes one property of reserve."""
 
 from __future__ import annotations
 
@@ -18,61 +18,62 @@ HOUR = 3600
 POSTS = (
     (
         "Any protocol, the same engine",
-        "HTTP is only one of the things that a thread-pooled server can serve. Under it lies an engine that knows "
-        "sockets, threads, deadlines and limits, and no protocol at all.\n\n"
-        "If you have a TCP protocol of your own, write one function, handle(socket, client_address, server). It "
-        "gets a real connected socket with a timeout, on a worker thread, and may read and write as if nobody "
-        "else were there.\n\n"
-        "To see the smallest one at work:\n"
+        "HTTP is only one of the protocols that a thread-pooled server can serve. Below it there is an engine for "
+        "sockets, threads, deadlines and limits, which contains no protocol at all.\n\n"
+        "If you have a TCP protocol of your own, write one function, handle(socket, client_address, server). A "
+        "worker thread calls it with a real, connected socket that has a timeout, and it may read and write as in a "
+        "program with a single client.\n\n"
+        "To try the smallest such application:\n"
         "reserve app echo --bind 127.0.0.1:7000",
     ),
     (
         "Refusing what can be read in two ways",
-        "When a server and the proxy before it disagree about where a request ends, an attacker can hide a second "
-        "request in the first. It is called request smuggling, and it lives on kindness: on guessing what a "
-        "malformed request meant.\n\n"
-        "reserve does not guess. Where a body ends is decided once, and a request that leaves room for two "
-        "answers gets a 400 and a closed connection. Every size and count has a limit, every limit has a name and "
-        "a default.",
+        "When a server and the proxy in front of it disagree about where a request ends, an attacker can hide a "
+        "second request in the first one. This is called request smuggling. It works only with servers that guess "
+        "what a malformed request means.\n\n"
+        "reserve does not guess. It decides once where a body ends, and a request that can be read in two ways gets "
+        "a 400 and a closed connection. Every size and every count has a limit, and every limit has a name and a "
+        "default.",
     ),
     (
         "A page that arrives in pieces",
-        "The archive of this blog is a generator. It yields the top of the page, then one post after the other, "
-        "and the server sends each piece as soon as it is there. Nobody knows the length in advance, and nobody "
-        "needs to.\n\n"
-        "Between two pieces no database connection is open, so a reader who takes their time holds nothing that a "
-        "writer could be waiting for.",
+        "The archive of this blog is a generator. It yields the top of the page and then one post after the other, "
+        "and the server sends each piece at once. The length of the page need not be known in advance.\n\n"
+        "Between two pieces no database connection is open, so a client that reads slowly does not keep a writer "
+        "waiting.",
     ),
     (
         "A slow client costs memory, not a thread",
-        "The classic trouble of threads: sixteen clients on bad connections, and all sixteen threads are busy "
-        "waiting for the next few bytes, while everybody else waits for them.\n\n"
-        "Here a thread belongs to a request only while application code runs. A request is received whole before "
-        "a worker sees it, large bodies through a file, and what a client has not read yet is sent on when its "
-        "socket is ready. Only a single generated answer larger than the spool limit makes its worker wait.",
+        "This is the usual problem of threaded servers: sixteen clients have bad connections, all sixteen threads "
+        "wait for their next few bytes, and every other client has to wait as well.\n\n"
+        "Here a thread belongs to a request only while application code runs. The server receives the whole request "
+        "before a worker runs it, large bodies through a file, and sends the rest of a response when the client's "
+        "socket is ready. Only a single generated response that is larger than the spool limit makes its worker "
+        "wait.",
     ),
     (
         "Blocking code is fine here",
-        "The page you are reading was made by a function that opened an SQLite file, waited for the disk, and "
-        "returned text. No await, no callbacks, no special driver. While it waited, another thread could work.\n\n"
-        "Most database drivers block, and so does most code that people have already written and tested. A pool "
-        "of threads takes it as it is. The usual price is the hand-over from thread to thread at every request, "
-        "and reserve is built to keep that price low.",
+        "A function created the page that you are reading: it opened an SQLite file, waited for the disk, and "
+        "returned text. It needs no await, no callbacks and no special driver. While it waited, another thread could "
+        "work.\n\n"
+        "Most database drivers block, and so does most code that has been written and tested already. A pool of "
+        "threads runs such code unchanged. Usually each request costs a hand-over from one thread to another, and "
+        "reserve is built to avoid that cost.",
     ),
     (
         "Hello from a worker thread",
-        "This is a small blog: posts, comments, pictures, an archive and a feed. It is an ordinary WSGI "
-        "application, it uses nothing but Python's standard library, and it comes with reserve.\n\n"
-        "It is here to be played with. Write a post, add a picture, open it from two browsers. What you write is "
-        "kept in one directory, which the server named when it started, and is still there after a restart.\n\n"
-        "At the foot of every page you find the name of the thread that made it.",
+        "This is a small blog with posts, comments, pictures, an archive and a feed. It is an ordinary WSGI "
+        "application that uses only Python's standard library, and it comes with reserve.\n\n"
+        "Try it: write a post, add a picture, open it in two browsers. Everything that you write is kept in one "
+        "directory, which the server named when it started, and is still there after a restart.\n\n"
+        "At the bottom of every page is the name of the thread that created it.",
     ),
 )
 """Title and text, oldest first."""
 
 
 def write_samples(store: Store, pictures: Pictures) -> None:
-    """Fill a new store, so that its newest post is of this moment."""
+    """Write the sample posts into a new store; the newest one is created now, and each older one 26 hours earlier."""
     now = int(time.time())
     picture = pictures.add(hills())
     for place, (title, text) in enumerate(POSTS):

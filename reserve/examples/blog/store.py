@@ -1,11 +1,11 @@
 """Posts and comments in one SQLite file.
 
-Any thread may call any method, and so may several processes: every call opens a connection of its own and closes it, so
-nothing is shared between threads, nothing outlives the call and a forked process inherits nothing. The file is in
-write-ahead mode, in which readers never wait; writers queue up for at most :data:`BUSY_SECONDS`.
+Any thread of any process may call any method. Every call opens a database connection of its own and closes it, so
+threads share nothing and a forked process inherits nothing. The file is in write-ahead mode, in which readers never
+wait; a writer waits for other writers for at most :data:`BUSY_SECONDS`.
 
-A new file is filled under another name and linked into place whole: nobody ever sees a half-made blog, and of several
-processes that start at once one wins and the others use its file.
+A new file is filled under another name and then linked to its own name. So no thread ever reads an incomplete blog, and
+when several processes start at the same time, they all use the file of the first one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 __all__ = ["Comment", "Post", "Store", "slug_of"]
 
 BUSY_SECONDS = 20.0
-"""How long one writer waits for another, in seconds; past that SQLite's "database is locked" becomes a 500."""
+"""Seconds that a writer waits for another one. After that SQLite raises "database is locked", and the client gets a
+500.
+"""
 
 MAX_ID = 2**63 - 1
 
@@ -82,10 +84,10 @@ class Comment:
 
 
 class Store:
-    """The blog's file.
+    """The blog's file. A :class:`Blog` has one, which all its threads use.
 
-    :param path: the SQLite file.
-    :param first_posts: called with the store of a new file before anybody else can see it.
+    :param path: the SQLite file; it is created if it is missing.
+    :param first_posts: called with the store of a new file before other threads and processes can open that file.
     :raises StartupError: the file cannot be opened, or another version of the blog made it.
     """
 
@@ -93,7 +95,7 @@ class Store:
         self.path = path
         try:
             if not path.exists():
-                self._make(first_posts)
+                self._create(first_posts)
             with self._connection() as database:
                 (layout,) = database.execute("PRAGMA user_version").fetchone()
                 if layout != LAYOUT:
@@ -103,19 +105,19 @@ class Store:
             raise StartupError(f"blog: cannot open {path}: {error}") from error
 
     def count(self) -> int:
-        """How many posts there are."""
+        """Return the number of posts."""
         with self._connection() as database:
             (posts,) = database.execute("SELECT count(*) FROM posts").fetchone()
         return int(posts)
 
     def newest(self, limit: int, *, skip: int = 0) -> list[Post]:
-        """Return up to ``limit`` posts, newest first, after leaving out ``skip``."""
+        """Return up to ``limit`` posts, newest first, without the newest ``skip`` posts."""
         with self._connection() as database:
             rows = database.execute(SELECT_POSTS + "ORDER BY id DESC LIMIT ? OFFSET ?", (limit, skip)).fetchall()
         return [Post(*row) for row in rows]
 
     def before(self, post_id: int | None, limit: int) -> list[Post]:
-        """Return up to ``limit`` posts that are older than the one given (None: from the newest), newest first."""
+        """Return up to ``limit`` posts that are older than ``post_id`` (None: the newest posts), newest first."""
         with self._connection() as database:
             rows = database.execute(
                 SELECT_POSTS + "WHERE id < ? ORDER BY id DESC LIMIT ?", (MAX_ID if post_id is None else post_id, limit)
@@ -139,7 +141,11 @@ class Store:
     def add_post(
         self, *, title: str, author: str, text: str, picture: str | None = None, created: int | None = None
     ) -> str:
-        """Write a post and return its slug, which never changes and is never given twice."""
+        """Write a post and return its slug, which never changes and belongs to no other post.
+
+        :param picture: the name of a stored picture.
+        :param created: Unix seconds; None: now.
+        """
         base = slug_of(title)
         uid = str(uuid.uuid4())
         moment = int(time.time()) if created is None else created
@@ -155,7 +161,10 @@ class Store:
         return slug
 
     def add_comment(self, post: Post, *, author: str, text: str, created: int | None = None) -> int:
-        """Write a comment and return its number."""
+        """Write a comment and return its id.
+
+        :param created: Unix seconds; None: now.
+        """
         moment = int(time.time()) if created is None else created
         with self._connection() as database, _transaction(database):
             cursor = database.execute(
@@ -166,7 +175,7 @@ class Store:
 
     @contextlib.contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
-        # mode=rw: a file that was deleted under a running blog is an error, not an empty blog.
+        # mode=rw: when the file of a running blog was deleted, the result is an error and not an empty blog.
         address = f"{self.path.absolute().as_uri()}?mode=rw"
         with contextlib.closing(
             sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
@@ -175,7 +184,7 @@ class Store:
             database.execute("PRAGMA synchronous = NORMAL")
             yield database
 
-    def _make(self, first_posts: Callable[[Store], None] | None) -> None:
+    def _create(self, first_posts: Callable[[Store], None] | None) -> None:
         with tempfile.TemporaryDirectory(prefix=".new-", dir=self.path.parent) as folder:
             new = Path(folder) / "blog.sqlite3"
             with contextlib.closing(sqlite3.connect(new, isolation_level=None)) as database:
@@ -191,7 +200,7 @@ class Store:
 
 @contextlib.contextmanager
 def _transaction(database: sqlite3.Connection) -> Iterator[None]:
-    # IMMEDIATE takes the write lock first: a transaction that reads and then writes could not wait for it.
+    # IMMEDIATE takes the write lock first. A transaction that reads and then writes could not wait for the lock.
     database.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -202,7 +211,8 @@ def _transaction(database: sqlite3.Connection) -> Iterator[None]:
 
 
 def _candidates(base: str, post_id: int | None) -> Iterator[str]:
-    # The number makes the second try almost always free; counting from 2 would be slow for the thousandth "Untitled".
+    # With the id, the second candidate is nearly always free. Counting from 2 would be slow for the thousandth
+    # "Untitled".
     yield base
     slug = f"{base}-{post_id}"
     while True:
@@ -211,7 +221,7 @@ def _candidates(base: str, post_id: int | None) -> Iterator[str]:
 
 
 def slug_of(title: str) -> str:
-    """Return what an address says of a title: a-z, 0-9 and single hyphens, at most 60; ``post`` if none is left."""
+    """Return the part of an address for a title: at most 60 of a-z, 0-9 and single hyphens; ``post`` if none remain."""
     plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode("ascii").lower()
-    words = re.sub("[^a-z0-9]+", "-", plain.replace("'", ""))
-    return words[:61].strip("-")[:60] or "post"
+    slug = re.sub("[^a-z0-9]+", "-", plain.replace("'", ""))
+    return slug[:61].strip("-")[:60] or "post"

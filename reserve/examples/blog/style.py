@@ -1,10 +1,10 @@
-"""The blog's stylesheet and its logo: constants, so that they are there wherever the package can be imported from."""
+"""The blog's stylesheet and its logo, as constants, so that the package needs no data files."""
 
 from __future__ import annotations
 
 __all__ = ["LOGO", "STYLE"]
 
-# Threads, and the one that has the lead.
+# Three threads, of which one has the lead.
 LOGO = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32" width="32" height="32" aria-hidden="true">
 <rect width="32" height="32" rx="8" fill="#0f6b62"/>
 <g fill="none" stroke="#fff" stroke-width="2.4" stroke-linecap="round">
@@ -64,7 +64,7 @@ main { flex: 1; padding-block: clamp(1.6rem, 4vw, 3rem); }
   background: var(--card); border: 1px solid var(--line); border-radius: 14px; box-shadow: var(--shadow);
   overflow: hidden; margin-bottom: 1.4rem;
 }
-.card .words { padding: 1.3rem 1.5rem; }
+.card .body { padding: 1.3rem 1.5rem; }
 .card h2 a { color: inherit; text-decoration: none; }
 .card h2 a:hover { color: var(--accent); text-decoration: underline; }
 .card p { margin-bottom: .6rem; }
@@ -129,7 +129,7 @@ button:hover { filter: brightness(1.1); }
 .facts div + div { border-top: 1px solid var(--line); }
 .facts dt { color: var(--soft); }
 .facts dd { margin: 0; font: .93rem/1.75 var(--mono); }
-@media (max-width: 34rem) { .facts div { grid-template-columns: 1fr; } .card .words, form { padding: 1.1rem 1.15rem; } }
+@media (max-width: 34rem) { .facts div { grid-template-columns: 1fr; } .card .body, form { padding: 1.1rem 1.15rem; } }
 
 .piece { padding: 1.4rem 0; border-top: 1px solid var(--line); }
 .sent { font: .8rem var(--mono); }

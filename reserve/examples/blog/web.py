@@ -1,6 +1,6 @@
-"""The few pieces of HTTP between the blog and WSGI: a request, a response, a refusal, and conditional GET.
+"""The parts of HTTP that the blog needs above WSGI: a request, a response, a refusal, and conditional GET.
 
-Values of one request, used by the thread that serves it.
+Each object belongs to one request, and only the worker thread of that request uses it.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ __all__ = ["Refusal", "Request", "Response", "http_date", "is_not_modified"]
 
 
 class Refusal(Exception):
-    """A request that is answered with an error page.
+    """Raised to respond to a request with an error page.
 
     :param status: the HTTP status, 400 to 499.
-    :param message: one sentence for the person in front of the browser.
-    :param headers: further header fields, such as ``Allow``.
+    :param message: one sentence for the user of the browser.
+    :param headers: more header fields, such as ``Allow``.
     """
 
     def __init__(self, status: int, message: str, *headers: tuple[str, str]) -> None:
@@ -35,25 +35,25 @@ class Refusal(Exception):
 
 
 class Request:
-    """The view of a WSGI environ that the blog needs.
+    """One request, read from a WSGI environ.
 
-    ``path`` is what follows the mount point, as text. ``root`` is the mount point (``SCRIPT_NAME``) percent-encoded
-    for use in addresses: ``""`` for a blog at the top, so that ``root + "/about"`` is right everywhere.
+    ``path`` is the path after the mount point, as text. ``root`` is the mount point (``SCRIPT_NAME``), percent-encoded
+    for use in addresses; it is ``""`` for a blog that is mounted at ``/``, so that ``root + "/about"`` is always right.
     """
 
     def __init__(self, environ: WSGIEnvironment) -> None:
         self.environ = environ
         self.method: str = environ["REQUEST_METHOD"]
-        # PEP 3333 carries the bytes of both paths as latin-1.
+        # In PEP 3333, both paths are bytes that were decoded as latin-1.
         self.path = environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace") or "/"
         mount = environ.get("SCRIPT_NAME", "").strip("/")
-        # One leading slash exactly: two would turn every link into one to another host.
+        # There is exactly one slash at the start, because a link that begins with two slashes leads to another host.
         self.root = "/" + quote(mount.encode("latin-1")) if mount else ""
 
 
 @dataclass
 class Response:
-    """An answer. ``body`` is iterated by the server, and closed by it when it has a ``close``."""
+    """A response. The server iterates over ``body``, and calls its ``close`` if there is one."""
 
     status: int = 200
     headers: list[tuple[str, str]] = field(default_factory=list)
@@ -61,12 +61,12 @@ class Response:
 
     @property
     def status_line(self) -> str:
-        """The status as WSGI wants it: ``200 OK``."""
+        """The status line of WSGI: ``200 OK``."""
         return f"{self.status} {HTTPStatus(self.status).phrase}"
 
 
 def is_not_modified(environ: WSGIEnvironment, *, etag: str, modified: float) -> bool:
-    """Tell whether the client's copy is the current one (RFC 9110 section 13.2.2: If-None-Match goes before the date).
+    """Return whether the client's copy is current (RFC 9110 section 13.2.2: If-None-Match has priority over the date).
 
     :param etag: the strong entity tag with its quotation marks.
     :param modified: Unix seconds.

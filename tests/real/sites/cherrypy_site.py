@@ -1,4 +1,4 @@
-"""A CherryPy application without CherryPy's own server: its tree is a WSGI application."""
+"""A CherryPy application without CherryPy's own server: the tree of CherryPy is a WSGI application."""
 
 import cherrypy
 

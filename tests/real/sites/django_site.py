@@ -40,7 +40,7 @@ def upload(request):
     digest = hashlib.sha256()
     for piece in file.chunks():
         digest.update(piece)
-    kind = type(file).__name__  # a file of more than 2.5 MB goes to the disk
+    kind = type(file).__name__  # Django stores a file of more than 2.5 MB on the disk
     return JsonResponse(
         {"name": file.name, "size": file.size, "sha256": digest.hexdigest(), "kind": kind, "by": request.POST["by"]}
     )

@@ -1,4 +1,4 @@
-"""A program with two servers of its own, one in a thread and one in the background; prints what it saw."""
+"""A program with two servers of its own, one in a thread and one in the background; it prints its observations."""
 
 import http.client
 import os
@@ -23,10 +23,10 @@ def shout(sock, client_address, server):
 def ask(address):
     client = http.client.HTTPConnection(*address[:2], timeout=60)
     client.request("GET", "/")
-    answer = client.getresponse()
-    text = answer.read().decode()
+    response = client.getresponse()
+    text = response.read().decode()
     client.close()
-    return answer.status, text
+    return response.status, text
 
 
 descriptors = sorted(os.listdir("/proc/self/fd"))
@@ -45,11 +45,11 @@ with reserve.Server(reserve.listen("127.0.0.1:0"), shout, threads=1) as lines:
         print(b"".join(iter(lambda: client.recv(100), b"")).decode().strip())
     web.stop()
     thread.join()
-    print("one stopped, the other serves:", lines.stats().threads)
+    print("threads of the other server after one has stopped:", lines.stats().threads)
     with socket.create_connection(lines.addresses[0], 60) as client:
         client.sendall(b"still\n")
         print(b"".join(iter(lambda: client.recv(100), b"")).decode().strip())
-print("threads left:", threading.active_count())
-print("descriptors left:", sorted(os.listdir("/proc/self/fd")) == descriptors)
-print("handlers left:", [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers)
+print("threads at the end:", threading.active_count())
+print("same descriptors:", sorted(os.listdir("/proc/self/fd")) == descriptors)
+print("same signal handlers:", [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers)
 print("installed:", os.path.dirname(reserve.__file__).startswith(sys.prefix))

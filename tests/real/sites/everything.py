@@ -1,4 +1,4 @@
-"""Every feature of PEP 3333, each at its own address, checked by ``wsgiref.validate`` on both sides."""
+"""Every feature of PEP 3333, each at its own address; ``wsgiref.validate`` checks the application and the server."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ closed = []
 
 
 class Response:
-    """An iterable that knows whether it was closed."""
+    """The body of a response; ``close`` records that the server closed it."""
 
     def __init__(self, name, pieces):
         self.name, self.pieces = name, pieces
@@ -39,23 +39,23 @@ def written(environ, start_response):
 
 def generated(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
-    yield b""  # a piece of nothing sends nothing, not the end of the answer
+    yield b""  # an empty piece sends nothing, and does not end the response
     for number in range(500):
         yield b"%d\n" % number
 
 
 def replaced(environ, start_response):
-    """Nothing was sent yet, so the second call replaces the first."""
+    """The second call of start_response replaces the first one, because nothing has been sent yet."""
     start_response("200 OK", [("Content-Type", "text/plain"), ("X-First", "1")])
     try:
-        raise RuntimeError("before the first octet")
+        raise RuntimeError("before the first byte")
     except RuntimeError:
         start_response("503 Sorry", [("Content-Type", "text/plain"), ("X-Second", "2")], sys.exc_info())
     return [b"replaced"]
 
 
-def cut(environ, start_response):
-    """The head has been sent, so the second call raises, and the answer must not look complete."""
+def aborted(environ, start_response):
+    """The head has been sent, so the second call raises, and the response must not look complete."""
     start_response("200 OK", [("Content-Type", "text/plain")])
     yield b"so far so good"
     try:
@@ -76,25 +76,25 @@ def lines(environ, start_response):
 
 
 def digest(environ, start_response):
-    """Reads a body of any size in pieces."""
-    found, size = hashlib.sha256(), 0
+    """Read a body of any size in pieces."""
+    hashed, size = hashlib.sha256(), 0
     while piece := environ["wsgi.input"].read(65536):
-        found.update(piece)
+        hashed.update(piece)
         size += len(piece)
     start_response("200 OK", [("Content-Type", "application/json")])
-    return [json.dumps({"size": size, "sha256": found.hexdigest(), "method": environ["REQUEST_METHOD"]}).encode()]
+    return [json.dumps({"size": size, "sha256": hashed.hexdigest(), "method": environ["REQUEST_METHOD"]}).encode()]
 
 
 def file(environ, start_response):
-    made = tempfile.TemporaryFile()  # noqa: SIM115 - the server closes it
-    made.write(CONTENT)
-    made.seek(0)
+    content = tempfile.TemporaryFile()  # noqa: SIM115 - the server closes the file
+    content.write(CONTENT)
+    content.seek(0)
     start_response("200 OK", [("Content-Type", "application/octet-stream"), ("Content-Length", str(len(CONTENT)))])
-    return environ["wsgi.file_wrapper"](made, 65536)
+    return environ["wsgi.file_wrapper"](content, 65536)
 
 
 def large(environ, start_response):
-    """128 MiB that nobody ever holds at once."""
+    """128 MiB, of which the application holds one block at a time."""
     start_response("200 OK", [("Content-Type", "application/octet-stream")])
     block = bytes(range(256)) * 256
     return (block for _ in range(2048))
@@ -129,12 +129,12 @@ def broken(environ, start_response):
     raise LookupError("this page is meant to fail")
 
 
-PAGES = (facts, written, generated, replaced, cut, lines, digest, file, large, empty, fields, logged, ended, broken)
+PAGES = (facts, written, generated, replaced, aborted, lines, digest, file, large, empty, fields, logged, ended, broken)
 CHECKED = {f"/{page.__name__}": validator(page) for page in PAGES}
 
 
 def application(environ, start_response):
     path = "/" + environ["PATH_INFO"].split("/")[1] if environ["PATH_INFO"] else "/facts"
-    if path == "/sendfile":  # the checker hides what kind of answer it is, and with it the fast way to send a file
+    if path == "/sendfile":  # without the validator, so that the server sees its own file wrapper and uses sendfile
         return file(environ, start_response)
     return CHECKED.get(path, CHECKED["/facts"])(environ, start_response)

@@ -1,4 +1,4 @@
-"""A Flask application that uses what people use."""
+"""A Flask application with routes, forms, cookies, uploads, a streamed response and a failure."""
 
 import hashlib
 

@@ -1,4 +1,4 @@
-"""An application that forks, and stops its child with the signal that would stop the server."""
+"""An application that forks, and stops the child process with SIGTERM, which would also stop the server."""
 
 import os
 import signal

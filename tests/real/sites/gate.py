@@ -1,4 +1,4 @@
-"""Requests that are in flight for exactly as long as a test wants: opening a FIFO waits for the other end."""
+"""Hold a request until the test opens the other end of a FIFO, because opening a FIFO waits for the other end."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Several applications by path, put together in code; each says how it was called."""
+"""Several applications by path, mounted in code; each responds with its name, SCRIPT_NAME and PATH_INFO."""
 
 from reserve import PathInfoDispatcher
 

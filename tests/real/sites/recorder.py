@@ -1,4 +1,4 @@
-"""Writes down every request that arrives, in a file, and says in the answer which one it answers."""
+"""Record every request in a file, and put the id and the target of the request into the response."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ BLOCK = b"0123456789abcdef" * 4096
 
 
 def launch(args: list[str]) -> Callable[..., Iterable[bytes]]:
-    """Serve with the file named by the last argument."""
-    record = os.open(args[-1], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    """Return the application; the last argument names its file."""
+    file = os.open(args[-1], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
-    def write(line: dict[str, Any]) -> bytes:
-        text = json.dumps(line).encode()
-        os.write(record, text + b"\n")  # in one piece: threads do not mix
+    def write(record: dict[str, Any]) -> bytes:
+        text = json.dumps(record).encode()
+        os.write(file, text + b"\n")  # one call, so that the lines of several threads do not mix
         return text
 
     def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -27,7 +27,7 @@ def launch(args: list[str]) -> Callable[..., Iterable[bytes]]:
         while path != "/unread" and (block := body.read(65536)):
             digest.update(block)
             length += len(block)
-        found = write(
+        record = write(
             {
                 "id": environ.get("HTTP_X_REQUEST_ID"),
                 "method": environ["REQUEST_METHOD"],
@@ -38,30 +38,31 @@ def launch(args: list[str]) -> Callable[..., Iterable[bytes]]:
                 "environ": {name: value for name, value in environ.items() if isinstance(value, str)},
             }
         )
+        # nginx accepts response heads up to 4 KiB.
         fields = [
             ("X-Seen", environ.get("HTTP_X_REQUEST_ID", "none")),
             ("X-Uri", environ["REQUEST_URI"][:200]),
-        ]  # nginx takes heads up to 4 KiB
+        ]
         if path.startswith("/status/"):
             start_response(f"{path[8:11]} As Asked", fields)
             return []
         if path == "/generated":
             start_response("200 OK", fields)
-            return (found[index : index + 50] for index in range(0, len(found), 50))
+            return (record[index : index + 50] for index in range(0, len(record), 50))
         if path == "/download":
             start_response("200 OK", [*fields, ("Content-Length", str(len(BLOCK) * 512))])
             return iter([BLOCK] * 512)
         if path == "/endless":
             start_response("200 OK", fields)
             return Endless(lambda: write({"closed": environ["REQUEST_URI"]}))
-        start_response("200 OK", [*fields, ("Content-Length", str(len(found)))])
-        return [found]
+        start_response("200 OK", [*fields, ("Content-Length", str(len(record)))])
+        return [record]
 
     return application
 
 
 class Endless:
-    """Blocks until the client is gone."""
+    """A body without an end; the server closes it when the client has disconnected."""
 
     def __init__(self, closed: Callable[[], object]) -> None:
         self.close = closed

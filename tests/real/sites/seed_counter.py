@@ -1,4 +1,4 @@
-"""An application for the very first reserve: the client speaks first, in binary, and ends by shutting down its side."""
+"""An application for the first version of reserve: a binary protocol in which the client sends first and shuts down."""
 
 import struct
 

@@ -1,4 +1,4 @@
-"""An application for the very first reserve: the server speaks first, then both do, in lines."""
+"""An application for the first version of reserve: a protocol of lines in which the server sends first."""
 
 
 def launch(args):
