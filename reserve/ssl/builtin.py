@@ -98,8 +98,7 @@ def builtin_environ(session: BuiltinSession) -> dict[str, str]:
     return session_variables(
         protocol=protocol,
         cipher=cipher,
-        use_bits=bits,
-        algorithm_bits=bits,
+        bits=bits,
         server_name=session.server_name,
         session_id=agreed.id if agreed is not None else b"",
         resumed=bool(tls.session_reused),

@@ -7,6 +7,8 @@ old ones is not resumed. Called from several threads: what they share is replace
 
 from __future__ import annotations
 
+import functools
+import logging
 import os
 import socket
 import threading
@@ -15,19 +17,20 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from typing import Any, Generic, TypeVar
 
-from reserve.errors import TLSError, UsageError
+from reserve.errors import StartupError, UsageError
 from reserve.ssl.adapter import SSLAdapter, TLSSession
-from reserve.ssl.certfiles import Signature, check_authorities, check_revoked, read_chain, signature
+from reserve.ssl.certfiles import Signature, check_authorities, check_revoked, read_certificate, signature
 from reserve.ssl.clienthello import NO_APPLICATION_PROTOCOL, HelloRefused
-from reserve.ssl.environ import client_variables, server_variables
+from reserve.ssl.environ import pem
 from reserve.ssl.given import certificate_files, tls_settings
 from reserve.ssl.settings import CertificateFiles, Password, TLSSettings
-from reserve.ssl.sni import NameTable, certificate_names
-from reserve.ssl.x509 import CertificateError, parse_certificate
+from reserve.ssl.sni import NameTable
 
-__all__ = ["CertificateAdapter", "client_environ"]
+__all__ = ["CertificateAdapter", "client_environ", "missing_library", "server_environ"]
 
 Context = TypeVar("Context")
+_LOGGER = logging.getLogger("reserve")
+_INSTALL = "pip install 'reserve[tls]'"
 
 
 class CertificateAdapter(SSLAdapter, Generic[Context]):
@@ -63,6 +66,7 @@ class CertificateAdapter(SSLAdapter, Generic[Context]):
         self.spoken: tuple[bytes, ...] = ()
         """The same, as clients say it."""
         self._lock = threading.Lock()
+        self._warned = False
         self._signature: Signature = ()
         self._default: Context | None = None
         self._names: NameTable[Context] = NameTable()
@@ -86,6 +90,16 @@ class CertificateAdapter(SSLAdapter, Generic[Context]):
         if self.settings.protocols is None:
             self.protocols = tuple(protocols)
         self.reload()
+        if self.settings.client_cert != "none" and missing_library() and not self._warned:
+            self._warned = True
+            _LOGGER.warning(
+                "clients are asked for certificates (--tls-client-cert %s), but the package cryptography, which reads "
+                "them, cannot be imported (%s): of the variables SSL_CLIENT_* applications get only VERIFY, CERT and "
+                "CERT_CHAIN_*; to get the others: %s",
+                self.settings.client_cert,
+                missing_library(),
+                _INSTALL,
+            )
 
     def changed(self) -> bool:
         return signature(self._paths()) != self._signature
@@ -99,10 +113,28 @@ class CertificateAdapter(SSLAdapter, Generic[Context]):
             contexts: list[Context] = []
             names: NameTable[Context] = NameTable()
             for files in self.certificates:
-                certificate = read_chain(files.cert)[0]
-                contexts.append(self.make_context(files, server_variables(certificate)))
-                names.add(certificate_names(certificate), contexts[-1])
+                der = read_certificate(files.cert)
+                contexts.append(self.make_context(files, server_environ(der)))
+                if len(self.certificates) > 1:
+                    names.add(self._host_names(files, der), contexts[-1])
             self._names, self._default = names, contexts[0]
+
+    def _host_names(self, files: CertificateFiles, der: bytes) -> tuple[str, ...]:
+        """The names that lead clients to this certificate. Raises StartupError."""
+        if missing_library():
+            raise StartupError(
+                f"{len(self.certificates)} certificates were given (--tls-cert): each client gets the one for the host "
+                "that it asks for (SNI), and to read the host names in them the package cryptography is needed, which "
+                f"cannot be imported ({missing_library()}): {_INSTALL}"
+            )
+        from reserve.ssl import certificate
+
+        try:
+            return certificate.host_names(der)
+        except ValueError as error:
+            raise StartupError(
+                f"the host names in the certificate {files.cert} (--tls-cert), one of several, cannot be read: {error}"
+            ) from None
 
     def _paths(self) -> list[str]:
         paths = [path for files in self.certificates for path in (files.cert, files.key)]
@@ -141,17 +173,39 @@ class CertificateAdapter(SSLAdapter, Generic[Context]):
             raise HelloRefused(NO_APPLICATION_PROTOCOL, text)
 
 
-def client_environ(der: bytes | None, chain: Sequence[bytes] = ()) -> dict[str, str]:
-    """The variables of the certificate that a client has shown, which was found valid, and of those behind it.
-
-    Raises TLSError for one that cannot be read.
-    """
-    now = datetime.now(timezone.utc)
-    if der is None:
-        return client_variables(None, (), verify="NONE", now=now)
+@functools.cache
+def missing_library() -> str:
+    """Why the package cryptography cannot be imported; empty: it can. Tried once: a failed import looks at the disk."""
     try:
-        certificate = parse_certificate(der)
-        others = [parse_certificate(one) for one in chain]
-    except CertificateError as error:
-        raise TLSError(f"the client's certificate cannot be read: {error}") from None
-    return client_variables(certificate, others, verify="SUCCESS", now=now)
+        import reserve.ssl.certificate  # noqa: F401
+    except ImportError as error:
+        return str(error)
+    return ""
+
+
+def server_environ(der: bytes) -> dict[str, str]:
+    """The variables ``SSL_SERVER_*`` of a certificate of ours; without the package cryptography only the PEM."""
+    variables = {"SSL_SERVER_CERT": pem(der)}
+    if not missing_library():
+        from reserve.ssl import certificate
+
+        variables |= certificate.server_variables(der)
+    return variables
+
+
+def client_environ(der: bytes | None, chain: Sequence[bytes] = ()) -> dict[str, str]:
+    """The variables ``SSL_CLIENT_*``; without the package cryptography only those that need no look inside.
+
+    :param der: the certificate that the client has shown, which was found valid; None: it has shown none.
+    :param chain: the certificates that came after it, in the order they came.
+    """
+    if der is None:
+        return {"SSL_CLIENT_VERIFY": "NONE"}
+    variables = {"SSL_CLIENT_VERIFY": "SUCCESS", "SSL_CLIENT_CERT": pem(der)}
+    for number, issuer in enumerate(chain):
+        variables[f"SSL_CLIENT_CERT_CHAIN_{number}"] = pem(issuer)
+    if not missing_library():
+        from reserve.ssl import certificate
+
+        variables |= certificate.client_variables(der, datetime.now(timezone.utc))
+    return variables

@@ -5,14 +5,20 @@ Reads files, so it is never called by whoever leads: at the start, and on the th
 
 from __future__ import annotations
 
+import binascii
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from reserve.errors import StartupError
-from reserve.ssl.x509 import Certificate, CertificateError, parse_certificate, pem_certificates
 
-__all__ = ["Signature", "check_authorities", "check_revoked", "read_chain", "signature", "trust_trouble"]
+__all__ = ["Signature", "check_authorities", "check_revoked", "read_certificate", "signature", "trust_trouble"]
+
+_CERTIFICATE = re.compile(
+    rb"-----BEGIN (?P<kind>X509 |TRUSTED |)CERTIFICATE-----(?P<base64>.*?)-----END (?P=kind)CERTIFICATE-----", re.DOTALL
+)
+"""What OpenSSL takes for a certificate."""
 
 Signature = tuple[tuple[int, int, int] | None, ...]
 """(inode, modified in ns, octets) of each file, None for one that is not there."""
@@ -60,11 +66,27 @@ def trust_trouble(path: str, option: str, reason: object) -> StartupError:
     return StartupError(f"{path} ({option}) cannot be used for clients' certificates: {reason}")
 
 
-def read_chain(path: str) -> list[Certificate]:
-    """The certificates of a PEM file, the server's own first. Raises StartupError."""
+def read_certificate(path: str) -> bytes:
+    """The first certificate of a PEM file in DER: the server's own. Raises StartupError.
+
+    Whether it is one, and whether the others of its chain are, OpenSSL says.
+    """
     try:
-        return [parse_certificate(der) for der in pem_certificates(Path(path).read_bytes())]
+        text = Path(path).read_bytes()
     except OSError as error:
         raise StartupError(f"the certificate {path} (--tls-cert) cannot be read: {error.strerror or error}") from None
-    except (CertificateError, ValueError) as error:
-        raise StartupError(f"{path} (--tls-cert) holds no certificate that can be used: {error}") from None
+    block = _CERTIFICATE.search(text)
+    if block is None:
+        reason = "there is no complete PEM block CERTIFICATE in it"
+        if text[:1] == b"\x30":
+            reason = "it looks like DER; convert it with: openssl x509 -inform DER -in FILE -out FILE.pem"
+    elif block["kind"] == b"TRUSTED ":
+        reason = (
+            "TRUSTED CERTIFICATE is a format of OpenSSL's own; convert it with: openssl x509 -in FILE -out FILE.pem"
+        )
+    else:
+        try:
+            return binascii.a2b_base64(block["base64"])
+        except ValueError as error:
+            reason = f"its first PEM block is not base64: {error}"
+    raise StartupError(f"{path} (--tls-cert) holds no certificate that can be used: {reason}")

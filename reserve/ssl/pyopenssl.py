@@ -25,9 +25,9 @@ from reserve.ssl.given import certificate_trouble, password_of
 from reserve.ssl.settings import CertificateFiles
 
 try:
-    from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
     from OpenSSL import SSL
-    from OpenSSL.crypto import X509StoreFlags
+    from OpenSSL.crypto import FILETYPE_ASN1, X509StoreFlags, dump_certificate
 except ImportError as error:
     raise StartupError(
         f"PyOpenSSLAdapter needs pyOpenSSL, which cannot be imported ({error}): pip install 'reserve[pyopenssl]'"
@@ -258,8 +258,7 @@ def pyopenssl_environ(session: PyOpenSSLSession) -> dict[str, str]:
     return session_variables(
         protocol=connection.get_protocol_version_name(),
         cipher=connection.get_cipher_name() or "",
-        use_bits=bits,
-        algorithm_bits=bits,
+        bits=bits,
         server_name=session.server_name,
         session_id=None,
         resumed=session.resumed(),
@@ -273,11 +272,12 @@ def _server_name(connection: SSL.Connection) -> str | None:
 
 
 def _shown_certificates(connection: SSL.Connection) -> tuple[bytes | None, list[bytes]]:
-    shown = connection.get_peer_certificate(as_cryptography=True)
-    if shown is None:
+    own = connection.get_peer_certificate()
+    if own is None:
         return None, []
-    chain = connection.get_peer_cert_chain(as_cryptography=True) or []
-    return shown.public_bytes(Encoding.DER), [one.public_bytes(Encoding.DER) for one in chain]
+    # Not as objects of cryptography, which does not read every certificate that OpenSSL accepts.
+    chain = connection.get_peer_cert_chain() or []
+    return dump_certificate(FILETYPE_ASN1, own), [dump_certificate(FILETYPE_ASN1, issuer) for issuer in chain]
 
 
 def _private_key(files: CertificateFiles) -> Any:

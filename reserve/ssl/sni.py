@@ -10,21 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Generic, TypeVar
 
-from reserve.ssl.x509 import Certificate
-
-__all__ = ["NameTable", "certificate_names"]
+__all__ = ["NameTable"]
 
 Value = TypeVar("Value")
-
-
-def certificate_names(certificate: Certificate) -> tuple[str, ...]:
-    """The names that a certificate stands for: DNS names, then addresses.
-
-    Without any alternative name, of any kind, it is the last common name, if there is one: the most specific of them.
-    """
-    if certificate.has_alternative_names:
-        return certificate.dns_names + certificate.ip_addresses
-    return tuple(value for name, value in certificate.subject if name == "CN")[-1:]
 
 
 class NameTable(Generic[Value]):

@@ -393,7 +393,7 @@ def test_an_inherited_socket_may_be_named_plain(at_issued: Path, passed: Callabl
             "the certificate nowhere (--tls-cert) cannot be read: No such file or ",
         ),
         (["--tls-cert", "."], 1, "the certificate . (--tls-cert) cannot be read: Is a directory\n"),
-        (["--tls-cert", "junk"], 1, "junk (--tls-cert) holds no certificate that can be used: no PEM block"),
+        (["--tls-cert", "junk"], 1, "junk (--tls-cert) holds no certificate that can be used: there is no"),
         (["--tls-cert", "a.pem"], 1, "a.pem (--tls-cert) holds no private key in PEM; --tls-key names the file th"),
         (["--tls-cert", "a.pem", "--tls-key", "nowhere"], 1, "the file nowhere (--tls-key) cannot be read: No such"),
         (["--tls-cert", "a.pem", "--tls-key", "junk"], 1, "junk (--tls-key) holds no private key in PEM\n"),

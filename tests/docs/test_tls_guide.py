@@ -121,7 +121,8 @@ def test_the_table_has_every_variable(variables: set[str]) -> None:
     prefixes = tuple(name[:-1] for name in told if name.endswith("*"))
     assert {"SSL_CLIENT_S_DN_CN", "SSL_CLIENT_VERIFY", "SSL_SERVER_SAN_DNS_0"} <= variables
     assert [name for name in variables if name not in told and not name.startswith(prefixes)] == []
-    sources = (Path(reserve.__file__).parent / "ssl" / "environ.py").read_text("utf-8")
+    folder = Path(reserve.__file__).parent / "ssl"
+    sources = "".join((folder / f"{name}.py").read_text("utf-8") for name in ("environ", "certificate", "certadapter"))
     for name in told - {"SSL_SERVER_*"}:
         short = name.rstrip("*").removeprefix("SSL_CLIENT_")
         assert name in variables or short.rstrip("_") in sources, name

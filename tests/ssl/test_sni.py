@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from cryptography import x509
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reserve.ssl.sni import NameTable, certificate_names
-from reserve.ssl.x509 import parse_certificate
-from tests.ssl import encoding as e
-from tests.ssl import issuing
-from tests.ssl.test_x509 import ALL_NAMES
+from reserve.ssl.sni import NameTable
 
 
 def table(*rows: str) -> NameTable[str]:
@@ -85,23 +80,6 @@ def test_a_value_may_be_anything() -> None:
     made: NameTable[int] = NameTable()
     made.add(["a.example"], 0)
     assert made.find("a.example") == 0
-
-
-def test_names_are_the_alternative_ones() -> None:
-    issued = issuing.issue(subject=issuing.named("cn.example"), names=ALL_NAMES)
-    names = certificate_names(parse_certificate(issuing.der(issued)))
-    assert names == ("a.example.org", "*.example.org", "192.0.2.1", "2001:db8::1")
-
-
-def test_the_last_common_name_stands_in_for_them() -> None:
-    two = e.name(*([e.attribute("2.5.4.3", e.tlv(e.UTF8, text))] for text in (b"first.example", b"last.example")))
-    assert certificate_names(parse_certificate(e.certificate(subject=two))) == ("last.example",)
-    assert certificate_names(parse_certificate(e.certificate(subject=e.name()))) == ()
-
-
-def test_but_not_when_there_are_others() -> None:
-    issued = issuing.issue(subject=issuing.named("cn.example"), names=[x509.RFC822Name("a@example.org")])
-    assert certificate_names(parse_certificate(issuing.der(issued))) == ()
 
 
 LABEL = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,6}[a-z0-9])?", fullmatch=True)
