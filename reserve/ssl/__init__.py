@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from reserve.ssl.adapter import SSLAdapter as SSLAdapter
-    from reserve.ssl.adapter import TLSSession as TLSSession
     from reserve.ssl.builtin import BuiltinSSLAdapter as BuiltinSSLAdapter
     from reserve.ssl.pyopenssl import PyOpenSSLAdapter as PyOpenSSLAdapter
+    from reserve.ssl.session import TLSSession as TLSSession
     from reserve.ssl.settings import CertificateFiles as CertificateFiles
     from reserve.ssl.settings import TLSSettings as TLSSettings
     from reserve.ssl.tlssocket import TLSSocket as TLSSocket
@@ -24,7 +24,7 @@ _HOMES = {
     "PyOpenSSLAdapter": "pyopenssl",
     "SSLAdapter": "adapter",
     "TLSSocket": "tlssocket",
-    "TLSSession": "adapter",
+    "TLSSession": "session",
     "TLSSettings": "settings",
 }
 

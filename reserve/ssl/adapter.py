@@ -16,56 +16,12 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
+from reserve.ssl.session import TLSSession
 from reserve.ssl.tlssocket import TLSSocket
 
-__all__ = ["SSLAdapter", "TLSSession"]
-
-
-class TLSSession(Protocol):
-    """The server's side of TLS over one connected socket, which it owns.
-
-    Nothing of it is called after the socket was closed; what it holds beside the socket it gives back in a method
-    ``release()``, if it has one.
-
-    A session that hands the socket's descriptor to its library, so that the kernel may encrypt in its place, has an
-    attribute ``has_descriptor`` that is true. :meth:`read` takes all content that was received for it, up to ``size``:
-    what it leaves is counted by :meth:`pending`.
-
-    Every method that talks to the peer may raise WantRead, WantWrite, TLSError (the peer broke the rules) or another
-    OSError (the connection failed).
-    """
-
-    socket: socket.socket
-    """Where the octets go: non-blocking. Its own ``recv`` and ``send`` may be TLS's; the engine passes by them."""
-
-    details: Any
-    """What the library has for the session (``ssl.SSLObject``, ``OpenSSL.SSL.Connection``): for applications."""
-
-    def handshake(self) -> None:
-        """Go on with the handshake; returns when it is done."""
-
-    def read(self, size: int) -> bytes:
-        """Up to ``size`` octets of content. Empty only when the peer has said close_notify (RFC 8446 section 6.1).
-
-        A connection that ends without it raises ConnectionAbortedError: a cut is not the end of the content.
-        """
-
-    def write(self, data: bytes | memoryview) -> int:
-        """Encrypt and send; how many octets of ``data`` were taken. Called again with the same octets after a Want."""
-
-    def pending(self) -> int:
-        """Octets of content that can be read without the socket; an end, or an error, that has come counts as one."""
-
-    def close_notify(self) -> None:
-        """Send close_notify, and do not wait for the peer's. WantWrite: there is no room for it, and nothing was said.
-
-        What the peer still sends may be lost, unless the session has an attribute ``half_closes`` that is true.
-        """
-
-    def resumed(self) -> bool:
-        """Say whether the handshake, which is done, went on with an earlier session."""
+__all__ = ["SSLAdapter"]
 
 
 class SSLAdapter:

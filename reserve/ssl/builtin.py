@@ -10,14 +10,13 @@ import socket
 import ssl
 
 from reserve.errors import StartupError
-from reserve.ssl.adapter import TLSSession
 from reserve.ssl.builtinsession import BuiltinSession
 from reserve.ssl.certadapter import CertificateAdapter, client_environ
-from reserve.ssl.certfiles import trust_trouble
+from reserve.ssl.certfiles import certificate_trouble, trust_trouble
 from reserve.ssl.clienthello import ClientHello
 from reserve.ssl.environ import session_variables
-from reserve.ssl.given import certificate_trouble, password_of
-from reserve.ssl.settings import CertificateFiles
+from reserve.ssl.session import TLSSession
+from reserve.ssl.settings import CertificateFiles, password_of
 
 __all__ = ["BuiltinSSLAdapter", "BuiltinSession", "builtin_environ", "harden", "shown_certificates"]
 
@@ -48,7 +47,7 @@ class BuiltinSSLAdapter(CertificateAdapter[_Context]):
         try:
             context.load_cert_chain(files.cert, files.key or None, password=password_of(files))
         except (OSError, ValueError, StartupError) as error:
-            raise StartupError(certificate_trouble(files, error)) from None
+            raise certificate_trouble(files, error) from None
         if settings.client_cert != "none":
             context.verify_mode = ssl.CERT_REQUIRED if settings.client_cert == "required" else ssl.CERT_OPTIONAL
             self._trust(context)

@@ -47,7 +47,7 @@ class _NotBegun:
 
 
 class BuiltinSession:
-    """See :class:`~reserve.ssl.adapter.TLSSession` for what each method promises.
+    """See :class:`~reserve.ssl.session.TLSSession` for what each method promises.
 
     :param choose: which context is for this client; may raise HelloRefused.
     :param sock: connected; the session owns it from now on.

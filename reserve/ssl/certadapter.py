@@ -18,12 +18,12 @@ from datetime import datetime, timezone
 from typing import Any, Generic, TypeVar
 
 from reserve.errors import StartupError, UsageError
-from reserve.ssl.adapter import SSLAdapter, TLSSession
+from reserve.ssl.adapter import SSLAdapter
 from reserve.ssl.certfiles import Signature, check_authorities, check_revoked, read_certificate, signature
 from reserve.ssl.clienthello import NO_APPLICATION_PROTOCOL, HelloRefused
 from reserve.ssl.environ import pem
-from reserve.ssl.given import certificate_files, tls_settings
-from reserve.ssl.settings import CertificateFiles, Password, TLSSettings
+from reserve.ssl.session import TLSSession
+from reserve.ssl.settings import CertificateFiles, Password, TLSSettings, certificate_files, tls_settings
 from reserve.ssl.sni import NameTable
 
 __all__ = ["CertificateAdapter", "client_environ", "missing_library", "server_environ"]

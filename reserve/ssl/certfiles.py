@@ -12,13 +12,25 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from reserve.errors import StartupError
+from reserve.ssl.settings import CertificateFiles
 
-__all__ = ["Signature", "check_authorities", "check_revoked", "read_certificate", "signature", "trust_trouble"]
+__all__ = [
+    "Signature",
+    "certificate_trouble",
+    "check_authorities",
+    "check_revoked",
+    "read_certificate",
+    "signature",
+    "trust_trouble",
+]
 
 _CERTIFICATE = re.compile(
     rb"-----BEGIN (?P<kind>X509 |TRUSTED |)CERTIFICATE-----(?P<base64>.*?)-----END (?P=kind)CERTIFICATE-----", re.DOTALL
 )
 """What OpenSSL takes for a certificate."""
+
+_SOURCE = re.compile(r" \(_ssl\.c:\d+\)$")
+"""What the standard library adds to an error for its developers."""
 
 Signature = tuple[tuple[int, int, int] | None, ...]
 """(inode, modified in ns, octets) of each file, None for one that is not there."""
@@ -90,3 +102,28 @@ def read_certificate(path: str) -> bytes:
         except ValueError as error:
             reason = f"its first PEM block is not base64: {error}"
     raise StartupError(f"{path} (--tls-cert) holds no certificate that can be used: {reason}")
+
+
+def certificate_trouble(files: CertificateFiles, error: Exception) -> StartupError:
+    """Say why a certificate and its key cannot be used.
+
+    :param error: what OpenSSL, the file system or :func:`~reserve.ssl.settings.password_of` raised.
+    """
+    key = f"{files.key or files.cert} ({'--tls-key' if files.key else '--tls-cert'})"
+    reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
+    text = _SOURCE.sub("", str(reason)).lower().replace("_", " ")
+    if "mismatch" in text:
+        return StartupError(f"the private key {key} does not belong to the certificate {files.cert} (--tls-cert)")
+    if isinstance(error, StartupError):
+        return StartupError(f"the private key {key}: {error}")
+    for option, path in (("--tls-cert", files.cert), ("--tls-key", files.key or files.cert)):
+        try:
+            content = Path(path).read_bytes()
+        except OSError as cause:
+            return StartupError(f"the file {path} ({option}) cannot be read: {cause.strerror or cause}")
+    if b"PRIVATE KEY-----" not in content:
+        hint = "" if files.key else "; --tls-key names the file that does"
+        return StartupError(f"{key} holds no private key in PEM{hint}")
+    if b"ENCRYPTED" in content:
+        return StartupError(f"the password (--tls-password-file) does not open the private key {key}")
+    return StartupError(f"the certificate {files.cert} (--tls-cert) with the key {key} cannot be used: {text}")

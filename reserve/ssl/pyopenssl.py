@@ -16,13 +16,12 @@ from typing import Any
 
 from reserve.errors import StartupError, TLSError, WantRead, WantWrite
 from reserve.ssl import ktls
-from reserve.ssl.adapter import TLSSession
 from reserve.ssl.certadapter import CertificateAdapter, client_environ
-from reserve.ssl.certfiles import trust_trouble
+from reserve.ssl.certfiles import certificate_trouble, trust_trouble
 from reserve.ssl.clienthello import HelloReader, HelloRefused
 from reserve.ssl.environ import session_variables
-from reserve.ssl.given import certificate_trouble, password_of
-from reserve.ssl.settings import CertificateFiles
+from reserve.ssl.session import TLSSession
+from reserve.ssl.settings import CertificateFiles, password_of
 
 try:
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -53,7 +52,7 @@ _EOF = (-1, "Unexpected EOF")  # how pyOpenSSL says that the connection ended
 
 
 class PyOpenSSLSession:
-    """A session of an ``OpenSSL.SSL.Connection``. See :class:`~reserve.ssl.adapter.TLSSession` for the promises.
+    """A session of an ``OpenSSL.SSL.Connection``. See :class:`~reserve.ssl.session.TLSSession` for the promises.
 
     :param connection: of the server's side, over ``sock``.
     :param sock: connected; the session owns it from now on.
@@ -170,9 +169,9 @@ class PyOpenSSLAdapter(CertificateAdapter[_Context]):
             context.use_privatekey(key)
             context.check_privatekey()
         except SSL.Error as error:
-            raise StartupError(certificate_trouble(files, ValueError(_reason(error)))) from None
+            raise certificate_trouble(files, ValueError(_reason(error))) from None
         except (OSError, TypeError, ValueError, StartupError) as error:
-            raise StartupError(certificate_trouble(files, error)) from None
+            raise certificate_trouble(files, error) from None
         if settings.client_cert != "none":
             required = SSL.VERIFY_FAIL_IF_NO_PEER_CERT if settings.client_cert == "required" else 0
             context.set_verify(SSL.VERIFY_PEER | required)

@@ -12,15 +12,12 @@ import os
 import socket
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, ClassVar, cast
 
 from reserve.errors import WantRead, WantWrite
-from reserve.ssl.socketfile import open_file
+from reserve.ssl.session import TLSSession
 from reserve.ssl.tlstransport import TLSTransport
 from reserve.wait import wait_for
-
-if TYPE_CHECKING:
-    from reserve.ssl.adapter import TLSSession
 
 __all__ = ["TLSSocket"]
 
@@ -37,7 +34,8 @@ class TLSSocket(TLSTransport):
     def __init__(self, session: TLSSession, environ: Callable[[Any], dict[str, str]]) -> None:
         super().__init__(session, environ)
         self._timeout: float | None = 0.0
-        self._open_files = 0
+        self._io_refs = 0
+        """Files of :meth:`makefile` that are open, as ``socket.SocketIO`` counts them."""
 
     def __repr__(self) -> str:
         return f"<reserve.ssl.SecureSocket fd={self.fileno()}>"
@@ -168,7 +166,7 @@ class TLSSocket(TLSTransport):
         there is room for it now. :meth:`shutdown`, and the server at the end of a handler, wait for room.
         """
         self._closed = True
-        if self._open_files <= 0:
+        if self._io_refs <= 0:
             self._close_now()
 
     def _close_now(self) -> None:
@@ -182,24 +180,11 @@ class TLSSocket(TLSTransport):
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
-    def makefile(
-        self,
-        mode: str = "r",
-        buffering: int | None = None,
-        *,
-        encoding: str | None = None,
-        errors: str | None = None,
-        newline: str | None = None,
-    ) -> Any:
-        """As ``socket.makefile``."""
-        return open_file(self, mode, buffering, encoding=encoding, errors=errors, newline=newline)
+    makefile: ClassVar[Callable[..., Any]] = socket.socket.makefile
+    """As ``socket.makefile``, which it is: it needs ``recv_into``, ``send``, ``_io_refs`` and ``_decref_socketios``."""
 
-    def file_opened(self) -> None:
-        """A file keeps the socket open."""
-        self._open_files += 1
-
-    def file_closed(self) -> None:
-        """The last one lets it close, if it was told to."""
-        self._open_files -= 1
-        if self._closed and self._open_files <= 0:
-            self._close_now()
+    def _decref_socketios(self) -> None:
+        """A file was closed. The last one closes the socket, if :meth:`close` was called before."""
+        self._io_refs -= 1
+        if self._closed:
+            self.close()

@@ -13,13 +13,11 @@ import os
 import socket
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from reserve.errors import WantRead, WantWrite
 from reserve.ssl import ktls
-
-if TYPE_CHECKING:
-    from reserve.ssl.adapter import TLSSession
+from reserve.ssl.session import TLSSession
 
 __all__ = ["TLSTransport"]
 

@@ -18,10 +18,11 @@ from importlib import import_module
 from typing import Any
 
 from reserve.errors import StartupError, UsageError
-from reserve.ssl.adapter import SSLAdapter, TLSSession
+from reserve.ssl.adapter import SSLAdapter
 from reserve.ssl.builtin import builtin_environ, harden
 from reserve.ssl.builtinsession import BuiltinSession
 from reserve.ssl.compat.wrap import ForeignAdapter, WrappingAdapter, strings
+from reserve.ssl.session import TLSSession
 
 __all__ = ["as_adapter"]
 

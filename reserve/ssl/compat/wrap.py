@@ -15,9 +15,10 @@ from importlib import import_module
 from typing import Any
 
 from reserve.errors import StartupError, TLSError, WantRead, WantWrite
-from reserve.ssl.adapter import SSLAdapter, TLSSession
+from reserve.ssl.adapter import SSLAdapter
 from reserve.ssl.builtin import harden
 from reserve.ssl.builtinsession import translated
+from reserve.ssl.session import TLSSession
 
 __all__ = ["ForeignAdapter", "WrappingAdapter", "strings"]
 
