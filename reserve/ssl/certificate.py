@@ -4,9 +4,9 @@ Runs on any thread; plain functions of DER, nothing remembered. They are named a
 ("Environment Variables" there). Nothing here says that a certificate is valid: TLS has checked that before.
 
 The package ``cryptography`` (the extra ``tls``) reads the certificate. It refuses or warns about some certificates that
-TLS accepts, such as one with a negative serial number. A variable that cannot be read is left out; no exception and no
-warning leaves :func:`server_variables` and :func:`client_variables`. The work is linear in the size, which
-:data:`LARGEST` bounds.
+TLS accepts, such as one with a negative serial number. A variable that cannot be read is left out;
+:func:`server_variables` and :func:`client_variables` raise nothing and show no warning. The work is linear in the size,
+which :data:`LARGEST` bounds.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from reserve.ssl.environ import CONTROLS, escaped, wsgi_text
 
 __all__ = ["LARGEST", "client_variables", "host_names", "server_variables"]
 
-# What the library finds strange in a certificate is the certificate's affair, not that of the program's user. A filter
-# for this module only: warnings.catch_warnings() changes the filters of all threads.
+# The library's warnings are about the certificate, and a user of the program cannot act on them. A filter for this
+# module only: warnings.catch_warnings() would change the filters of all threads.
 warnings.filterwarnings("ignore", module=r"reserve\.ssl\.certificate\Z")
 
 LARGEST = 102_400
@@ -166,13 +166,13 @@ def _host_names(certificate: x509.Certificate) -> tuple[str, ...]:
 
 
 def _variables(der: bytes, prefix: str, parts: Sequence[Part]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    with contextlib.suppress(Exception):  # the library raises what it likes; a warning may be an error, too (-W error)
+    variables: dict[str, str] = {}
+    with contextlib.suppress(Exception):  # the library has many of its own; and a warning may be an error (-W error)
         certificate = _load(der)
         for part in parts:
             with contextlib.suppress(Exception):
-                found |= part(certificate)
-    return {f"{prefix}{name}": value for name, value in found.items()}
+                variables |= part(certificate)
+    return {f"{prefix}{name}": value for name, value in variables.items()}
 
 
 def _distinguished_name(variable: str, name: x509.Name) -> dict[str, str]:
@@ -212,7 +212,7 @@ def _short_name(attribute: x509.NameAttribute[str | bytes]) -> str:
 def _alternative_names(certificate: x509.Certificate) -> dict[str, str]:
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     kinds = (("Email", names.get_values_for_type(x509.RFC822Name)), ("DNS", names.get_values_for_type(x509.DNSName)))
-    return {f"SAN_{kind}_{number}": escaped(name) for kind, found in kinds for number, name in enumerate(found)}
+    return {f"SAN_{kind}_{number}": escaped(name) for kind, values in kinds for number, name in enumerate(values)}
 
 
 def _exact_assertion(certificate: x509.Certificate) -> dict[str, str]:

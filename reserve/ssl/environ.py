@@ -3,9 +3,9 @@ r"""The ``SSL_*`` variables of a request, named and written as Apache's mod_ssl 
 Those of the session are made here, those of certificates in :mod:`reserve.ssl.certificate`. Runs on any thread; plain
 functions, nothing remembered.
 
-Every value is safe in a WSGI environ: text is UTF-8 shown as latin-1 (PEP 3333), and no control character survives from
-a certificate or a client; the one exception are the line ends inside PEM. A control character becomes ``\0A`` and a
-backslash gets another one; in a whole name (``SSL_CLIENT_S_DN``) so do the characters that RFC 2253 section 2.4 names.
+Every value is safe in a WSGI environ: text is the bytes of UTF-8 as characters of latin-1 (PEP 3333), and a control
+character from a certificate or a client becomes ``\0A``; only PEM has line ends. A backslash is escaped with another
+one; in a whole name (``SSL_CLIENT_S_DN``) so are the characters that RFC 2253 section 2.4 lists.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 __all__ = ["CONTROLS", "escaped", "pem", "session_variables", "wsgi_text"]
 
 CONTROLS = {code: f"\\{code:02X}" for code in (*range(0x20), 0x7F)} | {ord("\\"): "\\\\"}
-"""What becomes of control characters and of the backslash: for ``str.translate``."""
+"""The escapes of control characters and of the backslash, for ``str.translate``."""
 
 
 def session_variables(
@@ -53,7 +53,7 @@ def session_variables(
         variables["SSL_TLS_SNI"] = escaped(server_name)
     if alpn:
         variables["SSL_TLS_ALPN"] = escaped(alpn)
-    return variables  # the others are words of the library's: escaping them took longer than everything else here
+    return variables  # the others come from the library; escaping them took longer than everything else here
 
 
 def pem(der: bytes) -> str:
@@ -64,10 +64,10 @@ def pem(der: bytes) -> str:
 
 
 def escaped(text: str) -> str:
-    """Text from a certificate or a client, as a value of the environ."""
+    """Text from a certificate or a client as a value of the environ."""
     return wsgi_text(text.translate(CONTROLS))
 
 
 def wsgi_text(text: str) -> str:
-    """Text as PEP 3333 wants it: its UTF-8 bytes, each shown as the character of latin-1."""
+    """Text as PEP 3333 requires it: its UTF-8 bytes, each as the character of latin-1."""
     return text.encode("utf-8", "backslashreplace").decode("latin-1")

@@ -39,7 +39,7 @@ class Watched:
     def connect(self, *, window: int = 0) -> socket.socket:
         """A client; ``window``: the octets that its system takes for it when it does not read."""
         client = self.connect_plain(window=window)
-        return tls.secure(client) if self.secure else client
+        return tls.wrap_client(client) if self.secure else client
 
     def connect_plain(self, *, window: int = 0) -> socket.socket:
         """A client that has not begun with TLS yet."""

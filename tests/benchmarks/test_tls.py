@@ -54,17 +54,17 @@ def five(monkeypatch: pytest.MonkeyPatch) -> float:
 
 def test_clients_of_a_server_that_serves(five: float) -> None:
     with running(hello, ssl_adapter=tls.adapter()) as served:
-        held, failed = hold(tls.context(), served.address[1], 3)
+        held, failed = hold(tls.client_context(), served.address[1], 3)
         assert (len(held), failed) == (3, 0)
         assert served.server.stats().connections == 3
         for one in held:
             one.close()
-        assert shake(tls.context(), served.address[1], five, True) == {"done": 5, "resumed": 4, "failed": 0}
+        assert shake(tls.client_context(), served.address[1], five, True) == {"done": 5, "resumed": 4, "failed": 0}
 
 
 def test_clients_of_a_server_that_fails(hanging_up: int, five: float) -> None:
-    assert hold(tls.context(), hanging_up, 30) == ([], 20)
-    assert shake(tls.context(), hanging_up, five, False) == {"done": 0, "resumed": 0, "failed": 5}
+    assert hold(tls.client_context(), hanging_up, 30) == ([], 20)
+    assert shake(tls.client_context(), hanging_up, five, False) == {"done": 0, "resumed": 0, "failed": 5}
 
 
 def test_nothing_is_no_figure() -> None:

@@ -66,7 +66,7 @@ class Site:
         """A client, closed with the test; ``window``: what its system takes for it when it does not read."""
         client = self._stack.enter_context(clients.connect(self.address, PATIENCE, window=window))
         if self.secure:
-            client = self._stack.enter_context(tls.secure(client))
+            client = self._stack.enter_context(tls.wrap_client(client))
         client.sendall(sent)
         return client
 
