@@ -118,13 +118,13 @@ def test_versions(version: bytes) -> None:
         (timedelta(days=-400), "0"),
     ],
 )
-def test_days_that_remain(left: timedelta, days: str) -> None:
+def test_begun_days_remain(left: timedelta, days: str) -> None:
     end = datetime(2030, 1, 1, tzinfo=timezone.utc)
     certificate = e.certificate(validity=e.times("200101000000Z", "300101000000Z"))
     assert client_variables(certificate, end - left)["SSL_CLIENT_V_REMAIN"] == days
 
 
-def test_a_certificate_that_never_ends() -> None:
+def test_the_last_day_of_the_calendar() -> None:
     variables = client_variables(made(validity=e.times("500101000000Z", "99991231235959Z")), NOW)
     assert variables["SSL_CLIENT_V_START"] == "Jan  1 00:00:00 1950 GMT"
     assert variables["SSL_CLIENT_V_END"] == "Dec 31 23:59:59 9999 GMT"
@@ -200,7 +200,7 @@ def test_an_algorithm_without_a_name_keeps_its_number() -> None:
 # ---- distinguished names ----
 
 
-def test_every_part_that_mod_ssl_names() -> None:
+def test_each_attribute_of_mod_ssl_has_a_variable() -> None:
     kinds = {
         NameOID.COUNTRY_NAME: "C",
         NameOID.STATE_OR_PROVINCE_NAME: "ST",
@@ -223,7 +223,7 @@ def test_every_part_that_mod_ssl_names() -> None:
     }
 
 
-def test_parts_that_repeat_are_numbered() -> None:
+def test_repeated_attributes_are_numbered() -> None:
     variables = server_variables(made([utf8(OU, "a")], [utf8(CN, "x")], [utf8(OU, "b"), utf8(OU, "c")]))
     parts = {name: value for name, value in variables.items() if name.startswith("SSL_SERVER_S_DN_")}
     assert parts == {
@@ -234,7 +234,7 @@ def test_parts_that_repeat_are_numbered() -> None:
     }
 
 
-HARD = [
+HARD_TEXTS = [
     "",
     " ",
     "  ",
@@ -286,7 +286,7 @@ def test_kinds_of_strings(kind: _ASN1Type, text: str) -> None:
     assert value.encode("latin-1").decode("utf-8") == text
 
 
-def test_names_are_reversed_and_groups_joined() -> None:
+def test_relative_names_are_reversed_and_their_attributes_joined() -> None:
     assert subject([utf8(C, "NL")], [utf8(O, "o")], [utf8(CN, "a"), utf8(UID, "7")]) == "UID=7+CN=a,O=o,C=NL"
     assert subject() == ""
 
@@ -297,7 +297,7 @@ def test_attributes_without_a_name_or_without_text() -> None:
     assert subject([e.attribute("2.5.4.45", e.tlv(3, b"\0\xab"))]) == "x500UniqueIdentifier=#00AB"
 
 
-# ---- beside OpenSSL ----
+# ---- compared with OpenSSL ----
 
 
 def _openssl(program: str, der: bytes, place: Path, *options: str) -> str:
@@ -308,7 +308,7 @@ def _openssl(program: str, der: bytes, place: Path, *options: str) -> str:
 
 
 NAMES = [
-    *([utf8(CN, text)] for text in HARD),
+    *([utf8(CN, text)] for text in HARD_TEXTS),
     [e.attribute(CN, e.tlv(e.BMP, "Zoë 東京".encode("utf-16-be")))],
     [e.attribute(CN, e.tlv(e.UNIVERSAL, "Zoë 🜚".encode("utf-32-be")))],
     [utf8("0.9.2342.19200300.100.1.25", "org"), utf8("1.2.840.113549.1.9.1", "a@b"), utf8("2.5.4.42", "g")],
@@ -321,7 +321,7 @@ NAMES = [
 
 
 @pytest.mark.peer
-def test_names_as_openssl_writes_them(require_peer: Callable[[str], str], tmp_path: Path) -> None:
+def test_distinguished_names_are_those_of_openssl(require_peer: Callable[[str], str], tmp_path: Path) -> None:
     program = require_peer("openssl")
     for relative_name in NAMES:
         certificate = made([utf8(O, "o")], relative_name)
@@ -333,7 +333,7 @@ def test_names_as_openssl_writes_them(require_peer: Callable[[str], str], tmp_pa
 @pytest.mark.parametrize(
     ("kind", "signer"), [("rsa", "p256"), ("p384", "rsa"), ("ed25519", "ed448"), ("ed448", "ed25519"), ("dsa", "dsa")]
 )
-def test_the_rest_as_openssl_writes_it(
+def test_serials_times_and_algorithms_are_those_of_openssl(
     require_peer: Callable[[str], str], tmp_path: Path, kind: str, signer: str
 ) -> None:
     issued = issuing.issue(kind=kind, signer=signer, serial=2**159 - 5, end=datetime(2051, 1, 1, tzinfo=timezone.utc))
@@ -351,7 +351,7 @@ def test_the_rest_as_openssl_writes_it(
     assert re.search(r"Public Key Algorithm: (\S+)", text)[1] == variables["SSL_SERVER_A_KEY"]  # type: ignore[index]
 
 
-# ---- what is strange ----
+# ---- strange certificates ----
 
 
 def _check_safe(variables: dict[str, str]) -> None:
@@ -377,7 +377,7 @@ def test_every_value_is_safe_in_an_environ(parts: list[tuple[str, tuple[int, str
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8")), min_size=1, max_size=4))
-def test_a_name_can_be_taken_apart_again(values: list[str]) -> None:
+def test_a_distinguished_name_can_be_split_again(values: list[str]) -> None:
     whole = subject(*([utf8(CN, value)] for value in reversed(values))).encode("latin-1").decode("utf-8")
     parts = re.findall(r"(?:^|,)CN=((?:\\.|[^\\,])*)", whole, re.S)
     assert [_unescaped(part) for part in parts] == values
@@ -390,7 +390,7 @@ def _unescaped(text: str) -> str:
 
 
 ABSENT = {
-    # what the library does not read: the variables that are missing, by the beginning of their names
+    # what the library does not read, and the beginnings of the names of the variables that are missing then
     "a string that is not UTF-8": (made([e.attribute(CN, e.tlv(e.TELETEX, b"Zo\xeb"))]), ("S_DN",)),
     "a number in a name": (made([e.attribute(CN, e.integer(1))]), ("S_DN",)),
     "bits in a common name": (made([e.attribute(CN, e.tlv(3, b"\0\xab"))]), ("S_DN",)),
@@ -417,7 +417,7 @@ ABSENT = {
 
 
 @pytest.mark.parametrize(("der", "absent"), ABSENT.values(), ids=ABSENT.keys())
-def test_what_cannot_be_read_is_left_out_and_the_rest_stays(der: bytes, absent: tuple[str, ...]) -> None:
+def test_what_cannot_be_read_is_left_out_and_the_rest_is_there(der: bytes, absent: tuple[str, ...]) -> None:
     variables = client_variables(der, NOW)
     ordinary = client_variables(with_names(e.tlv(0x82, b"a")), NOW)
     missing = tuple(f"SSL_CLIENT_{name}" for name in absent)
@@ -512,22 +512,22 @@ def test_a_warning_that_is_an_error_leaves_its_variable_out() -> None:
 # ---- host names ----
 
 
-def test_names_are_the_alternative_ones() -> None:
+def test_host_names_are_the_alternative_names() -> None:
     issued = issuing.issue(subject=issuing.named("cn.example"), names=ALL_NAMES)
     assert host_names(issuing.der(issued)) == ("a.example.org", "*.example.org", "192.0.2.1", "2001:db8::1")
 
 
-def test_the_last_common_name_stands_in_for_them() -> None:
+def test_without_alternative_names_it_is_the_last_common_name() -> None:
     assert host_names(made([utf8(CN, "first.example")], [utf8(CN, "last.example")])) == ("last.example",)
     assert host_names(made()) == ()
 
 
-def test_but_not_when_there_are_others() -> None:
+def test_the_common_name_is_not_used_beside_alternative_names() -> None:
     issued = issuing.issue(subject=issuing.named("cn.example"), names=[x509.RFC822Name("a@example.org")])
     assert host_names(issuing.der(issued)) == ()
 
 
-def test_the_names_that_trustme_issues() -> None:
+def test_the_names_of_a_certificate_of_trustme() -> None:
     names = ("a.example.org", "*.example.org", "192.0.2.1", "2001:db8::1", "a@example.org")
     leaf = trustme.CA().issue_cert(*names, common_name="someone").cert_chain_pems[0].bytes()
     der = issuing.der(x509.load_pem_x509_certificate(leaf))

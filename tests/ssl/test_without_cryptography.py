@@ -66,7 +66,7 @@ def _first_block(path: str) -> str:
     return Path(path).read_text().partition(end)[0] + end
 
 
-def test_one_certificate_serves(authority: Authority, certificate: Files) -> None:
+def test_a_server_with_one_certificate_serves(authority: Authority, certificate: Files) -> None:
     variables, log = _served(authority, certificate)
     assert variables["SSL_PROTOCOL"] == "TLSv1.3"
     assert variables["SSL_TLS_SNI"] == "localhost"
@@ -77,15 +77,15 @@ def test_one_certificate_serves(authority: Authority, certificate: Files) -> Non
 
 
 @pytest.mark.parametrize("kind", ["required", "optional"])
-def test_the_certificate_of_a_client_is_checked_and_shown_and_the_log_tells_what_is_missing(
+def test_client_certificates_are_checked_and_the_log_names_the_missing_variables(
     authority: Authority, certificate: Files, kind: str
 ) -> None:
     client = authority.issue("ann", "ann@example.org")
     variables, log = _served(authority, certificate, client, client_cert=kind, client_ca=authority.pem)
-    told = {name: value for name, value in variables.items() if name.startswith("SSL_CLIENT_")}
-    assert told.pop("SSL_CLIENT_VERIFY") == "SUCCESS"
-    assert told.pop("SSL_CLIENT_CERT") == _first_block(client.cert)
-    assert all(name.startswith("SSL_CLIENT_CERT_CHAIN_") for name in told)  # since Python 3.13
+    own = {name: value for name, value in variables.items() if name.startswith("SSL_CLIENT_")}
+    assert own.pop("SSL_CLIENT_VERIFY") == "SUCCESS"
+    assert own.pop("SSL_CLIENT_CERT") == _first_block(client.cert)
+    assert all(name.startswith("SSL_CLIENT_CERT_CHAIN_") for name in own)  # since Python 3.13
     (line,) = log
     assert line.startswith(
         f"clients are asked for certificates (--tls-client-cert {kind}), but the package cryptography"
