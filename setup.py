@@ -22,6 +22,7 @@ TEST = [
     "django>=4.2",
     "cherrypy>=18.10",
     "trustme>=1.2",
+    "cryptography>=43",
     "pyOpenSSL>=25.2",
     "cheroot>=10",
 ]
@@ -47,6 +48,7 @@ setup(
     python_requires=">=3.10",
     install_requires=['tomli>=2; python_version < "3.11"'],
     extras_require={
+        "tls": ["cryptography>=43"],
         "pyopenssl": ["pyOpenSSL>=25.2"],
         "cheroot": ["cheroot>=10"],
         "test": TEST,

@@ -1,4 +1,4 @@
-"""An authority of the tests' own: the certificates that it issues, the list of those it revokes, who trusts it."""
+"""``Authority``: issues certificates for tests, revokes them, and makes clients that trust it."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ class Files(NamedTuple):
 
 
 class Authority:
-    """Everything it issues is a file of ``folder``; each is replaced at once, so that whoever reads it has all of it.
+    """An authority for tests. Each file is replaced in one step, so that a reader never gets a part of it.
 
+    :param folder: where its files are.
     :ivar pem: the path of its own certificate.
     """
 
@@ -36,16 +37,16 @@ class Authority:
         self.pem = self._write("ca.pem", self._ca.cert_pem.bytes())
 
     def issue(self, name: str, *identities: str, **options: Any) -> Files:
-        """Make the files ``name.*`` for these host names, addresses or e-mail addresses."""
-        made = self._ca.issue_cert(*identities, **options)
+        """Make the files ``name.*`` for these host names, IP addresses or e-mail addresses."""
+        issued = self._ca.issue_cert(*identities, **options)
         return Files(
-            cert=self._write(f"{name}.crt", b"".join(blob.bytes() for blob in made.cert_chain_pems)),
-            key=self._write(f"{name}.key", made.private_key_pem.bytes()),
-            both=self._write(f"{name}.pem", made.private_key_and_cert_chain_pem.bytes()),
+            cert=self._write(f"{name}.crt", b"".join(blob.bytes() for blob in issued.cert_chain_pems)),
+            key=self._write(f"{name}.key", issued.private_key_pem.bytes()),
+            both=self._write(f"{name}.pem", issued.private_key_and_cert_chain_pem.bytes()),
         )
 
     def revoke(self, *revoked: Files) -> str:
-        """The file that lists what is revoked: these, and no others."""
+        """Write the list of revoked certificates: these, and no others. Returns its path."""
         issuer = x509.load_pem_x509_certificate(self._ca.cert_pem.bytes())
         builder = (
             x509.CertificateRevocationListBuilder().issuer_name(issuer.subject).last_update(_START).next_update(_END)
@@ -58,7 +59,7 @@ class Authority:
         return self._write("crl.pem", builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM))  # type: ignore[arg-type]
 
     def client(self, certificate: Files | None = None, version: ssl.TLSVersion | None = None) -> ssl.SSLContext:
-        """A client that trusts this authority and nobody else. ``version``: it speaks just this one."""
+        """A client that trusts this authority and no other. ``version``: the only one that it has."""
         context = ssl.create_default_context(cafile=self.pem)
         if version is not None:
             context.minimum_version = context.maximum_version = version
@@ -67,7 +68,7 @@ class Authority:
         return context
 
     def _write(self, name: str, content: bytes) -> str:
-        path, fresh = self._folder / name, self._folder / f"{name}.new"
-        fresh.write_bytes(content)
-        os.replace(fresh, path)
+        path, temporary = self._folder / name, self._folder / f"{name}.new"
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
         return str(path)

@@ -44,7 +44,8 @@ VALUES = {
 }
 """What the option table reads and fills of the rooms below it: plain values."""
 OPTIONAL = {
-    # module, or package of modules: what it may import beside the standard library
+    # module: what it may import beside the standard library
+    "reserve.ssl.certificate": {"cryptography"},
     "reserve.ssl.pyopenssl": {"OpenSSL", "cryptography"},
     "reserve.options.sources": {"tomli"},
 }
@@ -102,10 +103,9 @@ def _complaints() -> Iterator[str]:
                     yield f"{name}:{line} imports {target}: {part} stands below or beside {other}"
                 elif part == "options" and other not in _GROUND and not target.startswith(tuple(VALUES)):
                     yield f"{name}:{line} imports {target}: the option table needs plain values only"
-            elif root not in sys.stdlib_module_names and root != "_typeshed":  # which only type checkers see
-                allowed = {extra for module, extras in OPTIONAL.items() if name.startswith(module) for extra in extras}
-                if root not in allowed:
-                    yield f"{name}:{line} imports {target}: the core needs the standard library only"
+            elif root not in {*sys.stdlib_module_names, "_typeshed", *OPTIONAL.get(name, ())}:
+                # only type checkers see _typeshed
+                yield f"{name}:{line} imports {target}: the core needs the standard library only"
 
 
 def test_the_walk_sees_the_package() -> None:

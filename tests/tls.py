@@ -1,8 +1,9 @@
-"""Certificates of an authority of the tests' own, made once in a run, and clients that trust it."""
+"""What tests of TLS share: certificates of one authority, made once in a process, and clients that trust it."""
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import shutil
 import socket
 import ssl
@@ -11,14 +12,21 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from reserve.ssl import BuiltinSSLAdapter
 from reserve.ssl.settings import CertificateFiles
 from tests.authority import Authority
 
+_VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+
+each_version = pytest.mark.parametrize("version", list(_VERSIONS))
+"""With the clients of each version of TLS."""
+
 
 @cache
 def authority() -> Authority:
-    """Its files are there until this process ends."""
+    """The authority; its files exist until this process ends."""
     folder = tempfile.mkdtemp(prefix="reserve-tests-tls-")
     atexit.register(shutil.rmtree, folder, True)
     return Authority(Path(folder))
@@ -26,67 +34,69 @@ def authority() -> Authority:
 
 @cache
 def issued(*names: str, serial: int = 0) -> CertificateFiles:
-    """A certificate for these names; another one for each ``serial``."""
+    """A certificate for these names, by default ``localhost`` and 127.0.0.1; another one for each ``serial``."""
     names = names or ("localhost", "127.0.0.1")
     files = authority().issue(f"{'-'.join(names).replace('*', 'any')}-{serial}", *names)
     return CertificateFiles(cert=files.cert, key=files.key)
 
 
 def adapter(**options: Any) -> BuiltinSSLAdapter:
-    """For ``localhost``."""
+    """An adapter for ``localhost``; options as it takes them."""
     return BuiltinSSLAdapter([issued()], **options)
 
 
-def context(version: str = "", *, trusting: bool = True) -> ssl.SSLContext:
-    """A client's, by default with everything that a client of today has. ``version``: speak just this one."""
-    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    made.check_hostname = trusting
-    if trusting:
-        made.load_verify_locations(authority().pem)
+def client_context(version: str = "", *, verify: bool = True) -> ssl.SSLContext:
+    """A client's context, in which an end without close_notify is an error.
+
+    :param version: the only version that it has; by default all of today.
+    :param verify: whether it checks the server's certificate.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = verify
+    if verify:
+        context.load_verify_locations(authority().pem)
     else:
-        made.verify_mode = ssl.CERT_NONE
-    made.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)  # an end without close_notify is an error
+        context.verify_mode = ssl.CERT_NONE
+    context.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
     if version:
-        made.minimum_version = made.maximum_version = {
-            "1.2": ssl.TLSVersion.TLSv1_2,
-            "1.3": ssl.TLSVersion.TLSv1_3,
-        }[version]
-    return made
+        context.minimum_version = context.maximum_version = _VERSIONS[version]
+    return context
 
 
 @cache
-def client_context() -> ssl.SSLContext:
-    """One for all clients that need nothing special."""
-    return context()
+def _shared_context() -> ssl.SSLContext:
+    """The context of all clients that need nothing special."""
+    return client_context()
 
 
-def secure(
+def wrap_client(
     client: socket.socket,
     *,
-    using: ssl.SSLContext | None = None,
+    context: ssl.SSLContext | None = None,
     name: str = "localhost",
     session: ssl.SSLSession | None = None,
 ) -> ssl.SSLSocket:
-    """Shake hands as a client. Its ``recv`` gives ``b""`` for close_notify, and raises for an end without it."""
-    using = client_context() if using is None else using
-    return using.wrap_socket(client, server_hostname=name, suppress_ragged_eofs=False, session=session)
+    """Do the handshake as a client. Its ``recv`` returns ``b""`` for close_notify, and raises for an end without it."""
+    context = _shared_context() if context is None else context
+    return context.wrap_socket(client, server_hostname=name, suppress_ragged_eofs=False, session=session)
 
 
-class HandMade:
-    """A client's handshake in memory, octet by octet: what it wants to send is the caller's to send.
+class MemoryTLSClient:
+    """A client's TLS in memory: the test sends its bytes itself, in whatever pieces.
 
-    :param using: by default a client of today (TLS 1.3).
+    :param context: by default one of today (TLS 1.3).
     """
 
-    def __init__(self, using: ssl.SSLContext | None = None) -> None:
+    def __init__(self, context: ssl.SSLContext | None = None) -> None:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        using = client_context() if using is None else using
-        self.tls = using.wrap_bio(self._incoming, self._outgoing, server_hostname="localhost")
+        context = _shared_context() if context is None else context
+        self.tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname="localhost")
         self.done = False
+        """The handshake is."""
 
-    def says(self, heard: bytes = b"") -> bytes:
-        """The client's next octets, once it has heard these."""
-        self._incoming.write(heard)
+    def flight(self, received: bytes = b"") -> bytes:
+        """What the client sends after it has received this; the ClientHello after nothing."""
+        self._incoming.write(received)
         if not self.done:
             try:
                 self.tls.do_handshake()
@@ -95,29 +105,39 @@ class HandMade:
                 pass
         return self._outgoing.read()
 
-    def wraps(self, data: bytes) -> bytes:
+    def encrypt(self, data: bytes) -> bytes:
         """Records with this content."""
         self.tls.write(data)
         return self._outgoing.read()
 
-    def shakes(self, client: socket.socket) -> bytes:
-        """Send all but the last flight of the handshake through a socket; return that flight."""
-        saying = self.says()
+    def close_notify(self) -> bytes:
+        """The record of the client's close_notify, which a half-closed connection needs."""
+        with contextlib.suppress(ssl.SSLWantReadError):
+            self.tls.unwrap()
+        return self.flight()
+
+    def second_flight(self, client: socket.socket) -> bytes:
+        """Send the ClientHello through a socket; what the client sends next. It ends with the Finished."""
+        client.sendall(self.flight())
+        flight = b""
+        while not flight:
+            flight = self.flight(client.recv(65536))
+        return flight
+
+    def handshake(self, client: socket.socket) -> None:
+        """Do the handshake through a socket."""
+        flight = self.flight()
         while not self.done:
-            client.sendall(saying)
-            saying = b""
-            while not saying and not self.done:
+            client.sendall(flight)
+            flight = b""
+            while not flight and not self.done:
                 data = client.recv(65536)
                 assert data, "the server has ended the handshake"
-                saying = self.says(data)
-        return saying
+                flight = self.flight(data)
+        client.sendall(flight)
 
-    def shake(self, client: socket.socket) -> None:
-        """Shake hands through a socket."""
-        client.sendall(self.shakes(client))
-
-    def hears(self, client: socket.socket) -> bytes:
-        """Content that the server sends, as far as one receive brings any; empty at close_notify.
+    def receive(self, client: socket.socket) -> bytes:
+        """The content that the next records have, as they come through a socket; empty at close_notify.
 
         Raises SSLEOFError when the connection ends without it.
         """
@@ -132,3 +152,7 @@ class HandMade:
                     self._incoming.write_eof()
             except ssl.SSLZeroReturnError:
                 return b""
+
+    def receive_all(self, client: socket.socket) -> bytes:
+        """All content up to close_notify."""
+        return b"".join(iter(lambda: self.receive(client), b""))

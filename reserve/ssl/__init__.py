@@ -1,7 +1,7 @@
-"""TLS under every application: the adapters, and what it takes to write another.
+"""TLS for every application: the adapters, and the classes that another adapter is made of.
 
-``server.ssl_adapter = reserve.ssl.BuiltinSSLAdapter("cert.pem", "key.pem")``. The names are loaded when they are
-asked for, because a Python without OpenSSL can serve everything that is not TLS.
+``server.ssl_adapter = reserve.ssl.BuiltinSSLAdapter("cert.pem", "key.pem")``. Each name is loaded at its first use,
+because a Python without OpenSSL can serve everything that is not TLS.
 """
 
 from __future__ import annotations
@@ -11,28 +11,28 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from reserve.ssl.adapter import SSLAdapter as SSLAdapter
-    from reserve.ssl.adapter import TLSSession as TLSSession
     from reserve.ssl.builtin import BuiltinSSLAdapter as BuiltinSSLAdapter
     from reserve.ssl.pyopenssl import PyOpenSSLAdapter as PyOpenSSLAdapter
+    from reserve.ssl.session import TLSSession as TLSSession
     from reserve.ssl.settings import CertificateFiles as CertificateFiles
     from reserve.ssl.settings import TLSSettings as TLSSettings
     from reserve.ssl.tlssocket import TLSSocket as TLSSocket
 
-_HOMES = {
+_MODULES = {
     "BuiltinSSLAdapter": "builtin",
     "CertificateFiles": "settings",
     "PyOpenSSLAdapter": "pyopenssl",
     "SSLAdapter": "adapter",
     "TLSSocket": "tlssocket",
-    "TLSSession": "adapter",
+    "TLSSession": "session",
     "TLSSettings": "settings",
 }
 
-__all__ = list(_HOMES)  # strings, all of them
+__all__ = list(_MODULES)  # strings, all of them
 
 
 def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
+    module = _MODULES.get(name)
+    if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{home}"), name)
+    return getattr(import_module(f"{__name__}.{module}"), name)

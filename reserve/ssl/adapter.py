@@ -1,109 +1,65 @@
-"""What an adapter provides so that the engine can drive TLS without ever blocking on it.
+"""``SSLAdapter``, the base of all adapters: what the engine needs to serve TLS without ever blocking on it.
 
 An *adapter* belongs to a server: it has the certificates and makes one *session* for each connection. A session never
-blocks: whatever it cannot do at once raises WantRead or WantWrite, and the engine parks the connection until the
-socket is readable or writable, under the handshake's, the body's or the answer's own deadline.
+blocks: what it cannot do at once raises WantRead or WantWrite, and the engine parks the connection until the socket is
+readable or writable, under the deadline of the handshake, the request body or the response.
 
-To write one: derive from :class:`SSLAdapter`, give it :meth:`SSLAdapter.session`, and let it pass the suite
+To write an adapter, derive from :class:`SSLAdapter`, implement :meth:`SSLAdapter.session`, and let it pass the suite
 ``reserve.testing.check_adapter``. The engine calls the sessions of one connection from one thread at a time, mostly
-from whoever leads, so a session touches no disk and takes no lock that anybody holds for long. The adapter itself is
-called from several threads.
+from the thread that has the lead, so a session does not use the disk and takes no lock that another thread holds for
+long. Several threads call the adapter itself.
 
-Imports nothing of OpenSSL: a Python without ``ssl`` can serve all that is not TLS.
+Imports nothing of OpenSSL: a Python without ``ssl`` can serve everything that is not TLS.
 """
 
 from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
+from reserve.ssl.session import TLSSession
 from reserve.ssl.tlssocket import TLSSocket
 
-__all__ = ["SSLAdapter", "TLSSession"]
-
-
-class TLSSession(Protocol):
-    """The server's side of TLS over one connected socket, which it owns.
-
-    Nothing of it is called after the socket was closed; what it holds beside the socket it gives back in a method
-    ``release()``, if it has one.
-
-    A session that hands the socket's descriptor to its library, so that the kernel may encrypt in its place, has an
-    attribute ``has_descriptor`` that is true. :meth:`read` takes all content that was received for it, up to ``size``:
-    what it leaves is counted by :meth:`pending`.
-
-    Every method that talks to the peer may raise WantRead, WantWrite, TLSError (the peer broke the rules) or another
-    OSError (the connection failed).
-    """
-
-    socket: socket.socket
-    """Where the octets go: non-blocking. Its own ``recv`` and ``send`` may be TLS's; the engine passes by them."""
-
-    details: Any
-    """What the library has for the session (``ssl.SSLObject``, ``OpenSSL.SSL.Connection``): for applications."""
-
-    def handshake(self) -> None:
-        """Go on with the handshake; returns when it is done."""
-
-    def read(self, size: int) -> bytes:
-        """Up to ``size`` octets of content. Empty only when the peer has said close_notify (RFC 8446 section 6.1).
-
-        A connection that ends without it raises ConnectionAbortedError: a cut is not the end of the content.
-        """
-
-    def write(self, data: bytes | memoryview) -> int:
-        """Encrypt and send; how many octets of ``data`` were taken. Called again with the same octets after a Want."""
-
-    def pending(self) -> int:
-        """Octets of content that can be read without the socket; an end, or an error, that has come counts as one."""
-
-    def close_notify(self) -> None:
-        """Send close_notify, and do not wait for the peer's. WantWrite: there is no room for it, and nothing was said.
-
-        What the peer still sends may be lost, unless the session has an attribute ``half_closes`` that is true.
-        """
-
-    def resumed(self) -> bool:
-        """Say whether the handshake, which is done, went on with an earlier session."""
+__all__ = ["SSLAdapter"]
 
 
 class SSLAdapter:
-    """The base of all adapters."""
+    """Makes the TLS sessions of one server; the server owns it. Any thread may call it, several at once."""
 
     blocking: ClassVar[bool] = False
-    """:meth:`session` shakes hands itself, and blocks: it runs on a worker, and the server says so at its start."""
+    """:meth:`session` does the handshake itself, and blocks: it runs on a worker, and the server logs that at start."""
 
     def prepare(self, protocols: Sequence[str]) -> None:
-        """Once, before the server accepts: the last moment to find that a certificate cannot be used.
+        """Called once before the server accepts: the last moment to find that a certificate cannot be used.
 
-        :param protocols: what the application speaks, for ALPN (RFC 7301); an adapter that was told others ignores it.
+        :param protocols: those of the application, for ALPN (RFC 7301); an adapter with protocols of its own ignores
+            them.
 
         Raises StartupError.
         """
 
     def session(self, sock: socket.socket) -> TLSSession:
-        """Begin a session over a connected, non-blocking socket, which is the session's from now on. No I/O.
+        """Begin a session over a connected, non-blocking socket, which the session owns from now on. No I/O.
 
-        Raises OSError. The connection ends then; the socket is the engine's again, which closes it unless that has
-        happened. It is closed only by its own methods, or by those of a socket that it was detached for, never by
-        its number: the number may be another connection's by then, and would be closed twice. An adapter that is
-        ``blocking`` shakes hands, within the timeout that the socket has then.
+        Raises OSError. The connection ends then; the engine owns the socket again and closes it, unless it is closed
+        already. The adapter closes it only through its own methods, or those of a socket that it was detached for,
+        never by its number: another connection may have the number by then, and would be closed.
+        An adapter that is ``blocking`` does the handshake, within the timeout that the socket has at the call.
         """
         raise NotImplementedError
 
     def environ(self, session: Any) -> dict[str, str]:
-        """What an application should know of a session whose handshake is done: the variables of mod_ssl."""
+        """The variables of mod_ssl that applications get, for a session whose handshake is done."""
         return {"HTTPS": "on"}
 
     def changed(self) -> bool:
-        """Say whether the files of the certificates are not the ones that were loaded. Looks at the disk."""
+        """Say whether the files of the certificates differ from those that were loaded. Looks at the disk."""
         return False
 
     def reload(self) -> None:
-        """Load the files again, for the connections to come. Raises StartupError, and keeps what it has."""
+        """Load the files again, for new connections. Raises StartupError, and keeps the certificates that it has."""
 
     def secure(self, sock: socket.socket) -> TLSSocket:
-        """Begin a session and make the socket that applications see."""
-        session = self.session(sock)
-        return TLSSocket(session, self.environ)
+        """Begin a session and make the socket that applications get."""
+        return TLSSocket(self.session(sock), self.environ)

@@ -1,7 +1,7 @@
 """``BuiltinSSLAdapter``: TLS by the standard library's ``ssl``.
 
-Sessions resume with tickets in TLS 1.2 and 1.3, and by their number in 1.2. What both adapters of certificates do in
-the same way is in :mod:`reserve.ssl.certadapter`.
+Sessions resume with tickets in TLS 1.2 and 1.3, and by their id in 1.2. What this adapter has in common with the one of
+pyOpenSSL is in :mod:`reserve.ssl.certadapter`.
 """
 
 from __future__ import annotations
@@ -10,22 +10,21 @@ import socket
 import ssl
 
 from reserve.errors import StartupError
-from reserve.ssl.adapter import TLSSession
 from reserve.ssl.builtinsession import BuiltinSession
 from reserve.ssl.certadapter import CertificateAdapter, client_environ
-from reserve.ssl.certfiles import trust_trouble
+from reserve.ssl.certfiles import certificate_error, client_trust_error
 from reserve.ssl.clienthello import ClientHello
 from reserve.ssl.environ import session_variables
-from reserve.ssl.given import certificate_trouble, password_of
-from reserve.ssl.settings import CertificateFiles
+from reserve.ssl.session import TLSSession
+from reserve.ssl.settings import CertificateFiles, password_of
 
-__all__ = ["BuiltinSSLAdapter", "BuiltinSession", "builtin_environ", "harden", "shown_certificates"]
+__all__ = ["BuiltinSSLAdapter", "builtin_environ", "harden"]
 
 _IGNORE_EOF = getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
 
 
 class _Context(ssl.SSLContext):
-    """A context that knows its certificate."""
+    """The context of one certificate, with its variables. Owned by the adapter, shared by all threads."""
 
     variables: dict[str, str]
 
@@ -48,67 +47,66 @@ class BuiltinSSLAdapter(CertificateAdapter[_Context]):
         try:
             context.load_cert_chain(files.cert, files.key or None, password=password_of(files))
         except (OSError, ValueError, StartupError) as error:
-            raise StartupError(certificate_trouble(files, error)) from None
+            raise certificate_error(files, error) from None
         if settings.client_cert != "none":
             context.verify_mode = ssl.CERT_REQUIRED if settings.client_cert == "required" else ssl.CERT_OPTIONAL
-            self._trust(context)
+            self._load_client_trust(context)
         return context
 
-    def _trust(self, context: ssl.SSLContext) -> None:
-        for path, option in self.trusted():
+    def _load_client_trust(self, context: ssl.SSLContext) -> None:
+        for path, option in self.client_trust_files():
             try:
                 context.load_verify_locations(path)
             except OSError as error:
                 reason = str(getattr(error, "reason", None) or error.strerror or error)
-                raise trust_trouble(path, option, reason.replace("_", " ").lower()) from None
+                raise client_trust_error(path, option, reason.replace("_", " ").lower()) from None
         if self.settings.crl:
             context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
 
     def make_session(self, context: _Context, sock: socket.socket) -> TLSSession:
-        def choose(hello: ClientHello) -> _Context:
+        def select_context(hello: ClientHello) -> _Context:
             self.check_protocols(hello.protocols)
-            return self.chosen(hello.server_name) or context
+            return self.context_for(hello.server_name) or context
 
-        return BuiltinSession(choose, sock)
+        return BuiltinSession(select_context, sock)
 
     def environ(self, session: BuiltinSession) -> dict[str, str]:
         tls = session.details
-        found = builtin_environ(session)
-        found.update(getattr(tls.context, "variables", {}))
+        variables = builtin_environ(session)
+        variables.update(getattr(tls.context, "variables", {}))
         if self.settings.client_cert != "none":
-            found.update(client_environ(*shown_certificates(tls)))
-        return found
+            variables.update(client_environ(*_peer_certificates(tls)))
+        return variables
 
 
 def harden(context: ssl.SSLContext) -> None:
-    """What no server on the open internet should go without, whoever made the context."""
-    # A cut must not pass for the end of the content; the standard library asks OpenSSL to overlook it.
+    """Set what every server on the open internet needs, in any context."""
+    # An end without close_notify must not pass for the end of the content; the standard library ignores it by default.
     context.options &= ~_IGNORE_EOF
     # A client could make a server compute for it again and again, and TLS 1.3 has no such thing.
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
 
 
 def builtin_environ(session: BuiltinSession) -> dict[str, str]:
-    """The variables of a session of the standard library."""
+    """The variables of a session of the standard library, without those of certificates."""
     tls: ssl.SSLObject = session.details
     cipher, _, bits = tls.cipher() or ("", "", 0)
     protocol = tls.version() or ""
-    # A session of TLS 1.3 has no number that both sides know.
-    agreed = tls.session if protocol != "TLSv1.3" else None
+    # A session of TLS 1.3 has no id that both sides know.
+    shared = tls.session if protocol != "TLSv1.3" else None
     return session_variables(
         protocol=protocol,
         cipher=cipher,
-        use_bits=bits,
-        algorithm_bits=bits,
+        bits=bits,
         server_name=session.server_name,
-        session_id=agreed.id if agreed is not None else b"",
+        session_id=shared.id if shared is not None else b"",
         resumed=bool(tls.session_reused),
         alpn=tls.selected_alpn_protocol(),
     )
 
 
-def shown_certificates(tls: ssl.SSLObject) -> tuple[bytes | None, list[bytes]]:
-    """The client's certificate in DER, and those behind it, which the standard library gives since Python 3.13."""
+def _peer_certificates(tls: ssl.SSLObject) -> tuple[bytes | None, list[bytes]]:
+    """The client's certificate in DER, and its chain, which the standard library gives since Python 3.13."""
     own = tls.getpeercert(binary_form=True)
     chain = getattr(tls, "get_unverified_chain", None)
     # Without a certificate some releases fail on their own empty chain.

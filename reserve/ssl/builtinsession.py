@@ -1,13 +1,14 @@
-"""A session of the standard library's ``ssl`` over memory: it sees only what we have received for it.
+"""``BuiltinSession``: a session of the standard library's ``ssl`` over memory, so that it gets only received data.
 
-OpenSSL does not touch the socket here. Given the socket it reads on for as long as records without content come, and
-the standard library cannot tell it to stop: a client that sends nothing but key updates (RFC 8446 section 4.6.3) would
-hold the thread that leads. So octets are received by us, at most one record's worth at a turn, and a client that goes
-on sending what has no content is cut off. What OpenSSL wants to send is kept until it has left, before anything else.
+OpenSSL does not touch the socket here. With the socket, it reads on for as long as records without content come, and
+the standard library cannot make it stop: a client that sends nothing but key updates (RFC 8446 section 4.6.3) would
+hold the thread that has the lead. So the session receives for OpenSSL, at most one record at a turn, and ends the
+connection of a client that keeps sending records without content. What OpenSSL wants to send is kept until it has been
+sent, before anything else.
 
-It begins when the ClientHello is here, because that says which certificate is wanted.
+OpenSSL begins when the ClientHello is complete, because that selects the certificate.
 
-Used by the owner of the connection; never waits.
+Called by the owner of the connection; never waits.
 """
 
 from __future__ import annotations
@@ -21,24 +22,24 @@ from typing import Any, NoReturn
 from reserve.errors import TLSError, WantRead, WantWrite
 from reserve.ssl.clienthello import ClientHello, HelloReader, HelloRefused, alert
 
-__all__ = ["BuiltinSession", "translated"]
+__all__ = ["BuiltinSession", "translate_error"]
 
-_FEED = 17408
-"""Octets received at a turn: the largest record with what belongs to it (RFC 8446 section 5.2), and a little more."""
+_RECEIVE_SIZE = 17408
+"""Bytes received at a turn: the largest record with its overhead (RFC 8446 section 5.2), and a little more."""
 _RECORD = 16384
-"""Octets of content in one record."""
-_LOOKS = 2
-"""Times that one read receives when what has come has no content: the rest of a record, or the end, may be there."""
-_TURNS = 8
-"""Times that a handshake goes on with what it has received before others have their turn."""
-_EMPTY = 65536
-"""Octets of records without content that a client may send in a row. A key update has 27: it takes 10 us."""
-_ANSWERS = 65536
-"""Octets that may wait for a client to take them while it goes on asking for more: a key update is answered with 27."""
+"""Bytes of content in one record."""
+_RECEIVES_PER_READ = 2
+"""How often one read receives when what has come has no content: the rest of a record, or the end, may follow."""
+_RECEIVES_PER_HANDSHAKE = 8
+"""How often one call of :meth:`BuiltinSession.handshake` receives before other connections have their turn."""
+_MAX_EMPTY = 65536
+"""Bytes of records without content that a client may send in a row. A key update has 27, and takes 10 us."""
+_MAX_OUTGOING = 65536
+"""Bytes that may wait to be sent while the client causes more of them: the response to a key update has 27."""
 
 
-class _NotBegun:
-    """Stands for the library's object until the ClientHello is here."""
+class _BeforeHello:
+    """Takes the place of the library's object until the ClientHello is complete."""
 
     def _fail(self, *_: Any) -> NoReturn:
         raise TLSError("the TLS handshake is not done")
@@ -47,20 +48,21 @@ class _NotBegun:
 
 
 class BuiltinSession:
-    """See :class:`~reserve.ssl.adapter.TLSSession` for what each method promises.
+    """One connection's session. See :class:`~reserve.ssl.session.TLSSession` for what each method guarantees.
 
-    :param choose: which context is for this client; may raise HelloRefused.
+    :param select_context: gives the context for this client's ClientHello; may raise HelloRefused.
     :param sock: connected; the session owns it from now on.
     """
 
     __slots__ = (
-        "_agreed", "_ahead", "_begun", "_choose", "_empty", "_ended", "_failure", "_hello", "_incoming", "_outgoing",
-        "_read", "_receive", "_send", "_told", "_unsent", "details", "server_name", "socket",
+        "_buffered", "_empty_bytes", "_end_returned", "_error", "_handshake_done", "_hello_reader", "_incoming",
+        "_interrupted", "_outgoing", "_peer_closed", "_read", "_receive", "_select_context", "_send", "_unsent",
+        "details", "server_name", "socket",
     )  # fmt: skip
 
     half_closes = True
 
-    def __init__(self, choose: Callable[[ClientHello], ssl.SSLContext], sock: socket.socket) -> None:
+    def __init__(self, select_context: Callable[[ClientHello], ssl.SSLContext], sock: socket.socket) -> None:
         sock.setblocking(False)
         self.socket = sock
         self.server_name: str | None = None
@@ -68,124 +70,129 @@ class BuiltinSession:
         self._receive = sock.recv
         self._send = sock.send
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._choose = choose
-        self._hello: HelloReader | None = HelloReader()
+        self._select_context = select_context
+        self._hello_reader: HelloReader | None = HelloReader()
         """None: OpenSSL has the ClientHello."""
-        self._agreed = False
-        self.details: Any = _NotBegun()
+        self._handshake_done = False
+        self.details: Any = _BeforeHello()
         self._read: Callable[[int], bytes] = self.details.read
-        self._ahead = b""
-        self._failure: OSError | None = None
-        """Came behind the content that is ahead, and is raised when that has been read."""
-        self._ended = self._told = False
-        self._empty = 0
-        """Octets that have come since the last content."""
+        self._buffered = b""
+        """Content that was decrypted, but not read."""
+        self._error: OSError | None = None
+        """Came after the buffered content, and is raised when that has been read."""
+        self._peer_closed = False
+        """The peer's close_notify has come."""
+        self._end_returned = False
+        """:meth:`read` has returned the end."""
+        self._empty_bytes = 0
+        """Bytes that have come since the last content."""
         self._unsent: memoryview | None = None
-        self._begun = 0
-        """Octets of content whose write was broken off, also when they have left meanwhile: it comes again."""
+        """What OpenSSL has written and the socket has not taken."""
+        self._interrupted = 0
+        """Bytes of content of a write that raised WantWrite, also when they were sent since: it is called again."""
 
     def handshake(self) -> None:
-        if not self._agreed:
+        if not self._handshake_done:
             self._flush()
-            self._agree()
-            self._agreed = True
+            self._do_handshake()
+            self._handshake_done = True
         try:
             self._flush()
         except WantWrite:
             raise
         except OSError:
-            pass  # tickets, which the client did not wait for; what it has sent still counts
+            pass  # tickets, which the client did not wait for; what it has sent is still valid
         if self._incoming.pending:
-            self._ahead = self._decrypt()
+            self._buffered = self._decrypt()
 
-    def _agree(self) -> None:
-        """Receive, and go on with what has come, which OpenSSL always uses up."""
-        if self._hello is None and isinstance(self.details, _NotBegun):
-            self.details.do_handshake()  # the client was refused
-        for _ in range(_TURNS):
-            if self._hello is None:
+    def _do_handshake(self) -> None:
+        """Receive, and continue with what has come, which OpenSSL always uses up."""
+        if self._hello_reader is None and isinstance(self.details, _BeforeHello):
+            self.details.do_handshake()  # the client was refused: it raises
+        for _ in range(_RECEIVES_PER_HANDSHAKE):
+            if self._hello_reader is None:
                 self._feed()
             else:
-                self._feed_hello(self._hello)
-            if self._hello is None:
+                self._feed_hello(self._hello_reader)
+            if self._hello_reader is None:
                 try:
                     self.details.do_handshake()
                 except ssl.SSLWantReadError:
                     if self._outgoing.pending:
                         self._flush()
-                        break  # what the client says to that cannot be here yet
+                        break  # the client's reply to that cannot be here yet
                 except ssl.SSLError as error:
                     with contextlib.suppress(OSError):
                         self._flush()  # the alert
-                    raise translated(error) from None
+                    raise translate_error(error) from None
                 else:
                     return
         raise WantRead
 
     def _feed_hello(self, reader: HelloReader) -> None:
-        """Receive the ClientHello; when it is here, OpenSSL gets it in the context that is for this client."""
+        """Receive the ClientHello; when it is complete, OpenSSL gets it in the context for this client."""
         data = self._received()
         try:
             hello = reader.feed(data) if data else ClientHello()
             if hello is None:
                 return
-            self.details = self._choose(hello).wrap_bio(self._incoming, self._outgoing, server_side=True)
+            self.details = self._select_context(hello).wrap_bio(self._incoming, self._outgoing, server_side=True)
         except HelloRefused as error:
-            self._hello = None
+            self._hello_reader = None
             self._unsent = memoryview(alert(error.number))
             with contextlib.suppress(OSError):
                 self._flush()
             raise
         self.server_name = hello.server_name
         self._read = self.details.read
-        self._hello = None
-        del self._choose
-        self._incoming.write(reader.octets)
+        self._hello_reader = None
+        del self._select_context
+        self._incoming.write(reader.received)
         if not data:
             self._incoming.write_eof()
 
     def read(self, size: int) -> bytes:
-        data = self._ahead
+        data = self._buffered
         if not data:
-            if self._ended:
-                self._told = True
+            if self._peer_closed:
+                self._end_returned = True
                 return b""
-            if self._failure is not None:
+            if self._error is not None:
                 self._raise()
             data = self._receive_content()
-            self._told = self._ended and not data
+            self._end_returned = self._peer_closed and not data
         if len(data) > size:
-            self._ahead = data[size:]
+            self._buffered = data[size:]
             return data[:size]
-        self._ahead = b""
+        self._buffered = b""
         return data
 
     def _raise(self) -> NoReturn:
-        failure, self._failure = self._failure, None
-        assert failure is not None
+        error, self._error = self._error, None
+        assert error is not None
         try:
-            raise failure
+            raise error
         finally:
-            del failure  # with its traceback it would refer to itself
+            del error  # with its traceback it would refer to itself
 
     def _receive_content(self) -> bytes:
-        if self._outgoing.pending > _ANSWERS:
-            raise TLSError(f"the client takes nothing, and more than {_ANSWERS} octets of answers wait for it")
-        for _ in range(_LOOKS):
-            self._empty += self._feed()
+        if self._outgoing.pending > _MAX_OUTGOING:
+            raise TLSError(f"the client reads nothing, and more than {_MAX_OUTGOING} bytes wait to be sent to it")
+        for _ in range(_RECEIVES_PER_READ):
+            self._empty_bytes += self._feed()
             data = self._decrypt()
             if data:
                 return data
-            if self._failure is not None:
+            if self._error is not None:
                 self._raise()
-            if self._ended:
+            if self._peer_closed:
                 return b""
-            if self._empty > _EMPTY:
-                raise TLSError(f"more than {_EMPTY} octets of records without content")
+            if self._empty_bytes > _MAX_EMPTY:
+                raise TLSError(f"more than {_MAX_EMPTY} bytes of records without content")
         raise WantRead
 
     def _feed(self) -> int:
-        """Receive for OpenSSL, which waits for it; at the end of the connection tell it so."""
+        """Receive for OpenSSL, which waits for it, also for the end of the connection. Returns the number of bytes."""
         data = self._received()
         if data:
             self._incoming.write(data)
@@ -195,12 +202,12 @@ class BuiltinSession:
 
     def _received(self) -> bytes:
         try:
-            return self._receive(_FEED)
+            return self._receive(_RECEIVE_SIZE)
         except (BlockingIOError, InterruptedError):
             raise WantRead from None
 
     def _decrypt(self) -> bytes:
-        """All content of the records that are here. What is left of them is less than a record."""
+        """All content of the records that have come. What is left of them is less than a record."""
         pieces: list[bytes] = []
         try:
             while piece := self._read(_RECORD):
@@ -208,37 +215,37 @@ class BuiltinSession:
                 if not self._incoming.pending:
                     break
             else:
-                self._ended = True
+                self._peer_closed = True
         except ssl.SSLWantReadError:
             pass
-        except ssl.SSLZeroReturnError:  # how the standard library tells of the end when our side has ended before
-            self._ended = True
+        except ssl.SSLZeroReturnError:  # the end, as the standard library reports it after our own close_notify
+            self._peer_closed = True
         except ssl.SSLError as error:
-            self._failure = translated(error)
+            self._error = translate_error(error)
         if self._outgoing.pending:
-            # An alert, or the answer to a key update: what does not leave now goes before the next content.
+            # An alert, or the response to a key update: what cannot be sent now goes before the next content.
             with contextlib.suppress(OSError):
                 self._flush()
         if pieces:
-            self._empty = 0
+            self._empty_bytes = 0
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def write(self, data: bytes | memoryview) -> int:
         if self._unsent is not None:
             self._flush()
-        begun = self._begun
-        if not begun:
+        written = self._interrupted
+        if not written:
             try:
-                begun = self.details.write(data)
+                written = self.details.write(data)
             except ssl.SSLError as error:
-                raise translated(error) from None
+                raise translate_error(error) from None
             try:
                 self._flush()
             except WantWrite:
-                self._begun = begun
+                self._interrupted = written
                 raise
-        self._begun = 0
-        return begun
+        self._interrupted = 0
+        return written
 
     def _flush(self) -> None:
         """Send what OpenSSL has written. Raises WantWrite when there is no room for all of it, OSError."""
@@ -252,34 +259,34 @@ class BuiltinSession:
                 raise WantWrite from None
             except OSError:
                 self._unsent = None
-                self._begun = 0
+                self._interrupted = 0
                 raise
             self._unsent = None
 
     def pending(self) -> int:
-        # An end, or an error, that came with the last content: nothing more may come from the socket to tell of it.
-        untold = self._failure is not None or (self._ended and not self._told)
-        return len(self._ahead) + untold
+        # An end, or an error, that came with the last content: perhaps no event of the socket will report it.
+        has_more = self._error is not None or (self._peer_closed and not self._end_returned)
+        return len(self._buffered) + has_more
 
     def close_notify(self) -> None:
-        if not self._agreed:
+        if not self._handshake_done:
             raise ConnectionAbortedError("there is no TLS session that could end")
         if self._unsent is not None:
             self._flush()
         try:
             self.details.unwrap()
         except ssl.SSLWantReadError:
-            pass  # it has been said; the peer's is not waited for
+            pass  # it is written; the peer's is not waited for
         except ssl.SSLError as error:
-            raise translated(error) from None
+            raise translate_error(error) from None
         self._flush()
 
     def resumed(self) -> bool:
         return bool(self.details.session_reused)
 
 
-def translated(error: ssl.SSLError) -> OSError:
-    """What an error of the standard library's TLS is called here."""
+def translate_error(error: ssl.SSLError) -> OSError:
+    """The error of reserve's for one of the standard library's TLS."""
     if isinstance(error, ssl.SSLWantReadError):
         return WantRead()
     if isinstance(error, ssl.SSLWantWriteError):

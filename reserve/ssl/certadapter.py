@@ -1,12 +1,14 @@
-"""What the adapters that load certificates have in common: which files, when they are read, who gets which.
+"""``CertificateAdapter``: what the adapters that load certificates have in common.
 
 One context for each certificate, made once and shared by all connections, so that sessions resume. A reload makes new
-contexts and replaces the old ones in one step; connections that are open keep theirs, and what was agreed on under the
-old ones is not resumed. Called from several threads: what they share is replaced, never changed.
+contexts and replaces the old ones in one step; open connections keep theirs, and sessions of the old contexts are not
+resumed. Called from several threads: what they share is replaced, never changed.
 """
 
 from __future__ import annotations
 
+import functools
+import logging
 import os
 import socket
 import threading
@@ -15,36 +17,44 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from typing import Any, Generic, TypeVar
 
-from reserve.errors import TLSError, UsageError
-from reserve.ssl.adapter import SSLAdapter, TLSSession
-from reserve.ssl.certfiles import Signature, check_authorities, check_revoked, read_chain, signature
+from reserve.errors import StartupError, UsageError
+from reserve.ssl.adapter import SSLAdapter
+from reserve.ssl.certfiles import (
+    FileStates,
+    check_authorities,
+    check_revocation_list,
+    file_states,
+    read_certificate,
+)
 from reserve.ssl.clienthello import NO_APPLICATION_PROTOCOL, HelloRefused
-from reserve.ssl.environ import client_variables, server_variables
-from reserve.ssl.given import certificate_files, tls_settings
-from reserve.ssl.settings import CertificateFiles, Password, TLSSettings
-from reserve.ssl.sni import NameTable, certificate_names
-from reserve.ssl.x509 import CertificateError, parse_certificate
+from reserve.ssl.environ import pem
+from reserve.ssl.session import TLSSession
+from reserve.ssl.settings import CertificateFiles, Password, TLSSettings, certificate_files, tls_settings
+from reserve.ssl.sni import NameTable
 
-__all__ = ["CertificateAdapter", "client_environ"]
+__all__ = ["CertificateAdapter", "client_environ", "missing_library", "server_environ"]
 
 Context = TypeVar("Context")
+_LOGGER = logging.getLogger("reserve")
+_INSTALL = "pip install 'reserve[tls]'"
 
 
 class CertificateAdapter(SSLAdapter, Generic[Context]):
-    """The base of BuiltinSSLAdapter and PyOpenSSLAdapter.
+    """The base of BuiltinSSLAdapter and PyOpenSSLAdapter. The server owns it, and any thread may call it.
 
-    :param cert: the PEM file of the certificate chain, or several :class:`~reserve.ssl.settings.CertificateFiles`; the
-        first is used for clients that name no host, or one that no certificate is for.
-    :param key: the PEM file of its private key; None: it is in ``cert``.
+    :param cert: the path of the certificate chain in PEM, or several :class:`~reserve.ssl.settings.CertificateFiles`;
+        the first is used for clients that send no server name, or one that is in no certificate.
+    :param key: the path of its private key in PEM; None: it is in ``cert``.
     :param password: opens the key if it is encrypted.
-    :param options: fields of :class:`~reserve.ssl.settings.TLSSettings`: ``min_version="1.3"``,
+    :param settings: all settings at once. Default: those of :class:`~reserve.ssl.settings.TLSSettings`.
+    :param options: single fields of the settings: ``min_version="1.3"``,
         ``client_cert="required", client_ca="ca.pem"`` and so on.
 
     Files are read by :meth:`prepare`, which the server calls, so that a mistake ends its start. Raises UsageError for
-    options that nobody knows or that do not fit together.
+    unknown options and for options that do not fit together.
 
-    A client that offers protocols (ALPN) of which none is spoken here is refused, as RFC 7301 section 3.2 says. Without
-    any protocol of ours nobody is.
+    A client that offers protocols (ALPN), none of which the server has, is refused, as RFC 7301 section 3.2 says. A
+    server without protocols refuses none.
     """
 
     def __init__(
@@ -59,18 +69,19 @@ class CertificateAdapter(SSLAdapter, Generic[Context]):
         self.certificates = certificate_files(cert, key, password)
         self.settings = tls_settings(settings, options)
         self.protocols: tuple[str, ...] = self.settings.protocols or ()
-        """What is offered for ALPN."""
-        self.spoken: tuple[bytes, ...] = ()
-        """The same, as clients say it."""
+        """The protocols that are offered for ALPN."""
+        self.encoded_protocols: tuple[bytes, ...] = ()
+        """The same, as they are in a ClientHello."""
         self._lock = threading.Lock()
-        self._signature: Signature = ()
+        self._warned = False
+        self._loaded: FileStates = ()
         self._default: Context | None = None
         self._names: NameTable[Context] = NameTable()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {', '.join(files.cert for files in self.certificates)}>"
 
-    # ---- what each library does in its own way ----
+    # ---- for each library ----
 
     @abstractmethod
     def make_context(self, files: CertificateFiles, variables: dict[str, str]) -> Context:
@@ -78,49 +89,78 @@ class CertificateAdapter(SSLAdapter, Generic[Context]):
 
     @abstractmethod
     def make_session(self, context: Context, sock: socket.socket) -> TLSSession:
-        """Begin a session; ``context`` is for a client that :meth:`chosen` finds none for."""
+        """Begin a session; ``context`` is for a client that :meth:`context_for` finds none for."""
 
-    # ---- at the start, and on the thread of a reload ----
+    # ---- at start, and on the thread of a reload ----
 
     def prepare(self, protocols: Sequence[str]) -> None:
         if self.settings.protocols is None:
             self.protocols = tuple(protocols)
         self.reload()
+        if self.settings.client_cert != "none" and missing_library() and not self._warned:
+            self._warned = True
+            _LOGGER.warning(
+                "clients are asked for certificates (--tls-client-cert %s), but the package cryptography, which reads "
+                "them, cannot be imported (%s): of the variables SSL_CLIENT_* applications get only VERIFY, CERT and "
+                "CERT_CHAIN_*; to get the others: %s",
+                self.settings.client_cert,
+                missing_library(),
+                _INSTALL,
+            )
 
     def changed(self) -> bool:
-        return signature(self._paths()) != self._signature
+        return file_states(self._paths()) != self._loaded
 
     def reload(self) -> None:
         with self._lock:
-            self.spoken = tuple(one.encode("ascii") for one in self.protocols)
-            # Before they are read: a file that changes meanwhile is found changed at the next look. A state that
+            self.encoded_protocols = tuple(protocol.encode("ascii") for protocol in self.protocols)
+            # Before the files are read: a file that changes meanwhile is found changed at the next look. A state that
             # cannot be loaded is not tried again before it changes once more.
-            self._signature = signature(self._paths())
+            self._loaded = file_states(self._paths())
             contexts: list[Context] = []
             names: NameTable[Context] = NameTable()
             for files in self.certificates:
-                certificate = read_chain(files.cert)[0]
-                contexts.append(self.make_context(files, server_variables(certificate)))
-                names.add(certificate_names(certificate), contexts[-1])
+                der = read_certificate(files.cert)
+                contexts.append(self.make_context(files, server_environ(der)))
+                if len(self.certificates) > 1:
+                    names.add(self._host_names(files, der), contexts[-1])
             self._names, self._default = names, contexts[0]
+
+    def _host_names(self, files: CertificateFiles, der: bytes) -> tuple[str, ...]:
+        """The server names that select this certificate. Raises StartupError."""
+        if missing_library():
+            raise StartupError(
+                f"{len(self.certificates)} certificates were given (--tls-cert): each client gets the one for the host "
+                "that it asks for (SNI), and to read the host names in them the package cryptography is needed, which "
+                f"cannot be imported ({missing_library()}): {_INSTALL}"
+            )
+        from reserve.ssl import certificate
+
+        try:
+            return certificate.host_names(der)
+        except ValueError as error:
+            raise StartupError(
+                f"the host names in the certificate {files.cert} (--tls-cert), one of several, cannot be read: {error}"
+            ) from None
 
     def _paths(self) -> list[str]:
         paths = [path for files in self.certificates for path in (files.cert, files.key)]
         return [path for path in (*paths, self.settings.client_ca, self.settings.crl) if path]
 
-    def trusted(self) -> Iterator[tuple[str, str]]:
-        """The files for clients' certificates, each with its option: authorities, and what they have revoked.
+    def client_trust_files(self) -> Iterator[tuple[str, str]]:
+        """The files that clients' certificates are checked with, each with its option: authorities, then the list of
+        revoked certificates.
 
-        Raises StartupError for one that does not hold what it is for.
+        Raises StartupError for a file with the wrong content.
         """
         if self.settings.client_ca:
             check_authorities(self.settings.client_ca)
             yield self.settings.client_ca, "--tls-client-ca"
         if self.settings.crl:
-            check_revoked(self.settings.crl)
+            check_revocation_list(self.settings.crl)
             yield self.settings.crl, "--tls-crl"
 
-    # ---- by whoever leads ----
+    # ---- on the thread that owns the connection ----
 
     def session(self, sock: socket.socket) -> TLSSession:
         context = self._default
@@ -128,30 +168,52 @@ class CertificateAdapter(SSLAdapter, Generic[Context]):
             raise UsageError("the adapter has no certificate yet: prepare() comes before the first session")
         return self.make_session(context, sock)
 
-    def chosen(self, server_name: str | None) -> Context | None:
-        """The context of the certificate for this name; None: the first one serves."""
+    def context_for(self, server_name: str | None) -> Context | None:
+        """The context of the certificate for this name; None: the first one is used."""
         return self._names.find(server_name)
 
     def check_protocols(self, offered: Sequence[bytes]) -> None:
-        """Raises HelloRefused when a client speaks nothing that is spoken here."""
-        if offered and self.spoken and not any(one in offered for one in self.spoken):
+        """Raise HelloRefused when a client offers protocols, none of which the server has."""
+        if offered and self.encoded_protocols and not any(name in offered for name in self.encoded_protocols):
             ours = ", ".join(self.protocols)
             theirs = b", ".join(offered[:10])[:100]
-            text = f"the client wants to speak {theirs!r}, and only {ours} is spoken here (ALPN)"
-            raise HelloRefused(NO_APPLICATION_PROTOCOL, text)
+            message = f"the client offers the protocols {theirs!r}, and the server has only {ours} (ALPN)"
+            raise HelloRefused(NO_APPLICATION_PROTOCOL, message)
+
+
+@functools.cache
+def missing_library() -> str:
+    """Why the package cryptography cannot be imported; empty: it can. Tried once: a failed import looks at the disk."""
+    try:
+        import reserve.ssl.certificate  # noqa: F401
+    except ImportError as error:
+        return str(error)
+    return ""
+
+
+def server_environ(der: bytes) -> dict[str, str]:
+    """The variables ``SSL_SERVER_*`` of one of the server's certificates; only the PEM without cryptography."""
+    variables = {"SSL_SERVER_CERT": pem(der)}
+    if not missing_library():
+        from reserve.ssl import certificate
+
+        variables |= certificate.server_variables(der)
+    return variables
 
 
 def client_environ(der: bytes | None, chain: Sequence[bytes] = ()) -> dict[str, str]:
-    """The variables of the certificate that a client has shown, which was found valid, and of those behind it.
+    """The variables ``SSL_CLIENT_*``; without cryptography those that need no look inside the certificate.
 
-    Raises TLSError for one that cannot be read.
+    :param der: the client's certificate, which was found valid; None: it has sent none.
+    :param chain: the certificates that it has sent after it, in their order.
     """
-    now = datetime.now(timezone.utc)
     if der is None:
-        return client_variables(None, (), verify="NONE", now=now)
-    try:
-        certificate = parse_certificate(der)
-        others = [parse_certificate(one) for one in chain]
-    except CertificateError as error:
-        raise TLSError(f"the client's certificate cannot be read: {error}") from None
-    return client_variables(certificate, others, verify="SUCCESS", now=now)
+        return {"SSL_CLIENT_VERIFY": "NONE"}
+    variables = {"SSL_CLIENT_VERIFY": "SUCCESS", "SSL_CLIENT_CERT": pem(der)}
+    for number, issuer in enumerate(chain):
+        variables[f"SSL_CLIENT_CERT_CHAIN_{number}"] = pem(issuer)
+    if not missing_library():
+        from reserve.ssl import certificate
+
+        variables |= certificate.client_variables(der, datetime.now(timezone.utc))
+    return variables

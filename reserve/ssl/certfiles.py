@@ -1,70 +1,131 @@
-"""The files of the certificates: what identifies one state of them on the disk, and what they hold.
+"""The files of the certificates: whether they have changed, what they hold, and why they cannot be used.
 
-Reads files, so it is never called by whoever leads: at the start, and on the thread of a reload.
+Reads files, so the thread that has the lead never calls it: it runs at start, and on the thread of a reload.
 """
 
 from __future__ import annotations
 
+import binascii
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from reserve.errors import StartupError
-from reserve.ssl.x509 import Certificate, CertificateError, parse_certificate, pem_certificates
+from reserve.ssl.settings import CertificateFiles
 
-__all__ = ["Signature", "check_authorities", "check_revoked", "read_chain", "signature", "trust_trouble"]
+__all__ = [
+    "FileStates",
+    "certificate_error",
+    "check_authorities",
+    "check_revocation_list",
+    "client_trust_error",
+    "file_states",
+    "read_certificate",
+]
 
-Signature = tuple[tuple[int, int, int] | None, ...]
-"""(inode, modified in ns, octets) of each file, None for one that is not there."""
+_CERTIFICATE = re.compile(
+    rb"-----BEGIN (?P<kind>X509 |TRUSTED |)CERTIFICATE-----(?P<base64>.*?)-----END (?P=kind)CERTIFICATE-----", re.DOTALL
+)
+"""The PEM blocks that OpenSSL takes for a certificate."""
+
+_SOURCE_LINE = re.compile(r" \(_ssl\.c:\d+\)$")
+"""The place in CPython's source that the standard library adds to some errors."""
+
+FileStates = tuple[tuple[int, int, int] | None, ...]
+"""(inode, modified in ns, bytes) of each file, None for one that does not exist."""
 
 
-def signature(paths: Iterable[str]) -> Signature:
-    """What tells one state of the files from another without reading them."""
-    found: list[tuple[int, int, int] | None] = []
+def file_states(paths: Iterable[str]) -> FileStates:
+    """The states of files, without reading them: they differ when a file has changed."""
+    states: list[tuple[int, int, int] | None] = []
     for path in paths:
         try:
             info = os.stat(path)  # not lstat: such files are often links to the newest ones
         except OSError:
-            found.append(None)
+            states.append(None)
         else:
-            found.append((info.st_ino, info.st_mtime_ns, info.st_size))
-    return tuple(found)
+            states.append((info.st_ino, info.st_mtime_ns, info.st_size))
+    return tuple(states)
 
 
 def check_authorities(path: str) -> None:
-    """Say whether a file holds certificates of authorities. Raises StartupError."""
-    if b"CERTIFICATE-----" not in _text(path, "--tls-client-ca"):
-        raise trust_trouble(path, "--tls-client-ca", "there is no PEM block CERTIFICATE in it")
+    """Raise StartupError unless a file holds certificates of authorities."""
+    if b"CERTIFICATE-----" not in _read(path, "--tls-client-ca"):
+        raise client_trust_error(path, "--tls-client-ca", "there is no PEM block CERTIFICATE in it")
 
 
-def check_revoked(path: str) -> None:
-    """Say whether a file holds lists of revoked certificates, and nothing else: OpenSSL would take a certificate in it
-    for that of an authority. Raises StartupError.
+def check_revocation_list(path: str) -> None:
+    """Raise StartupError unless a file holds lists of revoked certificates, and no certificate: OpenSSL would trust it
+    as an authority.
     """
-    text = _text(path, "--tls-crl")
-    if b"-----BEGIN X509 CRL-----" not in text:
-        raise trust_trouble(path, "--tls-crl", "there is no PEM block X509 CRL in it")
-    if b"CERTIFICATE-----" in text:
-        raise trust_trouble(path, "--tls-crl", "there is a certificate in it; authorities belong to --tls-client-ca")
+    content = _read(path, "--tls-crl")
+    if b"-----BEGIN X509 CRL-----" not in content:
+        raise client_trust_error(path, "--tls-crl", "there is no PEM block X509 CRL in it")
+    if b"CERTIFICATE-----" in content:
+        raise client_trust_error(
+            path, "--tls-crl", "there is a certificate in it; authorities belong to --tls-client-ca"
+        )
 
 
-def _text(path: str, option: str) -> bytes:
+def _read(path: str, option: str) -> bytes:
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        raise trust_trouble(path, option, error.strerror or error) from None
+        raise client_trust_error(path, option, error.strerror or error) from None
 
 
-def trust_trouble(path: str, option: str, reason: object) -> StartupError:
-    """Say that a file for clients' certificates cannot be used."""
+def client_trust_error(path: str, option: str, reason: object) -> StartupError:
+    """The error for a file that clients' certificates cannot be checked with."""
     return StartupError(f"{path} ({option}) cannot be used for clients' certificates: {reason}")
 
 
-def read_chain(path: str) -> list[Certificate]:
-    """The certificates of a PEM file, the server's own first. Raises StartupError."""
+def read_certificate(path: str) -> bytes:
+    """The first certificate of a PEM file in DER: the server's own. Raises StartupError.
+
+    Its content, and the rest of its chain, are checked by OpenSSL when it loads the file.
+    """
     try:
-        return [parse_certificate(der) for der in pem_certificates(Path(path).read_bytes())]
+        content = Path(path).read_bytes()
     except OSError as error:
         raise StartupError(f"the certificate {path} (--tls-cert) cannot be read: {error.strerror or error}") from None
-    except (CertificateError, ValueError) as error:
-        raise StartupError(f"{path} (--tls-cert) holds no certificate that can be used: {error}") from None
+    block = _CERTIFICATE.search(content)
+    if block is None:
+        reason = "there is no complete PEM block CERTIFICATE in it"
+        if content[:1] == b"\x30":
+            reason = "it looks like DER; convert it with: openssl x509 -inform DER -in FILE -out FILE.pem"
+    elif block["kind"] == b"TRUSTED ":
+        reason = (
+            "TRUSTED CERTIFICATE is a format of OpenSSL's own; convert it with: openssl x509 -in FILE -out FILE.pem"
+        )
+    else:
+        try:
+            return binascii.a2b_base64(block["base64"])
+        except ValueError as error:
+            reason = f"its first PEM block is not base64: {error}"
+    raise StartupError(f"{path} (--tls-cert) holds no certificate that can be used: {reason}")
+
+
+def certificate_error(files: CertificateFiles, error: Exception) -> StartupError:
+    """The error for a certificate and a key that cannot be used, with the reason in one sentence.
+
+    :param error: what OpenSSL, the file system or :func:`~reserve.ssl.settings.password_of` raised.
+    """
+    key = f"{files.key or files.cert} ({'--tls-key' if files.key else '--tls-cert'})"
+    reason = str(getattr(error, "reason", None) or getattr(error, "strerror", None) or error)
+    reason = _SOURCE_LINE.sub("", reason).lower().replace("_", " ")
+    if "mismatch" in reason:
+        return StartupError(f"the private key {key} does not belong to the certificate {files.cert} (--tls-cert)")
+    if isinstance(error, StartupError):
+        return StartupError(f"the private key {key}: {error}")
+    for option, path in (("--tls-cert", files.cert), ("--tls-key", files.key or files.cert)):
+        try:
+            content = Path(path).read_bytes()
+        except OSError as cause:
+            return StartupError(f"the file {path} ({option}) cannot be read: {cause.strerror or cause}")
+    if b"PRIVATE KEY-----" not in content:
+        hint = "" if files.key else "; --tls-key names the file that does"
+        return StartupError(f"{key} holds no private key in PEM{hint}")
+    if b"ENCRYPTED" in content:
+        return StartupError(f"the password (--tls-password-file) does not open the private key {key}")
+    return StartupError(f"the certificate {files.cert} (--tls-cert) with the key {key} cannot be used: {reason}")

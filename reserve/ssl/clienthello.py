@@ -1,11 +1,12 @@
-"""What a client asks for in the first message of a handshake, read before OpenSSL sees it.
+"""The first message of a client's handshake, read before OpenSSL gets it: the host and the protocols in it.
 
-The certificate is chosen by it *before* the session begins. OpenSSL's own callback comes too late: by then it has
-decided to resume a session, also one that was agreed on under another name and certificate (which RFC 6066 section 3
-forbids). And the standard library's callback writes to stderr when a name is not ASCII, as often as anybody sends one.
+They select the certificate *before* the session begins. OpenSSL's own callback comes too late: by then OpenSSL has
+decided to resume a session, also one that was made under another name and certificate (which RFC 6066 section 3
+forbids). And the standard library's callback writes to stderr when a name is not ASCII, each time that a client sends
+one.
 
-Only looks: what is not as it should be is handed to OpenSSL, which knows the right alert. Records are those of RFC 8446
-section 5.1, the message that of section 4.1.2; both look the same in every older version.
+A malformed message is passed on to OpenSSL, which sends the right alert. Records are those of RFC 8446 section 5.1, the
+message is that of section 4.1.2; both look the same in every older version.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ __all__ = ["NO_APPLICATION_PROTOCOL", "ClientHello", "HelloReader", "HelloRefuse
 
 _HANDSHAKE = 22
 _CLIENT_HELLO = 1
-_MAJOR = 3
-"""All versions say so in the head of a record."""
-_LARGEST = 16384 + 256
-"""Octets in a record (RFC 8446 section 5.2, where they are encrypted; these are not)."""
-_MOST = 32768
-"""Octets up to the end of a ClientHello. They wait in memory; the largest of today have two thousand."""
+_MAJOR_VERSION = 3
+"""The first byte of the version in the header of a record, in every version of TLS."""
+_MAX_RECORD = 16384 + 256
+"""Bytes in a record (RFC 8446 section 5.2, where they are encrypted; these are not)."""
+_MAX_HELLO = 32768
+"""Bytes up to the end of a ClientHello. They are kept in memory; the largest of today have two thousand."""
 _SERVER_NAME, _ALPN = 0, 16
 
 DECODE_ERROR, ILLEGAL_PARAMETER, NO_APPLICATION_PROTOCOL = 50, 47, 120
@@ -32,24 +33,24 @@ DECODE_ERROR, ILLEGAL_PARAMETER, NO_APPLICATION_PROTOCOL = 50, 47, 120
 
 @dataclass(frozen=True, slots=True)
 class ClientHello:
-    """What is looked for in it."""
+    """What reserve reads in a ClientHello."""
 
     server_name: str | None = None
     """The host that the client asks for (RFC 6066 section 3)."""
     protocols: tuple[bytes, ...] = ()
-    """What it offers to speak (RFC 7301)."""
+    """The protocols that the client offers (RFC 7301)."""
 
 
 class HelloRefused(TLSError):
-    """There will be no session. ``number``: of the alert that says so."""
+    """The handshake is refused. ``number`` is that of the alert to send."""
 
-    def __init__(self, number: int, text: str) -> None:
-        super().__init__(text)
+    def __init__(self, number: int, message: str) -> None:
+        super().__init__(message)
         self.number = number
 
 
 class _Malformed(ValueError):
-    """OpenSSL will say why."""
+    """The message breaks a rule; OpenSSL will find out which."""
 
 
 def alert(number: int) -> bytes:
@@ -58,108 +59,114 @@ def alert(number: int) -> bytes:
 
 
 class HelloReader:
-    """Collects the ClientHello from what has been received, in whatever pieces that comes."""
+    """Collects the ClientHello of one session from received data, however that is split. The session owns it."""
 
-    __slots__ = ("_at", "_message", "octets")
+    __slots__ = ("_message", "_parsed_to", "received")
 
     def __init__(self) -> None:
-        self.octets = bytearray()
+        self.received = bytearray()
         """Everything that was fed."""
-        self._at = 0
+        self._parsed_to = 0
+        """The number of bytes of complete records in it."""
         self._message = bytearray()
 
     def feed(self, data: bytes) -> ClientHello | None:
-        """The message, once all of it is here; one without anything when OpenSSL should see what is here.
+        """The ClientHello when it is complete, an empty one when OpenSSL should look at the data; None: more is needed.
 
         Raises HelloRefused.
         """
-        octets, message = self.octets, self._message
-        octets += data
-        if len(octets) > _MOST:
+        received, message = self.received, self._message
+        received += data
+        if len(received) > _MAX_HELLO:
             raise _too_long()
-        while len(octets) - self._at >= 5:
-            start = self._at + 5
-            end = start + int.from_bytes(octets[start - 2 : start], "big")
-            if octets[self._at] != _HANDSHAKE or octets[self._at + 1] != _MAJOR or not 0 < end - start <= _LARGEST:
+        while len(received) - self._parsed_to >= 5:
+            header = self._parsed_to
+            start = header + 5
+            end = start + int.from_bytes(received[start - 2 : start], "big")
+            if (
+                received[header] != _HANDSHAKE
+                or received[header + 1] != _MAJOR_VERSION
+                or not 0 < end - start <= _MAX_RECORD
+            ):
                 return ClientHello()
-            if len(octets) < end:
+            if len(received) < end:
                 break
-            self._at = end
-            message += octets[start:end]
+            self._parsed_to = end
+            message += received[start:end]
             if message[0] != _CLIENT_HELLO:
                 return ClientHello()
-            whole = 4 + int.from_bytes(message[1:4], "big")
-            if len(message) >= 4 and whole > _MOST:
+            size = 4 + int.from_bytes(message[1:4], "big")
+            if len(message) >= 4 and size > _MAX_HELLO:
                 raise _too_long()
-            if len(message) >= max(4, whole):
+            if len(message) >= max(4, size):
                 try:
-                    return _parsed(bytes(message[4:whole]))
+                    return _parse(bytes(message[4:size]))
                 except _Malformed:
                     return ClientHello()
         return None
 
 
 def _too_long() -> HelloRefused:
-    return HelloRefused(DECODE_ERROR, f"a ClientHello of more than {_MOST} octets")
+    return HelloRefused(DECODE_ERROR, f"a ClientHello of more than {_MAX_HELLO} bytes")
 
 
-def _parsed(body: bytes) -> ClientHello:
+def _parse(body: bytes) -> ClientHello:
     """The values of a ClientHello (without its type and length). Raises HelloRefused, and _Malformed."""
-    at = _behind(body, 34, 1)  # version, random; the number of a session
-    at = _behind(body, at, 2)  # ciphers
-    at = _behind(body, at, 1)  # compression
+    position = _vector_end(body, 34, 1)  # version, random; the session id
+    position = _vector_end(body, position, 2)  # ciphers
+    position = _vector_end(body, position, 1)  # compression
     server_name: str | None = None
     protocols: tuple[bytes, ...] = ()
-    if at < len(body):
-        end = _behind(body, at, 2)
-        at += 2
-        while at < end:  # a dozen of them, in every handshake: no slices but of what is wanted
-            if at + 4 > end:
+    if position < len(body):
+        end = _vector_end(body, position, 2)
+        position += 2
+        while position < end:  # a dozen extensions, in every handshake: only those that are needed are sliced
+            if position + 4 > end:
                 raise _Malformed
-            kind = body[at] << 8 | body[at + 1]
-            start = at + 4
-            at = start + (body[at + 2] << 8 | body[at + 3])
-            if at > end:
+            kind = body[position] << 8 | body[position + 1]
+            start = position + 4
+            position = start + (body[position + 2] << 8 | body[position + 3])
+            if position > end:
                 raise _Malformed
             if kind == _SERVER_NAME:
-                server_name = _host(body[start:at])
+                server_name = _host_name(body[start:position])
             elif kind == _ALPN:
-                protocols = _names(body[start:at])
+                protocols = _protocol_names(body[start:position])
     return ClientHello(server_name, protocols)
 
 
-def _behind(data: bytes, at: int, octets: int) -> int:
-    """Where what stands at ``at``, behind its length, ends."""
-    end = at + octets + int.from_bytes(data[at : at + octets], "big")
-    if at + octets > len(data) or end > len(data):
+def _vector_end(data: bytes, position: int, length_bytes: int) -> int:
+    """Where the vector at ``position`` ends, which begins with its length."""
+    end = position + length_bytes + int.from_bytes(data[position : position + length_bytes], "big")
+    if position + length_bytes > len(data) or end > len(data):
         raise _Malformed
     return end
 
 
-def _vector(data: bytes, octets: int) -> tuple[bytes, bytes]:
-    """What stands behind its length, and what is behind that."""
-    end = _behind(data, 0, octets)
-    return data[octets:end], data[end:]
+def _split_vector(data: bytes, length_bytes: int) -> tuple[bytes, bytes]:
+    """The content of the vector at the beginning of ``data``, and the data after it."""
+    end = _vector_end(data, 0, length_bytes)
+    return data[length_bytes:end], data[end:]
 
 
-def _host(content: bytes) -> str | None:
-    names, _ = _vector(content, 2)
-    host, _ = _vector(names[1:], 2)
+def _host_name(content: bytes) -> str | None:
+    names, _ = _split_vector(content, 2)
+    host, _ = _split_vector(names[1:], 2)
     if names[0] != 0:  # no kind but host_name was ever defined
         raise _Malformed
     try:
         return str(host, "ascii") or None
     except UnicodeDecodeError:
-        text = f"the server name {host[:100]!r} is not in ASCII"
-        raise HelloRefused(ILLEGAL_PARAMETER, text) from None
+        message = f"the server name {host[:100]!r} is not in ASCII"
+        raise HelloRefused(ILLEGAL_PARAMETER, message) from None
 
 
-def _names(content: bytes) -> tuple[bytes, ...]:
-    found = []
-    names, _ = _vector(content, 2)
-    while names:
-        name, names = _vector(names, 1)
+def _protocol_names(content: bytes) -> tuple[bytes, ...]:
+    protocols = []
+    remaining, _ = _split_vector(content, 2)
+    while remaining:
+        name, remaining = _split_vector(remaining, 1)
         if not name:
             raise _Malformed
-        found.append(name)
-    return tuple(found)
+        protocols.append(name)
+    return tuple(protocols)

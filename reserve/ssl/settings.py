@@ -1,17 +1,29 @@
-"""What TLS can be told: one frozen value, with a unit and a default for every field.
+"""The settings of TLS: frozen values with a default for every field, and how an adapter's arguments become them.
 
-A field named ``min_version`` is the option ``--tls-min-version``. Imported by anyone, changed by no one.
+A field named ``min_version`` is the option ``--tls-min-version``. Plain values, without OpenSSL; any thread reads them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TypeAlias
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeAlias
 
+from reserve.errors import StartupError, UsageError
 from reserve.paramtypes import Choice, Kind, Text, check_settings
+from reserve.suggest import suggestion
 
-__all__ = ["CIPHERS", "TLS_KINDS", "CertificateFiles", "Password", "TLSSettings"]
+__all__ = [
+    "CIPHERS",
+    "TLS_KINDS",
+    "CertificateFiles",
+    "Password",
+    "TLSSettings",
+    "certificate_files",
+    "password_of",
+    "tls_settings",
+]
 
 Password: TypeAlias = "str | bytes | Callable[[], str | bytes] | None"
 """Opens an encrypted private key. A callable is asked again at every reload."""
@@ -20,7 +32,6 @@ CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 """TLS 1.2: forward secrecy and authenticated encryption only, as RFC 9325 section 4.2 recommends. (Those of TLS 1.3 are
 all of that kind, and not chosen here.)
 """
-
 
 _FILE = Text("a file, or nothing", lambda text: True, "FILE", "a path")
 
@@ -31,23 +42,24 @@ TLS_KINDS: Mapping[str, Kind] = {
     "client_ca": _FILE,
     "crl": _FILE,
 }
-"""What each field may be, for programs and for the command alike."""
+"""What each field of :class:`TLSSettings` may be, for programs and for the command alike."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CertificateFiles:
-    """One certificate chain and its private key, in PEM."""
+    """The paths of one certificate chain and its private key, in PEM."""
 
     cert: str
-    """The server's certificate, and behind it those that lead to the authority."""
+    """The server's certificate, followed by those that lead to the authority."""
     key: str = ""
     """Empty: the key is in ``cert``, too."""
     password: Password = None
+    """None: the key is not encrypted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TLSSettings:
-    """Everything but the certificates."""
+    """The settings of an adapter, except its certificates."""
 
     min_version: str = "1.2"
     """The oldest version that is spoken: ``1.2`` or ``1.3``."""
@@ -56,11 +68,63 @@ class TLSSettings:
     client_cert: str = "none"
     """Whether clients are asked for a certificate: ``none``, ``optional`` or ``required``."""
     client_ca: str = ""
-    """The authorities (PEM) that clients' certificates must come from."""
+    """The path of the authorities (PEM) that clients' certificates must come from."""
     crl: str = ""
-    """Revoked clients' certificates (PEM). Empty: none is looked up."""
+    """The path of the list of revoked clients' certificates (PEM). Empty: none is looked up."""
     protocols: tuple[str, ...] | None = None
-    """What is offered for ALPN. None: what the application speaks."""
+    """The protocols that are offered for ALPN. None: those of the application."""
 
     def __post_init__(self) -> None:
         check_settings(self, TLS_KINDS, "tls-")
+
+
+def certificate_files(
+    cert: str | os.PathLike[str] | Sequence[CertificateFiles], key: str | os.PathLike[str] | None, password: Password
+) -> tuple[CertificateFiles, ...]:
+    """The certificates of an adapter from its arguments: one pair of paths, or several. Raises UsageError."""
+    if isinstance(cert, (str, os.PathLike)):
+        return (CertificateFiles(cert=os.fspath(cert), key=os.fspath(key) if key else "", password=password),)
+    several = tuple(cert)
+    if key is not None or password is not None:
+        raise UsageError("several certificates have their keys and passwords in their CertificateFiles")
+    if not several:
+        raise UsageError("TLS needs a certificate")
+    return several
+
+
+def tls_settings(settings: TLSSettings | None, options: dict[str, Any]) -> TLSSettings:
+    """The settings of an adapter from its arguments: ``options`` replace single fields of ``settings``.
+
+    Raises UsageError for an unknown option, a value that is not allowed, and options that do not fit together.
+    """
+    names = [field.name for field in fields(TLSSettings)]
+    for name in options:
+        if name not in names:
+            raise UsageError(f"TLS has no option {name!r}{suggestion(name, names)}")
+    result = replace(settings if settings is not None else TLSSettings(), **options)
+    if result.client_cert != "none" and not result.client_ca:
+        raise UsageError(
+            f"client_cert={result.client_cert!r} (--tls-client-cert) needs client_ca (--tls-client-ca): the "
+            "authorities that are trusted"
+        )
+    if result.client_cert == "none" and (result.client_ca or result.crl):
+        raise UsageError(
+            "client_ca and crl (--tls-client-ca, --tls-crl) do nothing unless client_cert (--tls-client-cert) is "
+            "'optional' or 'required'"
+        )
+    return result
+
+
+def password_of(files: CertificateFiles) -> Callable[[], str | bytes]:
+    """A function that OpenSSL calls when the key is encrypted. Without one OpenSSL would ask the terminal, and wait.
+
+    The function raises StartupError when there is no password.
+    """
+
+    def password() -> str | bytes:
+        password = files.password
+        if password is None:
+            raise StartupError("it is encrypted, and no password was given (--tls-password-file)")
+        return password() if callable(password) else password
+
+    return password

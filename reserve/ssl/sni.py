@@ -1,7 +1,7 @@
-"""Which of many certificates a client gets: names as certificates have them, asked for by server name (SNI).
+"""Which of several certificates a client gets: a table of host names, looked up by server name (SNI).
 
-Any thread may ask at any time; names are added before the table is shared. RFC 6066 section 3 for what a client
-sends, RFC 9525 section 6.3 for what a wildcard matches. An answer costs two dictionary look-ups, whatever the client
+Any thread may look up at any time; names are added before the table is shared. RFC 6066 section 3 defines what a client
+sends, RFC 9525 section 6.3 what a wildcard matches. A lookup costs two dictionary accesses, whatever the client has
 sent and however many names there are.
 """
 
@@ -10,29 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Generic, TypeVar
 
-from reserve.ssl.x509 import Certificate
-
-__all__ = ["NameTable", "certificate_names"]
+__all__ = ["NameTable"]
 
 Value = TypeVar("Value")
 
 
-def certificate_names(certificate: Certificate) -> tuple[str, ...]:
-    """The names that a certificate stands for: DNS names, then addresses.
-
-    Without any alternative name, of any kind, it is the last common name, if there is one: the most specific of them.
-    """
-    if certificate.has_alternative_names:
-        return certificate.dns_names + certificate.ip_addresses
-    return tuple(value for name, value in certificate.subject if name == "CN")[-1:]
-
-
 class NameTable(Generic[Value]):
-    """Values by server name.
+    """Values by server name; an adapter has one, with a context for each name.
 
     A name matches itself, without regard to case and to one dot at its end. ``*.example.org`` matches every name with
     exactly one label before ``.example.org``, unless that name is in the table itself. A ``*`` anywhere else, or as a
-    piece of a label, matches nothing (RFC 9525 section 6.3), and an address matches only itself.
+    part of a label, matches nothing (RFC 9525 section 6.3), and an address matches only itself.
     """
 
     def __init__(self) -> None:
@@ -40,7 +28,7 @@ class NameTable(Generic[Value]):
         self._wildcards: dict[str, Value] = {}
 
     def add(self, names: Iterable[str], value: Value) -> None:
-        """Make these names lead to ``value``; a name that leads somewhere already keeps doing so."""
+        """Map these names to ``value``; a name that is mapped already keeps its value."""
         for name in names:
             key = _key(name)
             label, _, parent = key.partition(".")
@@ -50,7 +38,7 @@ class NameTable(Generic[Value]):
                 self._wildcards.setdefault(parent, value)
 
     def find(self, server_name: str | None) -> Value | None:
-        """The value for a server name; None for an unknown name, and when the client sent none."""
+        """The value for a server name; None for an unknown name, and when the client has sent none."""
         if not server_name:
             return None
         key = _key(server_name)

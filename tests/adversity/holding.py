@@ -37,7 +37,7 @@ class Watched:
     def connect(self, *, window: int = 0) -> socket.socket:
         """A client; ``window``: the bytes that its system receives for it when it does not read."""
         client = self.connect_plain(window=window)
-        return tls.secure(client) if self.secure else client
+        return tls.wrap_client(client) if self.secure else client
 
     def connect_plain(self, *, window: int = 0) -> socket.socket:
         """A client that has not begun a TLS handshake."""

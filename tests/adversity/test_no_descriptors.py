@@ -95,7 +95,7 @@ def test_150_tls_connections_share_64_descriptors() -> None:
         clients = [stack.enter_context(connect(port)) for _ in range(150)]
         assert server.line() == "full"
         for client in clients:
-            with tls.secure(client) as secured:
+            with tls.wrap_client(client) as secured:
                 secured.sendall(request("GET", "/", "Connection: close"))
                 assert receive(secured).body == b"served"
                 assert secured.recv(1) == b""

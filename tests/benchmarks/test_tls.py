@@ -54,18 +54,18 @@ def deadline(monkeypatch: pytest.MonkeyPatch) -> float:
 
 def test_clients_of_a_server_that_serves(deadline: float) -> None:
     with running(hello, ssl_adapter=tls.adapter()) as served:
-        held, failed = hold(tls.context(), served.address[1], 3)
+        held, failed = hold(tls.client_context(), served.address[1], 3)
         assert (len(held), failed) == (3, 0)
         assert served.server.stats().connections == 3
         for connection in held:
             connection.close()
-        counts = handshakes(tls.context(), served.address[1], deadline, True)
+        counts = handshakes(tls.client_context(), served.address[1], deadline, True)
         assert counts == {"done": 5, "resumed": 4, "failed": 0}
 
 
 def test_clients_of_a_server_that_fails(closing_port: int, deadline: float) -> None:
-    assert hold(tls.context(), closing_port, 30) == ([], 20)
-    assert handshakes(tls.context(), closing_port, deadline, False) == {"done": 0, "resumed": 0, "failed": 5}
+    assert hold(tls.client_context(), closing_port, 30) == ([], 20)
+    assert handshakes(tls.client_context(), closing_port, deadline, False) == {"done": 0, "resumed": 0, "failed": 5}
 
 
 def test_rounds_without_a_success_add_only_failures() -> None:

@@ -101,7 +101,7 @@ def test_redirects_use_the_port_of_the_option(tls_workdir: Path) -> None:
             "the certificate nowhere (--tls-cert) cannot be read: No such file or ",
         ),
         (["--tls-cert", "."], 1, "the certificate . (--tls-cert) cannot be read: Is a directory\n"),
-        (["--tls-cert", "junk"], 1, "junk (--tls-cert) holds no certificate that can be used: no PEM block"),
+        (["--tls-cert", "junk"], 1, "junk (--tls-cert) holds no certificate that can be used: there is no"),
         (["--tls-cert", "a.pem"], 1, "a.pem (--tls-cert) holds no private key in PEM; --tls-key names the file th"),
         (["--tls-cert", "a.pem", "--tls-key", "nowhere"], 1, "the file nowhere (--tls-key) cannot be read: No such"),
         (["--tls-cert", "a.pem", "--tls-key", "junk"], 1, "junk (--tls-key) holds no private key in PEM\n"),
@@ -121,12 +121,12 @@ def test_redirects_use_the_port_of_the_option(tls_workdir: Path) -> None:
         (
             ["--tls-cert", "a.both", "--tls-client-cert", "optional", "--tls-client-ca", "junk"],
             1,
-            "junk (--tls-client-ca) cannot be used for clients' certificates: there is no PEM block CERTIFICATE in it",
+            "junk (--tls-client-ca) cannot be used for clients' certificates: there is no CERTIFICATE in it",
         ),
         (
             ["--tls-cert", "a.both", "--tls-client-cert=required", "--tls-client-ca=a.pem", "--tls-crl=a.pem"],
             1,
-            "a.pem (--tls-crl) cannot be used for clients' certificates: there is no PEM block X509 CRL in it\n",
+            "a.pem (--tls-crl) cannot be used for clients' certificates: there is no X509 CRL in it\n",
         ),
     ],
 )

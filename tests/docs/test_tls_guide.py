@@ -1,4 +1,4 @@
-"""The guide to TLS is true: its commands run, its programs too, and its table has every variable that there is."""
+"""The guide to TLS is right: its commands and programs run, and its table has every variable that exists."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def commands(title: str) -> list[list[str]]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, require_peer: Callable[[str], str]) -> Path:
-    """Where every command that makes a file has been run, in the order of the guide."""
+    """A folder in which every command that makes a file has run, in the order of the guide."""
     place = tmp_path_factory.mktemp("guide")
     openssl = require_peer("openssl")
     made = 0
@@ -61,7 +61,7 @@ def here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def adapter_of(words: list[str]) -> SSLAdapter:
-    """What a command line of reserve speaks TLS with."""
+    """The adapter that a command line of reserve makes."""
     command = parse_command_line(words[1:])
     assert app_arguments(command) == ("http", ("wsgi", "blog"))
     adapter = make_adapter(collect(command.given, {}, "/nonexistent"))
@@ -74,8 +74,8 @@ def facts(environ: dict[str, Any], start_response: Any) -> list[bytes]:
     return ["\n".join(name for name in environ if name == "HTTPS" or name.startswith("SSL_")).encode()]
 
 
-def ask(words: list[str], port: int) -> bytes:
-    """What the guide's curl command gets, by a client that understands as much of it."""
+def fetch(words: list[str], port: int) -> bytes:
+    """The body that the guide's curl command gets, by a client with the same options."""
     assert words[0] == "curl"
     options = dict(zip(words[1:-1:2], words[2:-1:2], strict=True))
     assert set(options) <= {"--cacert", "--cert", "--key"}
@@ -83,14 +83,14 @@ def ask(words: list[str], port: int) -> bytes:
     context = ssl.create_default_context(cafile=options["--cacert"])
     if "--cert" in options:
         context.load_cert_chain(options["--cert"], options["--key"])
-    with urllib.request.urlopen(f"https://localhost:{port}/", context=context, timeout=20) as answer:
-        return answer.read()  # type: ignore[no-any-return]
+    with urllib.request.urlopen(f"https://localhost:{port}/", context=context, timeout=20) as response:
+        return response.read()  # type: ignore[no-any-return]
 
 
 def test_a_certificate_for_development(here: Path) -> None:
     _, serve, curl = commands("A certificate of your own, for development")
     with running(facts, ssl_adapter=adapter_of(serve), threads=1) as served:
-        assert b"SSL_PROTOCOL" in ask(curl, served.address[1])
+        assert b"SSL_PROTOCOL" in fetch(curl, served.address[1])
 
 
 def test_a_real_certificate(here: Path) -> None:
@@ -107,22 +107,23 @@ def test_a_real_certificate(here: Path) -> None:
 
 @pytest.fixture
 def variables(here: Path) -> Iterator[set[str]]:
-    """What an application sees of a client with a certificate."""
+    """The variables that an application gets for a client with a certificate."""
     *_, serve, curl = commands("Clients with certificates")
     with running(facts, ssl_adapter=adapter_of(serve), threads=1) as served:
-        yield set(ask(curl, served.address[1]).decode().splitlines())
+        yield set(fetch(curl, served.address[1]).decode().splitlines())
         with pytest.raises(OSError, match=r"(?i)alert|reset|closed|eof|broken pipe"):
-            ask([*curl[:3], curl[-1]], served.address[1])
+            fetch([*curl[:3], curl[-1]], served.address[1])
 
 
 def test_the_table_has_every_variable(variables: set[str]) -> None:
     cells = re.findall(r"^\| ((?:`\w+\*?` ?)+)\|", SECTIONS["What an application sees"], re.MULTILINE)
-    told = {name for cell in cells for name in re.findall(r"`(\w+\*?)`", cell)}
-    prefixes = tuple(name[:-1] for name in told if name.endswith("*"))
+    documented = {name for cell in cells for name in re.findall(r"`(\w+\*?)`", cell)}
+    prefixes = tuple(name[:-1] for name in documented if name.endswith("*"))
     assert {"SSL_CLIENT_S_DN_CN", "SSL_CLIENT_VERIFY", "SSL_SERVER_SAN_DNS_0"} <= variables
-    assert [name for name in variables if name not in told and not name.startswith(prefixes)] == []
-    sources = (Path(reserve.__file__).parent / "ssl" / "environ.py").read_text("utf-8")
-    for name in told - {"SSL_SERVER_*"}:
+    assert [name for name in variables if name not in documented and not name.startswith(prefixes)] == []
+    folder = Path(reserve.__file__).parent / "ssl"
+    sources = "".join((folder / f"{name}.py").read_text("utf-8") for name in ("environ", "certificate", "certadapter"))
+    for name in documented - {"SSL_SERVER_*"}:
         short = name.rstrip("*").removeprefix("SSL_CLIENT_")
         assert name in variables or short.rstrip("_") in sources, name
 

@@ -82,7 +82,7 @@ class Site:
         """
         client = self._stack.enter_context(connect(self.address, window=window))
         if self._secure:
-            client = self._stack.enter_context(tls.secure(client))
+            client = self._stack.enter_context(tls.wrap_client(client))
         client.sendall(sent)
         return client
 

@@ -1,11 +1,11 @@
 """Certificates that no library would make: a small DER encoder, and one certificate whose every part can be replaced.
 
-Nothing is signed: the reader under test checks no signature, and neither does a library that only loads.
+As a rule nothing is signed: what only reads a certificate checks no signature.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 UTF8, NUMERIC, PRINTABLE, TELETEX, IA5, VISIBLE, UNIVERSAL, BMP = 0x0C, 0x12, 0x13, 0x14, 0x16, 0x1A, 0x1C, 0x1E
 UTC_TIME, GENERALIZED_TIME = 0x17, 0x18
@@ -16,8 +16,8 @@ def tlv(tag: int, *contents: bytes) -> bytes:
     length = len(content)
     if length < 0x80:
         return bytes([tag, length]) + content
-    octets = length.to_bytes((length.bit_length() + 7) // 8, "big")
-    return bytes([tag, 0x80 | len(octets)]) + octets + content
+    encoded = length.to_bytes((length.bit_length() + 7) // 8, "big")
+    return bytes([tag, 0x80 | len(encoded)]) + encoded + content
 
 
 def sequence(*contents: bytes) -> bytes:
@@ -32,10 +32,10 @@ def oid(text: str) -> bytes:
     first, second, *rest = map(int, text.split("."))
     encoded = bytearray()
     for arc in (first * 40 + second, *rest):
-        octets = [arc & 0x7F]
+        groups = [arc & 0x7F]
         while arc := arc >> 7:
-            octets.append(arc & 0x7F | 0x80)
-        encoded += bytes(reversed(octets))
+            groups.append(arc & 0x7F | 0x80)
+        encoded += bytes(reversed(groups))
     return tlv(6, bytes(encoded))
 
 
@@ -45,7 +45,8 @@ def attribute(kind: str, value: bytes) -> bytes:
 
 
 def name(*relative_names: Sequence[bytes]) -> bytes:
-    return sequence(*(tlv(0x31, *attributes) for attributes in relative_names))
+    """A set is sorted in DER (X.690 section 11.6)."""
+    return sequence(*(tlv(0x31, *sorted(attributes)) for attributes in relative_names))
 
 
 def common_name(text: str) -> bytes:
@@ -72,31 +73,27 @@ def certificate(
     *,
     version: bytes = V3,
     serial: bytes | None = None,
-    inner_algorithm: bytes | None = None,
     algorithm: bytes = ED25519,
     issuer: bytes | None = None,
     validity: bytes | None = None,
     subject: bytes | None = None,
     key: bytes | None = None,
-    unique_ids: bytes = b"",
     extensions: bytes = b"",
-    behind: bytes = b"",
-    signature: bytes | None = None,
+    signer: Callable[[bytes], bytes] | None = None,
 ) -> bytes:
-    """Every argument is the DER of that part."""
+    """Every argument is the DER of that part; ``signer`` makes a real signature."""
     signed = sequence(
         version,
         integer(1) if serial is None else serial,
-        algorithm if inner_algorithm is None else inner_algorithm,
+        algorithm,
         common_name("issuer") if issuer is None else issuer,
         times("200101000000Z", "300101000000Z") if validity is None else validity,
         common_name("subject") if subject is None else subject,
         sequence(ED25519, tlv(3, b"\0", bytes(32))) if key is None else key,
-        unique_ids,
         extensions,
-        behind,
     )
-    return sequence(signed, algorithm, tlv(3, b"\0", bytes(64)) if signature is None else signature)
+    signature = bytes(64) if signer is None else signer(signed)
+    return sequence(signed, algorithm, tlv(3, b"\0", signature))
 
 
 def times(*texts: str) -> bytes:

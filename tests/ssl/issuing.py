@@ -75,3 +75,9 @@ def der(certificate: x509.Certificate) -> bytes:
 
 def pem(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(Encoding.PEM)
+
+
+def dns_names(der: bytes) -> list[str]:
+    """The DNS names in a certificate."""
+    names = x509.load_der_x509_certificate(der).extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    return names.value.get_values_for_type(x509.DNSName)

@@ -1,4 +1,4 @@
-"""An adapter that encrypts nothing: what the suite says of it, it says of the transport."""
+"""An adapter that does not encrypt: with it the suite checks the transport alone."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from reserve.ssl import SSLAdapter
 
 
 class PlainSession:
+    """Sends and receives everything as it is."""
+
     half_closes = True
 
     def __init__(self, sock: socket.socket) -> None:
@@ -42,8 +44,10 @@ class PlainSession:
 
 
 class PlainAdapter(SSLAdapter):
+    """Makes plain sessions; it needs no certificate."""
+
     def __init__(self, cert: str, key: str) -> None:
-        """It needs neither."""
+        """Take what every adapter takes."""
 
     def session(self, sock: socket.socket) -> PlainSession:
         return PlainSession(sock)

@@ -1,10 +1,9 @@
-"""The session over memory: what has come already, and what has not left yet, in every order."""
+"""The session of the standard library: received data and data to be sent, in every order."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,182 +11,172 @@ from typing import Any
 import pytest
 
 from reserve.errors import TLSError, WantRead, WantWrite
-from reserve.ssl.builtinsession import _ANSWERS, _TURNS
+from reserve.ssl.builtinsession import _MAX_OUTGOING, _RECEIVES_PER_HANDSHAKE
 from reserve.testing.adaptersuite.link import Link
 from tests import tls
-from tests.adversity.test_tls_hostile import Keys, by_hand
-
-versions = pytest.mark.parametrize("version", ["1.2", "1.3"])
+from tests.ssl.links import linked as linked_to
+from tests.ssl.links import prepared
+from tests.ssl.pair import Thread
+from tests.tlsrecords import handshake_with_keys
 
 
 @contextlib.contextmanager
 def linked(version: str = "1.3") -> Iterator[Link]:
-    adapter = tls.adapter()
-    adapter.prepare(())
-    link = Link(adapter, tls.context(version))
-    try:
+    with linked_to(prepared(tls.adapter()), tls.client_context(version)) as link:
         yield link
-    finally:
-        link.close()
 
 
-def nearly(link: Link) -> bytes:
-    """Shake hands with TLS 1.3 up to the client's last flight, which is returned."""
-    link.wire.sendall(link.speak())
-    assert link.step() == "read"
-    link.listen()
-    return link.speak()
+def no_room(data: memoryview) -> int:
+    """``send`` of a socket whose buffer is full."""
+    raise BlockingIOError
 
 
-@versions
-def test_the_peers_end_is_the_end_also_behind_our_own(version: str) -> None:
-    """The standard library calls it an error there."""
+def last_flight(link: Link) -> bytes:
+    """Do the handshake of TLS 1.3 up to the client's last flight, which is returned."""
+    link.wire.sendall(link.client_flight())
+    assert link.server_step() == "read"
+    link.feed_client()
+    return link.client_flight()
+
+
+@tls.each_version
+def test_the_peers_close_notify_is_the_end_also_after_our_own(version: str) -> None:
+    """The standard library raises an error then."""
     with linked(version) as link:
-        link.shake()
-        assert link.secure.close_notify()
-        assert link.ended()
+        link.handshake()
+        assert link.tls_socket.close_notify()
+        assert link.close_notify_came()
         link.wire.sendall(link.encrypt(b"last") + link.close_notify())
-        assert link.secure.recv_now(100) == b"last"
-        assert link.secure.pending() == 1
-        assert link.secure.recv_now(100) == b""
-        assert link.secure.recv_now(100) == b""
-        assert link.secure.pending() == 0
+        assert link.tls_socket.recv_now(100) == b"last"
+        assert link.tls_socket.pending() == 1
+        assert link.tls_socket.recv_now(100) == b""
+        assert link.tls_socket.recv_now(100) == b""
+        assert link.tls_socket.pending() == 0
 
 
 @pytest.mark.parametrize("ends", [False, True], ids=["open", "ended"])
-def test_our_end_does_not_lose_what_came_with_the_handshake(ends: bool) -> None:
-    """OpenSSL looks for the answer to it, and takes content for an error."""
+def test_our_close_notify_does_not_lose_what_came_with_the_handshake(ends: bool) -> None:
+    """OpenSSL looks for the peer's, and takes content for an error."""
     with linked() as link:
-        flight = nearly(link) + link.encrypt(b"early")
+        flight = last_flight(link) + link.encrypt(b"early")
         link.wire.sendall(flight + (link.close_notify() if ends else b""))
-        assert link.step() == "done"
-        assert link.secure.pending() >= 5
-        assert link.secure.close_notify()
+        assert link.server_step() == "done"
+        assert link.tls_socket.pending() >= 5
+        assert link.tls_socket.close_notify()
         if not ends:
-            assert link.ended()
-        assert link.secure.recv_now(100) == b"early"
+            assert link.close_notify_came()
+        assert link.tls_socket.recv_now(100) == b"early"
         if ends:
-            assert link.secure.recv_now(100) == b""
+            assert link.tls_socket.recv_now(100) == b""
 
 
-def test_an_error_behind_what_came_with_the_handshake_waits_for_its_turn() -> None:
+def test_an_error_after_content_that_came_with_the_handshake_is_raised_after_it() -> None:
     with linked() as link:
-        link.wire.sendall(nearly(link) + link.encrypt(b"early") + b"\x17\x03\x03\0\x20" + bytes(32))
-        assert link.step() == "done"
-        assert link.secure.recv_now(100) == b"early"
-        assert link.secure.pending() == 1
+        link.wire.sendall(last_flight(link) + link.encrypt(b"early") + b"\x17\x03\x03\0\x20" + bytes(32))
+        assert link.server_step() == "done"
+        assert link.tls_socket.recv_now(100) == b"early"
+        assert link.tls_socket.pending() == 1
         for _ in range(2):
             with pytest.raises(TLSError):
-                link.secure.recv_now(100)
+                link.tls_socket.recv_now(100)
 
 
-def test_who_was_refused_stays_refused() -> None:
-    """Whatever else comes, and however often somebody asks."""
+def test_a_refused_client_stays_refused() -> None:
+    """Whatever else it sends, and however often the session is called."""
     with linked() as link:
-        link.tls = tls.context().wrap_bio(link._incoming, link._outgoing, server_hostname="x.example")
-        link.wire.sendall(link.speak().replace(b"x.example", b"\xff.example"))
+        link.tls = tls.client_context().wrap_bio(link._incoming, link._outgoing, server_hostname="x.example")
+        link.wire.sendall(link.client_flight().replace(b"x.example", b"\xff.example"))
         with pytest.raises(TLSError, match="ASCII"):
-            link.step()
+            link.server_step()
         for more in (b"", b"\x14\x03\x03\0\1\1", b"\x16\x03\x01\0\0"):
             link.wire.sendall(more)
             with pytest.raises(TLSError, match="is not done"):
-                link.step()
-        assert not link.secure.close_notify()
+                link.server_step()
+        assert not link.tls_socket.close_notify()
 
 
 @pytest.mark.parametrize("error", [ConnectionResetError, BrokenPipeError])
-def test_tickets_that_find_no_room_and_then_no_client_do_not_undo_the_handshake(error: type[OSError]) -> None:
-    """It was complete; what the client has sent before it went counts."""
+def test_tickets_that_cannot_be_sent_do_not_undo_the_handshake(error: type[OSError]) -> None:
+    """First there is no room, then the client has closed; the handshake was done, and the client's content is valid."""
     with linked() as link:
-        session: Any = link.secure._session
-        link.wire.sendall(nearly(link) + link.encrypt(b"the whole request"))
+        session: Any = link.tls_socket._session
+        link.wire.sendall(last_flight(link) + link.encrypt(b"the whole request"))
 
-        def full(data: memoryview) -> int:
-            raise BlockingIOError
-
-        def gone(data: memoryview) -> int:
+        def fail(data: memoryview) -> int:
             raise error
 
-        session._send = full
-        assert link.step() == "write"
-        assert link.step() == "write"
-        session._send = gone
-        assert link.step() == "done"
-        assert not link.secure.resumed
-        assert link.secure.recv_now(100) == b"the whole request"
+        session._send = no_room
+        assert link.server_step() == "write"
+        assert link.server_step() == "write"
+        session._send = fail
+        assert link.server_step() == "done"
+        assert not link.tls_socket.resumed
+        assert link.tls_socket.recv_now(100) == b"the whole request"
         with pytest.raises(error):
-            link.secure.send_now(b"answer")
+            link.tls_socket.send_now(b"response")
 
 
-def test_a_client_that_goes_before_the_handshake_is_done_has_none() -> None:
+def test_a_client_that_resets_before_the_handshake_is_done_has_none() -> None:
     with linked() as link:
-        session: Any = link.secure._session
+        session: Any = link.tls_socket._session
 
-        def full(data: memoryview) -> int:
-            raise BlockingIOError
-
-        def gone(data: memoryview) -> int:
+        def fail(data: memoryview) -> int:
             raise ConnectionResetError
 
-        session._send = full
-        link.wire.sendall(link.speak())
-        assert link.step() == "write"
-        session._send = gone
+        session._send = no_room
+        link.wire.sendall(link.client_flight())
+        assert link.server_step() == "write"
+        session._send = fail
         with pytest.raises(ConnectionResetError):
-            link.step()
+            link.server_step()
 
 
-def test_a_goodbye_that_was_begun_is_finished_and_said_once(hand: Hand) -> None:
-    hand.room = 10
+def test_a_close_notify_that_was_begun_is_finished_and_sent_once(connection: Connection) -> None:
+    connection.room = 10
     for _ in range(2):
         with pytest.raises(WantWrite):
-            hand.secure.close_notify_now()
-        assert not hand.secure.close_notify()
-    hand.room = 1 << 30
-    hand.secure.close_notify_now()
-    assert hand.secure.close_notify()
-    hand.secure.close_notify_now()
-    assert hand.hand.hears(hand.wire) == b""
-    hand.wire.setblocking(False)
+            connection.tls_socket.close_notify_now()
+        assert not connection.tls_socket.close_notify()
+    connection.room = 1 << 30
+    connection.tls_socket.close_notify_now()
+    assert connection.tls_socket.close_notify()
+    connection.tls_socket.close_notify_now()
+    assert connection.client.receive(connection.wire) == b""
+    connection.wire.setblocking(False)
     with pytest.raises(BlockingIOError):
-        hand.wire.recv(1)
+        connection.wire.recv(1)
 
 
-@pytest.mark.parametrize("pieces", range(_TURNS - 2, _TURNS + 3))
-def test_a_handshake_in_pieces_never_waits_for_the_socket_with_a_piece_in_hand(pieces: int) -> None:
+@pytest.mark.parametrize("pieces", range(_RECEIVES_PER_HANDSHAKE - 2, _RECEIVES_PER_HANDSHAKE + 3))
+def test_a_handshake_in_pieces_never_waits_while_the_socket_is_readable(pieces: int) -> None:
     with linked() as link:
-        session: Any = link.secure._session
-        hello = link.speak()
+        session: Any = link.tls_socket._session
+        hello = link.client_flight()
         size = -(-len(hello) // pieces)
-        session._receive = lambda _: link.secure.raw_recv(size)
+        session._receive = lambda _: link.tls_socket.raw_recv(size)
         link.wire.sendall(hello)
-        answered = 0
+        received = 0
         for _ in range(pieces + 1):
-            assert link.step() == "read"
-            answered += link.listen()
+            assert link.server_step() == "read"
+            received += link.feed_client()
             try:
-                link.secure.raw_recv(1, socket.MSG_PEEK)
+                link.tls_socket.raw_recv(1, socket.MSG_PEEK)
             except BlockingIOError:  # nothing would wake it
                 break
-        assert answered
+        assert received
 
 
-class Hand:
-    """A TLS 1.3 client by hand, and the server's session, whose socket takes what ``room`` says."""
+class Connection:
+    """A TLS 1.3 client whose keys the test has, and the server's session, whose socket takes ``room`` more bytes."""
 
     def __init__(self, folder: Path) -> None:
         self.wire, server = socket.socketpair()
         self.wire.settimeout(20)
-        adapter = tls.adapter()
-        adapter.prepare(())
-        self.secure = adapter.secure(server)
-        self.secure.settimeout(20)
-        shaking = threading.Thread(target=self.secure.do_handshake)
-        shaking.start()
-        self.keys: Keys
-        self.keys, self.hand = by_hand(self.wire, folder)
-        shaking.join()
-        self.session: Any = self.secure._session
+        self.tls_socket = prepared(tls.adapter()).secure(server)
+        self.tls_socket.settimeout(20)
+        with Thread(self.tls_socket.do_handshake):
+            self.keys, self.client = handshake_with_keys(self.wire, folder)
+        self.session: Any = self.tls_socket._session
         self.room = 1 << 30
         self._send = self.session._send
         self.session._send = self._limited
@@ -199,64 +188,67 @@ class Hand:
         self.room -= sent
         return sent
 
-    def heard(self) -> bytes:
-        """All content up to the server's end, which is now."""
-        self.secure.close()
-        found = []
-        while data := self.hand.hears(self.wire):
-            found.append(data)
-        return b"".join(found)
+    def close_and_receive(self) -> bytes:
+        """Close the server's side; all content up to its close_notify."""
+        self.tls_socket.close()
+        return self.client.receive_all(self.wire)
 
     def close(self) -> None:
         self.wire.close()
-        self.secure.close()
+        self.tls_socket.close()
 
 
 @pytest.fixture
-def hand(tmp_path: Path) -> Iterator[Hand]:
-    made = Hand(tmp_path)
+def connection(tmp_path: Path) -> Iterator[Connection]:
+    made = Connection(tmp_path)
     yield made
     made.close()
 
 
 @pytest.mark.parametrize("room", [0, 50])
-def test_what_left_while_something_was_read_is_not_sent_twice(hand: Hand, room: int) -> None:
-    """A write finds no room; the answer to a key update flushes it; then the write comes again."""
-    hand.room = room
+def test_a_write_that_a_read_has_flushed_is_not_sent_twice(connection: Connection, room: int) -> None:
+    """A write finds no room; the response to a key update flushes it; then the write is called again."""
+    connection.room = room
     with pytest.raises(WantWrite):
-        hand.secure.send_now(b"x" * 1000)
-    hand.room = 1 << 30
-    # OpenSSL keeps the last answer back.
-    hand.wire.sendall(hand.keys.update(ask=True) + hand.keys.update(ask=True) + hand.keys.record(b"question", 23))
-    assert hand.secure.recv_now(100) == b"question"
-    assert hand.secure.send_now(b"x" * 1000) == 1000
-    assert hand.secure.send_now(b"end") == 3
-    assert hand.heard() == b"x" * 1000 + b"end"
+        connection.tls_socket.send_now(b"x" * 1000)
+    connection.room = 1 << 30
+    # OpenSSL keeps the last response back.
+    connection.wire.sendall(
+        connection.keys.key_update(requested=True)
+        + connection.keys.key_update(requested=True)
+        + connection.keys.record(b"question")
+    )
+    assert connection.tls_socket.recv_now(100) == b"question"
+    assert connection.tls_socket.send_now(b"x" * 1000) == 1000
+    assert connection.tls_socket.send_now(b"end") == 3
+    assert connection.close_and_receive() == b"x" * 1000 + b"end"
 
 
-def test_answers_that_find_no_room_go_before_the_next_content(hand: Hand) -> None:
-    hand.room = 10
+def test_responses_to_key_updates_go_before_the_next_content(connection: Connection) -> None:
+    connection.room = 10
     for number in range(3):
-        hand.wire.sendall(hand.keys.update(ask=True) + hand.keys.record(b"%d" % number, 23))
-        assert hand.secure.recv_now(100) == b"%d" % number
+        connection.wire.sendall(connection.keys.key_update(requested=True) + connection.keys.record(b"%d" % number))
+        assert connection.tls_socket.recv_now(100) == b"%d" % number
     with pytest.raises(WantWrite):
-        hand.secure.send_now(b"content")
-    hand.room = 1 << 30
-    assert hand.secure.send_now(b"content") == 7
-    assert hand.heard() == b"content"
+        connection.tls_socket.send_now(b"content")
+    connection.room = 1 << 30
+    assert connection.tls_socket.send_now(b"content") == 7
+    assert connection.close_and_receive() == b"content"
 
 
-def test_answers_that_nobody_takes_do_not_pile_up(hand: Hand) -> None:
-    """A client that puts content between its key updates sends nothing that is empty, and still owes us room."""
-    hand.room = 0
+def test_responses_that_the_client_does_not_read_are_limited(connection: Connection) -> None:
+    """The limit for records without content does not end a client that sends content between its key updates."""
+    connection.room = 0
 
-    def endless() -> None:
-        for _ in range(2 * _ANSWERS // (27 * 100)):
-            hand.wire.sendall(b"".join(hand.keys.update(ask=True) + hand.keys.record(b"x", 23) for _ in range(100)))
+    def send_key_updates() -> None:
+        for _ in range(2 * _MAX_OUTGOING // (27 * 100)):
+            connection.wire.sendall(
+                b"".join(connection.keys.key_update(requested=True) + connection.keys.record(b"x") for _ in range(100))
+            )
             with contextlib.suppress(WantRead):
-                while hand.secure.recv_now(65536):
+                while connection.tls_socket.recv_now(65536):
                     pass
 
-    with pytest.raises(TLSError, match="answers"):
-        endless()
-    assert hand.session._outgoing.pending < 2 * _ANSWERS
+    with pytest.raises(TLSError, match="reads nothing"):
+        send_key_updates()
+    assert connection.session._outgoing.pending < 2 * _MAX_OUTGOING

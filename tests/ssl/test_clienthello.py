@@ -1,4 +1,4 @@
-"""What a client asks for, read from its first message: as clients make it, in every piece, and spoilt."""
+"""The host and the protocols in a ClientHello: as clients send it, in every piece, and malformed."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from OpenSSL import SSL
 
 from reserve.errors import TLSError
-from reserve.ssl.clienthello import _MOST, ClientHello, HelloReader, HelloRefused, alert
+from reserve.ssl.clienthello import _MAX_HELLO, ClientHello, HelloReader, HelloRefused, alert
 
 
-def said(name: str | None = None, *protocols: str, version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> bytes:
-    """The first octets of the standard library's client."""
+def sent_by_ssl(name: str | None = None, *protocols: str, version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> bytes:
+    """The ClientHello of the standard library's client."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.maximum_version = version
@@ -29,7 +29,7 @@ def said(name: str | None = None, *protocols: str, version: ssl.TLSVersion = ssl
 
 
 def message(extensions: bytes | None, session: bytes = b"", ciphers: bytes = b"\x13\x01") -> bytes:
-    """A ClientHello by hand, with its type and length."""
+    """A ClientHello with these extensions, with its type and length."""
     body = b"\x03\x03" + bytes(32) + bytes([len(session)]) + session
     body += len(ciphers).to_bytes(2, "big") + ciphers + b"\x01\x00"
     if extensions is not None:
@@ -51,48 +51,50 @@ def server_name(host: bytes, kind: int = 0) -> bytes:
     return extension(0, len(entry).to_bytes(2, "big") + entry)
 
 
-def whole(octets: bytes) -> ClientHello | None:
-    return HelloReader().feed(octets)
+def read(data: bytes) -> ClientHello | None:
+    return HelloReader().feed(data)
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_what_clients_say(version: ssl.TLSVersion) -> None:
-    assert whole(said("a.example", version=version)) == ClientHello("a.example")
-    assert whole(said("a.example", "h2", "http/1.1", version=version)) == ClientHello("a.example", (b"h2", b"http/1.1"))
-    assert whole(said(None, "x", version=version)) == ClientHello(None, (b"x",))
-    assert whole(said(version=version)) == ClientHello()
+def test_the_server_name_and_the_protocols_of_a_client(version: ssl.TLSVersion) -> None:
+    assert read(sent_by_ssl("a.example", version=version)) == ClientHello("a.example")
+    assert read(sent_by_ssl("a.example", "h2", "http/1.1", version=version)) == ClientHello(
+        "a.example", (b"h2", b"http/1.1")
+    )
+    assert read(sent_by_ssl(None, "x", version=version)) == ClientHello(None, (b"x",))
+    assert read(sent_by_ssl(version=version)) == ClientHello()
 
 
 @pytest.mark.parametrize("fragment", [1, 7, 100, 16384])
-def test_at_every_split_and_octet_by_octet(fragment: int) -> None:
+def test_a_hello_may_come_in_two_pieces_and_byte_by_byte(fragment: int) -> None:
     """Also when the message is spread over many records (RFC 8446 section 5.1)."""
-    octets = records(said("a.example", "h2")[5:], fragment)
-    for at in range(len(octets)):
+    data = records(sent_by_ssl("a.example", "h2")[5:], fragment)
+    for at in range(len(data)):
         reader = HelloReader()
-        assert reader.feed(octets[:at]) is None, at
-        assert reader.feed(octets[at:]) == ClientHello("a.example", (b"h2",))
-        assert reader.octets == octets
+        assert reader.feed(data[:at]) is None, at
+        assert reader.feed(data[at:]) == ClientHello("a.example", (b"h2",))
+        assert reader.received == data
     reader = HelloReader()
-    found = [reader.feed(octets[at : at + 1]) for at in range(len(octets))]
-    assert found == [None] * (len(octets) - 1) + [ClientHello("a.example", (b"h2",))]
+    found = [reader.feed(data[at : at + 1]) for at in range(len(data))]
+    assert found == [None] * (len(data) - 1) + [ClientHello("a.example", (b"h2",))]
 
 
-def test_what_comes_behind_it_is_kept() -> None:
-    octets = said("a.example")
+def test_data_after_the_hello_is_kept() -> None:
+    data = sent_by_ssl("a.example")
     reader = HelloReader()
-    assert reader.feed(octets + b"\x14\x03\x03\0\x01\x01more") == ClientHello("a.example")
-    assert reader.octets == octets + b"\x14\x03\x03\0\x01\x01more"
+    assert reader.feed(data + b"\x14\x03\x03\0\x01\x01more") == ClientHello("a.example")
+    assert reader.received == data + b"\x14\x03\x03\0\x01\x01more"
 
 
-def test_a_name_has_to_be_ascii() -> None:
-    assert whole(records(message(server_name(b"xn--bcher-kva.example")))) == ClientHello("xn--bcher-kva.example")
+def test_a_server_name_that_is_not_ascii_is_refused() -> None:
+    assert read(records(message(server_name(b"xn--bcher-kva.example")))) == ClientHello("xn--bcher-kva.example")
     with pytest.raises(HelloRefused, match=r"the server name b'b\\xfccher' is not in ASCII") as caught:
-        whole(records(message(server_name(b"b\xfccher"))))
+        read(records(message(server_name(b"b\xfccher"))))
     assert isinstance(caught.value, TLSError)
     assert alert(caught.value.number) == b"\x15\x03\x03\x00\x02\x02\x2f"  # fatal, illegal_parameter
 
 
-NOTHING = [
+NOT_READ = [
     b"GET / HTTP/1.1\r\n",
     b"\x80\x2e\x01\x03\x03",  # as SSL 2 began
     b"\x15\x03\x01\x00\x02\x02\x28",
@@ -117,38 +119,38 @@ NOTHING = [
 ]
 
 
-@pytest.mark.parametrize("octets", NOTHING)
-def test_what_says_nothing_or_is_spoilt_is_left_to_openssl(octets: bytes) -> None:
-    assert whole(octets) == ClientHello()
+@pytest.mark.parametrize("data", NOT_READ)
+def test_a_hello_without_values_or_malformed_is_passed_on_to_openssl(data: bytes) -> None:
+    assert read(data) == ClientHello()
 
 
 @given(st.binary(max_size=300), st.integers(0, 3))
-def test_random_octets_raise_nothing_else(data: bytes, how: int) -> None:
-    octets = (data, records(data or b"\0"), records(message(data)), records(message(extension(0, data))))[how]
+def test_random_bytes_raise_nothing_else(data: bytes, how: int) -> None:
+    data = (data, records(data or b"\0"), records(message(data)), records(message(extension(0, data))))[how]
     with contextlib.suppress(HelloRefused):
-        found = whole(octets)
+        found = read(data)
         assert found is None or found.server_name is None or found.server_name.isascii()
 
 
-def test_an_endless_one_is_refused() -> None:
-    """In the smallest records that there are."""
-    octets = records(message(bytes(30000)), 1)
-    assert len(octets) > _MOST
+def test_an_endless_hello_is_refused() -> None:
+    """In the smallest records that are possible."""
+    data = records(message(bytes(30000)), 1)
+    assert len(data) > _MAX_HELLO
     reader = HelloReader()
-    for at in range(_MOST):
-        assert reader.feed(octets[at : at + 1]) is None
-    with pytest.raises(HelloRefused, match=f"more than {_MOST} octets"):
-        reader.feed(octets[_MOST : _MOST + 1])
+    for at in range(_MAX_HELLO):
+        assert reader.feed(data[at : at + 1]) is None
+    with pytest.raises(HelloRefused, match=f"more than {_MAX_HELLO} bytes"):
+        reader.feed(data[_MAX_HELLO : _MAX_HELLO + 1])
 
 
-def test_one_that_would_be_too_long_is_refused_at_once() -> None:
-    with pytest.raises(HelloRefused, match=f"more than {_MOST} octets"):
-        whole(records(b"\x01\xff\xff\xff"))
+def test_a_hello_whose_length_is_too_large_is_refused_at_once() -> None:
+    with pytest.raises(HelloRefused, match=f"more than {_MAX_HELLO} bytes"):
+        read(records(b"\x01\xff\xff\xff"))
 
 
-def test_the_largest_one() -> None:
-    padding = extension(21, bytes(_MOST - 200))
-    assert whole(records(message(padding + server_name(b"a.example")))) == ClientHello("a.example")
+def test_the_largest_hello_is_read() -> None:
+    padding = extension(21, bytes(_MAX_HELLO - 200))
+    assert read(records(message(padding + server_name(b"a.example")))) == ClientHello("a.example")
 
 
 def test_the_reader_and_openssl_agree_on_a_client_of_another_library() -> None:
@@ -157,4 +159,4 @@ def test_the_reader_and_openssl_agree_on_a_client_of_another_library() -> None:
     connection.set_connect_state()
     with contextlib.suppress(SSL.WantReadError):
         connection.do_handshake()
-    assert whole(connection.bio_read(65536)) == ClientHello("a.example")
+    assert read(connection.bio_read(65536)) == ClientHello("a.example")

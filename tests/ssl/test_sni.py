@@ -1,25 +1,20 @@
-"""Which certificate answers to which name."""
+"""Which server name a certificate's name matches."""
 
 from __future__ import annotations
 
 import pytest
-from cryptography import x509
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reserve.ssl.sni import NameTable, certificate_names
-from reserve.ssl.x509 import parse_certificate
-from tests.ssl import encoding as e
-from tests.ssl import issuing
-from tests.ssl.test_x509 import ALL_NAMES
+from reserve.ssl.sni import NameTable
 
 
 def table(*rows: str) -> NameTable[str]:
-    """Each row's names, separated by blanks, lead to the row."""
-    made: NameTable[str] = NameTable()
+    """A table that maps each row's names, separated by spaces, to the row."""
+    names: NameTable[str] = NameTable()
     for row in rows:
-        made.add(row.split(), row)
-    return made
+        names.add(row.split(), row)
+    return names
 
 
 @pytest.mark.parametrize("server_name", ["example.org", "EXAMPLE.org", "example.org.", "Example.Org."])
@@ -31,7 +26,7 @@ def test_a_name_matches_itself(name: str, server_name: str) -> None:
 @pytest.mark.parametrize(
     "server_name", ["a.example.org", "A.EXAMPLE.ORG", "a.example.org.", "xn--bcher-kva.example.org"]
 )
-def test_a_wildcard_is_one_label(server_name: str) -> None:
+def test_a_wildcard_matches_one_label(server_name: str) -> None:
     assert table("*.example.org").find(server_name) == "*.example.org"
 
 
@@ -39,7 +34,7 @@ def test_a_wildcard_is_one_label(server_name: str) -> None:
     "server_name",
     ["example.org", "a.b.example.org", ".example.org", "aexample.org", "a.example.org..", "a.example.org.evil", "org"],
 )
-def test_and_nothing_else(server_name: str) -> None:
+def test_a_wildcard_matches_no_other_name(server_name: str) -> None:
     assert table("*.example.org").find(server_name) is None
 
 
@@ -47,9 +42,9 @@ def test_and_nothing_else(server_name: str) -> None:
     "name", ["*", "*.", "a*.example.org", "*a.example.org", "a.*.org", "*.*.org", "**.example.org", "xn--*.example.org"]
 )
 def test_other_wildcards_match_nothing(name: str) -> None:
-    made = table(name)
+    names = table(name)
     for server_name in (name, "a.example.org", "aa.example.org", "a", "a.", "*.example.org", "xn--a.example.org"):
-        assert made.find(server_name) is None
+        assert names.find(server_name) is None
 
 
 def test_an_exact_name_goes_before_a_wildcard() -> None:
@@ -57,67 +52,50 @@ def test_an_exact_name_goes_before_a_wildcard() -> None:
 
 
 def test_the_first_certificate_with_a_name_wins() -> None:
-    made = table("a.example *.example", "b.example a.example *.example")
-    assert made.find("a.example") == "a.example *.example"
-    assert made.find("b.example") == "b.example a.example *.example"
-    assert made.find("c.example") == "a.example *.example"
+    names = table("a.example *.example", "b.example a.example *.example")
+    assert names.find("a.example") == "a.example *.example"
+    assert names.find("b.example") == "b.example a.example *.example"
+    assert names.find("c.example") == "a.example *.example"
 
 
 @pytest.mark.parametrize("server_name", [None, "", ".", "*", "*.", "..", "\0", "a" * 70_000, "é"])
-def test_what_leads_nowhere(server_name: str | None) -> None:
+def test_server_names_that_match_nothing(server_name: str | None) -> None:
     assert table("a.example", "*.example", ".", "").find(server_name) is None
 
 
 def test_addresses_match_only_themselves() -> None:
-    made = table("192.0.2.1", "2001:db8::1", "*.2.3.4", "*.0.2.1")
-    assert made.find("192.0.2.1") == "192.0.2.1"
-    assert made.find("2001:DB8::1") == "2001:db8::1"
-    assert made.find("1.2.3.4") is None
-    assert made.find("::ffff:1.2.3.4") is None
+    names = table("192.0.2.1", "2001:db8::1", "*.2.3.4", "*.0.2.1")
+    assert names.find("192.0.2.1") == "192.0.2.1"
+    assert names.find("2001:DB8::1") == "2001:db8::1"
+    assert names.find("1.2.3.4") is None
+    assert names.find("::ffff:1.2.3.4") is None
 
 
-def test_a_nul_ends_no_name() -> None:
-    made = table("a.example\0.evil.example")
-    assert made.find("a.example") is None
+def test_a_nul_does_not_end_a_name() -> None:
+    names = table("a.example\0.evil.example")
+    assert names.find("a.example") is None
 
 
-def test_a_value_may_be_anything() -> None:
-    made: NameTable[int] = NameTable()
-    made.add(["a.example"], 0)
-    assert made.find("a.example") == 0
-
-
-def test_names_are_the_alternative_ones() -> None:
-    issued = issuing.issue(subject=issuing.named("cn.example"), names=ALL_NAMES)
-    names = certificate_names(parse_certificate(issuing.der(issued)))
-    assert names == ("a.example.org", "*.example.org", "192.0.2.1", "2001:db8::1")
-
-
-def test_the_last_common_name_stands_in_for_them() -> None:
-    two = e.name(*([e.attribute("2.5.4.3", e.tlv(e.UTF8, text))] for text in (b"first.example", b"last.example")))
-    assert certificate_names(parse_certificate(e.certificate(subject=two))) == ("last.example",)
-    assert certificate_names(parse_certificate(e.certificate(subject=e.name()))) == ()
-
-
-def test_but_not_when_there_are_others() -> None:
-    issued = issuing.issue(subject=issuing.named("cn.example"), names=[x509.RFC822Name("a@example.org")])
-    assert certificate_names(parse_certificate(issuing.der(issued))) == ()
+def test_a_value_may_be_false() -> None:
+    names: NameTable[int] = NameTable()
+    names.add(["a.example"], 0)
+    assert names.find("a.example") == 0
 
 
 LABEL = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,6}[a-z0-9])?", fullmatch=True)
 
 
 @given(st.lists(LABEL, min_size=2, max_size=5).filter(lambda labels: not labels[-1].isdigit()), LABEL)
-def test_a_wildcard_and_its_neighbours(labels: list[str], more: str) -> None:
+def test_a_wildcard_matches_exactly_one_more_label(labels: list[str], more: str) -> None:
     parent = ".".join(labels)
-    made = table(f"*.{parent}")
-    assert made.find(f"{more}.{parent}") == f"*.{parent}"
-    assert made.find(parent) is None
-    assert made.find(f"{more}.{more}.{parent}") is None
+    names = table(f"*.{parent}")
+    assert names.find(f"{more}.{parent}") == f"*.{parent}"
+    assert names.find(parent) is None
+    assert names.find(f"{more}.{more}.{parent}") is None
 
 
 @given(st.lists(st.text()), st.text())
-def test_any_names(names: list[str], server_name: str) -> None:
-    made: NameTable[str] = NameTable()
-    made.add(names, "value")
-    assert made.find(server_name) in (None, "value")
+def test_any_names_can_be_added_and_looked_up(names: list[str], server_name: str) -> None:
+    mapping: NameTable[str] = NameTable()
+    mapping.add(names, "value")
+    assert mapping.find(server_name) in (None, "value")

@@ -1,108 +1,28 @@
-"""The socket that applications get behaves as a socket, whatever the adapter."""
+"""The socket that applications get behaves as a ``socket.socket``, with each adapter."""
 
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import select
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from reserve.errors import WantRead
-from reserve.ssl import BuiltinSSLAdapter, PyOpenSSLAdapter, TLSSocket
+from reserve.ssl.certadapter import CertificateAdapter
+from tests import tls
 from tests.authority import Files
-
-_LIMIT = 20.0  # seconds; reached only by a test that fails
-
-
-class Pair:
-    """A client of the standard library and the server's socket, with the handshake done."""
-
-    def __init__(self, adapter: Any) -> None:
-        one, two = socket.socketpair()
-        self.raw = one
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        two.setblocking(False)
-        self.server: TLSSocket = adapter.secure(two)
-        self.server.settimeout(_LIMIT)
-        one.settimeout(_LIMIT)
-        self.client: Any = None
-
-        def connect() -> None:
-            self.client = context.wrap_socket(one, suppress_ragged_eofs=False)
-
-        with Thread(connect):
-            self.server.do_handshake()
-
-    def close(self) -> None:
-        self.client.close()
-        self.server.close()
-
-
-class Thread(threading.Thread):
-    """One that a ``with`` block waits for, and whose exception comes out there."""
-
-    def __init__(self, call: Callable[[], object]) -> None:
-        super().__init__()
-        self._call = call
-        self.failure: BaseException | None = None
-
-    def run(self) -> None:
-        try:
-            self._call()
-        except BaseException as error:
-            self.failure = error
-
-    def __enter__(self) -> Thread:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.join()
-        if self.failure is not None:
-            raise self.failure
-
-
-@pytest.fixture(params=[BuiltinSSLAdapter, PyOpenSSLAdapter])
-def pair(request: pytest.FixtureRequest, certificate: Files) -> Iterator[Pair]:
-    adapter = request.param(certificate.both)
-    adapter.prepare(())
-    made = Pair(adapter)
-    yield made
-    made.close()
-
-
-def fill(server: TLSSocket) -> bytes:
-    """Send until there is no room; what was taken."""
-    timeout = server.gettimeout()
-    server.settimeout(0)
-    taken = b""
-    try:
-        while True:
-            taken += b"f" * server.send(b"f" * 16384)
-    except BlockingIOError:
-        server.settimeout(timeout)
-        return taken
-
-
-def receive(client: ssl.SSLSocket, size: int) -> bytes:
-    data = b""
-    while len(data) < size:
-        data += client.recv(size - len(data))
-    return data
-
+from tests.ssl.links import each_adapter, linked, prepared
+from tests.ssl.pair import TIMEOUT, Pair, Thread, fill, receive
 
 # ---- receiving ----
 
 
-def test_recv(pair: Pair) -> None:
+def test_recv_returns_what_has_come(pair: Pair) -> None:
     pair.client.sendall(b"content")
     assert pair.server.recv(3) == b"con"
     assert pair.server.recv(100) == b"tent"
@@ -117,7 +37,7 @@ def test_recv_waits_for_the_client(pair: Pair) -> None:
         assert pair.server.recv(100) == b"late"
 
 
-def test_recv_into(pair: Pair) -> None:
+def test_recv_into_fills_a_buffer(pair: Pair) -> None:
     pair.client.sendall(b"content")
     buffer = bytearray(10)
     assert pair.server.recv_into(buffer, 3) == 3
@@ -129,12 +49,12 @@ def test_recv_into(pair: Pair) -> None:
             pair.server.recv_into(buffer, size)
 
 
-@pytest.mark.parametrize("call", [lambda s: s.recv(1, 1), lambda s: s.recv_into(bytearray(1), 0, 2)])
+@pytest.mark.parametrize("receiving", [lambda s: s.recv(1, 1), lambda s: s.recv_into(bytearray(1), 0, 2)])
 @pytest.mark.parametrize("sending", [lambda s: s.send(b"x", 1), lambda s: s.sendall(b"x", 1)])
-def test_flags_are_refused(pair: Pair, call: Any, sending: Any) -> None:
-    for one in (call, sending):
+def test_flags_are_refused(pair: Pair, receiving: Any, sending: Any) -> None:
+    for call in (receiving, sending):
         with pytest.raises(ValueError, match="flags"):
-            one(pair.server)
+            call(pair.server)
     with pytest.raises(ValueError, match="negative"):
         pair.server.recv(-1)
 
@@ -142,7 +62,7 @@ def test_flags_are_refused(pair: Pair, call: Any, sending: Any) -> None:
 # ---- sending ----
 
 
-def test_send_and_sendall(pair: Pair) -> None:
+def test_send_and_sendall_take_any_buffer(pair: Pair) -> None:
     assert pair.server.send(b"") == 0
     pair.server.sendall(b"")
     assert pair.server.send(bytearray(b"one")) == 3
@@ -163,22 +83,22 @@ def test_send_may_take_a_part_only(pair: Pair) -> None:
     assert receive(pair.client, sent) == data[:sent]
 
 
-def test_a_buffer_is_the_callers_again_after_a_send_that_found_no_room(pair: Pair) -> None:
+def test_a_buffer_may_change_after_a_send_that_found_no_room(pair: Pair) -> None:
     taken = fill(pair.server)
     pair.server.settimeout(0)
     buffer = bytearray(b"f" * 16384)
     with pytest.raises(BlockingIOError):
         pair.server.send(buffer)
-    buffer += b"more"  # a buffer that somebody still looks into cannot grow
+    buffer += b"more"  # a buffer with a memoryview of it cannot grow
     assert receive(pair.client, len(taken)) == taken
     assert pair.server.send(buffer) == len(buffer)
     assert receive(pair.client, len(buffer)) == buffer
 
 
-# ---- time ----
+# ---- timeouts ----
 
 
-def test_timeouts(pair: Pair) -> None:
+def test_a_timeout_ends_each_call(pair: Pair) -> None:
     pair.server.settimeout(0.05)
     assert pair.server.gettimeout() == pair.server.timeout == 0.05
     with pytest.raises(TimeoutError, match=r"received for 0\.05 s"):
@@ -195,14 +115,14 @@ def test_timeouts(pair: Pair) -> None:
         pair.server.settimeout(-1)
 
 
-def test_no_timeout_at_all(pair: Pair) -> None:
+def test_without_a_timeout_calls_wait(pair: Pair) -> None:
     pair.server.settimeout(None)
     assert pair.server.getblocking()
     with Thread(lambda: pair.client.sendall(b"late")):
         assert pair.server.recv(100) == b"late"
 
 
-def test_non_blocking(pair: Pair) -> None:
+def test_a_non_blocking_socket_raises(pair: Pair) -> None:
     pair.server.setblocking(False)
     assert pair.server.gettimeout() == 0
     assert not pair.server.getblocking()
@@ -212,34 +132,34 @@ def test_non_blocking(pair: Pair) -> None:
     assert pair.server.gettimeout() is None
 
 
-def test_the_timeout_of_a_sendall_is_that_of_the_whole(pair: Pair) -> None:
-    """A client that takes a little at a time does not make it longer."""
+def test_the_timeout_of_sendall_is_for_the_whole_call(pair: Pair) -> None:
+    """A client that receives a little at a time does not extend it."""
     pair.server.settimeout(0.3)
     stop = threading.Event()
 
-    def sip() -> None:
+    def receive_slowly() -> None:
         while not stop.is_set():
             pair.client.recv(16384)
             stop.wait(0.02)
 
-    with Thread(sip):
+    with Thread(receive_slowly):
         with pytest.raises(TimeoutError):
             pair.server.sendall(b"x" * 100_000_000)
         stop.set()
         pair.client.settimeout(None)
 
 
-# ---- ends ----
+# ---- shutdown and close ----
 
 
-def test_both_ends_say_close_notify(pair: Pair) -> None:
+def test_shutdown_sends_close_notify(pair: Pair) -> None:
     pair.server.sendall(b"last")
     pair.server.shutdown(socket.SHUT_WR)
     assert receive(pair.client, 4) == b"last"
     assert pair.client.recv(1) == b""
     with pytest.raises(BrokenPipeError):
         pair.server.send(b"more")
-    with pytest.raises(OSError, match="tell nothing more"):
+    with pytest.raises(OSError, match="cannot be read any more"):
         pair.server.environ()
 
 
@@ -250,14 +170,14 @@ def test_shutdown_waits_for_room_within_the_timeout(pair: Pair) -> None:
             socket.socket.send(plain, b"x" * 65536)
     pair.server.settimeout(0.05)
     with pytest.raises(TimeoutError):
-        pair.server._until(pair.server._close_notify_now, "sent")
-    pair.server.settimeout(_LIMIT)
+        pair.server._wait_and_call(pair.server._send_close_notify, "sent")
+    pair.server.settimeout(TIMEOUT)
     with Thread(lambda: pair.server.shutdown(socket.SHUT_WR)):
         wire = b"".join(iter(lambda: socket.socket.recv(pair.client, 65536), b""))
-    assert wire[-24:-19] == b"\x17\x03\x03\x00\x13"  # a record of 19 octets: an alert
+    assert wire[-24:-19] == b"\x17\x03\x03\x00\x13"  # a record of 19 bytes: an alert
 
 
-def test_what_was_begun_and_not_finished_ends_in_a_cut(pair: Pair) -> None:
+def test_no_close_notify_follows_a_record_that_was_begun_and_not_finished(pair: Pair) -> None:
     taken = fill(pair.server)
     pair.server.shutdown(socket.SHUT_WR)
     assert len(receive(pair.client, len(taken))) == len(taken)
@@ -265,7 +185,7 @@ def test_what_was_begun_and_not_finished_ends_in_a_cut(pair: Pair) -> None:
         pair.client.recv(1)
 
 
-def test_closing_says_close_notify(pair: Pair) -> None:
+def test_close_sends_close_notify(pair: Pair) -> None:
     pair.server.close()
     pair.server.close()
     assert pair.client.recv(1) == b""
@@ -275,13 +195,13 @@ def test_closing_says_close_notify(pair: Pair) -> None:
             call()
 
 
-def test_with_closes(pair: Pair) -> None:
+def test_a_with_block_closes(pair: Pair) -> None:
     with pair.server as server:
         server.sendall(b"x")
     assert server.fileno() == -1
 
 
-def test_a_cut_raises(pair: Pair) -> None:
+def test_an_end_without_close_notify_raises(pair: Pair) -> None:
     pair.client.sendall(b"x")
     os.close(pair.client.detach())
     assert pair.server.recv(1) == b"x"
@@ -290,7 +210,7 @@ def test_a_cut_raises(pair: Pair) -> None:
             pair.server.recv(1)
 
 
-def test_detach_gives_the_descriptor_away(pair: Pair) -> None:
+def test_detach_returns_the_open_descriptor(pair: Pair) -> None:
     fd = pair.server.fileno()
     assert pair.server.detach() == fd
     try:
@@ -315,164 +235,69 @@ def test_a_reader_that_waits_is_woken_by_a_shutdown(pair: Pair) -> None:
         pair.server.raw_shutdown(socket.SHUT_RDWR)
 
 
+@each_adapter
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_what_the_peer_sends_is_received_after_our_side_is_shut_down(
+    adapter: type[CertificateAdapter[Any]], when: str, certificate: Files
+) -> None:
+    with linked(prepared(adapter(certificate.both)), tls.client_context(verify=False)) as link:
+        link.handshake()
+        record = link.encrypt(b"content")
+        if when == "before":
+            link.wire.sendall(record)
+        link.tls_socket.shutdown(socket.SHUT_WR)
+        assert link.close_notify_came()
+        if when == "after":
+            link.wire.sendall(record)
+        assert link.tls_socket.recv_now(100) == b"content"
+
+
 # ---- two threads ----
 
 
 def test_one_thread_reads_while_another_writes(pair: Pair) -> None:
-    there, back = os.urandom(2_000_000), os.urandom(2_000_000)
-    got: list[bytes] = []
+    request, response = os.urandom(2_000_000), os.urandom(2_000_000)
+    received: list[bytes] = []
     with (
         pair.server.makefile("rb") as file,
-        Thread(lambda: got.append(file.read(len(there)))),
-        Thread(lambda: pair.server.sendall(back)),
+        Thread(lambda: received.append(file.read(len(request)))),
+        Thread(lambda: pair.server.sendall(response)),
     ):
-        assert exchange(pair.client, there, len(back)) == back
-    assert got == [there]
+        assert exchange(pair.client, request, len(response)) == response
+    assert received == [request]
 
 
 def exchange(client: ssl.SSLSocket, data: bytes, size: int) -> bytes:
     """Send and receive at the same time, in one thread: a socket of the standard library is not safe in two."""
     client.setblocking(False)
-    left, got = memoryview(data), b""
-    while left or len(got) < size:
+    unsent, received = memoryview(data), b""
+    while unsent or len(received) < size:
         try:
-            while left:
-                left = left[client.send(left[:16384]) :]
+            while unsent:
+                unsent = unsent[client.send(unsent[:16384]) :]
         except ssl.SSLWantWriteError:
             pass
         try:
-            while len(got) < size:
-                got += client.recv(65536)
+            while len(received) < size:
+                received += client.recv(65536)
         except ssl.SSLWantReadError:
             pass
-        reading = [client] if len(got) < size else []
-        assert not (reading or left) or any(select.select(reading, [client] if left else [], [], _LIMIT))
-    return got
+        reading = [client] if len(received) < size else []
+        assert not (reading or unsent) or any(select.select(reading, [client] if unsent else [], [], TIMEOUT))
+    return received
 
 
-# ---- files ----
+# ---- attributes ----
 
 
-def test_makefile_reads_bytes(pair: Pair) -> None:
-    pair.client.sendall(b"one\ntwo\nthree")
-    with Thread(pair.client.unwrap), pair.server.makefile("rb") as file:
-        assert isinstance(file, io.BufferedReader)
-        assert file.readline() == b"one\n"
-        assert file.read() == b"two\nthree"
-        assert (file.raw.mode, file.raw.name) == ("rb", pair.server.fileno())
-        pair.server.shutdown(socket.SHUT_WR)
-
-
-def test_makefile_writes_bytes(pair: Pair) -> None:
-    data = os.urandom(1_000_000)
-    with Thread(lambda: _write(pair, "wb", data)):
-        assert receive(pair.client, len(data)) == data
-
-
-def _write(pair: Pair, mode: str, data: Any) -> None:
-    with pair.server.makefile(mode) as file:
-        file.write(data)
-
-
-@pytest.mark.parametrize("mode", ["rwb", "rw", "wr"])
-def test_makefile_does_both(pair: Pair, mode: str) -> None:
-    text = "b" not in mode
-    with pair.server.makefile(mode, encoding="utf-8" if text else None) as file:
-        pair.client.sendall("grüß\n".encode())
-        assert file.readline() == ("grüß\n" if text else "grüß\n".encode())
-        file.write("Gott\n" if text else b"Gott\n")
-        file.flush()
-        assert receive(pair.client, 5) == b"Gott\n"
-
-
-def test_makefile_of_text(pair: Pair) -> None:
-    with pair.server.makefile("w", encoding="latin-1", newline="\r\n") as file:
-        assert file.mode == "w"
-        file.write("ü\n")
-    assert receive(pair.client, 3) == b"\xfc\r\n"
-    pair.client.sendall(b"\xfc\r\n")
-    with pair.server.makefile(encoding="latin-1", errors="strict") as file:
-        assert file.mode == "r"
-        assert file.readline() == "ü\n"
-
-
-def test_makefile_without_a_buffer(pair: Pair) -> None:
-    with pair.server.makefile("rwb", 0) as file:
-        assert (file.readable(), file.writable(), file.seekable()) == (True, True, False)
-        assert file.fileno() == pair.server.fileno()
-        assert file.write(b"out") == 3
-        pair.client.sendall(b"in")
-        assert file.read(2) == b"in"
-        pair.server.settimeout(0)
-        assert file.read(1) is None
-        fill(pair.server)
-        pair.server.settimeout(0)
-        assert file.write(b"f" * 16384) is None
-    for call in (lambda: file.read(1), lambda: file.write(b"x"), file.fileno, file.readable, file.writable):
-        with pytest.raises(ValueError, match="closed file"):
-            call()
-
-
-def test_makefile_refuses_what_a_socket_refuses(pair: Pair) -> None:
-    for mode in ("a", "r+", "x"):
-        with pytest.raises(ValueError, match="invalid mode"):
-            pair.server.makefile(mode)
-    with pytest.raises(ValueError, match="must be binary"):
-        pair.server.makefile("r", 0)
-    with pair.server.makefile("rb", 0) as file, pytest.raises(io.UnsupportedOperation):
-        file.write(b"x")
-    with pair.server.makefile("wb", 0) as file, pytest.raises(io.UnsupportedOperation):
-        file.read(1)
-
-
-def test_a_file_is_of_no_use_after_a_timeout(pair: Pair) -> None:
-    with pair.server.makefile("rb") as file:
-        pair.server.settimeout(0.05)
-        with pytest.raises(TimeoutError):
-            file.read(10)
-        with pytest.raises(OSError, match="timed out object"):
-            file.read(10)
-
-
-def test_a_socket_stays_open_under_its_files(pair: Pair) -> None:
-    file = pair.server.makefile("rb")
-    other = pair.server.makefile("wb")
-    pair.server.close()
-    pair.client.sendall(b"still\n")
-    assert file.readline() == b"still\n"
-    file.close()
-    other.write(b"here")
-    other.close()
-    assert receive(pair.client, 4) == b"here"
-    assert pair.client.recv(1) == b""
-    assert pair.server.fileno() == -1
-
-
-def test_a_file_of_a_socket_that_was_detached_fails(pair: Pair) -> None:
-    with pair.server.makefile("rb") as file:
-        fd = pair.server.detach()
-        one, two = socket.socketpair()
-        try:
-            two.sendall(b"of another connection")
-            with pytest.raises(OSError, match="Bad file descriptor"):
-                file.read(1)
-        finally:
-            one.close()
-            two.close()
-            os.close(fd)
-
-
-# ---- what it tells ----
-
-
-def test_what_a_socket_tells(pair: Pair) -> None:
+def test_the_attributes_of_a_socket(pair: Pair) -> None:
     server = pair.server
     assert (server.family, server.type, server.proto) == (socket.AF_UNIX, socket.SOCK_STREAM, 0)
     assert server.getpeername() == server.getsockname() == ""
     server.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     assert server.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
     assert len(server.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8)) == 8
-    assert repr(server) == f"<reserve.ssl.SecureSocket fd={server.fileno()}>"
+    assert repr(server) == f"<reserve.ssl.TLSSocket fd={server.fileno()}>"
     assert server.environ()["SSL_PROTOCOL"] == "TLSv1.3"
     assert server.details is not None
     assert not server.resumed

@@ -1,1 +1,1 @@
-"""Adapters that were written for other servers."""
+"""TLS adapters that were written for other servers."""

@@ -1,10 +1,10 @@
-"""Adapters that were not made for reserve: cheroot's, and everything that can ``wrap()`` a socket.
+"""Adapters that were not made for reserve: cheroot's, and every other with a ``wrap(socket)``.
 
-cheroot's own two are taken to pieces: their context is driven by our sessions, because their ``wrap()`` would wait for
-the client, and their ``get_environ()`` says what an application is told. They are known by the name of their module,
+Of cheroot's own two only parts are used: our sessions use their context, because their ``wrap()`` would wait for the
+client, and their ``get_environ()`` gives variables for applications. They are recognized by the name of their module,
 so cheroot itself is not imported here.
 
-All others shake hands in their ``wrap()``: see :mod:`reserve.ssl.compat.wrap`.
+All others do the handshake in their ``wrap()``: see :mod:`reserve.ssl.compat.wrap`.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from importlib import import_module
 from typing import Any
 
 from reserve.errors import StartupError, UsageError
-from reserve.ssl.adapter import SSLAdapter, TLSSession
+from reserve.ssl.adapter import SSLAdapter
 from reserve.ssl.builtin import builtin_environ, harden
 from reserve.ssl.builtinsession import BuiltinSession
-from reserve.ssl.compat.wrap import ForeignAdapter, WrappingAdapter, strings
+from reserve.ssl.compat.wrap import ExternalAdapter, WrappingAdapter, text_variables
+from reserve.ssl.session import TLSSession
 
 __all__ = ["as_adapter"]
 
@@ -33,7 +34,7 @@ _CHEROOT = {
 
 
 def as_adapter(adapter: Any) -> SSLAdapter:
-    """Ours as it is, a foreign one in a dress that the engine knows. Raises UsageError for what is no adapter."""
+    """The adapter itself if it was made for reserve, else one around it. Raises UsageError for any other object."""
     if isinstance(adapter, SSLAdapter):
         return adapter
     wrap = getattr(adapter, "wrap", None)
@@ -51,10 +52,13 @@ def as_adapter(adapter: Any) -> SSLAdapter:
     return WrappingAdapter(adapter)
 
 
-class _Cheroot(ForeignAdapter):
+class _CherootAdapter(ExternalAdapter):
+    """The base for cheroot's own two. The server owns it, and any thread may call it."""
+
     def __init__(self, adapter: Any) -> None:
         super().__init__(adapter)
-        self._told: dict[str, str] | None = None
+        self._fixed_variables: dict[str, str] | None = None
+        """What ``get_environ()`` has returned, if it is the same for all sessions."""
         self._reported = False
 
     def prepare(self, protocols: Sequence[str]) -> None:
@@ -64,39 +68,39 @@ class _Cheroot(ForeignAdapter):
             raise
         except Exception as error:
             raise StartupError(f"{self!r} has no context that can be used: {error!r}") from error
-        if not _wants_socket(self.adapter.get_environ):
-            # The same for all sessions. It reads files, which whoever leads must not do.
-            self._told = self._ask(self.adapter.get_environ)
+        if not _requires_argument(self.adapter.get_environ):
+            # It reads files, which the thread that has the lead must not do.
+            self._fixed_variables = self._call_get_environ(self.adapter.get_environ)
 
     def take_context(self) -> None:
-        """Find the context and make it as safe as our own are."""
+        """Take the context of the other adapter, and make it as safe as our own."""
         raise NotImplementedError
 
-    def own_environ(self, session: Any) -> dict[str, str]:
-        """What we say of a session."""
+    def session_variables(self, session: Any) -> dict[str, str]:
+        """The variables that reserve gives for a session."""
         raise NotImplementedError
 
     def environ(self, session: Any) -> dict[str, str]:
-        """Ours, and over it what the foreign adapter says, unless it says nothing."""
-        told = self._told
-        if told is None:
-            told = self._ask(lambda: self.adapter.get_environ(session.details))
-        return self.own_environ(session) | told
+        """Our variables, replaced by those of the other adapter, if they are not empty."""
+        variables = self._fixed_variables
+        if variables is None:
+            variables = self._call_get_environ(lambda: self.adapter.get_environ(session.details))
+        return self.session_variables(session) | variables
 
-    def _ask(self, get_environ: Callable[[], Any]) -> dict[str, str]:
+    def _call_get_environ(self, get_environ: Callable[[], Any]) -> dict[str, str]:
         try:
-            return strings(get_environ())
-        except Exception as error:  # somebody else's code; a request is served without what it would have said
+            return text_variables(get_environ())
+        except Exception as error:  # not our code; a request is served without these variables
             if not self._reported:
                 self._reported = True
                 _LOGGER.warning(
-                    "get_environ() of %r failed, and applications are told only what reserve knows: %r", self, error
+                    "get_environ() of %r failed, and applications get only the variables of reserve: %r", self, error
                 )
             return {}
 
 
-class CherootBuiltinAdapter(_Cheroot):
-    """``cheroot.ssl.builtin.BuiltinSSLAdapter``. Its context keeps its ciphers and what it wants of clients."""
+class CherootBuiltinAdapter(_CherootAdapter):
+    """``cheroot.ssl.builtin.BuiltinSSLAdapter``. Its context keeps its ciphers and what it requires of clients."""
 
     def take_context(self) -> None:
         context = self.adapter.context
@@ -108,26 +112,27 @@ class CherootBuiltinAdapter(_Cheroot):
         context = self.adapter.context
         return BuiltinSession(lambda _: context, sock)
 
-    def own_environ(self, session: BuiltinSession) -> dict[str, str]:
+    def session_variables(self, session: BuiltinSession) -> dict[str, str]:
         return builtin_environ(session)
 
 
-class CherootPyOpenSSLAdapter(_Cheroot):
-    """``cheroot.ssl.pyopenssl.pyOpenSSLAdapter``. A context that was given to it stays as it is, and what is not safe
-    in it is made so for each session.
+class CherootPyOpenSSLAdapter(_CherootAdapter):
+    """``cheroot.ssl.pyopenssl.pyOpenSSLAdapter``. A context that a program has set stays as it is; each session gets
+    the options that make it safe.
     """
 
     def __init__(self, adapter: Any) -> None:
         super().__init__(adapter)
         self._pyopenssl: Any = None
-        self._is_given = False
+        self._has_own_context = False
+        """A program has set the context."""
 
     def take_context(self) -> None:
-        # StartupError without pyOpenSSL, which the adapter would not have without it, either.
+        # StartupError without pyOpenSSL; the adapter would not exist without it, either.
         self._pyopenssl = import_module("reserve.ssl.pyopenssl")
-        self._is_given = self.adapter.context is not None
-        if self._is_given:
-            self._pyopenssl.adopt(self.adapter.context)
+        self._has_own_context = self.adapter.context is not None
+        if self._has_own_context:
+            self._pyopenssl.adapt_context(self.adapter.context)
         else:
             context = self.adapter.get_context()
             self._pyopenssl.harden_context(context)
@@ -135,17 +140,19 @@ class CherootPyOpenSSLAdapter(_Cheroot):
 
     def session(self, sock: socket.socket) -> TLSSession:
         session: TLSSession = self._pyopenssl.PyOpenSSLSession.begin(self.adapter.context, sock)
-        if self._is_given:
+        if self._has_own_context:
             self._pyopenssl.harden_session(session.details)
         return session
 
-    def own_environ(self, session: Any) -> dict[str, str]:
-        found: dict[str, str] = self._pyopenssl.pyopenssl_environ(session)
-        return found
+    def session_variables(self, session: Any) -> dict[str, str]:
+        variables: dict[str, str] = self._pyopenssl.pyopenssl_environ(session)
+        return variables
 
 
-def _wants_socket(get_environ: Callable[..., Any]) -> bool:
+def _requires_argument(get_environ: Callable[..., Any]) -> bool:
     parameters = inspect.signature(get_environ).parameters.values()
     return any(
-        one.default is one.empty and one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD) for one in parameters
+        parameter.default is parameter.empty
+        and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        for parameter in parameters
     )

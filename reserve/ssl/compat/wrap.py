@@ -1,7 +1,7 @@
-"""Adapters that can only ``wrap()`` a socket, as cheroot asks of an adapter.
+"""Adapters that have only ``wrap(socket)``, as cheroot expects of an adapter.
 
-Their ``wrap()`` waits for the client, so it runs on a worker, within ``--handshake-timeout``. What it returns is driven
-afterwards by a session that never waits.
+Their ``wrap()`` waits for the client, so it runs on a worker, within ``--handshake-timeout``. A session that never
+waits uses what it returns.
 """
 
 from __future__ import annotations
@@ -15,17 +15,19 @@ from importlib import import_module
 from typing import Any
 
 from reserve.errors import StartupError, TLSError, WantRead, WantWrite
-from reserve.ssl.adapter import SSLAdapter, TLSSession
+from reserve.ssl.adapter import SSLAdapter
 from reserve.ssl.builtin import harden
-from reserve.ssl.builtinsession import translated
+from reserve.ssl.builtinsession import translate_error
+from reserve.ssl.environ import wsgi_text
+from reserve.ssl.session import TLSSession
 
-__all__ = ["ForeignAdapter", "WrappingAdapter", "strings"]
+__all__ = ["ExternalAdapter", "WrappingAdapter", "text_variables"]
 
 
-class ForeignAdapter(SSLAdapter):
-    """What all adapters have in common that were not made for reserve.
+class ExternalAdapter(SSLAdapter):
+    """The base for adapters that were not made for reserve. The server owns it, and any thread may call it.
 
-    :param adapter: the foreign one. Its certificate is loaded once: :meth:`reload` refuses.
+    :param adapter: the other one. Its certificate is loaded once: :meth:`reload` refuses.
     """
 
     def __init__(self, adapter: Any) -> None:
@@ -38,50 +40,49 @@ class ForeignAdapter(SSLAdapter):
         raise StartupError(f"{self!r} loads its certificate only once; reserve.ssl has adapters that load it again")
 
 
-def strings(environ: Any) -> dict[str, str]:
-    """What may stand in a WSGI environ (PEP 3333). ``wsgi.*`` is the server's to say."""
+def text_variables(environ: Any) -> dict[str, str]:
+    """The variables of another adapter as a WSGI environ has them (PEP 3333), without ``wsgi.*``, which the server
+    sets.
+    """
     return {
-        str(name): str(value).encode("utf-8", "backslashreplace").decode("latin-1")
+        str(name): wsgi_text(str(value))
         for name, value in dict(environ).items()
         if value not in (None, "") and not str(name).startswith("wsgi.")
     }
 
 
-class WrappingAdapter(ForeignAdapter):
-    """One that has only ``wrap(socket) -> (TLS socket, environ)``, as cheroot asks of an adapter."""
+class WrappingAdapter(ExternalAdapter):
+    """An adapter that has only ``wrap(socket) -> (TLS socket, environ)``, as cheroot expects of one."""
 
     blocking = True
 
     def prepare(self, protocols: Sequence[str]) -> None:
-        self._harden()
-
-    def _harden(self) -> None:
         context = getattr(self.adapter, "context", None)
         if isinstance(context, ssl.SSLContext):
             harden(context)
 
     def session(self, sock: socket.socket) -> TLSSession:
-        """Shake hands, within the timeout that ``sock`` has. On a worker."""
+        """Do the handshake, within the timeout that ``sock`` has. On a worker."""
         timeout = sock.gettimeout()
-        # A socket of its own: some wrap() close what they were given when they fail, and the descriptor that the
-        # engine watches must not become another connection's.
-        own = sock.dup()
+        # A socket of its own: some wrap() close the given one when they fail, and another connection must not get the
+        # descriptor that the engine watches.
+        duplicate = sock.dup()
         try:
-            own.settimeout(timeout)
-            tls, environ = self._wrap(own, timeout)
-            return _session_of(tls, own, sock, environ)
+            duplicate.settimeout(timeout)
+            tls, environ = self._wrap(duplicate, timeout)
+            return _session_of(tls, duplicate, sock, environ)
         except BaseException:
-            own.close()
+            duplicate.close()
             raise
         finally:
             sock.setblocking(False)
 
-    def _wrap(self, own: socket.socket, timeout: float | None) -> tuple[Any, dict[str, str]]:
+    def _wrap(self, duplicate: socket.socket, timeout: float | None) -> tuple[Any, dict[str, str]]:
         try:
-            tls, environ = self.adapter.wrap(own)
-            if tls is None:  # an older way of saying no
+            tls, environ = self.adapter.wrap(duplicate)
+            if tls is None:  # older adapters refuse in this way
                 raise TLSError(f"{self!r} refused the client")
-            return tls, strings(environ)
+            return tls, text_variables(environ)
         except TLSError:
             raise
         except TimeoutError:
@@ -90,21 +91,21 @@ class WrappingAdapter(ForeignAdapter):
             raise TLSError(f"{type(error).__name__}: {error}") from error
 
     def environ(self, session: Any) -> dict[str, str]:
-        told: dict[str, str] = session.told
-        return {"HTTPS": "on"} | told
+        variables: dict[str, str] = session.variables
+        return {"HTTPS": "on"} | variables
 
 
-def _session_of(tls: Any, own: socket.socket, sock: socket.socket, environ: dict[str, str]) -> TLSSession:
-    """The session that drives what ``wrap()`` has returned."""
+def _session_of(tls: Any, duplicate: socket.socket, sock: socket.socket, variables: dict[str, str]) -> TLSSession:
+    """The session that uses what ``wrap()`` has returned."""
     inner: Any
     if isinstance(tls, ssl.SSLSocket):
         harden(tls.context)
-        inner = _SocketSession(tls)
+        inner = _SSLSocketSession(tls)
     elif _is_pyopenssl(tls):
-        inner = import_module("reserve.ssl.pyopenssl").PyOpenSSLSession(tls, own)
+        inner = import_module("reserve.ssl.pyopenssl").PyOpenSSLSession(tls, duplicate)
     else:
-        inner = _PlainCalls(tls)
-    return _WrappedSession(inner, tls, own, sock, environ)
+        inner = _SocketLikeSession(tls)
+    return _WrappedSession(inner, tls, duplicate, sock, variables)
 
 
 def _is_pyopenssl(tls: Any) -> bool:
@@ -113,41 +114,50 @@ def _is_pyopenssl(tls: Any) -> bool:
 
 
 class _WrappedSession:
-    """Another session over a second descriptor of the connection: the first one stays the engine's."""
+    """Another session over a second descriptor of the connection: the engine keeps the first one.
 
-    def __init__(self, inner: Any, tls: Any, own: socket.socket, sock: socket.socket, environ: dict[str, str]) -> None:
+    :param inner: the session that does the work.
+    :param tls: what ``wrap()`` has returned.
+    :param duplicate: the socket that ``wrap()`` was given.
+    :param sock: the engine's socket.
+    :param variables: those that ``wrap()`` has returned.
+    """
+
+    def __init__(
+        self, inner: Any, tls: Any, duplicate: socket.socket, sock: socket.socket, variables: dict[str, str]
+    ) -> None:
         self.socket = sock
         self.details = tls
-        self.told = environ
+        self.variables = variables
         self.half_closes = getattr(inner, "half_closes", False)
         self.read = inner.read
         self.write = inner.write
         self.pending = inner.pending
         self.close_notify = inner.close_notify
         self.resumed = inner.resumed
-        self._own = own
+        self._duplicate = duplicate
 
     def handshake(self) -> None:
         """It is done: :meth:`WrappingAdapter.session` has waited for it."""
 
     def release(self) -> None:
-        for one in (self.details, self._own):
-            detach = getattr(one, "detach", None)  # close() of a TLS socket may wait for its peer
-            if one is self._own or detach is None:
-                one.close()
+        for resource in (self.details, self._duplicate):
+            detach = getattr(resource, "detach", None)  # close() of a TLS socket may wait for its peer
+            if resource is self._duplicate or detach is None:
+                resource.close()
             else:
                 fd = detach()
                 if isinstance(fd, int) and fd >= 0:
                     socket.close(fd)
 
 
-class _SocketSession:
-    """What drives an ``ssl.SSLSocket``."""
+class _SSLSocketSession:
+    """A session of an ``ssl.SSLSocket``, whose handshake is done."""
 
     __slots__ = ("_read", "_write", "details", "pending", "socket")
 
     half_closes = False
-    """``unwrap`` receives, too, and throws away what it receives."""
+    """``unwrap`` receives, too, and discards what it receives."""
 
     def __init__(self, tls: ssl.SSLSocket) -> None:
         tls.setblocking(False)
@@ -160,35 +170,35 @@ class _SocketSession:
 
     def read(self, size: int) -> bytes:
         try:
-            # The library makes room for all that it is asked for, and gives one record.
+            # The library allocates as many bytes as it is asked for, and returns one record.
             return self._read(min(size, 16384))
         except ssl.SSLWantReadError:
             raise WantRead from None
         except ssl.SSLError as error:
             if isinstance(error, ssl.SSLZeroReturnError):
                 return b""
-            raise translated(error) from None
+            raise translate_error(error) from None
 
     def write(self, data: bytes | memoryview) -> int:
         try:
             return self._write(data)
         except ssl.SSLError as error:
-            raise translated(error) from None
+            raise translate_error(error) from None
 
     def close_notify(self) -> None:
         try:
             self.details.unwrap()
         except ssl.SSLWantReadError:
-            pass  # it has been said; the peer's is not waited for
+            pass  # it was sent; the peer's is not waited for
         except ssl.SSLError as error:
-            raise translated(error) from None
+            raise translate_error(error) from None
 
     def resumed(self) -> bool:
         return bool(self.details.session_reused)
 
 
-class _PlainCalls:
-    """Whatever has ``recv`` and ``send`` that raise ``ssl.SSLWantReadError`` or BlockingIOError."""
+class _SocketLikeSession:
+    """A session of any object with ``recv`` and ``send`` that raise ``ssl.SSLWantReadError`` or BlockingIOError."""
 
     def __init__(self, tls: Any) -> None:
         tls.setblocking(False)
@@ -207,15 +217,19 @@ class _PlainCalls:
     def close_notify(self) -> None:
         unwrap = getattr(self._tls, "unwrap", None)
         if unwrap is not None:
-            with contextlib.suppress(WantRead):  # it has been said; the peer's is not waited for
-                # One that does not say what it waits for: to wait for room that is there would never end.
+            with contextlib.suppress(WantRead):  # it was sent; the peer's is not waited for
+                # BlockingIOError does not say what it waits for: a wait for room that is there would never end.
                 self._call(lambda _: unwrap(), None, WantRead)
 
     def resumed(self) -> bool:
         return bool(getattr(self._tls, "session_reused", False))
 
     @staticmethod
-    def _call(call: Callable[[Any], Any], argument: Any, usually: type[BlockingIOError]) -> Any:
+    def _call(call: Callable[[Any], Any], argument: Any, want: type[BlockingIOError]) -> Any:
+        """Call with the argument, and translate the errors.
+
+        :param want: what BlockingIOError becomes.
+        """
         try:
             return call(argument)
         except ssl.SSLWantReadError:
@@ -223,7 +237,7 @@ class _PlainCalls:
         except ssl.SSLWantWriteError:
             raise WantWrite from None
         except BlockingIOError:
-            raise usually() from None
+            raise want() from None
         except ssl.SSLEOFError:
             raise ConnectionAbortedError("the connection ended without the close_notify of TLS") from None
         except ssl.SSLZeroReturnError:

@@ -1,4 +1,4 @@
-"""What every TLS adapter has to do, checked without a server: ``reserve.testing.check_adapter``."""
+"""The checks that every TLS adapter has to pass, without a server: ``reserve.testing.check_adapter``."""
 
 from __future__ import annotations
 

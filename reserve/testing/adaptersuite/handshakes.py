@@ -17,83 +17,83 @@ _VERSIONS = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
 
 @check("encryption")
 def handshake_byte_by_byte(suite: AdapterSuite) -> None:
-    """Each octet for itself, and twice told that there is one: the session waits for more, and never blocks."""
+    """Each byte comes alone, and the session is called twice for it: it waits for more, and never blocks."""
     for version in _VERSIONS:
         link = suite.link(suite.client(version))
-        assert link.step() == "read", "a session that has received nothing waits to receive"
+        assert link.server_step() == "read", "a session that has received nothing waits to receive"
         state = "read"
         while state != "done":
-            octets = link.speak()
-            assert octets, "the client has nothing to say, and the session waits for it"
-            for at in range(len(octets)):
-                assert state == "read", f"after {at} of {len(octets)} octets the session is {state}"
-                link.wire.sendall(octets[at : at + 1])
-                state = link.step()
+            flight = link.client_flight()
+            assert flight, "the client has nothing to send, and the session waits for it"
+            for position in range(len(flight)):
+                assert state == "read", f"after {position} of {len(flight)} bytes the state is {state}"
+                link.wire.sendall(flight[position : position + 1])
+                state = link.server_step()
                 if state == "read":
-                    assert link.step() == "read", "an event that was none has changed something"
-            link.listen()
-        link.speak()
+                    assert link.server_step() == "read", "a call without new data has changed the state"
+            link.feed_client()
+        link.client_flight()
         link.send(b"content")
-        assert link.secure.recv_now(100) == b"content"
+        assert link.tls_socket.recv_now(100) == b"content"
 
 
 @check("encryption")
 def end_at_each_byte_of_the_handshake(suite: AdapterSuite) -> None:
-    """A client that goes away in the middle of its handshake is an error, wherever that is."""
+    """A client that closes the connection during its handshake is an error, at whichever byte."""
     for version in _VERSIONS:
         client = suite.client(version)
-        hello = suite.link(client).speak()
+        hello = suite.link(client).client_flight()
         for count in range(len(hello)):
             link = suite.link(client)
             link.wire.sendall(hello[:count])
-            _expect_end(link, f"{count} octets of the ClientHello")
+            _expect_end(link, f"{count} bytes of the ClientHello")
         count = 0
         while True:
             link = suite.link(client)
-            link.wire.sendall(link.speak())
-            assert link.step() == "read"
-            link.listen()
-            answer = link.speak()
-            if count >= len(answer):
+            link.wire.sendall(link.client_flight())
+            assert link.server_step() == "read"
+            link.feed_client()
+            flight = link.client_flight()
+            if count >= len(flight):
                 break
-            link.wire.sendall(answer[:count])
-            _expect_end(link, f"the ClientHello and {count} of {len(answer)} octets")
+            link.wire.sendall(flight[:count])
+            _expect_end(link, f"the ClientHello and {count} of {len(flight)} bytes")
             count += 1
 
 
 def _expect_end(link: Link, where: str) -> None:
-    assert link.step() == "read", f"after {where} the handshake is not at its end"
+    assert link.server_step() == "read", f"after {where} the handshake is not done"
     link.wire.shutdown(socket.SHUT_WR)
-    for _ in range(2):  # and it stays so
+    for _ in range(2):  # the second call raises, too
         try:
-            state = link.step()
+            state = link.server_step()
         except OSError:
             continue
-        raise AssertionError(f"the connection ended after {where}, and the session is {state}")
+        raise AssertionError(f"the connection ended after {where}, and the state is {state}")
     link.close()
 
 
 @check("encryption")
-def random_octets_instead_of_a_handshake(suite: AdapterSuite) -> None:
-    """What is no TLS raises TLSError, with or without the head of a record before it."""
+def random_bytes_instead_of_a_handshake(suite: AdapterSuite) -> None:
+    """Bytes that are not TLS raise TLSError, with or without the header of a record before them."""
     source = random.Random(5)
     for number in range(60):
-        head = (b"", b"\x16\x03\x01", b"\x16\x03\x01\x00\x40", b"\x16\x03\x01\x00\x40\x01\x00\x00\x3c\x03\x03")[
+        header = (b"", b"\x16\x03\x01", b"\x16\x03\x01\x00\x40", b"\x16\x03\x01\x00\x40\x01\x00\x00\x3c\x03\x03")[
             number % 4
         ]
         link = suite.link()
-        link.wire.sendall(head + source.randbytes(400))
+        link.wire.sendall(header + source.randbytes(400))
         try:
-            state = link.step()
+            state = link.server_step()
         except TLSError:
             continue
-        assert state == "read", f"random octets ({number}) made the session {state}"
+        assert state == "read", f"after random bytes ({number}) the state is {state}"
         link.wire.shutdown(socket.SHUT_WR)
         try:
-            link.step()
+            link.server_step()
         except OSError:
             continue
-        raise AssertionError(f"random octets ({number}) and then the end: the session is content")
+        raise AssertionError(f"random bytes ({number}) and then the end raised no error")
 
 
 @check("encryption")
@@ -102,16 +102,16 @@ def plain_http_instead_of_a_handshake(suite: AdapterSuite) -> None:
     link = suite.link()
     link.wire.sendall(b"GET / HTTP/1.1\r\nHost: example.org\r\n\r\n")
     try:
-        link.step()
+        link.server_step()
     except TLSError:
         return
-    raise AssertionError("a plain request is no handshake")
+    raise AssertionError("a plain request passed for a handshake")
 
 
 @check()
-def a_client_that_is_gone_already(suite: AdapterSuite) -> None:
-    """A connection that was reset, with octets that nobody has received: it fails, and the descriptor, which others
-    watch, is closed when the socket is, not before.
+def a_client_that_has_reset_the_connection(suite: AdapterSuite) -> None:
+    """A connection that was reset before its bytes were received: the handshake fails, and the descriptor, which the
+    engine watches, is closed with the socket, not before.
     """
     with socket.create_server(("127.0.0.1", 0)) as listener:
         client = socket.create_connection(listener.getsockname())
@@ -123,47 +123,47 @@ def a_client_that_is_gone_already(suite: AdapterSuite) -> None:
         client.close()
         server.setblocking(False)
         fd = server.fileno()
-        secure = suite.adapter.secure(server)
-        assert secure.fileno() == fd, "the session has another descriptor"
+        tls_socket = suite.adapter.secure(server)
+        assert tls_socket.fileno() == fd, "the session has another descriptor"
         try:
             for _ in range(3):
-                secure.handshake_now()
-                secure.recv_now(100)
+                tls_socket.handshake_now()
+                tls_socket.recv_now(100)
         except (WantRead, WantWrite) as want:
-            raise AssertionError("a session waits for a client that is gone") from want
+            raise AssertionError("a session waits for a client that has reset its connection") from want
         except OSError:
             os.fstat(fd)  # still open
         else:
-            raise AssertionError("a session goes on with a client that is gone")
+            raise AssertionError("a session goes on after a reset")
         finally:
-            secure.close()
+            tls_socket.close()
 
 
 @check("encryption")
 def use_before_the_handshake(suite: AdapterSuite) -> None:
-    """Reading shakes hands or raises, and gives nothing that was not encrypted; saying goodbye is harmless."""
+    """A read does the handshake or raises, and returns nothing that was not encrypted; close_notify is harmless."""
     link = suite.link()
-    assert link.secure.pending() == 0
+    assert link.tls_socket.pending() == 0
     try:
-        assert not link.secure.recv_now(10)
+        assert not link.tls_socket.recv_now(10)
     except (WantRead, WantWrite):
         pass
     except OSError:
         return
-    link.secure.close_notify()
+    link.tls_socket.close_notify()
 
 
 @check("resumption")
 def sessions_resume(suite: AdapterSuite) -> None:
-    """A client that comes again goes on with its session, in TLS 1.2 and 1.3."""
+    """A client that connects again resumes its session, in TLS 1.2 and 1.3."""
     for version in _VERSIONS:
         client = suite.client(version)
-        link = suite.link(client).shake()
-        assert not link.secure.resumed, "the first session of a client is a new one"
-        link.secure.send_now(b"x")
+        link = suite.link(client).handshake()
+        assert not link.tls_socket.resumed, "the first session of a client is a new one"
+        link.tls_socket.send_now(b"x")
         assert link.receive() == b"x"  # the tickets of TLS 1.3 came before it
-        again = suite.link(client, session=link.tls.session).shake()
+        again = suite.link(client, session=link.tls.session).handshake()
         assert again.tls.session_reused, f"{version.name}: the session was not resumed"
-        assert again.secure.resumed, "the session does not know that it was resumed"
+        assert again.tls_socket.resumed, "the session does not know that it was resumed"
         again.send(b"y")
-        assert again.secure.recv_now(10) == b"y"
+        assert again.tls_socket.recv_now(10) == b"y"

@@ -1,7 +1,7 @@
-"""One connection between an adapter's socket and a client whose octets the check carries, one by one if it wants to.
+"""``Link``: one connection between an adapter's socket and a client in memory, whose bytes the check sends itself.
 
-The client is the standard library's, in memory; only the server's side has a real socket. Nothing here waits, except
-for a thread of the check.
+The client is the standard library's; only the server's side has a real socket. Nothing here waits, except for a thread
+of the check.
 """
 
 from __future__ import annotations
@@ -23,25 +23,26 @@ _PIECE = 65536
 
 
 class LinkError(AssertionError):
-    """The adapter did what it must not."""
+    """The adapter has done what it must not do."""
 
 
 class Link:
-    """A client, and the server's socket of it.
+    """A client, and the server's socket for it. The check owns it and calls it from its own threads.
 
-    :param client: the client's context; None: the adapter does not encrypt, and the client neither.
-    :param session: of an earlier client, to go on with.
+    :param client: the client's context; None: the adapter does not encrypt, and neither does the client.
+    :param session: a session of an earlier client, to resume.
     """
 
     def __init__(
         self, adapter: SSLAdapter, client: ssl.SSLContext | None, session: ssl.SSLSession | None = None
     ) -> None:
         self.wire, server = socket.socketpair()
-        """The client's end, non-blocking."""
+        """The client's socket, non-blocking."""
         self.wire.setblocking(False)
         server.setblocking(False)
         try:
-            self.secure: TLSSocket = adapter.secure(server)
+            self.tls_socket: TLSSocket = adapter.secure(server)
+            """The server's socket."""
         except BaseException:
             self.wire.close()
             server.close()
@@ -53,20 +54,20 @@ class Link:
             self.tls = client.wrap_bio(self._incoming, self._outgoing, session=session)
 
     def close(self) -> None:
-        self.secure.close()
+        self.tls_socket.close()
         self.wire.close()
 
     # ---- the client ----
 
-    def speak(self) -> bytes:
-        """Let the client go on with its handshake; the octets that it wants to send."""
+    def client_flight(self) -> bytes:
+        """Let the client go on with its handshake; the bytes that it wants to send."""
         if self.tls is not None:
             with contextlib.suppress(ssl.SSLWantReadError):
                 self.tls.do_handshake()
         return self._outgoing.read()
 
-    def listen(self) -> int:
-        """Give the client what has come over the wire; how many octets that was."""
+    def feed_client(self) -> int:
+        """Give the client what the server has sent; the number of bytes."""
         count = 0
         with contextlib.suppress(BlockingIOError):
             while data := self.wire.recv(_PIECE):
@@ -75,7 +76,7 @@ class Link:
         return count
 
     def encrypt(self, data: bytes) -> bytes:
-        """What the client sends for this content."""
+        """The bytes that the client sends for this content."""
         if self.tls is None:
             return data
         self.tls.write(data)
@@ -86,23 +87,23 @@ class Link:
         self.wire.sendall(self.encrypt(data))
 
     def receive(self) -> bytes:
-        """The content that has come; an end is not told apart. Raises LinkError at what is no TLS."""
-        self.listen()
+        """The content that has come, with or without an end. Raises LinkError for bytes that are not TLS."""
+        self.feed_client()
         if self.tls is None:
             return self._incoming.read()
-        found = []
+        pieces = []
         try:
             while data := self.tls.read(_PIECE):
-                found.append(data)
+                pieces.append(data)
         except (ssl.SSLWantReadError, ssl.SSLZeroReturnError):
             pass
         except ssl.SSLError as error:
             raise LinkError(f"the client cannot read what the session has sent: {error}") from None
-        return b"".join(found)
+        return b"".join(pieces)
 
-    def ended(self) -> bool:
-        """Say whether the server has said close_notify; the content before it has been taken."""
-        self.listen()
+    def close_notify_came(self) -> bool:
+        """Say whether the server's close_notify has come; the content before it must have been received."""
+        self.feed_client()
         try:
             return not self.tls.read(1)
         except ssl.SSLZeroReturnError:
@@ -111,31 +112,31 @@ class Link:
             return False
 
     def close_notify(self) -> bytes:
-        """The octets of the client's close_notify."""
+        """The bytes of the client's close_notify."""
         with contextlib.suppress(ssl.SSLWantReadError, ssl.SSLZeroReturnError):
             self.tls.unwrap()
         return self._outgoing.read()
 
     # ---- the server ----
 
-    def step(self) -> str:
+    def server_step(self) -> str:
         """Let the server go on with its handshake: "done", "read" or "write" for what it waits for."""
         try:
-            self.secure.handshake_now()
+            self.tls_socket.handshake_now()
         except WantRead:
             return "read"
         except WantWrite:
             return "write"
         return "done"
 
-    def shake(self) -> Link:
-        """Shake hands."""
-        state = self.step()
+    def handshake(self) -> Link:
+        """Do the whole handshake."""
+        state = self.server_step()
         for _ in range(20):
-            self.wire.sendall(self.speak())
-            state = self.step()
-            self.listen()
+            self.wire.sendall(self.client_flight())
+            state = self.server_step()
+            self.feed_client()
             if state == "done":
-                self.wire.sendall(self.speak())
+                self.wire.sendall(self.client_flight())
                 return self
-        raise LinkError(f"the handshake comes to no end; the session waits to {state}")
+        raise LinkError(f"the handshake does not end; the session waits to {state}")

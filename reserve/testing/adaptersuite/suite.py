@@ -1,4 +1,4 @@
-"""The suite as a whole: which checks there are, which of them fit an adapter, and the guard against one that blocks."""
+"""``AdapterSuite``: the list of checks, which of them an adapter can pass, and the timer against one that blocks."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 __all__ = ["AdapterSuite", "Check", "check", "check_adapter"]
 
-_PATIENCE = 60.0
-"""Seconds that one check may take; only one that blocks comes near."""
+_TIMEOUT = 60.0
+"""Seconds that one check may take; only an adapter that blocks needs more than a few."""
 
 Check: TypeAlias = "Callable[[AdapterSuite], None]"
 _CHECKS: dict[str, tuple[Check, frozenset[str]]] = {}
 
 
 def check(*needs: str) -> Callable[[Check], Check]:
-    """Make a function a part of the suite.
+    """Add a function to the suite.
 
-    :param needs: ``encryption``, ``resumption``, ``reload``: what an adapter must be able to do for it to make sense.
+    :param needs: ``encryption``, ``resumption``, ``reload``: the abilities of adapters that the check is for.
     """
 
     def register(function: Check) -> Check:
@@ -41,14 +41,13 @@ def check(*needs: str) -> Callable[[Check], Check]:
 
 
 class AdapterSuite:
-    """The checks of one adapter.
+    """The checks of one adapter. A test owns it and runs one check at a time.
 
-    :param make: makes a new adapter from the paths of a certificate and its key, which are in PEM; what it returns is
-        prepared here.
+    :param make: makes a new adapter from the paths of a certificate and its key in PEM; the suite prepares it.
     :param first: the paths of a certificate chain and its private key.
-    :param second: the same of another one, that the files are replaced with.
-    :param encrypts: False: it passes everything on as it is; checks of TLS are left out.
-    :param resumes: False: it never goes on with an earlier session.
+    :param second: the same of another one, which replaces the files.
+    :param encrypts: False: the adapter sends everything as it is; checks of TLS are left out.
+    :param resumes: False: it never resumes a session.
     :param reloads: False: it loads its certificate once.
 
     With pytest: ``@pytest.mark.parametrize("name", AdapterSuite.names())``, and ``suite.run(name)`` in the test.
@@ -78,11 +77,11 @@ class AdapterSuite:
         return tuple(_CHECKS)
 
     def fits(self, name: str) -> bool:
-        """Say whether the check makes sense for this adapter."""
+        """Say whether the check is for an adapter with these abilities."""
         return _CHECKS[name][1] <= self.abilities
 
     def run(self, name: str) -> None:
-        """Run one check. Raises AssertionError when the adapter does not pass."""
+        """Run one check. Raises AssertionError when the adapter does not pass it."""
         function, _ = _CHECKS[name]
         self._adapter = None
         blocked = threading.Event()
@@ -94,28 +93,28 @@ class AdapterSuite:
                 with contextlib.suppress(OSError):
                     link.wire.shutdown(socket.SHUT_RDWR)
 
-        guard = threading.Timer(_PATIENCE, wake)
-        guard.daemon = True
-        guard.start()
+        timer = threading.Timer(_TIMEOUT, wake)
+        timer.daemon = True
+        timer.start()
         try:
             function(self)
         except Exception:
             if not blocked.is_set():
                 raise
         finally:
-            guard.cancel()
-            guard.join()
+            timer.cancel()
+            timer.join()
             for link in self._links:
                 link.close()
             self._links.clear()
         if blocked.is_set():
-            raise LinkError(f"{name}: the session has blocked for {_PATIENCE:g} s; the stacks are on stderr")
+            raise LinkError(f"{name}: the session blocked for {_TIMEOUT:g} s; the stacks are on stderr")
 
     # ---- for the checks ----
 
     @property
     def adapter(self) -> SSLAdapter:
-        """One that is the same throughout a check."""
+        """The adapter, the same one throughout a check."""
         if self._adapter is None:
             self._adapter = self.make(*self.first)
             self._adapter.prepare(())
@@ -123,7 +122,7 @@ class AdapterSuite:
 
     @contextlib.contextmanager
     def files(self) -> Iterator[tuple[Path, Path]]:
-        """A certificate and a key that may be replaced: copies of the first."""
+        """Copies of the first certificate and its key, which the check may replace."""
         with tempfile.TemporaryDirectory(prefix="reserve-adapter-") as folder:
             cert, key = Path(folder, "cert.pem"), Path(folder, "key.pem")
             shutil.copy(self.first[0], cert)
@@ -131,7 +130,7 @@ class AdapterSuite:
             yield cert, key
 
     def client(self, version: ssl.TLSVersion | None = None) -> ssl.SSLContext | None:
-        """A client's context that trusts everybody; None if there is nothing to encrypt."""
+        """A client's context that trusts every server; None if the adapter does not encrypt."""
         if "encryption" not in self.abilities:
             return None
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -149,9 +148,9 @@ class AdapterSuite:
         session: ssl.SSLSession | None = None,
     ) -> Link:
         """A new connection before its handshake; closed at the end of the check."""
-        made = Link(adapter or self.adapter, client or self.client(), session)
-        self._links.append(made)
-        return made
+        link = Link(adapter or self.adapter, client or self.client(), session)
+        self._links.append(link)
+        return link
 
 
 def check_adapter(
@@ -163,7 +162,7 @@ def check_adapter(
     resumes: bool = True,
     reloads: bool = True,
 ) -> None:
-    """Check everything that the engine needs of an adapter: see :class:`AdapterSuite` for the parameters.
+    """Run all checks that an adapter's abilities allow: see :class:`AdapterSuite` for the parameters.
 
     ``check_adapter(MyAdapter, ("a.pem", "a.key"), ("b.pem", "b.key"))``. It needs no server and no network, and takes
     some seconds. Raises AssertionError with the name of the first check that the adapter does not pass.

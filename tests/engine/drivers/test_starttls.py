@@ -76,7 +76,7 @@ def test_a_plain_connection_is_upgraded(serve: Serve, blocking: bool) -> None:
     for version in ("1.2", "1.3"):
         client = running.connect()
         begin(client)
-        with tls.secure(client, using=tls.context(version)) as secure:
+        with tls.wrap_client(client, context=tls.client_context(version)) as secure:
             assert receive(secure, 8) == f"TLSv{version}\n".encode()
             for size in (1, 16384, 100_000):
                 data = os.urandom(size)
@@ -124,10 +124,10 @@ def test_a_client_that_stalls_holds_no_worker(serve: Serve) -> None:
     stalled = [running.connect() for _ in range(10)]
     for number, client in enumerate(stalled):
         begin(client)
-        client.sendall(tls.HandMade().says()[: number * 20])
-    other = running.connect()
-    begin(other)
-    with tls.secure(other) as secure:
+        client.sendall(tls.MemoryTLSClient().flight()[: number * 20])
+    honest = running.connect()
+    begin(honest)
+    with tls.wrap_client(honest) as secure:
         assert receive(secure, 8) == b"TLSv1.3\n"
         eventually(lambda: (now := running.server.stats()).parked == 11 and not now.busy)
         clock.advance(5.1)
@@ -177,10 +177,10 @@ def test_data_sent_during_a_handshake_does_not_leave_in_plain_text(serve: Serve)
     secure = begun.get(timeout=PATIENCE).tls
     eventually(lambda: running.server.stats().parked == 1)
     running.server.send(secure, b"secret")
-    hand = tls.HandMade()
-    hand.shake(client)  # any other byte would make it fail
-    assert hand.hears(client) == b"secret"
-    client.sendall(hand.wraps(b"quit"))
+    hand = tls.MemoryTLSClient()
+    hand.handshake(client)  # whatever else came would break it
+    assert hand.receive(client) == b"secret"
+    client.sendall(hand.encrypt(b"quit"))
 
 
 @each_way
@@ -194,9 +194,9 @@ def test_data_sent_before_an_upgrade_leaves_before_the_handshake(serve: Serve, b
 
     client = serve(handle, ssl_adapter=tls.adapter(), upgrades=True).connect()
     assert receive(client, 6) == b"go on\n"
-    hand = tls.HandMade()
-    hand.shake(client)
-    assert hand.hears(client) == b""
+    hand = tls.MemoryTLSClient()
+    hand.handshake(client)
+    assert hand.receive(client) == b""
 
 
 @each_way
@@ -214,16 +214,16 @@ def test_a_handshake_waits_until_all_earlier_data_has_left(serve: Serve, blockin
         return None
 
     client = serve(handle, ssl_adapter=tls.adapter(), upgrades=True, max_output=size).connect()
-    hand = tls.HandMade()
-    client.sendall(hand.says())
+    hand = tls.MemoryTLSClient()
+    client.sendall(hand.flight())
     assert begun.wait(PATIENCE)
     data = b""
     while len(data) < size:
         data += client.recv(min(1 << 20, size - len(data)))
     assert data == b"x" * size
     while not hand.done:
-        client.sendall(hand.says(client.recv(65536)))
-    assert hand.hears(client) == b""
+        client.sendall(hand.flight(client.recv(65536)))
+    assert hand.receive(client) == b""
 
 
 def test_data_sent_after_a_failed_handshake_does_not_leave_in_plain_text(serve: Serve) -> None:
@@ -260,7 +260,7 @@ def test_a_second_upgrade_is_an_error(serve: Serve) -> None:
 
     handle, found = failing(twice)
     client = serve(handle, ssl_adapter=tls.adapter(), upgrades=True).connect()
-    with tls.secure(client):
+    with tls.wrap_client(client):
         error = found.get(timeout=PATIENCE)
     assert isinstance(error, UsageError)
     assert "TLS already" in str(error)
@@ -268,7 +268,7 @@ def test_a_second_upgrade_is_an_error(serve: Serve) -> None:
 
 def test_an_upgrade_under_tls_or_without_an_adapter_or_of_a_foreign_socket_is_an_error(serve: Serve) -> None:
     handle, found = failing(lambda sock, server: server.start_tls(sock))
-    with tls.secure(serve(handle, ssl_adapter=tls.adapter()).connect()):
+    with tls.wrap_client(serve(handle, ssl_adapter=tls.adapter()).connect()):
         assert "TLS already" in str(found.get(timeout=PATIENCE))
     serve(handle).connect()
     assert "--tls-cert" in str(found.get(timeout=PATIENCE))
@@ -282,7 +282,7 @@ def test_an_upgrade_under_tls_or_without_an_adapter_or_of_a_foreign_socket_is_an
 
 def test_bytes_that_tls_or_a_makefile_has_buffered_count_as_readable(serve: Serve) -> None:
     lines = [b"%d-line\n" % number for number in range(300)]
-    with tls.secure(serve(upper_lines, ssl_adapter=tls.adapter()).connect()) as client:
+    with tls.wrap_client(serve(upper_lines, ssl_adapter=tls.adapter()).connect()) as client:
         client.sendall(b"".join(lines))  # one record: the poller reports it once
         assert receive(client, sum(map(len, lines))) == b"".join(lines).upper()
         client.sendall(b"more\n")
@@ -302,7 +302,7 @@ def test_a_record_may_be_read_one_byte_at_a_time(serve: Serve) -> None:
 
         return Park(resume)
 
-    with tls.secure(serve(handle, ssl_adapter=tls.adapter()).connect()) as client:
+    with tls.wrap_client(serve(handle, ssl_adapter=tls.adapter()).connect()) as client:
         client.sendall(b"abcdefghij" * 20)
         assert receive(client, 200) == b"ABCDEFGHIJ" * 20
 
@@ -319,11 +319,11 @@ def test_half_a_record_resumes_no_handler(serve: Serve) -> None:
 
     running = serve(handle, ssl_adapter=tls.adapter())
     client = running.connect()
-    hand = tls.HandMade()
-    hand.shake(client)
-    record = hand.wraps(b"content")
+    hand = tls.MemoryTLSClient()
+    hand.handshake(client)
+    record = hand.encrypt(b"content")
     client.sendall(record[:10])
-    with tls.secure(running.connect()) as other:
+    with tls.wrap_client(running.connect()) as other:
         other.sendall(b"x")
         eventually(lambda: resumed == [b"x"])
     eventually(lambda: resumed == [b"x"])
@@ -353,7 +353,7 @@ def test_a_park_until_writable_is_resumed_when_there_is_room(serve: Serve) -> No
 
         return Park(resume, until="writable")
 
-    with tls.secure(serve(handle, ssl_adapter=tls.adapter()).connect()) as client:
+    with tls.wrap_client(serve(handle, ssl_adapter=tls.adapter()).connect()) as client:
         got = receive_all(client)
     assert written.is_set()
     count = got.lstrip(b"x")
@@ -374,7 +374,7 @@ def test_send_reaches_a_parked_connection_from_any_thread(serve: Serve) -> None:
         return Park(resume)
 
     running = serve(handle, ssl_adapter=tls.adapter())
-    with tls.secure(running.connect()) as client:
+    with tls.wrap_client(running.connect()) as client:
         sock = sockets.get(timeout=PATIENCE)
         assert isinstance(sock, TLSSocket)
         pushes = [threading.Thread(target=running.server.send, args=(sock, b"%d" % n * 5000)) for n in range(5)]
@@ -396,7 +396,7 @@ def test_a_detached_tls_socket_belongs_to_the_application(serve: Serve) -> None:
         taken.put(server.detach(sock))
 
     running = serve(handle, ssl_adapter=tls.adapter())
-    with tls.secure(running.connect()) as client:
+    with tls.wrap_client(running.connect()) as client:
         with taken.get(timeout=PATIENCE) as sock:
             eventually(lambda: running.server.stats().connections == 0)
             running.server.stop()
@@ -417,8 +417,8 @@ def test_a_handler_that_ends_sends_close_notify(serve: Serve, how: str) -> None:
         if how == "closes":
             sock.close()
 
-    with tls.secure(serve(handle, ssl_adapter=tls.adapter()).connect()) as client:
-        assert receive_all(client) == b"bye"  # without close_notify this raises
+    with tls.wrap_client(serve(handle, ssl_adapter=tls.adapter()).connect()) as client:
+        assert receive_all(client) == b"bye"  # an end without close_notify would raise
 
 
 def test_an_end_without_close_notify_is_an_error_for_a_handler(serve: Serve) -> None:
@@ -433,12 +433,12 @@ def test_an_end_without_close_notify_is_an_error_for_a_handler(serve: Serve) -> 
             seen.put("cut")
 
     running = serve(handle, ssl_adapter=tls.adapter())
-    with tls.secure(running.connect()) as client:
+    with tls.wrap_client(running.connect()) as client:
         client.sendall(b"data")
         assert seen.get(timeout=PATIENCE) == b"data"
         client.unwrap()
     assert seen.get(timeout=PATIENCE) == "end"
-    with tls.secure(running.connect()) as client:
+    with tls.wrap_client(running.connect()) as client:
         client.sendall(b"data")
         assert seen.get(timeout=PATIENCE) == b"data"
         client.shutdown(socket.SHUT_WR)  # of the socket itself: without close_notify
@@ -474,8 +474,8 @@ def test_a_forked_child_sends_nothing_on_tls_connections(serve: Serve) -> None:
 
     running = serve(handle, ssl_adapter=tls.adapter())
     stalled = running.connect()
-    stalled.sendall(tls.HandMade().says()[:100])
-    with tls.secure(running.connect()) as idle, tls.secure(running.connect()) as client:
+    stalled.sendall(tls.MemoryTLSClient().flight()[:100])
+    with tls.wrap_client(running.connect()) as idle, tls.wrap_client(running.connect()) as client:
         idle.sendall(b"before")
         assert receive(idle, 6) == b"before"
         client.sendall(b"fork")

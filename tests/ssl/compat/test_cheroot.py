@@ -1,254 +1,191 @@
-"""Adapters that were not made for reserve: what is taken, what is refused, what becomes of their errors."""
+"""cheroot's own two adapters, from the package itself, on a server of reserve; and what is taken for an adapter."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import socket
 import ssl
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
+from cheroot.ssl.builtin import BuiltinSSLAdapter
+from cheroot.ssl.pyopenssl import pyOpenSSLAdapter
 from OpenSSL import SSL
 
-from reserve import Server, listen
-from reserve.errors import TLSError, UsageError, WantRead, WantWrite
-from reserve.ssl import BuiltinSSLAdapter, SSLAdapter
+from reserve import ReserveWSGIServer, listen
+from reserve import ssl as reserve_ssl
+from reserve.errors import StartupError, UsageError
 from reserve.ssl.compat.cheroot import as_adapter
+from reserve.testing import AdapterSuite
+from tests import tls
 from tests.authority import Authority, Files
+from tests.ssl.links import prepared
+
+# cheroot calls functions that pyOpenSSL has deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+each_adapter = pytest.mark.parametrize("cheroot", [BuiltinSSLAdapter, pyOpenSSLAdapter])
 
 
-class Wrapping:
-    """The least that is an adapter."""
-
-    def __init__(self, wrap: Callable[[socket.socket], Any]) -> None:
-        self.wrap = wrap
-
-
-class LibraryWrapping:
-    """One with a context of the standard library."""
-
-    def __init__(self, files: Files) -> None:
-        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.context.load_cert_chain(files.both)
-
-    def wrap(self, sock: socket.socket) -> tuple[ssl.SSLSocket, dict[str, Any]]:
-        tls = self.context.wrap_socket(sock, server_side=True)
-        return tls, {"SSL_PROTOCOL": tls.version(), "SSL_NUMBER": 5, "SSL_NOTHING": None, "wsgi.url_scheme": "https"}
-
-
-class PyOpenSSLWrapping:
-    """One that returns a connection of pyOpenSSL."""
-
-    def __init__(self, files: Files) -> None:
-        self.context = SSL.Context(SSL.TLS_SERVER_METHOD)
-        self.context.use_certificate_chain_file(files.cert)
-        self.context.use_privatekey_file(files.key)
-
-    def wrap(self, sock: socket.socket) -> tuple[SSL.Connection, dict[str, str]]:
-        timeout = sock.gettimeout()
-        sock.setblocking(True)
-        tls = SSL.Connection(self.context, sock)
-        tls.set_accept_state()
-        tls.do_handshake()
-        sock.settimeout(timeout)
-        return tls, {}
-
-
-class Thin:
-    """A TLS socket that has nothing but what has to be there."""
-
-    def __init__(self, tls: ssl.SSLSocket) -> None:
-        self._tls = tls
-        tls.suppress_ragged_eofs = False  # type: ignore[attr-defined]
-        self.recv, self.send, self.setblocking, self.close = tls.recv, tls.send, tls.setblocking, tls.close
-
-
-class ThinWrapping(LibraryWrapping):
-    def __init__(self, files: Files) -> None:
-        super().__init__(files)
-        self.context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
-
-    def wrap(self, sock: socket.socket) -> Any:
-        tls, environ = super().wrap(sock)
-        return Thin(tls), environ
-
-
-ALL = [LibraryWrapping, PyOpenSSLWrapping, ThinWrapping]
-
-
-@contextlib.contextmanager
-def connected(adapter: SSLAdapter, authority: Authority) -> Iterator[tuple[Any, ssl.SSLSocket]]:
-    """A session whose handshake a thread waits for, and its client."""
-    one, two = socket.socketpair()
-    one.settimeout(20)
-    two.settimeout(20)
-    made: list[Any] = []
-    thread = threading.Thread(target=lambda: made.append(adapter.secure(two)))
-    thread.start()
-    client = authority.client().wrap_socket(one, server_hostname="localhost", suppress_ragged_eofs=False)
-    thread.join()
-    try:
-        yield made[0], client
-    finally:
-        client.close()
-        made[0].close()
-
-
-def test_ours_stay_as_they_are(certificate: Files) -> None:
-    adapter = BuiltinSSLAdapter(certificate.both)
+def test_an_adapter_of_reserve_stays_as_it_is(certificate: Files) -> None:
+    adapter = reserve_ssl.BuiltinSSLAdapter(certificate.both)
     assert as_adapter(adapter) is adapter
 
 
-@pytest.mark.parametrize("strange", [None, 5, "cert.pem", object(), LibraryWrapping, ssl.SSLContext])
-def test_what_is_no_adapter_is_refused(strange: Any) -> None:
+@pytest.mark.parametrize("value", [None, 5, "cert.pem", object(), BuiltinSSLAdapter, ssl.SSLContext])
+def test_what_is_no_adapter_is_refused(value: Any) -> None:
     with pytest.raises(UsageError, match="is no TLS adapter"):
-        as_adapter(strange)
+        as_adapter(value)
 
 
-@pytest.mark.parametrize("kind", ALL)
-def test_what_wrap_returns_never_blocks(kind: Any, certificate: Files, authority: Authority) -> None:
-    adapter = as_adapter(kind(certificate))
-    assert adapter.blocking
-    adapter.prepare(())
-    with connected(adapter, authority) as (server, client):
-        server.handshake_now()
-        with pytest.raises(WantRead):
-            server.recv_now(10)
-        client.sendall(b"content")
-        assert server.recv_now(100) == b"content"
-        sent = 0
-        with contextlib.suppress(WantWrite):
-            while True:
-                sent += server.send_now(b"f" * 16384)
-        while sent:
-            sent -= len(client.recv(sent))
-        assert server.send_now(b"f" * 16384) == 16384
-        assert server.environ()["HTTPS"] == "on"
-        assert server.pending() == 0
-        assert not server.resumed
+@pytest.mark.parametrize("name", AdapterSuite.names())
+@each_adapter
+def test_cheroots_adapters_pass_the_suite(cheroot: Any, name: str, certificate: Files) -> None:
+    def make(cert: str, key: str) -> reserve_ssl.SSLAdapter:
+        return as_adapter(cheroot(cert, key))
+
+    suite = AdapterSuite(make, certificate[:2], certificate[:2], reloads=False)
+    if suite.fits(name):
+        suite.run(name)
 
 
-@pytest.mark.parametrize("kind", ALL)
-def test_ends_of_what_wrap_returns(kind: Any, certificate: Files, authority: Authority) -> None:
-    adapter = as_adapter(kind(certificate))
-    adapter.prepare(())
-    with connected(adapter, authority) as (server, client):
-        client.sendall(b"x")
-        server.settimeout(20)
-        assert server.recv(1) == b"x"
-        socket.socket.shutdown(client, socket.SHUT_RDWR)
-        for _ in range(2):
-            with pytest.raises(ConnectionError):
-                server.recv(1)
-    with connected(adapter, authority) as (server, client):
-        fd = server.fileno()
-        server.settimeout(20)
-        client.settimeout(0)
-        with pytest.raises(ssl.SSLWantReadError):
-            client.unwrap()
-        client.settimeout(20)
-        assert server.recv(1) == b""
-        server.close()
-        assert server.fileno() == -1 != fd
+def site(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    start_response("200 OK", [("Content-Type", "text/plain; charset=latin-1")])
+    variables = {name: value for name, value in environ.items() if name.startswith(("SSL_", "HTTPS", "wsgi.url"))}
+    assert all(type(value) is str for value in variables.values())
+    return [f"{name}={value}\n".encode("latin-1") for name, value in variables.items()]
 
 
-def test_the_environ_has_texts_only(certificate: Files, authority: Authority) -> None:
-    with connected(as_adapter(LibraryWrapping(certificate)), authority) as (server, _):
-        assert server.environ() == {"HTTPS": "on", "SSL_PROTOCOL": "TLSv1.3", "SSL_NUMBER": "5"}
+def fetch(address: tuple[str, int], client: ssl.SSLContext, session: ssl.SSLSession | None = None) -> tuple[Any, Any]:
+    with (
+        socket.create_connection(address, 20) as plain,
+        tls.wrap_client(plain, context=client, session=session) as tls_socket,
+    ):
+        tls_socket.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        body = b"".join(iter(lambda: tls_socket.recv(65536), b"")).partition(b"\r\n\r\n")[2].decode("latin-1")
+        variables = dict(line.split("=", 1) for line in body.split("\n") if "=" in line and line[0] in "SHw")
+        return variables, tls_socket.session
 
 
-class StrangeError(Exception):
-    """As cheroot's errors, which are no OSError."""
-
-
-def _raising(error: BaseException) -> Callable[[socket.socket], Any]:
-    def wrap(sock: socket.socket) -> Any:
-        raise error
-
-    return wrap
-
-
-@pytest.mark.parametrize(
-    ("wrap", "text"),
-    [
-        (_raising(StrangeError("an HTTP request")), "StrangeError: an HTTP request"),
-        (_raising(ssl.SSLError(1, "bad")), "SSLError.*bad"),
-        (_raising(TimeoutError("timed out")), r"within 20.0 s \(--handshake-timeout\)"),
-        (_raising(TLSError("as it is")), "^as it is$"),
-        (lambda sock: (None, {}), "refused the client"),
-        (lambda sock: None, "TypeError"),
-        (lambda sock: sock.close() or _raising(OSError("closed"))(sock), "OSError: closed"),  # type: ignore[func-returns-value]
-    ],
-)
-def test_every_error_of_wrap_becomes_one_kind(wrap: Any, text: str) -> None:
-    one, two = socket.socketpair()
-    with one, two:
-        one.settimeout(20)
-        with pytest.raises(TLSError, match=text):
-            as_adapter(Wrapping(wrap)).secure(one)
-        assert one.fileno() >= 0, "the descriptor that the engine watches is still its own"
-        assert one.gettimeout() == 0
-
-
-def test_a_server_says_at_its_start_that_handshakes_hold_workers(
-    certificate: Files, authority: Authority, caplog: pytest.LogCaptureFixture
+@each_adapter
+@tls.each_version
+def test_a_site_with_cheroots_adapter(
+    cheroot: Any, version: str, certificate: Files, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def handle(sock: Any, address: Any, server: Any) -> None:
-        sock.sendall(sock.recv(100))
-
-    with caplog.at_level(logging.WARNING, "reserve"):
-        server = Server(listen("127.0.0.1:0"), handle, threads=2)
-        server.ssl_adapter = LibraryWrapping(certificate)  # type: ignore[assignment]
-        with server:
-            server.wait_ready()
-            for _ in range(3):
-                with (
-                    socket.create_connection(server.addresses[0][:2], 20) as plain,
-                    authority.client().wrap_socket(plain, server_hostname="localhost") as tls,
-                ):
-                    tls.sendall(b"echo")
-                    assert tls.recv(100) == b"echo"
-                    assert tls.recv(100) == b""
-            with socket.create_connection(server.addresses[0][:2], 20) as plain:
-                plain.sendall(b"\x16\x03\x01\x00\x05garbage, and no more")
-                with contextlib.suppress(ConnectionError):
-                    while plain.recv(100):
-                        pass
-            stats = server.stats()
-    assert (stats.tls_handshakes, stats.tls_failed) == (3, 1)
-    assert [record for record in caplog.records if "can only wrap() a socket" in record.getMessage()]
+    adapter = cheroot(certificate.cert, certificate.key)
+    with _serving(adapter) as address:
+        client = tls.client_context(version)
+        variables, session = fetch(address, client)
+        again, _ = fetch(address, client, session)
+    assert variables["wsgi.url_scheme"] == "https"
+    assert variables["HTTPS"] == "on"
+    assert variables["SSL_PROTOCOL"] == f"TLSv{version}"
+    assert "cheroot" in variables["SSL_VERSION_INTERFACE"].lower()
+    assert "SSL_SERVER_M_SERIAL" in variables
+    assert variables["SSL_CIPHER_EXPORT"] == "false"  # cheroot leaves it empty
+    assert (variables["SSL_SESSION_RESUMED"], again["SSL_SESSION_RESUMED"]) == ("Initial", "Resumed")
+    if cheroot is BuiltinSSLAdapter:
+        assert variables["SSL_TLS_SNI"] == "localhost"
+        assert variables["SSL_SERVER_CERT"].startswith("-----BEGIN")
+    assert not [record for record in caplog.records if "get_environ" in record.getMessage()]
 
 
-@pytest.mark.parametrize(
-    ("error", "waits"),
-    [(BlockingIOError(), False), (ssl.SSLWantReadError(), False), (ssl.SSLWantWriteError(), True), (None, False)],
-)
-def test_a_goodbye_waits_only_for_what_it_says(error: OSError | None, waits: bool) -> None:
-    """One that wants anything at all may wait for the client's close_notify: nobody waits for room that is there."""
+@contextlib.contextmanager
+def _serving(adapter: Any) -> Iterator[tuple[str, int]]:
+    server = ReserveWSGIServer(listen("127.0.0.1:0"), site, threads=2)
+    server.ssl_adapter = adapter
+    with server:
+        server.wait_ready()
+        yield server.addresses[0][:2]
 
-    class Taciturn:
-        def setblocking(self, flag: bool) -> None:
-            """It never blocks."""
 
-        recv = send = None
+@each_adapter
+def test_clients_that_stall_their_handshake_hold_no_worker(cheroot: Any, certificate: Files) -> None:
+    """More stalled clients than workers, which would stop cheroot itself; then one that does not stall."""
+    with _serving(cheroot(certificate.cert, certificate.key)) as address:
+        stalled = [socket.create_connection(address, 20) for _ in range(5)]
+        try:
+            for client in stalled:
+                client.sendall(b"\x16\x03\x01\x02\x00\x01")
+            assert fetch(address, tls.client_context())[0]["HTTPS"] == "on"
+        finally:
+            for client in stalled:
+                client.close()
 
-        def unwrap(self) -> None:
-            if error is not None:
-                raise error
 
-        def close(self) -> None:
-            """There is nothing to close."""
+def test_what_cheroots_context_requires_of_clients_is_kept(certificate: Files, authority: Authority) -> None:
+    adapter = BuiltinSSLAdapter(certificate.cert, certificate.key, certificate_chain=authority.pem)
+    adapter.context.verify_mode = ssl.CERT_REQUIRED
+    adapter.context.set_ciphers("ECDHE-ECDSA-AES128-GCM-SHA256")
+    client = tls.client_context("1.2")
+    client.load_cert_chain(authority.issue("cheroot", "me@example.org").both)
+    with _serving(adapter) as address:
+        variables, _ = fetch(address, client)
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            fetch(address, tls.client_context("1.2"))
+    assert variables["SSL_CLIENT_VERIFY"] == "SUCCESS"
+    assert variables["SSL_CLIENT_SAN_Email_0" if "SSL_CLIENT_SAN_Email_0" in variables else "SSL_CLIENT_CERT"]
+    assert variables["SSL_CIPHER"] == "ECDHE-ECDSA-AES128-GCM-SHA256"
 
-    one, two = socket.socketpair()
-    with one, two:
-        secure = as_adapter(Wrapping(lambda sock: (Taciturn(), {}))).secure(one)
-        with secure:
-            if waits:
-                with pytest.raises(WantWrite):
-                    secure.close_notify_now()
-            else:
-                secure.close_notify_now()
-            assert secure.close_notify() is not waits
+
+def test_a_context_that_a_program_has_set_is_used(certificate: Files) -> None:
+    context = SSL.Context(SSL.TLS_SERVER_METHOD)
+    context.use_certificate_chain_file(certificate.cert)
+    context.use_privatekey_file(certificate.key)
+    context.set_cipher_list(b"ECDHE-ECDSA-AES128-GCM-SHA256")
+    adapter = pyOpenSSLAdapter(certificate.cert, certificate.key)
+    adapter.context = context
+    SSL.Connection(context)  # it is in use: it cannot be changed any more
+    with _serving(adapter) as address:
+        variables, _ = fetch(address, tls.client_context("1.2"))
+    assert variables["SSL_CIPHER"] == "ECDHE-ECDSA-AES128-GCM-SHA256"
+
+
+@each_adapter
+def test_a_get_environ_that_fails_is_reported_once(
+    cheroot: Any, certificate: Files, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(cheroot):  # type: ignore[misc]
+        def get_environ(self, *sock: Any) -> dict[str, Any]:
+            raise KeyError("a piece that is missing")
+
+    with caplog.at_level(logging.WARNING, "reserve"), _serving(Broken(certificate.cert, certificate.key)) as address:
+        seen = [fetch(address, tls.client_context())[0] for _ in range(2)]
+    assert [variables["SSL_PROTOCOL"] for variables in seen] == ["TLSv1.3"] * 2
+    reports = [record.getMessage() for record in caplog.records if "get_environ() of" in record.getMessage()]
+    assert len(reports) == 1
+    assert "a piece that is missing" in reports[0]
+
+
+@each_adapter
+def test_an_adapter_without_a_context_ends_the_start(cheroot: Any, certificate: Files, tmp_path: Any) -> None:
+    adapter = cheroot(certificate.cert, certificate.key)
+    adapter.context = object() if cheroot is BuiltinSSLAdapter else None
+    adapter.private_key = os.fspath(tmp_path / "missing.key")
+    with pytest.raises(StartupError, match=r"cheroot\.ssl\..* has no"):
+        prepared(as_adapter(adapter))
+
+
+@each_adapter
+def test_a_reload_is_refused(cheroot: Any, certificate: Files) -> None:
+    adapter = prepared(as_adapter(cheroot(certificate.cert, certificate.key)))
+    assert not adapter.changed()
+    with pytest.raises(StartupError, match="loads its certificate only once"):
+        adapter.reload()
+
+
+def test_a_wrap_of_a_derived_class_is_called(certificate: Files) -> None:
+    class Own(BuiltinSSLAdapter):  # type: ignore[misc]
+        def wrap(self, sock: socket.socket) -> Any:
+            wrapped, environ = super().wrap(sock)
+            return wrapped, environ | {"SSL_MINE": "yes"}
+
+    adapter = Own(certificate.cert, certificate.key)
+    assert as_adapter(adapter).blocking
+    with _serving(adapter) as address:
+        variables, _ = fetch(address, tls.client_context())
+    assert variables["SSL_MINE"] == "yes"
+    assert not as_adapter(BuiltinSSLAdapter(certificate.cert, certificate.key)).blocking

@@ -1,6 +1,6 @@
-"""200 clients that stall in their TLS handshake, each kind at every step of it; two threads; a clock that stands.
+"""200 clients that stall in their TLS handshake, each kind at every step of it; two threads; a clock that stands still.
 
-Another client's whole handshake and request are served while they are held; then they are cut at the deadline.
+Another client's whole handshake and request are served while they wait; then they are closed at the deadline.
 """
 
 from __future__ import annotations
@@ -16,59 +16,49 @@ import pytest
 
 from reserve.apps.http.settings import HTTPSettings
 from tests import tls
-from tests.adversity.holding import THREADS, Watched, honest, watched
+from tests.adversity.holding import THREADS, Watched, honest
+from tests.adversity.tlssite import tls_site, until_closed
 from tests.apps.http.responses import request
 from tests.clients import close_with_reset
 from tests.waiting import eventually
 
 COUNT = 200
-HANDSHAKE = 5.0  # seconds, by default
-HTTP = HTTPSettings(access_log=False)
+HANDSHAKE_TIMEOUT = 5.0  # seconds, by default
 Stall = Callable[[socket.socket], None]
 
 
 def hello() -> bytes:
-    return tls.HandMade().says()
+    return tls.MemoryTLSClient().flight()
 
 
-def cut_hello(part: Callable[[int], int]) -> Stall:
+def part_of_a_hello(size: Callable[[int], int]) -> Stall:
     def stall(client: socket.socket) -> None:
-        whole = hello()
-        client.sendall(whole[: part(len(whole))])
+        message = hello()
+        client.sendall(message[: size(len(message))])
 
     return stall
 
 
-def never_answers(client: socket.socket) -> None:
-    """After the ServerHello."""
+def nothing_after_the_server_hello(client: socket.socket) -> None:
     client.sendall(hello())
     assert client.recv(1) == b"\x16"
 
 
-def short_finished(version: str) -> Stall:
+def incomplete_finished(version: str) -> Stall:
     def stall(client: socket.socket) -> None:
-        client.sendall(second_flight(client, tls.HandMade(tls.context(version)))[:-1])
+        client.sendall(tls.MemoryTLSClient(tls.client_context(version)).second_flight(client)[:-1])
 
     return stall
 
 
-def second_flight(client: socket.socket, hand: tls.HandMade) -> bytes:
-    """What the client says to the ServerHello and what came with it; its end is its Finished."""
-    client.sendall(hand.says())
-    saying = b""
-    while not saying:
-        saying = hand.says(client.recv(65536))
-    return saying
-
-
 STALLS: dict[str, Stall] = {
     "nothing": lambda client: None,
-    "one octet": cut_hello(lambda size: 1),
-    "half a ClientHello": cut_hello(lambda size: size // 2),
-    "all but one octet of it": cut_hello(lambda size: size - 1),
-    "nothing behind the ServerHello": never_answers,
-    "a Finished without its last octet": short_finished("1.3"),
-    "the same in TLS 1.2": short_finished("1.2"),
+    "one byte": part_of_a_hello(lambda size: 1),
+    "half a ClientHello": part_of_a_hello(lambda size: size // 2),
+    "all but one byte of it": part_of_a_hello(lambda size: size - 1),
+    "nothing after the ServerHello": nothing_after_the_server_hello,
+    "a Finished without its last byte": incomplete_finished("1.3"),
+    "the same in TLS 1.2": incomplete_finished("1.2"),
 }
 each_stall = pytest.mark.parametrize("stall", STALLS)
 
@@ -82,33 +72,31 @@ def stalled(site: Watched, stall: str, count: int = COUNT) -> Iterator[list[sock
         yield clients
 
 
-def assert_cut(clients: list[socket.socket]) -> None:
+def wait_until_closed(clients: list[socket.socket]) -> None:
     for client in clients:
-        with contextlib.suppress(ConnectionResetError):
-            while client.recv(65536):
-                pass
+        until_closed(client)
 
 
 @each_stall
-def test_nobody_waits_for_them_and_they_are_cut_at_the_deadline(stall: str) -> None:
-    with watched(honest, http=HTTP, secure=True) as site, stalled(site, stall) as clients:
+def test_other_clients_do_not_wait_for_them_and_they_are_closed_at_the_deadline(stall: str) -> None:
+    with tls_site() as site, stalled(site, stall) as clients:
         eventually(lambda: (now := site.server.stats()).parked == now.connections == now.accepted == COUNT)
         site.assert_serves()
         with site.connect(), site.connect():  # a whole handshake each
             pass
         eventually(lambda: (now := site.server.stats()).connections == now.parked == COUNT and not now.busy)
         now = site.server.stats()
-        assert (now.handled, now.tls_handshakes, now.tls_failed) == (3, 3, 0)  # none of the stalled has had a thread
-        site.clock.advance(HANDSHAKE - 1)
+        assert (now.handled, now.tls_handshakes, now.tls_failed) == (3, 3, 0)  # no stalled client has had a thread
+        site.clock.advance(HANDSHAKE_TIMEOUT - 1)
         site.assert_serves()
         eventually(lambda: site.server.stats().parked == COUNT)
         site.clock.advance(2)
-        assert_cut(clients)  # and the clients still hold their ends
+        wait_until_closed(clients)  # while the clients keep their sockets open
         site.assert_serves()
         eventually(lambda: (now := site.server.stats()).connections == 0 and not now.busy)
         now = site.server.stats()
         assert (now.handled, now.tls_handshakes) == (9, 5)
-        # A client that has said nothing has not failed in a handshake.
+        # A client that has sent nothing has not failed in a handshake.
         assert now.tls_failed == (0 if stall == "nothing" else COUNT)
         for client in clients:
             client.close()
@@ -116,61 +104,61 @@ def test_nobody_waits_for_them_and_they_are_cut_at_the_deadline(stall: str) -> N
     if stall == "nothing":
         assert site.log == []
     else:
-        said, counted = site.log
-        assert said.endswith("the TLS handshake was not done within 5 s (--handshake-timeout)")
+        first, counted = site.log
+        assert first.endswith("the TLS handshake was not done within 5 s (--handshake-timeout)")
         assert counted.startswith(f"and {COUNT - 1} more like it in the last")
 
 
 @each_stall
-def test_an_idle_server_cuts_them_too(stall: str) -> None:
+def test_an_idle_server_closes_them_too(stall: str) -> None:
     """Nothing else happens: only the deadline wakes the server."""
-    with watched(honest, http=HTTP, secure=True) as site, stalled(site, stall, 3) as clients:
+    with tls_site() as site, stalled(site, stall, 3) as clients:
         eventually(lambda: (now := site.server.stats()).parked == now.accepted == 3)
         eventually(lambda: site.server._queue._reactor.polling)
-        site.clock.advance(HANDSHAKE + 0.1)
-        assert_cut(clients)
+        site.clock.advance(HANDSHAKE_TIMEOUT + 0.1)
+        wait_until_closed(clients)
         for client in clients:
             client.close()
         site.assert_nothing_left()
 
 
-def test_a_handshake_that_drips_ends_at_the_deadline_of_the_whole() -> None:
-    with watched(honest, http=HTTP, secure=True) as site, stalled(site, "nothing") as clients:
+def test_a_slow_handshake_does_not_extend_its_deadline() -> None:
+    """One byte a second."""
+    with tls_site() as site, stalled(site, "nothing") as clients:
         eventually(lambda: (now := site.server.stats()).parked == now.accepted == COUNT)
-        for octet in hello()[: int(HANDSHAKE)]:
+        for byte in hello()[: int(HANDSHAKE_TIMEOUT)]:
             for client in clients:
-                client.sendall(bytes([octet]))
+                client.sendall(bytes([byte]))
             site.assert_serves()
             eventually(lambda: site.server.stats().connections == COUNT)
             site.clock.advance(1)
-        assert_cut(clients)
-        eventually(lambda: site.server.stats().handled == 3 * HANDSHAKE)
+        wait_until_closed(clients)
+        eventually(lambda: site.server.stats().handled == 3 * HANDSHAKE_TIMEOUT)
         for client in clients:
             client.close()
         site.assert_nothing_left()
 
 
-@pytest.mark.parametrize("version", ["1.2", "1.3"])
+@tls.each_version
 def test_a_slow_handshake_that_ends_in_time_is_served(version: str) -> None:
-    """One octet at a time."""
-    with watched(honest, http=HTTP, secure=True) as site, site.connect_plain() as client:
-        hand = tls.HandMade(tls.context(version))
-        saying = hand.says()
-        while saying or not hand.done:
-            for octet in saying:
-                client.sendall(bytes([octet]))
-            saying = b"" if hand.done else hand.says(client.recv(65536))
-        client.sendall(hand.wraps(request("GET", "/", "Connection: close")))
-        got = b"".join(iter(lambda: hand.hears(client), b""))
-        assert got.endswith(b"honest")
+    """Sent byte by byte."""
+    with tls_site() as site, site.connect_plain() as client:
+        memory_client = tls.MemoryTLSClient(tls.client_context(version))
+        flight = memory_client.flight()
+        while flight or not memory_client.done:
+            for byte in flight:
+                client.sendall(bytes([byte]))
+            flight = b"" if memory_client.done else memory_client.flight(client.recv(65536))
+        client.sendall(memory_client.encrypt(request("GET", "/", "Connection: close")))
+        assert memory_client.receive_all(client).endswith(b"honest")
         eventually(lambda: site.server.stats().handled == 1)
     assert site.log == []
 
 
 @each_stall
 @pytest.mark.parametrize("reset", [False, True], ids=["fin", "rst"])
-def test_clients_that_vanish_in_their_handshake(stall: str, reset: bool) -> None:
-    with watched(honest, http=HTTP, secure=True) as site:
+def test_clients_that_close_or_reset_in_their_handshake(stall: str, reset: bool) -> None:
+    with tls_site() as site:
         with stalled(site, stall) as clients:
             eventually(lambda: (now := site.server.stats()).parked == now.accepted == COUNT)
             for client in clients:
@@ -178,18 +166,18 @@ def test_clients_that_vanish_in_their_handshake(stall: str, reset: bool) -> None
             eventually(lambda: site.server.stats().connections == 0)
         site.assert_serves()
         site.assert_nothing_left()
-        assert site.server.stats().handled == 3  # nobody is busy any more, and so all have been counted
+        assert site.server.stats().handled == 3  # no thread is busy any more, and so all have been counted
     assert len(site.log) <= 2, site.log
 
 
 def test_a_flood_of_clients_that_connect_and_reset() -> None:
-    """Half of them say hello first; nobody waits for any of them, and nothing is left."""
-    first = hello()
-    with watched(honest, http=HTTP, secure=True) as site:
+    """Half of them send a ClientHello first; no other client waits for them, and nothing is left."""
+    message = hello()
+    with tls_site() as site:
         for number in range(2000):
             with contextlib.closing(site.connect_plain()) as client:
                 if number % 2:
-                    client.sendall(first)
+                    client.sendall(message)
                 close_with_reset(client)
             if number % 200 == 0:
                 site.assert_serves(1)
@@ -202,16 +190,16 @@ def test_a_flood_of_clients_that_connect_and_reset() -> None:
 @each_stall
 @pytest.mark.parametrize("timeout", [None, 0], ids=["drained", "at once"])
 def test_a_stop_does_not_wait_for_a_handshake(stall: str, timeout: float | None) -> None:
-    with watched(honest, http=HTTP, secure=True) as site, stalled(site, stall, 20) as clients:
+    with tls_site() as site, stalled(site, stall, 20) as clients:
         eventually(lambda: (now := site.server.stats()).parked == now.accepted == 20)
-        site.server.stop(timeout)  # the clock stands: what it waited for would never come
-        assert_cut(clients)
+        site.server.stop(timeout)  # the clock stands still: a deadline would never come
+        wait_until_closed(clients)
         assert site.server.stats().connections == 0
     assert site.log == []
 
 
 def test_a_handshake_needs_no_worker() -> None:
-    """Both are inside an application: handshakes go on all the same, and the health path answers over TLS."""
+    """Both workers are inside an application: handshakes go on, and the health path is served over TLS."""
     entered, go_on = threading.Semaphore(0), threading.Event()
 
     def app(environ: Any, start_response: Any) -> list[bytes]:
@@ -220,8 +208,7 @@ def test_a_handshake_needs_no_worker() -> None:
             assert go_on.wait(60)
         return honest(environ, start_response)
 
-    http = HTTPSettings(access_log=False, health_path="/health")
-    with watched(app, http=http, secure=True) as site:
+    with tls_site(app, http=HTTPSettings(access_log=False, health_path="/health")) as site:
         with site.crowd(THREADS, request("GET", "/wait")):
             for _ in range(THREADS):
                 assert entered.acquire(timeout=60)

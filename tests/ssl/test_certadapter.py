@@ -1,0 +1,193 @@
+"""The files of an adapter, and the variables of certificates that it gives to applications."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+
+from reserve.errors import StartupError, UsageError
+from reserve.ssl import CertificateFiles
+from reserve.ssl.certadapter import CertificateAdapter, client_environ, server_environ
+from reserve.ssl.environ import pem
+from tests import tls
+from tests.authority import Authority, Files
+from tests.ssl import encoding as e
+from tests.ssl import issuing
+from tests.ssl.links import each_adapter, environ_after_handshake, linked, prepared
+
+# ---- files ----
+
+
+@pytest.fixture
+def encrypted(certificate: Files, tmp_path: Path) -> Files:
+    key = serialization.load_pem_private_key(Path(certificate.key).read_bytes(), None)
+    path = tmp_path / "encrypted.key"
+    path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"open sesame"),
+        )
+    )
+    return Files(certificate.cert, str(path), "")
+
+
+@each_adapter
+@pytest.mark.parametrize("password", ["open sesame", b"open sesame", lambda: "open sesame"])
+def test_a_password_opens_an_encrypted_key(
+    adapter: type[CertificateAdapter[Any]], encrypted: Files, password: Any
+) -> None:
+    server = prepared(adapter(encrypted.cert, encrypted.key, password))
+    assert environ_after_handshake(server, tls.client_context())["HTTPS"] == "on"
+
+
+@each_adapter
+def test_a_password_that_is_not_needed_is_ignored(adapter: type[CertificateAdapter[Any]], certificate: Files) -> None:
+    server = prepared(adapter(certificate.cert, certificate.key, "unused"))
+    assert environ_after_handshake(server, tls.client_context())["HTTPS"] == "on"
+
+
+@each_adapter
+def test_the_error_for_files_that_cannot_be_used_names_file_option_and_reason(
+    adapter: type[CertificateAdapter[Any]],
+    authority: Authority,
+    certificate: Files,
+    other_certificate: Files,
+    encrypted: Files,
+    tmp_path: Path,
+) -> None:
+    garbage, mixed, malformed = tmp_path / "garbage.pem", tmp_path / "mixed.pem", tmp_path / "malformed.pem"
+    garbage.write_bytes(b"garbage")
+    # With it a server would trust a stranger's authority, and its operator would not know.
+    mixed.write_bytes(Path(authority.revoke()).read_bytes() + Path(other_certificate.cert).read_bytes())
+    malformed.write_text(pem(e.integer(1)))
+    missing = str(tmp_path / "missing.pem")
+    for arguments, options, expected in [
+        ((missing, certificate.key), {}, "missing.pem .--tls-cert. cannot be read: No such file"),
+        ((certificate.cert, missing), {}, "missing.pem .*cannot be read: No such file"),
+        ((garbage, certificate.key), {}, "garbage.pem .--tls-cert. holds no certificate"),
+        ((malformed, certificate.key), {}, "malformed.pem .--tls-cert. with the key .* cannot be used: [^_]*$"),
+        ((certificate.cert, garbage), {}, "garbage.pem .--tls-key. holds no private key in PEM"),
+        ((certificate.cert,), {}, "localhost.crt .--tls-cert. holds no private key in PEM; --tls-key"),
+        (
+            (certificate.cert, other_certificate.key),
+            {},
+            "other.key .--tls-key. does not belong to .*localhost.crt .--tls-cert.",
+        ),
+        ((encrypted.cert, encrypted.key), {}, "encrypted, and no password was given"),
+        ((encrypted.cert, encrypted.key, "wrong"), {}, "does not open the private key .*encrypted.key .--tls-key."),
+        ((certificate.both,), {"ciphers": "NONSENSE"}, "knows no cipher of 'NONSENSE'"),
+        (
+            (certificate.both,),
+            {"client_cert": "required", "client_ca": missing},
+            "missing.pem .--tls-client-ca. cannot be used for clients.*No such",
+        ),
+        (
+            (certificate.both,),
+            {"client_cert": "required", "client_ca": str(garbage)},
+            "garbage.pem .--tls-client-ca. cannot be used for clients",
+        ),
+        (
+            (certificate.both,),
+            {"client_cert": "required", "client_ca": certificate.cert, "crl": str(garbage)},
+            "garbage.pem .--tls-crl. cannot be used for clients.* no PEM block X509 CRL",
+        ),
+        (
+            (certificate.both,),
+            {"client_cert": "required", "client_ca": certificate.cert, "crl": str(mixed)},
+            "mixed.pem .--tls-crl. cannot be used for clients.* a certificate in it; authorities belong to",
+        ),
+    ]:
+        with pytest.raises(StartupError, match=expected):
+            prepared(adapter(*arguments, **options))  # type: ignore[arg-type]
+
+
+@each_adapter
+def test_one_of_several_certificates_whose_names_cannot_be_read_is_refused(
+    adapter: type[CertificateAdapter[Any]], certificate: Files, tmp_path: Path
+) -> None:
+    """Alone it is served: no name has to be read then."""
+    key: Any = issuing.key("ed25519")
+    public = key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    strange = e.certificate(serial=e.integer(-5), key=public, signer=key.sign)
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path = tmp_path / "strange.pem"
+    path.write_bytes(pem(strange).encode() + private)
+    variables = environ_after_handshake(prepared(adapter(path)), tls.client_context(verify=False))
+    assert {name: value for name, value in variables.items() if name.startswith("SSL_SERVER_")} == {
+        "SSL_SERVER_CERT": pem(strange)
+    }
+    several = [CertificateFiles(cert=certificate.both), CertificateFiles(cert=str(path))]
+    with pytest.raises(StartupError, match=r"names in the certificate .*strange.pem \(--tls-cert\), one of several"):
+        prepared(adapter(several))
+
+
+@each_adapter
+def test_an_unknown_option_is_refused(adapter: type[CertificateAdapter[Any]], certificate: Files) -> None:
+    with pytest.raises(UsageError, match="did you mean 'ciphers'"):
+        adapter(certificate.both, cipher="x")
+
+
+@each_adapter
+def test_a_session_before_the_certificate_is_loaded_is_refused(
+    adapter: type[CertificateAdapter[Any]], certificate: Files
+) -> None:
+    one, two = socket.socketpair()
+    with one, two, pytest.raises(UsageError, match=r"prepare\(\) comes before"):
+        adapter(certificate.both).secure(one)
+
+
+@each_adapter
+def test_a_link_that_leads_to_other_files_is_a_change(
+    adapter: type[CertificateAdapter[Any]], certificate: Files, other_certificate: Files, tmp_path: Path
+) -> None:
+    """Some programs keep every certificate and let a link lead to the newest."""
+    current = tmp_path / "current.pem"
+    current.symlink_to(certificate.both)
+    server = prepared(adapter(current))
+    current.unlink()
+    current.symlink_to(other_certificate.both)
+    assert server.changed()
+    server.reload()
+    with linked(server, tls.client_context(verify=False)) as link:
+        assert "other.example" in issuing.dns_names(link.handshake().tls.getpeercert(True))
+
+
+# ---- variables ----
+
+
+def test_the_variables_of_a_server_certificate() -> None:
+    issued = issuing.issue(subject=issuing.named("own"))
+    variables = server_environ(issuing.der(issued))
+    assert variables["SSL_SERVER_CERT"] == issuing.pem(issued).decode()
+    assert variables["SSL_SERVER_S_DN_CN"] == "own"
+
+
+def test_the_variables_of_a_client_certificate_and_its_chain() -> None:
+    own, middle, root = (issuing.issue(subject=issuing.named(name)) for name in ("own", "middle", "root"))
+    variables = client_environ(issuing.der(own), [issuing.der(middle), issuing.der(root)])
+    assert variables["SSL_CLIENT_VERIFY"] == "SUCCESS"
+    assert variables["SSL_CLIENT_S_DN_CN"] == "own"
+    assert variables["SSL_CLIENT_CERT"] == issuing.pem(own).decode()
+    assert variables["SSL_CLIENT_CERT_CHAIN_0"] == issuing.pem(middle).decode()
+    assert variables["SSL_CLIENT_CERT_CHAIN_1"] == issuing.pem(root).decode()
+    assert "SSL_CLIENT_CERT_CHAIN_2" not in variables
+    assert int(variables["SSL_CLIENT_V_REMAIN"]) > 0
+
+
+def test_the_variable_of_a_client_without_a_certificate() -> None:
+    assert client_environ(None) == {"SSL_CLIENT_VERIFY": "NONE"}
+
+
+def test_the_variables_of_a_client_certificate_that_cannot_be_read() -> None:
+    assert client_environ(b"strange", [b"too"]) == {
+        "SSL_CLIENT_VERIFY": "SUCCESS",
+        "SSL_CLIENT_CERT": "-----BEGIN CERTIFICATE-----\nc3RyYW5nZQ==\n-----END CERTIFICATE-----\n",
+        "SSL_CLIENT_CERT_CHAIN_0": "-----BEGIN CERTIFICATE-----\ndG9v\n-----END CERTIFICATE-----\n",
+    }
