@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any, cast
 from reserve.cli.console import Console
 from reserve.errors import StartupError, UsageError, short_repr
 from reserve.loader.arguments import Arguments
-from reserve.loader.find import Application
+from reserve.loader.find import FoundApplication
 from reserve.loader.importer import describe_exit, explain_none, signature_error
 
 if TYPE_CHECKING:
     from reserve.options.sources import Values
 
-__all__ = ["configure", "launch"]
+__all__ = ["configure", "launch", "url_scheme"]
 
 _HANDLER = "a handler(socket, client_address, server)"
 
 
-def launch(application: Application, arguments: Arguments, console: Console) -> object:
+def launch(application: FoundApplication, arguments: Arguments, console: Console) -> object:
     """Launch the application and return what it gave: a handler, or the application of a bundled protocol.
 
     :raises SystemExit: raised by the application. A message says so, unless the application gave its own message, or
@@ -46,17 +46,16 @@ def configure(handle: object, name: str, values: Values) -> None:
     :raises UsageError: options for an application that takes none.
     :raises StartupError: it is not a handler.
     """
-    configure_method = getattr(handle, "configure", None)
-    if configure_method is not None:
-        configure_method(values.application())
+    from reserve.engine.connections.application import Application
+
+    given = [value.source for value in values.given_for_application()]
+    if isinstance(handle, Application):
+        handle.configure(values.application(), given)
         return
-    given = values.given_for_application()
     if given:
         raise UsageError(
-            f"{given[0].source} is for HTTP applications (reserve app http); the application {name} has no use for it"
+            f"{given[0]} is for HTTP applications (reserve app http); the application {name} has no use for it"
         )
-    if hasattr(handle, "make_driver"):
-        return
     if not callable(handle):
         hint = explain_none(name, "it") if handle is None else ""
         raise StartupError(f"{name} gave {short_repr(handle)}, which is not {_HANDLER}{hint}")
@@ -65,3 +64,10 @@ def configure(handle: object, name: str, values: Values) -> None:
         is_wsgi = not signature_error(cast("Callable[..., Any]", handle), 2)
         hint = f"; to serve it with WSGI write: reserve app http wsgi {name}" if is_wsgi else ""
         raise StartupError(f"{name} cannot be called as {_HANDLER}: {reason}{hint}")
+
+
+def url_scheme(handle: object) -> str:
+    """The scheme of the application's URLs without TLS; empty: its addresses are not URLs."""
+    from reserve.engine.connections.application import Application
+
+    return handle.url_scheme if isinstance(handle, Application) else ""

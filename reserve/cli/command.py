@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, cast
 
-from reserve.cli.application import configure, launch
+from reserve.cli.application import configure, launch, url_scheme
 from reserve.cli.banner import banner, listener_lines
 from reserve.cli.binds import open_listeners
 from reserve.cli.console import Console
@@ -129,7 +129,7 @@ def _serve(
         enable_loggers()
         text = banner(
             served=arguments.served or [name],
-            addresses=listener_lines(listeners, getattr(application.module, "URL_SCHEME", ""), tls=adapter is not None),
+            addresses=listener_lines(listeners, url_scheme(handle), tls=adapter is not None),
             threads=values.engine().thread_range,
         )
         server = make_server(listeners, handle, name, values, adapter)

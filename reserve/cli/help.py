@@ -7,7 +7,7 @@ import sys
 from reserve import __version__
 from reserve.cli.parser import CommandLine
 from reserve.engine.logs.linestream import LineStream
-from reserve.loader.find import Application, bundled_names, find
+from reserve.loader.find import FoundApplication, bundled_names, find
 from reserve.options.help import help_text
 
 __all__ = ["print_help", "print_version"]
@@ -29,8 +29,8 @@ def _help(command: CommandLine) -> str:
         return help_text(names=tuple(bundled_names()))
     program = " ".join(argument for argument in arguments[1:4] if not argument.startswith("-"))
     name = arguments[1]
-    application = find(name) if name in bundled_names() else Application(name=name, module=None)
-    return help_text(program, arguments=getattr(application.module, "ARGUMENTS", ""))
+    application = find(name) if name in bundled_names() else FoundApplication(name=name, module=None)
+    return help_text(program, arguments=application.arguments)
 
 
 def _print(text: str) -> None:

@@ -23,18 +23,19 @@ def make_server(listeners: Listeners, handle: object, name: str, values: Values,
     :param adapter: what provides TLS on the main listeners; None: nothing.
     :raises UsageError: redirects to https for an application that is not HTTP, or a port for redirects without any.
     """
+    from reserve.engine.connections.application import Application
     from reserve.engine.server import Server
 
     extra = []
     port = values["redirect_port"]
     if listeners.redirects:
-        redirection = getattr(handle, "redirection", None)
+        redirect_port = cast("int | None", port) or https_port(listeners.main)
+        redirection = handle.redirection(redirect_port) if isinstance(handle, Application) else None
         if redirection is None:
             raise UsageError(
                 f"redirects to https (--redirect-http) are for HTTP applications (reserve app http), not for {name}"
             )
-        redirect_app = redirection(cast("int | None", port) or https_port(listeners.main))
-        extra.append((listeners.redirects, redirect_app))
+        extra.append((listeners.redirects, redirection))
     elif port is not None:
         source = values.given["redirect_port"].source
         raise UsageError(f"{source} is for redirects to https, and there are none: --redirect-http ADDR")

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from reserve.errors import UsageError
-from reserve.gateways.exchange import Application, Environ, StartResponse
+from reserve.gateways.exchange import Environ, StartResponse, WSGIApplication
 
 __all__ = ["PathInfoDispatcher", "mounted_at"]
 
@@ -30,8 +30,8 @@ class PathInfoDispatcher:
         applications at the same prefix.
     """
 
-    def __init__(self, apps: Mapping[str, Application] | Iterable[tuple[str, Application]]) -> None:
-        mounts: dict[str, Application] = {}
+    def __init__(self, apps: Mapping[str, WSGIApplication] | Iterable[tuple[str, WSGIApplication]]) -> None:
+        mounts: dict[str, WSGIApplication] = {}
         for prefix, app in _pairs(apps):
             path = _wsgi_prefix(prefix)
             if not callable(app):
@@ -63,7 +63,7 @@ class PathInfoDispatcher:
         return [body]
 
 
-def mounted_at(root: str, app: Application) -> Application:
+def mounted_at(root: str, app: WSGIApplication) -> WSGIApplication:
     """Return an application that moves ``root`` to SCRIPT_NAME, and calls ``app``.
 
     A frontend may have removed the root from the path already; then the path stays the same.
@@ -88,7 +88,7 @@ def _wsgi_string(path: str) -> str:
     return path.encode("utf-8").decode("latin-1")
 
 
-def _pairs(apps: object) -> Iterable[tuple[object, Application]]:
+def _pairs(apps: object) -> Iterable[tuple[object, WSGIApplication]]:
     if isinstance(apps, Mapping):
         return list(apps.items())
     if isinstance(apps, str) or not isinstance(apps, Iterable):

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Protocol
 
-__all__ = ["Application", "Environ", "ExcInfo", "Exchange", "ReadableFile", "StartResponse", "Write"]
+__all__ = ["Environ", "ExcInfo", "Exchange", "ReadableFile", "StartResponse", "WSGIApplication", "Write"]
 
 Environ = dict[str, Any]
 """PEP 3333 asks for exactly a ``dict``; the application may change it as it likes."""
@@ -32,7 +32,7 @@ class StartResponse(Protocol):
     def __call__(self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None, /) -> Write: ...
 
 
-Application = Callable[[Environ, StartResponse], Iterable[bytes]]
+WSGIApplication = Callable[[Environ, StartResponse], Iterable[bytes]]
 """A WSGI application (PEP 3333)."""
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from reserve.errors import ClientDisconnected, RequestTimeout, UsageError
 from reserve.gateways.dispatch import mounted_at
-from reserve.gateways.exchange import Application, Environ, Exchange
+from reserve.gateways.exchange import Environ, Exchange, WSGIApplication
 from reserve.gateways.response import WSGIResponse
 from reserve.gateways.streams import ErrorStream, FileWrapper
 
@@ -53,7 +53,7 @@ class WSGIGateway:
 
     def __init__(
         self,
-        app: Application,
+        app: WSGIApplication,
         *,
         root_path: str = "",
         multithread: bool = True,

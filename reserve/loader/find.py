@@ -33,14 +33,14 @@ from reserve.loader.importer import (
 from reserve.loader.shadowing import is_stdlib_module, refuse_shadowed
 from reserve.suggest import nearest
 
-__all__ = ["Application", "bundled_names", "find", "load_application", "put_directory_first"]
+__all__ = ["FoundApplication", "bundled_names", "find", "load_application", "put_directory_first"]
 
 _BUNDLED = "reserve.apps"
 """The package of reserve's own applications, one module or package each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Application:
+class FoundApplication:
     """An application that was found by its name and is not launched yet."""
 
     name: str
@@ -48,6 +48,11 @@ class Application:
     """The module of a bundled application, else None."""
     note: str = ""
     """A message for the user, for instance that a local file is hidden by a bundled application."""
+
+    @property
+    def arguments(self) -> str:
+        """The help text about its own arguments; only a bundled application has one (``ARGUMENTS`` of its module)."""
+        return "" if self.module is None else str(self.module.ARGUMENTS)
 
     def launch(self, args: Arguments) -> object:
         """Make the handler.
@@ -67,19 +72,19 @@ def bundled_names() -> list[str]:
     return sorted(module.name for module in modules if not module.name.startswith("_"))
 
 
-def find(name: str) -> Application:
+def find(name: str) -> FoundApplication:
     """Find an application. A bundled one is imported here; any other module only when it is launched."""
     if name not in bundled_names():
-        return Application(name=name, module=None)
+        return FoundApplication(name=name, module=None)
     module = importlib.import_module(f"{_BUNDLED}.{name}")
     if not hasattr(module, "launch"):
-        return Application(name=name, module=None)
+        return FoundApplication(name=name, module=None)
     local = importlib.machinery.PathFinder.find_spec(name, [os.getcwd()])
     note = ""
     bundled = os.path.join(*_bundled_directories(), "")
     if local is not None and local.origin is not None and not local.origin.startswith(bundled):
         note = f"{name} is reserve's own application and hides {local.origin}; {_advice(name, local.origin)}"
-    return Application(name=name, module=module, note=note)
+    return FoundApplication(name=name, module=module, note=note)
 
 
 def _bundled_directories() -> list[str]:

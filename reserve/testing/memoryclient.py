@@ -16,7 +16,7 @@ from reserve.engine.connections.application import Application
 from reserve.engine.connections.driver import AGAIN, RUN, Action, Close, Wait
 from reserve.engine.polling.poller import READ
 from reserve.engine.polling.timers import NEVER
-from reserve.gateways.exchange import Application as WSGIApplication
+from reserve.gateways.exchange import WSGIApplication
 from reserve.gateways.wsgi import WSGIGateway
 from reserve.testing.clock import FakeClock
 from reserve.testing.memoryserver import MemoryConnection, MemoryServer, MemorySocket

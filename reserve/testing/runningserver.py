@@ -12,7 +12,7 @@ from reserve.apps.http.settings import HTTPSettings
 from reserve.engine.connections.application import Application
 from reserve.engine.drivers.handler import Handle
 from reserve.engine.server import Server
-from reserve.gateways.exchange import Application as WSGIApplication
+from reserve.gateways.exchange import WSGIApplication
 from reserve.gateways.wsgi import WSGIGateway
 from reserve.sockets.listeners import listen, release
 

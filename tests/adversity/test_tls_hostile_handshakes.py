@@ -14,7 +14,7 @@ from tests import tls
 from tests.adversity.holding import Watched
 from tests.adversity.tlssite import tls_site, until_closed
 from tests.apps.http.responses import request, split
-from tests.clients import tear
+from tests.clients import close_with_reset
 from tests.tlsrecords import ALERT, APPLICATION_DATA, FATAL_ALERT, HANDSHAKE, record
 from tests.waiting import eventually
 
@@ -156,7 +156,7 @@ def test_an_end_at_each_byte_of_the_handshake(version: str, reset: bool) -> None
                     flight = memory_client.flight() if number == 1 else memory_client.second_flight(client)
                     client.sendall(flight[:size])
                     if reset:
-                        tear(client)
+                        close_with_reset(client)
                     else:
                         client.shutdown(socket.SHUT_WR)
                         until_closed(client)

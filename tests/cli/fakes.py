@@ -16,10 +16,10 @@ HANDLER = (
 )
 """The source of the module ``cli_plain``, which has a handler."""
 CONFIGURED = """
-class App:
-    def configure(self, values):
+from reserve.engine.connections.application import Application
+class App(Application):
+    def configure(self, values, given):
         self.values = values
-    def __call__(self, socket, client_address, server): ...
 def launch(args):
     return App()
 """

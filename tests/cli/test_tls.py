@@ -121,12 +121,12 @@ def test_redirects_use_the_port_of_the_option(tls_workdir: Path) -> None:
         (
             ["--tls-cert", "a.both", "--tls-client-cert", "optional", "--tls-client-ca", "junk"],
             1,
-            "junk (--tls-client-ca) cannot be used for clients' certificates: there is no CERTIFICATE in it",
+            "junk (--tls-client-ca) cannot be used for clients' certificates: there is no PEM block CERTIFICATE in it",
         ),
         (
             ["--tls-cert", "a.both", "--tls-client-cert=required", "--tls-client-ca=a.pem", "--tls-crl=a.pem"],
             1,
-            "a.pem (--tls-crl) cannot be used for clients' certificates: there is no X509 CRL in it\n",
+            "a.pem (--tls-crl) cannot be used for clients' certificates: there is no PEM block X509 CRL in it\n",
         ),
     ],
 )

@@ -472,7 +472,8 @@ class ModelWorld(ServerDouble):
             self.clock.time, self.stopping, tuple(sorted(self.used.items())),
             tuple(
                 (
-                    c.state, len(c.token), c.pending, c.armed, c.lent, c.output and c.output.size, c.closing is not None,
+                    c.state, len(c.token), c.pending, c.armed, c.lent, c.output and c.output.size,
+                    c.closing is not None,
                     c.deadline, c.timer_at, c.final_run, c.reclaim_waiter is not None, c.failed, c.wait_kind,
                     c.queued_at, c.counted, len(d.refused),
                     bytes(s.incoming), s.ended, s.room,

@@ -133,7 +133,8 @@ class World(ServerDouble):
     def record_failures(self) -> list[str]:
         """The failures that the stepper logs from now on."""
         failures: list[str] = []
-        self.stepper._log = cast(Any, SimpleNamespace(failure=lambda text, error: failures.append(f"{text}: {error}")))
+        log = cast(Any, SimpleNamespace(failure=lambda text, error: failures.append(f"{text}: {error}")))
+        self.stepper._log = self.stepper.closer._log = log
         return failures
 
     def park(self, connection: Connection, deadline: float = 2000.0) -> None:
@@ -141,8 +142,8 @@ class World(ServerDouble):
 
 
 def set_driver(connection: Connection, **methods: Any) -> None:
-    """Give the connection a driver that has ``closed`` (without a final run) and ``methods``."""
-    connection.driver = cast(Any, SimpleNamespace(**{"closed": lambda reason: False, **methods}))
+    """Give the connection a driver that has ``on_close`` (without a final run) and ``methods``."""
+    connection.driver = cast(Any, SimpleNamespace(**{"on_close": lambda reason: False, **methods}))
 
 
 def count_leads(lead: Lead, *followers: Follower) -> int:

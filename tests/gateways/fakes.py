@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from reserve.errors import ApplicationError, ClientDisconnected
-from reserve.gateways.exchange import Application, Environ, ReadableFile
+from reserve.gateways.exchange import Environ, ReadableFile, WSGIApplication
 from reserve.gateways.streams import ErrorStream
 from reserve.gateways.wsgi import WSGIGateway
 
@@ -173,7 +173,7 @@ def request(gateway: WSGIGateway, **more: Any) -> Environ:
 
 
 def serve(
-    app: Application,
+    app: WSGIApplication,
     *,
     environ: Mapping[str, Any] | None = None,
     wrap: Callable[[FakeExchange], None] = lambda exchange: None,

@@ -151,19 +151,19 @@ def test_each_reason_is_logged_once_until_it_is_over() -> None:
     pause_log = PauseLog(cast(Any, logs), lambda: now[0], lambda: 7)
     for _ in range(100):
         for why in ("connections", "descriptors"):
-            pause_log.begins(why)
-            pause_log.goes_on()
-            pause_log.look()
+            pause_log.begin(why)
+            pause_log.extend()
+            pause_log.check()
         now[0] += 1.0
     assert len(messages) == 2
     assert pause_log.due == now[0] - 1.0 + PauseLog.CALM
     now[0] = pause_log.due
-    pause_log.look()
-    pause_log.look()
+    pause_log.check()
+    pause_log.check()
     assert len(messages) == 3
     assert "99.0 s" in messages[2]
     assert pause_log.due == NEVER
-    pause_log.begins("connections")
+    pause_log.begin("connections")
     assert len(messages) == 4
 
 
@@ -174,14 +174,14 @@ def test_a_request_that_arrives_before_the_close_of_an_idle_connection_is_served
     bodies: list[bytes] = []
     with serving(Gate(), max_connections=1) as site:
         (client,) = connect_idle(site, 1)
-        reclaim = site.server._runtime.acceptor._reclaim
+        reclaim = site.server._runtime.acceptor._admission.reclaim_idle
 
         def late(count: int) -> None:
             client.sendall(request())
             bodies.append(receive(client).body)
             reclaim(count)
 
-        monkeypatch.setattr(site.server._runtime.acceptor, "_reclaim", late)
+        monkeypatch.setattr(site.server._runtime.acceptor._admission, "reclaim_idle", late)
         newcomer = site.connect(request())
         assert receive(newcomer).body == b"served"
         assert bodies[0] == b"served"

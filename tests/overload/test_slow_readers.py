@@ -58,18 +58,18 @@ def outputs(site: Site) -> list[Output]:
     return [connection.output for connection in connections if connection.output is not None]
 
 
-def bytes_gone(site: Site) -> int:
+def bytes_sent(site: Site) -> int:
     (output,) = outputs(site)
-    return output.gone
+    return output.sent
 
 
 def take(site: Site, client: Any) -> int:
     """Read until more of the response has left the server; returns how many bytes that was."""
-    before = bytes_gone(site)
-    while bytes_gone(site) == before:
+    before = bytes_sent(site)
+    while bytes_sent(site) == before:
         assert client.recv(65536)
     let_deadlines_expire(site)  # the new deadline is set before the clock advances
-    return bytes_gone(site) - before
+    return bytes_sent(site) - before
 
 
 def test_a_client_below_the_rate_is_reset_at_the_time_that_the_rate_allows() -> None:

@@ -95,13 +95,13 @@ def test_the_pool_grows_again_after_it_shrank(monkeypatch: pytest.MonkeyPatch) -
 
 def test_followers_of_a_pool_of_fixed_size_sleep_without_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     timeouts: list[Any] = []
-    sleep = lead.Follower.sleep
+    sleep = lead.Follower.wait
 
     def recorded(self: Any, seconds: Any = None) -> bool:
         timeouts.append(seconds)
         return sleep(self, seconds)
 
-    monkeypatch.setattr(lead.Follower, "sleep", recorded)
+    monkeypatch.setattr(lead.Follower, "wait", recorded)
     gate = Gate()
     with serving(gate, threads=4) as site:
         clients = [site.connect(request("GET", "/wait")) for _ in range(6)]

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from reserve.apps.http.launch import ARGUMENTS, URL_SCHEME, launch
+from reserve.apps.http.launch import ARGUMENTS, launch
 
-__all__ = ["ARGUMENTS", "URL_SCHEME", "launch"]
+__all__ = ["ARGUMENTS", "launch"]

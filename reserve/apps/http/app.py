@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from reserve.apps.http.accesslog import AccessLog
@@ -40,7 +40,7 @@ class HTTPApp(HTTPContext):
         super().use_settings(settings)
         self.gateway.mount(settings.root_path)
 
-    def configure(self, values: Mapping[str, Any]) -> None:
+    def configure(self, values: Mapping[str, Any], given: Sequence[str] = ()) -> None:
         """Take settings by their names, those of :class:`HTTPSettings` and of :class:`Limits` alike; before the
         server starts. Raises UsageError for a value that is out of bounds.
         """
@@ -64,8 +64,8 @@ class HTTPApp(HTTPContext):
 
     # ---- called by the server ----
 
+    url_scheme = "http"
     alpn_protocols = ("http/1.1", "http/1.0")
-    """What is offered to TLS clients (RFC 7301)."""
 
     def refuse_plain(self, first: bytes) -> bytes:
         """The response to a client that speaks plain HTTP to a port of TLS.

@@ -17,10 +17,7 @@ from reserve.loader.importer import WSGI_NAMES, explain_none, signature_error
 if TYPE_CHECKING:
     from reserve.apps.http.app import HTTPApp
 
-__all__ = ["ARGUMENTS", "URL_SCHEME", "launch"]
-
-URL_SCHEME = "http"
-"""How the start banner writes the addresses of this application."""
+__all__ = ["ARGUMENTS", "launch"]
 
 ARGUMENTS = """\
 wsgi NAME              serve a WSGI application: a module with launch(args), application or app, or

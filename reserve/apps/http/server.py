@@ -11,7 +11,7 @@ from reserve.apps.http.settings import HTTPSettings
 from reserve.engine.server import Descriptors, Server
 from reserve.engine.settings import EngineSettings
 from reserve.errors import UsageError
-from reserve.gateways.exchange import Application
+from reserve.gateways.exchange import WSGIApplication
 from reserve.gateways.wsgi import WSGIGateway
 from reserve.protocol.http1.limits import Limits
 from reserve.suggest import suggestion
@@ -46,7 +46,7 @@ class ReserveWSGIServer(Server):
     def __init__(
         self,
         fds: Descriptors,
-        app: Application,
+        app: WSGIApplication,
         threads: int = 16,
         *,
         ssl_adapter: Any = None,

@@ -6,7 +6,8 @@ A plain ``handle(socket, client_address, server)`` is wrapped into one by the se
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from reserve.engine.connections.connection import Connection
 from reserve.engine.connections.context import ServerContext
@@ -23,6 +24,8 @@ class Application:
     without HTTP's features.
     """
 
+    url_scheme: str = ""
+    """The scheme of its URLs without TLS, for the start banner (``http``); empty: plain addresses are shown."""
     alpn_protocols: tuple[str, ...] = ()
     """What it speaks under TLS, as ALPN names (RFC 7301), most wanted first; empty: clients are not told."""
 
@@ -36,21 +39,23 @@ class Application:
     def finish(self, server: ServerContext[Connection]) -> None:
         """Give back what :meth:`start` took. Once, after the last connection, on the accept thread."""
 
-    def configure(self, options: Mapping[str, object]) -> None:
-        """Take the options of the command that are for applications. Before the start.
+    def configure(self, values: Mapping[str, Any], given: Sequence[str] = ()) -> None:
+        """Take the values of the command's options that are for applications. Before the start.
 
-        :param options: by field name (``root_path``). Raises UsageError for those that it has no use for.
+        :param values: by field name (``root_path``), with the defaults of those that were not given.
+        :param given: how the user gave those that were (``--root-path``), for messages.
+
+        Raises UsageError for a value that is out of bounds. Default: for every option that was given.
         """
-        for name in options:
-            flag = name.replace("_", "-")
-            raise UsageError(f"--{flag} is for HTTP applications (reserve app http)")
+        if given:
+            raise UsageError(f"{given[0]} is for HTTP applications (reserve app http); this one has no use for it")
 
-    def redirection(self, port: int) -> Application:
-        """What serves listeners whose clients are sent to TLS on ``port`` (``--redirect-http``).
+    def redirection(self, port: int) -> Application | None:
+        """What serves listeners whose clients are redirected to TLS (``--redirect-http``); None: nothing can.
 
-        Raises UsageError when the protocol has no redirects.
+        :param port: of the listener with TLS.
         """
-        raise UsageError("redirects to https (--redirect-http) are for HTTP applications (reserve app http)")
+        return None
 
     def refuse_plain(self, first: bytes) -> bytes | None:
         """The response to a client that speaks plain text on a listener with TLS; None: the protocol has none.

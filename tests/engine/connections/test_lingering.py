@@ -61,7 +61,7 @@ def test_the_oldest_lingering_connection_is_closed_by_an_event_when_its_deadline
     client = running.connect()
     client.sendall(b"linger\n")
     eventually(lambda: running.server.stats().lingering == 1)
-    running.server._runtime.stepper.closer._lingering.clear()  # as for the oldest connection; the deadline set for it is lost
+    running.server._runtime.stepper.closer._lingering.clear()  # as for the oldest; its deadline is lost
     client.sendall(b"x")
     eventually(lambda: running.server.stats().connections == 0)
 
