@@ -1,4 +1,7 @@
-"""Imports go one way, and only where the architecture says; read from the sources with ``ast``."""
+"""The house: which room may import which, no circles, few files in a folder, no private slang among the names.
+
+Read from the sources with ``ast``; imports under TYPE_CHECKING and inside functions count like all others.
+"""
 
 from __future__ import annotations
 
@@ -49,6 +52,48 @@ OPTIONAL = {
     "reserve.ssl.pyopenssl": {"OpenSSL", "cryptography"},
     "reserve.options.sources": {"tomli"},
 }
+_ENGINE_GROUND = {"settings", "stats", "polling"}
+_ENGINE_SERVING = _ENGINE_GROUND | {"logs", "hooks", "tls", "connections"}
+ENGINE_FLOORS: dict[str, set[str]] = {
+    # folder or module of the engine: which others of the engine it may import
+    "settings": set(),
+    "stats": set(),
+    "polling": set(),
+    "logs": {"polling"},
+    "hooks": {"logs"},
+    "tls": {"logs", "polling"},
+    "connections": _ENGINE_SERVING,
+    "drivers": _ENGINE_SERVING,
+    "scheduler": _ENGINE_SERVING,
+    "endpoints": _ENGINE_SERVING | {"drivers"},
+    "acceptor": _ENGINE_SERVING,
+    "admission": _ENGINE_SERVING | {"drivers", "endpoints", "scheduler"},
+    "runtime": _ENGINE_SERVING | {"acceptor", "admission", "endpoints", "scheduler"},
+    "shutdown": _ENGINE_SERVING | {"drivers", "runtime", "scheduler"},
+    "fork": set(),
+    "lifecycle": _ENGINE_SERVING | {"endpoints", "fork", "runtime", "scheduler", "shutdown"},
+    "server": _ENGINE_SERVING | {"drivers", "endpoints", "lifecycle", "runtime", "scheduler"},
+}
+MOST_FILES = {
+    # folder with folders beside its files: how many files of its own it may have
+    "reserve": 6,
+    "reserve/engine": 12,
+    "reserve/ssl": 15,
+    "reserve/testing": 6,
+}
+SLANG_FILES = {
+    "calls", "certified", "collecting", "commandline", "doors", "ending", "foreign", "given", "guard", "hardend",
+    "headdriver", "inherit", "life", "machinery", "outage", "overdue", "readiness", "receiving", "repeats", "roster",
+    "securesocket", "securetransport", "shortage", "signaldoor", "storing", "textout", "voice",
+}  # fmt: skip
+"""Names of files that were images, or said nothing, and must not come back."""
+SLANG = {
+    "bed", "bury", "claimant", "crowded", "cut_short", "deaf", "doors", "draught", "farewell", "give_back", "goodbye",
+    "hang_up", "hardend", "haste", "hopeless", "hung_up", "knock", "lay_down", "nudge", "outage", "overdue", "pass_on",
+    "repeats", "roster", "say_goodbye", "securesocket", "shortage", "signaldoor", "sleepers", "speak", "step_aside",
+    "take_leave", "textout", "torn", "voice",
+}  # fmt: skip
+"""Names of classes, functions and attributes, likewise."""
 IMPURE = {
     "_thread", "asyncio", "concurrent", "multiprocessing", "os", "queue", "sched", "select", "selectors", "signal",
     "socket", "ssl", "subprocess", "threading", "time",
@@ -141,3 +186,116 @@ def test_protocol_is_without_input_output_threads_and_clock() -> None:
 )
 def test_every_form_of_import_is_understood(name: str, source: str, expected: str) -> None:
     assert [target for _, target in _imports(name, ast.parse(source), False)] == [expected]
+
+
+# ---- the engine's floors ----
+
+
+def _floor(name: str) -> str:
+    return name.split(".")[2]
+
+
+def test_the_engine_imports_from_its_lower_floors_only() -> None:
+    found = [
+        f"{name}:{line} imports {target}"
+        for name, tree, is_package in MODULES
+        if name.startswith("reserve.engine.")
+        for line, target in _imports(name, tree, is_package)
+        if target.startswith("reserve.engine.")
+        and _floor(target) != _floor(name)
+        and _floor(target) not in ENGINE_FLOORS[_floor(name)]
+    ]
+    assert found == []
+
+
+def test_every_floor_of_the_engine_has_a_rule_that_is_needed() -> None:
+    floors = {_floor(name) for name, _, _ in MODULES if name.startswith("reserve.engine.")}
+    assert floors == set(ENGINE_FLOORS)
+
+
+# ---- circles ----
+
+
+def _circles(arrows: dict[str, set[str]]) -> list[list[str]]:
+    """The strongly connected components with more than one member, each sorted (Tarjan's algorithm)."""
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    found: list[list[str]] = []
+
+    def visit(name: str) -> None:
+        index[name] = low[name] = len(index)
+        stack.append(name)
+        for other in arrows[name]:
+            if other not in index:
+                visit(other)
+                low[name] = min(low[name], low[other])
+            elif other in stack:
+                low[name] = min(low[name], index[other])
+        if low[name] == index[name]:
+            members = stack[stack.index(name) :]
+            del stack[stack.index(name) :]
+            if len(members) > 1:
+                found.append(sorted(members))
+
+    for name in sorted(arrows):
+        if name not in index:
+            visit(name)
+    return sorted(found)
+
+
+def _arrows() -> dict[str, set[str]]:
+    names = {name for name, _, is_package in MODULES if not is_package}
+    arrows: dict[str, set[str]] = {name: set() for name in names}
+    for name, tree, is_package in MODULES:
+        if is_package:
+            continue  # it holds nothing but names of modules below it
+        for _, target in _imports(name, tree, is_package):
+            arrows[name] |= {other for other in (target, target.rpartition(".")[0]) if other in names and other != name}
+    return arrows
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    assert _circles(_arrows()) == []
+
+
+def test_a_circle_is_found() -> None:
+    assert _circles({"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": set(), "e": {"a"}}) == [["a", "b", "c"]]
+
+
+def test_packages_hold_names_only() -> None:
+    """Else a circle could go through one."""
+    found = [
+        f"{name}:{line} imports {target}"
+        for name, tree, is_package in MODULES
+        if is_package and name not in ("reserve", "reserve.examples.blog")
+        for line, target in _imports(name, tree, is_package)
+        if target.startswith("reserve.") and not target.startswith(f"{name}.")
+    ]
+    assert found == []
+
+
+# ---- folders and names ----
+
+
+def test_folders_are_small_enough_to_see_at_a_glance() -> None:
+    found = []
+    for folder in sorted({path.parent for path in PACKAGE.rglob("*.py")}):
+        files = [path for path in folder.glob("*.py") if not path.name.startswith("__")]
+        most = MOST_FILES.get(folder.relative_to(ROOT).as_posix(), 14)
+        if len(files) > most:
+            found.append(f"{len(files)} files in {folder.relative_to(ROOT)}, at most {most}")
+    assert found == []
+
+
+def test_no_private_slang_among_the_names() -> None:
+    found = [name for name, _, _ in MODULES if name.rpartition(".")[2].lstrip("_") in SLANG_FILES]
+    for name, tree, _ in MODULES:
+        names = set()
+        for node in ast.walk(tree):
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+                names.add(node.name.lstrip("_").lower())
+            elif isinstance(node, ast.Attribute):
+                names.add(node.attr.lstrip("_"))
+        found += [f"{name}: {slang}" for slang in sorted(names & SLANG)]
+    assert found == []

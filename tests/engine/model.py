@@ -23,7 +23,7 @@ from reserve.engine.scheduler.workers import Worker, WorkerPool
 from reserve.engine.settings import EngineSettings
 from reserve.errors import RequestTimeout
 from tests.engine.interleave import ArmedPoller, Scheduler, Task
-from tests.engine.world import NumberedSocket, ServerDouble, StandingClock
+from tests.engine.world import NumberedSocket, ServerDouble, StandingClock, TracedConnection
 
 IDLE = 10.0
 RESPONSE = b"abcd"
@@ -276,7 +276,7 @@ class ModelWorld(ServerDouble):
         for fd in range(7, 7 + connections):
             sock = ModelSocket(fd)
             sock.room = room
-            connection = Connection(cast(Any, self), cast(Any, sock), ("127.0.0.1", fd))
+            connection = TracedConnection(cast(Any, self), cast(Any, sock), ("127.0.0.1", fd))
             driver = ModelDriver(self, connection)
             connection.driver = cast(Any, driver)
             self.poller.sockets[fd] = sock

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from reserve.engine.connections.budget import Budget
 from reserve.engine.connections.connection import Connection
-from reserve.engine.connections.states import State
+from reserve.engine.connections.states import TRANSITIONS, State
 from reserve.engine.logs.errorlog import ErrorLog
 from reserve.engine.polling.poller import READ, WRITE
 from reserve.engine.polling.waiter import Alarm
@@ -103,6 +103,34 @@ class ServerDouble:
         self.closed.append(connection)
 
 
+class TracedConnection(Connection):
+    """A connection that allows only the transitions of its state that the table has, and remembers them."""
+
+    __slots__ = ("transitions",)
+
+    def __init__(self, *arguments: Any) -> None:
+        self.transitions: list[tuple[State, State]] = []
+        super().__init__(*arguments)
+
+    @property  # type: ignore[override]
+    def state(self) -> State:
+        return _STATE.__get__(self)
+
+    @state.setter
+    def state(self, state: State) -> None:
+        try:
+            before = _STATE.__get__(self)
+        except AttributeError:  # the first
+            before = state
+        if state is not before:
+            assert state in TRANSITIONS[before], f"{before!r} to {state!r}"
+            self.transitions.append((before, state))
+        _STATE.__set__(self, state)
+
+
+_STATE: Any = Connection.__dict__["state"]
+
+
 class World(ServerDouble):
     """A queue with its parts, without threads of its own. The thread of the test, or tasks, call their methods."""
 
@@ -122,9 +150,9 @@ class World(ServerDouble):
         self.budget = Budget(1_000_000, 1_000_000)
         self.alarm.asleep = False
 
-    def connection(self, fd: int = 7) -> Connection:
+    def connection(self, fd: int = 7) -> TracedConnection:
         server = cast(Server, self)
-        connection = Connection(server, cast(Any, NumberedSocket(fd)), ("127.0.0.1", fd))
+        connection = TracedConnection(server, cast(Any, NumberedSocket(fd)), ("127.0.0.1", fd))
         set_driver(connection)
         connection.state = State.OWNED
         self.queue.registry.add(connection)

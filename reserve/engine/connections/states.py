@@ -43,14 +43,18 @@ class State(IntEnum):
 READY, OWNED, PARKED, FLUSHING, LINGERING, CLOSED = State
 
 TRANSITIONS: dict[State, frozenset[State]] = {
-    READY: frozenset((OWNED,)),
-    OWNED: frozenset((READY, PARKED, FLUSHING, LINGERING, CLOSED)),
-    PARKED: frozenset((READY,)),
-    FLUSHING: frozenset((READY, OWNED)),
-    LINGERING: frozenset((READY,)),
+    # Stepped by the leader, or run by a worker; closed by a shutdown that has passed its deadline.
+    READY: frozenset({OWNED, CLOSED}),
+    # What the driver decides, output that did not fit, or the end.
+    OWNED: frozenset({READY, PARKED, FLUSHING, LINGERING, CLOSED}),
+    # An event, a notification or the deadline; CLOSED as above.
+    PARKED: frozenset({READY, CLOSED}),
+    # The same; OWNED: its worker has reclaimed the connection that it had lent.
+    FLUSHING: frozenset({READY, OWNED, CLOSED}),
+    LINGERING: frozenset({READY, CLOSED}),
     CLOSED: frozenset(),
 }
-"""Which state may follow which. FLUSHING to OWNED: the worker of a lent connection has reclaimed it."""
+"""Which state may follow which. A state that is set once more is no transition."""
 
 DEADLINE = 0x10000
 """In ``pending``: the deadline has passed. Like the two below, never a bit of a poller's mask."""

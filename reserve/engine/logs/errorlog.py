@@ -156,7 +156,7 @@ class ErrorLog:
     def __init__(self, hook: ErrorHook | None = None, clock: Clock | None = None) -> None:
         self._hook = hook if hook is not None else logging.getLogger("reserve").log
         self._clock: Clock = clock if clock is not None else SystemClock()
-        self._repeats = RateLimiter()
+        self._rate_limiter = RateLimiter()
         self._end: float | None = None
         self._writer = LineWriter("reserve-log", self._write, self._report_dropped, timeout=self._timeout)
         self.after_fork = self._writer.after_fork
@@ -223,18 +223,18 @@ class ErrorLog:
     # ---- on the log's thread ----
 
     def _timeout(self) -> float | None:
-        due = self._repeats.due
+        due = self._rate_limiter.due
         return None if due is None else self._clock.timeout(due)
 
     def _write(self, lines: list[_Line]) -> None:
-        repeats = self._repeats
+        rate_limiter = self._rate_limiter
         for line in lines:
             if line.kind:
-                self._write_counts(repeats.take(line.when))
-                if not repeats.admit(line.kind, line.level, line.when):
+                self._write_counts(rate_limiter.take(line.when))
+                if not rate_limiter.admit(line.kind, line.level, line.when):
                     continue
             self._call_hook(line.level, f"{line.text}\n{_stack(line.frames)}" if line.frames else line.text)
-        self._write_counts(repeats.take(self._clock.now(), all_of_them=self._writer.stopping))
+        self._write_counts(rate_limiter.take(self._clock.now(), all_of_them=self._writer.stopping))
 
     def _write_counts(self, counts: list[tuple[int, str]]) -> None:
         for level, text in counts:

@@ -14,7 +14,7 @@ from reserve.engine.connections.connection import Connection
 from reserve.engine.connections.driver import Close
 from reserve.engine.connections.states import DEADLINE, FLUSHING, LINGERING
 from reserve.engine.logs.errorlog import ErrorLog
-from reserve.engine.outofmemory import retried
+from reserve.engine.polling.outofmemory import retried
 from reserve.engine.polling.poller import HANGUP, READ, WRITE
 from reserve.engine.scheduler.readyqueue import ReadyQueue
 from reserve.engine.settings import EngineSettings

@@ -3,7 +3,7 @@
 The thread that takes its token has it, and an empty place means that another thread has it: that take is the only
 decision, so the lead cannot be given twice. Followers sleep here, each on a waiter of its own. The two sides look in
 opposite order, so that no thread is overlooked: a thread that releases the lead looks for followers afterwards; a
-thread that becomes a follower looks for the lead afterwards. For memory see :mod:`reserve.engine.outofmemory`.
+thread that becomes a follower looks for the lead afterwards. For memory see :mod:`reserve.engine.polling.outofmemory`.
 """
 
 from __future__ import annotations

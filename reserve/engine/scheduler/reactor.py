@@ -1,6 +1,6 @@
 """What has happened to connections that wait: events from the poller and deadlines that have passed put them into line.
 
-By the thread that leads, except for :meth:`Reactor.schedule`. For memory see :mod:`reserve.engine.outofmemory`.
+By the thread that leads, except for :meth:`Reactor.schedule`. For memory see :mod:`reserve.engine.polling.outofmemory`.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ then parks it, puts it back, or closes it.
 Three lines: two of connections that wait for the leader (:class:`~reserve.engine.scheduler.stepqueue.StepQueue`), and
 one of requests that wait for a worker (:class:`~reserve.engine.scheduler.runqueue.RunQueue`). What was parked gets
 back into line through the :class:`~reserve.engine.scheduler.reactor.Reactor`. For memory see
-:mod:`reserve.engine.outofmemory`.
+:mod:`reserve.engine.polling.outofmemory`.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class RunQueue:
 
         :param queued_at: since when it waits, on the engine's clock; NEVER: it must not be refused for waiting.
 
-        For memory see :mod:`reserve.engine.outofmemory`.
+        For memory see :mod:`reserve.engine.polling.outofmemory`.
         """
         connection.wants_worker = True
         connection.queued_at = queued_at
