@@ -1,8 +1,8 @@
 """What a gateway needs from a protocol: one request, and a way to respond to it.
 
-The HTTP, SCGI and FastCGI applications each implement :class:`Exchange`; the gateways in this package know only this
-interface. An exchange belongs to one request, and only the worker that runs the application uses it. The gateway checks
-the application's *calls* (types, order, how often); the exchange checks the *bytes* (characters of status and headers,
+The HTTP application implements :class:`Exchange`; the gateways in this package know only this interface. An exchange
+belongs to one request, and only the worker that runs the application uses it. The gateway checks the application's
+*calls* (types, order, how often); the exchange checks the *bytes* (characters of status and headers,
 hop-by-hop fields, Content-Length against what was sent) and frames them.
 
 The order of calls is ``begin+ (send | send_all | send_file)* finish``. ``abort`` or ``fail`` may take the place of any
