@@ -223,21 +223,21 @@ class Flag(Kind):
 class Choice(Kind):
     """One of several words."""
 
-    words: tuple[str, ...]
+    choices: tuple[str, ...]
     metavar: str = "WORD"
     unit: str = "a word"
 
     @property
     def allowed(self) -> str:
-        return f"{', '.join(self.words[:-1])} or {self.words[-1]}"
+        return f"{', '.join(self.choices[:-1])} or {self.choices[-1]}"
 
     def parse(self, text: str) -> str:
-        if text not in self.words:
+        if text not in self.choices:
             raise ValueError
         return text
 
     def accepts(self, value: object) -> bool:
-        return isinstance(value, str) and value in self.words
+        return isinstance(value, str) and value in self.choices
 
 
 @dataclass(frozen=True, slots=True)

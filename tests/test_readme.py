@@ -61,15 +61,15 @@ def test_this_module_checks_every_shell_line() -> None:
 def check(arguments: list[str]) -> None:
     """The arguments of ``reserve`` are valid, as far as that can be said without importing the application."""
     command = parse_command_line(arguments)
-    name, words = app_arguments(command)
+    name, app_args = app_arguments(command)
     collect(command.given, {}, "/")
-    mounts = [argument for argument in words if argument.startswith("/")]
+    mounts = [argument for argument in app_args if argument.startswith("/")]
     targets = [mount.partition("=")[2] for mount in mounts]
     if name == "http":
-        assert words[0] == "wsgi"
-        targets += words[1:2] if words[1] != "--mount" else []
+        assert app_args[0] == "wsgi"
+        targets += app_args[1:2] if app_args[1] != "--mount" else []
         assert targets
-        assert set(words) - {"wsgi", "--mount"} <= {*targets, *mounts}
+        assert set(app_args) - {"wsgi", "--mount"} <= {*targets, *mounts}
     elif name not in bundled_names():
         targets.append(name)
     for target in targets:

@@ -134,7 +134,7 @@ def _serve(
         )
         server = make_server(listeners, handle, name, values, adapter)
         # Before the banner, which says that signals stop the server.
-        signals.serve(server, _log_sighup(server) if adapter is None else server.tls.look_now)
+        signals.serve(server, _log_sighup(server) if adapter is None else server.tls.reload_in_background)
         console.write(text)
         server.start()  # closes the listeners; releasing them once more does nothing
     return ABORTED if server.aborted else 0

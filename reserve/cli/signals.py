@@ -22,6 +22,7 @@ from typing import Any, Protocol
 
 from reserve.cli.console import Console
 from reserve.cli.forceexit import ForceExit
+from reserve.engine import fork
 
 __all__ = ["StopSignals"]
 
@@ -99,7 +100,7 @@ class StopSignals:
         thread = threading.Thread(target=self._run, args=(self._receiver, server), name="reserve-signals", daemon=True)
         thread.start()
         self._thread = thread
-        _register_at_fork(self)
+        fork.watch(self)
 
     def close(self) -> None:
         """Restore the previous handlers, and end the thread. A second call does nothing."""
@@ -109,7 +110,7 @@ class StopSignals:
             self._thread.join()
         self._close_sockets()
 
-    def close_in_child(self) -> None:
+    def close_copies(self) -> None:
         """Restore the previous handlers in a forked child. Nothing is sent, because the parent would receive it."""
         self._restore_handlers()
         self._close_sockets()
@@ -122,7 +123,7 @@ class StopSignals:
             self._previous_handlers.setdefault(number, previous)
 
     def _restore_handlers(self) -> None:
-        _installed.discard(self)
+        fork.forget(self)
         while self._previous_handlers:
             number, previous = self._previous_handlers.popitem()
             # None: the handler was not set by Python, and Python cannot restore it.
@@ -180,24 +181,6 @@ class StopSignals:
             if force_exit is not None:
                 force_exit.exit_within(0)
             self._console.write("reserve: stopping at once\n", 0.1)
-
-
-_installed: set[StopSignals] = set()
-"""Those whose handlers a forked child has to restore."""
-_fork_hook_registered = False
-
-
-def _register_at_fork(signals: StopSignals) -> None:
-    global _fork_hook_registered
-    _installed.add(signals)
-    if not _fork_hook_registered and hasattr(os, "register_at_fork"):
-        _fork_hook_registered = True
-        os.register_at_fork(after_in_child=_close_all_in_child)
-
-
-def _close_all_in_child() -> None:
-    for signals in list(_installed):
-        signals.close_in_child()
 
 
 def _do_nothing() -> None:

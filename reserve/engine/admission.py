@@ -70,7 +70,7 @@ class Admission:
             sock.setblocking(False)
             connection = Connection(server, sock, peer)
             if with_tls and adapter is not None:
-                server.tls.look()
+                server.tls.check_files()
                 connection.driver = HandshakeDriver(connection, adapter, application)
             else:
                 connection.driver = application.make_driver(connection)

@@ -1,13 +1,15 @@
-"""What a forked child inherits from a server, it closes at once.
+"""Closes, in a forked child, the descriptors that the child has inherited from a server or from its command.
 
-A child that holds a copy of a listening socket keeps the port, one that holds a copy of a connection keeps the client
-waiting, and an epoll watches what a copy keeps open. The hook is registered once, when the first server starts; it
-takes no lock, because the child has none of the threads that could release one.
+A copy of a listening socket would keep the port in use, a copy of a connection would keep its client waiting, and an
+epoll object reports events of a descriptor as long as a copy of it is open. The hook is registered once, by the thread
+that starts the first server. The child runs it before :func:`os.fork` returns; it takes no lock, because the child has
+none of the threads that could release one.
 """
 
 from __future__ import annotations
 
 import os
+import traceback
 import weakref
 from typing import Protocol
 
@@ -15,10 +17,10 @@ __all__ = ["forget", "watch"]
 
 
 class HasCopies(Protocol):
-    """What holds descriptors that a forked child must close: the lifecycle of a server."""
+    """An object with descriptors that a forked child must close: the lifecycle of a server, or a command's signals."""
 
     def close_copies(self) -> None:
-        """In the child: close its copies. Takes no lock, shuts nothing down."""
+        """In the child: close its copies. Takes no lock, and sends nothing to a peer."""
 
     def __hash__(self) -> int: ...
 
@@ -28,7 +30,7 @@ _hooked = False
 
 
 def watch(holder: HasCopies) -> None:
-    """From now on a forked child calls ``holder.close_copies()``."""
+    """From now on a forked child calls ``holder.close_copies()``. The holder is not kept alive."""
     global _hooked
     _watched.add(holder)
     if not _hooked and hasattr(os, "register_at_fork"):
@@ -37,11 +39,14 @@ def watch(holder: HasCopies) -> None:
 
 
 def forget(holder: HasCopies) -> None:
-    """The holder has closed everything itself."""
+    """Undo :func:`watch`: the holder has closed everything itself."""
     _watched.discard(holder)
 
 
 def _close_all() -> None:
     for holder in list(_watched):
-        holder.close_copies()
+        try:
+            holder.close_copies()
+        except Exception:  # the other holders must close theirs all the same
+            traceback.print_exc()
     _watched.clear()

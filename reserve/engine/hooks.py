@@ -1,4 +1,7 @@
-"""What an embedding program is told of the life of its server: thread-local database connections begin and end here."""
+"""Functions of an embedding program that its server calls when it and its worker threads start and stop.
+
+A program opens and closes, for example, a database connection for each worker thread in them.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +19,19 @@ def _nothing() -> None:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Hooks:
-    """Called by the server; what they raise is logged and changes nothing else."""
+    """The hooks of one server; made by the embedding program. An exception that a hook raises is logged and ignored.
+
+    The thread that starts the server calls :attr:`on_worker_start`, the accept thread :attr:`on_worker_stop`, each
+    worker thread :attr:`on_thread_start` and :attr:`on_thread_stop`, and the log's thread :attr:`error_log`.
+    """
 
     on_worker_start: Callable[[], None] = _nothing
-    """Once in this process, before the first connection is accepted."""
+    """Called once in this process, before the first connection is accepted."""
     on_worker_stop: Callable[[], None] = _nothing
-    """Once in this process, when the last connection is closed."""
+    """Called once in this process, after the last connection is closed."""
     on_thread_start: Callable[[], None] = _nothing
-    """On each worker thread before its first request: the place for a database connection of its own."""
+    """Called on each worker thread before its first request."""
     on_thread_stop: Callable[[], None] = _nothing
-    """On each worker thread after its last."""
+    """Called on each worker thread after its last request."""
     error_log: ErrorHook | None = None
-    """Takes (level, text) instead of the logger ``reserve``."""
+    """Called with (level, text) for each line of the error log. None: the lines go to the logger ``reserve``."""

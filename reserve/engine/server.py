@@ -1,7 +1,8 @@
-"""The server, as embedding programs, handlers and drivers see it. Its methods may be called from any thread.
+"""The server, as embedding programs, handlers and drivers use it. Any thread may call its methods.
 
-What it serves is in :class:`~reserve.engine.endpoints.Endpoints`, what runs it in
-:class:`~reserve.engine.runtime.Runtime`, and :class:`~reserve.engine.lifecycle.Lifecycle` starts and stops both.
+:class:`~reserve.engine.endpoints.Endpoints` has its listeners and their applications,
+:class:`~reserve.engine.runtime.Runtime` its threads, and :class:`~reserve.engine.lifecycle.Lifecycle` starts and stops
+both.
 """
 
 from __future__ import annotations
@@ -37,16 +38,20 @@ __all__ = ["Descriptors", "Hooks", "Peer", "Server"]
 
 
 class Server:
-    """Serves ``handle`` on listening sockets.
+    """Serves ``handle`` on listening sockets; owned by the program that makes it, and started and stopped once.
 
     :param fds: descriptors (int) or sockets, one or several; TCP and UNIX may be mixed. They must be listening already.
     :param handle: ``handle(socket, client_address, server)``, or an
         :class:`~reserve.engine.connections.application.Application` with drivers of its own.
-    :param without_tls: those of ``fds``, and others, that stay without TLS when there is an :attr:`ssl_adapter`.
+    :param without_tls: descriptors from ``fds``, and others, that have no TLS although there is an :attr:`ssl_adapter`.
     :param extra: more listeners, each with an application of its own and without TLS: (fds, handle) pairs.
-    :param own: close the listeners at the end (False: they stay open, and are the caller's).
-    :param hooks: see :class:`Hooks`.
-    :param settings: all settings at once; or give single ones by name (``threads=4``, see :class:`EngineSettings`).
+    :param own: close the listeners at the shutdown (False: they stay open, and belong to the caller).
+    :param hooks: functions that the server calls when it starts and stops; None: none. See :class:`Hooks`.
+    :param settings: see :class:`EngineSettings`; None: the defaults. Single settings may be given by name, and have
+        precedence (``threads=4``).
+    :param clock: None: the system's monotonic clock.
+    :param poller: None: the best one of this platform.
+    :param policy: decides which thread polls while a handler runs; None: the one that fits this interpreter.
 
     Raises UsageError for descriptors that are not listening stream sockets and for unknown settings.
     """
@@ -73,9 +78,9 @@ class Server:
         self.tls = ServerTLS(self.clock, self.log, self.settings.tls_check)
         self._endpoints = Endpoints(fds, handle, without_tls, extra, self.settings, own=own)
         self.budget = Budget(self.settings.buffer_memory, self.settings.spool_disk)
-        """What all connections hold together."""
+        """The memory and the disk that all connections use together."""
         self.stopping = False
-        """The server is shutting down: drivers close what is idle, and announce it in the responses that they send."""
+        """The server is shutting down: drivers close idle connections, and announce it in the responses they send."""
         self._lifecycle = Lifecycle(self, self._endpoints, poller, policy)
         self._runtime = self._lifecycle.runtime
         self._queue = self._runtime.queue
@@ -84,14 +89,14 @@ class Server:
 
     @property
     def addresses(self) -> list[Any]:
-        """What the listeners are bound to, as ``getsockname`` says, in the order given (also after the stop)."""
+        """The addresses of the listeners, as ``getsockname`` returns them, in the order given (also after the stop)."""
         return list(self._endpoints.addresses)
 
     @property
     def ssl_adapter(self) -> SSLAdapter | None:
-        """What makes the TLS sessions of new clients; None: no TLS. An adapter of reserve's, or one of cheroot's.
+        """The adapter that makes the TLS sessions of new clients, one of reserve's or of cheroot's; None: no TLS.
 
-        Set it before the start. Setting it raises UsageError for what is no adapter.
+        Set it before the start. Setting it raises UsageError for an object that is no adapter.
         """
         return self.tls.adapter
 
@@ -100,22 +105,22 @@ class Server:
         self.tls.adopt(adapter)
 
     def reload_tls(self) -> None:
-        """Load the certificates from their files again; connections that are open keep what they have.
+        """Load the certificates from their files again; connections that are open keep the old ones. Any thread.
 
-        Raises StartupError when they cannot be used (the old ones stay), UsageError without TLS. Any thread.
+        Raises StartupError when they cannot be used (the old ones stay), UsageError without TLS.
         """
         self.tls.reload()
 
     def start(self) -> None:
         """Serve, and block until the server has stopped.
 
-        On the main thread a KeyboardInterrupt stops it as :meth:`stop` does and is raised again. Raises UsageError
-        when it was started before.
+        On the main thread a KeyboardInterrupt stops the server as :meth:`stop` does and is raised again. Raises
+        UsageError when the server was started before.
         """
         self._lifecycle.start()
 
     def serve_in_background(self) -> None:
-        """Serve on threads of the server and return at once. Raises UsageError when it was started before."""
+        """Serve on threads of the server and return at once. Raises UsageError when the server was started before."""
         self._lifecycle.serve_in_background()
 
     def wait_ready(self, timeout: float | None = None) -> bool:
@@ -125,17 +130,19 @@ class Server:
     def request_stop(self, timeout: float | None = None) -> None:
         """Begin to stop and return at once. Any thread, any signal handler, any number of times.
 
-        :param timeout: seconds that requests in flight may still take (None: the setting ``stop_timeout``); a later
-            call with an earlier end counts.
+        :param timeout: seconds that requests in flight may still take; None: the setting ``stop_timeout``. After
+            several calls the earliest deadline counts.
         """
         self._lifecycle.request_stop(timeout)
 
     def stop(self, timeout: float | None = None) -> None:
         """Stop accepting, finish the requests in flight, close idle connections, and return when that is done.
 
-        :param timeout: see :meth:`request_stop`; 0: at once. Called on a thread of the server itself, or while this
-            thread is inside :meth:`start` or :meth:`serve_in_background` (by a signal handler, or the hook
-            ``on_worker_start``), it does not wait. On a server that was never started it closes the listeners.
+        The method returns at once when a thread of the server calls it, or a thread that is inside :meth:`start` or
+        :meth:`serve_in_background` (from a signal handler, or from the hook ``on_worker_start``). For a server that was
+        never started it closes the listeners.
+
+        :param timeout: see :meth:`request_stop`; 0: no request is waited for.
         """
         self._lifecycle.stop(timeout)
 
@@ -149,7 +156,7 @@ class Server:
     # ---- for handlers and embedding programs ----
 
     def stats(self) -> Stats:
-        """A frozen picture of now."""
+        """Return the counts of this moment. Any thread."""
         runtime = self._runtime
         pool, request_watchdog = runtime.pool, runtime.request_watchdog
         connections = list(self._queue.connections.values())
@@ -179,7 +186,7 @@ class Server:
 
     @property
     def healthy(self) -> bool:
-        """What a health check is told. True: it is not stopping, not too many threads are stuck, a listener is open."""
+        """The server takes requests: not stopping, a listener is open, and at most ``max_stuck`` threads are stuck."""
         runtime = self._runtime
         return (
             not (self.stopping or runtime.acceptor.has_no_listener) and runtime.pool.stuck() <= self.settings.max_stuck
@@ -187,30 +194,30 @@ class Server:
 
     @property
     def aborted(self) -> int:
-        """Requests that a stop has broken off at its deadline, and threads left running. 0: a clean stop."""
+        """Requests that the shutdown aborted at its deadline, and threads that still run. 0: a clean shutdown."""
         return self._lifecycle.shutdown.aborted
 
     @property
     def others_wait(self) -> bool:
-        """Other connections are ready: this one should take a short turn."""
+        """Other connections are ready: the owner of this one should return soon."""
         return len(self._queue) > 0
 
     def peer(self, sock: socket.socket) -> Peer:
-        """The raw address of the other end and, on a UNIX socket, the process that connected.
+        """The raw address of the peer and, on a UNIX socket, the process that connected.
 
         Raises UsageError for a socket that is not a connection of this server.
         """
         return peer_of(self._find(sock))
 
     def send(self, sock: socket.socket, data: bytes) -> None:
-        """Send bytes on a connection of this server that is parked, from any thread and without waiting.
+        """Send bytes on a connection of a plain handler that is parked. Any thread; does not block.
 
-        Raises UsageError when the connection is not (or no longer) one of this server, ReserveError when more than
-        the setting ``max_output`` would wait for its peer.
+        Raises UsageError when the socket is not (or no longer) a connection of this server, ReserveError when more
+        bytes would wait for the peer than the setting ``max_output`` allows.
         """
         connection = self._find(sock)
         driver = connection.driver
-        if driver is NO_DRIVER:  # its owner disposes of it at this moment
+        if driver is NO_DRIVER:  # the owner disposes of the connection at this moment
             raise UsageError("this socket is no longer a connection of this server")
         if not isinstance(driver, HandlerDriver):
             raise UsageError("send() is for connections of a plain handler")
@@ -218,7 +225,10 @@ class Server:
         self._queue.notify(connection, NOTIFY)
 
     def detach(self, sock: socket.socket) -> socket.socket:
-        """Called by a handler: from now on the socket is the application's; the server neither reads nor closes it."""
+        """Called by a handler: from now on the application owns the socket, which the server neither reads nor closes.
+
+        Raises UsageError for a socket that is not a connection of this server.
+        """
         connection = self._find(sock)
         connection.detached = True
         self._queue.registry.remove(connection)
@@ -227,13 +237,14 @@ class Server:
     def start_tls(self, sock: socket.socket, then: Callable[[Any], Any] | None = None) -> Any:
         """Called by a handler: upgrade the connection to TLS, as STARTTLS does in some protocols.
 
-        :param sock: the handler's plain socket. It cannot be used any more. Nothing that the client sent before its
-            ClientHello may still wait in a buffer of the handler's own: a handler that took it for part of the TLS
-            session would let an attacker speak for the client.
-        :param then: called on a worker, with the TLS socket, when the handshake is done; it may return what a handler
-            may. The handler returns what ``start_tls`` returned, and no thread waits for the client.
+        :param sock: the handler's plain socket, which cannot be used any more. The handler must have discarded every
+            byte that it received before the ClientHello: an attacker can send such bytes, and a handler that took them
+            for part of the TLS session would treat them as the client's.
+        :param then: called on a worker, with the TLS socket, when the handshake is complete; it returns what a handler
+            returns. The handler returns the result of ``start_tls``, and no thread waits for the client. None: the
+            handshake is made by this call.
 
-        Without ``then`` the handshake happens here, on this thread, within the setting ``handshake_timeout``, and the
+        Without ``then`` the handshake is made on the caller's thread, within the setting ``handshake_timeout``, and the
         TLS socket is returned. Raises UsageError without an adapter, for a socket that is not a connection of this
         server, and for one that has TLS; TLSError, TimeoutError or OSError when the handshake fails.
         """
@@ -244,24 +255,24 @@ class Server:
         if connection.tls is not None:
             raise UsageError("this connection has TLS already")
         if isinstance(connection.driver, HandlerDriver):
-            connection.driver.push()  # what was sent before TLS belongs before it
+            connection.driver.push()  # the plain output has to leave before the handshake
         return start_tls(connection, adapter, then)
 
-    # ---- what connections, drivers and applications use: see ServerContext ----
+    # ---- called by connections, drivers and applications: see ServerContext ----
 
     def connection_closed(self, connection: Connection) -> None:
-        """By its owner, which closed it: the descriptor is free again."""
+        """Called by the owner of the connection, which closed it: the descriptor is free again."""
         if self.stopping:
             self._runtime.acceptor.wakeup.signal()
         else:
             self.capacity_freed()
 
     def capacity_freed(self) -> None:
-        """There may be room for a new connection now, or an idle one that can make room."""
+        """Tell the accept thread that there may be room for a new connection, or an idle one that can make room."""
         self._runtime.acceptor.capacity_freed()
 
     def flush_lent(self, connection: Connection) -> None:
-        """Have the leader send the output of a connection whose worker goes on. See :meth:`Connection.lend`."""
+        """Have the leader send the output of a connection that :meth:`Connection.lend` lends."""
         assert connection.output is not None, "a connection is lent to have its output sent"
         deadline = connection.write_deadline(connection.output, self.clock.now())
         connection.settle()

@@ -1,7 +1,7 @@
-"""What the engine can be told: one frozen value, with a unit and a default for every field.
+"""The settings of the engine: one frozen value, in which every field has a type, a unit, a default and bounds.
 
-Imported by anyone, changed by no one. The defaults are those of a server on the open internet. What is out of bounds
-raises UsageError.
+The defaults are those of a server on the open internet. Each field is the option of the same name: ``max_stuck`` is
+``--max-stuck`` on the command line. The values do not change after they are made; any thread may read them.
 """
 
 from __future__ import annotations
@@ -38,69 +38,79 @@ ENGINE_KINDS: Mapping[str, Kind] = {
     "max_output": Size(1, 1024**4),
     "stop_timeout": Seconds(0),
 }
-"""What each field may be, for programs and for the command alike."""
+"""The type and the bounds of each field; programs and the command line are checked with the same ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSettings:
-    """Sizes are octets, times are seconds on the monotonic clock."""
+    """The settings of one server; owned by it, read by all its threads.
+
+    Sizes are bytes. Times are seconds on the engine's clock, which is monotonic. Raises UsageError for a value that has
+    another type or is out of bounds (:data:`ENGINE_KINDS`).
+    """
 
     threads: int | tuple[int, int] = 16
-    """Worker threads: how many handlers run at the same time. Two numbers: the least, and the most while requests
-    wait.
+    """Worker threads: how many handlers run at the same time. With two numbers, the minimum and the maximum, the pool
+    grows while requests wait, and shrinks when workers are idle.
     """
     request_timeout: float = 0.0
-    """How long a request may run before its answer begins; then it is interrupted, and given up a second later. 0: for
-    ever.
+    """Seconds that a request may run before its response begins; then it is interrupted, and its thread is given up a
+    second later. 0: no limit.
     """
     max_stuck: int = 4
-    """How many interrupted threads that do not come back are replaced; one more makes the server unhealthy."""
+    """How many interrupted threads that do not return are replaced; with one more of them the server is unhealthy."""
     backlog: int = 1024
-    """Connections that the kernel holds for us before they are accepted (``listen(2)``)."""
+    """Connections that the kernel queues until the server accepts them (``listen(2)``)."""
     handshake_timeout: float = 5.0
-    """How long a TLS handshake may take, from the connection's start to its end."""
+    """Seconds that a TLS handshake may take, from the start of the connection."""
     tls_check: float = 10.0
-    """How often, in seconds and while clients come, the files of the certificates are looked at. 0: never."""
+    """Seconds between two checks of the certificates' files, which are made only while clients connect. 0: never."""
     handler_timeout: float = 60.0
-    """The socket timeout that a generic handler starts with."""
+    """Seconds: the timeout that the socket of a plain handler has at first."""
     write_timeout: float = 30.0
-    """How long a peer may take no octet of an answer before it is cut off."""
+    """Seconds that a peer may read nothing of a response before its connection is reset."""
     write_rate: int = 500
-    """Octets a second that a peer must take on the average, after ``write_timeout``. 0: no such rule."""
+    """Bytes a second: the average rate at which a peer must read a response, after ``write_timeout``. 0: no minimum."""
     buffer_memory: int = 268435456
-    """Octets of all bodies, answers and heads on their way that may wait in memory."""
+    """Bytes of memory that the bodies, responses and heads of all connections may use together."""
     spool_disk: int = 4294967296
-    """Octets of all bodies and answers together that may wait in files."""
+    """Bytes of disk that the bodies and responses of all connections may use together."""
     linger_timeout: float = 2.0
-    """How long a closing connection still reads, so that the peer can read our last words."""
+    """Seconds that a closing connection waits until its client has read the last response."""
     linger_bytes: int = 65536
-    """How much a closing connection still reads."""
+    """Bytes that a closing connection still reads."""
     max_lingering: int = 1000
-    """How many connections may linger at once; the oldest are cut."""
+    """Connections that may linger at the same time; beyond it the oldest ones are closed."""
     max_connections: int = 20000
-    """Connections that are open at once; at the limit the oldest idle ones are closed, and new ones have to wait."""
+    """Connections that may be open; at the limit the oldest idle ones are closed, and new ones wait."""
     max_queued: int = 1024
-    """Complete requests that may wait for a worker; one more is refused at once."""
+    """Complete requests that may wait for a worker; beyond it requests are refused."""
     queue_timeout: float = 30.0
-    """How long a complete request may wait for a worker before it is refused."""
+    """Seconds that a complete request may wait for a worker before it is refused."""
     max_output: int = 1048576
-    """Octets that ``server.send`` may leave waiting on one parked connection."""
+    """Bytes that ``server.send`` may queue on one parked connection."""
     stop_timeout: float = 30.0
-    """How long a stop waits for the requests in flight."""
+    """Seconds that a shutdown waits for requests in flight, and for threads."""
 
     def __post_init__(self) -> None:
         check_settings(self, ENGINE_KINDS)
 
     @property
     def thread_range(self) -> tuple[int, int]:
-        """The least and the most worker threads."""
+        """The minimum and the maximum of worker threads."""
         return (self.threads, self.threads) if isinstance(self.threads, int) else self.threads
 
 
-def adjusted(settings: EngineSettings | None, single: dict[str, Any]) -> EngineSettings:
-    """``settings``, or the defaults, with single ones changed. Raises UsageError for a name that is none."""
+def adjusted(settings: EngineSettings | None, changes: dict[str, Any]) -> EngineSettings:
+    """A copy of ``settings`` with other values for some fields.
+
+    :param settings: None: the defaults.
+    :param changes: values by the names of fields.
+
+    Raises UsageError for a name that no field has, and for a value that its field does not allow.
+    """
     names = [field.name for field in dataclasses.fields(EngineSettings)]
-    for name in single:
+    for name in changes:
         if name not in names:
             raise UsageError(f"no setting is named {name!r}{suggestion(name, names)}")
-    return dataclasses.replace(settings if settings is not None else EngineSettings(), **single)
+    return dataclasses.replace(settings if settings is not None else EngineSettings(), **changes)

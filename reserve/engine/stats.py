@@ -1,4 +1,4 @@
-"""A frozen picture of a running server, for people, tests and metrics."""
+"""The counts of a running server at one moment, for users, tests and metrics."""
 
 from __future__ import annotations
 
@@ -9,41 +9,48 @@ __all__ = ["Stats"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stats:
-    """Counted without stopping anyone: the numbers belong to about the same moment."""
+    """The counts that :meth:`~reserve.engine.server.Server.stats` returns; owned by its caller.
+
+    No thread is stopped while they are collected, so they belong to about the same moment.
+    """
 
     threads: int
-    """Workers."""
+    """Worker threads."""
     busy: int
-    """Workers inside an application."""
+    """Worker threads that run an application."""
     queued: int
     """Connections that wait for the leader or for a worker."""
     connections: int
-    """Connections that are open; the next four are among them."""
+    """Connections that are open; the next four count some of them by their state."""
     parked: int
+    """Connections that wait for their client or for a deadline."""
     flushing: int
+    """Connections whose output waits until their client reads."""
     lingering: int
+    """Connections that are closing, and still read so that the client receives the last response."""
     owned: int
+    """Connections that a thread uses at this moment."""
     accepted: int
     """Connections accepted since the start."""
     handled: int
-    """Handler calls finished since the start (for HTTP: requests, and pieces of bodies written to files)."""
+    """Runs of handlers that ended since the start (for HTTP: requests, and pieces of bodies written to files)."""
     buffered: int
-    """Octets of bodies, answers and heads on their way that wait in memory."""
+    """Bytes of bodies, responses and heads that wait in memory."""
     spooled: int
-    """Octets of bodies and answers that wait in files."""
+    """Bytes of bodies and responses that wait in files."""
     timed_out: int
-    """Requests interrupted since the start because their answer did not begin in time."""
+    """Requests interrupted since the start because their response did not begin within ``--request-timeout``."""
     stuck: int
-    """Threads that did not come out of an interrupted request and were replaced."""
+    """Threads that were given up after an interrupted request and have not returned."""
     refused: int
-    """Requests refused since the start: no worker was free for them in time, or their answer did not begin in time."""
+    """Requests refused since the start: no worker was free in time, or the response did not begin in time."""
     tls_handshakes: int
     """TLS handshakes completed since the start."""
     tls_resumed: int
-    """Those of them that went on with an earlier session of the client."""
+    """Those of them that resumed an earlier session of the client."""
     tls_failed: int
-    """Those that failed, did not end in time, or were no TLS."""
+    """TLS handshakes that failed, did not end in time, or were not TLS at all."""
     tls_kernel: int
-    """Sessions whose output was encrypted by the kernel (kTLS); the others' was by OpenSSL in this process."""
+    """TLS sessions whose output the kernel encrypts (kTLS); OpenSSL encrypts that of the others."""
     steals: int
-    """How often a stalled handler lost the lead to the monitor."""
+    """How often the monitor took the lead from a worker whose handler stalled."""

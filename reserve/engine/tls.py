@@ -1,7 +1,8 @@
-"""The server's side of its adapter: which one it has, when its certificates are loaded again, what is counted.
+"""The TLS of a server: its adapter, when the certificates are loaded again, and the counts of handshakes.
 
-The accept thread asks :meth:`ServerTLS.look` for each new connection; a look at the files, and what follows from it,
-happens on a thread of its own that lives for one look, because a disk can be slow and an idle server does nothing.
+The accept thread calls :meth:`ServerTLS.check_files` for each new connection, which starts a thread when a check is
+due. That thread reads the files, because a disk can be slow, and ends after the check, because an idle server runs
+nothing.
 """
 
 from __future__ import annotations
@@ -22,40 +23,50 @@ __all__ = ["ServerTLS"]
 
 
 class ServerTLS:
-    """One for each server, with or without an adapter.
+    """The TLS of one server, which owns it; also of a server without an adapter.
 
-    :param interval: seconds between two looks at the files; 0: nobody looks.
+    The accept thread calls :meth:`check_files`, the owner of a connection counts its handshake, and any thread may call
+    :meth:`reload` and :meth:`reload_in_background`.
+
+    :param interval: seconds between two checks of the certificates' files (``--tls-check``); 0: they are not checked.
     """
 
     def __init__(self, clock: Clock, log: ErrorLog, interval: float) -> None:
         self.adapter: SSLAdapter | None = None
         self.handshakes = 0
-        """Handshakes that were completed."""
+        """Handshakes completed so far."""
         self.resumed = 0
-        """Those of them that went on with an earlier session."""
+        """Those of them that resumed an earlier session."""
         self.failed = 0
-        """Handshakes that failed, did not end in time, or were no TLS at all."""
+        """Handshakes that failed, did not end in time, or were not TLS at all."""
         self.kernel = 0
         """Sessions whose output the kernel encrypts."""
         self._now = clock.now
         self._log = log
         self._interval = interval
-        self._next_look = clock.now() + interval
+        self._check_due = clock.now() + interval
         self._lock = threading.Lock()
-        self._looking: threading.Thread | None = None
+        self._thread: threading.Thread | None = None
         self._busy = False
+        """The thread has work to do. Guarded by the lock, like the next attribute."""
         self._again: Callable[[SSLAdapter], bool] | None = None
+        """The condition of the reload that the thread makes after the current one."""
 
     def adopt(self, adapter: Any) -> None:
-        """Take an adapter, ours or cheroot's. None: no TLS. Raises UsageError for what is none."""
+        """Use an adapter of reserve's or of cheroot's; None: no TLS. Raises UsageError for what is no adapter."""
         if adapter is not None:
-            from reserve.ssl.compat.cheroot import as_adapter  # a Python without ssl can serve the rest
+            from reserve.ssl.compat.cheroot import as_adapter  # a Python without ssl can serve without TLS
 
             adapter = as_adapter(adapter)
         self.adapter = adapter
 
     def prepare(self, protocols: Sequence[str]) -> None:
-        """Before the server accepts. Raises StartupError when a certificate cannot be used."""
+        """Load the certificates; called by the thread that starts the server, before it accepts.
+
+        :param protocols: names for ALPN, the preferred one first.
+
+        Raises StartupError when a certificate cannot be used.
+        """
         adapter = self.adapter
         if adapter is not None:
             adapter.prepare(protocols)
@@ -66,72 +77,77 @@ class ServerTLS:
                 )
 
     def reload(self) -> None:
-        """Load the certificates again. Raises StartupError, UsageError without TLS."""
+        """Load the certificates again, on the caller's thread.
+
+        Raises StartupError when they cannot be used (the old ones stay), UsageError without TLS.
+        """
         if self.adapter is None:
             raise UsageError("this server has no TLS: there is no certificate to load again")
         self.adapter.reload()
         self._log.info("the certificates were loaded again; new connections get them")
 
-    # ---- by the accept thread, and by whoever is told that the files are new ----
+    # ---- by the accept thread, and by the thread that handles SIGHUP ----
 
-    def look(self) -> None:
-        """A client comes: look at the files, if the last look is long ago. Does not wait for it."""
-        if self._interval > 0 and self._now() >= self._next_look:
-            self.look_now(lambda adapter: adapter.changed())
+    def check_files(self) -> None:
+        """Start a check of the files when one is due, and a reload if they have changed. Does not wait for it."""
+        if self._interval > 0 and self._now() >= self._check_due:
+            self.reload_in_background(lambda adapter: adapter.changed())
 
-    def look_now(self, wanted: Callable[[SSLAdapter], bool] = lambda adapter: True) -> None:
-        """Load the files again on a thread of its own, if ``wanted`` says so there.
+    def reload_in_background(self, condition: Callable[[SSLAdapter], bool] = lambda adapter: True) -> None:
+        """Load the certificates again on another thread, and return at once. A failure is logged.
 
-        While another look is under way: once more behind it, because it may have read the old files.
+        While that thread is busy, it does so once more after the current reload, which may have read the old files.
+
+        :param condition: called on that thread; False: the certificates are not loaded.
         """
         adapter = self.adapter
         if adapter is None:
             return
         with self._lock:
-            self._next_look = self._now() + self._interval
+            self._check_due = self._now() + self._interval
             if self._busy:
-                self._again = wanted
+                self._again = condition
                 return
             self._busy = True
-            self._looking = threading.Thread(
-                target=self._reload_if, args=(adapter, wanted), name="reserve-tls-reload", daemon=True
+            self._thread = threading.Thread(
+                target=self._reload_if, args=(adapter, condition), name="reserve-tls-reload", daemon=True
             )
             try:
-                self._looking.start()
-            except RuntimeError as error:  # no thread to be had: there will be another look
-                self._looking, self._busy = None, False
-                self._log.error(f"the files of the certificates could not be looked at: {error}")
+                self._thread.start()
+            except RuntimeError as error:  # the system has no thread for it: the next check tries again
+                self._thread, self._busy = None, False
+                self._log.error(f"the files of the certificates could not be checked: {error}")
 
-    def _reload_if(self, adapter: SSLAdapter, wanted: Callable[[SSLAdapter], bool] | None) -> None:
-        while wanted is not None:
+    def _reload_if(self, adapter: SSLAdapter, condition: Callable[[SSLAdapter], bool] | None) -> None:
+        while condition is not None:
             try:
-                if wanted(adapter):
+                if condition(adapter):
                     self.reload()
             except ReserveError as error:
                 self._log.error(f"the new certificates are not taken, the old ones stay: {error}")
             except Exception as error:
                 self._log.failure("the new certificates are not taken, the old ones stay", error)
             with self._lock:
-                wanted, self._again = self._again, None
-                self._busy = wanted is not None
+                condition, self._again = self._again, None
+                self._busy = condition is not None
 
     def close(self) -> None:
-        """At the server's end: wait for a look that is under way."""
+        """At the server's shutdown: wait until the thread that checks the files has ended."""
         with self._lock:
-            looking = self._looking
-        if looking is not None:
-            looking.join()
+            thread = self._thread
+        if thread is not None:
+            thread.join()
 
-    # ---- by whoever has the connection ----
+    # ---- by the owner of a connection ----
 
     def handshake_done(self, tls: TLSSocket) -> None:
-        """Count a handshake that is done."""
+        """Count a handshake that was completed."""
         with self._lock:
             self.handshakes += 1
             self.resumed += tls.resumed
             self.kernel += tls.kernel
 
     def handshake_failed(self) -> None:
-        """Count one that never will be."""
+        """Count a handshake that failed."""
         with self._lock:
             self.failed += 1

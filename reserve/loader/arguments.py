@@ -67,22 +67,22 @@ class Arguments(list[str]):
 
     One belongs to one ``launch``, on the main thread.
 
-    :param words: the list itself. In a plain list that an embedding program gives to ``launch``, everything counts as
+    :param arguments: the items of the list. In a plain list that an embedding program gives to ``launch``, all count as
         before ``--``.
-    :param literal: how many of the last words stood after the first bare ``--``.
+    :param literal: how many of the last arguments stood after the first bare ``--``.
     :param reserved: the server options, which an argument before ``--`` must not resemble.
     :param served: lines of the start banner that describe what is served; a launching application appends to it.
     """
 
     def __init__(
         self,
-        words: Iterable[str],
+        arguments: Iterable[str],
         *,
         literal: int = 0,
         reserved: Iterable[str] = (),
         served: list[str] | None = None,
     ) -> None:
-        super().__init__(words)
+        super().__init__(arguments)
         self.literal = literal
         self.reserved = tuple(reserved)
         self.served: list[str] = [] if served is None else served

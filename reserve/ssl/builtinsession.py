@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 from reserve.errors import TLSError, WantRead, WantWrite
 from reserve.ssl.clienthello import ClientHello, HelloReader, HelloRefused, alert
 
-__all__ = ["BuiltinSession", "translate_error"]
+__all__ = ["BuiltinSession", "translate_error", "write_close_notify"]
 
 _RECEIVE_SIZE = 17408
 """Bytes received at a turn: the largest record with its overhead (RFC 8446 section 5.2), and a little more."""
@@ -273,16 +273,21 @@ class BuiltinSession:
             raise ConnectionAbortedError("there is no TLS session that could end")
         if self._unsent is not None:
             self._flush()
-        try:
-            self.details.unwrap()
-        except ssl.SSLWantReadError:
-            pass  # it is written; the peer's is not waited for
-        except ssl.SSLError as error:
-            raise translate_error(error) from None
+        write_close_notify(self.details)
         self._flush()
 
     def resumed(self) -> bool:
         return bool(self.details.session_reused)
+
+
+def write_close_notify(details: ssl.SSLObject | ssl.SSLSocket) -> None:
+    """Write the close_notify of a session, without waiting for the peer's. Raises OSError."""
+    try:
+        details.unwrap()
+    except ssl.SSLWantReadError:
+        pass  # it is written
+    except ssl.SSLError as error:
+        raise translate_error(error) from None
 
 
 def translate_error(error: ssl.SSLError) -> OSError:

@@ -57,7 +57,7 @@ class FakeServer:
         self.stops: list[float | None] = []
         self.addresses = [sock.getsockname() for sock in fds]
         self.reloads: list[str] = []
-        self.tls = SimpleNamespace(look_now=lambda: self.reloads.append("look"))
+        self.tls = SimpleNamespace(reload_in_background=lambda: self.reloads.append("look"))
         self.log = SimpleNamespace(info=self.reloads.append)
         FakeServer.made.append(self)
 

@@ -7,11 +7,13 @@ import select
 import signal
 import socket
 import threading
+import weakref
 from queue import SimpleQueue
 from typing import Any
 
 import pytest
 
+from reserve.engine import fork
 from reserve.engine.drivers.handler import Park
 from reserve.engine.server import Hooks, Server
 from tests.engine.conftest import Serve, needs_fork, receive
@@ -155,3 +157,22 @@ with Server(listen("127.0.0.1:0"), lambda *arguments: Park(lambda: None)) as ser
 print("child" if not child else "parent", flush=True)
 """
     assert run_program(program).split() == ["child", "parent"]
+
+
+def test_an_error_of_one_holder_does_not_keep_the_others_from_closing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Holder:
+        closed = 0
+
+        def close_copies(self) -> None:
+            Holder.closed += 1
+            raise OSError("cannot be closed")
+
+    monkeypatch.setattr(fork, "_watched", weakref.WeakSet())
+    holders = [Holder(), Holder()]
+    for holder in holders:
+        fork.watch(holder)
+    fork._close_all()
+    assert Holder.closed == 2
+    assert capsys.readouterr().err.count("OSError: cannot be closed") == 2

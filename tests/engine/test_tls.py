@@ -61,14 +61,14 @@ class World:
         self.tls = ServerTLS(self.clock, self.log, interval)
         self.tls.adopt(self.files)
 
-    def look(self) -> None:
+    def check(self) -> None:
         """A client connects; the check that follows is over when this returns."""
-        self.tls.look()
+        self.tls.check_files()
         self.tls.close()
 
-    def look_now(self) -> None:
+    def reload(self) -> None:
         """The same for a check that is requested."""
-        self.tls.look_now()
+        self.tls.reload_in_background()
         self.tls.close()
 
     def lines(self, level: int = 0) -> list[str]:
@@ -78,12 +78,12 @@ class World:
 
 def test_files_are_checked_while_clients_connect_and_not_too_often() -> None:
     world = World()
-    world.look()
+    world.check()
     assert world.files.looked == 0  # they were read at the start
     for _ in range(5):
         world.clock.advance(INTERVAL)
-        world.look()
-        world.look()
+        world.check()
+        world.check()
     assert (world.files.looked, world.files.loaded) == (5, 0)
     assert set(world.files.threads) == {"reserve-tls-reload"}
     assert world.lines() == []
@@ -94,7 +94,7 @@ def test_new_files_are_loaded_once() -> None:
     world.files.new = True
     for _ in range(3):
         world.clock.advance(INTERVAL)
-        world.look()
+        world.check()
     assert (world.files.looked, world.files.loaded) == (3, 1)
     assert world.lines() == ["the certificates were loaded again; new connections get them"]
 
@@ -105,11 +105,11 @@ def test_files_that_cannot_be_used_are_logged_once_and_the_next_ones_are_loaded(
     world.files.new, world.files.bad = True, error
     for _ in range(3):
         world.clock.advance(INTERVAL)
-        world.look()
+        world.check()
     assert world.files.loaded == 0
     world.files.new, world.files.bad = True, None
     world.clock.advance(INTERVAL)
-    world.look()
+    world.check()
     assert world.files.loaded == 1
     (line,) = world.lines(logging.ERROR)
     assert "the new certificates are not taken, the old ones stay" in line
@@ -120,7 +120,7 @@ def test_files_that_cannot_be_used_are_logged_once_and_the_next_ones_are_loaded(
 def test_without_an_interval_the_files_are_not_checked() -> None:
     world = World(interval=0.0)
     world.clock.advance(1e6)
-    world.look()
+    world.check()
     assert world.files.looked == 0
 
 
@@ -129,7 +129,7 @@ def test_checks_of_a_slow_disk_follow_each_other_and_only_close_waits_for_them()
     world.files.may_look.clear()
     for _ in range(3):
         world.clock.advance(INTERVAL)
-        world.tls.look()
+        world.tls.check_files()
     assert world.files.looked == 0
     closed = threading.Event()
     closer = threading.Thread(target=lambda: (world.tls.close(), closed.set()))
@@ -145,14 +145,14 @@ def test_a_reload_that_is_requested_during_a_check_follows_it() -> None:
     """The check that is running may have read the old files."""
     world = World()
     world.files.may_load.clear()
-    world.tls.look_now()
+    world.tls.reload_in_background()
     assert world.files.loads.acquire(timeout=PATIENCE)
     for _ in range(3):
-        world.tls.look_now()
+        world.tls.reload_in_background()
     world.files.may_load.set()
     world.tls.close()
     assert world.files.loaded == 2
-    world.look_now()
+    world.reload()
     assert world.files.loaded == 3
     assert world.lines() == ["the certificates were loaded again; new connections get them"] * 3
 
@@ -160,18 +160,18 @@ def test_a_reload_that_is_requested_during_a_check_follows_it() -> None:
 def test_a_requested_reload_loads_unchanged_files_and_reports_errors() -> None:
     world = World()
     world.tls.reload()
-    world.look_now()
+    world.reload()
     assert (world.files.looked, world.files.loaded) == (0, 2)
     world.files.bad = StartupError("gone")
     with pytest.raises(StartupError, match="gone"):
         world.tls.reload()
-    world.look_now()
+    world.reload()
     assert world.lines(logging.ERROR) == ["the new certificates are not taken, the old ones stay: gone"]
 
 
 def test_without_tls_there_is_nothing_to_load() -> None:
     tls = ServerTLS(FakeClock(), ErrorLog(), INTERVAL)
-    tls.look_now()
+    tls.reload_in_background()
     tls.close()
     with pytest.raises(UsageError, match="no TLS"):
         tls.reload()
@@ -186,9 +186,9 @@ def test_a_check_that_gets_no_thread_is_logged_and_tried_again(monkeypatch: pyte
 
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", start)
-        world.look()
+        world.check()
     world.clock.advance(INTERVAL)
-    world.look()
+    world.check()
     assert world.files.looked == 1
     (line,) = world.lines(logging.ERROR)
     assert "can't start new thread" in line

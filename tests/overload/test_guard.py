@@ -158,7 +158,7 @@ def test_worker_and_monitor_never_have_the_token_at_the_same_time(interval: floa
             guard.enter(ident)
             assert guard.leave()
             if guard._slot:
-                errors.append("a token was left behind")
+                errors.append("a token remained in the slot")
             current[0] += 1
     finally:
         sys.setswitchinterval(switch)

@@ -10,10 +10,10 @@ The other kind of body is read by the application itself: :mod:`reserve.apps.htt
 from __future__ import annotations
 
 import io
-import tempfile
 from enum import IntEnum
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
+from reserve.engine.connections.spool import SpoolFile
 from reserve.errors import RemoteError
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class BodyStore:
         self._memory = memory
         self._folder = folder
         self._pieces: list[bytes] = []
-        self._file: io.FileIO | None = None
+        self._file: SpoolFile | None = None
         self.size = 0
         """Bytes so far."""
         self.in_memory = 0
@@ -89,13 +89,9 @@ class BodyStore:
     def spill(self) -> None:
         """Write what is in memory to the file. Raises OSError when the disk is full."""
         if self._file is None:
-            # Opened here and closed by close(): it outlives this call. Without a buffer, because pieces are large, and
-            # because close() would write a buffer that a full disk has refused once more, and fail.
-            self._file = tempfile.TemporaryFile(dir=self._folder, prefix="reserve-body-", buffering=0)  # noqa: SIM115
+            self._file = SpoolFile(self._folder, "reserve-body-")
         for piece in self._pieces:
-            remaining = memoryview(piece)
-            while remaining:
-                remaining = remaining[self._file.write(remaining) :]
+            self._file.append(piece)
         self._pieces.clear()
         self.in_memory = 0
 
@@ -105,8 +101,9 @@ class BodyStore:
             return io.BytesIO(self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces))
         if self._pieces:
             self.spill()
-        self._file.seek(0)
-        return io.BufferedReader(self._file)
+        file = cast("io.RawIOBase", self._file.file)
+        file.seek(0)
+        return io.BufferedReader(file)
 
     def close(self) -> None:
         """Free the memory and the file."""

@@ -12,13 +12,13 @@ import io
 import os
 import stat
 import tempfile
-from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from reserve.apps.http.context import HTTPContext, body_size
 from reserve.apps.http.spoolerrors import BUDGETS_USED_UP, log_cut_response, log_spool_error
 from reserve.engine.connections.backpressure import NO_ROOM_LIMITS, NoRoom, TooSlow, drain, make_room
+from reserve.engine.polling.token import new_token, take
 from reserve.errors import ApplicationError, ClientDisconnected, RemoteError, RequestTimeout, counted
 from reserve.protocol.http1.response import (
     CHUNKED,
@@ -94,16 +94,16 @@ class HTTPExchange:
         """What :meth:`begin` was given without a length."""
         self.environ: dict[str, Any] = head.environ
         self._may_keep_alive = head.keep_alive and context.settings.keep_alive > 0 and not server.stopping
-        # The thread that pops it responds: the worker with the application's head, or the monitor with a refusal when
+        # The thread that takes it responds: the worker with the application's head, or the monitor with a refusal when
         # that head did not come in time.
-        self._token = deque((True,)) if server.settings.request_timeout > 0 else None
+        self._token = new_token(present=True) if server.settings.request_timeout > 0 else None
         self._spool_failed = False
         self._body_in_memory = False
         """The gateway has the whole body: keeping it costs nothing more."""
         self.keep_alive = self._may_keep_alive
-        """May another request follow? The head of the response settles it; a response that fails makes it False."""
+        """Another request may follow on the connection. Set by :meth:`begin`; False after a response that failed."""
         self.bytes_sent = 0
-        """Bytes of the body, as far as the connection took them over."""
+        """Bytes of the body that the connection has taken over."""
         self.status = _CLIENT_CLOSED_REQUEST
         self.started = False
         self.must_reset = False
@@ -215,25 +215,18 @@ class HTTPExchange:
     # ---- the time limit of the request ----
 
     def expire(self) -> bool:
-        """By the monitor: claim the response, if nothing of it has left. What the application sends then raises."""
-        return self._token is not None and self._claim()
+        """By the monitor: claim the response, if none of it was sent. Then the application's next send raises."""
+        return self._token is not None and take(self._token)
 
     @property
     def expired(self) -> bool:
-        """The monitor has claimed the response: whatever the application made of it, its client is to be refused."""
+        """The monitor has claimed the response: its client gets a refusal, whatever the application has sent."""
         return self._token is not None and not self._token and not self.started
-
-    def _claim(self) -> bool:
-        assert self._token is not None
-        try:
-            return self._token.pop()
-        except IndexError:
-            return False
 
     # ---- responses of the server ----
 
     def _respond_to_failed_read(self) -> None:
-        """The application was stopped by what it read. Tell the client what was wrong with it, if it still can read."""
+        """Refuse the request: reading its body failed, and that stopped the application."""
         self.status = _CLIENT_CLOSED_REQUEST
         failure = self._body.failure if self._body is not None else None
         if isinstance(failure, RemoteError):
@@ -243,7 +236,7 @@ class HTTPExchange:
 
     def _send_refusal(self, status: int, message: str) -> None:
         """Respond for the application, which has sent nothing."""
-        if self._token is not None and not self._claim():
+        if self._token is not None and not take(self._token):
             return  # the monitor sends its refusal
         self.status = status
         self.started = True
@@ -256,7 +249,7 @@ class HTTPExchange:
             head_request=self._head.method == "HEAD",
         )
         connection = self._connection
-        with contextlib.suppress(ClientDisconnected):  # there is no client left to tell
+        with contextlib.suppress(ClientDisconnected):  # the client has disconnected
             if connection.lent:
                 connection.reclaim()
             connection.write(data)
@@ -265,12 +258,12 @@ class HTTPExchange:
     # ---- to the connection ----
 
     def _write(self, data: bytes, *more: bytes) -> None:
-        """Send bytes of the framed response, after the head if that is not sent yet."""
+        """Send bytes of the framed response, and the head first if it has not been sent."""
         head = self._response_head
         connection = self._connection
         if connection.lent:
             connection.reclaim()
-        if head is not None and self._token is not None and not self._claim():
+        if head is not None and self._token is not None and not take(self._token):
             raise RequestTimeout
         if connection.output is not None and not self._body_in_memory:
             self._make_room(connection, len(data) + sum(map(len, more)))

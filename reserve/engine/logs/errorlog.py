@@ -1,8 +1,9 @@
-"""Log lines are written by a thread of their own, so that a full disk or a stopped terminal stops no connection.
+"""The error log. A thread of its own writes the lines, so that a full disk or a stopped terminal blocks no connection.
 
-Any thread calls :meth:`LineWriter.put`; it appends to a bounded queue and never waits: when the writer is stuck,
-lines are dropped and counted, and the number is written once the writer goes on. An idle writer sleeps without waking.
-Lines that may come in floods have a *kind*: see :mod:`reserve.engine.logs.ratelimit`.
+Any thread calls :meth:`LineWriter.put`, which appends to a bounded queue and never blocks. While the log's thread is
+blocked and the queue is full, lines are dropped and counted, and the thread reports their number afterwards. The thread
+sleeps while there are no lines. Lines that may come in large numbers have a *kind*: see
+:mod:`reserve.engine.logs.ratelimit`.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ from reserve.engine.polling.waiter import Waiter
 __all__ = ["ErrorHook", "ErrorLog", "LineWriter"]
 
 _PACKAGE = sys.modules["reserve"].__path__[0]
-_OURS = (
+_SERVER_FILES = (
     *(os.path.join(_PACKAGE, part, "") for part in ("engine", "gateways", os.path.join("apps", "http"))),
     threading.__file__,
 )
-"""Files whose frames lead to an application, and tell its author nothing."""
+"""Files of the server: their frames, which call the application, are left out of a logged stack."""
 
 ErrorHook = Callable[[int, str], None]
 """Called with (level as in :mod:`logging`, text), on the log's thread."""
@@ -38,17 +39,18 @@ ErrorHook = Callable[[int, str], None]
 class LineWriter:
     """A bounded queue of items and the thread that passes them, in batches, to ``write``; owned by one log.
 
+    Any thread calls :meth:`put` and :meth:`wake`.
+
     :param name: of the thread.
     :param write: called on the thread with the items of a batch.
     :param on_dropped: called on the thread with the number of items that were dropped.
     :param limit: items that may wait.
-
-    :param timeout: called before the thread sleeps: in how many seconds ``write`` is to be called although nothing was
-        put (None: not at all).
+    :param timeout: called before the thread sleeps; returns in how many seconds ``write`` has to be called although no
+        item was put (None: not at all).
     """
 
     PAUSE = 0.02
-    """Seconds that a busy writer lets items gather: one wake-up and one write for many lines."""
+    """Seconds that the thread sleeps after a write, so that one wake-up and one write serve many lines."""
 
     def __init__(
         self,
@@ -67,8 +69,9 @@ class LineWriter:
         # run out anywhere, and the lock of an Event would then stay locked for ever.
         self._waiter = Waiter()
         self._woken = False
+        """The thread looks at the queue again before it sleeps, so that no other thread has to wake it."""
         self.stopping = False
-        """What is written now may be the last batch."""
+        """The next batch is the last one."""
         self.dropped = 0
         """Items dropped since their number was last reported."""
         self.thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -91,21 +94,21 @@ class LineWriter:
         self._limit = 0
 
     def stop(self, timeout: float = 2.0) -> None:
-        """Write what is queued and end the thread; a writer that is stuck for ``timeout`` seconds is left behind."""
+        """Write what is queued and end the thread. Waits up to ``timeout`` seconds for a thread that is blocked."""
         self.stopping = True
         self.wake()
         if self.thread.is_alive():
             self.thread.join(timeout)
         elif self.thread.ident is None:
-            self._drain()  # never started: the lines of a start that failed are still written
+            self._drain()  # never started: this thread writes the lines of a start that failed
 
     @property
     def left(self) -> int:
-        """Items that wait, or were dropped and are not reported."""
+        """Items that wait, and items that were dropped and are not reported yet."""
         return len(self._queue) + self.dropped
 
     def wake(self) -> None:
-        """Have the thread look for items, and call ``timeout`` again. Any thread."""
+        """Make the thread look for items, and call ``timeout`` again. Any thread."""
         self._woken = True
         self._waiter.wake()
 
@@ -113,13 +116,13 @@ class LineWriter:
         while not self.stopping:
             try:
                 self._woken = False
-                if not self._queue:  # what came during the pause has not woken the thread
+                if not self._queue:  # items that were put during the pause have not woken the thread
                     self._waiter.wait(self._timeout() if self._timeout is not None else None)
                 self._woken = True
                 self._drain()
                 if not self.stopping:
-                    self._waiter.wait(self.PAUSE)  # only a stop and a clock that jumps wake it meanwhile
-            except MemoryError:  # later lines must still have a writer
+                    self._waiter.wait(self.PAUSE)  # only a stop, or a clock that jumps, wakes it before
+            except MemoryError:  # the thread must go on, for later lines
                 continue
         self._drain()
 
@@ -132,11 +135,13 @@ class LineWriter:
             if self.dropped:
                 dropped, self.dropped = self.dropped, 0
                 self._on_dropped(dropped)
-        except BaseException:  # whatever a hook raises: later lines must still have a writer
+        except BaseException:  # an exception of a hook must not end the thread: later lines need it
             traceback.print_exc()
 
 
 class _Line(NamedTuple):
+    """One line in the queue, or one with a stack (``frames``); ``when`` is set for lines with a kind."""
+
     level: int
     text: str
     kind: str = ""
@@ -145,19 +150,20 @@ class _Line(NamedTuple):
 
 
 class ErrorLog:
-    """The error log of one server: warnings, refusals, tracebacks. Any thread adds lines; none waits for them.
+    """The error log of a server, which owns it: warnings, refusals, tracebacks. Any thread adds lines without waiting.
 
-    A line with a ``kind`` represents those of the same kind that follow within a second; they are counted.
+    After a line with a ``kind``, those of the same kind are only counted for a second.
 
-    :param hook: receives the lines; None: the logger ``reserve`` of :mod:`logging`.
-    :param clock: the engine's.
+    :param hook: called with each line, on the log's thread; None: the logger ``reserve`` of :mod:`logging`.
+    :param clock: the server's; None: the system's monotonic clock.
     """
 
     def __init__(self, hook: ErrorHook | None = None, clock: Clock | None = None) -> None:
         self._hook = hook if hook is not None else logging.getLogger("reserve").log
         self._clock: Clock = clock if clock is not None else SystemClock()
         self._rate_limiter = RateLimiter()
-        self._end: float | None = None
+        self._deadline: float | None = None
+        """When the shutdown stops waiting for logs, on the system's monotonic clock."""
         self._writer = LineWriter("reserve-log", self._write, self._report_dropped, timeout=self._timeout)
         self.after_fork = self._writer.after_fork
         self.thread = self._writer.thread
@@ -167,22 +173,23 @@ class ErrorLog:
         self._writer.start()
 
     def stop(self, timeout: float | None = None) -> None:
-        """See :meth:`LineWriter.stop`. Counts that wait for the end of their second are written, too.
+        """Write what is queued, also counts whose second is not over, and end the thread. See :meth:`LineWriter.stop`.
 
-        :param timeout: seconds; None: :meth:`stop_timeout`.
+        :param timeout: seconds; None: the result of :meth:`stop_timeout`.
         """
         self._clock.unsubscribe(self._writer.wake)
         self._writer.stop(self.stop_timeout() if timeout is None else timeout)
 
     def end_within(self, seconds: float) -> None:
-        """At the server's shutdown: how long all logs together may take to write what they have; 1 s at least, 2 s at
-        most.
+        """At the server's shutdown: limit the time that all logs together may take to write their lines.
+
+        :param seconds: raised to 1, lowered to 2.
         """
-        self._end = time.monotonic() + min(max(seconds, 1.0), 2.0)
+        self._deadline = time.monotonic() + min(max(seconds, 1.0), 2.0)
 
     def stop_timeout(self) -> float:
-        """For how many seconds the shutdown may wait for a log."""
-        return 2.0 if self._end is None else max(self._end - time.monotonic(), 0.1)
+        """How many seconds the shutdown may still wait for a log."""
+        return 2.0 if self._deadline is None else max(self._deadline - time.monotonic(), 0.1)
 
     def info(self, text: str, kind: str = "") -> None:
         self._put(logging.INFO, text, kind)
@@ -194,27 +201,27 @@ class ErrorLog:
         self._put(logging.ERROR, text, kind)
 
     def failure(self, text: str, error: BaseException, kind: str = "") -> None:
-        """An error with its traceback, formatted here: a traceback that waits in a queue keeps every frame alive.
+        """Add an error with its traceback, which is formatted here: in the queue it would keep all its frames alive.
 
-        Never raises MemoryError: the caller has something to give back afterwards.
+        Never raises MemoryError, because callers have to release resources afterwards.
         """
         try:
             trace = "".join(traceback.format_exception(type(error), error, error.__traceback__)).rstrip()
             self._put(logging.ERROR, f"{text}\n{trace}", kind)
         except MemoryError:
-            self._writer.dropped |= 1  # at least one; to add to the number would need memory
+            self._writer.dropped |= 1  # at least 1; an addition would need memory
 
     def stack(self, level: int, text: str, frame: FrameType | None) -> None:
-        """A line and the stack of a thread, from the application's first frame on.
+        """Add a line with the stack of a thread, from the application's first frame on.
 
-        The source lines are read, from the disk, by the log's own thread.
+        The log's thread reads the source lines from the disk.
         """
         frames = []
         while frame is not None:
             frames.append((frame.f_code.co_filename, frame.f_lineno or 0, frame.f_code.co_name))
             frame = frame.f_back
         frames.reverse()
-        first = next((at for at, (path, _, _) in enumerate(frames) if not path.startswith(_OURS)), 0)
+        first = next((index for index, (path, _, _) in enumerate(frames) if not path.startswith(_SERVER_FILES)), 0)
         self._writer.put(_Line(level, text, frames=tuple(frames[first:])))
 
     def _put(self, level: int, text: str, kind: str) -> None:
@@ -243,7 +250,7 @@ class ErrorLog:
     def _call_hook(self, level: int, text: str) -> None:
         try:
             self._hook(level, text)
-        except BaseException:  # each line on its own: a hook that fails must not take the others along
+        except BaseException:  # an exception for one line must not prevent the others
             traceback.print_exc()
 
     def _report_dropped(self, count: int) -> None:

@@ -1,8 +1,8 @@
-"""Waiting for many sockets at once: one interface, two implementations.
+"""Pollers wait for events of many sockets: one interface, two implementations.
 
-The leader alone calls :meth:`Poller.poll`; the owner of a connection calls the others from any thread, also while the
-leader waits. A registration fires once and is then silent until it is armed again, so one event has one taker. What a
-poll returns is a hint: every event may be spurious, and may even belong to an earlier user of the descriptor.
+Only the leader calls :meth:`Poller.poll`; the owner of a connection calls the other methods on any thread, also while
+the leader waits. A registration reports one event and then no more until it is armed again, so one thread handles each
+event. An event is a hint: it may be spurious, and may even belong to an earlier user of the descriptor.
 """
 
 from __future__ import annotations
@@ -18,48 +18,52 @@ from reserve.engine.polling.wakeup import Wakeup
 __all__ = ["HANGUP", "READ", "RETRY", "WRITE", "EpollPoller", "Poller", "PortablePoller", "new_poller"]
 
 RETRY = 0.1
-"""Seconds that a thread waits which could not wait in the poller: it must neither spin nor fill the log."""
+"""Seconds that a thread sleeps when the poller fails, so that it neither loops without a pause nor fills the log."""
 READ = 1
-"""There is something to receive, or the end of the stream."""
+"""There are bytes to receive, or the end of the stream."""
 WRITE = 4
-"""There is room to send."""
+"""The socket's send buffer has room."""
 HANGUP = 0x2018
-"""The peer shut down or the connection failed (with epoll: RDHUP, HUP, ERR); the next receive tells."""
+"""The peer closed its side or the connection failed (with epoll: RDHUP, HUP, ERR); the next receive tells which."""
 
 
 class Poller(Protocol):
-    """See the module; masks are :data:`READ` and :data:`WRITE`, or :data:`HANGUP` alone, of which epoll tells."""
+    """The poller of one server; owned by its runtime. The module's text says which thread calls which method.
+
+    Masks are :data:`READ`, :data:`WRITE` or both; or :data:`HANGUP` alone, which only epoll reports.
+    """
 
     wakeup: Wakeup
+    """Makes :meth:`poll` return. Any thread may signal it."""
 
     def add(self, fd: int, mask: int) -> None:
-        """Watch a new descriptor, for one event."""
+        """Watch a new descriptor until its next event."""
 
     def arm(self, fd: int, mask: int) -> None:
-        """Watch it for one more event."""
+        """Watch a known descriptor until its next event."""
 
     def remove(self, fd: int) -> None:
-        """Forget a descriptor; always before it is closed."""
+        """Stop watching a descriptor. The owner calls it before it closes the descriptor."""
 
     def poll(self, timeout: float | None) -> list[tuple[int, int]]:
-        """Wait at most ``timeout`` seconds (None: until an event or a wake-up) and return (descriptor, mask) pairs."""
+        """Wait up to ``timeout`` seconds (None: until an event or a wake-up) and return (descriptor, mask) pairs."""
 
     def close(self) -> None:
-        """Give the descriptors back; nobody polls any more."""
+        """Close the poller's own descriptors. No thread polls any more."""
 
 
 class EpollPoller:
-    """Linux. The kernel allows changes while another thread waits, so nothing is queued here."""
+    """The poller for Linux. The kernel allows changes while another thread waits, so each is made at once."""
 
     BATCH = 64
-    """Events taken at once: enough to spread the cost of the call, few enough to stay fair to new ones."""
+    """Events that one call returns at most: enough to spread its cost, few enough that new events do not wait long."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self.wakeup = Wakeup()
         # Edge-triggered: each signal is one event and the counter never has to be read.
         self._epoll.register(self.wakeup.fd, select.EPOLLIN | select.EPOLLET)
-        # The peer's half-close matters to who reads. Who waits for room would be told of it again and again.
+        # RDHUP only for connections that wait to read: one that waits to write would get the event again and again.
         self._masks = {
             mask: mask | select.EPOLLONESHOT | (select.EPOLLRDHUP if mask & READ else 0)
             for mask in (0, READ, WRITE, READ | WRITE)
@@ -86,17 +90,22 @@ class EpollPoller:
 
 
 class PortablePoller:
-    """Everywhere. Changes are posted, and the leader applies them before it waits; a waiting leader is woken for it."""
+    """The poller for other platforms.
+
+    Changes are queued; the leader applies them before it waits, and a change wakes a leader that is waiting.
+
+    :param selector: waits for the events; None: the best one of this platform.
+    """
 
     def __init__(self, selector: selectors.BaseSelector | None = None) -> None:
         self._selector = selector if selector is not None else selectors.DefaultSelector()
         self.wakeup = Wakeup(portable=True)
         self._selector.register(self.wakeup.fd, selectors.EVENT_READ)
-        self._posted: deque[tuple[int, int]] = deque()
+        self._changes: deque[tuple[int, int]] = deque()
         self._waiting = False
 
     def add(self, fd: int, mask: int) -> None:
-        self._posted.append((fd, mask))
+        self._changes.append((fd, mask))
         if self._waiting:
             self.wakeup.signal()
 
@@ -107,14 +116,14 @@ class PortablePoller:
 
     def poll(self, timeout: float | None) -> list[tuple[int, int]]:
         self._waiting = True
-        # Only now: a change that is posted after this loop finds the flag set and wakes the wait below.
+        # After the flag is set: a change that is queued after this call finds it set and ends the select() below.
         self._apply()
         try:
             keys = self._selector.select(timeout)
         except (OSError, ValueError):
-            # select(2) fails as a whole when one of its descriptors is closed: its removal has been posted, or a
+            # select(2) fails as a whole when one of its descriptors is closed: the removal has been queued, or a
             # handler has closed its socket and is still running.
-            if not self._posted and not self._drop_closed():
+            if not self._changes and not self._drop_closed():
                 raise
             keys = []
         finally:
@@ -131,20 +140,20 @@ class PortablePoller:
         return events
 
     def _apply(self) -> None:
-        """Carry out what was posted, in its order: a descriptor may have been closed and given out again meanwhile."""
-        while self._posted:
-            fd, mask = self._posted.popleft()
-            # KeyError: it has fired already, or was never watched.
+        """Apply the queued changes in their order: a number may have been closed and used again for another socket."""
+        while self._changes:
+            fd, mask = self._changes.popleft()
+            # KeyError: its event was reported already, or it was never watched.
             with contextlib.suppress(KeyError):
                 self._selector.unregister(fd)
             wanted = (selectors.EVENT_READ if mask & READ else 0) | (selectors.EVENT_WRITE if mask & WRITE else 0)
             if wanted:
-                # OSError, ValueError: closed since; its removal is posted behind this.
+                # OSError, ValueError: closed since; its removal is queued after this change.
                 with contextlib.suppress(OSError, ValueError):
                     self._selector.register(fd, wanted)
 
     def _drop_closed(self) -> bool:
-        """Forget the descriptors that are closed; say whether there were any."""
+        """Stop watching the descriptors that are closed; say whether there were any."""
         found = False
         for key in list(self._selector.get_map().values()):
             try:

@@ -1,8 +1,9 @@
-"""Where the main thread waits for the end of a server without sleeping through a signal.
+"""The main thread waits here until a server has stopped, and still runs every signal handler in time.
 
-Python runs signal handlers on the main thread, between two instructions. A signal that arrives just before the thread
-blocks on a lock is noticed only when the lock is released, which here may be never. So the main thread waits for a
-descriptor that every signal makes readable (``signal.set_wakeup_fd``), and looks around each time it is.
+Python runs signal handlers on the main thread, between two instructions. When a signal arrives just before that thread
+blocks on a lock, its handler runs only after the lock is released, which here may be never. So the main thread waits
+for a descriptor that every signal makes readable (``signal.set_wakeup_fd``); each time it is, Python runs the handlers
+and the thread waits again.
 """
 
 from __future__ import annotations
@@ -19,8 +20,12 @@ __all__ = ["SignalWakeup"]
 
 
 class SignalWakeup:
-    """A context for the thread that waits. Elsewhere than on the main thread it is a plain wait: no handler runs
-    there.
+    """A context manager for the thread that calls :meth:`~reserve.engine.server.Server.start`, which owns it.
+
+    That thread calls :meth:`wait`; the thread that runs the shutdown calls :meth:`signal`. On another thread than the
+    main thread it is a plain wait, because no signal handler runs there.
+
+    :param finished: set when the server has stopped.
     """
 
     def __init__(self, finished: threading.Event) -> None:
@@ -28,36 +33,37 @@ class SignalWakeup:
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
         self._writer.setblocking(False)
-        self._ours = False
+        self._installed = False
+        """The wake-up descriptor of :mod:`signal` is :attr:`_writer`."""
 
     def __enter__(self) -> SignalWakeup:
         if threading.current_thread() is threading.main_thread():
-            before = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
-            if before == -1:
-                self._ours = True
-            else:  # an event loop of the program has it, and it knows better
-                signal.set_wakeup_fd(before)
-                self._pass_on(before)
+            previous = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+            if previous == -1:
+                self._installed = True
+            else:  # an event loop of the program has installed its own: that stays
+                signal.set_wakeup_fd(previous)
+                self._pass_on(previous)
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        if self._ours:
-            self._ours = False
-            mine = self._writer.fileno()
-            now = signal.set_wakeup_fd(-1)
-            if now not in (-1, mine):  # a signal handler of the program has set another one meanwhile
-                signal.set_wakeup_fd(now)
-                self._pass_on(now)
+        if self._installed:
+            self._installed = False
+            own = self._writer.fileno()
+            current = signal.set_wakeup_fd(-1)
+            if current not in (-1, own):  # a signal handler of the program has installed another one meanwhile
+                signal.set_wakeup_fd(current)
+                self._pass_on(current)
         self._reader.close()
         self._writer.close()
 
     def _pass_on(self, fd: int) -> None:
-        """Hand over the signals that came while it was ours for a moment: whoever waits there must not miss them."""
-        with contextlib.suppress(OSError):  # none came; or the other one is full, and so wakes up anyway
+        """Copy the signals that arrived here for a moment to the descriptor of the program's own event loop."""
+        with contextlib.suppress(OSError):  # none arrived; or the other one is full, and so is readable anyway
             os.write(fd, self._reader.recv(4096))
 
     def wait(self) -> None:
-        """Block until the server has finished; signal handlers run meanwhile, and what they raise comes out here."""
+        """Block until the server has stopped. Signal handlers run meanwhile; this call raises what they raise."""
         while not self._finished.is_set():
             # ValueError, OSError: closed, because this is a child that a signal handler has forked.
             with contextlib.suppress(OSError, ValueError):
@@ -66,16 +72,19 @@ class SignalWakeup:
                     pass
 
     def after_fork(self, finished: threading.Event) -> None:
-        """In a forked child: close its copies. The server that was waited for is another process's."""
+        """In a forked child: close its copies of the descriptors.
+
+        :param finished: takes the place of the parent's event, because the server belongs to the parent.
+        """
         self._finished = finished
-        if self._ours:
-            self._ours = False
+        if self._installed:
+            self._installed = False
             with contextlib.suppress(ValueError):  # not the main thread of an interpreter: no handler runs here
                 signal.set_wakeup_fd(-1)
         self._reader.close()
         self._writer.close()
 
     def signal(self) -> None:
-        """By the thread that finished. Any number of times, also when nobody waits any more."""
+        """Wake the waiting thread, if it waits. Called by the thread that set ``finished``, any number of times."""
         with contextlib.suppress(OSError):
             self._writer.send(b"\0")

@@ -1,7 +1,7 @@
-"""A descriptor that becomes readable when another thread (or a signal handler) says so.
+"""A descriptor that another thread, or a signal handler, makes readable to wake the thread that polls it.
 
-:meth:`Wakeup.signal` may be called from any thread and from a signal handler: one system call, no lock. An eventfd
-where there is one, otherwise a socket pair (Windows, macOS, CPython 3.9's heirs without eventfd).
+It is an eventfd where the platform has one, otherwise a socket pair. :meth:`Wakeup.signal` makes one system call and
+takes no lock.
 """
 
 from __future__ import annotations
@@ -15,7 +15,13 @@ __all__ = ["Wakeup"]
 
 
 class Wakeup:
-    """Register :attr:`fd` for reading; call :meth:`clear` when it fires (an edge-triggered poller need not)."""
+    """One such descriptor; owned by a poller or by the accept thread.
+
+    The owner registers :attr:`fd` for reading, and calls :meth:`clear` when it is readable (with an edge-triggered
+    poller it need not). Any thread and any signal handler calls :meth:`signal`.
+
+    :param portable: use a socket pair on every platform.
+    """
 
     __slots__ = ("_closed", "_pair", "_signalling", "fd")
 
@@ -24,6 +30,7 @@ class Wakeup:
         self._closed = False
         self.fd = -1
         self._signalling: deque[bool] = deque()
+        """One item for each thread that is inside :meth:`signal`."""
         if hasattr(os, "eventfd") and not portable:
             self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         else:
@@ -34,7 +41,7 @@ class Wakeup:
             self.fd = reader.fileno()
 
     def signal(self) -> None:
-        """Make the descriptor readable. Signalling one that is already readable, or closed, changes nothing."""
+        """Make the descriptor readable; does nothing when it is readable already, or closed."""
         while True:
             try:
                 return self._signal()
@@ -42,8 +49,8 @@ class Wakeup:
                 time.sleep(0)  # a thread that is not woken now may never be
 
     def _signal(self) -> None:
-        # Announced before the look at _closed, which close() sets before it waits for the announced: the number is
-        # never written to when it may belong to another file already.
+        # This thread adds its item before it reads _closed; close() sets _closed before it waits until no item is left.
+        # So no thread writes to the number after it may belong to another file.
         self._signalling.append(True)
         try:
             if not self._closed:
@@ -54,13 +61,13 @@ class Wakeup:
         except BlockingIOError:  # it is readable already
             pass
         finally:
-            try:  # noqa: SIM105 - nothing may be allocated here: what is announced and never taken back hangs close()
+            try:  # noqa: SIM105 - nothing may be allocated here: close() would wait for ever for an item that stays
                 self._signalling.pop()
-            except IndexError:  # disowned: this is a child that was forked by a signal handler
+            except IndexError:  # this is a child that a signal handler has forked: see after_fork()
                 pass
 
     def clear(self) -> bool:
-        """Make the descriptor unreadable again; signals so far are taken as seen. False: it is not ours any more."""
+        """Make the descriptor unreadable again, by its owner. False: it has been closed."""
         try:
             if self._pair is None:
                 os.eventfd_read(self.fd)
@@ -74,11 +81,11 @@ class Wakeup:
         return True
 
     def after_fork(self) -> None:
-        """In a forked child, before the close: the threads that were signalling are not here and never finish."""
+        """In a forked child, before :meth:`close`: forget the parent's threads that are inside :meth:`signal`."""
         self._signalling.clear()
 
     def close(self) -> None:
-        """Give the descriptors back. The owner makes sure that nobody polls them any more."""
+        """Close the descriptors. The owner calls it when no thread polls them any more."""
         self._closed = True
         while self._signalling:
             time.sleep(0)
@@ -87,10 +94,10 @@ class Wakeup:
             if fd >= 0:
                 os.close(fd)
         else:
-            for end in self._pair:
-                end.close()
+            for sock in self._pair:
+                sock.close()
 
     def __del__(self) -> None:
-        """Of a server that was never started nor stopped, or could not even be made, nothing is left."""
+        """Close the descriptors of a server that was never started nor stopped, or whose constructor failed."""
         if not self._closed:
             self.close()

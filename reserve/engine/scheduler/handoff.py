@@ -1,8 +1,9 @@
-"""Who polls while an application runs: the policy behind the lead.
+"""The hand-off policy: whether the leader wakes a follower before it runs a handler.
 
-Waking a follower before every handler costs two thread switches for each request; not waking one lets the other
-connections wait when the handler blocks. :class:`AdaptiveHandOff` does what the applications of the last moments ask
-for. The queue works with any answer: the policy only decides what is cheap, and the monitor repairs what was wrong.
+Waking a follower before every handler costs two thread switches for each request; without it, the other connections
+wait while the handler blocks. :class:`AdaptiveHandOff` decides by how the handlers of the last samples behaved. Any
+decision is correct and only the cost differs: when a handler stalls while no thread has the lead, the monitor gives the
+lead to a follower.
 """
 
 from __future__ import annotations
@@ -16,56 +17,61 @@ __all__ = ["AdaptiveHandOff", "AlwaysHandOver", "HandOff", "default_policy"]
 
 
 class HandOff(Protocol):
-    """One policy for one queue."""
+    """The policy of one server; owned by its runtime.
+
+    The thread that has the lead calls :meth:`keep`, possibly while the monitor is in one of the other methods.
+    """
 
     def keep(self) -> bool:
-        """Choose, before a handler runs. True: leave the lead within reach. False: give it to a follower.
+        """Decide before a handler runs. True: release the lead, to take it back afterwards. False: wake a follower.
 
-        By the thread that has the lead, once for each request: it must be cheap.
+        The thread that has the lead calls it once for each request, so it must be cheap.
         """
 
     def sample(self, runs: int, stalled: int) -> None:
-        """Judge the last moments. By the monitor, while the server is active.
+        """Use the observations since the last sample. The monitor calls it while the server is active.
 
-        :param runs: handlers that were started by a leader since the last sample.
-        :param stalled: how often, in looks a millisecond apart, a handler was still the same as in the look before.
+        :param runs: handlers that a leader started since the last sample.
+        :param stalled: how often the monitor, which looks once a millisecond, found a worker in the same run as at its
+            look before.
         """
 
     def rest(self) -> None:
-        """Begin the next sample now: the server was idle until this moment. By the monitor."""
+        """Begin the next sample now. The monitor calls it when the server was idle until this moment."""
 
 
 class AlwaysHandOver:
-    """A follower is woken before every handler: right whenever applications wait, and never wrong by much."""
+    """Wakes a follower before every handler: the best choice when handlers block, and a small cost when they do not."""
 
     def keep(self) -> bool:
         return False
 
     def sample(self, runs: int, stalled: int) -> None:
-        """Learn nothing."""
+        """Do nothing: the decision is always the same."""
 
     def rest(self) -> None:
-        """Learn nothing."""
+        """Do nothing."""
 
 
 class AdaptiveHandOff:
-    """Keep the lead while handlers are fast, or compute; hand it over while they wait.
+    """Keeps the lead while handlers are fast, or compute; hands it over while they wait.
 
-    A handler that waits for the GIL looks like one that waits for a database. What tells them apart is the process:
-    when it used a processor nearly all the time, its stalled handlers were computing, and a follower could not have
-    run beside them. So a sample says *waiting* only if handlers stalled while the process had time to spare.
+    A handler that waits for the GIL cannot be told from one that waits for a database, but the processor time of the
+    process tells the two cases apart: when the process used a processor nearly all the time, its stalled handlers were
+    computing, and a follower could not have run at the same time. So handlers count as *waiting* in a sample only if
+    they stalled while the process used less than :attr:`BUSY` of the time.
 
-    It begins by handing over, does so again after one sample that says waiting, and keeps the lead after
-    :attr:`QUIET` samples in a row that do not.
+    At first the lead is handed over. It is kept after :attr:`QUIET` samples in a row without waiting handlers, and
+    handed over again after one sample with them.
 
-    :param wall: seconds on a monotonic clock.
-    :param cpu: seconds of processor time that the process has used, all its threads together.
+    :param wall: returns seconds on a monotonic clock.
+    :param cpu: returns the seconds of processor time that all threads of the process have used together.
     """
 
     BUSY = 0.85
-    """The part of a sample's time that the process must have computed for its stalls to count as computing."""
+    """Processor time divided by wall time in a sample; from this on, stalled handlers count as computing."""
     QUIET = 2
-    """Samples without waiting handlers before the lead is kept."""
+    """Samples in a row without waiting handlers before the lead is kept."""
 
     def __init__(
         self, wall: Callable[[], float] = time.monotonic, cpu: Callable[[], float] = time.process_time
@@ -93,9 +99,10 @@ class AdaptiveHandOff:
 
 
 def default_policy() -> HandOff:
-    """The policy of this interpreter. Without a GIL threads run side by side, so a follower is always worth waking.
+    """Make the policy that fits this interpreter.
 
-    (The build without a GIL is designed for; its timing has not been measured.)
+    Without a GIL threads run in parallel, so the leader always wakes a follower. The timing of that has not been
+    measured.
     """
     has_gil = getattr(sys, "_is_gil_enabled", lambda: True)()
     return AdaptiveHandOff() if has_gil else AlwaysHandOver()

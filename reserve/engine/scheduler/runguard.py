@@ -1,35 +1,43 @@
-"""The guard around a run that has a time limit: it can be interrupted, or given up, by the monitor; never after it
-has ended.
+"""The guard of a run that has a time limit: the monitor interrupts the run, or gives it up, but never after its end.
 
-The worker holds its own end: it lays a token into the guard when it enters the application and takes it back when it
-leaves. The monitor decides only with that token in hand, so the worker cannot leave meanwhile: what it looks at is
-the run that it acts upon, and an exception never hits the next one.
+The worker puts a token into the guard when it enters the run, and takes it out when it leaves. The monitor takes the
+token before it decides, and the worker cannot leave until the token is back: so the monitor acts on the run that it
+looked at, and the exception is never raised in the next run.
 """
 
 from __future__ import annotations
 
 import ctypes
 import time
-from collections import deque
 
+from reserve.engine.polling.token import new_token, take
 from reserve.errors import RequestTimeout
 
 __all__ = ["RunGuard"]
 
 
 class RunGuard:
-    """One for each worker of a server with ``request_timeout``."""
+    """The guard of one worker; owned by it.
+
+    The worker calls :meth:`enter` and :meth:`leave`, the monitor every other method, if the server has
+    ``--request-timeout``.
+    """
 
     __slots__ = ("_deciding", "_holds", "_ident", "_interrupted", "_slot", "given_up")
 
     def __init__(self) -> None:
-        self._slot: deque[bool] = deque(maxlen=1)
+        self._slot = new_token()
+        """The place of the token: it is there while the worker is in a run that the monitor does not hold."""
         self._ident = 0
+        """The worker's thread, as :func:`threading.get_ident` names it."""
         self._deciding = False
+        """The monitor has the token, or is about to try. Written by the monitor."""
         self._holds = 0
+        """How often the monitor has tried to take the token. Written by the monitor."""
         self._interrupted = False
+        """RequestTimeout was set for the current run."""
         self.given_up = False
-        """The run is nobody's any more: its worker, should it ever come back, touches nothing and ends."""
+        """The monitor gave the run up: if the worker ever returns from it, it uses nothing of the server and ends."""
 
     # ---- by the worker ----
 
@@ -39,7 +47,7 @@ class RunGuard:
         self._slot.append(True)
 
     def leave(self) -> bool:
-        """End the run; False when it has been given up meanwhile."""
+        """End the run; False when the monitor has given it up."""
         while True:
             try:
                 holds, deciding = self._holds, self._deciding
@@ -51,7 +59,7 @@ class RunGuard:
                     if deciding or self._deciding or self._holds != holds:
                         time.sleep(0)  # the monitor has, or had, the token for a moment
                         continue
-                    # The interrupt came between our own pop and this line: the token is ours.
+                    # RequestTimeout was raised after the pop had succeeded: the worker has the token already.
                 break
             except RequestTimeout:
                 continue
@@ -66,28 +74,26 @@ class RunGuard:
     # ---- by the monitor ----
 
     def interrupt(self) -> None:
-        """Have RequestTimeout raised in the run that is held."""
+        """Raise RequestTimeout in the run that the monitor holds."""
         self._interrupted = True
         _set_async(self._ident, RequestTimeout)
 
     def give_up(self) -> None:
-        """Take the run that is held from its worker for good; it is not released any more."""
+        """Give up the run that the monitor holds: its worker never gets the token back."""
         self.given_up = True
         self._deciding = False
 
     def hold(self) -> bool:
-        """Keep the worker from leaving its run until :meth:`release`; False when it is in none."""
+        """Take the token: the worker cannot leave its run until :meth:`release`. False when it is in no run."""
         self._deciding = True
-        self._holds += 1  # behind the flag and before the pop: leave() reads them the other way round
-        try:
-            self._slot.pop()
-        except IndexError:
-            self._deciding = False
-            return False
-        return True
+        self._holds += 1  # after the flag and before the pop: leave() reads them in the opposite order
+        if take(self._slot):
+            return True
+        self._deciding = False
+        return False
 
     def release(self) -> None:
-        """Let the worker go on; nothing happens to a run that was given up."""
+        """Put the token back, so that the worker may leave its run; does nothing after :meth:`give_up`."""
         if self.given_up:
             return
         self._slot.append(True)
@@ -100,9 +106,12 @@ def _set_async(ident: int, kind: type[BaseException]) -> None:
 
 
 def _take_back(ident: int) -> None:
-    """By the thread ``ident``: whatever has been set for it is not raised in its next run."""
+    """Raise and catch a RequestTimeout that is still set for the calling thread, so that its next run does not get it.
+
+    :param ident: of the calling thread.
+    """
     # Raised here rather than cleared with NULL: until one is raised, CPython up to 3.12 keeps its flag "some thread has
-    # an exception to raise", which slows every thread down, and under a trace function 3.11 spins on it for ever.
+    # an exception to raise", which slows every thread down, and with a trace function 3.11 loops on it for ever.
     try:
         _set_async(ident, RequestTimeout)
         while True:

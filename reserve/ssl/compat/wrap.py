@@ -17,7 +17,7 @@ from typing import Any
 from reserve.errors import StartupError, TLSError, WantRead, WantWrite
 from reserve.ssl.adapter import SSLAdapter
 from reserve.ssl.builtin import harden
-from reserve.ssl.builtinsession import translate_error
+from reserve.ssl.builtinsession import translate_error, write_close_notify
 from reserve.ssl.environ import wsgi_text
 from reserve.ssl.session import TLSSession
 
@@ -186,12 +186,7 @@ class _SSLSocketSession:
             raise translate_error(error) from None
 
     def close_notify(self) -> None:
-        try:
-            self.details.unwrap()
-        except ssl.SSLWantReadError:
-            pass  # it was sent; the peer's is not waited for
-        except ssl.SSLError as error:
-            raise translate_error(error) from None
+        write_close_notify(self.details)
 
     def resumed(self) -> bool:
         return bool(self.details.session_reused)

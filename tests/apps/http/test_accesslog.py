@@ -153,14 +153,14 @@ def test_a_log_that_cannot_be_written_reports_that_once_and_goes_on_when_it_can_
     log._write([record])
     log._write([record])
     assert stream.getvalue().count("\n") == 2
-    stream.error = BrokenPipeError("nobody reads")
+    stream.error = BrokenPipeError("the reader has closed")
     log._write([record])
     log.stop()
     error_log.stop()
     assert messages == [
         "the access log cannot be written; its lines are dropped until it can be: [Errno 28] the disk is full",
         "3 access log lines were dropped: the access log could not be written",
-        "the access log cannot be written; its lines are dropped until it can be: nobody reads",
+        "the access log cannot be written; its lines are dropped until it can be: the reader has closed",
         "1 access log lines were dropped: the access log could not be written",
     ]
 
