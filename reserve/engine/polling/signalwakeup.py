@@ -43,7 +43,7 @@ class SignalWakeup:
                 self._installed = True
             else:  # an event loop of the program has installed its own: that stays
                 signal.set_wakeup_fd(previous)
-                self._pass_on(previous)
+                self._forward_signals(previous)
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -53,11 +53,11 @@ class SignalWakeup:
             current = signal.set_wakeup_fd(-1)
             if current not in (-1, own):  # a signal handler of the program has installed another one meanwhile
                 signal.set_wakeup_fd(current)
-                self._pass_on(current)
+                self._forward_signals(current)
         self._reader.close()
         self._writer.close()
 
-    def _pass_on(self, fd: int) -> None:
+    def _forward_signals(self, fd: int) -> None:
         """Copy the signals that arrived here for a moment to the descriptor of the program's own event loop."""
         with contextlib.suppress(OSError):  # none arrived; or the other one is full, and so is readable anyway
             os.write(fd, self._reader.recv(4096))
