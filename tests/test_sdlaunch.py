@@ -15,6 +15,7 @@ import pytest
 
 from reserve import __version__
 from reserve.sockets.listeners import listen, release
+from tests.waiting import PATIENCE
 
 SHOW = """
 import os, sys
@@ -52,7 +53,7 @@ def run(*argv: str, fds: tuple[int, ...] = (), **variables: str) -> subprocess.C
         capture_output=True,
         text=True,
         check=False,
-        timeout=100,
+        timeout=PATIENCE,
     )
 
 
@@ -124,7 +125,7 @@ def test_a_daemon_runs_in_a_new_session(directory: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     number = int((directory / "pid").read_text())
     with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(60)
+        client.settimeout(PATIENCE)
         client.connect(f"{directory}/x")
         pid, session, parent, streams, cwd = client.recv(1000).decode().split()
     assert int(pid) == number
@@ -277,6 +278,6 @@ def test_standard_streams_that_cannot_be_written_to_change_no_exit_code(streams:
         line = [sys.executable, "-m", "reserve.sdlaunch", *argv]
         program = f"import os\n{streams}\nos.execv({sys.executable!r}, {line!r})"
         done = subprocess.run(
-            [sys.executable, "-c", program], cwd=Path(__file__).parent.parent, timeout=60, check=False
+            [sys.executable, "-c", program], cwd=Path(__file__).parent.parent, timeout=PATIENCE, check=False
         )
         assert done.returncode == code

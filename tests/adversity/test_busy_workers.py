@@ -9,7 +9,7 @@ from reserve.apps.http.settings import HTTPSettings
 from tests.adversity.holding import THREADS, honest, over_both, watched
 from tests.apps.http.responses import receive, request
 from tests.clients import until_closed
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 HTTP = HTTPSettings(access_log=False, health_path="/health")
 
@@ -22,7 +22,7 @@ def test_the_health_path_is_served_and_other_requests_wait_until_they_are_refuse
     def app(environ: Any, start_response: Any) -> Any:
         if environ["PATH_INFO"] == "/wait":
             entered.release()
-            assert go_on.wait(60)
+            assert go_on.wait(PATIENCE)
         return honest(environ, start_response)
 
     with (
@@ -30,7 +30,7 @@ def test_the_health_path_is_served_and_other_requests_wait_until_they_are_refuse
         site.crowd(THREADS, request("GET", "/wait")) as busy,
     ):
         for _ in busy:
-            assert entered.acquire(timeout=60)
+            assert entered.acquire(timeout=PATIENCE)
         with site.crowd(20, request()) as queued:
             eventually(lambda: site.server.stats().queued == len(queued))
             # They were all stepped before this one: their time begins now.

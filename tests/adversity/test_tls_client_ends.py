@@ -15,7 +15,7 @@ from tests.adversity.holding import honest
 from tests.adversity.tlssite import HTTP, connected, ends_with_close_notify, tls_site, until_closed
 from tests.apps.http.responses import request, split
 from tests.clients import close_with_reset
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 SETTINGS = {
     "buffered": HTTP,
@@ -146,14 +146,14 @@ def test_client_disconnected_sees_each_end(end: str, version: str) -> None:
         if environ["PATH_INFO"] == "/wait":
             results.append(environ["reserve.client_disconnected"]())
             entered.set()
-            assert gone.wait(60)
+            assert gone.wait(PATIENCE)
             eventually(environ["reserve.client_disconnected"])
         return honest(environ, start_response)
 
     with tls_site(app) as site:
         with connected(site, version) as (client, memory_client):
             client.sendall(memory_client.encrypt(request("GET", "/wait")))
-            assert entered.wait(60)
+            assert entered.wait(PATIENCE)
             if end == "rst":
                 close_with_reset(client)
             else:

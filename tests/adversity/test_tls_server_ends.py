@@ -15,7 +15,7 @@ from tests import tls
 from tests.adversity.holding import honest
 from tests.adversity.tlssite import connected, ends_with_close_notify, tls_site
 from tests.apps.http.responses import receive, request, split
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 KEEP_ALIVE = 15.0  # seconds, by default
 
@@ -78,7 +78,7 @@ def test_a_stop_sends_close_notify_on_idle_and_on_served_connections(version: st
     def app(environ: Any, start_response: Any) -> Any:
         if environ["PATH_INFO"] == "/wait":
             entered.set()
-            assert go_on.wait(60)
+            assert go_on.wait(PATIENCE)
         return honest(environ, start_response)
 
     with (
@@ -89,7 +89,7 @@ def test_a_stop_sends_close_notify_on_idle_and_on_served_connections(version: st
         idle.sendall(idle_tls.encrypt(request()))
         assert split(idle_tls.receive(idle))[0].body == b"honest"
         busy.sendall(busy_tls.encrypt(request("GET", "/wait")))
-        assert entered.wait(60)
+        assert entered.wait(PATIENCE)
         site.server.request_stop()
         assert ends_with_close_notify(idle, idle_tls)
         go_on.set()

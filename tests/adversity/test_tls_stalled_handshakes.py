@@ -20,7 +20,7 @@ from tests.adversity.holding import THREADS, Watched, honest
 from tests.adversity.tlssite import tls_site, until_closed
 from tests.apps.http.responses import request
 from tests.clients import close_with_reset
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 COUNT = 200
 HANDSHAKE_TIMEOUT = 5.0  # seconds, by default
@@ -205,13 +205,13 @@ def test_a_handshake_needs_no_worker() -> None:
     def app(environ: Any, start_response: Any) -> list[bytes]:
         if environ["PATH_INFO"] == "/wait":
             entered.release()
-            assert go_on.wait(60)
+            assert go_on.wait(PATIENCE)
         return honest(environ, start_response)
 
     with tls_site(app, http=HTTPSettings(access_log=False, health_path="/health")) as site:
         with site.crowd(THREADS, request("GET", "/wait")):
             for _ in range(THREADS):
-                assert entered.acquire(timeout=60)
+                assert entered.acquire(timeout=PATIENCE)
             clients = [site.connect() for _ in range(20)]
             assert {client.version() for client in clients if isinstance(client, ssl.SSLSocket)} == {"TLSv1.3"}
             assert site.ask(request("GET", "/health", "Connection: close")).text == "ok\n"

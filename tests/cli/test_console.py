@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from reserve.cli.console import Console
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 
 def test_a_caller_does_not_wait_while_the_console_is_blocked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,7 +25,7 @@ def test_a_caller_does_not_wait_while_the_console_is_blocked(monkeypatch: pytest
     monkeypatch.setattr(sys, "stderr", stream)
     with Console() as console:
         console.write("first\n", 0)
-        assert writing.wait(60)
+        assert writing.wait(PATIENCE)
         console.write("second\n", 0)
         console.write("third\n", 3600)
         unblock.set()

@@ -20,6 +20,7 @@ from reserve.cli.tls import make_adapter
 from reserve.options.sources import collect
 from reserve.ssl.adapter import SSLAdapter
 from reserve.testing import running
+from tests.waiting import PATIENCE
 
 GUIDE = Path(reserve.__file__).parent / "docs" / "tls.md"
 TEXT = GUIDE.read_text("utf-8")
@@ -83,7 +84,7 @@ def fetch(words: list[str], port: int) -> bytes:
     context = ssl.create_default_context(cafile=options["--cacert"])
     if "--cert" in options:
         context.load_cert_chain(options["--cert"], options["--key"])
-    with urllib.request.urlopen(f"https://localhost:{port}/", context=context, timeout=20) as response:
+    with urllib.request.urlopen(f"https://localhost:{port}/", context=context, timeout=PATIENCE) as response:
         return response.read()  # type: ignore[no-any-return]
 
 

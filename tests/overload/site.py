@@ -20,10 +20,7 @@ from tests import tls
 from tests.apps.http.doubles import QUIET
 from tests.apps.http.responses import Response, receive, request
 from tests.clients import close_with_reset, connect
-from tests.waiting import eventually
-
-TIMEOUT = 60.0
-"""Seconds that a call of a test may wait: only a test that fails waits so long."""
+from tests.waiting import PATIENCE, eventually
 
 
 def respond_served(environ: Any, start_response: Any) -> list[bytes]:
@@ -49,13 +46,13 @@ class Gate:
         self.paths.append(environ["PATH_INFO"])
         if environ["PATH_INFO"] == "/wait":
             self.entered.release()
-            assert self._released.wait(TIMEOUT)
+            assert self._released.wait(PATIENCE)
         return self._app(environ, start_response)
 
     def wait_entered(self, count: int = 1) -> None:
         """Wait until ``count`` more requests to /wait block."""
         for _ in range(count):
-            assert self.entered.acquire(timeout=TIMEOUT)
+            assert self.entered.acquire(timeout=PATIENCE)
 
     def release(self) -> None:
         """Let every request to /wait go on, also those to come."""
@@ -167,7 +164,7 @@ def received_nothing(client: socket.socket) -> bool:
     except (BlockingIOError, ssl.SSLWantReadError):
         return True
     finally:
-        client.settimeout(TIMEOUT)
+        client.settimeout(PATIENCE)
     return False
 
 

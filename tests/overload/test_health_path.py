@@ -12,8 +12,8 @@ from reserve.apps.http.settings import HTTPSettings
 from reserve.gateways.wsgi import WSGIGateway
 from tests.apps.http.responses import receive, request, split
 from tests.clients import until_closed
-from tests.overload.site import TIMEOUT, Gate, serving
-from tests.waiting import eventually
+from tests.overload.site import Gate, serving
+from tests.waiting import PATIENCE, eventually
 
 HEALTH = HTTPSettings(access_log=False, health_path="/health")
 CLOSE = "Connection: close"
@@ -133,6 +133,6 @@ def test_a_client_that_sends_requests_and_reads_nothing_does_not_disturb_others(
             return bool(site.stats().connections == 0)
 
         eventually(timed_out)  # before the client reads: one that reads has time again
-        greedy.settimeout(TIMEOUT)
+        greedy.settimeout(PATIENCE)
         until_closed(greedy)
         site.wait_released()

@@ -18,6 +18,7 @@ import pytest
 from reserve.errors import UsageError
 from reserve.sockets.listeners import describe, listen, release
 from reserve.sockets.systemd import adopt, inherited_sockets
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -310,7 +311,7 @@ def test_systemd_socket_activate_passes_three_kinds_at_once(require_peer: Any) -
                 # The program is started by the first connection to any of them.
                 with socket.socket(socket.AF_UNIX) as client:
                     client.connect(f"{directory}/x")
-                    out, rest = process.communicate(timeout=60)
+                    out, rest = process.communicate(timeout=PATIENCE)
             break
     passed = [line.split()[1:] for line in out.splitlines()[:-1]]
     assert passed == [

@@ -10,8 +10,7 @@ from typing import Any
 
 from reserve.ssl import SSLAdapter, TLSSocket
 from tests import tls
-
-TIMEOUT = 20.0  # seconds; reached only by a test that fails
+from tests.waiting import PATIENCE
 
 
 class Thread(threading.Thread):
@@ -45,8 +44,8 @@ class Pair:
         client, server = socket.socketpair()
         server.setblocking(False)
         self.server: TLSSocket = adapter.secure(server)
-        self.server.settimeout(TIMEOUT)
-        client.settimeout(TIMEOUT)
+        self.server.settimeout(PATIENCE)
+        client.settimeout(PATIENCE)
         self.client: Any = None
 
         def connect() -> None:

@@ -21,6 +21,7 @@ from reserve.protocol.http1.limits import Limits
 from reserve.testing import MemoryClient
 from tests.apps.http.doubles import STREAM, hello
 from tests.apps.http.responses import request
+from tests.waiting import PATIENCE
 
 LINE = re.compile(
     r'(\S+) - - \[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\] "([^"]*)" (\d{3}) (\d+|-) "([^"]*)" "([^"]*)"'
@@ -180,7 +181,7 @@ def test_a_log_that_hangs_does_not_delay_the_stop_and_is_reported() -> None:
     record = Record(0.0, "", "", 200, 0, "", "")
     log.start()
     log.put(record)
-    assert begun.wait(60)
+    assert begun.wait(PATIENCE)
     log.put(record)
     log.stop(0)
     error_log.stop()

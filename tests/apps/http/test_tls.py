@@ -13,6 +13,7 @@ import reserve
 from reserve.errors import StartupError, UsageError
 from reserve.testing import running
 from tests.authority import Authority
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +32,9 @@ def get(port: int, path: str, context: ssl.SSLContext | None) -> tuple[int, str 
     :param context: None: without TLS.
     """
     if context is None:
-        client = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        client = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     else:
-        client = http.client.HTTPSConnection("127.0.0.1", port, timeout=20, context=context)
+        client = http.client.HTTPSConnection("127.0.0.1", port, timeout=PATIENCE, context=context)
     try:
         client.request("GET", path)
         response = client.getresponse()
