@@ -16,7 +16,8 @@ from reserve.engine.polling.token import take
 from reserve.engine.server import Hooks, Server
 from reserve.errors import ClientDisconnected
 from reserve.testing import FakeClock
-from tests.engine.conftest import Log, Serve, echo, receive, receive_all
+from tests.clients import receive, receive_all
+from tests.engine.conftest import Log, Serve, echo
 from tests.engine.linedriver import LineApplication, LineDriver
 from tests.waiting import PATIENCE, eventually
 

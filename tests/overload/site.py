@@ -6,7 +6,6 @@ import contextlib
 import os
 import socket
 import ssl
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,42 +20,6 @@ from tests.apps.http.doubles import QUIET
 from tests.apps.http.responses import Response, receive, request
 from tests.clients import close_with_reset, connect
 from tests.waiting import PATIENCE, eventually
-
-
-def respond_served(environ: Any, start_response: Any) -> list[bytes]:
-    environ["wsgi.input"].read()
-    start_response("200 OK", [("Content-Type", "text/plain")])
-    return [b"served"]
-
-
-class Gate:
-    """An application whose requests to /wait block until :meth:`release`; it responds to all others at once.
-
-    :param app: makes the responses; by default they are ``served``.
-    """
-
-    def __init__(self, app: Any = respond_served) -> None:
-        self._app = app
-        self.entered = threading.Semaphore(0)
-        self._released = threading.Event()
-        self.paths: list[str] = []
-        """Of the requests that it was called for, in order."""
-
-    def __call__(self, environ: Any, start_response: Any) -> Any:
-        self.paths.append(environ["PATH_INFO"])
-        if environ["PATH_INFO"] == "/wait":
-            self.entered.release()
-            assert self._released.wait(PATIENCE)
-        return self._app(environ, start_response)
-
-    def wait_entered(self, count: int = 1) -> None:
-        """Wait until ``count`` more requests to /wait block."""
-        for _ in range(count):
-            assert self.entered.acquire(timeout=PATIENCE)
-
-    def release(self) -> None:
-        """Let every request to /wait go on, also those to come."""
-        self._released.set()
 
 
 class Site:
@@ -112,6 +75,19 @@ class Site:
             return one_leads and len(queue.lead.followers) == self.stats().threads - 1
 
         eventually(is_idle)
+
+    def time_writes_out(self, timeout: float) -> None:
+        """Advance the clock by more than ``timeout`` seconds until every connection is closed.
+
+        More than once: as long as a kernel takes some of the output, that is progress. A client that reads has time
+        again.
+        """
+
+        def is_empty() -> bool:
+            self.clock.advance(timeout + 1)
+            return self.stats().connections == 0
+
+        eventually(is_empty)
 
     def wait_released(self) -> None:
         """Wait until the server holds nothing for any client."""

@@ -6,8 +6,9 @@ import threading
 from typing import Any
 
 from reserve.apps.http.settings import HTTPSettings
+from tests.apps.http.doubles import Gate
 from tests.apps.http.responses import receive, request
-from tests.overload.site import Gate, serving
+from tests.overload.site import serving
 from tests.waiting import PATIENCE
 
 BLOCK = b"b" * 100_000

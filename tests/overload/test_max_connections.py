@@ -10,9 +10,10 @@ import pytest
 
 from reserve.engine.acceptor import Acceptor, PauseLog
 from reserve.engine.polling.timers import NEVER
+from tests.apps.http.doubles import Gate
 from tests.apps.http.responses import receive, request
 from tests.clients import until_closed
-from tests.overload.site import Gate, Site, received_nothing, serving
+from tests.overload.site import Site, received_nothing, serving
 from tests.waiting import eventually
 
 

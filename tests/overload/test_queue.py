@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from reserve.apps.http.settings import HTTPSettings
+from tests.apps.http.doubles import Gate
 from tests.apps.http.responses import receive, request
 from tests.clients import until_closed
-from tests.overload.site import Gate, open_files, over_both, received_nothing, serving
+from tests.overload.site import open_files, over_both, received_nothing, serving
 from tests.waiting import PATIENCE, eventually
 
 

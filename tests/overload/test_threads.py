@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from reserve.engine.scheduler import lead
+from tests.apps.http.doubles import Gate
 from tests.apps.http.responses import receive, request
-from tests.overload.site import Gate, serving
+from tests.overload.site import serving
 from tests.waiting import PATIENCE, eventually
 
 

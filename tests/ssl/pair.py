@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import ssl
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -70,10 +69,3 @@ def fill(server: TLSSocket) -> bytes:
     except BlockingIOError:
         server.settimeout(timeout)
         return taken
-
-
-def receive(client: ssl.SSLSocket, size: int) -> bytes:
-    data = b""
-    while len(data) < size:
-        data += client.recv(size - len(data))
-    return data

@@ -16,8 +16,9 @@ from reserve.errors import WantRead
 from reserve.ssl.certadapter import CertificateAdapter
 from tests import tls
 from tests.authority import Files
+from tests.clients import receive
 from tests.ssl.links import each_adapter, linked, prepared
-from tests.ssl.pair import Pair, Thread, fill, receive
+from tests.ssl.pair import Pair, Thread, fill
 from tests.waiting import PATIENCE
 
 # ---- receiving ----

@@ -16,7 +16,8 @@ from reserve.engine.drivers.handler import Park
 from reserve.errors import WantWrite
 from reserve.gateways.wsgi import WSGIGateway
 from reserve.testing import FakeClock
-from tests.engine.conftest import Running, Serve, receive_all
+from tests.clients import receive_all
+from tests.engine.conftest import Running, Serve
 from tests.engine.sessions import ClearAdapter, ClearSession
 from tests.waiting import PATIENCE, eventually
 

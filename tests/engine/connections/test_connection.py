@@ -10,7 +10,8 @@ from typing import Any
 from reserve.engine.connections.connection import Connection
 from reserve.engine.drivers.handler import HandlerDriver, Park
 from reserve.engine.server import Server
-from tests.engine.conftest import Serve, receive_all
+from tests.clients import receive_all
+from tests.engine.conftest import Serve
 from tests.waiting import eventually
 
 

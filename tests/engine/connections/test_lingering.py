@@ -6,7 +6,8 @@ import socket
 
 from reserve.engine.polling.poller import EpollPoller
 from reserve.testing import FakeClock
-from tests.engine.conftest import MakePoller, Serve, receive_all
+from tests.clients import receive_all
+from tests.engine.conftest import MakePoller, Serve
 from tests.engine.linedriver import LineApplication
 from tests.waiting import eventually
 
