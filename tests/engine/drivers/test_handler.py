@@ -6,7 +6,6 @@ import contextlib
 import os
 import socket
 import sys
-import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -496,29 +495,27 @@ def test_a_v4_mapped_address_is_shown_as_ipv4(serve: Serve) -> None:
     assert (peer.pid, peer.uid, peer.gid) == (None, None, None)
 
 
-def test_a_unix_socket_has_the_credentials_of_its_client(serve: Serve) -> None:
+def test_a_unix_socket_has_the_credentials_of_its_client(serve: Serve, short_path: Path) -> None:
     seen: SimpleQueue[Any] = SimpleQueue()
 
     def handle(sock: socket.socket, address: Any, server: Any) -> None:
         seen.put((address, server.peer(sock)))
 
-    with tempfile.TemporaryDirectory(prefix="r") as folder:
-        running = serve(handle, f"unix:{Path(folder, 's')}")
-        running.connect()
-        address, peer = seen.get(timeout=PATIENCE)
-        running.server.stop()
+    running = serve(handle, f"unix:{short_path}/s")
+    running.connect()
+    address, peer = seen.get(timeout=PATIENCE)
+    running.server.stop()
     assert address == ("", 0)
     assert (peer.pid, peer.uid, peer.gid) == (os.getpid(), os.getuid(), os.getgid())
 
 
-def test_a_server_may_have_several_listeners_of_several_kinds(serve: Serve) -> None:
-    with tempfile.TemporaryDirectory(prefix="r") as folder:
-        running = serve(Echo(), "127.0.0.1:0", f"unix:{Path(folder, 's')}", "127.0.0.1:0")
-        for number in (0, 1, 2, 1, 0):
-            client = running.connect(number)
-            client.sendall(b"hello")
-            assert receive(client, 5) == b"hello"
-        running.server.stop()
+def test_a_server_may_have_several_listeners_of_several_kinds(serve: Serve, short_path: Path) -> None:
+    running = serve(Echo(), "127.0.0.1:0", f"unix:{short_path}/s", "127.0.0.1:0")
+    for number in (0, 1, 2, 1, 0):
+        client = running.connect(number)
+        client.sendall(b"hello")
+        assert receive(client, 5) == b"hello"
+    running.server.stop()
 
 
 # ---- usage ----
