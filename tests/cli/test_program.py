@@ -1,4 +1,4 @@
-"""The program ``reserve`` as a process, with standard streams that are blocked and applications that hang."""
+"""The program ``reserve`` as a process, with standard streams that are blocked and applications that do not return."""
 
 from __future__ import annotations
 

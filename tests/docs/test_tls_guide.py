@@ -31,7 +31,7 @@ LOGGED = re.compile(r"^\| `([^`]+)` \|", re.MULTILINE)
 
 
 def commands(title: str) -> list[list[str]]:
-    """The words of each command of a section."""
+    """The arguments of each command of a section."""
     (block,) = SHELL.findall(SECTIONS[title])
     return [shlex.split(line) for line in block.replace("\\\n", " ").splitlines()]
 
@@ -43,9 +43,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory, require_peer: Callable[[str
     openssl = require_peer("openssl")
     made = 0
     for title, part in SECTIONS.items():
-        for words in commands(title) if SHELL.search(part) else ():
-            if words[0] == "openssl":
-                subprocess.run([openssl, *words[1:]], cwd=place, check=True, capture_output=True)
+        for arguments in commands(title) if SHELL.search(part) else ():
+            if arguments[0] == "openssl":
+                subprocess.run([openssl, *arguments[1:]], cwd=place, check=True, capture_output=True)
                 made += 1
     assert made == 4
     for name in ("a", "b", "other"):
@@ -61,9 +61,9 @@ def here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def adapter_of(words: list[str]) -> SSLAdapter:
+def adapter_of(arguments: list[str]) -> SSLAdapter:
     """The adapter that a command line of reserve makes."""
-    command = parse_command_line(words[1:])
+    command = parse_command_line(arguments[1:])
     assert app_arguments(command) == ("http", ("wsgi", "blog"))
     adapter = make_adapter(collect(command.given, {}, "/nonexistent"))
     assert adapter is not None
@@ -75,12 +75,12 @@ def facts(environ: dict[str, Any], start_response: Any) -> list[bytes]:
     return ["\n".join(name for name in environ if name == "HTTPS" or name.startswith("SSL_")).encode()]
 
 
-def fetch(words: list[str], port: int) -> bytes:
+def fetch(arguments: list[str], port: int) -> bytes:
     """The body that the guide's curl command gets, by a client with the same options."""
-    assert words[0] == "curl"
-    options = dict(zip(words[1:-1:2], words[2:-1:2], strict=True))
+    assert arguments[0] == "curl"
+    options = dict(zip(arguments[1:-1:2], arguments[2:-1:2], strict=True))
     assert set(options) <= {"--cacert", "--cert", "--key"}
-    assert words[-1] == "https://localhost:8080/"
+    assert arguments[-1] == "https://localhost:8080/"
     context = ssl.create_default_context(cafile=options["--cacert"])
     if "--cert" in options:
         context.load_cert_chain(options["--cert"], options["--key"])
@@ -95,15 +95,15 @@ def test_a_certificate_for_development(here: Path) -> None:
 
 
 def test_a_real_certificate(here: Path) -> None:
-    (words,) = commands("A real certificate")
+    (arguments,) = commands("A real certificate")
     live = here / "live"
     live.mkdir()
     (live / "fullchain.pem").write_bytes((here / "a.pem").read_bytes())
     (live / "privkey.pem").write_bytes((here / "a.key").read_bytes())
-    words = [word.replace("/etc/letsencrypt/live/example.org", str(live)) for word in words]
-    assert adapter_of(words).changed() is False
-    (words,) = commands("Several certificates")
-    adapter_of(words)
+    arguments = [argument.replace("/etc/letsencrypt/live/example.org", str(live)) for argument in arguments]
+    assert adapter_of(arguments).changed() is False
+    (arguments,) = commands("Several certificates")
+    adapter_of(arguments)
 
 
 @pytest.fixture

@@ -99,10 +99,10 @@ def test_client_certificates_are_checked_and_the_log_names_the_missing_variables
 
 
 def test_the_command_refuses_several_certificates(certificate: Files, other_certificate: Files) -> None:
-    words = ["app", "echo", "--bind", "127.0.0.1:0"]
+    arguments = ["app", "echo", "--bind", "127.0.0.1:0"]
     for files in (certificate, other_certificate):
-        words += ["--tls-cert", files.both]
-    done = _run("from reserve.cli.command import main; sys.exit(main(sys.argv[1:]))", *words)
+        arguments += ["--tls-cert", files.both]
+    done = _run("from reserve.cli.command import main; sys.exit(main(sys.argv[1:]))", *arguments)
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
     assert line.startswith("reserve: 2 certificates were given (--tls-cert): each client gets the one for the host")

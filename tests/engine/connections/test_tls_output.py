@@ -200,12 +200,12 @@ def test_reads_that_have_to_send_first_are_repeated(serve: Serve, times: int) ->
                 raise WantWrite
 
         adapter = ClearAdapter(decide)
-        running = serve(site(b"answer "), ssl_adapter=adapter, clock=FakeClock())
+        running = serve(site(b"response "), ssl_adapter=adapter, clock=FakeClock())
         client = running.connect()
         client.sendall(b"\x16" + request("POST", body=b"first"))
-        assert receive(client).body == b"answer first"
+        assert receive(client).body == b"response first"
         client.sendall(request("POST", body=b"second"))
-        assert receive(client).body == b"answer second"
+        assert receive(client).body == b"response second"
         assert adapter.sessions[0].calls["read"] <= 8 + times
         running.server.stop(0)
 
