@@ -22,7 +22,7 @@ def test_memory_and_disk_are_counted_apart_and_a_limit_may_be_reached() -> None:
     assert (budget.memory, budget.disk) == (0, 0)
 
 
-def test_no_limit_is_passed_by_nothing() -> None:
+def test_limits_of_zero_have_room_for_nothing() -> None:
     budget = Budget(0, 0)
     assert (budget.memory_for(0), budget.disk_for(0)) == (True, True)
     assert (budget.memory_for(1), budget.disk_for(1)) == (False, False)
