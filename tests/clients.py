@@ -43,6 +43,21 @@ def until_closed(client: socket.socket) -> tuple[bytes, bool]:
     return bytes(received), False
 
 
+def receive(client: socket.socket, count: int) -> bytes:
+    """Exactly ``count`` bytes; the test fails when the connection ends before."""
+    data = b""
+    while len(data) < count:
+        piece = client.recv(count - len(data))
+        assert piece, f"the connection ended after {data!r}"
+        data += piece
+    return data
+
+
+def receive_all(client: socket.socket) -> bytes:
+    """Everything until the peer closes. A reset raises; :func:`until_closed` reports it."""
+    return b"".join(iter(lambda: client.recv(65536), b""))
+
+
 def close_with_reset(client: socket.socket) -> None:
     """Close with a reset."""
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -1,10 +1,11 @@
-"""What every test has: a check that it leaks no thread and no descriptor, and ``require_peer`` for foreign programs."""
+"""What every test has: a check for leaks, ``require_peer`` for foreign programs, and ``short_path``."""
 
 from __future__ import annotations
 
 import gc
 import os
 import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -38,6 +39,13 @@ def _require_peer(name: str) -> str:
 def require_peer() -> Callable[[str], str]:
     """``require_peer("curl")`` gives its path, or skips the test; with RESERVE_CI=1 it fails instead."""
     return _require_peer
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A directory with a short name, because the path of a UNIX socket has at most 108 bytes."""
+    with tempfile.TemporaryDirectory(prefix="r") as name:
+        yield Path(name)
 
 
 @pytest.fixture(autouse=True)

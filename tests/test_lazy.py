@@ -7,12 +7,13 @@ import sys
 from pathlib import Path
 
 import reserve
+from tests.waiting import PATIENCE
 
 ROOT = str(Path(reserve.__file__).parent.parent)
 
 
 def run(program: str) -> str:
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -58,18 +58,18 @@ def test_this_module_checks_every_shell_line() -> None:
     assert [line for line in SHELL if line not in COMPLETE and not line.startswith(("reserve ", "sdlaunch "))] == []
 
 
-def check(arguments: list[str]) -> None:
+def check(argv: list[str]) -> None:
     """The arguments of ``reserve`` are valid, as far as that can be said without importing the application."""
-    command = parse_command_line(arguments)
-    name, app_args = app_arguments(command)
+    command = parse_command_line(argv)
+    name, arguments = app_arguments(command)
     collect(command.given, {}, "/")
-    mounts = [argument for argument in app_args if argument.startswith("/")]
+    mounts = [argument for argument in arguments if argument.startswith("/")]
     targets = [mount.partition("=")[2] for mount in mounts]
     if name == "http":
-        assert app_args[0] == "wsgi"
-        targets += app_args[1:2] if app_args[1] != "--mount" else []
+        assert arguments[0] == "wsgi"
+        targets += arguments[1:2] if arguments[1] != "--mount" else []
         assert targets
-        assert set(app_args) - {"wsgi", "--mount"} <= {*targets, *mounts}
+        assert set(arguments) - {"wsgi", "--mount"} <= {*targets, *mounts}
     elif name not in bundled_names():
         targets.append(name)
     for target in targets:
@@ -77,7 +77,11 @@ def check(arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", [line for line in COMMANDS if re.match(r"(\.venv/bin/)?reserve ", line)] or [pytest.param("", id="none")]
+    "line",
+    [
+        *(line for line in COMMANDS if re.match(r"(\.venv/bin/)?reserve ", line)),
+        *re.findall(r"`(reserve app [^`]+)`", README),
+    ],
 )
 def test_reserve_lines_are_valid(line: str) -> None:
     check(shlex.split(line)[1:])
@@ -89,11 +93,6 @@ def test_sdlaunch_lines_are_valid(line: str) -> None:
     assert not isinstance(job, str)
     assert job.command[0] == "reserve"
     check(job.command[1:])
-
-
-@pytest.mark.parametrize("line", re.findall(r"`(reserve app [^`]+)`", README))
-def test_reserve_lines_in_the_text_are_valid(line: str) -> None:
-    check(shlex.split(line)[1:])
 
 
 def test_the_embedding_program_runs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,14 +7,13 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from reserve import __version__
 from reserve.sockets.listeners import listen, release
+from tests.waiting import PATIENCE
 
 SHOW = """
 import os, sys
@@ -37,12 +36,6 @@ with sock, sock.accept()[0] as connection:
 """
 
 
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="r") as name:
-        yield Path(name)
-
-
 def run(*argv: str, fds: tuple[int, ...] = (), **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "reserve.sdlaunch", *argv],
@@ -52,7 +45,7 @@ def run(*argv: str, fds: tuple[int, ...] = (), **variables: str) -> subprocess.C
         capture_output=True,
         text=True,
         check=False,
-        timeout=100,
+        timeout=PATIENCE,
     )
 
 
@@ -67,20 +60,20 @@ def test_the_command_gets_its_socket_and_its_arguments() -> None:
     assert third == "['-b', 'x', '--', '-d']"
 
 
-def test_sockets_of_several_kinds_are_passed_at_once(directory: Path) -> None:
+def test_sockets_of_several_kinds_are_passed_at_once(short_path: Path) -> None:
     abstract = f"@reserve-sdlaunch-{os.getpid()}"
-    binds = ["-b[::]:0", f"--bind=unix:{directory}/x", "--bind", f"{directory}/y", "-b", f"unix:{abstract}"]
+    binds = ["-b[::]:0", f"--bind=unix:{short_path}/x", "--bind", f"{short_path}/y", "-b", f"unix:{abstract}"]
     done = run(*binds, "--unix-mode", "660", sys.executable, "-c", SHOW)
     lines = done.stdout.splitlines()
     assert done.stderr == ""
     port = lines[1].removeprefix("3 AF_INET6 [::]:")
-    assert lines[0] == f"port-{port}:unix-{directory}/x:unix-{directory}/y:unix-{abstract} 4 True"
+    assert lines[0] == f"port-{port}:unix-{short_path}/x:unix-{short_path}/y:unix-{abstract} 4 True"
     assert lines[2:5] == [
-        f"4 AF_UNIX unix:{directory}/x",
-        f"5 AF_UNIX unix:{directory}/y",
+        f"4 AF_UNIX unix:{short_path}/x",
+        f"5 AF_UNIX unix:{short_path}/y",
         f"6 AF_UNIX unix:{abstract}",
     ]
-    assert [os.stat(directory / name).st_mode & 0o777 for name in "xy"] == [0o660, 0o660]
+    assert [os.stat(short_path / name).st_mode & 0o777 for name in "xy"] == [0o660, 0o660]
 
 
 def test_many_sockets_keep_their_order() -> None:
@@ -110,44 +103,44 @@ def test_the_exit_code_is_that_of_the_command() -> None:
     assert run("-b", "127.0.0.1:0", sys.executable, "-c", "raise SystemExit(42)").returncode == 42
 
 
-def test_the_pid_file_has_the_process_id_of_the_command(directory: Path) -> None:
-    pid_file = directory / "pid"
+def test_the_pid_file_has_the_process_id_of_the_command(short_path: Path) -> None:
+    pid_file = short_path / "pid"
     pid_file.write_text("an old number")
     program = f"import os; print(open({str(pid_file)!r}).read() == f'{{os.getpid()}}\\n')"
     done = run("-b", "127.0.0.1:0", "-p", str(pid_file), sys.executable, "-c", program)
     assert (done.stdout, done.stderr) == ("True\n", "")
-    assert os.listdir(directory) == ["pid"]
+    assert os.listdir(short_path) == ["pid"]
 
 
-def test_a_daemon_runs_in_a_new_session(directory: Path) -> None:
-    done = run("-dp", str(directory / "pid"), "-b", f"{directory}/x", "--", sys.executable, "-c", WAIT)
+def test_a_daemon_runs_in_a_new_session(short_path: Path) -> None:
+    done = run("-dp", str(short_path / "pid"), "-b", f"{short_path}/x", "--", sys.executable, "-c", WAIT)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    number = int((directory / "pid").read_text())
+    number = int((short_path / "pid").read_text())
     with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(60)
-        client.connect(f"{directory}/x")
+        client.settimeout(PATIENCE)
+        client.connect(f"{short_path}/x")
         pid, session, parent, streams, cwd = client.recv(1000).decode().split()
     assert int(pid) == number
     assert session not in (pid, str(os.getsid(0)))
     assert int(parent) != os.getpid()
     assert streams == "{'/dev/null'}"
     assert cwd == str(Path(__file__).parent.parent)
-    assert sorted(os.listdir(directory)) == ["pid", "x"]
+    assert sorted(os.listdir(short_path)) == ["pid", "x"]
 
 
-def test_a_daemon_that_cannot_execute_its_command_reports_it_and_cleans_up(directory: Path) -> None:
-    done = run("-d", "-p", str(directory / "pid"), "-b", f"{directory}/x", "--", "no-such-command-at-all")
+def test_a_daemon_that_cannot_execute_its_command_reports_it_and_cleans_up(short_path: Path) -> None:
+    done = run("-d", "-p", str(short_path / "pid"), "-b", f"{short_path}/x", "--", "no-such-command-at-all")
     assert done.returncode == 127
     assert done.stderr.startswith("sdlaunch: the command 'no-such-command-at-all' was not found; it is in no directory")
     assert done.stderr.count("\n") == 1
-    assert os.listdir(directory) == []
+    assert os.listdir(short_path) == []
 
 
-def test_a_daemon_that_cannot_write_its_pid_file_reports_it(directory: Path) -> None:
-    done = run("-d", "-p", str(directory / "none" / "pid"), "-b", f"{directory}/x", "--", "true")
+def test_a_daemon_that_cannot_write_its_pid_file_reports_it(short_path: Path) -> None:
+    done = run("-d", "-p", str(short_path / "none" / "pid"), "-b", f"{short_path}/x", "--", "true")
     assert done.returncode == 1
     assert "cannot write the pid file" in done.stderr
-    assert os.listdir(directory) == []
+    assert os.listdir(short_path) == []
 
 
 @pytest.mark.parametrize(
@@ -161,19 +154,19 @@ def test_a_daemon_that_cannot_write_its_pid_file_reports_it(directory: Path) -> 
     ],
 )
 def test_after_a_command_that_cannot_be_executed_no_file_remains(
-    directory: Path, kind: str, code: int, hint: str
+    short_path: Path, kind: str, code: int, hint: str
 ) -> None:
-    command = directory / "command"
+    command = short_path / "command"
     if kind == "directory":
         command.mkdir()
     elif kind != "missing":
         command.write_text("#!/no/such/interpreter\n" if kind == "script" else "\0")
         command.chmod(0o644 if kind == "data" else 0o755)
-    done = run("-b", f"{directory}/x", "-p", str(directory / "pid"), "--", str(command))
+    done = run("-b", f"{short_path}/x", "-p", str(short_path / "pid"), "--", str(command))
     assert done.returncode == code
     assert hint in done.stderr
     assert done.stderr.count("\n") == 1
-    assert [name for name in os.listdir(directory) if name != "command"] == []
+    assert [name for name in os.listdir(short_path) if name != "command"] == []
 
 
 @pytest.mark.parametrize(
@@ -209,17 +202,17 @@ def test_wrong_usage_gets_one_sentence_and_exit_code_2(argv: list[str], hint: st
     assert done.stderr.count("\n") == 1
 
 
-def test_an_address_in_use_gets_exit_code_1(directory: Path) -> None:
+def test_an_address_in_use_gets_exit_code_1(short_path: Path) -> None:
     [sock] = listen("127.0.0.1:0")
     port = sock.getsockname()[1]
-    done = run("-b", f"{directory}/x", "-b", f"127.0.0.1:{port}", "-d", "true")
+    done = run("-b", f"{short_path}/x", "-b", f"127.0.0.1:{port}", "-d", "true")
     release(sock)
     assert done.returncode == 1
     assert done.stderr == (
         f"sdlaunch: cannot listen on 127.0.0.1:{port}: Address already in use. "
         f"Another program listens on port {port}; stop it, or choose another port.\n"
     )
-    assert os.listdir(directory) == []
+    assert os.listdir(short_path) == []
 
 
 def test_help_and_version_are_printed() -> None:
@@ -277,6 +270,6 @@ def test_standard_streams_that_cannot_be_written_to_change_no_exit_code(streams:
         line = [sys.executable, "-m", "reserve.sdlaunch", *argv]
         program = f"import os\n{streams}\nos.execv({sys.executable!r}, {line!r})"
         done = subprocess.run(
-            [sys.executable, "-c", program], cwd=Path(__file__).parent.parent, timeout=60, check=False
+            [sys.executable, "-c", program], cwd=Path(__file__).parent.parent, timeout=PATIENCE, check=False
         )
         assert done.returncode == code

@@ -118,6 +118,24 @@ def honest(environ: Any, start_response: Callable[..., Any]) -> list[bytes]:
     return [b"honest"]
 
 
+class ReadsUploads:
+    """An application that reads the body of each POST request, and then does as :func:`honest`."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+        """For each POST request ``called``, and then ``raised`` or what it read."""
+
+    def __call__(self, environ: Any, start_response: Callable[..., Any]) -> list[bytes]:
+        if environ["REQUEST_METHOD"] == "POST":
+            self.events.append("called")
+            try:
+                self.events.append(repr(environ["wsgi.input"].read()))
+            except OSError:
+                self.events.append("raised")
+                raise
+        return honest(environ, start_response)
+
+
 def child(program: str, *arguments: str, **options: Any) -> subprocess.Popen[str]:
     """A process that runs the source ``program``; its standard streams are pipes."""
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONWARNINGS": "error"}

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import threading
-from typing import Any
-
 from reserve.apps.http.settings import HTTPSettings
 from tests.adversity.holding import THREADS, honest, over_both, watched
+from tests.apps.http.doubles import Gate
 from tests.apps.http.responses import receive, request
 from tests.clients import until_closed
 from tests.waiting import eventually
@@ -17,20 +15,12 @@ HTTP = HTTPSettings(access_log=False, health_path="/health")
 @over_both
 def test_the_health_path_is_served_and_other_requests_wait_until_they_are_refused(secure: bool) -> None:
     health = request("GET", "/health", "Connection: close")
-    entered, go_on = threading.Semaphore(0), threading.Event()
-
-    def app(environ: Any, start_response: Any) -> Any:
-        if environ["PATH_INFO"] == "/wait":
-            entered.release()
-            assert go_on.wait(60)
-        return honest(environ, start_response)
-
+    gate = Gate(honest)
     with (
-        watched(app, http=HTTP, secure=secure, queue_timeout=30.0) as site,
+        watched(gate, http=HTTP, secure=secure, queue_timeout=30.0) as site,
         site.crowd(THREADS, request("GET", "/wait")) as busy,
     ):
-        for _ in busy:
-            assert entered.acquire(timeout=60)
+        gate.wait_entered(len(busy))
         with site.crowd(20, request()) as queued:
             eventually(lambda: site.server.stats().queued == len(queued))
             # They were all stepped before this one: their time begins now.
@@ -53,7 +43,7 @@ def test_the_health_path_is_served_and_other_requests_wait_until_they_are_refuse
                 eventually(lambda: site.server.stats().refused == len(queued))
                 assert site.server.stats().queued == len(later)  # their time has not passed
                 assert site.ask(health).text == "ok\n"
-                go_on.set()
+                gate.release()
                 assert [receive(client).body for client in (*busy, *later)] == [b"honest"] * (THREADS + 5)
                 site.assert_serves()
         for client in busy:

@@ -15,7 +15,7 @@ from reserve.apps.http.settings import HTTPSettings
 from tests.adversity.holding import honest, over_both, watched
 from tests.apps.http.responses import request
 from tests.clients import close_with_reset
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 COUNT = 200
 
@@ -65,7 +65,7 @@ def test_clients_that_disconnect_during_their_response_leave_nothing(how: str, s
         def __iter__(self) -> Iterator[bytes]:
             yield b"begin"
             began.release()
-            assert go_on.acquire(timeout=60)
+            assert go_on.acquire(timeout=PATIENCE)
             yield from itertools.repeat(b"more" * 1000)
 
         def close(self) -> None:
@@ -82,7 +82,7 @@ def test_clients_that_disconnect_during_their_response_leave_nothing(how: str, s
         for number in range(COUNT):
             client = site.connect()
             client.sendall(request("GET", "/endless"))
-            assert began.acquire(timeout=60)
+            assert began.acquire(timeout=PATIENCE)
             if how == "rst":
                 close_with_reset(client)
             elif how == "fin":

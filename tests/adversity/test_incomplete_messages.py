@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from reserve.apps.http.settings import HTTPSettings
-from tests.adversity.holding import Watched, honest, watched
+from tests.adversity.holding import ReadsUploads, Watched, honest, watched
+from tests.apps.http.doubles import Gate
 from tests.apps.http.responses import request, split, take
 from tests.clients import close_with_reset, until_closed
 from tests.waiting import eventually
@@ -44,12 +45,7 @@ def exchange(site: Watched, raw: bytes, *later: bytes) -> tuple[bytes, bool]:
 @each_framing
 @pytest.mark.parametrize("late", [False, True], ids=["at once", "after the response"])
 def test_an_unread_body_never_becomes_the_next_request(how: str, chunks: int, late: bool) -> None:
-    called: list[str] = []
-
-    def app(environ: Any, start_response: Any) -> Any:
-        called.append(environ["PATH_INFO"])
-        return honest(environ, start_response)
-
+    app = Gate(honest)
     inner = request("GET", "/smuggled") * 20
     raw = request("POST", "/first", body=inner, chunks=chunks)
     cut = raw.index(b"\r\n\r\n") + 4 + (4 if chunks else 0)
@@ -64,8 +60,8 @@ def test_an_unread_body_never_becomes_the_next_request(how: str, chunks: int, la
                 expected = ["/first", "/last"]
             responses = [(response.status, response.body, response.whole) for response in split(received)]
             assert responses == [(200, b"honest", True)] * len(expected)
-            assert called == expected
-            called.clear()
+            assert app.paths == expected
+            app.paths.clear()
         site.assert_nothing_left()
 
 
@@ -87,12 +83,7 @@ def test_an_unread_body_never_becomes_the_next_request(how: str, chunks: int, la
 )
 def test_no_request_after_a_refused_one_is_ever_run(bad: bytes) -> None:
     """In any pieces: a refusal that closes the connection also ends its input."""
-    called: list[str] = []
-
-    def app(environ: Any, start_response: Any) -> Any:
-        called.append(environ["PATH_INFO"])
-        return honest(environ, start_response)
-
+    app = Gate(honest)
     raw = request("GET", "/first") + bad + request("GET", "/canary") * 3
     choice = random.Random(1)
     with watched(app, http=SETTINGS["buffered"]) as site:
@@ -105,8 +96,8 @@ def test_no_request_after_a_refused_one_is_ever_run(bad: bytes) -> None:
                 received, _ = until_closed(client)
             responses = split(received)
             assert [one.status for one in responses] == [200, 400]
-            assert called == ["/first"]
-            called.clear()
+            assert app.paths == ["/first"]
+            app.paths.clear()
         site.assert_nothing_left()
 
 
@@ -154,30 +145,19 @@ def test_lines_are_read_alike_with_every_framing(how: str, chunks: int, reader: 
 @pytest.mark.parametrize("reset", [False, True], ids=["fin", "rst"])
 @pytest.mark.parametrize("missing", [1, 5, 30])
 def test_a_short_upload_never_looks_complete(how: str, chunks: int, reset: bool, missing: int) -> None:
-    seen: list[bytes | str] = []
-
-    def app(environ: Any, start_response: Any) -> Any:
-        if environ["REQUEST_METHOD"] == "POST":
-            seen.append("called")
-            try:
-                seen.append(environ["wsgi.input"].read())
-            except OSError:
-                seen.append("raised")
-                raise
-        return honest(environ, start_response)
-
+    app = ReadsUploads()
     raw = request("POST", body=b"x" * 100, chunks=chunks)[:-missing]
     with watched(app, http=SETTINGS[how]) as site:
         for number in range(10):
             client = site.connect()
             client.sendall(raw)
             if how == "streamed":
-                eventually(lambda wanted=number + 1: seen.count("called") == wanted)  # type: ignore[misc]
+                eventually(lambda wanted=number + 1: app.events.count("called") == wanted)  # type: ignore[misc]
             close_with_reset(client) if reset else client.close()
         site.assert_nothing_left()
         site.assert_serves()
     times = 10 if how == "streamed" else 0  # a body that is received first never reaches the application
-    assert sorted(map(str, seen)) == ["called"] * times + ["raised"] * times
+    assert sorted(app.events) == ["called"] * times + ["raised"] * times
 
 
 # ---- responses ----

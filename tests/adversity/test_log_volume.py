@@ -5,8 +5,6 @@ from __future__ import annotations
 import socket
 from typing import Any
 
-import pytest
-
 from reserve.apps.http.settings import HTTPSettings
 from reserve.engine.connections.peers import name_of
 from tests.adversity.holding import honest, watched
@@ -68,14 +66,6 @@ def test_failing_clients_of_plain_handlers_are_logged_once_a_second_and_counted(
     assert (
         count == f"and {COUNT - 1} more like it in the last 1.0 s: handlers whose client failed: ConnectionResetError"
     )
-
-
-@pytest.mark.parametrize(
-    ("address", "name"),
-    [(("192.0.2.1", 5), "192.0.2.1:5"), (("2001:db8::1", 5), "[2001:db8::1]:5"), (("", 0), "unix")],
-)
-def test_a_client_is_named_by_its_address(address: tuple[str, int], name: str) -> None:
-    assert name_of(address) == name
 
 
 def test_each_failure_of_an_application_is_logged() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from reserve.apps.http.settings import HTTPSettings
 from reserve.testing import running
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.peer
 
@@ -39,7 +40,7 @@ def test_the_server_stays_available_throughout(
     with running(app, http=HTTPSettings(access_log=False), threads=2) as served:
         command = [program, *mode, "-c", "300", "-r", "300", "-l", "4", "-p", "3", "-u", f"{served.url}/"]
         command += ["-g", "-o", str(tmp_path / "table"), "-v", "1"]
-        completed = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        completed = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
         stats = served.server.stats()
         assert stats.threads == 2
         assert stats.accepted > 250, completed.stdout + completed.stderr

@@ -11,11 +11,11 @@ import pytest
 
 from reserve.apps.http.settings import HTTPSettings
 from tests import tls
-from tests.adversity.holding import honest
+from tests.adversity.holding import ReadsUploads, honest
 from tests.adversity.tlssite import HTTP, connected, ends_with_close_notify, tls_site, until_closed
 from tests.apps.http.responses import request, split
 from tests.clients import close_with_reset
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 SETTINGS = {
     "buffered": HTTP,
@@ -32,25 +32,14 @@ each_framing = pytest.mark.parametrize("chunks", [0, 20], ids=["length", "chunks
 @pytest.mark.parametrize("end", ["fin", "rst", "close_notify"])
 @pytest.mark.parametrize("missing", [1, 5, 30])
 def test_a_short_upload_never_looks_complete(how: str, chunks: int, end: str, missing: int, version: str) -> None:
-    seen: list[str] = []
-
-    def app(environ: Any, start_response: Any) -> Any:
-        if environ["REQUEST_METHOD"] == "POST":
-            seen.append("called")
-            try:
-                seen.append(repr(environ["wsgi.input"].read()))
-            except OSError:
-                seen.append("raised")
-                raise
-        return honest(environ, start_response)
-
+    app = ReadsUploads()
     raw = request("POST", body=b"x" * 100, chunks=chunks)[:-missing]
     with tls_site(app, http=SETTINGS[how]) as site:
         for number in range(5):
             with connected(site, version) as (client, memory_client):
                 client.sendall(memory_client.encrypt(raw))
                 if how == "streamed":
-                    eventually(lambda wanted=number + 1: seen.count("called") == wanted)  # type: ignore[misc]
+                    eventually(lambda wanted=number + 1: app.events.count("called") == wanted)  # type: ignore[misc]
                 else:
                     eventually(lambda: site.server.stats().parked == 1)
                 if end == "rst":
@@ -65,7 +54,7 @@ def test_a_short_upload_never_looks_complete(how: str, chunks: int, end: str, mi
         site.assert_nothing_left()
         site.assert_serves()
     times = 5 if how == "streamed" else 0  # else the application is never called
-    assert sorted(seen) == ["called"] * times + ["raised"] * times
+    assert sorted(app.events) == ["called"] * times + ["raised"] * times
 
 
 @tls.each_version
@@ -146,14 +135,14 @@ def test_client_disconnected_sees_each_end(end: str, version: str) -> None:
         if environ["PATH_INFO"] == "/wait":
             results.append(environ["reserve.client_disconnected"]())
             entered.set()
-            assert gone.wait(60)
+            assert gone.wait(PATIENCE)
             eventually(environ["reserve.client_disconnected"])
         return honest(environ, start_response)
 
     with tls_site(app) as site:
         with connected(site, version) as (client, memory_client):
             client.sendall(memory_client.encrypt(request("GET", "/wait")))
-            assert entered.wait(60)
+            assert entered.wait(PATIENCE)
             if end == "rst":
                 close_with_reset(client)
             else:

@@ -18,7 +18,7 @@ from tests import tls
 from tests.adversity.tlssite import connected, tls_site, until_closed
 from tests.apps.http.responses import request, split
 from tests.tlsrecords import ALERT, APPLICATION_DATA, FATAL_ALERT, handshake_with_keys, record
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 
 @tls.each_version
@@ -58,7 +58,7 @@ def test_renegotiation_is_refused(require_peer: Callable[[str], str]) -> None:
             [openssl, "s_client", "-connect", f"{host}:{port}", "-tls1_2", "-no_ign_eof"],
             input=b"R\nGET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n",
             capture_output=True,
-            timeout=60,
+            timeout=PATIENCE,
             check=False,
         )
         assert b"RENEGOTIATING" in done.stdout + done.stderr

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 from tests import tls
 from tests.adversity.holding import honest
 from tests.adversity.tlssite import connected, ends_with_close_notify, tls_site
+from tests.apps.http.doubles import Gate
 from tests.apps.http.responses import receive, request, split
 from tests.waiting import eventually
 
@@ -73,26 +73,19 @@ def test_the_keep_alive_time_ends_with_close_notify(served: bool, version: str) 
 
 @tls.each_version
 def test_a_stop_sends_close_notify_on_idle_and_on_served_connections(version: str) -> None:
-    entered, go_on = threading.Event(), threading.Event()
-
-    def app(environ: Any, start_response: Any) -> Any:
-        if environ["PATH_INFO"] == "/wait":
-            entered.set()
-            assert go_on.wait(60)
-        return honest(environ, start_response)
-
+    gate = Gate(honest)
     with (
-        tls_site(app) as site,
+        tls_site(gate) as site,
         connected(site, version) as (idle, idle_tls),
         connected(site, version) as (busy, busy_tls),
     ):
         idle.sendall(idle_tls.encrypt(request()))
         assert split(idle_tls.receive(idle))[0].body == b"honest"
         busy.sendall(busy_tls.encrypt(request("GET", "/wait")))
-        assert entered.wait(60)
+        gate.wait_entered()
         site.server.request_stop()
         assert ends_with_close_notify(idle, idle_tls)
-        go_on.set()
+        gate.release()
         response = split(busy_tls.receive(busy))[0]
         assert (response.body, response.fields["connection"]) == (b"honest", "close")
         assert ends_with_close_notify(busy, busy_tls)

@@ -8,9 +8,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
-import threading
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 
@@ -18,6 +16,7 @@ from reserve.apps.http.settings import HTTPSettings
 from tests import tls
 from tests.adversity.holding import THREADS, Watched, honest
 from tests.adversity.tlssite import tls_site, until_closed
+from tests.apps.http.doubles import Gate
 from tests.apps.http.responses import request
 from tests.clients import close_with_reset
 from tests.waiting import eventually
@@ -200,22 +199,14 @@ def test_a_stop_does_not_wait_for_a_handshake(stall: str, timeout: float | None)
 
 def test_a_handshake_needs_no_worker() -> None:
     """Both workers are inside an application: handshakes go on, and the health path is served over TLS."""
-    entered, go_on = threading.Semaphore(0), threading.Event()
-
-    def app(environ: Any, start_response: Any) -> list[bytes]:
-        if environ["PATH_INFO"] == "/wait":
-            entered.release()
-            assert go_on.wait(60)
-        return honest(environ, start_response)
-
-    with tls_site(app, http=HTTPSettings(access_log=False, health_path="/health")) as site:
+    gate = Gate(honest)
+    with tls_site(gate, http=HTTPSettings(access_log=False, health_path="/health")) as site:
         with site.crowd(THREADS, request("GET", "/wait")):
-            for _ in range(THREADS):
-                assert entered.acquire(timeout=60)
+            gate.wait_entered(THREADS)
             clients = [site.connect() for _ in range(20)]
             assert {client.version() for client in clients if isinstance(client, ssl.SSLSocket)} == {"TLSv1.3"}
             assert site.ask(request("GET", "/health", "Connection: close")).text == "ok\n"
             for client in clients:
                 client.close()
-            go_on.set()
+            gate.release()
         site.assert_nothing_left()

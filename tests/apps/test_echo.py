@@ -23,7 +23,7 @@ from reserve.errors import UsageError
 from reserve.loader.arguments import Arguments
 from reserve.loader.find import find
 from reserve.testing import RunningServer, running
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 ROOT = Path(reserve.__file__).parent.parent
 
@@ -161,6 +161,6 @@ def test_the_command_serves_the_application(name: str, sent: bytes, response: by
                 client.sendall(sent)
                 assert receive(client, len(response)) == response
             process.send_signal(signal.SIGTERM)
-            assert process.wait(30) == 0
+            assert process.wait(PATIENCE) == 0
         finally:
             process.kill()

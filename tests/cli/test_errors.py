@@ -13,6 +13,7 @@ import pytest
 
 from reserve.cli.command import main
 from tests.cli.fakes import HANDLER, ROOT, FakeServer
+from tests.waiting import PATIENCE
 
 
 @pytest.mark.parametrize(
@@ -96,7 +97,7 @@ def test_a_local_file_that_hides_a_module_of_python_is_named(tmp_path: Path, mod
     program = f"import sys; sys.path[:1] = []; sys.argv[1:] = {argv}; from reserve.__main__ import main; exit(main())"
     done = subprocess.run(
         [sys.executable, "-c", program],
-        cwd=tmp_path, env={**environ, "PYTHONPATH": ROOT}, capture_output=True, text=True, timeout=60,
+        cwd=tmp_path, env={**environ, "PYTHONPATH": ROOT}, capture_output=True, text=True, timeout=PATIENCE,
     )  # fmt: skip
     assert done.returncode == 1
     *_, last = done.stderr.splitlines()

@@ -9,7 +9,7 @@ import pytest
 
 from reserve.cli.console import Console
 from reserve.cli.forceexit import ABORTED, ForceExit
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 
 class Output:
@@ -55,7 +55,7 @@ def test_the_earliest_deadline_counts(console: Console, output: Output) -> None:
     force_exit.exit_within(3600)
     force_exit.exit_within(0)
     force_exit.exit_within(7200)
-    assert force_exit.exited.wait(60)
+    assert force_exit.exited.wait(PATIENCE)
     assert force_exit.codes == [ABORTED]
     assert output() == "reserve: the process exits now; the server has not stopped in time\n"
 
@@ -64,7 +64,7 @@ def test_the_earliest_deadline_counts(console: Console, output: Output) -> None:
 def test_the_exit_code_of_a_failed_start_is_kept(console: Console, code: int, expected: int) -> None:
     force_exit = RecordedExit(console)
     force_exit.begin_exit(code, 0)
-    assert force_exit.exited.wait(60)
+    assert force_exit.exited.wait(PATIENCE)
     assert force_exit.codes == [expected]
 
 
@@ -82,7 +82,7 @@ def test_non_daemon_threads_are_named(console: Console, output: Output, monkeypa
         eventually(lambda: "waiting" in output())
         assert force_exit.codes == []
         force_exit.exit_within(0)
-        assert force_exit.exited.wait(60)
+        assert force_exit.exited.wait(PATIENCE)
     finally:
         gate.set()
         for thread in threads:
@@ -95,5 +95,5 @@ def test_non_daemon_threads_are_named(console: Console, output: Output, monkeypa
 def test_without_such_threads_another_reason_is_given(console: Console, output: Output) -> None:
     force_exit = RecordedExit(console)
     force_exit.begin_exit(0, 0)
-    assert force_exit.exited.wait(60)
+    assert force_exit.exited.wait(PATIENCE)
     assert "an atexit function has not returned, or an output is blocked because no process reads it" in output()

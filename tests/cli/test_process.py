@@ -10,6 +10,7 @@ import pytest
 
 from reserve.cli.command import main
 from tests.cli.fakes import HANDLER, FakeServer
+from tests.waiting import PATIENCE
 
 
 def test_chdir_and_env_take_effect_before_the_import(workdir: Path) -> None:
@@ -31,5 +32,5 @@ def test_the_command_raises_its_limit_of_open_files() -> None:
         "soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)\n"
         "assert soft == min(hard, process.MAX_OPEN_FILES) or hard == resource.RLIM_INFINITY, (soft, hard)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""The program ``reserve`` as a process, with standard streams that are blocked and applications that hang."""
+"""The program ``reserve`` as a process, with standard streams that are blocked and applications that do not return."""
 
 from __future__ import annotations
 
@@ -335,10 +335,13 @@ def test_a_client_is_served_and_a_signal_stops_the_program(tmp_path: Path) -> No
     (tmp_path / "cli_plain.py").write_text(HANDLER)
     for number in (signal.SIGINT, signal.SIGTERM):
         with running_handler(tmp_path, "cli_plain") as (process, port):
-            with socket.create_connection(("127.0.0.1", port), timeout=60) as client, client.makefile("rb") as response:
+            with (
+                socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as client,
+                client.makefile("rb") as response,
+            ):
                 assert response.read() == b"hello"
             process.send_signal(number)
-            _, err = process.communicate(timeout=60)
+            _, err = process.communicate(timeout=PATIENCE)
             assert process.returncode == 0
             assert err.startswith("reserve: stopping; requests in flight have 30 s")
 
@@ -350,10 +353,10 @@ def test_a_second_signal_does_not_wait_for_a_handler(tmp_path: Path) -> None:
     )
     with running_handler(tmp_path, "cli_stuck", "--stop-timeout", "1h") as (process, port):
         assert process.stderr is not None
-        with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
+        with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as client:
             assert client.recv(1) == b"!"
             process.send_signal(signal.SIGTERM)
             assert "stopping; requests in flight have 3600 s" in process.stderr.readline()
             process.send_signal(signal.SIGTERM)
-            process.communicate(timeout=60)
+            process.communicate(timeout=PATIENCE)
             assert process.returncode == 3

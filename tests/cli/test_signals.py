@@ -15,7 +15,7 @@ from reserve.cli.command import main
 from reserve.cli.console import Console
 from reserve.cli.signals import StopSignals
 from tests.cli.fakes import ARGV, HANDLER, FakeServer
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 
 def test_the_first_signal_stops_the_server_and_the_second_stops_it_at_once(
@@ -63,7 +63,7 @@ def test_a_signal_has_an_effect_while_the_main_thread_waits_for_a_lock(workdir: 
         sender = threading.Thread(target=send_signal)
         sender.start()
         is_waiting = True
-        assert lock.acquire(timeout=20) is is_waiting
+        assert lock.acquire(timeout=PATIENCE) is is_waiting
         sender.join()
 
     FakeServer.while_serving = staticmethod(while_serving)

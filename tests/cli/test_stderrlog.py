@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 import threading
@@ -13,6 +12,7 @@ import pytest
 from reserve.cli.command import main
 from reserve.cli.stderrlog import StderrLog
 from tests.cli.fakes import HANDLER, FakeServer
+from tests.streams import FailingStream
 from tests.waiting import eventually
 
 
@@ -20,30 +20,21 @@ def record(text: str, *args: object) -> logging.LogRecord:
     return logging.LogRecord("reserve", logging.ERROR, __file__, 1, text, args, None)
 
 
-class Stream(io.StringIO):
-    full = False
-
-    def write(self, text: str) -> int:
-        if self.full:
-            raise OSError("no space")
-        return super().write(text)
-
-
 def test_lost_lines_are_counted_in_a_line_after_the_next_one() -> None:
-    stream = Stream()
+    stream = FailingStream()
     log = StderrLog(stream)
     log.handle(record("first"))
-    stream.full = True
+    stream.error = OSError("no space")
     log.handle(record("second"))
     log.handle(record("third"))
-    stream.full = False
+    stream.error = None
     log.handle(record("fourth"))
     lines = [line.partition(" ")[2].partition(" ")[2] for line in stream.getvalue().splitlines()]
     assert lines == ["ERROR: first", "ERROR: fourth", "WARNING: 2 log lines could not be written: no space"]
 
 
 def test_a_filtered_record_is_not_written() -> None:
-    stream = Stream()
+    stream = FailingStream()
     log = StderrLog(stream)
     log.addFilter(lambda record: "secret" not in record.getMessage())
     log.handle(record("a secret"))
@@ -69,7 +60,7 @@ def test_a_blocked_write_holds_no_lock() -> None:
 
 
 def test_the_log_works_after_a_record_that_cannot_be_formatted(capsys: object) -> None:
-    stream = Stream()
+    stream = FailingStream()
     log = StderrLog(stream)
     log.handle(record("%d", "no number"))
     log.handle(record("next"))

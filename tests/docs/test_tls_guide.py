@@ -20,6 +20,7 @@ from reserve.cli.tls import make_adapter
 from reserve.options.sources import collect
 from reserve.ssl.adapter import SSLAdapter
 from reserve.testing import running
+from tests.waiting import PATIENCE
 
 GUIDE = Path(reserve.__file__).parent / "docs" / "tls.md"
 TEXT = GUIDE.read_text("utf-8")
@@ -83,7 +84,7 @@ def fetch(arguments: list[str], port: int) -> bytes:
     context = ssl.create_default_context(cafile=options["--cacert"])
     if "--cert" in options:
         context.load_cert_chain(options["--cert"], options["--key"])
-    with urllib.request.urlopen(f"https://localhost:{port}/", context=context, timeout=20) as response:
+    with urllib.request.urlopen(f"https://localhost:{port}/", context=context, timeout=PATIENCE) as response:
         return response.read()  # type: ignore[no-any-return]
 
 
@@ -99,7 +100,7 @@ def test_a_real_certificate(here: Path) -> None:
     live.mkdir()
     (live / "fullchain.pem").write_bytes((here / "a.pem").read_bytes())
     (live / "privkey.pem").write_bytes((here / "a.key").read_bytes())
-    arguments = [word.replace("/etc/letsencrypt/live/example.org", str(live)) for word in arguments]
+    arguments = [argument.replace("/etc/letsencrypt/live/example.org", str(live)) for argument in arguments]
     assert adapter_of(arguments).changed() is False
     (arguments,) = commands("Several certificates")
     adapter_of(arguments)

@@ -10,6 +10,7 @@ import selectors
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from reserve.engine.drivers.handler import Park
 from reserve.engine.polling.poller import EpollPoller, Poller, PortablePoller
 from reserve.engine.server import Hooks, Server
 from reserve.sockets.listeners import listen
+from tests.clients import connect
 from tests.engine.interleave import Scenario, Scheduler, explore, replace_locks
 from tests.waiting import PATIENCE
 
@@ -88,10 +90,8 @@ class Running:
     def connect(self, number: int = 0) -> socket.socket:
         """Connect to listener ``number``; the client is closed with the test and waits :data:`PATIENCE` at most."""
         address = self.server.addresses[number]
-        client = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
+        client = connect(address if isinstance(address, str) else ("127.0.0.1", address[1]))
         self._clients.append(client)
-        client.settimeout(PATIENCE)
-        client.connect(address if isinstance(address, str) else ("127.0.0.1", address[1]))
         return client
 
     def close_clients(self) -> None:
@@ -145,19 +145,26 @@ def upper_lines(sock: Any, address: Any, server: Any) -> Park:
     return Park(resume, reader=file)
 
 
-def receive_all(client: socket.socket) -> bytes:
-    """Everything until the peer closes."""
-    return b"".join(iter(lambda: client.recv(65536), b""))
+def publishing(sockets: SimpleQueue[socket.socket], handle: Callable[..., Any]) -> Callable[..., Any]:
+    """A handler that puts its socket into ``sockets`` and then does as ``handle``."""
+
+    def put_and_handle(sock: socket.socket, address: Any, server: Any) -> Any:
+        sockets.put(sock)
+        return handle(sock, address, server)
+
+    return put_and_handle
 
 
-def receive(client: socket.socket, count: int) -> bytes:
-    """Exactly ``count`` bytes."""
-    data = b""
-    while len(data) < count:
-        piece = client.recv(count - len(data))
-        assert piece, f"the connection ended after {data!r}"
-        data += piece
-    return data
+def recorded_polls(poller: Poller) -> list[float | None]:
+    """The timeout of each call of ``poller.poll`` from now on."""
+    poll, timeouts = poller.poll, list[float | None]()
+
+    def record_and_poll(timeout: float | None) -> list[tuple[int, int]]:
+        timeouts.append(timeout)
+        return poll(timeout)
+
+    poller.poll = record_and_poll  # type: ignore[method-assign]
+    return timeouts
 
 
 def echo(sock: Any, address: Any, server: Any) -> Park:

@@ -33,7 +33,7 @@ UNTRACED_FILES = {str(Path(ENGINE, "connections", name)) for name in ("output.py
 UNTRACED_FUNCTIONS = {"settle"}
 """Functions that read only what the owner of a connection owns: the same holds for them."""
 LIMIT = 30.0
-"""Seconds of real time that a task may take between two points. It takes less than a millisecond, unless it hangs."""
+"""Seconds of real time that a task may take between two points; less than a millisecond unless it is blocked."""
 _SHARED = ("STORE_ATTR", "DELETE_ATTR", "LOAD_ATTR", "LOAD_METHOD", "CALL", "STORE_SUBSCR", "BINARY_SUBSCR")
 
 

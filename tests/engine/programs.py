@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 
+from tests.waiting import PATIENCE
+
 SERVING = """
 import os, signal, socket, sys, threading
 from reserve import Server, listen, Park
@@ -33,7 +35,7 @@ thread.start()
 def run_program(program: str) -> str:
     """Run the source ``program`` in a process of its own; what it printed.
 
-    It has to end with 0 within a minute and must write nothing to standard error.
+    It has to exit with 0 within :data:`tests.waiting.PATIENCE` and must write nothing to standard error.
     """
     environment = {**os.environ, "PYTHONPATH": os.getcwd(), "PYTHONWARNINGS": "error"}
     completed = subprocess.run(
@@ -41,7 +43,7 @@ def run_program(program: str) -> str:
         env=environment,
         text=True,
         capture_output=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
         stdin=subprocess.DEVNULL,
     )

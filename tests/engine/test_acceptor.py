@@ -12,7 +12,8 @@ import pytest
 
 from reserve.engine.acceptor import Acceptor
 from reserve.engine.logs.errorlog import ErrorLog
-from tests.engine.conftest import Serve, echo, receive
+from tests.clients import receive
+from tests.engine.conftest import Serve, echo
 from tests.engine.programs import run_program
 
 

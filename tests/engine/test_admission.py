@@ -6,7 +6,8 @@ from typing import Any
 
 from reserve.engine.connections.application import Application
 from reserve.engine.connections.connection import Connection
-from tests.engine.conftest import Serve, receive_all
+from tests.clients import receive_all
+from tests.engine.conftest import Serve
 from tests.engine.linedriver import LineDriver
 
 

@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from reserve.engine.connections.closing import _disconnect as disconnect
+from tests.waiting import PATIENCE
 
 
 @pytest.mark.parametrize("family", ["AF_INET", "AF_INET6"])
@@ -34,7 +35,7 @@ def test_disconnect_wakes_a_waiting_thread_and_leaves_the_descriptor_open(family
             done = disconnect(fd)
             if not done:
                 ours.shutdown(socket.SHUT_RD)
-            waiting.join(10)
+            waiting.join(PATIENCE)
             assert not waiting.is_alive()
             assert ours.fileno() == fd
             if done:

@@ -10,7 +10,8 @@ import pytest
 from reserve.engine.server import Server
 from reserve.errors import UsageError
 from reserve.sockets.listeners import listen
-from tests.engine.conftest import MakePoller, echo, receive
+from tests.clients import receive
+from tests.engine.conftest import MakePoller, echo
 
 
 def test_a_server_without_listeners_or_without_an_application_is_refused() -> None:

@@ -16,21 +16,43 @@ import pytest
 from reserve.engine import fork
 from reserve.engine.drivers.handler import Park
 from reserve.engine.server import Hooks, Server
-from tests.engine.conftest import Serve, needs_fork, receive
+from tests.clients import receive
+from tests.engine.conftest import Serve, needs_fork
 from tests.engine.programs import run_program
 from tests.waiting import PATIENCE, eventually
+
+
+class ChildMessages:
+    """A pipe from the forked child to the test."""
+
+    def __init__(self) -> None:
+        self._parent = os.getpid()
+        self._reader, self._writer = os.pipe()
+
+    def write(self, message: bytes) -> None:
+        os.write(self._writer, message)
+
+    def report_call(self, reason: str = "") -> None:
+        """A hook: the child writes that it was called."""
+        if os.getpid() != self._parent:
+            self.write(b"called")
+
+    def read(self) -> bytes:
+        """Wait for the next message."""
+        return os.read(self._reader, 1000)
+
+    def close_and_read(self) -> bytes:
+        """What the child has written and was not read yet."""
+        os.close(self._writer)
+        with open(self._reader, "rb") as reader:
+            return reader.read()
 
 
 @needs_fork
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.parametrize("returns", [False, True])
 def test_a_forked_child_closes_its_descriptors_and_the_parent_goes_on(serve: Serve, returns: bool) -> None:
-    read, write = os.pipe()
-    parent = os.getpid()
-
-    def report(reason: str = "") -> None:
-        if os.getpid() != parent:
-            os.write(write, b"called")
+    messages = ChildMessages()
 
     def handle(sock: socket.socket, address: Any, server: Server) -> Any:
         def resume() -> Any:
@@ -46,30 +68,30 @@ def test_a_forked_child_closes_its_descriptors_and_the_parent_goes_on(serve: Ser
                 try:
                     open_fds = [fd for fd in fds if fd >= 0 and os.path.exists(f"/proc/self/fd/{fd}")]
                     server.stop()
-                    os.write(write, repr(sorted(open_fds)).encode())
+                    messages.write(repr(sorted(open_fds)).encode())
                 finally:
                     if not returns:
                         os._exit(0)
-                return Park(resume, on_close=report)
+                return Park(resume, on_close=messages.report_call)
             os.waitpid(pid, 0)
             sock.sendall(b"parent")
-            return Park(resume, on_close=report)
+            return Park(resume, on_close=messages.report_call)
 
-        return Park(resume, on_close=report)
+        return Park(resume, on_close=messages.report_call)
 
-    running = serve(handle, threads=1, hooks=Hooks(on_thread_stop=report, on_worker_stop=report))
+    running = serve(
+        handle, threads=1, hooks=Hooks(on_thread_stop=messages.report_call, on_worker_stop=messages.report_call)
+    )
     idle, client = running.connect(), running.connect()
     for _ in range(2):
         client.sendall(b"fork")
         assert receive(client, 6) == b"parent"
-        assert os.read(read, 1000) == b"[]"
+        assert messages.read() == b"[]"
     client.close()
     idle.close()
     eventually(lambda: running.server.stats().connections == 0)
     running.server.stop()
-    os.close(write)
-    assert os.read(read, 1000) == b""  # the child has called no hook and no on_close
-    os.close(read)
+    assert messages.close_and_read() == b""  # the child has called no hook and no on_close
 
 
 @needs_fork
@@ -80,13 +102,8 @@ def test_a_forked_child_that_returns_from_the_handler_needs_no_lock_and_calls_no
     serve: Serve, how: str, request_timeout: float
 ) -> None:
     """In the child every lock of the server is held, as if by threads that the fork has not copied."""
-    read, write = os.pipe()
-    parent = os.getpid()
+    messages = ChildMessages()
     statuses: SimpleQueue[int] = SimpleQueue()
-
-    def report(reason: str = "") -> None:
-        if os.getpid() != parent:
-            os.write(write, b"called")
 
     def handle(sock: socket.socket, address: Any, server: Server) -> Any:
         def resume() -> Any:
@@ -105,7 +122,7 @@ def test_a_forked_child_that_returns_from_the_handler_needs_no_lock_and_calls_no
                 watchdog.cancel()
                 watchdog.join()
                 sock.sendall(b"parent")
-                return Park(resume, on_close=report)
+                return Park(resume, on_close=messages.report_call)
             queue = server._queue
             stepper = server._runtime.stepper
             for lock in (
@@ -113,29 +130,31 @@ def test_a_forked_child_that_returns_from_the_handler_needs_no_lock_and_calls_no
                 server._runtime.pool._lock, server.log._writer._waiter._acquire.__self__, stepper.closer._lock,
             ):  # fmt: skip
                 lock.acquire(blocking=False)
-            os.write(write, b"held")
+            messages.write(b"held")
             server.stop()
             if how == "raise":
                 raise ValueError("in the child")
             if how == "lost":
                 raise ConnectionResetError("in the child")
-            return Park(resume, on_close=report) if how == "park" else None
+            return Park(resume, on_close=messages.report_call) if how == "park" else None
 
-        return Park(resume, on_close=report)
+        return Park(resume, on_close=messages.report_call)
 
-    hooks = Hooks(on_thread_stop=report, on_worker_stop=report, error_log=lambda level, text: report())
+    hooks = Hooks(
+        on_thread_stop=messages.report_call,
+        on_worker_stop=messages.report_call,
+        error_log=lambda level, text: messages.report_call(),
+    )
     running = serve(handle, threads=1, hooks=hooks, request_timeout=request_timeout)
     client = running.connect()
     client.sendall(b"fork")
     assert receive(client, 6) == b"parent"
     assert statuses.get(timeout=PATIENCE) == 0
-    assert os.read(read, 1000) == b"held"
+    assert messages.read() == b"held"
     client.close()
     eventually(lambda: running.server.stats().connections == 0)
     running.server.stop()
-    os.close(write)
-    assert os.read(read, 1000) == b""  # the child has called no hook and no on_close
-    os.close(read)
+    assert messages.close_and_read() == b""  # the child has called no hook and no on_close
 
 
 @needs_fork

@@ -15,7 +15,8 @@ from reserve.engine.connections.connection import Connection
 from reserve.engine.server import Hooks, Server
 from reserve.errors import UsageError
 from reserve.sockets.listeners import listen
-from tests.engine.conftest import MakePoller, Serve, echo, receive
+from tests.clients import receive
+from tests.engine.conftest import MakePoller, Serve, echo
 from tests.waiting import PATIENCE
 
 

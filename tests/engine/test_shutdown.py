@@ -16,7 +16,8 @@ from reserve.engine.polling.token import take
 from reserve.engine.server import Hooks, Server
 from reserve.errors import ClientDisconnected
 from reserve.testing import FakeClock
-from tests.engine.conftest import Log, Serve, echo, receive, receive_all
+from tests.clients import receive, receive_all
+from tests.engine.conftest import Log, Serve, echo
 from tests.engine.linedriver import LineApplication, LineDriver
 from tests.waiting import PATIENCE, eventually
 
@@ -178,17 +179,17 @@ def test_a_handler_may_stop_the_server(serve: Serve) -> None:
 def test_a_stuck_handler_is_reported_with_its_name_and_stack(serve: Serve) -> None:
     inside, go_on = threading.Event(), threading.Event()
 
-    def a_handler_that_hangs(sock: socket.socket, address: Any, server: Any) -> None:
+    def never_returning_handler(sock: socket.socket, address: Any, server: Any) -> None:
         inside.set()
         go_on.wait(PATIENCE)
 
-    running = serve(a_handler_that_hangs)
+    running = serve(never_returning_handler)
     client = running.connect()
     assert inside.wait(PATIENCE)
     running.server.stop(timeout=0)
     text = running.log.wait("is still busy")
     assert text.startswith("reserve-worker-")
-    assert "in a_handler_that_hangs" in text
+    assert "in never_returning_handler" in text
     assert receive_all(client) == b""
     assert running.server.stats().connections == 1
     go_on.set()

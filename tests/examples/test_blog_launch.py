@@ -13,6 +13,7 @@ import pytest
 
 from reserve.errors import StartupError, UsageError
 from reserve.examples.blog import launch
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -117,7 +118,7 @@ def test_launches_at_the_same_time_share_one_blog(tmp_path, blog_client):
     feeds: list[bytes] = []
 
     def start() -> None:
-        barrier.wait(30)
+        barrier.wait(PATIENCE)
         feeds.append(blog_client(launch(["blog", "--data", str(tmp_path)])).get("/feed.xml").body)
 
     threads = [threading.Thread(target=start) for _ in range(6)]

@@ -12,6 +12,7 @@ import pytest
 from reserve.examples.blog import launch
 from reserve.examples.blog.app import MAX_COMMENT, MAX_PICTURE, MAX_POST
 from reserve.examples.blog.store import slug_of
+from tests.waiting import PATIENCE
 
 PICTURES = {
     "png": b"\x89PNG\r\n\x1a\n\x00data\r\n--",
@@ -269,7 +270,7 @@ def test_many_threads_write_at_the_same_time_and_nothing_is_lost(blog):
 
     def work(number: int) -> None:
         try:
-            barrier.wait(30)
+            barrier.wait(PATIENCE)
             for _ in range(each):
                 response = blog.upload({**POST, "author": f"Writer {number}"}, PICTURES["png"])
                 addresses.append(response.headers["Location"])

@@ -11,6 +11,7 @@ import pytest
 
 from reserve.errors import ApplicationError
 from reserve.gateways.streams import MAX_PARTIAL, ErrorStream, FileWrapper, write_to_stderr
+from tests.waiting import PATIENCE
 
 
 def test_only_complete_lines_are_written() -> None:
@@ -55,7 +56,7 @@ def test_lines_of_threads_are_not_mixed() -> None:
     barrier = threading.Barrier(4)
 
     def run(name: str) -> None:
-        barrier.wait(10)
+        barrier.wait(PATIENCE)
         for _ in range(200):
             for _ in range(5):
                 stream.write(name)
@@ -65,7 +66,7 @@ def test_lines_of_threads_are_not_mixed() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(PATIENCE)
     assert sorted(out) == sorted([name * 5 + "\n" for name in "abcd"] * 200)
 
 

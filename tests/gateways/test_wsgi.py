@@ -16,6 +16,7 @@ from reserve.gateways.exchange import Exchange
 from reserve.gateways.streams import ErrorStream, FileWrapper
 from reserve.gateways.wsgi import WSGIGateway, log_error, request_line
 from tests.gateways.fakes import PLAIN, Closable, FakeExchange, request, returning, serve
+from tests.waiting import PATIENCE
 
 FATAL = [
     RuntimeError("on purpose"),
@@ -319,7 +320,7 @@ def test_many_threads_may_use_one_gateway() -> None:
 
     def app(environ: Any, start_response: Any) -> Any:
         start_response("200 OK", PLAIN)
-        barrier.wait(10)
+        barrier.wait(PATIENCE)
         return iter([environ["PATH_INFO"].encode(), b"!"])
 
     gateway = WSGIGateway(app)
@@ -334,7 +335,7 @@ def test_many_threads_may_use_one_gateway() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(PATIENCE)
     assert bodies == {number: [b"/%d!" % number] * 5 for number in range(4)}
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import reserve
 from reserve.options.help import help_text, reference_page
 from reserve.options.table import FLAGS
+from tests.waiting import PATIENCE
 
 PAGE = Path(reserve.__file__).parent / "docs" / "options.md"
 
@@ -20,7 +21,7 @@ def test_the_committed_page_is_up_to_date() -> None:
 def test_the_module_prints_the_page() -> None:
     root = str(Path(reserve.__file__).parent.parent)
     done = subprocess.run(
-        [sys.executable, "-m", "reserve.options"], cwd=root, capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "reserve.options"], cwd=root, capture_output=True, text=True, timeout=PATIENCE
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == reference_page()

@@ -6,7 +6,6 @@ import contextlib
 import os
 import socket
 import ssl
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,46 +19,7 @@ from tests import tls
 from tests.apps.http.doubles import QUIET
 from tests.apps.http.responses import Response, receive, request
 from tests.clients import close_with_reset, connect
-from tests.waiting import eventually
-
-TIMEOUT = 60.0
-"""Seconds that a call of a test may wait: only a test that fails waits so long."""
-
-
-def respond_served(environ: Any, start_response: Any) -> list[bytes]:
-    environ["wsgi.input"].read()
-    start_response("200 OK", [("Content-Type", "text/plain")])
-    return [b"served"]
-
-
-class Gate:
-    """An application whose requests to /wait block until :meth:`release`; it responds to all others at once.
-
-    :param app: makes the responses; by default they are ``served``.
-    """
-
-    def __init__(self, app: Any = respond_served) -> None:
-        self._app = app
-        self.entered = threading.Semaphore(0)
-        self._released = threading.Event()
-        self.paths: list[str] = []
-        """Of the requests that it was called for, in order."""
-
-    def __call__(self, environ: Any, start_response: Any) -> Any:
-        self.paths.append(environ["PATH_INFO"])
-        if environ["PATH_INFO"] == "/wait":
-            self.entered.release()
-            assert self._released.wait(TIMEOUT)
-        return self._app(environ, start_response)
-
-    def wait_entered(self, count: int = 1) -> None:
-        """Wait until ``count`` more requests to /wait block."""
-        for _ in range(count):
-            assert self.entered.acquire(timeout=TIMEOUT)
-
-    def release(self) -> None:
-        """Let every request to /wait go on, also those to come."""
-        self._released.set()
+from tests.waiting import PATIENCE, eventually
 
 
 class Site:
@@ -116,6 +76,19 @@ class Site:
 
         eventually(is_idle)
 
+    def time_writes_out(self, timeout: float) -> None:
+        """Advance the clock by more than ``timeout`` seconds until every connection is closed.
+
+        More than once: as long as a kernel takes some of the output, that is progress. A client that reads has time
+        again.
+        """
+
+        def is_empty() -> bool:
+            self.clock.advance(timeout + 1)
+            return self.stats().connections == 0
+
+        eventually(is_empty)
+
     def wait_released(self) -> None:
         """Wait until the server holds nothing for any client."""
         self.wait_for_stats(connections=0, buffered=0, spooled=0, busy=0, queued=0)
@@ -167,7 +140,7 @@ def received_nothing(client: socket.socket) -> bool:
     except (BlockingIOError, ssl.SSLWantReadError):
         return True
     finally:
-        client.settimeout(TIMEOUT)
+        client.settimeout(PATIENCE)
     return False
 
 

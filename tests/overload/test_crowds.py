@@ -6,8 +6,10 @@ import threading
 from typing import Any
 
 from reserve.apps.http.settings import HTTPSettings
+from tests.apps.http.doubles import Gate
 from tests.apps.http.responses import receive, request
-from tests.overload.site import Gate, serving
+from tests.overload.site import serving
+from tests.waiting import PATIENCE
 
 BLOCK = b"b" * 100_000
 COUNT = 100
@@ -48,7 +50,7 @@ def test_a_generator_that_yields_the_same_block_again_needs_the_memory_of_one_bl
     http = HTTPSettings(access_log=False, response_memory=400_000)
     with serving(app, http=http) as site:
         client = site.connect(request("GET", "/", "Connection: close"), window=2048)
-        assert produced.wait(20)
+        assert produced.wait(PATIENCE)
         site.wait_for_stats(flushing=1, busy=0)
         assert site.stats().spooled == 0
         assert len(BLOCK) < site.stats().buffered < 4 * len(BLOCK)

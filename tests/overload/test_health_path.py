@@ -10,10 +10,11 @@ import pytest
 from reserve.apps.http.app import HTTPApp
 from reserve.apps.http.settings import HTTPSettings
 from reserve.gateways.wsgi import WSGIGateway
+from tests.apps.http.doubles import Gate
 from tests.apps.http.responses import receive, request, split
 from tests.clients import until_closed
-from tests.overload.site import TIMEOUT, Gate, serving
-from tests.waiting import eventually
+from tests.overload.site import serving
+from tests.waiting import PATIENCE, eventually
 
 HEALTH = HTTPSettings(access_log=False, health_path="/health")
 CLOSE = "Connection: close"
@@ -127,12 +128,7 @@ def test_a_client_that_sends_requests_and_reads_nothing_does_not_disturb_others(
         eventually(send_until_output_waits)
         assert site.fetch().body == b"served"
         assert site.fetch(request("GET", "/health", CLOSE)).status == 200
-
-        def timed_out() -> bool:
-            site.clock.advance(31)  # more than once: as long as the kernel takes some of the output, that is progress
-            return bool(site.stats().connections == 0)
-
-        eventually(timed_out)  # before the client reads: one that reads has time again
-        greedy.settimeout(TIMEOUT)
+        site.time_writes_out(30)  # before the client reads
+        greedy.settimeout(PATIENCE)
         until_closed(greedy)
         site.wait_released()

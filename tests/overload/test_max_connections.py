@@ -10,9 +10,10 @@ import pytest
 
 from reserve.engine.acceptor import Acceptor, PauseLog
 from reserve.engine.polling.timers import NEVER
+from tests.apps.http.doubles import Gate
 from tests.apps.http.responses import receive, request
 from tests.clients import until_closed
-from tests.overload.site import Gate, Site, received_nothing, serving
+from tests.overload.site import Site, received_nothing, serving
 from tests.waiting import eventually
 
 
@@ -40,9 +41,9 @@ def test_the_oldest_idle_connection_closes_for_a_new_one_and_active_ones_stay(mo
         active = site.connect(request("GET", "/wait"))
         gate.wait_entered()
         old, middle, young = connect_idle(site, 3)
-        newcomer = site.connect(request())
+        new_client = site.connect(request())
         assert until_closed(old) == (b"", False)
-        assert receive(newcomer).body == b"served"
+        assert receive(new_client).body == b"served"
         assert received_nothing(middle)
         assert received_nothing(young)
         assert received_nothing(active)
@@ -78,18 +79,18 @@ def test_without_idle_connections_new_clients_wait_in_the_backlog_and_the_accept
     with serving(gate, threads=2, max_connections=2) as site:
         active = [site.connect(request("GET", "/wait")) for _ in range(2)]
         gate.wait_entered(2)
-        newcomers = [site.connect(request()) for _ in range(5)]
+        new_clients = [site.connect(request()) for _ in range(5)]
         eventually(lambda: site.log)
         before = len(attempts)
         site.clock.advance(5)
         assert site.stats().accepted == 2
-        assert all(received_nothing(client) for client in (*active, *newcomers))
+        assert all(received_nothing(client) for client in (*active, *new_clients))
         assert len(attempts) == before
         gate.release()
         for client in active:
             assert receive(client).body == b"served"
             client.close()
-        for client in newcomers:  # one after another, as connections close
+        for client in new_clients:  # one after another, as connections close
             assert receive(client).body == b"served"
             client.close()
         site.wait_released()
@@ -106,12 +107,12 @@ def test_the_first_connection_that_becomes_idle_closes_for_a_new_one(
     with serving(gate, threads=2, max_connections=2) as site:
         active = [site.connect(request("GET", "/wait")) for _ in range(2)]
         gate.wait_entered(2)
-        newcomer = site.connect(request())
+        new_client = site.connect(request())
         wait_logged(site, 1)
         eventually(lambda: site.server._queue.idle_wanted)
         gate.release()
         assert [receive(client).body for client in active] == [b"served"] * 2
-        assert receive(newcomer).body == b"served"  # although no client has closed
+        assert receive(new_client).body == b"served"  # although no client has closed
 
 
 def fill_and_empty(site: Site) -> None:
@@ -182,6 +183,6 @@ def test_a_request_that_arrives_before_the_close_of_an_idle_connection_is_served
             reclaim(count)
 
         monkeypatch.setattr(site.server._runtime.acceptor._admission, "reclaim_idle", late)
-        newcomer = site.connect(request())
-        assert receive(newcomer).body == b"served"
+        new_client = site.connect(request())
+        assert receive(new_client).body == b"served"
         assert bodies[0] == b"served"

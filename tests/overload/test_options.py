@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from reserve.options.help import help_text, reference_page
+from tests.waiting import PATIENCE
 
 PAGE = Path(__file__).parents[2] / "reserve" / "docs" / "options.md"
 GUIDE = PAGE.with_name("adversity.md")
@@ -42,7 +43,7 @@ def test_the_reference_page_is_made_from_the_table() -> None:
 def test_a_bad_value_gets_a_sentence(name: str) -> None:
     value, allowed = BAD_VALUES[name]
     command = [sys.executable, "-m", "reserve", f"--{name}={value}", "app", "http", "wsgi", "x:y"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=30, cwd=PAGE.parents[2], check=False)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, cwd=PAGE.parents[2], check=False)
     assert result.returncode == 2, result.stderr
     assert f"--{name}" in result.stderr
     assert value in result.stderr

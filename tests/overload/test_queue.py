@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from reserve.apps.http.settings import HTTPSettings
+from tests.apps.http.doubles import Gate
 from tests.apps.http.responses import receive, request
 from tests.clients import until_closed
-from tests.overload.site import Gate, open_files, over_both, received_nothing, serving
-from tests.waiting import eventually
+from tests.overload.site import open_files, over_both, received_nothing, serving
+from tests.waiting import PATIENCE, eventually
 
 
 @over_both
@@ -147,12 +148,12 @@ def test_connections_of_plain_handlers_are_closed_without_a_refusal() -> None:
 
     def handle(sock: Any, address: Any, server: Any) -> None:
         inside.release()
-        assert go_on.wait(30)
+        assert go_on.wait(PATIENCE)
         sock.sendall(b"hello")
 
     with serving(handle, wsgi=False, max_queued=1, queue_timeout=10.0) as site:
         busy = site.connect(b"x")
-        assert inside.acquire(timeout=30)
+        assert inside.acquire(timeout=PATIENCE)
         queued = site.connect(b"x")
         site.wait_queued(1)
         late = site.connect(b"x")

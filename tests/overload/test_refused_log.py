@@ -9,8 +9,9 @@ import pytest
 
 from reserve.apps.http.settings import HTTPSettings
 from reserve.protocol.http1.limits import Limits
+from tests.apps.http.doubles import Gate
 from tests.apps.http.responses import receive, request
-from tests.overload.site import Gate, serving
+from tests.overload.site import serving
 
 CLIENT_FIELDS = ("Referer: http://here/", "User-Agent: \t a browser ")
 LOGGED = HTTPSettings(limits=Limits(max_body=10, max_fields=5))

@@ -19,8 +19,8 @@ from reserve.errors import RequestTimeout
 from reserve.testing import running
 from tests.apps.http.responses import receive, request
 from tests.clients import until_closed
-from tests.overload.site import TIMEOUT, Site, received_nothing, serving
-from tests.waiting import eventually
+from tests.overload.site import Site, received_nothing, serving
+from tests.waiting import PATIENCE, eventually
 
 HEALTH = HTTPSettings(access_log=False, health_path="/health")
 
@@ -97,7 +97,7 @@ def test_an_application_that_runs_python_code_is_interrupted_and_its_thread_goes
     app = Spinner()
     with serving(app, request_timeout=5.0) as site:
         client = site.connect(request("GET", path))
-        assert app.entered.acquire(timeout=TIMEOUT)
+        assert app.entered.acquire(timeout=PATIENCE)
         site.clock.advance(4)
         assert received_nothing(client)
         site.clock.advance(1)
@@ -120,7 +120,7 @@ def test_a_response_that_has_begun_is_never_interrupted() -> None:
     app = Spinner()
     with serving(app, request_timeout=5.0) as site:
         client = site.connect(request("GET", "/begun", minor=0))
-        assert app.entered.acquire(timeout=TIMEOUT)
+        assert app.entered.acquire(timeout=PATIENCE)
         for _ in range(5):
             site.clock.advance(10)
             # The monitor leads and refuses this, and has looked at the runs before.
@@ -136,12 +136,12 @@ def test_a_request_that_follows_another_has_its_own_time() -> None:
     app = Spinner()
     with serving(app, request_timeout=5.0) as site:
         first = site.connect(request("GET", "/spin"))
-        assert app.entered.acquire(timeout=TIMEOUT)
+        assert app.entered.acquire(timeout=PATIENCE)
         second = site.connect(request("GET", "/spin"))
         site.wait_queued(1)
         site.clock.advance(5)
         assert receive(first).status == 503
-        assert app.entered.acquire(timeout=TIMEOUT)
+        assert app.entered.acquire(timeout=PATIENCE)
         site.clock.advance(4)
         assert received_nothing(second)
         site.clock.advance(1)
@@ -211,7 +211,7 @@ def stuck() -> Iterator[Stuck]:
 def send_stuck_request(site: Site, app: Stuck, raw: bytes = b"") -> Any:
     """Send a request whose application is stuck, and let the server give up its worker; returns the client."""
     client = site.connect(raw or request("GET", "/stuck"))
-    assert app.entered.acquire(timeout=TIMEOUT)
+    assert app.entered.acquire(timeout=PATIENCE)
     site.clock.advance(5)
     interrupted = site.stats().timed_out
     eventually(lambda: site.stats().timed_out >= interrupted and site.server._runtime.pool.busy()[0].interrupted)
@@ -225,7 +225,7 @@ def test_the_client_of_a_stuck_application_is_refused_at_the_timeout(stuck: Stuc
     with serving(stuck, request_timeout=5.0) as site:
         thread = site.server._runtime.pool.workers[0].thread
         client = site.connect(request("POST" if body else "GET", "/stuck?a=b", body=body))
-        assert stuck.entered.acquire(timeout=TIMEOUT)
+        assert stuck.entered.acquire(timeout=PATIENCE)
         site.clock.advance(5)
         response = receive(client)
         assert (response.status, response.fields["retry-after"], response.whole) == (503, "1", True)
@@ -238,7 +238,7 @@ def test_the_client_of_a_stuck_application_is_refused_at_the_timeout(stuck: Stuc
         client.close()
         site.wait_for_stats(connections=0)
         stuck.go_on.set()
-        thread.join(20)
+        thread.join(PATIENCE)
         site.wait_for_stats(stuck=0)
         assert site.stats().refused == 1
 
@@ -258,7 +258,7 @@ def test_requests_that_wait_for_the_last_worker_are_refused_when_it_is_given_up(
     with serving(stuck, request_timeout=5.0, max_stuck=0, queue_timeout=1000.0) as site:
         thread = site.server._runtime.pool.workers[0].thread
         client = site.connect(request("GET", "/stuck"))
-        assert stuck.entered.acquire(timeout=TIMEOUT)
+        assert stuck.entered.acquire(timeout=PATIENCE)
         waiting = [site.connect(request()) for _ in range(3)]
         site.wait_queued(3)
         site.clock.advance(5)
@@ -268,7 +268,7 @@ def test_requests_that_wait_for_the_last_worker_are_refused_when_it_is_given_up(
         assert [receive(other).status for other in waiting] == [503] * 3
         eventually(lambda: any("1 thread is stuck, more than --max-stuck 0" in line for line in site.log))
         stuck.go_on.set()
-        thread.join(20)
+        thread.join(PATIENCE)
         site.wait_for_stats(stuck=0)
         assert site.fetch().body == b"served"
 
@@ -288,8 +288,8 @@ def test_a_stuck_worker_is_given_up_and_replaced(stuck: Stuck) -> None:
         assert site.server.healthy
         eventually(lambda: any("given up" in line for line in site.log))
         app.go_on.set()
-        assert app.back.acquire(timeout=TIMEOUT)
-        thread.join(20)
+        assert app.back.acquire(timeout=PATIENCE)
+        thread.join(PATIENCE)
         assert not thread.is_alive()
         assert [what for what, error in app.late if isinstance(error, RequestTimeout)] == ["write"]
         assert site.stats().stuck == 0
@@ -305,8 +305,8 @@ def test_a_worker_that_was_given_up_reads_nothing_of_a_streamed_body(stuck: Stuc
         client = send_stuck_request(site, app, request("POST", "/stuck", body=b"x" * 100)[:-50])
         assert receive(client).status == 503
         app.go_on.set()
-        assert app.back.acquire(timeout=TIMEOUT)
-        thread.join(20)
+        assert app.back.acquire(timeout=PATIENCE)
+        thread.join(PATIENCE)
         assert not thread.is_alive()
         assert [what for what, _ in app.late] == ["write", "read"]
         client.close()
@@ -324,7 +324,7 @@ def test_a_worker_that_was_given_up_does_not_touch_a_body_in_a_file(stuck: Stuck
         client.close()
         site.wait_for_stats(connections=0, buffered=0, spooled=0)
         app.go_on.set()
-        thread.join(20)
+        thread.join(PATIENCE)
         assert not thread.is_alive()
         assert [what for what, _ in app.late] == ["write", "read"]
         assert (site.stats().buffered, site.stats().spooled) == (0, 0)
@@ -350,7 +350,7 @@ def test_beyond_max_stuck_no_worker_is_replaced_and_the_server_is_unhealthy(stuc
         eventually(lambda: any("--max-stuck 1" in line for line in site.log))
         app.go_on.set()
         for thread in threads:
-            thread.join(20)
+            thread.join(PATIENCE)
         site.wait_for_stats(stuck=0)
         assert site.fetch(request("GET", "/health")).status == 200
         assert site.fetch().body == b"served"  # workers are started again, as many as are needed
@@ -368,7 +368,7 @@ def test_the_stop_names_the_threads_that_were_given_up(stuck: Stuck) -> None:
         assert "in __call__" in line
         assert "self.go_on.wait()" in line  # the source line, too
         stuck.go_on.set()
-        thread.join(20)
+        thread.join(PATIENCE)
 
 
 def test_only_the_thread_of_the_log_reads_source_files(stuck: Stuck, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -392,7 +392,7 @@ def test_only_the_thread_of_the_log_reads_source_files(stuck: Stuck, monkeypatch
         eventually(lambda: len(site.log) == 2)
         assert all("self.go_on.wait()" in line for line in site.log)
         stuck.go_on.set()
-        thread.join(20)
+        thread.join(PATIENCE)
     assert readers == {"reserve-log"}
 
 
@@ -407,7 +407,7 @@ def test_plain_handlers_are_not_interrupted() -> None:
 
     with serving(handle, wsgi=False, request_timeout=5.0) as site:
         client = site.connect(b"x")
-        assert entered.acquire(timeout=TIMEOUT)
+        assert entered.acquire(timeout=PATIENCE)
         for _ in range(3):
             site.clock.advance(20)
             other = site.connect(b"y")
@@ -445,7 +445,7 @@ def test_an_interrupt_never_hits_the_next_request(threads: int) -> None:
 
     def ask(served: Any, seed: int) -> None:
         for number in range(60):
-            with served.connect(TIMEOUT) as client:
+            with served.connect(PATIENCE) as client:
                 span = timeout * (0.9 + (number * 7 + seed) % 20 / 80)
                 client.sendall(request("GET", f"/?{span:.6f}"))
                 response = receive(client)

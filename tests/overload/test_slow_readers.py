@@ -12,8 +12,8 @@ from reserve.apps.http.settings import HTTPSettings
 from reserve.engine.connections.output import Output
 from tests.apps.http.responses import request
 from tests.clients import until_closed
-from tests.overload.site import TIMEOUT, Site, open_files, serving
-from tests.waiting import eventually
+from tests.overload.site import Site, open_files, serving
+from tests.waiting import PATIENCE, eventually
 
 LARGE = b"a" * 8000000
 HUGE = LARGE * 6
@@ -147,7 +147,7 @@ def test_the_deadline_of_a_lent_connection_does_not_move_when_its_worker_writes_
             write(LARGE)
             while True:
                 done.release()
-                assert turn.acquire(timeout=TIMEOUT)
+                assert turn.acquire(timeout=PATIENCE)
                 write(b"more")
         except BaseException as error:
             failed.append(error)
@@ -156,16 +156,16 @@ def test_the_deadline_of_a_lent_connection_does_not_move_when_its_worker_writes_
 
     with serving(app, threads=2, write_timeout=30.0, write_rate=0) as site:
         client = site.connect(request("GET", "/slow"), window=2048)
-        assert done.acquire(timeout=TIMEOUT)
+        assert done.acquire(timeout=PATIENCE)
         for _ in range(3):
             site.clock.advance(9)
             turn.release()
-            assert done.acquire(timeout=TIMEOUT)
+            assert done.acquire(timeout=PATIENCE)
         assert failed == []
         site.clock.advance(3.0625)
         let_deadlines_expire(site)
         turn.release()
-        assert done.acquire(timeout=TIMEOUT)
+        assert done.acquire(timeout=PATIENCE)
         turn.release(5)
         assert len(failed) == 1
         until_closed(client)
@@ -183,7 +183,7 @@ def test_the_file_of_a_response_whose_client_is_too_slow_is_closed_while_the_wor
         for _ in range(10):
             write(LARGE[:1000000])
         written.release()
-        assert go_on.wait(TIMEOUT)
+        assert go_on.wait(PATIENCE)
         try:
             write(b"more")
         except BaseException as error:
@@ -194,7 +194,7 @@ def test_the_file_of_a_response_whose_client_is_too_slow_is_closed_while_the_wor
     http = HTTPSettings(access_log=False, response_memory=1000, spool_dir=str(tmp_path))
     with serving(app, http=http, threads=2) as site:
         client = site.connect(request("GET", "/slow"), window=2048)
-        assert written.acquire(timeout=TIMEOUT)
+        assert written.acquire(timeout=PATIENCE)
         assert open_files(tmp_path)
         site.clock.advance(31)
         let_deadlines_expire(site)

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from reserve.engine.scheduler import lead
+from tests.apps.http.doubles import Gate
 from tests.apps.http.responses import receive, request
-from tests.overload.site import Gate, serving
-from tests.waiting import eventually
+from tests.overload.site import serving
+from tests.waiting import PATIENCE, eventually
 
 
 def test_the_pool_grows_one_by_one_and_never_above_the_maximum() -> None:
@@ -66,7 +67,7 @@ def test_the_pool_shrinks_back_and_the_hooks_run_in_each_thread(monkeypatch: pyt
         eventually(lambda: len(stopped) == 3)
         gone = [thread for thread in threads if thread.name in stopped]
         for thread in gone:
-            thread.join(20)
+            thread.join(PATIENCE)
             assert not thread.is_alive()
         assert site.stats().threads == 2
         eventually(lambda: site.stats().handled == 5)  # with those of the threads that have ended

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -70,10 +69,3 @@ def authority(tmp_path: Path) -> Authority:
 def cert(authority: Authority) -> str:
     """A file with a certificate for ``a.test`` and its key."""
     return authority.issue("a", "a.test").both
-
-
-@pytest.fixture
-def short_path() -> Iterator[Path]:
-    """A folder with a short name, because the path of a UNIX socket may have at most 108 bytes."""
-    with tempfile.TemporaryDirectory(prefix="r") as name:
-        yield Path(name)

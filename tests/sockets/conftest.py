@@ -1,12 +1,10 @@
-"""Fixtures: listeners that are closed after the test, and a directory with a short name."""
+"""The fixture ``open_listeners``: listeners that are closed after the test."""
 
 from __future__ import annotations
 
 import socket
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,10 +26,3 @@ def open_listeners() -> Iterator[OpenListeners]:
             return sockets
 
         yield run
-
-
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    """A directory with a short name, because the name of a UNIX socket has about 100 bytes at most."""
-    with tempfile.TemporaryDirectory(prefix="r") as name:
-        yield Path(name)

@@ -170,12 +170,14 @@ def test_without_ipv6_all_interfaces_means_ipv4(open_listeners: OpenListeners, m
         listen("[::]:8080")
 
 
-def test_after_an_address_in_use_the_other_listeners_are_closed(open_listeners: OpenListeners, directory: Path) -> None:
+def test_after_an_address_in_use_the_other_listeners_are_closed(
+    open_listeners: OpenListeners, short_path: Path
+) -> None:
     [sock] = open_listeners("127.0.0.1:0")
     busy = describe(sock)
     with pytest.raises(StartupError, match=f"cannot listen on {busy}: .*stop it, or choose another port"):
-        listen("127.0.0.1:0", f"unix:{directory}/x", busy)
-    assert list(directory.iterdir()) == []
+        listen("127.0.0.1:0", f"unix:{short_path}/x", busy)
+    assert list(short_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -222,15 +224,15 @@ def test_release_closes_a_tcp_listener() -> None:
     assert sock.fileno() == -1
 
 
-def test_listeners_are_returned_in_the_order_of_the_addresses(open_listeners: OpenListeners, directory: Path) -> None:
-    sockets = open_listeners("127.0.0.1:0", f"unix:{directory}/x", "127.0.0.1:0")
+def test_listeners_are_returned_in_the_order_of_the_addresses(open_listeners: OpenListeners, short_path: Path) -> None:
+    sockets = open_listeners("127.0.0.1:0", f"unix:{short_path}/x", "127.0.0.1:0")
     assert [sock.family for sock in sockets] == [socket.AF_INET, socket.AF_UNIX, socket.AF_INET]
 
 
-def test_a_descriptor_stays_open_if_a_later_address_fails(directory: Path) -> None:
+def test_a_descriptor_stays_open_if_a_later_address_fails(short_path: Path) -> None:
     [sock] = listen("127.0.0.1:0")
     with pytest.raises(StartupError, match="Create the directory"):
-        listen(f"fd:{sock.fileno()}", f"unix:{directory}/none/x")
+        listen(f"fd:{sock.fileno()}", f"unix:{short_path}/none/x")
     assert can_connect(socket.AF_INET, sock.getsockname())
     [again] = listen(f"fd:{sock.fileno()}")
     assert describe(again) == describe(sock)

@@ -18,6 +18,7 @@ import pytest
 from reserve.errors import UsageError
 from reserve.sockets.listeners import describe, listen, release
 from reserve.sockets.systemd import adopt, inherited_sockets
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -35,19 +36,18 @@ def _is_open(fd: int) -> bool:
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:0", "[::1]:0", "unix:PATH", "unix:@reserve-adopt-PID"])
-def test_a_descriptor_becomes_a_socket_of_its_own_family(address: str) -> None:
-    with tempfile.TemporaryDirectory(prefix="r") as directory:
-        [original] = listen(address.replace("PATH", f"{directory}/x").replace("PID", str(os.getpid())))
-        address_text, family = describe(original), original.family
-        fd = original.detach()
-        os.set_blocking(fd, True)
-        os.set_inheritable(fd, True)
-        sock = adopt(fd)
-        assert (sock.fileno(), sock.family, sock.type, describe(sock)) == (fd, family, socket.SOCK_STREAM, address_text)
-        assert not sock.getblocking()
-        assert not os.get_blocking(fd)
-        assert not sock.get_inheritable()
-        sock.close()
+def test_a_descriptor_becomes_a_socket_of_its_own_family(address: str, short_path: Path) -> None:
+    [original] = listen(address.replace("PATH", f"{short_path}/x").replace("PID", str(os.getpid())))
+    address_text, family = describe(original), original.family
+    fd = original.detach()
+    os.set_blocking(fd, True)
+    os.set_inheritable(fd, True)
+    sock = adopt(fd)
+    assert (sock.fileno(), sock.family, sock.type, describe(sock)) == (fd, family, socket.SOCK_STREAM, address_text)
+    assert not sock.getblocking()
+    assert not os.get_blocking(fd)
+    assert not sock.get_inheritable()
+    sock.close()
 
 
 def test_a_socket_object_is_returned_itself(stack: ExitStack) -> None:
@@ -285,35 +285,34 @@ def _free_port() -> int:
 
 
 @pytest.mark.peer
-def test_systemd_socket_activate_passes_three_kinds_at_once(require_peer: Any) -> None:
+def test_systemd_socket_activate_passes_three_kinds_at_once(require_peer: Any, short_path: Path) -> None:
     program = require_peer("systemd-socket-activate")
     abstract = f"reserve-systemd-{os.getpid()}"
-    with tempfile.TemporaryDirectory(prefix="r") as directory:
-        for _ in range(20):  # it does not accept port 0, and another process may take a port that was free
-            port = _free_port()
-            binds = [f"--listen=[::1]:{port}", f"--listen={directory}/x", f"--listen=@{abstract}"]
-            root = Path(__file__).parents[2]
-            with subprocess.Popen(
-                [program, *binds, f"--setenv=PYTHONPATH={root}", sys.executable, "-c", CHECK],
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            ) as process:
-                assert process.stderr is not None
-                lines = []
-                for line in process.stderr:
-                    lines.append(line)
-                    if f"Listening on @{abstract}" in line:
-                        break
-                if any("Address already in use" in line for line in lines):
-                    continue
-                # The program is started by the first connection to any of them.
-                with socket.socket(socket.AF_UNIX) as client:
-                    client.connect(f"{directory}/x")
-                    out, rest = process.communicate(timeout=60)
-            break
+    for _ in range(20):  # it does not accept port 0, and another process may take a port that was free
+        port = _free_port()
+        binds = [f"--listen=[::1]:{port}", f"--listen={short_path}/x", f"--listen=@{abstract}"]
+        root = Path(__file__).parents[2]
+        with subprocess.Popen(
+            [program, *binds, f"--setenv=PYTHONPATH={root}", sys.executable, "-c", CHECK],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            assert process.stderr is not None
+            lines = []
+            for line in process.stderr:
+                lines.append(line)
+                if f"Listening on @{abstract}" in line:
+                    break
+            if any("Address already in use" in line for line in lines):
+                continue
+            # The program is started by the first connection to any of them.
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(f"{short_path}/x")
+                out, rest = process.communicate(timeout=PATIENCE)
+        break
     passed = [line.split()[1:] for line in out.splitlines()[:-1]]
     assert passed == [
-        [name, "False", "False"] for name in (f"[::1]:{port}", f"unix:{directory}/x", f"unix:@{abstract}")
+        [name, "False", "False"] for name in (f"[::1]:{port}", f"unix:{short_path}/x", f"unix:@{abstract}")
     ], out + rest
     assert out.splitlines()[-1] == "[]"

@@ -22,8 +22,8 @@ from tests.sockets.connecting import can_connect
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root may change the owner of a file")
 
 
-def test_the_file_of_a_unix_socket_exists_until_it_is_released(directory: Path) -> None:
-    path = directory / "x.sock"
+def test_the_file_of_a_unix_socket_exists_until_it_is_released(short_path: Path) -> None:
+    path = short_path / "x.sock"
     [sock] = listen(f"unix:{path}")
     assert describe(sock) == f"unix:{path}"
     assert not sock.get_inheritable()
@@ -39,34 +39,34 @@ def test_the_file_of_a_unix_socket_exists_until_it_is_released(directory: Path) 
 
 
 def test_release_removes_the_file_after_a_change_of_the_working_directory(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
+    short_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(directory)
+    monkeypatch.chdir(short_path)
     [sock] = listen("unix:x.sock")
     monkeypatch.chdir("/")
     release(sock)
-    assert list(directory.iterdir()) == []
+    assert list(short_path.iterdir()) == []
 
 
-def test_release_removes_the_file_after_a_change_of_its_permissions(directory: Path) -> None:
-    [sock] = listen(f"unix:{directory}/x")
-    (directory / "x").chmod(0o600)
+def test_release_removes_the_file_after_a_change_of_its_permissions(short_path: Path) -> None:
+    [sock] = listen(f"unix:{short_path}/x")
+    (short_path / "x").chmod(0o600)
     release(sock)
-    assert list(directory.iterdir()) == []
+    assert list(short_path.iterdir()) == []
 
 
-def test_release_keeps_the_file_of_another_listener(directory: Path) -> None:
-    [old] = listen(f"unix:{directory}/x")
-    (directory / "x").unlink()
-    [new] = listen(f"unix:{directory}/x")
+def test_release_keeps_the_file_of_another_listener(short_path: Path) -> None:
+    [old] = listen(f"unix:{short_path}/x")
+    (short_path / "x").unlink()
+    [new] = listen(f"unix:{short_path}/x")
     release(old)
-    assert can_connect(socket.AF_UNIX, f"{directory}/x")
+    assert can_connect(socket.AF_UNIX, f"{short_path}/x")
     release(new)
-    assert list(directory.iterdir()) == []
+    assert list(short_path.iterdir()) == []
 
 
-def test_release_in_a_forked_child_keeps_the_file(directory: Path) -> None:
-    [sock] = listen(f"unix:{directory}/x")
+def test_release_in_a_forked_child_keeps_the_file(short_path: Path) -> None:
+    [sock] = listen(f"unix:{short_path}/x")
     child = os.fork()
     if child == 0:
         try:
@@ -74,51 +74,51 @@ def test_release_in_a_forked_child_keeps_the_file(directory: Path) -> None:
         finally:
             os._exit(0)
     os.waitpid(child, 0)
-    assert (directory / "x").exists()
+    assert (short_path / "x").exists()
     release(sock)
 
 
-def test_the_file_of_a_closed_socket_is_replaced(open_listeners: OpenListeners, directory: Path) -> None:
-    [closed] = listen(f"unix:{directory}/x")
+def test_the_file_of_a_closed_socket_is_replaced(open_listeners: OpenListeners, short_path: Path) -> None:
+    [closed] = listen(f"unix:{short_path}/x")
     closed.close()
-    assert not can_connect(socket.AF_UNIX, f"{directory}/x")
-    open_listeners(f"unix:{directory}/x")
-    assert can_connect(socket.AF_UNIX, f"{directory}/x")
+    assert not can_connect(socket.AF_UNIX, f"{short_path}/x")
+    open_listeners(f"unix:{short_path}/x")
+    assert can_connect(socket.AF_UNIX, f"{short_path}/x")
 
 
-def test_the_file_of_an_open_socket_is_not_replaced(open_listeners: OpenListeners, directory: Path) -> None:
-    open_listeners(f"unix:{directory}/x")
+def test_the_file_of_an_open_socket_is_not_replaced(open_listeners: OpenListeners, short_path: Path) -> None:
+    open_listeners(f"unix:{short_path}/x")
     with pytest.raises(StartupError, match="another process listens there"):
-        listen(f"unix:{directory}/x")
-    assert can_connect(socket.AF_UNIX, f"{directory}/x")
+        listen(f"unix:{short_path}/x")
+    assert can_connect(socket.AF_UNIX, f"{short_path}/x")
 
 
 def test_the_file_of_an_open_socket_with_a_full_backlog_is_not_replaced(
-    open_listeners: OpenListeners, directory: Path
+    open_listeners: OpenListeners, short_path: Path
 ) -> None:
-    open_listeners(f"unix:{directory}/x", backlog=1)
+    open_listeners(f"unix:{short_path}/x", backlog=1)
     with ExitStack() as stack:
         code = 0
         while code == 0:
             client = stack.enter_context(socket.socket(socket.AF_UNIX))
             client.setblocking(False)
-            code = client.connect_ex(f"{directory}/x")
+            code = client.connect_ex(f"{short_path}/x")
         with pytest.raises(StartupError, match="another process listens there"):
-            listen(f"unix:{directory}/x")
-    assert (directory / "x").exists()
+            listen(f"unix:{short_path}/x")
+    assert (short_path / "x").exists()
 
 
-def test_the_file_of_a_datagram_socket_is_not_replaced(directory: Path) -> None:
+def test_the_file_of_a_datagram_socket_is_not_replaced(short_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
-        other.bind(f"{directory}/x")
+        other.bind(f"{short_path}/x")
         with pytest.raises(StartupError, match="unknown whether another process uses it"):
-            listen(f"unix:{directory}/x")
-    assert (directory / "x").exists()
+            listen(f"unix:{short_path}/x")
+    assert (short_path / "x").exists()
 
 
 @pytest.mark.parametrize("kind", ["file", "directory", "link"])
-def test_a_file_that_is_not_a_socket_is_not_replaced(directory: Path, kind: str) -> None:
-    path = directory / "x"
+def test_a_file_that_is_not_a_socket_is_not_replaced(short_path: Path, kind: str) -> None:
+    path = short_path / "x"
     if kind == "file":
         path.write_text("precious")
     elif kind == "directory":
@@ -130,15 +130,15 @@ def test_a_file_that_is_not_a_socket_is_not_replaced(directory: Path, kind: str)
     assert os.path.lexists(path)
 
 
-def test_a_missing_directory_has_to_be_created(directory: Path) -> None:
-    with pytest.raises(StartupError, match=f"Create the directory {directory}/a/b first"):
-        listen(f"unix:{directory}/a/b/x")
+def test_a_missing_directory_has_to_be_created(short_path: Path) -> None:
+    with pytest.raises(StartupError, match=f"Create the directory {short_path}/a/b first"):
+        listen(f"unix:{short_path}/a/b/x")
 
 
-def test_a_file_in_the_place_of_a_directory_is_reported(directory: Path) -> None:
-    (directory / "a").write_text("")
+def test_a_file_in_the_place_of_a_directory_is_reported(short_path: Path) -> None:
+    (short_path / "a").write_text("")
     with pytest.raises(StartupError, match="is not a directory"):
-        listen(f"unix:{directory}/a/x")
+        listen(f"unix:{short_path}/a/x")
 
 
 @pytest.mark.parametrize("prefix", ["/tmp/", "@"])
@@ -148,12 +148,12 @@ def test_a_name_that_is_too_long_is_refused(prefix: str) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o660, 0o777, 0o000])
-def test_the_mode_does_not_depend_on_the_umask(open_listeners: OpenListeners, directory: Path, mode: int) -> None:
-    [_] = open_listeners(f"unix:{directory}/x", unix_mode=mode)
-    assert stat.S_IMODE((directory / "x").stat().st_mode) == mode
+def test_the_mode_does_not_depend_on_the_umask(open_listeners: OpenListeners, short_path: Path, mode: int) -> None:
+    [_] = open_listeners(f"unix:{short_path}/x", unix_mode=mode)
+    assert stat.S_IMODE((short_path / "x").stat().st_mode) == mode
 
 
-def test_the_default_mode_follows_the_umask(directory: Path) -> None:
+def test_the_default_mode_follows_the_umask(short_path: Path) -> None:
     # In another process, because the umask belongs to the whole process.
     program = (
         "import os, sys; os.umask(0o027)\n"
@@ -164,13 +164,13 @@ def test_the_default_mode_follows_the_umask(directory: Path) -> None:
     )
     for owner in ("", str(os.getuid())):
         done = subprocess.run(
-            [sys.executable, "-c", program, str(directory / "x"), owner], capture_output=True, text=True, check=False
+            [sys.executable, "-c", program, str(short_path / "x"), owner], capture_output=True, text=True, check=False
         )
         assert (done.stdout, done.stderr) == ("0o750 0o27\n", "")
 
 
 def test_the_permissions_are_never_wider_than_the_final_ones(
-    directory: Path, monkeypatch: pytest.MonkeyPatch, open_listeners: OpenListeners
+    short_path: Path, monkeypatch: pytest.MonkeyPatch, open_listeners: OpenListeners
 ) -> None:
     seen: list[tuple[int, bool]] = []
     real = os.chmod
@@ -180,41 +180,41 @@ def test_the_permissions_are_never_wider_than_the_final_ones(
         real(path, mode)
 
     monkeypatch.setattr(os, "chmod", chmod)
-    open_listeners(f"unix:{directory}/x", unix_mode=0o666)
+    open_listeners(f"unix:{short_path}/x", unix_mode=0o666)
     assert seen == [(0o600, False)]
 
 
 @needs_root
 @pytest.mark.parametrize("owner", ["nobody", "nobody:daemon", ":daemon", "65534:1", "nobody:1"])
-def test_the_file_gets_the_owner_of_the_option(open_listeners: OpenListeners, directory: Path, owner: str) -> None:
-    open_listeners(f"unix:{directory}/x", unix_owner=owner, unix_mode=0o660)
-    status = (directory / "x").stat()
+def test_the_file_gets_the_owner_of_the_option(open_listeners: OpenListeners, short_path: Path, owner: str) -> None:
+    open_listeners(f"unix:{short_path}/x", unix_owner=owner, unix_mode=0o660)
+    status = (short_path / "x").stat()
     user, colon, _ = owner.partition(":")
     assert (status.st_uid, status.st_gid) == (65534 if user else os.getuid(), 1 if colon else os.getgid())
     assert stat.S_IMODE(status.st_mode) == 0o660
 
 
-def test_no_file_remains_if_the_owner_cannot_be_changed(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_file_remains_if_the_owner_cannot_be_changed(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def chown(*_: Any, **__: Any) -> None:
         raise PermissionError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr(os, "chown", chown)
     with pytest.raises(StartupError, match="start as root or change --unix-owner"):
-        listen(f"unix:{directory}/x", unix_owner="0:0")
-    assert list(directory.iterdir()) == []
+        listen(f"unix:{short_path}/x", unix_owner="0:0")
+    assert list(short_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("owner", ["", ":", "no-such-user", "0:no-such-group", "0:", "99999999999", ":no-such-group"])
-def test_a_malformed_or_unknown_owner_is_refused(directory: Path, owner: str) -> None:
+def test_a_malformed_or_unknown_owner_is_refused(short_path: Path, owner: str) -> None:
     with pytest.raises(UsageError, match="unix-owner"):
-        listen(f"unix:{directory}/x", unix_owner=owner)
-    assert list(directory.iterdir()) == []
+        listen(f"unix:{short_path}/x", unix_owner=owner)
+    assert list(short_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("mode", [-1, 0o1777, 660])
-def test_a_mode_out_of_range_is_refused(directory: Path, mode: int) -> None:
+def test_a_mode_out_of_range_is_refused(short_path: Path, mode: int) -> None:
     with pytest.raises(UsageError, match="unix_mode is"):
-        listen(f"unix:{directory}/x", unix_mode=mode)
+        listen(f"unix:{short_path}/x", unix_mode=mode)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:0", "unix:@reserve-test"])
@@ -235,15 +235,15 @@ def test_an_abstract_name_can_be_used_once(open_listeners: OpenListeners) -> Non
 
 
 @needs_root
-def test_a_directory_without_write_permission_is_reported(directory: Path) -> None:
+def test_a_directory_without_write_permission_is_reported(short_path: Path) -> None:
     program = (
         "import os, sys; from reserve.sockets.listeners import listen\n"
         "os.setgid(65534); os.setuid(65534)\n"
         "try: listen('unix:' + sys.argv[1])\n"
         "except Exception as exc: print(type(exc).__name__, exc)\n"
     )
-    directory.chmod(0o755)
+    short_path.chmod(0o755)
     done = subprocess.run(
-        [sys.executable, "-c", program, str(directory / "x")], capture_output=True, text=True, check=False
+        [sys.executable, "-c", program, str(short_path / "x")], capture_output=True, text=True, check=False
     )
-    assert f"This user may not create files in {directory}" in done.stdout, done
+    assert f"This user may not create files in {short_path}" in done.stdout, done

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import socket
-import ssl
 import threading
 from collections.abc import Callable
 from typing import Any
 
 from reserve.ssl import SSLAdapter, TLSSocket
 from tests import tls
-
-TIMEOUT = 20.0  # seconds; reached only by a test that fails
+from tests.waiting import PATIENCE
 
 
 class Thread(threading.Thread):
@@ -45,8 +43,8 @@ class Pair:
         client, server = socket.socketpair()
         server.setblocking(False)
         self.server: TLSSocket = adapter.secure(server)
-        self.server.settimeout(TIMEOUT)
-        client.settimeout(TIMEOUT)
+        self.server.settimeout(PATIENCE)
+        client.settimeout(PATIENCE)
         self.client: Any = None
 
         def connect() -> None:
@@ -71,10 +69,3 @@ def fill(server: TLSSocket) -> bytes:
     except BlockingIOError:
         server.settimeout(timeout)
         return taken
-
-
-def receive(client: ssl.SSLSocket, size: int) -> bytes:
-    data = b""
-    while len(data) < size:
-        data += client.recv(size - len(data))
-    return data

@@ -18,6 +18,7 @@ from tests.ssl.links import linked as linked_to
 from tests.ssl.links import prepared
 from tests.ssl.pair import Thread
 from tests.tlsrecords import handshake_with_keys
+from tests.waiting import PATIENCE
 
 
 @contextlib.contextmanager
@@ -171,9 +172,9 @@ class Connection:
 
     def __init__(self, folder: Path) -> None:
         self.wire, server = socket.socketpair()
-        self.wire.settimeout(20)
+        self.wire.settimeout(PATIENCE)
         self.tls_socket = prepared(tls.adapter()).secure(server)
-        self.tls_socket.settimeout(20)
+        self.tls_socket.settimeout(PATIENCE)
         with Thread(self.tls_socket.do_handshake):
             self.keys, self.client = handshake_with_keys(self.wire, folder)
         self.session: Any = self.tls_socket._session

@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from reserve.ssl.certificate import LARGEST, client_variables, host_names, server_variables
 from tests.ssl import encoding as e
 from tests.ssl import issuing
+from tests.waiting import PATIENCE
 
 # pytest puts its own filter, "error", before the one that the module has installed.
 pytestmark = pytest.mark.filterwarnings("ignore:::reserve.ssl.certificate")
@@ -304,7 +305,7 @@ def _openssl(program: str, der: bytes, place: Path, *options: str) -> str:
     file = place / "certificate.der"
     file.write_bytes(der)
     command = [program, "x509", "-inform", "DER", "-in", str(file), "-noout", *options]
-    return subprocess.run(command, capture_output=True, check=True, timeout=60).stdout.decode("latin-1")
+    return subprocess.run(command, capture_output=True, check=True, timeout=PATIENCE).stdout.decode("latin-1")
 
 
 NAMES = [

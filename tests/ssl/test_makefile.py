@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.ssl.pair import Pair, Thread, fill, receive
+from tests.clients import receive
+from tests.ssl.pair import Pair, Thread, fill
 
 
 def test_a_file_reads_bytes(pair: Pair) -> None:

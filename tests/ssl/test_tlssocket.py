@@ -16,8 +16,10 @@ from reserve.errors import WantRead
 from reserve.ssl.certadapter import CertificateAdapter
 from tests import tls
 from tests.authority import Files
+from tests.clients import receive
 from tests.ssl.links import each_adapter, linked, prepared
-from tests.ssl.pair import TIMEOUT, Pair, Thread, fill, receive
+from tests.ssl.pair import Pair, Thread, fill
+from tests.waiting import PATIENCE
 
 # ---- receiving ----
 
@@ -171,7 +173,7 @@ def test_shutdown_waits_for_room_within_the_timeout(pair: Pair) -> None:
     pair.server.settimeout(0.05)
     with pytest.raises(TimeoutError):
         pair.server._wait_and_call(pair.server._send_close_notify, "sent")
-    pair.server.settimeout(TIMEOUT)
+    pair.server.settimeout(PATIENCE)
     with Thread(lambda: pair.server.shutdown(socket.SHUT_WR)):
         wire = b"".join(iter(lambda: socket.socket.recv(pair.client, 65536), b""))
     assert wire[-24:-19] == b"\x17\x03\x03\x00\x13"  # a record of 19 bytes: an alert
@@ -283,7 +285,7 @@ def exchange(client: ssl.SSLSocket, data: bytes, size: int) -> bytes:
         except ssl.SSLWantReadError:
             pass
         reading = [client] if len(received) < size else []
-        assert not (reading or unsent) or any(select.select(reading, [client] if unsent else [], [], TIMEOUT))
+        assert not (reading or unsent) or any(select.select(reading, [client] if unsent else [], [], PATIENCE))
     return received
 
 

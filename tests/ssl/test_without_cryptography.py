@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.authority import Authority, Files
+from tests.waiting import PATIENCE
 
 _BLOCKED = "import sys; sys.modules['cryptography'] = None\n"
 _SERVE = """
@@ -43,7 +44,11 @@ print(json.dumps(seen))
 
 def _run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", _BLOCKED + code, *arguments], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", _BLOCKED + code, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
     )
 
 

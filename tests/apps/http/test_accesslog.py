@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import io
 import re
-import threading
 import time
 from types import SimpleNamespace
 from typing import Any, cast
@@ -21,6 +20,8 @@ from reserve.protocol.http1.limits import Limits
 from reserve.testing import MemoryClient
 from tests.apps.http.doubles import STREAM, hello
 from tests.apps.http.responses import request
+from tests.streams import BlockedStream, FailingStream
+from tests.waiting import PATIENCE
 
 LINE = re.compile(
     r'(\S+) - - \[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\] "([^"]*)" (\d{3}) (\d+|-) "([^"]*)" "([^"]*)"'
@@ -129,21 +130,10 @@ def test_a_client_cannot_write_line_ends_quotes_or_terminal_codes(text: str) -> 
         assert re.sub(r"\\x([0-9a-f]{2})", lambda match: chr(int(match[1], 16)), group) == text
 
 
-class Stream(io.StringIO):
-    """Takes lines while ``error`` is None, and raises it otherwise."""
-
-    error: Exception | None = None
-
-    def write(self, text: str) -> int:
-        if self.error is not None:
-            raise self.error
-        return super().write(text)
-
-
 def test_a_log_that_cannot_be_written_reports_that_once_and_goes_on_when_it_can_be() -> None:
     messages: list[str] = []
     error_log = ErrorLog(lambda level, text: messages.append(text))
-    stream = Stream()
+    stream = FailingStream()
     log = AccessLog(error_log, stream)
     record = Record(0.0, "", "", 200, 0, "", "")
     stream.error = OSError(errno.ENOSPC, "the disk is full")
@@ -153,38 +143,31 @@ def test_a_log_that_cannot_be_written_reports_that_once_and_goes_on_when_it_can_
     log._write([record])
     log._write([record])
     assert stream.getvalue().count("\n") == 2
-    stream.error = BrokenPipeError("the reader has closed")
+    stream.error = BrokenPipeError("no process reads")
     log._write([record])
     log.stop()
     error_log.stop()
     assert messages == [
         "the access log cannot be written; its lines are dropped until it can be: [Errno 28] the disk is full",
         "3 access log lines were dropped: the access log could not be written",
-        "the access log cannot be written; its lines are dropped until it can be: the reader has closed",
+        "the access log cannot be written; its lines are dropped until it can be: no process reads",
         "1 access log lines were dropped: the access log could not be written",
     ]
 
 
-def test_a_log_that_hangs_does_not_delay_the_stop_and_is_reported() -> None:
+def test_a_log_that_is_blocked_does_not_delay_the_stop_and_is_reported() -> None:
     messages: list[str] = []
-    begun, released = threading.Event(), threading.Event()
-
-    class Hanging(io.StringIO):
-        def write(self, text: str) -> int:
-            begun.set()
-            released.wait()
-            return super().write(text)
-
+    stream = BlockedStream()
     error_log = ErrorLog(lambda level, text: messages.append(text))
-    log = AccessLog(error_log, Hanging())
+    log = AccessLog(error_log, stream)
     record = Record(0.0, "", "", 200, 0, "", "")
     log.start()
     log.put(record)
-    assert begun.wait(60)
+    assert stream.writing.wait(PATIENCE)
     log.put(record)
     log.stop(0)
     error_log.stop()
-    released.set()
+    stream.unblock.set()
     assert messages == ["the access log hangs; more than 1 lines are lost"]
 
 

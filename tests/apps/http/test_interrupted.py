@@ -17,8 +17,8 @@ from reserve.errors import RequestTimeout
 from tests.apps.http.doubles import STREAM, failing
 from tests.apps.http.responses import receive, request
 from tests.clients import until_closed
-from tests.overload.site import TIMEOUT, received_nothing, serving
-from tests.waiting import eventually
+from tests.overload.site import received_nothing, serving
+from tests.waiting import PATIENCE, eventually
 
 
 class Reader:
@@ -60,7 +60,7 @@ def test_a_client_that_goes_on_sending_receives_its_refusal(
     with serving(app, request_timeout=5.0, http=STREAM) as site:
         raw = request("POST", "/wait", body=b"x" * 30_000)
         client = site.connect(raw[:-20_000])
-        assert app.entered.acquire(timeout=TIMEOUT)
+        assert app.entered.acquire(timeout=PATIENCE)
         site.clock.advance(4)
         assert received_nothing(client)
         site.clock.advance(1)
@@ -84,7 +84,7 @@ def test_waiting_needs_one_descriptor_and_closes_it() -> None:
         for _ in range(3):
             raw = request("POST", "/wait", body=b"x" * 10)
             client = site.connect(raw[:-5])
-            assert app.entered.acquire(timeout=TIMEOUT)
+            assert app.entered.acquire(timeout=PATIENCE)
             client.sendall(b"x" * 5)
             assert receive(client).body == b"read"
             client.close()
@@ -98,6 +98,6 @@ def test_without_a_descriptor_the_application_can_still_wait(monkeypatch: pytest
     app = Reader()
     with serving(app, request_timeout=5.0, http=STREAM) as site:
         client = site.connect(request("POST", "/wait", body=b"x" * 10)[:-5])
-        assert app.entered.acquire(timeout=TIMEOUT)
+        assert app.entered.acquire(timeout=PATIENCE)
         client.sendall(b"x" * 5)
         assert receive(client).body == b"read"

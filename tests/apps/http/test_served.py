@@ -18,7 +18,7 @@ from reserve.protocol.http1.limits import Limits
 from reserve.testing import FakeClock, running
 from tests.apps.http.doubles import QUIET, STREAM, generated, hello, hooks_logging_to, returning
 from tests.apps.http.responses import CONTINUE, fetch, receive, request, take
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 LARGE = 16_000_000
 """Bytes, more than the buffers of two sockets hold."""
@@ -264,7 +264,7 @@ def test_a_stop_completes_the_response_in_flight_and_closes_idle_connections() -
     def app(environ: Any, start_response: Any) -> Any:
         if environ["PATH_INFO"] == "/slow":
             entered.set()
-            go_on.wait(20)
+            go_on.wait(PATIENCE)
         start_response("200 OK", [])
         return [b"x" * 3_000_000]
 
@@ -273,7 +273,7 @@ def test_a_stop_completes_the_response_in_flight_and_closes_idle_connections() -
             idle.sendall(request())
             assert len(receive(idle).body) == 3_000_000
             busy.sendall(request("GET", "/slow"))
-            entered.wait(20)
+            entered.wait(PATIENCE)
             served.server.request_stop()
             assert idle.recv(1) == b""
             go_on.set()

@@ -56,7 +56,7 @@ def test_a_response_that_cannot_be_stored(
     assert line.endswith(f"{hint}: {os.strerror(number)}")
 
 
-def test_a_long_target_is_cut_short_in_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_target_is_truncated_in_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(BodyStore, "open", failing(errno.ENOSPC))
     client = MemoryClient(app)
     client.send(request("POST", "/" + "a" * 5000, body=b"x"))

@@ -7,10 +7,16 @@ import socket
 import weakref
 from typing import Any
 
+import pytest
+
 from reserve.engine.connections.connection import Connection
 from reserve.engine.drivers.handler import HandlerDriver, Park
 from reserve.engine.server import Server
-from tests.engine.conftest import Serve, receive_all
+from reserve.errors import ClientDisconnected
+from reserve.wait import wait_for
+from tests.clients import receive_all
+from tests.engine.conftest import Serve
+from tests.engine.connections.conftest import Pair
 from tests.waiting import eventually
 
 
@@ -41,3 +47,22 @@ def test_a_connection_is_in_no_reference_cycle(serve: Serve) -> None:
 
 def test_a_connection_can_be_referenced_weakly() -> None:
     assert "__weakref__" in Connection.__slots__
+
+
+def test_a_write_to_a_peer_that_has_closed_raises(pair: Pair) -> None:
+    connection, client = pair
+    client.close()
+    with pytest.raises(ClientDisconnected, match="went away"):
+        connection.write(b"x")
+
+
+def test_a_connection_sees_unread_bytes_and_a_closed_peer(pair: Pair) -> None:
+    connection, client = pair
+    assert (connection.peer_closed(), connection.unread()) == (False, False)
+    client.send(b"x")
+    assert (connection.peer_closed(), connection.unread()) == (False, True)
+    assert connection.recv(10) == b"x"
+    client.shutdown(socket.SHUT_WR)
+    assert (connection.peer_closed(), connection.unread()) == (True, False)
+    assert wait_for(connection.fd, 0)
+    assert wait_for(connection.fd, 0, write=True)

@@ -6,7 +6,6 @@ import contextlib
 import os
 import socket
 import sys
-import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +17,8 @@ import pytest
 from reserve.engine.drivers.handler import HandlerApplication, Park
 from reserve.errors import ReserveError, UsageError
 from reserve.testing import FakeClock
-from tests.engine.conftest import Serve, receive, receive_all, upper_lines
+from tests.clients import receive, receive_all
+from tests.engine.conftest import Serve, publishing, upper_lines
 from tests.waiting import PATIENCE, eventually
 
 
@@ -98,12 +98,7 @@ def test_resume_sees_a_reset_also_through_a_makefile(serve: Serve) -> None:
 def test_send_reaches_a_parked_connection_from_any_thread(serve: Serve) -> None:
     sockets: SimpleQueue[socket.socket] = SimpleQueue()
     echo = Echo()
-
-    def handle(sock: socket.socket, address: Any, server: Any) -> Park:
-        sockets.put(sock)
-        return echo(sock, address, server)
-
-    running = serve(handle)
+    running = serve(publishing(sockets, echo))
     client = running.connect()
     sock = sockets.get(timeout=PATIENCE)
     threads = [
@@ -154,12 +149,7 @@ def test_send_is_bounded_and_leaves_before_the_next_handler_runs(serve: Serve) -
 def test_a_slow_reader_is_flushed_while_the_one_worker_serves_others(serve: Serve) -> None:
     sockets: SimpleQueue[socket.socket] = SimpleQueue()
     echo = Echo()
-
-    def handle(sock: socket.socket, address: Any, server: Any) -> Park:
-        sockets.put(sock)
-        return echo(sock, address, server)
-
-    running = serve(handle, threads=1, max_output=20_000_000)
+    running = serve(publishing(sockets, echo), threads=1, max_output=20_000_000)
     slow = running.connect()
     running.server.send(sockets.get(timeout=PATIENCE), b"x" * 16_000_000)
     eventually(lambda: running.server.stats().flushing == 1)
@@ -250,12 +240,7 @@ def test_a_client_that_reads_nothing_is_reset_after_the_write_timeout(serve: Ser
     clock = FakeClock()
     sockets: SimpleQueue[socket.socket] = SimpleQueue()
     echo = Echo()
-
-    def handle(sock: socket.socket, address: Any, server: Any) -> Park:
-        sockets.put(sock)
-        return echo(sock, address, server)
-
-    running = serve(handle, clock=clock, max_output=20_000_000, write_timeout=30.0)
+    running = serve(publishing(sockets, echo), clock=clock, max_output=20_000_000, write_timeout=30.0)
     client = running.connect()
     running.server.send(sockets.get(timeout=PATIENCE), b"x" * 16_000_000)
     eventually(lambda: running.server.stats().flushing == 1)
@@ -510,29 +495,27 @@ def test_a_v4_mapped_address_is_shown_as_ipv4(serve: Serve) -> None:
     assert (peer.pid, peer.uid, peer.gid) == (None, None, None)
 
 
-def test_a_unix_socket_has_the_credentials_of_its_client(serve: Serve) -> None:
+def test_a_unix_socket_has_the_credentials_of_its_client(serve: Serve, short_path: Path) -> None:
     seen: SimpleQueue[Any] = SimpleQueue()
 
     def handle(sock: socket.socket, address: Any, server: Any) -> None:
         seen.put((address, server.peer(sock)))
 
-    with tempfile.TemporaryDirectory(prefix="r") as folder:
-        running = serve(handle, f"unix:{Path(folder, 's')}")
-        running.connect()
-        address, peer = seen.get(timeout=PATIENCE)
-        running.server.stop()
+    running = serve(handle, f"unix:{short_path}/s")
+    running.connect()
+    address, peer = seen.get(timeout=PATIENCE)
+    running.server.stop()
     assert address == ("", 0)
     assert (peer.pid, peer.uid, peer.gid) == (os.getpid(), os.getuid(), os.getgid())
 
 
-def test_a_server_may_have_several_listeners_of_several_kinds(serve: Serve) -> None:
-    with tempfile.TemporaryDirectory(prefix="r") as folder:
-        running = serve(Echo(), "127.0.0.1:0", f"unix:{Path(folder, 's')}", "127.0.0.1:0")
-        for number in (0, 1, 2, 1, 0):
-            client = running.connect(number)
-            client.sendall(b"hello")
-            assert receive(client, 5) == b"hello"
-        running.server.stop()
+def test_a_server_may_have_several_listeners_of_several_kinds(serve: Serve, short_path: Path) -> None:
+    running = serve(Echo(), "127.0.0.1:0", f"unix:{short_path}/s", "127.0.0.1:0")
+    for number in (0, 1, 2, 1, 0):
+        client = running.connect(number)
+        client.sendall(b"hello")
+        assert receive(client, 5) == b"hello"
+    running.server.stop()
 
 
 # ---- usage ----

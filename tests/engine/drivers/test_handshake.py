@@ -13,8 +13,8 @@ import pytest
 from reserve.engine.polling.poller import WRITE
 from reserve.errors import TLSError, UsageError, WantRead, WantWrite
 from reserve.testing import FakeClock
-from tests.clients import close_with_reset
-from tests.engine.conftest import MakePoller, Serve, echo, receive, receive_all
+from tests.clients import close_with_reset, receive, receive_all
+from tests.engine.conftest import MakePoller, Serve, echo
 from tests.engine.sessions import BlockingAdapter, ClearAdapter
 from tests.waiting import PATIENCE, eventually
 

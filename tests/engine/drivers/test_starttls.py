@@ -17,7 +17,8 @@ from reserve.errors import UsageError
 from reserve.ssl.tlssocket import TLSSocket
 from reserve.testing import FakeClock
 from tests import tls
-from tests.engine.conftest import Serve, receive, receive_all, upper_lines
+from tests.clients import receive, receive_all
+from tests.engine.conftest import Serve, upper_lines
 from tests.waiting import PATIENCE, eventually
 
 each_way = pytest.mark.parametrize("blocking", [True, False], ids=["on the worker", "off the workers"])

@@ -8,7 +8,6 @@ import socket
 from reserve.engine.polling.clock import SystemClock
 from reserve.engine.polling.poller import READ, new_poller
 from reserve.engine.polling.timers import NEVER
-from reserve.testing import FakeClock
 from reserve.wait import wait_for
 
 
@@ -19,23 +18,6 @@ def test_the_timeout_is_none_without_a_deadline_and_zero_after_it() -> None:
     timeout = clock.timeout(clock.now() + 1000)
     assert timeout is not None
     assert 0 < timeout <= 1000
-
-
-def test_the_fake_clock_calls_its_subscribers_when_it_is_advanced() -> None:
-    clock = FakeClock()
-    woken: list[float] = []
-
-    def wake() -> None:
-        woken.append(clock.now())
-
-    clock.subscribe(wake)
-    assert clock.timeout(clock.now() + 5) is None
-    clock.advance(5)
-    assert clock.timeout(1005.0) == 0.0
-    clock.unsubscribe(wake)
-    clock.unsubscribe(wake)
-    clock.advance(5)
-    assert woken == [1005.0]
 
 
 def test_a_timeout_in_milliseconds_fits_into_an_int() -> None:

@@ -6,11 +6,9 @@ from typing import Any
 
 import pytest
 
-from reserve.engine.connections.connection import Connection
 from reserve.engine.connections.driver import AGAIN, RUN, Wait
 from reserve.engine.connections.states import State
 from reserve.engine.polling.poller import READ
-from reserve.engine.scheduler.lead import Follower
 from reserve.engine.scheduler.workers import WorkerPool
 from reserve.engine.settings import EngineSettings
 from tests.engine.interleave import Scheduler
@@ -102,52 +100,6 @@ def test_a_client_that_pipelines_without_end_lets_the_others_run(others: int) ->
         pool._serve(worker)
     turns = [runs[at : at + 16] for at in range(0, 96, 16)]
     assert turns == [[at % (1 + others)] * 16 for at in range(6)]
-
-
-def _queue_requests(world: World, count: int) -> list[Connection]:
-    connections = [world.connection(100 + number) for number in range(count)]
-    for connection in connections:
-        world.queue.run_queue.put(connection, world.clock.time)
-    return connections
-
-
-def _take(world: World, count: int) -> list[int]:
-    worker = Follower()
-    found = []
-    for _ in range(count):
-        connection = world.queue.get(worker)
-        assert connection is not None
-        found.append(connection.fd - 100)
-    return found
-
-
-def test_queued_requests_are_taken_in_order_while_their_wait_is_short() -> None:
-    world = World(Scheduler())
-    assert world.queue.lead.take()  # another thread leads
-    _queue_requests(world, 6)
-    world.clock.time += 0.009
-    assert _take(world, 6) == [0, 1, 2, 3, 4, 5]
-
-
-def test_after_a_long_wait_the_newest_and_the_oldest_request_are_taken_in_turn() -> None:
-    world = World(Scheduler())
-    assert world.queue.lead.take()
-    _queue_requests(world, 6)
-    world.clock.time += 0.011
-    late = world.connection(120)
-    world.queue.run_queue.put(late, world.clock.time)
-    assert sorted(_take(world, 2)) == [0, 20]
-    assert sorted(_take(world, 5)) == [1, 2, 3, 4, 5]
-
-
-def test_a_final_run_is_not_overtaken() -> None:
-    world = World(Scheduler())
-    assert world.queue.lead.take()
-    final = world.connection(100)
-    world.queue.run_queue.put(final)
-    world.clock.time += 10
-    world.queue.run_queue.put(world.connection(101), world.clock.time - 5)
-    assert _take(world, 2) == [0, 1]
 
 
 def _step(world: World, count: int) -> list[int]:

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from reserve.engine.connections.driver import RUN
 from reserve.engine.polling.timers import NEVER
 from reserve.engine.scheduler.lead import Follower
-from tests.engine.conftest import Explore, Serve, receive
+from tests.clients import receive
+from tests.engine.conftest import Explore, Serve
 from tests.engine.interleave import Scheduler
 from tests.engine.linedriver import LineApplication
 from tests.engine.world import World, set_driver

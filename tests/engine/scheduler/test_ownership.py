@@ -12,42 +12,12 @@ import pytest
 
 from reserve.engine.connections.connection import Connection
 from reserve.engine.connections.driver import RUN
-from reserve.engine.connections.output import Output
 from reserve.engine.connections.states import State
-from reserve.engine.polling.poller import WRITE
 from reserve.engine.polling.timers import NEVER
 from reserve.engine.scheduler.workers import WorkerPool
 from reserve.engine.settings import EngineSettings
 from tests.engine.interleave import Scheduler
 from tests.engine.world import World, set_driver
-
-
-def test_a_lost_event_of_a_reclaimed_connection_is_waited_for_again() -> None:
-    """A worker lends its connection and reclaims it. The event came meanwhile, and no memory is left to report it."""
-    world = World(Scheduler())
-    connection = world.connection(7)
-    armed: list[int] = []
-    world.poller.arm = lambda fd, mask: armed.append(mask)  # type: ignore[method-assign]
-    connection.watched = True
-    connection.output = Output()
-    connection.output.append(b"x" * 5000)
-    connection.lend()
-    connection.reclaim()
-    assert armed == [WRITE]
-
-    def no_memory(timeout: float | None) -> list[tuple[int, int]]:
-        raise MemoryError
-
-    poll, world.poller.poll = world.poller.poll, no_memory  # type: ignore[method-assign]
-    with pytest.raises(MemoryError):
-        world.queue.next_ready(())
-    world.poller.poll = poll  # type: ignore[method-assign]
-    world.poller.signalled = True
-    assert world.queue.next_ready(()) is None
-    connection.lend()
-    assert armed == [WRITE, WRITE] or connection.state is State.READY, (
-        "the connection waits for an event that was consumed"
-    )
 
 
 @pytest.mark.parametrize("overdue", [False, True], ids=["queued", "refused"])

@@ -106,57 +106,6 @@ def test_a_connection_that_is_put_while_the_leader_begins_to_poll_wakes_it(explo
     assert exploring(scenario, 3, 2, "line", alike=(1, 2)) > 500
 
 
-def test_an_earlier_deadline_wakes_the_leader(exploring: Explore) -> None:
-    def scenario(scheduler: Scheduler) -> Callable[[list[str]], None]:
-        world = World(scheduler)
-        early, late = world.connection(7), world.connection(8)
-
-        def leader() -> None:
-            while True:
-                world.queue.next_ready(())
-
-        scheduler.spawn("leader", leader)
-        scheduler.spawn("late", lambda: world.park(late, 3000.0))
-        scheduler.spawn("early", lambda: world.park(early, 2000.0))
-
-        def check(blocked: list[str]) -> None:
-            assert blocked == ["leader"]
-            assert world.queue.timers.next_at == 2000.0
-            assert world.poller.timeout == 2000.0, "the leader waits for a later deadline"
-            assert (early.timer_at, late.timer_at) == (2000.0, 3000.0)
-
-        return check
-
-    assert exploring(scenario, 3, 1, "line") > 100
-
-
-def test_a_timer_that_is_due_while_its_connection_is_parked_again_is_not_lost(exploring: Explore) -> None:
-    """The timer has an earlier deadline; the owner parks with a later one while the leader removes the timer."""
-
-    def scenario(scheduler: Scheduler) -> Callable[[list[str]], None]:
-        world = World(scheduler)
-        connection = world.connection()
-        world.park(connection, 1500.0)
-        assert take(connection.token)
-        connection.state = State.OWNED
-        world.clock.time = 1600.0
-        scheduler.spawn("leader", lambda: world.queue._reactor._expire(1600.0))
-        scheduler.spawn("owner", lambda: world.park(connection, 1700.0))
-
-        def check(blocked: list[str]) -> None:
-            assert blocked == []
-            queued = len(world.queue._ready) + len(world.queue._more)
-            assert queued + len(connection.token) == 1
-            if connection.token:
-                assert connection.timer_at == 1700.0, "the connection is parked without a timer"
-            else:
-                assert connection.pending == 0  # a step without an event, which parks it again
-
-        return check
-
-    assert exploring(scenario, 2, 2, "line") > 50
-
-
 def test_a_closed_connection_is_in_no_table(exploring: Explore) -> None:
     """The owner parks; the event comes at once, and the leader closes the connection at the same moment."""
 

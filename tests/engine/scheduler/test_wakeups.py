@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import socket
 from queue import SimpleQueue
-from typing import Any
 
-from tests.engine.conftest import MakePoller, Serve, echo, receive
+from tests.clients import receive
+from tests.engine.conftest import MakePoller, Serve, echo, publishing, recorded_polls
 from tests.waiting import PATIENCE, eventually
 
 
 def test_an_idle_server_makes_no_wake_ups(serve: Serve, make_poller: MakePoller) -> None:
     poller = make_poller()
-    inner, timeouts = poller.poll, list[object]()
-
-    def poll(timeout: float | None) -> list[tuple[int, int]]:
-        timeouts.append(timeout)
-        return inner(timeout)
-
-    poller.poll = poll  # type: ignore[method-assign]
+    timeouts = recorded_polls(poller)
     running = serve(echo, poller=poller)
     clients = [running.connect() for _ in range(5)]
     for client in clients:
@@ -40,28 +34,17 @@ def test_a_half_closed_peer_that_does_not_read_is_waited_for_without_spinning(
     serve: Serve, make_poller: MakePoller
 ) -> None:
     poller = make_poller()
-    inner, polls = poller.poll, SimpleQueue[object]()
-
-    def poll(timeout: float | None) -> list[tuple[int, int]]:
-        polls.put(timeout)
-        return inner(timeout)
-
-    poller.poll = poll  # type: ignore[method-assign]
+    polls = recorded_polls(poller)
     sockets: SimpleQueue[socket.socket] = SimpleQueue()
-
-    def handle(sock: socket.socket, address: Any, server: Any) -> Any:
-        sockets.put(sock)
-        return echo(sock, address, server)
-
-    running = serve(handle, poller=poller, max_output=20_000_000)
+    running = serve(publishing(sockets, echo), poller=poller, max_output=20_000_000)
     slow = running.connect()
     running.server.send(sockets.get(timeout=PATIENCE), b"x" * 16_000_000)
     other = running.connect()
     eventually(lambda: running.server.stats().flushing == 1)
     slow.shutdown(socket.SHUT_WR)
-    before = polls.qsize()
+    before = len(polls)
     for _ in range(10):
         other.sendall(b"ping")
         assert receive(other, 4) == b"ping"
-    assert polls.qsize() - before <= 45  # two for each response, and a few more; a leader that spins makes thousands
+    assert len(polls) - before <= 45  # two for each response, and a few more; a leader that spins makes thousands
     assert len(receive(slow, 16_000_000)) == 16_000_000

@@ -19,7 +19,8 @@ from reserve.ssl.compat.cheroot import as_adapter
 from tests import tls
 from tests.authority import Files
 from tests.ssl.links import prepared
-from tests.ssl.pair import TIMEOUT, Thread
+from tests.ssl.pair import Thread
+from tests.waiting import PATIENCE
 
 
 class Wrapping:
@@ -93,8 +94,8 @@ each_kind = pytest.mark.parametrize("kind", [LibraryWrapping, PyOpenSSLWrapping,
 def connected(adapter: SSLAdapter) -> Iterator[tuple[TLSSocket, ssl.SSLSocket]]:
     """The server's socket, whose handshake a thread waits for, and its client's."""
     one, two = socket.socketpair()
-    one.settimeout(TIMEOUT)
-    two.settimeout(TIMEOUT)
+    one.settimeout(PATIENCE)
+    two.settimeout(PATIENCE)
     servers: list[TLSSocket] = []
     with Thread(lambda: servers.append(adapter.secure(two))):
         client = tls.wrap_client(one)
@@ -131,7 +132,7 @@ def test_the_socket_that_wrap_returns_never_blocks(kind: Any, certificate: Files
 def test_an_end_without_close_notify_raises(kind: Any, certificate: Files) -> None:
     with connected(prepared(as_adapter(kind(certificate)))) as (server, client):
         client.sendall(b"x")
-        server.settimeout(TIMEOUT)
+        server.settimeout(PATIENCE)
         assert server.recv(1) == b"x"
         socket.socket.shutdown(client, socket.SHUT_RDWR)
         for _ in range(2):
@@ -143,11 +144,11 @@ def test_an_end_without_close_notify_raises(kind: Any, certificate: Files) -> No
 def test_close_notify_is_the_end_of_the_content(kind: Any, certificate: Files) -> None:
     with connected(prepared(as_adapter(kind(certificate)))) as (server, client):
         fd = server.fileno()
-        server.settimeout(TIMEOUT)
+        server.settimeout(PATIENCE)
         client.settimeout(0)
         with pytest.raises(ssl.SSLWantReadError):
             client.unwrap()
-        client.settimeout(TIMEOUT)
+        client.settimeout(PATIENCE)
         assert server.recv(1) == b""
         server.close()
         assert server.fileno() == -1 != fd

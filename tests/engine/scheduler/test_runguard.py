@@ -13,7 +13,7 @@ import pytest
 
 from reserve.engine.scheduler.runguard import RunGuard
 from reserve.errors import RequestTimeout
-from tests.overload.site import TIMEOUT
+from tests.waiting import PATIENCE
 
 
 def test_the_monitor_cannot_hold_a_worker_outside_of_a_run() -> None:
@@ -68,7 +68,7 @@ def test_an_interrupt_that_was_not_raised_within_the_run_is_not_raised_after_it(
             guard.enter(threading.get_ident())
             inside.release()
             try:
-                go_on.wait(TIMEOUT)
+                go_on.wait(PATIENCE)
             except RequestTimeout as error:
                 events.append(type(error))
             while True:
@@ -85,12 +85,12 @@ def test_an_interrupt_that_was_not_raised_within_the_run_is_not_raised_after_it(
 
     worker = threading.Thread(target=work)
     worker.start()
-    assert inside.acquire(timeout=TIMEOUT)
+    assert inside.acquire(timeout=PATIENCE)
     assert guard.hold()
     guard.interrupt()
     go_on.set()
     guard.release()
-    worker.join(TIMEOUT)
+    worker.join(PATIENCE)
     assert events[-2:] == [True, "next"]
     assert len(events) == len(set(events))  # it was raised once at most
 
@@ -127,7 +127,7 @@ for raised in (False, True):
 
 def test_a_debugger_works_after_an_interrupt() -> None:
     """In Python 3.11 a traced thread loops for ever while an exception is pending that is never raised."""
-    assert subprocess.check_output([sys.executable, "-c", TRACED], timeout=TIMEOUT).split() == [b"traced"] * 2
+    assert subprocess.check_output([sys.executable, "-c", TRACED], timeout=PATIENCE).split() == [b"traced"] * 2
 
 
 @pytest.mark.parametrize("interval", [1e-5, 1e-4])
@@ -163,5 +163,5 @@ def test_worker_and_monitor_never_have_the_token_at_the_same_time(interval: floa
     finally:
         sys.setswitchinterval(switch)
         done.set()
-        monitor.join(TIMEOUT)
+        monitor.join(PATIENCE)
     assert not errors
