@@ -30,12 +30,12 @@ def make_server(listeners: Listeners, handle: object, name: str, values: Values,
     port = values["redirect_port"]
     if listeners.redirects:
         redirect_port = cast("int | None", port) or https_port(listeners.main)
-        redirection = handle.redirection(redirect_port) if isinstance(handle, Application) else None
-        if redirection is None:
+        redirect_application = handle.redirect_application(redirect_port) if isinstance(handle, Application) else None
+        if redirect_application is None:
             raise UsageError(
                 f"redirects to https (--redirect-http) are for HTTP applications (reserve app http), not for {name}"
             )
-        extra.append((listeners.redirects, redirection))
+        extra.append((listeners.redirects, redirect_application))
     elif port is not None:
         source = values.given["redirect_port"].source
         raise UsageError(f"{source} is for redirects to https, and there are none: --redirect-http ADDR")

@@ -1,8 +1,8 @@
 """The accept thread: takes connections from the listeners and hands them to the admission, nothing else.
 
 It writes nothing to clients, makes no handshake, resolves no name and waits for no worker. While there is no room it
-pauses, without a look at the listeners, until a connection has been closed; :class:`PauseLog` limits what the log says
-of that. At the end of its loop the server's shutdown runs on the same thread.
+pauses, without polling the listeners, until a connection has been closed; :class:`PauseLog` limits how many lines the
+log gets about pauses. At the end of its loop the server's shutdown runs on the same thread.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from reserve.wait import wait_for
 
 __all__ = ["Acceptor", "PauseLog"]
 
-_DEAD = {errno.EBADF, errno.EINVAL, errno.ENOTSOCK}  # another part of the program has closed it or shut it down
+_DEAD = {errno.EBADF, errno.EINVAL, errno.ENOTSOCK}  # another part of the program closed the listener or shut it down
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-_LAST = 64  # batches at the end: a flood of new clients does not delay the shutdown
-_RECLAIM = 16  # idle connections closed at once to make room: a few more than the clients that are likely to wait
-_BATCH = 64  # accepted from one listener before the next has its turn
-_PAUSE = 1.0  # seconds until it tries again although no connection was closed: another process may have made room
+_LAST = 64  # batches from each listener at the shutdown, which a flood of new clients must not delay
+_RECLAIM = 16  # idle connections closed at once to make room; usually more than the clients that wait at that moment
+_BATCH = 64  # connections accepted from one listener before the next listener has its turn
+_PAUSE = 1.0  # seconds until the next attempt if no connection was closed: another process may have made room
 _SYSTEM = SystemClock()
 
 
 class Admits(Protocol):
-    """What the accept thread asks for each new connection: :class:`~reserve.engine.admission.Admission` is one."""
+    """What the accept thread needs from the admission: :class:`~reserve.engine.admission.Admission` implements it."""
 
     def may_accept(self) -> bool:
         """Say whether one more connection is within the limit."""
@@ -51,17 +51,18 @@ class Admits(Protocol):
 
 
 class PauseLog:
-    """Limits what the log says of a time in which new clients have to wait: a line when it begins, one when it is over.
+    """Logs each period in which new clients have to wait: one line for each reason, and one line when it is over.
 
-    It is over when no client has had to wait for a while; so clients that come and go in a loop, and fill the server
-    again and again, cause two lines for all of it and not two for each time. Owned and used by the accept thread.
+    A period consists of the pauses that follow each other within :attr:`CALM` seconds. So clients that fill the server
+    again and again cause two lines for the whole period, and not two for each pause. Owned and used by the accept
+    thread.
 
     :param now: the engine's clock.
     :param count: how many connections are open.
     """
 
     CALM = 2.0
-    """Seconds on the engine's clock without a pause after which it is over: so it is a line a second at most."""
+    """Seconds on the engine's clock without a pause, after which the period is over."""
 
     def __init__(self, log: ErrorLog, now: Callable[[], float], count: Callable[[], int]) -> None:
         self._log = log
@@ -73,7 +74,7 @@ class PauseLog:
         """When :meth:`check` has to be called, as far as is known now."""
 
     def begin(self, why: str) -> None:
-        """Note that new clients have to wait from now on. Each reason is logged once in the whole time."""
+        """Note that a pause begins: new clients have to wait. Each reason is logged once in a period."""
         now = self._now()
         if not self._reasons:
             self._since = now
@@ -84,12 +85,12 @@ class PauseLog:
             self._log.warning(f"no new connections for now: {why}; {self._count()} are open")
 
     def extend(self) -> None:
-        """Note that they still have to wait, or had to until now."""
+        """Note that clients had to wait until now."""
         self._until = self._now()
         self.due = self._until + self.CALM
 
     def check(self) -> None:
-        """Log that it is over, when it is."""
+        """Log the end of the period if it is over."""
         if self._now() >= self.due:
             lasted = self._until - self._since
             self._log.warning(
@@ -126,7 +127,7 @@ class Acceptor:
         self._dead: list[socket.socket] = []
         self.wakeup = Wakeup()
         self.exhausted = False
-        """No room: it pauses until :meth:`capacity_freed`. Stays true until no client is left waiting."""
+        """There is no room: the thread pauses until :meth:`capacity_freed`. Stays true until no client waits."""
         self.accepted = 0
         """Connections accepted so far."""
         self.thread = threading.Thread(target=self._main, name="reserve-accept", daemon=True)
@@ -147,7 +148,7 @@ class Acceptor:
         return len(self._dead) >= len(self._listeners)
 
     def _clock_jumped(self) -> None:
-        """Look at the time again. A pause goes on: only room ends it."""
+        """Compute the timeout of the poll again. A pause goes on: only room ends it."""
         if self._pause_log.due != NEVER and not self.exhausted:
             self.wakeup.signal()
 
@@ -171,7 +172,7 @@ class Acceptor:
                 except (MemoryError, SystemError) as error:  # one new connection is lost, and not the server
                     with contextlib.suppress(MemoryError):
                         self._log.failure("a new connection was lost", error)
-            # What the kernel has accepted for us already is served, not reset.
+            # The kernel has completed the connections in the backlogs: they are served. A close would reset them.
             for listener in [listener for listener in self._listeners if listener not in self._dead]:
                 for _ in range(_LAST):
                     if not self._accept(listener):
@@ -187,7 +188,9 @@ class Acceptor:
             timeout = self._clock.timeout(pause_log.due)
         for key, _ in selector.select(timeout):
             if key.fd == self.wakeup.fd:
-                if not self.wakeup.clear():  # the application has closed it; it is "readable" from now on
+                if (
+                    not self.wakeup.clear()
+                ):  # the application has closed its descriptor, which now always polls as ready
                     time.sleep(RETRY)
             elif not self._accept(cast(socket.socket, key.fileobj)) and key.fileobj in self._dead:
                 selector.unregister(key.fileobj)
@@ -220,7 +223,7 @@ class Acceptor:
         return True
 
     def _give_up_listener(self, listener: socket.socket, error: OSError) -> None:
-        """Another part of this program has closed it, or shut it down: it never recovers."""
+        """Stop using a listener that another part of this program has closed or shut down: it never recovers."""
         self._dead.append(listener)
         left = len(self._listeners) - len(self._dead)
         others = f"{left} more {'listens' if left == 1 else 'listen'}"
@@ -231,7 +234,10 @@ class Acceptor:
         )
 
     def _pause(self, why: str, over: Callable[[], bool] = lambda: False) -> None:
-        """Wait for room, without a look at the listeners: they stay readable, and polling them would spin."""
+        """Wait for room, without polling the listeners: they stay readable, so a poll would return at once.
+
+        :param over: says whether there is room already.
+        """
         self.exhausted = True
         self._pause_log.begin(why)
         if not self._stopping and not over():  # there may have been room just before the flag was set

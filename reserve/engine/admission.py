@@ -1,6 +1,6 @@
-"""What becomes of a connection that was accepted: it gets its driver, and goes onto the queue.
+"""Admits accepted connections: each gets its driver and goes onto the ready queue.
 
-On the accept thread. Writes nothing to clients and waits for no thread.
+Runs on the accept thread, writes nothing to clients and waits for no thread.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ __all__ = ["Admission"]
 
 
 class Admission:
-    """Admits the connections of one server; owned by its runtime.
+    """Admits the connections of one server; owned by its runtime. The accept thread calls every method.
 
-    :param endpoints: that of each listener.
+    :param endpoints: the endpoint of each listener.
     """
 
     def __init__(
@@ -40,13 +40,14 @@ class Admission:
         return len(self._queue.connections) < self._most
 
     def count(self) -> int:
-        """How many are open."""
+        """How many connections are open."""
         return len(self._queue.connections)
 
     def reclaim_idle(self, count: int) -> None:
         """Have the connections that have been idle longest closed, at most ``count`` of them.
 
-        When none is idle, the accept thread is told as soon as one is (:meth:`ServerContext.capacity_freed`).
+        When no connection is idle, the thread that parks the next idle one calls
+        :meth:`ServerContext.capacity_freed`, so that the accept thread tries again.
         """
         queue = self._queue
         # Set before the look: a thread that parks an idle connection meanwhile looks at it afterwards.

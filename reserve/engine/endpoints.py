@@ -1,6 +1,6 @@
-"""What a server is given to serve: listening sockets, and for each of them an application, with TLS or without.
+"""The endpoints of a server: its listening sockets, and for each the application that serves it, with TLS or without.
 
-Made before the server starts, on the thread that makes the server; the listeners are closed by its shutdown.
+The thread that makes the server makes them, before the start; the shutdown of the server closes the listeners.
 """
 
 from __future__ import annotations
@@ -23,19 +23,20 @@ Descriptors: TypeAlias = "int | socket.socket | Iterable[int | socket.socket]"
 
 
 class Endpoint(NamedTuple):
-    """What one listener serves."""
+    """How the connections of one listener are served: by which application, and whether with TLS."""
 
     application: Application
     tls: bool
-    """Its connections begin with a TLS handshake, once the server has an adapter."""
+    """The connections begin with a TLS handshake, if the server has an adapter."""
 
 
 class Endpoints:
-    """The listeners of one server and what they serve; owned by the server.
+    """The listeners of one server and the endpoint of each; owned by the server.
 
     The parameters are those of :class:`~reserve.engine.server.Server`.
 
-    Raises UsageError for descriptors that are not listening stream sockets, and for an application that is none.
+    Raises UsageError for a descriptor that is not a listening stream socket, and for a ``handle`` that is neither
+    callable nor an application.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class Endpoints:
                 listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self.addresses: list[Any] = [listener.getsockname() for listener in self.listeners]
-        """What they are bound to, also after they were closed."""
+        """The addresses that the listeners are bound to, also after they were closed."""
 
     def applications(self) -> list[Application]:
         """Every application once, in the order of the listeners."""

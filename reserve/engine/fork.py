@@ -1,9 +1,9 @@
 """Closes, in a forked child, the descriptors that the child has inherited from a server or from its command.
 
 A copy of a listening socket would keep the port in use, a copy of a connection would keep its client waiting, and an
-epoll object reports events of a descriptor as long as a copy of it is open. The hook is registered once, by the thread
-that starts the first server. The child runs it before :func:`os.fork` returns; it takes no lock, because the child has
-none of the threads that could release one.
+epoll object reports events of a connection until every copy of its descriptor is closed, also those of the child. The
+hook is registered once, by the thread that starts the first server. The child runs it before :func:`os.fork` returns;
+it takes no lock, because the child has none of the threads that could release one.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def watch(holder: HasCopies) -> None:
 
 
 def forget(holder: HasCopies) -> None:
-    """Undo :func:`watch`: the holder has closed everything itself."""
+    """Stop watching the holder."""
     _watched.discard(holder)
 
 

@@ -1,6 +1,6 @@
-"""Functions of an embedding program that its server calls when it and its worker threads start and stop.
+"""Callbacks for start and stop of the server and of its workers, which an embedding program may set.
 
-A program opens and closes, for example, a database connection for each worker thread in them.
+In them a program opens and closes, for example, a database connection for each worker thread.
 """
 
 from __future__ import annotations
@@ -23,12 +23,15 @@ class Hooks:
 
     The thread that starts the server calls :attr:`on_worker_start`, the accept thread :attr:`on_worker_stop`, each
     worker thread :attr:`on_thread_start` and :attr:`on_thread_stop`, and the log's thread :attr:`error_log`.
+
+    The first two have the names of other servers' hooks, in which *worker* is the process. Everywhere else in reserve a
+    worker is a thread.
     """
 
     on_worker_start: Callable[[], None] = _nothing
-    """Called once in this process, before the first connection is accepted."""
+    """Called once for the server, in this process (the *worker*), before the first connection is accepted."""
     on_worker_stop: Callable[[], None] = _nothing
-    """Called once in this process, after the last connection is closed."""
+    """Called once for the server, in this process (the *worker*), after the last connection is closed."""
     on_thread_start: Callable[[], None] = _nothing
     """Called on each worker thread before its first request."""
     on_thread_stop: Callable[[], None] = _nothing

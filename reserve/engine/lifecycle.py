@@ -1,7 +1,7 @@
 """Start and stop of a server: started once, on the caller's thread or on threads of its own, stopped from any thread.
 
-The shutdown runs on the accept thread, which has nothing else to do by then, so that a stop needs no lock, can come
-from a worker or a signal handler, and never waits for itself.
+The shutdown runs on the accept thread, whose loop has ended by then. So a request to stop needs no lock, may come from
+a worker or a signal handler, and never waits for its own thread.
 """
 
 from __future__ import annotations
@@ -47,13 +47,18 @@ class Lifecycle:
         self.ready = threading.Event()
         """Connections are accepted."""
         self.finished = threading.Event()
-        """The server has stopped, and everything is given back."""
+        """The server has stopped, and every descriptor is closed."""
         self.signal_wakeup: SignalWakeup | None = None
-        """Where :meth:`start` waits."""
+        """What :meth:`start` waits on; None before the start, and with :meth:`serve_in_background`."""
         self._blocked_in_start: int | None = None
         self._launching: int | None = None
 
     def start(self) -> None:
+        """Start every thread and block until the server has stopped.
+
+        An exception in the calling thread, such as KeyboardInterrupt, stops the server and is raised again; a second
+        one ends the wait for requests in flight.
+        """
         self._claim_start()
         with SignalWakeup(self.finished) as wakeup:
             self.signal_wakeup = wakeup
@@ -75,10 +80,15 @@ class Lifecycle:
         self._wait_finished()
 
     def serve_in_background(self) -> None:
+        """Start every thread and return."""
         self._claim_start()
         self._launch()
 
     def request_stop(self, timeout: float | None = None) -> None:
+        """Set the deadline of the shutdown, and end the accept loop, after which the shutdown begins. Does not wait.
+
+        :param timeout: seconds until the deadline; None: the setting ``stop_timeout``.
+        """
         server = self._server
         deadline = server.clock.now() + (server.settings.stop_timeout if timeout is None else timeout)
         self.shutdown.not_later_than(deadline)
@@ -86,6 +96,10 @@ class Lifecycle:
         self.runtime.acceptor.stop()
 
     def stop(self, timeout: float | None = None) -> None:
+        """Request the stop and wait until it is complete; a thread that the shutdown waits for does not wait for it.
+
+        :param timeout: see :meth:`request_stop`.
+        """
         self.request_stop(timeout)
         if take(self._start_token):  # it was never started
             self._dispose()
@@ -104,7 +118,7 @@ class Lifecycle:
             raise UsageError("this server was started before; a stopped one cannot be used again: make another")
 
     def _launch(self) -> None:
-        """Start all threads, the accept thread last: once it runs, the shutdown is its job."""
+        """Start all threads, the accept thread last: from then on only the accept thread runs the shutdown."""
         server = self._server
         fork.watch(self)
         self._launching = threading.get_ident()
@@ -138,10 +152,10 @@ class Lifecycle:
         self._dispose()
         self._finish()
 
-    # ---- the end ----
+    # ---- the shutdown ----
 
     def _end(self) -> None:
-        """By the accept thread, whose loop is over: shut down."""
+        """Shut down. The accept thread calls it when its loop is over."""
         server = self._server
         server.stopping = True  # also when the accept loop itself failed
         try:
@@ -154,7 +168,7 @@ class Lifecycle:
                 self._finish()
 
     def _dispose(self) -> None:
-        """Give back what is left: descriptors, the log."""
+        """Close every descriptor, finish the applications and stop the log."""
         server, endpoints = self._server, self._endpoints
         server.log.end_within(self.shutdown.time_left())
         endpoints.close_listeners()
@@ -184,9 +198,10 @@ class Lifecycle:
     def close_copies(self) -> None:
         """Close this child's copies of every descriptor of the server. Takes no lock, shuts nothing down.
 
-        Each is closed through the object that holds it, which forgets the number: one that remembered it would close,
-        when it is collected, whatever the child has opened meanwhile. The server has stopped for the child: a handler
-        that returns there finds no queue, and a stop has nothing to wait for.
+        Each descriptor is closed through the object that holds it, so that the object no longer has the number.
+        Otherwise the destructor of the object would close that number again, which may by then be another file of the
+        child. In the child the server counts as stopped: a handler that returns finds the queue closed, and
+        :meth:`stop` returns at once.
         """
         server, runtime = self._server, self.runtime
         queue, acceptor = runtime.queue, runtime.acceptor
@@ -202,7 +217,7 @@ class Lifecycle:
         server.log.after_fork()
         runtime.poller.close()
         acceptor.wakeup.close()
-        self.finished = threading.Event()  # the lock in the old one may belong to a thread that the child has not
+        self.finished = threading.Event()  # a thread that does not exist in the child may hold the lock of the old one
         self.finished.set()
         if self.signal_wakeup is not None:
             self.signal_wakeup.after_fork(self.finished)

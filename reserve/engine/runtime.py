@@ -1,4 +1,4 @@
-"""The threads of a server and what they work with, made and connected here. Nothing in here runs before the start.
+"""Makes the threads of a server and the objects that they use. No thread runs before the start.
 
 accept thread ──► ready queue ◄──► workers        the poller belongs to the queue; the stepper to the threads that lead
 ▲
@@ -28,7 +28,9 @@ __all__ = ["Runtime"]
 
 
 class Runtime:
-    """What runs one server; owned by it. The thread that starts the server, and its accept thread, call the methods.
+    """The threads, the queue and the poller of one server; owned by its lifecycle.
+
+    The thread that starts the server, and its accept thread, call the methods.
 
     :param poller: None: the best one of this platform.
     :param policy: which thread polls while a handler runs; None: the one that fits this interpreter.
@@ -66,7 +68,7 @@ class Runtime:
         self.acceptor.thread.start()
 
     def abort_start(self) -> None:
-        """End the threads that were started, when not all could be."""
+        """End the threads that were started, because one of them could not be started."""
         self.queue.close()
         self.monitor.close()
         for thread in self._inner_threads():
@@ -74,14 +76,14 @@ class Runtime:
                 thread.join()
 
     def threads(self) -> list[threading.Thread]:
-        """All threads, as far as they are known now."""
+        """The threads of the server at this moment; the pool may add or remove workers."""
         return [self.acceptor.thread, *self._inner_threads()]
 
     def _inner_threads(self) -> list[threading.Thread]:
         return [self.monitor.thread, *(worker.thread for worker in self.pool.workers)]
 
     def close(self) -> None:
-        """Give the descriptors back; the threads have ended, or were never started."""
+        """Close the descriptors; the threads have ended, or were never started."""
         self.queue.closed = True
         self.poller.close()
         self.acceptor.wakeup.close()

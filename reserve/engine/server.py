@@ -26,7 +26,7 @@ from reserve.engine.logs.errorlog import ErrorLog
 from reserve.engine.polling.clock import Clock, SystemClock
 from reserve.engine.polling.poller import WRITE, Poller
 from reserve.engine.scheduler.handoff import HandOff
-from reserve.engine.settings import EngineSettings, adjusted
+from reserve.engine.settings import EngineSettings, with_changes
 from reserve.engine.stats import Stats
 from reserve.engine.tls import ServerTLS
 from reserve.errors import UsageError
@@ -43,7 +43,7 @@ class Server:
     :param fds: descriptors (int) or sockets, one or several; TCP and UNIX may be mixed. They must be listening already.
     :param handle: ``handle(socket, client_address, server)``, or an
         :class:`~reserve.engine.connections.application.Application` with drivers of its own.
-    :param without_tls: descriptors from ``fds``, and others, that have no TLS although there is an :attr:`ssl_adapter`.
+    :param without_tls: sockets, in ``fds`` or additional, that do not use TLS although there is an :attr:`ssl_adapter`.
     :param extra: more listeners, each with an application of its own and without TLS: (fds, handle) pairs.
     :param own: close the listeners at the shutdown (False: they stay open, and belong to the caller).
     :param hooks: functions that the server calls when it starts and stops; None: none. See :class:`Hooks`.
@@ -71,7 +71,7 @@ class Server:
         policy: HandOff | None = None,
         **single_settings: Any,
     ) -> None:
-        self.settings = adjusted(settings, single_settings)
+        self.settings = with_changes(settings, single_settings)
         self.hooks = hooks if hooks is not None else Hooks()
         self.clock: Clock = clock if clock is not None else SystemClock()
         self.log = ErrorLog(self.hooks.error_log, self.clock)
@@ -96,7 +96,7 @@ class Server:
     def ssl_adapter(self) -> SSLAdapter | None:
         """The adapter that makes the TLS sessions of new clients, one of reserve's or of cheroot's; None: no TLS.
 
-        Set it before the start. Setting it raises UsageError for an object that is no adapter.
+        Set it before the start. Setting it raises UsageError for an object that is not one.
         """
         return self.tls.adapter
 
@@ -238,8 +238,9 @@ class Server:
         """Called by a handler: upgrade the connection to TLS, as STARTTLS does in some protocols.
 
         :param sock: the handler's plain socket, which cannot be used any more. The handler must have discarded every
-            byte that it received before the ClientHello: an attacker can send such bytes, and a handler that took them
-            for part of the TLS session would treat them as the client's.
+            byte that it received before the ClientHello. An attacker can insert such bytes into the plain connection; a
+            handler that kept them and read them as part of the TLS session would execute the attacker's commands as the
+            client's.
         :param then: called on a worker, with the TLS socket, when the handshake is complete; it returns what a handler
             returns. The handler returns the result of ``start_tls``, and no thread waits for the client. None: the
             handshake is made by this call.

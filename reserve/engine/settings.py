@@ -15,7 +15,7 @@ from reserve.errors import UsageError
 from reserve.paramtypes import Count, Kind, Range, Seconds, Size, check_settings
 from reserve.suggest import suggestion
 
-__all__ = ["ENGINE_KINDS", "EngineSettings", "adjusted"]
+__all__ = ["ENGINE_KINDS", "EngineSettings", "with_changes"]
 
 ENGINE_KINDS: Mapping[str, Kind] = {
     "threads": Range(1, 4096),
@@ -51,46 +51,79 @@ class EngineSettings:
 
     threads: int | tuple[int, int] = 16
     """Worker threads: how many handlers run at the same time. With two numbers, the minimum and the maximum, the pool
-    grows while requests wait, and shrinks when workers are idle.
+    grows while requests wait, and shrinks when workers are idle. Read by
+    :class:`~reserve.engine.scheduler.workers.WorkerPool`.
     """
     request_timeout: float = 0.0
     """Seconds that a request may run before its response begins; then it is interrupted, and its thread is given up a
-    second later. 0: no limit.
+    second later. 0: no limit. Read by :class:`~reserve.engine.scheduler.requesttimeout.RequestWatchdog`.
     """
     max_stuck: int = 4
-    """How many interrupted threads that do not return are replaced; with one more of them the server is unhealthy."""
+    """How many interrupted threads that do not return are replaced; with one more of them the server is unhealthy. Read
+    by :class:`~reserve.engine.scheduler.workers.WorkerPool` and :class:`~reserve.engine.server.Server`.
+    """
     backlog: int = 1024
-    """Connections that the kernel queues until the server accepts them (``listen(2)``)."""
+    """Connections that the kernel queues until the server accepts them (``listen(2)``). Read by
+    :func:`~reserve.sockets.listeners.listen`, to which the command passes it.
+    """
     handshake_timeout: float = 5.0
-    """Seconds that a TLS handshake may take, from the start of the connection."""
+    """Seconds that a TLS handshake may take, from the start of the connection. Read by
+    :class:`~reserve.engine.drivers.handshake.HandshakeDriver` and :func:`~reserve.engine.drivers.starttls.start_tls`.
+    """
     tls_check: float = 10.0
-    """Seconds between two checks of the certificates' files, which are made only while clients connect. 0: never."""
+    """Seconds between two checks of the certificates' files, which are made only while clients connect. 0: never. Read
+    by :class:`~reserve.engine.tls.ServerTLS`.
+    """
     handler_timeout: float = 60.0
-    """Seconds: the timeout that the socket of a plain handler has at first."""
+    """Seconds: the timeout that the socket of a plain handler has at first. Read by
+    :class:`~reserve.engine.drivers.handler.HandlerApplication`.
+    """
     write_timeout: float = 30.0
-    """Seconds that a peer may read nothing of a response before its connection is reset."""
+    """Seconds that a peer may read nothing of a response before its connection is reset. Read by
+    :class:`~reserve.engine.connections.connection.Connection` and :class:`~reserve.engine.scheduler.closer.Closer`.
+    """
     write_rate: int = 500
-    """Bytes a second: the average rate at which a peer must read a response, after ``write_timeout``. 0: no minimum."""
+    """Bytes a second: the average rate at which a peer must read a response, after ``write_timeout``. 0: no minimum.
+    Read by :class:`~reserve.engine.connections.connection.Connection`.
+    """
     buffer_memory: int = 268435456
-    """Bytes of memory that the bodies, responses and heads of all connections may use together."""
+    """Bytes of memory that the bodies, responses and heads of all connections may use together. Read by
+    :class:`~reserve.engine.connections.budget.Budget`.
+    """
     spool_disk: int = 4294967296
-    """Bytes of disk that the bodies and responses of all connections may use together."""
+    """Bytes of disk that the bodies and responses of all connections may use together. Read by
+    :class:`~reserve.engine.connections.budget.Budget`.
+    """
     linger_timeout: float = 2.0
-    """Seconds that a closing connection waits until its client has read the last response."""
+    """Seconds that a closing connection waits until its client has read the last response. Read by
+    :class:`~reserve.engine.scheduler.closer.Closer`.
+    """
     linger_bytes: int = 65536
-    """Bytes that a closing connection still reads."""
+    """Bytes that a closing connection still reads. Read by :class:`~reserve.engine.scheduler.closer.Closer`."""
     max_lingering: int = 1000
-    """Connections that may linger at the same time; beyond it the oldest ones are closed."""
+    """Connections that may linger at the same time; beyond it the oldest ones are closed. Read by
+    :class:`~reserve.engine.scheduler.closer.Closer`.
+    """
     max_connections: int = 20000
-    """Connections that may be open; at the limit the oldest idle ones are closed, and new ones wait."""
+    """Connections that may be open; at the limit the oldest idle ones are closed, and new ones wait. Read by
+    :class:`~reserve.engine.admission.Admission`.
+    """
     max_queued: int = 1024
-    """Complete requests that may wait for a worker; beyond it requests are refused."""
+    """Complete requests that may wait for a worker; beyond it requests are refused. Read by
+    :class:`~reserve.engine.scheduler.runqueue.RunQueue`.
+    """
     queue_timeout: float = 30.0
-    """Seconds that a complete request may wait for a worker before it is refused."""
+    """Seconds that a complete request may wait for a worker before it is refused. Read by
+    :class:`~reserve.engine.scheduler.runqueue.RunQueue` and :class:`~reserve.engine.scheduler.stepper.Stepper`.
+    """
     max_output: int = 1048576
-    """Bytes that ``server.send`` may queue on one parked connection."""
+    """Bytes that ``server.send`` may queue on one parked connection. Read by
+    :class:`~reserve.engine.drivers.handler.HandlerApplication`.
+    """
     stop_timeout: float = 30.0
-    """Seconds that a shutdown waits for requests in flight, and for threads."""
+    """Seconds that a shutdown waits for requests in flight, and for threads. Read by
+    :class:`~reserve.engine.lifecycle.Lifecycle`.
+    """
 
     def __post_init__(self) -> None:
         check_settings(self, ENGINE_KINDS)
@@ -101,7 +134,7 @@ class EngineSettings:
         return (self.threads, self.threads) if isinstance(self.threads, int) else self.threads
 
 
-def adjusted(settings: EngineSettings | None, changes: dict[str, Any]) -> EngineSettings:
+def with_changes(settings: EngineSettings | None, changes: dict[str, Any]) -> EngineSettings:
     """A copy of ``settings`` with other values for some fields.
 
     :param settings: None: the defaults.

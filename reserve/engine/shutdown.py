@@ -1,6 +1,6 @@
-"""The orderly end of a server: idle connections are closed, requests finished or, at the deadline, broken off.
+"""The shutdown of a server: idle connections are closed, requests finished or, at the deadline, aborted.
 
-Runs on the accept thread, whose loop is over by then. Each step is taken even if one before it failed.
+Runs on the accept thread, after its loop. Each step is taken even if one before it failed.
 """
 
 from __future__ import annotations
@@ -26,9 +26,11 @@ from reserve.wait import wait_for
 __all__ = ["Shutdown"]
 
 _GRACE = 1.0
-"""Seconds that workers outside of any application have to end after the deadline: they will."""
+"""Seconds that the shutdown waits, after the deadline, for the monitor and the workers that are not in a handler. They
+end when the queue is closed.
+"""
 _BUSY_GRACE = 0.2
-"""Seconds that the others have, all together: one that is stuck in an application is left running."""
+"""Seconds that it waits for all workers that are in a handler together; one that is stuck is left running."""
 
 
 class Shutdown:
@@ -44,10 +46,10 @@ class Shutdown:
         self._log = log
         self._deadline: float | None = None
         self.aborted = 0
-        """Requests that the deadline broke off, and threads that were left running. 0: a clean shutdown."""
+        """Requests that were aborted at the deadline, and threads that were left running. 0: a clean shutdown."""
 
     def not_later_than(self, deadline: float) -> None:
-        """Move the deadline forward. Any thread, any signal handler."""
+        """Set the deadline, unless an earlier one is set already. Any thread, any signal handler."""
         if self._deadline is None or deadline < self._deadline:
             self._deadline = deadline
 
@@ -56,7 +58,9 @@ class Shutdown:
         return 0.0 if self._deadline is None else max(0.0, self._deadline - self._clock.now())
 
     def run(self, close_listeners: Callable[[], None]) -> None:
-        """Take every step; afterwards no connection is open, and every worker has ended that could."""
+        """Take every step. Afterwards every worker has ended and every connection is closed, except those that a stuck
+        handler holds.
+        """
         for step in (
             close_listeners,
             self._drain,
@@ -75,7 +79,7 @@ class Shutdown:
             self._log.failure(failure, error)
 
     def _drain(self) -> None:
-        """Close what is idle; wait, until the deadline, for what is not."""
+        """Close the idle connections, and wait for the others until the deadline."""
         wakeup, clock = self._wakeup, self._clock
         clock.subscribe(wakeup.signal)
         try:
@@ -96,10 +100,10 @@ class Shutdown:
         for worker in self._pool.busy():
             connection = worker.connection
             what = f" with {describe(connection)}" if connection is not None else ""
-            self._report(worker, f"is still busy{what} at the end of the stop; it is left behind in:")
+            self._report(worker, f"is still busy{what} at the end of the stop; it is left running in:")
 
     def _has_work(self, connection: Connection) -> bool:
-        """Say whether closing it breaks off a request or a handler. Idle connections may still be about to close.
+        """Say whether closing the connection aborts a request or a handler. An idle one may not be closed yet.
 
         A request counts from the end of its head to the last byte of its response.
         """
@@ -112,14 +116,16 @@ class Shutdown:
     def _report_given_up(self) -> None:
         for worker in self._pool.given_up():
             self.aborted += 1
-            self._report(worker, "was given up before (--request-timeout) and has not come back; it is left behind in:")
+            self._report(
+                worker, "was given up before (--request-timeout) and has not come back; it is left running in:"
+            )
 
     def _report(self, worker: Worker, how: str) -> None:
         frame = sys._current_frames().get(cast(int, worker.thread.ident))
         self._log.stack(logging.WARNING, f"{worker.thread.name} {how}", frame)
 
     def _close_remaining(self) -> None:
-        """End every worker that is not inside an application, and close the connections that are left."""
+        """Wait for the workers that are not in a handler, and close the connections that are left."""
         connections = self._queue.connections
         self._wake_blocked(list(connections.values()))
         workers = self._pool.workers
@@ -141,19 +147,20 @@ class Shutdown:
             worker.thread.is_alive() and worker.connection is None for worker in workers
         )
         for connection in list(connections.values()):
-            # The others wait, or belong to a worker that is stuck: it closes them should it ever come back.
+            # Lent or parked, or owned by a stuck worker, which closes the connection if its handler ever returns.
             if connection.lent:
                 connection.failed = True
                 if not a_thread_leads:
-                    connection.return_token()  # the thread that had the token has ended with it
+                    connection.return_token()  # the leader that had the token has ended without returning it
             elif take(connection.token):
                 self._closer.close_now(connection, "stop")
 
     def _wake_blocked(self, connections: Sequence[Connection]) -> None:
-        """Wake the workers that are blocked on a connection of theirs, and break off their responses.
+        """Wake the workers that are blocked on their connection, and abort their responses.
 
-        With a reset, because the end of a response must not look like one. Where what a plain handler sends ends, only
-        its protocol knows; it sees the orderly end, and so does its peer.
+        The connection is reset, so that the client knows that its response is incomplete; after a plain close it could
+        take the response for a complete one. The connection of a plain handler is shut down instead: its handler and
+        its peer both see the end of the stream. Only the handler's protocol defines where its output ends.
         """
         for connection in connections:
             if isinstance(connection.driver, HandlerDriver):

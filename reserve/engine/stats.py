@@ -11,7 +11,7 @@ __all__ = ["Stats"]
 class Stats:
     """The counts that :meth:`~reserve.engine.server.Server.stats` returns; owned by its caller.
 
-    No thread is stopped while they are collected, so they belong to about the same moment.
+    The other threads go on while the counts are collected, so the counts may be of slightly different moments.
     """
 
     threads: int
@@ -23,13 +23,13 @@ class Stats:
     connections: int
     """Connections that are open; the next four count some of them by their state."""
     parked: int
-    """Connections that wait for their client or for a deadline."""
+    """Connections that wait in the poller until their client sends bytes, or their deadline passes."""
     flushing: int
-    """Connections whose output waits until their client reads."""
+    """Connections whose output the leader sends as their client reads it."""
     lingering: int
-    """Connections that are closing, and still read so that the client receives the last response."""
+    """Connections that have sent their last response, and read until the client closes. See ``--linger-timeout``."""
     owned: int
-    """Connections that a thread uses at this moment."""
+    """Connections that a thread of the server steps, runs or closes at this moment."""
     accepted: int
     """Connections accepted since the start."""
     handled: int
@@ -47,9 +47,9 @@ class Stats:
     tls_handshakes: int
     """TLS handshakes completed since the start."""
     tls_resumed: int
-    """Those of them that resumed an earlier session of the client."""
+    """Handshakes among them that resumed an earlier session of the client."""
     tls_failed: int
-    """TLS handshakes that failed, did not end in time, or were not TLS at all."""
+    """TLS handshakes that failed, took too long, or began with bytes that are not TLS."""
     tls_kernel: int
     """TLS sessions whose output the kernel encrypts (kTLS); OpenSSL encrypts that of the others."""
     steals: int

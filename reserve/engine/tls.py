@@ -23,7 +23,7 @@ __all__ = ["ServerTLS"]
 
 
 class ServerTLS:
-    """The TLS of one server, which owns it; also of a server without an adapter.
+    """The adapter, reloads and handshake counts of one server, which owns it. A server without TLS has one, too.
 
     The accept thread calls :meth:`check_files`, the owner of a connection counts its handshake, and any thread may call
     :meth:`reload` and :meth:`reload_in_background`.
@@ -36,9 +36,9 @@ class ServerTLS:
         self.handshakes = 0
         """Handshakes completed so far."""
         self.resumed = 0
-        """Those of them that resumed an earlier session."""
+        """Handshakes among them that resumed an earlier session."""
         self.failed = 0
-        """Handshakes that failed, did not end in time, or were not TLS at all."""
+        """Handshakes that failed, took too long, or began with bytes that are not TLS."""
         self.kernel = 0
         """Sessions whose output the kernel encrypts."""
         self._now = clock.now
@@ -53,7 +53,7 @@ class ServerTLS:
         """The condition of the reload that the thread makes after the current one."""
 
     def adopt(self, adapter: Any) -> None:
-        """Use an adapter of reserve's or of cheroot's; None: no TLS. Raises UsageError for what is no adapter."""
+        """Use an adapter of reserve's or of cheroot's; None: no TLS. Raises UsageError for any other object."""
         if adapter is not None:
             from reserve.ssl.compat.cheroot import as_adapter  # a Python without ssl can serve without TLS
 
@@ -89,14 +89,17 @@ class ServerTLS:
     # ---- by the accept thread, and by the thread that handles SIGHUP ----
 
     def check_files(self) -> None:
-        """Start a check of the files when one is due, and a reload if they have changed. Does not wait for it."""
+        """Called for each new client: checks the files if the last check is older than the interval.
+
+        Another thread checks, and reloads files that have changed; this method does not wait for it.
+        """
         if self._interval > 0 and self._now() >= self._check_due:
             self.reload_in_background(lambda adapter: adapter.changed())
 
     def reload_in_background(self, condition: Callable[[SSLAdapter], bool] = lambda adapter: True) -> None:
         """Load the certificates again on another thread, and return at once. A failure is logged.
 
-        While that thread is busy, it does so once more after the current reload, which may have read the old files.
+        If that thread is at work already, it reloads once more afterwards, because it may have read the old files.
 
         :param condition: called on that thread; False: the certificates are not loaded.
         """
@@ -148,6 +151,6 @@ class ServerTLS:
             self.kernel += tls.kernel
 
     def handshake_failed(self) -> None:
-        """Count a handshake that failed."""
+        """Count a failed handshake."""
         with self._lock:
             self.failed += 1

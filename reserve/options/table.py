@@ -251,7 +251,10 @@ OPTIONS: tuple[Option, ...] = (
     _engine("queue-timeout", "How long a complete request may wait for a worker before it is refused (503)."),
     _engine("stop-timeout", "How long a shutdown waits for requests in flight, and for threads."),
     _http("head-timeout", "How long a request head may take from its first byte to its last."),
-    _http("body-timeout", "How long a request body may take at any rate; after that it must arrive at body-rate."),
+    _http(
+        "body-timeout",
+        "How long a request body may take, whatever its rate; after that it must arrive at body-rate.",
+    ),
     _http(
         "body-rate",
         "The average rate at which a request body must arrive, after body-timeout; 0: no minimum, and body-timeout is "

@@ -62,17 +62,29 @@ class TLSSettings:
     """The settings of an adapter, except its certificates."""
 
     min_version: str = "1.2"
-    """The oldest version that is spoken: ``1.2`` or ``1.3``."""
+    """The oldest version that is spoken: ``1.2`` or ``1.3``. Read by :class:`~reserve.ssl.builtin.BuiltinSSLAdapter`
+    and :class:`~reserve.ssl.pyopenssl.PyOpenSSLAdapter`.
+    """
     ciphers: str = CIPHERS
-    """What TLS 1.2 may use, in OpenSSL's notation."""
+    """What TLS 1.2 may use, in OpenSSL's notation. Read by :class:`~reserve.ssl.builtin.BuiltinSSLAdapter` and
+    :class:`~reserve.ssl.pyopenssl.PyOpenSSLAdapter`.
+    """
     client_cert: str = "none"
-    """Whether clients are asked for a certificate: ``none``, ``optional`` or ``required``."""
+    """Whether clients are asked for a certificate: ``none``, ``optional`` or ``required``. Read by
+    :class:`~reserve.ssl.builtin.BuiltinSSLAdapter` and :class:`~reserve.ssl.pyopenssl.PyOpenSSLAdapter`.
+    """
     client_ca: str = ""
-    """The path of the authorities (PEM) that clients' certificates must come from."""
+    """The path of the authorities (PEM) that clients' certificates must come from. Read by
+    :class:`~reserve.ssl.certadapter.CertificateAdapter`.
+    """
     crl: str = ""
-    """The path of the list of revoked clients' certificates (PEM). Empty: none is looked up."""
+    """The path of the list of revoked clients' certificates (PEM). Empty: none is looked up. Read by
+    :class:`~reserve.ssl.builtin.BuiltinSSLAdapter` and :class:`~reserve.ssl.pyopenssl.PyOpenSSLAdapter`.
+    """
     protocols: tuple[str, ...] | None = None
-    """The protocols that are offered for ALPN. None: those of the application."""
+    """The protocols that are offered for ALPN. None: those of the application. Read by
+    :class:`~reserve.ssl.certadapter.CertificateAdapter`.
+    """
 
     def __post_init__(self) -> None:
         check_settings(self, TLS_KINDS, "tls-")

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import ast
 import gc
+import inspect
 import os
+import re
 import sys
+from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import reserve
 from reserve import ReserveWSGIServer, Server, listen
+from reserve.apps.http.settings import HTTPSettings
+from reserve.engine.settings import EngineSettings
 from reserve.errors import UsageError
 from reserve.options.table import OPTIONS
 from reserve.paramtypes import check_settings
+from reserve.protocol.http1.limits import Limits
 from reserve.ssl.settings import TLSSettings
 
 
@@ -115,3 +124,35 @@ def test_a_server_that_is_dropped_or_refused_leaves_no_descriptor_open() -> None
                 make()
             gc.collect()
             assert len(os.listdir("/proc/self/fd")) == before
+
+
+ROOT = Path(reserve.__file__).parents[1]
+READ_BY = re.compile(r" Read by :(?:class|func):`~(reserve\.[\w.]+)`(?: and :(?:class|func):`~(reserve\.[\w.]+)`)?[.,]")
+
+
+def field_docstrings(cls: type) -> dict[str, str]:
+    """The docstring of each field of a settings class, on one line."""
+    (definition,) = ast.parse(inspect.getsource(cls)).body
+    assert isinstance(definition, ast.ClassDef)
+    docstrings = {}
+    for field, following in zip(definition.body, definition.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
+            assert isinstance(following, ast.Expr), field.target.id
+            assert isinstance(following.value, ast.Constant), field.target.id
+            docstrings[field.target.id] = " ".join(str(following.value.value).split())
+    return docstrings
+
+
+@pytest.mark.parametrize("cls", [EngineSettings, HTTPSettings, Limits, TLSSettings])
+def test_each_field_names_the_classes_that_read_it(cls: type) -> None:
+    docstrings = field_docstrings(cls)
+    assert list(docstrings) == [field.name for field in fields(cls)]
+    for name, docstring in docstrings.items():
+        match = READ_BY.search(docstring)
+        assert match, f"{cls.__name__}.{name}: {docstring}"
+        for reader in filter(None, match.groups()):
+            module, _, attribute = reader.rpartition(".")
+            # Not imported: the module may need a package that is not installed.
+            tree = ast.parse(ROOT.joinpath(*module.split(".")).with_suffix(".py").read_text("utf-8"))
+            names = {node.name for node in tree.body if isinstance(node, (ast.ClassDef, ast.FunctionDef))}
+            assert attribute in names, f"{cls.__name__}.{name}: {reader} does not exist"

@@ -21,7 +21,7 @@ _UNSAFE = re.compile(r"[^ !#-\[\]-~]")  # a quote, a backslash, controls, anythi
 
 
 class Record(NamedTuple):
-    """What the access log says of one request, when it is over."""
+    """The values of one line of the access log, about one request that is over."""
 
     timestamp: float
     """The wall clock, in seconds since the epoch."""
@@ -31,14 +31,14 @@ class Record(NamedTuple):
     """Method, target and version, as they were sent."""
     status: int
     bytes_sent: int
-    """Bytes of the response's body, as far as the connection took them over."""
+    """Bytes of the response's body that the application has sent and the connection has accepted."""
     referer: str
     user_agent: str
 
 
 def _escape(text: str) -> str:
-    """Replace everything unsafe by a hexadecimal escape: no client writes lines, quotes or terminal codes into the
-    log.
+    """Replace every unsafe character by a hexadecimal escape, so that a client cannot put a line end, a quote or a
+    terminal code into the log.
     """
     return _UNSAFE.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
 
@@ -65,8 +65,8 @@ def format_record(record: Record) -> str:
 class AccessLog:
     """The access log of one server; its HTTP application owns it.
 
-    The server's start and end call ``start()`` and :meth:`stop`; the threads that respond to requests call
-    ``put(record)``.
+    The application calls ``start()`` when the server starts, and :meth:`stop` when it has stopped; the threads that
+    respond to requests call ``put(record)``.
 
     :param error_log: where the log reports that it cannot be written.
     :param stream: where lines go. Default: standard output, as it is when the log is made.

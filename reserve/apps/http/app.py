@@ -24,7 +24,7 @@ __all__ = ["HTTPApp"]
 
 
 class HTTPApp(HTTPContext):
-    """What a :class:`~reserve.engine.server.Server` serves HTTP with.
+    """The application that a :class:`~reserve.engine.server.Server` serves HTTP with. It makes the drivers.
 
     The program that makes it calls :meth:`configure` before the server starts; from then on the server owns it and
     calls the other methods.
@@ -53,7 +53,7 @@ class HTTPApp(HTTPContext):
         check_settings(settings.limits, LIMIT_KINDS)
         self.use_settings(settings)
 
-    def redirection(self, port: int) -> RedirectApp:
+    def redirect_application(self, port: int) -> RedirectApp:
         """Make the application for listeners of plain HTTP whose clients are sent to https (``--redirect-http``).
 
         :param port: the TCP port of https.
@@ -93,5 +93,5 @@ class HTTPApp(HTTPContext):
             self.access_log.stop()
 
     def make_driver(self, connection: Connection) -> HTTPDriver:
-        """Make the driver of a connection that the accept thread has just accepted."""
+        """Make the driver of a connection, on the accept thread, or on the thread that completed its TLS handshake."""
         return HTTPDriver(self, connection)

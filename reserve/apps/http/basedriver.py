@@ -1,4 +1,4 @@
-"""Drives one HTTP/1 connection from head to head: the part that needs no worker.
+"""The part of the HTTP/1 driver that needs no worker: receives the heads, and sends responses that need no application.
 
 The thread that owns the connection receives and checks a head; :meth:`HTTPBaseDriver._begin_request`, of the derived
 class, decides what follows. Responses that need no application are made here: refusals, and those of
@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from reserve.apps.http.accesslog import Record
-from reserve.apps.http.bufferedbody import LARGE_HEAD, head_refused
+from reserve.apps.http.bufferedbody import LARGE_HEAD, large_head_error
 from reserve.apps.http.context import HTTPContext, body_size
 from reserve.engine.connections.driver import AGAIN, CLOSE, LINGER, Action, Driver, Wait
 from reserve.engine.connections.states import RECLAIM
@@ -34,7 +34,7 @@ _MAX_LOGGED_TARGET = 200  # characters of a target that a line of the error log 
 
 
 class HTTPBaseDriver(Driver, ABC):
-    """One connection whose requests end with their heads. Derived classes decide what follows each head.
+    """Drives a connection whose requests have no body that is read. Derived classes decide what follows each head.
 
     The owner of the connection calls every method, except :meth:`describe`, which any thread may call.
 
@@ -130,7 +130,9 @@ class HTTPBaseDriver(Driver, ABC):
                     break
                 emptied = len(data) < _RECEIVE_SIZE
                 if not data:
-                    return CLOSE  # between two requests, the orderly end; within a head there is nothing to respond to
+                    return (
+                        CLOSE  # a client may close between two requests; after a part of a head nothing can be served
+                    )
             fresh = not reader.started
             try:
                 block = reader.feed(data)
@@ -160,7 +162,7 @@ class HTTPBaseDriver(Driver, ABC):
         if reader.started:
             held = reader.buffered
             if held > LARGE_HEAD and not connection.server.budget.memory_for(held - connection.counted[0]):
-                return self._refuse_incomplete_head(head_refused())
+                return self._refuse_incomplete_head(large_head_error())
             self._count_head(held)
             wait.kind = "head"
             wait.deadline = self._head_deadline
@@ -175,7 +177,7 @@ class HTTPBaseDriver(Driver, ABC):
         self._connection.settle()
 
     def _refuse_incomplete_head(self, error: RemoteError) -> Action:
-        """Refuse a request whose head is not complete, and forget what has been received of it."""
+        """Refuse a request whose head is not complete, and free the bytes of it that have been received."""
         received = self._reader.prefix
         self._reader = HeadReader(self._limits)
         self._count_head(0)
@@ -225,7 +227,7 @@ class HTTPBaseDriver(Driver, ABC):
         return AGAIN if action is self._wait and self._unparsed else action
 
     def _refuse(self, error: RemoteError, block: bytes = b"", *, logged: bool = False) -> Action:
-        """Send the last response of this connection: what was wrong with the request.
+        """Send the last response of this connection, which says what is wrong with the request.
 
         :param block: bytes that begin with the request line, where the head is incomplete or malformed.
         :param logged: the error log has a line about it already, with more than the client is told.

@@ -23,25 +23,27 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COMPLETE",
-    "ENDED",
+    "DISCONNECTED",
     "FULL",
     "LARGE_HEAD",
     "WAITING",
     "BodyStore",
     "BufferedBody",
     "Progress",
-    "head_refused",
+    "large_head_error",
 ]
 
 LARGE_HEAD = 4096
-"""Bytes up to which a head is neither refused for want of memory nor counted while its body is received."""
+"""A head of more bytes is refused when the server's memory budget is used up, and counted into that budget while its
+body is received. A smaller head is neither.
+"""
 
 _RECEIVE_SIZE = 65536
 _SPILL_SIZE = 262144  # bytes of a body that are gathered in memory before a worker writes them to its file
 
 
 class Progress(IntEnum):
-    """What :meth:`BufferedBody.receive` has come to."""
+    """The result of :meth:`BufferedBody.receive`."""
 
     WAITING = 0
     """The client has to send more."""
@@ -49,11 +51,11 @@ class Progress(IntEnum):
     """A worker has to write what has been received to the file."""
     COMPLETE = 2
     """The end of the body has been received."""
-    ENDED = 3
+    DISCONNECTED = 3
     """The client has closed its side before the end of the body."""
 
 
-WAITING, FULL, COMPLETE, ENDED = Progress
+WAITING, FULL, COMPLETE, DISCONNECTED = Progress
 
 
 class BodyStore:
@@ -83,7 +85,7 @@ class BodyStore:
 
     @property
     def too_large(self) -> bool:
-        """More is in memory than may stay there: :meth:`spill` it."""
+        """More is in memory than ``--body-memory`` allows: call :meth:`spill`."""
         return self.in_memory > self._memory
 
     def spill(self) -> None:
@@ -159,8 +161,8 @@ class BufferedBody:
     def receive(self) -> Progress:
         """Receive what has arrived.
 
-        :raises RemoteError: 400, 413 or 431 from the decoder; 507 when the server's budgets are used up; 503 when the
-            memory is, for a request with a large head.
+        :raises RemoteError: 400, 413 or 431 from the decoder; 507 when memory and disk of the server's budget are used
+            up; 503 when its memory is used up and the head of the request is large.
         """
         decoder, store = self._decoder, self._store
         connection = self._connection
@@ -181,11 +183,11 @@ class BufferedBody:
                         return FULL  # without room on the disk, up to _SPILL_SIZE stays in memory
                     memory = self._head_size + store.in_memory - connection.counted[0]
                     if self._head_size and not budget.memory_for(memory):
-                        raise head_refused() from None
+                        raise large_head_error() from None
                     self.settle()
                     return WAITING
                 if not data:
-                    return ENDED
+                    return DISCONNECTED
             payload = decoder.feed(data)
             if payload:
                 store.add(payload)
@@ -218,6 +220,6 @@ class BufferedBody:
         self._connection.body_memory = self._connection.body_disk = 0
 
 
-def head_refused() -> RemoteError:
-    """Why a request with a large head is refused while the server's memory is used up."""
+def large_head_error() -> RemoteError:
+    """The refusal of a request with a large head, for when the server's memory budget is used up."""
     return RemoteError(503, "no room for large heads of requests for now (--buffer-memory)")

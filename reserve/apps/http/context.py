@@ -44,7 +44,7 @@ class DateCache:
 
 
 class HTTPContext(Application):
-    """What drivers and exchanges know of the application that they belong to.
+    """The part of an HTTP application that its drivers and exchanges use.
 
     :class:`~reserve.apps.http.app.HTTPApp` and :class:`~reserve.apps.http.redirect.RedirectApp` derive from it; the
     server owns those. Any thread may call every method but :meth:`use_settings`.

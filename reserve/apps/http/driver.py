@@ -13,7 +13,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, BinaryIO
 
 from reserve.apps.http.basedriver import HTTPBaseDriver
-from reserve.apps.http.bufferedbody import COMPLETE, ENDED, FULL, BufferedBody
+from reserve.apps.http.bufferedbody import COMPLETE, DISCONNECTED, FULL, BufferedBody
 from reserve.apps.http.exchange import HTTPExchange
 from reserve.apps.http.phases import BODY, HEAD, QUEUED, RESPONDING, REVOKED, SPILL
 from reserve.apps.http.spoolerrors import body_error, store_response
@@ -35,7 +35,9 @@ __all__ = ["HTTPDriver"]
 
 
 class HTTPDriver(HTTPBaseDriver):
-    """One connection. :class:`~reserve.apps.http.app.HTTPApp` makes it.
+    """Drives one connection: receives its requests, and runs the WSGI application for each.
+
+    :class:`~reserve.apps.http.app.HTTPApp` makes it, and the connection owns it.
 
     The owner of the connection calls every method, except: the monitor calls :meth:`expire_run`,
     :meth:`refuse_during_run` and :meth:`revoke` while a worker is inside :meth:`run`, and any thread
@@ -173,7 +175,7 @@ class HTTPDriver(HTTPBaseDriver):
         if progress is FULL:
             self._phase = SPILL
             return RUN
-        if progress is ENDED:
+        if progress is DISCONNECTED:
             self._context.log_warning(
                 self._connection,
                 "the client stopped in the body of its request; the application has not seen it",

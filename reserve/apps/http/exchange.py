@@ -45,7 +45,7 @@ _CLIENT_CLOSED_REQUEST = 499
 _MAX_JOINED = 65536
 """Bytes of a body that are copied after the head, to leave in one system call."""
 _BY_REFERENCE = 16384
-"""Bytes from which a piece that has to wait is not copied into its chunk: see :attr:`Output.held`."""
+"""Bytes. A waiting piece of at least this size is not copied into its chunk: see :attr:`Output.held`."""
 
 
 class HTTPExchange:
@@ -99,7 +99,7 @@ class HTTPExchange:
         self._token = new_token(present=True) if server.settings.request_timeout > 0 else None
         self._spool_failed = False
         self._body_in_memory = False
-        """The gateway has the whole body: keeping it costs nothing more."""
+        """The application has the whole body in memory, so moving the output to a file would free none."""
         self.keep_alive = self._may_keep_alive
         """Another request may follow on the connection. Set by :meth:`begin`; False after a response that failed."""
         self.bytes_sent = 0
@@ -123,7 +123,7 @@ class HTTPExchange:
             minor=head.minor,
             head_request=head.method == "HEAD",
             keep_alive=self._may_keep_alive,
-            # An application that makes no body for HEAD does not thereby say that GET has none.
+            # An application may make no body for HEAD, although GET has one: a length of 0 says nothing about GET.
             length=length if length or head.method != "HEAD" else None,
             date=self._context.date_line(),
             server=self._context.server_line,
@@ -220,7 +220,7 @@ class HTTPExchange:
 
     @property
     def expired(self) -> bool:
-        """The monitor has claimed the response: its client gets a refusal, whatever the application has sent."""
+        """The monitor has claimed the response: its client gets a refusal, even if the application sends a response."""
         return self._token is not None and not self._token and not self.started
 
     # ---- responses of the server ----

@@ -72,12 +72,14 @@ class RedirectApp(HTTPContext):
         """Do nothing: the main application stops the log."""
 
     def make_driver(self, connection: Connection) -> RedirectDriver:
-        """Make the driver of a connection that the accept thread has just accepted."""
+        """Make the driver of a connection, on the accept thread, or on the thread that completed its TLS handshake."""
         return RedirectDriver(self, connection, self.port)
 
 
 class RedirectDriver(HTTPBaseDriver):
-    """One connection. :class:`RedirectApp` makes it; the owner of the connection calls it.
+    """Drives one connection: responds to every request with a redirect to https.
+
+    :class:`RedirectApp` makes it, the connection owns it, and the thread that owns the connection calls it.
 
     :param port: the TCP port of https.
     """

@@ -51,44 +51,72 @@ class HTTPSettings:
     """
 
     limits: Limits = field(default_factory=Limits)
-    """The sizes and counts that one request may have."""
+    """The sizes and counts that one request may have. Read by :class:`~reserve.apps.http.basedriver.HTTPBaseDriver`."""
     head_timeout: float = 10.0
-    """From the first byte of a head (or the connection's start) to its last."""
+    """From the first byte of a head (or the connection's start) to its last. Read by
+    :class:`~reserve.apps.http.basedriver.HTTPBaseDriver`.
+    """
     body_timeout: float = 20.0
-    """How long a body may take at any rate; beyond that it must come at ``body_rate``."""
+    """How long a body may take, whatever its rate; after that it must arrive at ``body_rate``. Read by
+    :class:`~reserve.apps.http.bufferedbody.BufferedBody` and :class:`~reserve.apps.http.streamedbody.RawBodyReader`.
+    """
     body_rate: int = 500
-    """Bytes a second that a body must keep up after ``body_timeout``. 0: no such rule, ``body_timeout`` is total."""
+    """Bytes a second that a body must keep up after ``body_timeout``. 0: no such rule, ``body_timeout`` is total. Read
+    by :class:`~reserve.apps.http.bufferedbody.BufferedBody` and :class:`~reserve.apps.http.streamedbody.RawBodyReader`.
+    """
     keep_alive: float = 15.0
-    """How long an idle connection waits for its next request. 0: every connection closes after one response."""
+    """How long an idle connection waits for its next request. 0: every connection closes after one response. Read by
+    :class:`~reserve.apps.http.basedriver.HTTPBaseDriver` and :class:`~reserve.apps.http.exchange.HTTPExchange`.
+    """
     body_memory: int = 65536
-    """How much of a request body is kept in memory before it goes to a file."""
+    """How much of a request body is kept in memory before it goes to a file. More than that may be in memory while data
+    keeps arriving: up to 256 KiB are gathered before they are written. Read by
+    :class:`~reserve.apps.http.bufferedbody.BodyStore`.
+    """
     spool_dir: str | None = None
-    """The directory of such files, which have no name there (None: the system's directory for temporary files)."""
+    """The directory for files with bodies and responses, which have no name there. None: the system's directory for
+    temporary files. Read by :class:`~reserve.apps.http.bufferedbody.BodyStore` and
+    :func:`~reserve.engine.connections.backpressure.make_room`.
+    """
     response_memory: int = 262144
-    """How far a response may be ahead of its client in memory before more of it goes to a file in ``spool_dir``."""
+    """How far a response may be ahead of its client in memory before more of it goes to a file in ``spool_dir``. Read
+    by :class:`~reserve.apps.http.exchange.HTTPExchange` and :func:`~reserve.apps.http.spoolerrors.store_response`.
+    """
     max_response_spool: int = 67108864
-    """How much of a response such a file may hold before the application has to wait for its client."""
+    """How much of a response such a file may hold before the application has to wait for its client. Read by
+    :class:`~reserve.apps.http.exchange.HTTPExchange`.
+    """
     stream_bodies: bool = False
-    """Run the application at the end of the head; it reads the body from the connection, on its own thread."""
+    """Run the application at the end of the head; it reads the body from the connection, on its own thread. Read by
+    :class:`~reserve.apps.http.driver.HTTPDriver`.
+    """
     expect: str = "server"
-    """When the 100 (Continue) is sent: ``server``, before the application runs; ``app``, on its first read."""
+    """When the 100 (Continue) is sent: ``server``, before the application runs; ``app``, on its first read. Read by
+    :class:`~reserve.apps.http.driver.HTTPDriver`.
+    """
     underscores: str = "drop"
-    """For a header field with an underscore in its name: ``drop`` the field, or ``refuse`` the request."""
+    """For a header field with an underscore in its name: ``drop`` the field, or ``refuse`` the request. Read by
+    :func:`~reserve.protocol.http1.head.parse_head`.
+    """
     health_path: str = ""
-    """A path that the server itself responds to, also while every worker is busy. Empty: none."""
+    """A path that the server itself responds to, also while every worker is busy. Empty: none. Read by
+    :class:`~reserve.apps.http.driver.HTTPDriver`.
+    """
     access_log: bool = True
-    """Write one line for each request to standard output (combined format)."""
+    """Write one line for each request to standard output (combined format). Read by
+    :class:`~reserve.apps.http.app.HTTPApp`.
+    """
     server_header: str = "reserve"
-    """The Server field of every response. Empty: none."""
+    """The Server field of every response. Empty: none. Read by :class:`~reserve.apps.http.context.HTTPContext`."""
     root_path: str = ""
-    """The SCRIPT_NAME that everything is mounted under."""
+    """The SCRIPT_NAME that everything is mounted under. Read by :class:`~reserve.gateways.wsgi.WSGIGateway`."""
 
     def __post_init__(self) -> None:
         check_settings(self, HTTP_KINDS)
 
     def body_allowance(self, received: int) -> float:
-        """How many seconds a body may have taken when its next bytes arrive: ``body_timeout``, and as many as the bytes
-        before them take at ``body_rate``.
+        """How many seconds a body may have taken when its next bytes arrive: ``body_timeout``, plus the time in which
+        the bytes received so far arrive at ``body_rate``.
 
         :param received: bytes of the body so far.
         """

@@ -1,4 +1,4 @@
-"""What a worker does when memory or the disk has no room: for the body of a request, and for a response."""
+"""Handles a lack of memory or disk space for the body of a request or for a response. Workers call the functions."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
 
 
 def body_error(context: HTTPContext, connection: Connection, error: OSError) -> RemoteError:
-    """Log that the disk took no more of a body. Returns what its client is told: 507 when the disk is full, 503 when
-    no descriptor is left, else 500.
+    """Log that a body could not be written to disk. Returns the error for the client: 507 when the disk is full, 503
+    when no descriptor is left, else 500.
     """
     log_spool_error(
         context, connection, error, "the body of the request cannot be stored", "request bodies that cannot be stored"

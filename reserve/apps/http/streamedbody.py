@@ -34,7 +34,8 @@ class BodyRefused(RemoteError, ClientDisconnected):
     """The body is malformed, too large or too slow: nothing more of it can be read.
 
     Raised inside the application. It is an OSError, as frameworks expect of an upload that fails. If the application
-    lets it pass, the client gets the response of its status, and the log no traceback: the fault is the client's.
+    does not catch it, the client gets a response with its status. The error log gets no traceback then, because the
+    application did nothing wrong.
     """
 
 
@@ -45,7 +46,8 @@ class RawBodyReader(io.RawIOBase):
 
     :param unparsed: the bytes that were received after the head.
     :param before_first_read: sends the 100 (Continue) that the client waits for; None: it waits for none.
-    :param allowance: how many seconds the worker may have waited when the given number of bytes has been received.
+    :param allowance: returns how many seconds in total the worker may wait for the client, for a number of bytes
+        received so far.
     :param now: the engine's clock, in seconds.
     :param wakeup: ends a wait when :meth:`interrupt` signals it; None: a wait ends with the body's deadline.
 
@@ -187,8 +189,8 @@ class InputStream(io.BufferedReader):
 class StreamedBody:
     """One body that is streamed. Its driver owns it.
 
-    It is made and released by threads that no ``--request-timeout`` interrupts at that moment: it holds a descriptor,
-    which an interrupt could lose.
+    It holds a descriptor. The driver makes and releases it at moments when ``--request-timeout`` cannot interrupt the
+    thread, because an exception between the two steps of opening and storing the descriptor would leave it open.
 
     :param decoder: knows where the body ends.
     :param unparsed: the bytes that were received after the head.
@@ -218,7 +220,7 @@ class StreamedBody:
             server.clock.now,
             self._wakeup,
         )
-        """What the worker receives from."""
+        """The reader that receives and decodes the body; the worker and the monitor use it."""
 
     def open(self) -> InputStream:
         """By the worker: ``wsgi.input``."""

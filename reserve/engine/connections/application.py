@@ -50,8 +50,8 @@ class Application:
         if given:
             raise UsageError(f"{given[0]} is for HTTP applications (reserve app http); this one has no use for it")
 
-    def redirection(self, port: int) -> Application | None:
-        """What serves listeners whose clients are redirected to TLS (``--redirect-http``); None: nothing can.
+    def redirect_application(self, port: int) -> Application | None:
+        """The application for listeners whose clients are redirected to TLS (``--redirect-http``); None: there is none.
 
         :param port: of the listener with TLS.
         """

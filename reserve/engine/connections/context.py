@@ -1,7 +1,7 @@
 """What a connection, its driver and an application may ask of the server that they belong to.
 
-:class:`reserve.Server` is one; :class:`reserve.testing.MemoryServer` is another. The parts of the engine below the
-server know it by this protocol alone, so that no import goes upward.
+:class:`reserve.Server` is one; :class:`reserve.testing.memoryserver.MemoryServer` is another. The parts of the engine
+below the server know it by this protocol alone, so that no import goes upward.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The hand-off policy: whether the leader wakes a follower before it runs a handler.
 
 Waking a follower before every handler costs two thread switches for each request; without it, the other connections
-wait while the handler blocks. :class:`AdaptiveHandOff` decides by how the handlers of the last samples behaved. Any
-decision is correct and only the cost differs: when a handler stalls while no thread has the lead, the monitor gives the
-lead to a follower.
+wait while the handler blocks. :class:`AdaptiveHandOff` adapts to how recent runs behaved. The queue is correct with any
+policy, and only the cost differs: when a handler stalls while no thread has the lead, the monitor gives the lead to a
+follower.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ __all__ = ["AdaptiveHandOff", "AlwaysHandOver", "HandOff", "default_policy"]
 
 
 class HandOff(Protocol):
-    """The policy of one server; owned by its runtime.
+    """Decides whether the leader wakes a follower before a run. A server has one; its runtime makes it.
 
     The thread that has the lead calls :meth:`keep`, possibly while the monitor is in one of the other methods.
     """
 
     def keep(self) -> bool:
-        """Decide before a handler runs. True: release the lead, to take it back afterwards. False: wake a follower.
+        """Decide before a handler runs. True: the lead is released, but no follower is woken to take it, so that this
+        thread most likely takes it back after the run. False: the lead is given to a follower, which is woken.
 
         The thread that has the lead calls it once for each request, so it must be cheap.
         """
@@ -32,8 +33,7 @@ class HandOff(Protocol):
         """Use the observations since the last sample. The monitor calls it while the server is active.
 
         :param runs: handlers that a leader started since the last sample.
-        :param stalled: how often the monitor, which looks once a millisecond, found a worker in the same run as at its
-            look before.
+        :param stalled: number of 1-ms checks that found a worker in the same run as the check before, over all workers.
         """
 
     def rest(self) -> None:
@@ -41,20 +41,20 @@ class HandOff(Protocol):
 
 
 class AlwaysHandOver:
-    """Wakes a follower before every handler: the best choice when handlers block, and a small cost when they do not."""
+    """The policy that wakes a follower before every run: best when handlers block, at a small cost when they do not."""
 
     def keep(self) -> bool:
         return False
 
     def sample(self, runs: int, stalled: int) -> None:
-        """Do nothing: the decision is always the same."""
+        """Ignore the observations: the decision is always the same."""
 
     def rest(self) -> None:
-        """Do nothing."""
+        """Do nothing: there are no samples."""
 
 
 class AdaptiveHandOff:
-    """Keeps the lead while handlers are fast, or compute; hands it over while they wait.
+    """The policy that keeps the lead while handlers are fast or compute, and hands it over while they wait.
 
     A handler that waits for the GIL cannot be told from one that waits for a database, but the processor time of the
     process tells the two cases apart: when the process used a processor nearly all the time, its stalled handlers were

@@ -1,8 +1,7 @@
-"""The guard of a run that has a time limit: the monitor interrupts the run, or gives it up, but never after its end.
+"""Guards a run that has a time limit: the monitor can interrupt the run, or give it up, only until the run ends.
 
-The worker puts a token into the guard when it enters the run, and takes it out when it leaves. The monitor takes the
-token before it decides, and the worker cannot leave until the token is back: so the monitor acts on the run that it
-looked at, and the exception is never raised in the next run.
+The worker puts a token into the guard when it enters the run, and takes it out when it leaves. The monitor decides only
+while it has the token. The worker cannot leave the run then, so the exception cannot reach the next run.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ __all__ = ["RunGuard"]
 
 
 class RunGuard:
-    """The guard of one worker; owned by it.
+    """Holds the token and the flags with which a worker and the monitor agree on the end of a run. Owned by the worker.
 
     The worker calls :meth:`enter` and :meth:`leave`, the monitor every other method, if the server has
     ``--request-timeout``.
@@ -27,7 +26,7 @@ class RunGuard:
 
     def __init__(self) -> None:
         self._slot = new_token()
-        """The place of the token: it is there while the worker is in a run that the monitor does not hold."""
+        """Contains the token while the worker is in a run that the monitor does not hold."""
         self._ident = 0
         """The worker's thread, as :func:`threading.get_ident` names it."""
         self._deciding = False
@@ -37,7 +36,7 @@ class RunGuard:
         self._interrupted = False
         """RequestTimeout was set for the current run."""
         self.given_up = False
-        """The monitor gave the run up: if the worker ever returns from it, it uses nothing of the server and ends."""
+        """The monitor gave the run up: if the handler ever returns, the worker uses nothing of the server and ends."""
 
     # ---- by the worker ----
 

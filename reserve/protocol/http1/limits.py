@@ -37,20 +37,35 @@ class Limits:
     """
 
     max_request_line: int = 16384
-    """The request line with its line end; more is a 414 (or a 501 while the method has not ended)."""
+    """The request line with its line end; more is a 414 (or a 501 while the method has not ended). Read by
+    :class:`~reserve.protocol.http1.headreader.HeadReader`.
+    """
     max_field: int = 16384
-    """One field line with its line end; more is a 431."""
+    """One field line with its line end; more is a 431. Read by :class:`~reserve.protocol.http1.headreader.HeadReader`.
+    """
     max_head: int = 65536
-    """The whole head: request line, field lines and the empty line; more is a 431."""
+    """The whole head: request line, field lines and the empty line; more is a 431. Read by
+    :class:`~reserve.protocol.http1.headreader.HeadReader`.
+    """
     max_fields: int = 128
-    """Field lines in one head; more is a 431."""
+    """Field lines in one head; more is a 431. Read by :class:`~reserve.protocol.http1.headreader.HeadReader` and
+    :func:`~reserve.protocol.http1.head.parse_head`.
+    """
     max_chunk_line: int = 4096
-    """One chunk-size line with its extensions and its line end; more is a 400."""
+    """One chunk-size line with its extensions and its line end; more is a 400. Read by
+    :class:`~reserve.protocol.http1.body.ChunkedDecoder`.
+    """
     max_chunk_extensions: int = 65536
-    """All chunk extensions of one body together; more is a 400."""
+    """All chunk extensions of one body together; more is a 400. Read by
+    :class:`~reserve.protocol.http1.body.ChunkedDecoder`.
+    """
     max_trailer: int = 16384
-    """The whole trailer section, line ends included; more is a 431."""
+    """The whole trailer section, line ends included; more is a 431. Read by
+    :class:`~reserve.protocol.http1.trailer.TrailerReader`.
+    """
     max_trailer_fields: int = 64
-    """Trailer field lines; more is a 431."""
+    """Trailer field lines; more is a 431. Read by :class:`~reserve.protocol.http1.trailer.TrailerReader`."""
     max_body: int = 1073741824
-    """The content of one request, whatever its framing; more is a 413."""
+    """The content of one request, whatever its framing; more is a 413. Read by
+    :func:`~reserve.protocol.http1.framing.body_length` and :class:`~reserve.protocol.http1.body.ChunkedDecoder`.
+    """

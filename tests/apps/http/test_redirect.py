@@ -21,7 +21,7 @@ def unused(environ: Any, start_response: Any) -> Any:
 def client_of(port: int = 443, **settings: Any) -> MemoryClient:
     main = HTTPApp(WSGIGateway(unused), HTTPSettings(access_log=False))
     main.configure(settings)
-    return MemoryClient(main.redirection(port))
+    return MemoryClient(main.redirect_application(port))
 
 
 @pytest.mark.parametrize(
