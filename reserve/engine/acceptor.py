@@ -28,7 +28,7 @@ __all__ = ["Acceptor", "PauseLog"]
 _DEAD = {errno.EBADF, errno.EINVAL, errno.ENOTSOCK}  # another part of the program has closed it or shut it down
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _LAST = 64  # batches at the end: a flood of new clients does not delay the shutdown
-_RECLAIM = 16  # idle connections closed at once to make room: a few more than the clients that are likely to wait
+_IDLE_CLOSED_AT_ONCE = 16  # connections closed to make room: a few more than the clients that are likely to wait
 _BATCH = 64  # accepted from one listener before the next has its turn
 _PAUSE = 1.0  # seconds until it tries again although no connection was closed: another process may have made room
 _SYSTEM = SystemClock()
@@ -43,7 +43,7 @@ class Admits(Protocol):
     def count(self) -> int:
         """How many connections are open."""
 
-    def reclaim_idle(self, count: int) -> None:
+    def close_idle(self, count: int) -> None:
         """Have up to ``count`` idle connections closed, because there is no room for new ones."""
 
     def admit(self, sock: socket.socket, peer: Any, listener: socket.socket) -> None:
@@ -235,7 +235,7 @@ class Acceptor:
         self.exhausted = True
         self._pause_log.begin(why)
         if not self._stopping and not over():  # there may have been room just before the flag was set
-            self._admission.reclaim_idle(_RECLAIM)
+            self._admission.close_idle(_IDLE_CLOSED_AT_ONCE)
             wait_for(self.wakeup.fd, _PAUSE)
             self.wakeup.clear()
             self._pause_log.extend()

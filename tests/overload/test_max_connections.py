@@ -33,7 +33,7 @@ def wait_logged(site: Site, count: int) -> None:
 
 
 def test_the_oldest_idle_connection_closes_for_a_new_one_and_active_ones_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reserve.engine.acceptor._RECLAIM", 1)
+    monkeypatch.setattr("reserve.engine.acceptor._IDLE_CLOSED_AT_ONCE", 1)
     monkeypatch.setattr("reserve.engine.acceptor._PAUSE", 3600.0)  # on a busy machine it would look again
     gate = Gate()
     with serving(gate, threads=2, max_connections=4) as site:
@@ -174,14 +174,14 @@ def test_a_request_that_arrives_before_the_close_of_an_idle_connection_is_served
     bodies: list[bytes] = []
     with serving(Gate(), max_connections=1) as site:
         (client,) = connect_idle(site, 1)
-        reclaim = site.server._runtime.acceptor._admission.reclaim_idle
+        close_idle = site.server._runtime.acceptor._admission.close_idle
 
         def late(count: int) -> None:
             client.sendall(request())
             bodies.append(receive(client).body)
-            reclaim(count)
+            close_idle(count)
 
-        monkeypatch.setattr(site.server._runtime.acceptor._admission, "reclaim_idle", late)
+        monkeypatch.setattr(site.server._runtime.acceptor._admission, "close_idle", late)
         newcomer = site.connect(request())
         assert receive(newcomer).body == b"served"
         assert bodies[0] == b"served"

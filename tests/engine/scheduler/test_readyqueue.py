@@ -138,6 +138,7 @@ def test_a_timer_that_is_due_while_its_connection_is_parked_again_is_not_lost(ex
         connection = world.connection()
         world.park(connection, 1500.0)
         assert take(connection.token)
+        connection.state = State.READY
         connection.state = State.OWNED
         world.clock.time = 1600.0
         scheduler.spawn("leader", lambda: world.queue._reactor._expire(1600.0))
