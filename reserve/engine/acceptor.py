@@ -28,7 +28,7 @@ __all__ = ["Acceptor", "PauseLog"]
 _DEAD = {errno.EBADF, errno.EINVAL, errno.ENOTSOCK}  # another part of the program closed the listener or shut it down
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _LAST = 64  # batches from each listener at the shutdown, which a flood of new clients must not delay
-_RECLAIM = 16  # idle connections closed at once to make room; usually more than the clients that wait at that moment
+_IDLE_CLOSED_AT_ONCE = 16  # closed to make room; usually more than the clients that wait at that moment
 _BATCH = 64  # connections accepted from one listener before the next listener has its turn
 _PAUSE = 1.0  # seconds until the next attempt if no connection was closed: another process may have made room
 _SYSTEM = SystemClock()
@@ -43,7 +43,7 @@ class Admits(Protocol):
     def count(self) -> int:
         """How many connections are open."""
 
-    def reclaim_idle(self, count: int) -> None:
+    def close_idle(self, count: int) -> None:
         """Have up to ``count`` idle connections closed, because there is no room for new ones."""
 
     def admit(self, sock: socket.socket, peer: Any, listener: socket.socket) -> None:
@@ -241,7 +241,7 @@ class Acceptor:
         self.exhausted = True
         self._pause_log.begin(why)
         if not self._stopping and not over():  # there may have been room just before the flag was set
-            self._admission.reclaim_idle(_RECLAIM)
+            self._admission.close_idle(_IDLE_CLOSED_AT_ONCE)
             wait_for(self.wakeup.fd, _PAUSE)
             self.wakeup.clear()
             self._pause_log.extend()

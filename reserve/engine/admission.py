@@ -13,7 +13,7 @@ from typing import Any
 
 from reserve.engine.connections.connection import Connection
 from reserve.engine.connections.context import ServerContext
-from reserve.engine.connections.states import RECLAIM, State
+from reserve.engine.connections.states import CLOSE_IDLE, State
 from reserve.engine.drivers.handshake import HandshakeDriver
 from reserve.engine.endpoints import Endpoint
 from reserve.engine.scheduler.readyqueue import ReadyQueue
@@ -43,7 +43,7 @@ class Admission:
         """How many connections are open."""
         return len(self._queue.connections)
 
-    def reclaim_idle(self, count: int) -> None:
+    def close_idle(self, count: int) -> None:
         """Have the connections that have been idle longest closed, at most ``count`` of them.
 
         When no connection is idle, the thread that parks the next idle one calls
@@ -60,7 +60,7 @@ class Admission:
         if idle:
             queue.idle_wanted = None
         for connection in heapq.nsmallest(count, idle, key=lambda connection: connection.deadline):
-            queue.notify(connection, RECLAIM)
+            queue.notify(connection, CLOSE_IDLE)
 
     def admit(self, sock: socket.socket, peer: Any, listener: socket.socket) -> None:
         """Give a connection that has just been accepted its driver, and put it onto the queue."""

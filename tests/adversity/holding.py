@@ -71,7 +71,7 @@ class Watched:
 
         def waits() -> bool:
             # In this order: a connection that is received from in between is not parked.
-            if any(connection.unread() for connection in list(self.server._queue.connections.values())):
+            if any(connection.has_unread() for connection in list(self.server._queue.connections.values())):
                 return False
             return (now := self.server.stats()).parked == now.connections == now.accepted == count
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, cast
 from reserve.engine.connections.budget import Budget
 from reserve.engine.connections.connection import Connection
 from reserve.engine.connections.driver import AGAIN, CLOSE, LINGER, RUN, Action, Wait
-from reserve.engine.connections.states import NOTIFY, RECLAIM, State
+from reserve.engine.connections.states import CLOSE_IDLE, NOTIFY, State
 from reserve.engine.polling.poller import READ, WRITE
 from reserve.engine.polling.timers import NEVER
 from reserve.engine.polling.waiter import Alarm
@@ -107,7 +107,7 @@ class ModelDriver:
         try:
             self.request = self.connection.recv(1)
         except BlockingIOError:
-            if self.world.stopping or events & RECLAIM:
+            if self.world.stopping or events & CLOSE_IDLE:
                 return CLOSE
             if self.wait.deadline == NEVER or self.served:
                 self.wait.deadline = now + IDLE
@@ -291,7 +291,7 @@ class ModelWorld(ServerDouble):
 
     LIMITS: ClassVar[dict[str, int]] = {
         "q": 2, "l": 1, "x": 1, "c": 1, "end": 1, "spurious": 1, "time": 2, "send": 1, "room": 2, "stop": 1,
-        "a": 1, "reclaim": 1, "u": 1,
+        "a": 1, "close-idle": 1, "u": 1,
     }  # fmt: skip
 
     def actions(self, alphabet: str) -> list[str]:
@@ -335,8 +335,8 @@ class ModelWorld(ServerDouble):
         elif kind == "send":
             self.drivers[index].outbox.append(b"s")
             self.queue.notify(connection, NOTIFY)
-        elif kind == "reclaim":
-            self.queue.notify(connection, RECLAIM)
+        elif kind == "close-idle":
+            self.queue.notify(connection, CLOSE_IDLE)
         elif kind == "stop":
             self.stopping = True
             for one in list(self.queue.connections.values()):

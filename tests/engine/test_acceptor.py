@@ -29,7 +29,7 @@ class Admits:
     def count(self) -> int:
         return 0
 
-    def reclaim_idle(self, count: int) -> None:
+    def close_idle(self, count: int) -> None:
         """Nothing is idle."""
 
     def admit(self, sock: socket.socket, peer: Any, listener: socket.socket) -> None:

@@ -36,9 +36,9 @@ STATES = int(os.environ.get("RESERVE_MODEL_STATES", "800"))
         ("q spurious stop", 1, 2, True, None, 1000),
         ("q c end", 2, 2, False, None, 1000),
         ("q l room time", 1, 2, False, 1, 1000),
-        ("q a reclaim time stop", 1, 1, True, None, 1000),
+        ("q a close-idle time stop", 1, 1, True, None, 1000),
         ("q time stop", 1, 2, False, 1, 1000),  # one waits for the worker, and may wait too long
-        ("q end reclaim", 1, 2, True, None, 0),  # none may wait
+        ("q end close-idle", 1, 2, True, None, 0),  # none may wait
         ("q u end time stop", 1, 1, True, None, 1000),  # with a request timeout
         ("q u l time room", 1, 2, False, 1, 1000),
         ("u x time stop", 2, 2, False, None, 1000),

@@ -175,14 +175,14 @@ def test_a_request_that_arrives_before_the_close_of_an_idle_connection_is_served
     bodies: list[bytes] = []
     with serving(Gate(), max_connections=1) as site:
         (client,) = connect_idle(site, 1)
-        reclaim = site.server._runtime.acceptor._admission.reclaim_idle
+        reclaim = site.server._runtime.acceptor._admission.close_idle
 
         def late(count: int) -> None:
             client.sendall(request())
             bodies.append(receive(client).body)
             reclaim(count)
 
-        monkeypatch.setattr(site.server._runtime.acceptor._admission, "reclaim_idle", late)
+        monkeypatch.setattr(site.server._runtime.acceptor._admission, "close_idle", late)
         new_client = site.connect(request())
         assert receive(new_client).body == b"served"
         assert bodies[0] == b"served"

@@ -15,7 +15,7 @@ from reserve.apps.http.accesslog import Record
 from reserve.apps.http.bufferedbody import LARGE_HEAD, large_head_error
 from reserve.apps.http.context import HTTPContext, body_size
 from reserve.engine.connections.driver import AGAIN, CLOSE, LINGER, Action, Driver, Wait
-from reserve.engine.connections.states import RECLAIM
+from reserve.engine.connections.states import CLOSE_IDLE
 from reserve.engine.polling.poller import READ
 from reserve.errors import ClientDisconnected, RemoteError
 from reserve.protocol.http1.fields import log_fields
@@ -77,7 +77,7 @@ class HTTPBaseDriver(Driver, ABC):
 
     def step(self, events: int, now: float) -> Action:
         try:
-            return self._receive_head(now, reclaim=events & RECLAIM != 0)
+            return self._receive_head(now, close_idle=events & CLOSE_IDLE != 0)
         except ClientDisconnected:
             return CLOSE
 
@@ -110,10 +110,10 @@ class HTTPBaseDriver(Driver, ABC):
 
     # ---- between two requests ----
 
-    def _receive_head(self, now: float, *, reclaim: bool = False) -> Action:
+    def _receive_head(self, now: float, *, close_idle: bool = False) -> Action:
         """Receive until a head is complete or nothing more has arrived.
 
-        :param reclaim: the server needs the connection's place: an idle connection closes.
+        :param close_idle: the server needs the connection's place: an idle connection closes.
         """
         reader = self._reader
         connection = self._connection
@@ -166,7 +166,7 @@ class HTTPBaseDriver(Driver, ABC):
             self._count_head(held)
             wait.kind = "head"
             wait.deadline = self._head_deadline
-        elif connection.server.stopping or (reclaim and wait.kind == "keep-alive"):
+        elif connection.server.stopping or (close_idle and wait.kind == "keep-alive"):
             return CLOSE
         wait.events = READ
         return wait
@@ -190,7 +190,7 @@ class HTTPBaseDriver(Driver, ABC):
         """
         if not keep_alive:
             # A close while input is unread is a reset, which would destroy the response on its way.
-            unread = self._unparsed or client_may_send or self._connection.unread()
+            unread = self._unparsed or client_may_send or self._connection.has_unread()
             return LINGER if unread else CLOSE
         wait = self._wait
         wait.kind = "keep-alive"

@@ -20,7 +20,7 @@ from reserve.apps.http.spoolerrors import body_error, store_response
 from reserve.apps.http.streamedbody import StreamedBody
 from reserve.engine.connections.closing import reset
 from reserve.engine.connections.driver import CLOSE, LINGER, RUN, Action
-from reserve.engine.connections.states import RECLAIM
+from reserve.engine.connections.states import CLOSE_IDLE
 from reserve.engine.polling.poller import READ
 from reserve.errors import ClientDisconnected, RemoteError, RequestTimeout
 from reserve.protocol.http1.body import ChunkedDecoder, LengthDecoder
@@ -75,7 +75,7 @@ class HTTPDriver(HTTPBaseDriver):
             if self._worker_error is not None:
                 return self._refuse(self._worker_error, logged=True)
             if phase is HEAD:
-                return self._receive_head(now, reclaim=events & RECLAIM != 0)
+                return self._receive_head(now, close_idle=events & CLOSE_IDLE != 0)
             if phase is RESPONDING:
                 return self._finish_request(now)
             if phase is BODY or phase is SPILL:

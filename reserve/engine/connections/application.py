@@ -27,38 +27,43 @@ class Application:
     url_scheme: str = ""
     """The scheme of its URLs without TLS, for the start banner (``http``); empty: plain addresses are shown."""
     alpn_protocols: tuple[str, ...] = ()
-    """What it speaks under TLS, as ALPN names (RFC 7301), most wanted first; empty: clients are not told."""
+    """The protocols under TLS, as ALPN names (RFC 7301), the preferred one first; empty: no ALPN."""
 
     def make_driver(self, connection: Connection) -> Driver:
-        """The driver of a connection. On the accept thread, or where its TLS handshake was completed: no I/O."""
+        """Make the driver of a connection. On the accept thread, or on the thread that completed its TLS handshake.
+
+        It must not do any I/O.
+        """
         raise NotImplementedError
 
     def start(self, server: ServerContext[Connection]) -> None:
         """Prepare to serve. Once, before the server accepts, on the thread that starts it; an error ends the start."""
 
     def finish(self, server: ServerContext[Connection]) -> None:
-        """Give back what :meth:`start` took. Once, after the last connection, on the accept thread."""
+        """Release what :meth:`start` acquired. Once, after the last connection, on the accept thread."""
 
     def configure(self, values: Mapping[str, Any], given: Sequence[str] = ()) -> None:
         """Take the values of the command's options that are for applications. Before the start.
 
         :param values: by field name (``root_path``), with the defaults of those that were not given.
-        :param given: how the user gave those that were (``--root-path``), for messages.
+        :param given: the options that the user gave, as written (``--root-path``), for messages.
 
-        Raises UsageError for a value that is out of bounds. Default: for every option that was given.
+        Raises UsageError for a value that is out of bounds. The default method accepts no option.
         """
         if given:
             raise UsageError(f"{given[0]} is for HTTP applications (reserve app http); this one has no use for it")
 
     def redirect_application(self, port: int) -> Application | None:
-        """The application for listeners whose clients are redirected to TLS (``--redirect-http``); None: there is none.
+        """The application that redirects the clients of a plain listener to TLS (``--redirect-http``).
+
+        None: the protocol has no redirects.
 
         :param port: of the listener with TLS.
         """
         return None
 
     def refuse_plain(self, first: bytes) -> bytes | None:
-        """The response to a client that speaks plain text on a listener with TLS; None: the protocol has none.
+        """The response to a client that sends plain text to a listener with TLS; None: the protocol has none.
 
         :param first: its first bytes, five at most.
         """

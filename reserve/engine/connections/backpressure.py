@@ -1,7 +1,8 @@
-"""An application that writes faster than its client reads: its output goes to a file, and past that its worker waits.
+"""Backpressure, for an application that writes faster than its client reads: the output goes to a file, and when the
+file may not grow, the worker waits for the client.
 
-Only on the worker that runs the application and owns the connection: both functions may block, on the disk or for the
-client.
+Runs only on the worker that runs the application and owns the connection. Both functions may block: on the disk, or
+until the client reads.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from reserve.errors import ClientDisconnected
 __all__ = ["NO_ROOM_LIMITS", "NoRoom", "TooSlow", "drain", "make_room"]
 
 NO_ROOM_LIMITS = (1.0, 65536)
-"""What a client must keep up while a worker waits for it because there is no room at all: seconds without progress, and
-bytes a second after them. Such a wait must not become a way to hold the workers.
+"""The limits for a client while a worker waits for it because memory and disk are used up: the seconds that may pass
+without progress, and the bytes a second that it must take after that time. They are strict, so that clients cannot keep
+the workers busy.
 """
 
 
@@ -26,18 +28,18 @@ class NoRoom(Exception):
 
 
 class TooSlow(ClientDisconnected):
-    """The client took too little while a worker waited for it: the output is discarded, the close will be a reset."""
+    """The client took too little while a worker waited for it. The output is discarded, and the close is a reset."""
 
 
 def make_room(connection: Connection, memory: int, disk: int, folder: str | None) -> bool:
-    """Before more is written: flush what waits, and move what is over ``memory`` bytes to a file.
+    """Make room before more is written: flush; if more than ``memory`` bytes still wait, move them to a file.
 
     :param disk: bytes that the file may hold.
     :param folder: where the file is made; None: the system's directory for temporary files.
 
-    False when the file would hold more than ``disk`` bytes: the writer has to wait, see :func:`drain`. When the budget
-    of disk is used up, the output stays in memory; when that is used up, too, it raises NoRoom. Raises
-    ClientDisconnected when the connection has failed, OSError when the disk is full.
+    False: the file would hold more than ``disk`` bytes, and the writer has to wait, see :func:`drain`. When the
+    budget's disk is used up, the output stays in memory. Raises NoRoom when the budget's memory is used up, too,
+    ClientDisconnected when the connection has failed, and OSError when the disk is full.
     """
     output = connection.output
     if output is None or (not _is_full(connection) and _flush(connection, output)) or output.size <= memory:
@@ -58,8 +60,8 @@ def make_room(connection: Connection, memory: int, disk: int, folder: str | None
 def drain(connection: Connection, limit: int, timeout: float, rate: int = 0) -> None:
     """Block until at most ``limit`` bytes wait in memory.
 
-    Raises TooSlow when the peer takes nothing for ``timeout`` seconds, or less than ``rate`` bytes a second beyond
-    that; ClientDisconnected when the connection fails.
+    Raises TooSlow when the peer takes nothing for ``timeout`` seconds, or after that time less than ``rate`` bytes a
+    second; ClientDisconnected when the connection fails.
     """
     output = connection.output
     since = time.monotonic()
@@ -71,18 +73,18 @@ def drain(connection: Connection, limit: int, timeout: float, rate: int = 0) -> 
         if rate:
             remaining = min(remaining, since + timeout + (output.sent - sent) / rate - time.monotonic())
         if remaining <= 0 or not connection.wait(remaining, write=True):
-            connection.drop_output()  # its time is over: the close gives what waits no more of it
+            connection.drop_output()  # discard the output: the close must not wait for this client
             reset(connection)
             raise TooSlow(f"the client took too little for {timeout:g} s (--write-timeout, --write-rate)")
 
 
 def _is_full(connection: Connection) -> bool:
-    """The last send found no room, and the poller, which watches for some, has not reported any."""
+    """The last send found no room, and the poller, which watches the socket, has not reported any since."""
     return connection.armed != 0 and not connection.pending
 
 
 def _flush(connection: Connection, output: Output) -> bool:
-    """Send what there is room for; True when nothing waits."""
+    """Send as much as the socket takes; True when nothing waits any more."""
     try:
         done, sent = output.flush(connection.sink)
     except OSError as error:

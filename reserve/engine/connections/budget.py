@@ -1,8 +1,8 @@
-"""What all connections of a server hold together: bytes in memory, and bytes in files, each with a limit.
+"""The bytes that all connections of a server hold together, in memory and in files, each with a limit.
 
-Any thread. A connection that begins or ends to hold something reports it with :meth:`Budget.change`, under one lock; an
-ordinary request holds nothing and reports nothing. The limits are looked at, not reserved: together they may be passed
-by what the threads add at the same moment.
+Any thread calls it. When the bytes that a connection holds change, its owner reports the difference with
+:meth:`Budget.change`, under one lock. An ordinary request holds nothing and reports nothing. A check reserves nothing,
+so threads that check at the same moment may exceed a limit slightly.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Budget:
         """Bytes in files now."""
 
     def change(self, memory: int, disk: int) -> None:
-        """Add to the sums; negative numbers take away."""
+        """Add to the sums; negative numbers subtract."""
         with self._lock:
             self.memory += memory
             self.disk += disk

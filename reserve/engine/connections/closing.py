@@ -1,16 +1,16 @@
-"""How the socket of a connection ends.
+"""Closes, resets and shuts down the sockets of connections.
 
 There are four verbs, and no others:
 
 ==============  ==========================================================================================
-close           in good order: the output is sent, TLS says close_notify, and the socket is closed
-reset           the peer must not take what it received for the whole, so it is told with a TCP reset
-shutdown_write  our side ends while the peer's goes on: the peer reads the response and then its end
-dispose         the connection leaves the registry, the budget and the timers, and its descriptor is given back
+close           an orderly close: the output is sent, then close_notify under TLS, then the socket is closed
+reset           a TCP reset, so that the peer does not think that the part it received is complete
+shutdown_write  the server sends no more but still receives: the peer reads the response and then end-of-file
+dispose         the connection leaves the registry, the budget and the timers, and its descriptor is closed
 ==============  ==========================================================================================
 
-The owner of the connection calls these functions. :func:`shutdown` and :func:`reset_now` are also for a thread that has
-to end what another thread does with the connection, and that keeps the descriptor open meanwhile
+The owner of the connection calls these functions. Another thread may call :func:`shutdown` and :func:`reset_now`, to
+make the owner's calls on the socket end, if it keeps the descriptor open meanwhile
 (:meth:`~reserve.engine.connections.registry.ConnectionRegistry.while_open`).
 """
 
@@ -32,7 +32,7 @@ _libc = ctypes.PyDLL(None) if sys.platform == "linux" else None
 
 
 def send_close_notify(connection: Connection) -> None:
-    """End the TLS session before the socket is shut down; what the peer still sends is not decrypted."""
+    """End the TLS session before the socket is shut down. What the peer sends afterwards is not decrypted."""
     tls = connection.tls
     if tls is not None and not connection.must_reset:
         tls.close_notify()
@@ -40,12 +40,12 @@ def send_close_notify(connection: Connection) -> None:
 
 
 def shutdown_write(connection: Connection) -> None:
-    """End our side; the peer may go on sending."""
+    """Shut down the server's side; the peer may still send."""
     _shutdown(connection, socket.SHUT_WR)
 
 
 def shutdown(connection: Connection) -> None:
-    """End both sides; the descriptor stays open."""
+    """Shut down both sides; the descriptor stays open."""
     _shutdown(connection, socket.SHUT_RDWR)
 
 
@@ -59,8 +59,11 @@ def _shutdown(connection: Connection, how: int) -> None:
 
 
 def close_socket(connection: Connection) -> None:
-    """Shut down both sides and close, also under a makefile that is still alive (a forked copy is shut down, too)."""
-    if not connection.must_reset:  # a shutdown would be the orderly end that the peer must not see
+    """Shut down both sides and close the descriptor.
+
+    The shutdown also ends the connection for a ``makefile`` that is still open, and for copies in forked processes.
+    """
+    if not connection.must_reset:  # before a reset, a shutdown would tell the peer that the connection ended in order
         send_close_notify(connection)
         shutdown(connection)
     fd = connection.sock.detach()
@@ -70,17 +73,17 @@ def close_socket(connection: Connection) -> None:
 
 
 def reset(connection: Connection) -> None:
-    """Make the close that follows a reset: the peer must not take what it has received for the whole."""
+    """Turn the close that follows into a reset, or the peer would think that the part it received is complete."""
     connection.must_reset = True
     with contextlib.suppress(OSError):
         connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def reset_now(connection: Connection) -> None:
-    """Reset it while its worker uses it or waits for it: the worker wakes up, and what it receives and sends fails.
+    """Reset the connection while its worker uses it or waits for it. The worker wakes up; its sends and receives fail.
 
-    The descriptor stays open until the owner closes it. A UNIX socket has no reset, and its peer sees an end. Where the
-    system cannot reset a socket in use, the reset comes with the close, and only a worker that waits to receive wakes.
+    The descriptor stays open until the owner closes it. A UNIX socket has no reset: its peer sees an orderly end. If
+    the system cannot reset a socket in use, the close does the reset, and only a worker that waits to receive wakes up.
     """
     reset(connection)
     if connection.sock.family == getattr(socket, "AF_UNIX", None):
@@ -90,10 +93,10 @@ def reset_now(connection: Connection) -> None:
 
 
 def _disconnect(fd: int) -> bool:
-    """Reset the TCP connection of a descriptor that stays open; False where the system cannot.
+    """Reset the TCP connection, but leave its descriptor open; False if the system cannot.
 
-    To close a descriptor that another thread uses would hit the connection that gets the number next, and ``shutdown``
-    is the orderly end. Linux has a third way, ``connect`` to an address of no family: the peer gets a reset, and every
-    waiting thread wakes up.
+    Closing the descriptor is not possible: another thread still uses it, and its number may be reused for another
+    connection. ``shutdown`` would be an orderly end. Linux offers a third way, ``connect`` to an address of the family
+    AF_UNSPEC: the peer gets a reset, and every thread that waits for the socket wakes up.
     """
     return _libc is not None and _libc.connect(fd, _NO_ADDRESS, len(_NO_ADDRESS)) == 0

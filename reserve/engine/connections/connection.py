@@ -1,12 +1,13 @@
 """One accepted connection: its socket, its driver, and the token that says which thread owns it.
 
 A connection is in exactly one :class:`~reserve.engine.connections.states.State`. While it waits (PARKED, FLUSHING,
-LINGERING) no thread owns it and its token lies in :attr:`Connection.token`; the thread that takes the token owns the
-connection, so an event, a deadline, a shutdown and ``server.send`` cannot both win. Only the owner touches the socket,
-the driver and the output.
+LINGERING) no thread owns it and :attr:`Connection.token` holds its token. The thread that takes the token owns the
+connection: if an event, a deadline, a shutdown and ``server.send`` come at once, only one of them gets it. Only the
+owner uses the socket, the driver and the output.
 
-An event for a connection that is owned is left in :attr:`Connection.pending`. The owner puts the token back first and
-looks at ``pending`` second; the leader writes ``pending`` first and tries the token second; so one of the two sees it.
+An event for a connection that is owned is stored in :attr:`Connection.pending`. The owner puts the token back first and
+then reads ``pending``; the leader writes ``pending`` first and then tries to take the token. So one of them handles the
+event.
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ if TYPE_CHECKING:
 __all__ = ["NO_DRIVER", "Connection"]
 
 NO_DRIVER = Driver()
-"""The driver of a connection that has none yet, or that is disposed of."""
+"""The driver of a connection that has no driver yet, or that is disposed of."""
 
 
 class Connection:
-    """Made by the accept thread; used by the thread that owns it.
+    """One accepted connection. The accept thread makes it; only the thread that owns it uses it, except where noted.
 
     :param server: the server that accepted it.
     :param sock: the accepted socket, non-blocking.
@@ -88,15 +89,15 @@ class Connection:
         self.sink: Any = sock
         """What the output is flushed into: the socket, or the TLS session on it."""
         self.tls: TLSSocket | None = None
-        """The TLS session, once the handshake has begun; then it is :attr:`sock`, too."""
+        """The TLS session, once the handshake has begun; then :attr:`sock` is the same object."""
         self.driver: Driver = NO_DRIVER
         self.state = READY
         self.token: Token = new_token()
-        """The right to use the connection: in its place while the connection waits."""
+        """The right to use the connection: the deque holds it while the connection waits."""
         self.pending = 0
-        """Events that the owner has not seen: the poller's mask, DEADLINE, NOTIFY, RECLAIM."""
+        """Events that the owner has not seen: the poller's mask, DEADLINE, NOTIFY, CLOSE_IDLE."""
         self.deadline = NEVER
-        """When the wait ends, in seconds on the engine's clock."""
+        """When the wait ends at the latest, in seconds on the engine's clock."""
         self.timer_at = NEVER
         """When its entry in :class:`~reserve.engine.polling.timers.Timers` comes due; guarded by the lock there."""
         self.wait_kind = ""
@@ -104,17 +105,17 @@ class Connection:
         self.output: Output | None = None
         """What could not be sent yet; None: nothing waits."""
         self.closing: Close | None = None
-        """The driver has decided to close; the output is sent first."""
+        """Set when the driver has decided to close; the output is sent first."""
         self.linger_left = -1
-        """Bytes that are still read while it lingers; -1: it does not linger."""
+        """Bytes that the server still receives while it lingers; -1: it does not linger."""
         self.watched = False
-        """The poller knows the descriptor."""
+        """The descriptor is registered with the poller."""
         self.armed = 0
-        """The events that the poller was last asked for, unless one of them has been seen since."""
+        """The events that the poller was last asked for; 0 after the connection was stepped for one of them."""
         self.wants_worker = False
         """Its driver asked for :meth:`Driver.run` and it waits for a worker."""
         self.queued_at = NEVER
-        """Since when it waits for a worker; NEVER for a run that must not be refused."""
+        """Since when it waits for a worker, on the engine's clock; NEVER: its run must not be refused."""
         self.final_run = False
         """The driver's final run is due (:meth:`Driver.on_close` returned True); then the socket is closed."""
         self.lent = False
@@ -126,29 +127,29 @@ class Connection:
         self.body_memory = 0
         """Bytes of a request that wait in memory; written by the driver for :meth:`settle`."""
         self.body_disk = 0
-        """Bytes of a request that wait in a file; likewise."""
+        """Bytes of a request that wait in a file; written like :attr:`body_memory`."""
         self.counted = (0, 0)
-        """What the server's budget has counted for it: bytes in memory, bytes in files."""
+        """What the server's budget counts for this connection: bytes in memory, bytes in files."""
         self.must_reset = False
         """The close has to be a reset. See :func:`~reserve.engine.connections.closing.reset`."""
         self.detached = False
-        """The application has taken the socket over: it is not closed here."""
+        """The application has taken the socket over: the engine does not close it."""
 
     def drop_driver(self) -> None:
-        """The connection is disposed of. Its driver refers to it: without this every connection would be a cycle."""
+        """Break the reference cycle between driver and connection."""
         self.driver = NO_DRIVER
 
     # ---- the token ----
 
     def lend(self) -> None:
-        """By the worker, inside its run: have the output flushed while the application goes on.
+        """By the worker, inside its run: give the connection to the leader, which flushes the output meanwhile.
 
         Before it uses the connection again, the worker calls :meth:`reclaim`.
         """
         self.lent = True
         try:
             self.server.flush_lent(self)
-        except (OSError, ValueError) as error:  # it cannot be watched any more: closed, or the server has stopped
+        except (OSError, ValueError) as error:  # the poller cannot watch it: it is closed, or the server has stopped
             self.lent = False
             raise ClientDisconnected(f"the connection cannot be watched: {error}") from None
         except BaseException:  # out of memory: the worker still owns it
@@ -156,7 +157,7 @@ class Connection:
             raise
 
     def reclaim(self) -> None:
-        """By the worker: own a lent connection again; waits, at most for one flush that does not block.
+        """By the worker: own a lent connection again. It waits at most for one flush, which does not block.
 
         Raises ClientDisconnected when the connection has failed meanwhile.
         """
@@ -165,16 +166,17 @@ class Connection:
                 try:
                     waiter = Waiter()
                     break
-                except MemoryError:  # without the token the worker could neither go on nor end
+                except MemoryError:  # the worker cannot go on, nor end its run, without the token
                     continue
             self.reclaim_waiter = waiter
-            # The thread that has the token looks for a waiter after putting it back: one of the two finds the other.
+            # The thread that has the token puts it back and then looks for a waiter. So either this thread gets the
+            # token now, or that thread wakes it.
             if not take(self.token):
                 waiter.wait()
             self.reclaim_waiter = None
         self.lent = False
         self.state = OWNED
-        self.wait_kind = ""  # the deadline while it was lent is not the next one's
+        self.wait_kind = ""  # the deadline that was set while it was lent does not apply to the next wait
         if self.failed:
             raise ClientDisconnected("the client went away, or took nothing for longer than --write-timeout")
 
@@ -187,26 +189,24 @@ class Connection:
                 return
             try:
                 self.token.pop()
-            except (IndexError, MemoryError):  # another thread has it: nothing but an empty place makes pop() fail
+            except (IndexError, MemoryError):  # pop() fails only if another thread has the token
                 return
             if self.reclaim_waiter is waiter:
                 waiter.wake_once()
                 return
-            # That worker has the token already; the connection was lent again meanwhile.
+            # That worker took the token already and has lent the connection again meanwhile.
 
     # ---- TLS, by the owner ----
 
     def enter_tls(self, tls: TLSSocket) -> None:
-        """TLS has begun on the socket, which belongs to the session now; until :meth:`trust_tls` nothing is sent or
-        received through it.
-        """
+        """TLS has begun: the socket belongs to the session now. Until :meth:`trust_tls` the session carries no data."""
         self.tls = tls
         self.sock = cast("socket.socket", tls)
         self.recv = tls.raw_recv
         self.send = _refuse_to_send
 
     def trust_tls(self) -> None:
-        """The handshake is complete: from now on everything goes through the session."""
+        """The handshake is complete: from now on all data goes through the session."""
         tls = self.tls
         assert tls is not None
         self.recv = tls.recv_now
@@ -216,7 +216,7 @@ class Connection:
     # ---- by the owner ----
 
     def write(self, data: bytes) -> None:
-        """Send what fits now and keep the rest, by reference, to be flushed.
+        """Send what the socket takes now, and keep a reference to the remaining bytes, which are flushed later.
 
         Raises ClientDisconnected when the connection has failed.
         """
@@ -236,7 +236,7 @@ class Connection:
             output.append(data)
 
     def write_file(self, fd: int, offset: int, count: int) -> None:
-        """Send ``count`` bytes of an open file after what waits already; the descriptor may be closed at once."""
+        """Append ``count`` bytes of an open file to the output. The caller may close the descriptor afterwards."""
         if self.output is None:
             self.output = Output()
         self.output.append_file(FilePart(fd, offset, count))
@@ -250,7 +250,7 @@ class Connection:
         return output.deadline(now, sent, settings.write_timeout, settings.write_rate)
 
     def settle(self) -> None:
-        """Count what this connection holds into the server's budget; when it waits, and when it ends."""
+        """Report what this connection holds to the server's budget; called before it waits and when it closes."""
         output = self.output
         memory, disk = self.body_memory, self.body_disk
         if output is not None:
@@ -262,7 +262,7 @@ class Connection:
             self.server.budget.change(memory - counted[0], disk - counted[1])
 
     def drop_output(self) -> None:
-        """Discard what the peer has not taken."""
+        """Discard the output that is not sent yet."""
         if self.output is not None:
             self.output.close()
             self.output = None
@@ -281,9 +281,9 @@ class Connection:
         return wait_for(self.fd, timeout, write=write, wake=wake)
 
     def peer_closed(self) -> bool:
-        """Say whether the peer has closed its end, as far as one look can tell; bytes that wait to be read hide it."""
+        """Say whether the peer has closed its side, as far as is known: bytes that wait to be read may hide it."""
         if self.tls is not None and peer_closed(self.sock.fileno()):
-            return True  # after its close_notify, which as a rule waits to be read
+            return True  # its close_notify, as a rule, waits to be read and would hide the end of the stream
         try:
             return self._peek() == b""
         except (BlockingIOError, InterruptedError):
@@ -291,15 +291,15 @@ class Connection:
         except OSError:
             return True
 
-    def unread(self) -> bool:
-        """Say whether bytes have arrived that were not received, as far as one look can tell."""
+    def has_unread(self) -> bool:
+        """Say whether the kernel holds bytes that were not received yet."""
         try:
             return self._peek() != b""
         except OSError:
             return False
 
     def _peek(self) -> bytes:
-        """Look at what the kernel has. Under TLS it may be a record without content."""
+        """Look at the first byte that the kernel holds. Under TLS its record may have no content."""
         tls = self.tls
         receive = self.sock.recv if tls is None else tls.raw_recv
         return receive(1, socket.MSG_PEEK)

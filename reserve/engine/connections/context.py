@@ -1,7 +1,7 @@
-"""What a connection, its driver and an application may ask of the server that they belong to.
+"""What a connection, its driver and an application may use of the server that they belong to.
 
 :class:`reserve.Server` is one; :class:`reserve.testing.memoryserver.MemoryServer` is another. The parts of the engine
-below the server know it by this protocol alone, so that no import goes upward.
+below the server use only this protocol, so that they need not import the server.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ C = TypeVar("C", contravariant=True)
 class ServerContext(Protocol[C]):
     """One server. Any thread may read its members and call its methods, which do not block.
 
-    The type parameter is that of the connections (:class:`~reserve.engine.connections.connection.Connection`).
+    The type parameter is the class of its connections (:class:`~reserve.engine.connections.connection.Connection`).
     """
 
     @property
@@ -50,20 +50,20 @@ class ServerContext(Protocol[C]):
 
     @property
     def healthy(self) -> bool:
-        """What a health check is told: the server takes new requests."""
+        """The server takes new requests: the result of the health check."""
 
     @property
     def others_wait(self) -> bool:
-        """Other connections are ready: this one should take a short turn."""
+        """Other connections are ready: a step should be short."""
 
     def capacity_freed(self) -> None:
-        """Tell the accept thread that there may be room for a new connection, or an idle one that can make room."""
+        """Tell the accept thread that a new connection may fit now, or that an idle one can be closed for it."""
 
     def connection_closed(self, connection: C, /) -> None:
-        """Tell the server that the descriptor of this connection is free again. By its owner, which closed it."""
+        """Tell the server that the descriptor of this connection is closed. The owner calls it."""
 
     def flush_lent(self, connection: C, /) -> None:
         """Have the leader send the output of a lent connection while its worker goes on.
 
-        Raises OSError or ValueError when the connection cannot be watched any more.
+        Raises OSError or ValueError when the poller cannot watch the connection.
         """

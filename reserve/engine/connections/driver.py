@@ -1,9 +1,9 @@
 """The contract between the engine and the driver of a connection.
 
-A *driver* belongs to one connection and never blocks: it receives, decides, and says what it waits for. It runs on
-the thread that leads, which may be the monitor, so it calls no application code, writes no log and touches no disk.
-Whatever may block is asked for with :data:`RUN` and happens in :meth:`Driver.run`, on a worker, which has handed the
-lead over before.
+A *driver* belongs to one connection. Its steps never block: a step receives, and returns what the connection waits for.
+A step runs on the thread that leads, which may be the monitor, so it calls no application code, writes no log and uses
+no disk. For everything that may block a step returns :data:`RUN`; then a worker, which does not lead meanwhile, calls
+:meth:`Driver.run`.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ __all__ = ["AGAIN", "CLOSE", "LINGER", "RUN", "Action", "Again", "Close", "Drive
 class Wait:
     """Park the connection until one of ``events`` happens or ``deadline`` has passed.
 
-    One mutable value for each driver, changed and returned again: nothing is allocated for a request.
+    Each driver has one such object, which it changes and returns again, so that a request allocates none.
 
-    :param kind: what is waited for (``head``, ``body``, ``keep-alive`` …): passed to :meth:`Driver.expired`.
+    :param kind: what the driver waits for (``head``, ``body``, ``keep-alive`` …): passed to :meth:`Driver.expired`.
     :param events: a mask of READ and WRITE of the poller.
     :param deadline: seconds on the engine's clock; NEVER: no limit.
     """
@@ -42,7 +42,8 @@ class Run:
 class Close:
     """Close the connection when its output has been sent.
 
-    :param linger: the peer may still be sending; read and drop that for a while, so that it can read the response.
+    :param linger: the peer may still be sending: receive and discard that for a while, so that it can read the
+        response.
     """
 
     __slots__ = ("linger",)
@@ -52,7 +53,7 @@ class Close:
 
 
 class Again:
-    """Step once more, after the other connections that are ready."""
+    """Step again, after the other connections that are ready."""
 
     __slots__ = ()
 
@@ -67,24 +68,24 @@ Action: TypeAlias = "Wait | Run | Again | Close"
 
 
 class Driver:
-    """Drives one connection. The base of all drivers: a driver implements :meth:`step` and what its protocol has.
+    """The base class of all drivers. A subclass implements :meth:`step` and the other methods that its protocol needs.
 
-    Owned by the connection. Only the thread that owns the connection calls it, so it needs no lock; the methods that
-    the monitor calls while a run goes on say so.
+    One instance drives one connection, which owns it. Only the thread that owns the connection calls it, so it needs no
+    lock, except that the monitor calls some methods during a run: their docstrings say so.
     """
 
     __slots__ = ()
 
     def step(self, events: int, now: float) -> Action:
-        """Make what progress is possible. The engine calls it only while nothing waits in the connection's output.
+        """Go on as far as possible without blocking. The engine calls it only when all output has been sent.
 
-        :param events: a hint (0: none in particular) that may be wrong: the poller's mask, NOTIFY or RECLAIM.
+        :param events: a hint (0: none in particular) that may be wrong: the poller's mask, NOTIFY or CLOSE_IDLE.
         :param now: seconds on the engine's clock.
         """
         raise NotImplementedError
 
     def run(self) -> None:
-        """Do what may block: application code, a file. On a worker; what it raises is logged and ends the connection.
+        """Do what may block: application code, a file. On a worker. An exception is logged and closes the connection.
 
         Called after :meth:`step` returned RUN, and once more when :meth:`on_close` returned True.
         """
@@ -102,35 +103,38 @@ class Driver:
         return None
 
     def expire_run(self) -> bool:
-        """Claim the response of the run that goes on, because it did not begin in time. By the monitor.
+        """Prevent the run from responding, because its response did not begin in time. By the monitor, during the run.
 
-        True: nothing of it has been sent, nothing will be, and :meth:`refuse` responds instead. False: it has begun, or
-        the protocol has no responses (the default).
+        True: the run has sent nothing and can send nothing any more; :meth:`refuse` responds instead. False: the
+        response has begun, or the protocol has no responses (the default).
         """
         return False
 
     def refuse_during_run(self, reason: str) -> bytes | None:
-        """What :meth:`refuse` would return, while the run that :meth:`expire_run` has claimed goes on; afterwards
-        ``refuse`` has nothing to return. By the monitor.
+        """The refusal to send at once, after :meth:`expire_run` returned True. By the monitor, during the run.
 
-        None: the run may be using the connection, so nothing may be sent now.
+        None: nothing may be sent now, because the run may be using the connection; :meth:`refuse` returns the refusal
+        after the run. If this method returns it, ``refuse`` returns None afterwards.
         """
         return None
 
     def revoke(self) -> bool:
-        """Claim the refusal of a run that was interrupted and does not end. By the monitor; True: it sends it."""
+        """Take the connection from a run that was interrupted and does not end. By the monitor, during the run.
+
+        True: the monitor gives the worker up and calls :meth:`refuse`. False: the worker keeps the connection.
+        """
         return False
 
     def describe(self) -> str:
-        """The current request for a log line (``GET /path``); empty where there is none. Any thread."""
+        """The current request for a log line (``GET /path``); empty: there is none. Any thread."""
         return ""
 
     def on_close(self, reason: str) -> bool:
-        """Note that the connection is over: its owner is about to close the socket.
+        """Prepare for the close: the owner is about to close the socket.
 
-        :param reason: ``done``, ``timeout``, ``error``, ``lost`` (the peer broke it off) or ``stop``.
+        :param reason: ``done``, ``timeout``, ``error``, ``lost`` (the peer reset or closed it) or ``stop``.
 
-        True: :meth:`run` has to be called once more, on a worker, before the socket is closed (the *final run*). When
-        memory runs out for that, this is called again.
+        True: a worker calls :meth:`run` once more before the socket is closed (the *final run*). After a MemoryError
+        this method is called again.
         """
         return False

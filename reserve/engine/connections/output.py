@@ -1,6 +1,7 @@
-"""What could not be sent at once: kept by reference, counted, and sent by the connection's owner when there is room.
+"""The output of a connection that could not be sent at once. The connection's owner sends it when the socket has room.
 
-Each object counts once, however often it waits: a list of forty references to one block holds one block.
+The output refers to the data and does not copy it, and counts the memory. An object is counted once, even if several
+parts refer to it: forty parts that refer to one block count as one block.
 """
 
 from __future__ import annotations
@@ -15,22 +16,22 @@ from reserve.engine.connections.spool import SpoolFile
 __all__ = ["PIECE", "FilePart", "Output"]
 
 PIECE = 262144
-"""Bytes offered to one send: more is copied into the kernel in vain when the buffer is full, and a kernel with large
-buffers must not keep one connection's owner from the others.
+"""The most bytes passed to one call of send. More bytes would be copied for nothing when the kernel's buffer is full,
+and with large kernel buffers they would keep the thread busy with one connection.
 """
-_SMALL = 4096  # bytes up to which neighbours are joined: a part of its own costs memory and a system call
-_PART = 64  # bytes that a part takes beside its data
+_SMALL = 4096  # bytes: smaller neighbours are joined, because each part costs memory and a system call
+_PART = 64  # bytes of memory that a part takes in addition to its data
 
 
 class FilePart:
     """A range of a file that is sent from the page cache, at explicit offsets; owned by an :class:`Output`.
 
-    It has a descriptor of its own (a duplicate): the application's file may be closed, moved or read further meanwhile.
+    It duplicates the descriptor, so the application may close, move or read its file meanwhile.
 
     :param fd: descriptor of a regular file.
     :param offset: of the first byte.
     :param count: bytes.
-    :param spool: a range of the output's own spool file, which the next range may be joined to.
+    :param spool: the file is the output's own spool file, so the next range may be joined to this one.
     """
 
     __slots__ = ("fd", "left", "offset", "spool")
@@ -61,6 +62,7 @@ class FilePart:
         return sent
 
     def close(self) -> None:
+        """Close the duplicated descriptor. The output calls it when the range is sent or discarded."""
         os.close(self.fd)
 
 
@@ -86,20 +88,22 @@ class Output:
         self.size = 0
         """Bytes that wait in memory."""
         self.held = 0
-        """The memory that they take, which is less when parts refer to the same object."""
+        """Bytes of memory that they occupy: an object that several parts refer to is counted once."""
         self.spooled = 0
         """Bytes that were moved to the spool file so far."""
         self.sent = 0
-        """Bytes that have left since there was no room for all."""
+        """Bytes sent since the output was made."""
         self.since: float | None = None
-        """When there was no room for the first time, in seconds on the engine's clock."""
+        """When the socket first had no room, in seconds on the engine's clock."""
         self.progress_at = 0.0
-        """When bytes last left, or ``since``."""
+        """When bytes were last sent, or ``since``, on the engine's clock."""
 
     def append(self, data: bytes | memoryview) -> None:
+        """Append data by reference; small parts are joined. The caller must not change the data afterwards."""
         part = data if type(data) is bytes else memoryview(data)
         parts = self._parts
-        last = parts[-1] if len(parts) > 1 else None  # never the first, of which a send may have been tried already
+        # The first part is never changed, because a send of it may have been tried already.
+        last = parts[-1] if len(parts) > 1 else None
         if last is not None and not isinstance(last, FilePart) and len(last) < _SMALL and len(part) < _SMALL:
             joined = b"".join((last, part))
             self._hold(joined)
@@ -111,14 +115,15 @@ class Output:
         self.size += len(part)
 
     def append_file(self, part: FilePart) -> None:
+        """Append a range of a file. From now on the output closes the part."""
         self._parts.append(part)
 
     def spill(self, folder: str | None) -> None:
-        """Move what waits in memory to a file without a name. Blocks on the disk, so a worker calls it.
+        """Move the parts that wait in memory to a file without a name. Only on a worker, because it blocks on the disk.
 
         :param folder: where the file is made; None: the system's directory for temporary files.
 
-        Raises OSError when the disk is full; what has not been moved then still waits in memory.
+        Raises OSError when the disk is full. The parts that were not moved then stay in memory.
         """
         if self._spool is None:
             self._spool = SpoolFile(folder, "reserve-response-")
@@ -139,7 +144,7 @@ class Output:
     def _spill_part(
         self, spool: SpoolFile, part: bytes | memoryview, last: bytes | memoryview | FilePart | None
     ) -> FilePart | None:
-        """Write one part to the end of the file; None when the range before it now covers it, too."""
+        """Write one part to the end of the file and return its range; None: the previous range was extended."""
         count, offset = len(part), spool.size
         spool.append(part)
         new = None
@@ -155,10 +160,10 @@ class Output:
     def _hold(self, part: bytes | memoryview) -> None:
         whole = part.obj if type(part) is memoryview else part
         self.held += _PART
-        if len(whole) < _SMALL:  # type: ignore[arg-type]  # of what has a length a view is made
+        if len(whole) < _SMALL:  # type: ignore[arg-type]  # every object with a view has a length
             self.held += len(whole)  # type: ignore[arg-type]
             return
-        entry = self._objects.get(id(whole))  # the object lives, and keeps its number, as long as its parts
+        entry = self._objects.get(id(whole))  # the parts keep the object alive, so its id() stays valid
         if entry is None:
             self._objects[id(whole)] = [1, len(part)]
             self.held += len(part)
@@ -181,9 +186,9 @@ class Output:
             del self._objects[id(whole)]
 
     def flush(self, sock: socket.socket, limit: float = math.inf) -> tuple[bool, int]:
-        """Send until nothing waits (True), or there is no room or ``limit`` bytes have left (False).
+        """Send until everything is sent (True), or the socket has no room or ``limit`` bytes are sent (False).
 
-        Returns that and the number of bytes that have left. Raises OSError when the connection, or a file, fails.
+        Returns this result and the number of bytes sent. Raises OSError when the connection or a file fails.
         """
         parts = self._parts
         total = 0
@@ -214,7 +219,7 @@ class Output:
         return True, total
 
     def close(self) -> None:
-        """Discard what waits."""
+        """Discard everything that is not sent."""
         while self._parts:
             part = self._parts.popleft()
             if isinstance(part, FilePart):
@@ -224,18 +229,18 @@ class Output:
         self.close_spool()
 
     def close_spool(self) -> None:
-        """Give the spool file back; ranges of it that wait have descriptors of their own."""
+        """Close the spool file; the ranges of it that still wait have their own descriptors."""
         if self._spool is not None:
             self._spool.close()
             self._spool = None
 
     def deadline(self, now: float, sent: int, timeout: float, rate: int) -> float:
-        """When the next bytes have to leave: soon after the last ones, and at a minimum rate on the whole.
+        """When the next bytes have to be sent: within ``timeout`` of the last ones, and early enough for ``rate``.
 
         :param now: seconds on the engine's clock.
-        :param sent: bytes that have just left.
-        :param timeout: seconds without progress that are allowed, and the time before ``rate`` counts.
-        :param rate: bytes a second; 0: no such rule.
+        :param sent: bytes that were just sent.
+        :param timeout: seconds that may pass without progress, and seconds before ``rate`` applies.
+        :param rate: the lowest average rate, in bytes a second; 0: no such rule.
         """
         if self.since is None:
             self.since = self.progress_at = now

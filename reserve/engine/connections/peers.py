@@ -1,6 +1,6 @@
-"""The other end of a connection: its address as applications see it, as the log names it, and as the system knows it.
+"""The peer of a connection: its address for applications, its name for the log, and what the system knows about it.
 
-Any thread; looks at nothing but the address that ``accept`` gave and, for UNIX sockets, one option of the socket.
+Any thread calls it. It uses only the address that ``accept`` returned and, for UNIX sockets, one socket option.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ class Peer(NamedTuple):
     """The other end of a connection, as the system knows it."""
 
     address: Any
-    """As ``accept`` gave it: a tuple for TCP, a path (mostly empty) for UNIX sockets."""
+    """As ``accept`` returned it: a tuple for TCP, a path (mostly empty) for UNIX sockets."""
     pid: int | None
-    """The three of SO_PEERCRED: UNIX sockets on Linux only."""
+    """``pid``, ``uid`` and ``gid`` come from SO_PEERCRED; None: it is no UNIX socket on Linux."""
     uid: int | None
     gid: int | None
 
@@ -43,14 +43,14 @@ def address_of(raw: Any) -> tuple[str, int]:
 
 
 def describe(connection: Connection) -> str:
-    """How a log line names a request of this connection: ``GET /path from 192.0.2.1:50000``; without one the client."""
+    """The name of the current request in log lines: ``GET /path from 192.0.2.1:50000``; only the client without one."""
     request = connection.driver.describe()
     name = name_of(address_of(connection.peer))
     return f"{request} from {name}" if request else name
 
 
 def name_of(address: tuple[str, int]) -> str:
-    """How log lines name a client: ``192.0.2.1:50000``, ``[2001:db8::1]:50000``, ``unix``."""
+    """The name of a client in log lines: ``192.0.2.1:50000``, ``[2001:db8::1]:50000``, ``unix``."""
     host, port = address
     if not host:
         return "unix"

@@ -1,7 +1,7 @@
-"""Every open connection of a server: from the accept thread that adds it to the owner that removes it.
+"""The registry of a server's open connections. The accept thread adds each connection, and its owner removes it.
 
-The number of a descriptor belongs to another connection as soon as it is closed. So the owner removes a connection
-before it closes the socket, under the lock in which other threads look at it.
+The kernel may reuse a descriptor number as soon as it is closed. So the owner removes a connection before it closes the
+socket, and holds the lock under which other threads use the registered connections.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class ConnectionRegistry:
     """The registry of one server, made with its ready queue. Any thread reads it.
 
     :param poller: the server's; it forgets a descriptor that is removed here.
-    :param timers: likewise.
+    :param timers: the server's; they forget a connection that is removed here.
     """
 
     def __init__(self, poller: Poller, timers: Timers[Connection]) -> None:
@@ -32,21 +32,23 @@ class ConnectionRegistry:
         self._lock = threading.Lock()
 
     def add(self, connection: Connection) -> None:
-        """By the accept thread: the connection exists from now on."""
+        """By the accept thread: register a connection."""
         with self._lock:
             self.connections[connection.fd] = connection
 
     def remove(self, connection: Connection) -> None:
-        """By the owner, before the socket is closed or given away. Once more does nothing."""
+        """By the owner, before the socket is closed or given away. A second call does nothing."""
         fd = connection.fd
         with self._lock:
-            # A handler may have closed its socket itself; then the number may belong to another connection already.
+            # A handler may have closed its socket itself; then another connection may have the number already.
             if self.connections.get(fd) is connection:
                 del self.connections[fd]
                 if connection.watched:
                     self._poller.remove(fd)
         connection.watched = False
-        connection.state = CLOSED  # before the next line: a thread that schedules it now looks at the state afterwards
+        # The state is set before the entry is discarded: a thread that schedules the connection meanwhile reads the
+        # state afterwards, and discards its entry itself.
+        connection.state = CLOSED
         self._timers.discard(connection)
 
     def while_open(self, connection: Connection, action: Callable[[Connection], None]) -> None:

@@ -1,4 +1,7 @@
-"""A file without a name for what does not fit into memory. Everything here blocks on the disk: only on a worker."""
+"""A file without a name for data that does not fit into memory.
+
+Only workers make it and write to it, because that blocks on the disk.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,8 @@ __all__ = ["SpoolFile"]
 class SpoolFile:
     """An unlinked temporary file that bytes are appended to; owned by a body or an output.
 
-    :param folder: where it is made; None: the system's directory for temporary files.
-    :param prefix: of its name, for the moment that it has one.
+    :param folder: where the file is made; None: the system's directory for temporary files.
+    :param prefix: of the file's name, which it loses at once where the system allows.
 
     Raises OSError when it cannot be made.
     """
@@ -20,15 +23,15 @@ class SpoolFile:
     __slots__ = ("file", "size")
 
     def __init__(self, folder: str | None, prefix: str) -> None:
-        # Without a buffer: pieces are large, and what a full disk refused would be written, and refused, once more by
-        # the close of a buffered file.
+        # No buffer: the pieces are large. And after a write that failed because the disk is full, closing a buffered
+        # file would write the same data again, and fail again.
         file = tempfile.TemporaryFile(dir=folder, prefix=prefix, buffering=0)  # noqa: SIM115 - close() closes it
         self.file = cast("BinaryIO", file)
         self.size = 0
-        """Bytes that were appended whole."""
+        """The length of the data that was appended without an error."""
 
     def append(self, data: bytes | memoryview) -> None:
-        """Write to the end. Raises OSError when the disk takes no more; the next append then writes there again."""
+        """Write to the end. After an OSError (the disk is full) the next append writes at the same place."""
         self.file.seek(self.size)
         remaining = memoryview(data)
         while remaining:
@@ -36,5 +39,5 @@ class SpoolFile:
         self.size += len(data)
 
     def close(self) -> None:
-        """Give the disk back."""
+        """Close the file, which frees its disk space."""
         self.file.close()

@@ -1,4 +1,4 @@
-"""The states of a connection, and what :attr:`Connection.pending` may have in it beside the events of a poller."""
+"""The states of a connection, and the events in :attr:`Connection.pending` that do not come from the poller."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from enum import IntEnum
 
 __all__ = [
     "CLOSED",
+    "CLOSE_IDLE",
     "DEADLINE",
     "FLUSHING",
     "LINGERING",
@@ -13,14 +14,13 @@ __all__ = [
     "OWNED",
     "PARKED",
     "READY",
-    "RECLAIM",
     "TRANSITIONS",
     "State",
 ]
 
 
 class State(IntEnum):
-    """Where a connection is. Written by the thread that owns it, or that has just taken it; read by any thread.
+    """The state of a connection. Written by the thread that owns it, or has just taken its token; any thread reads it.
 
     :data:`TRANSITIONS` says which state may follow which.
     """
@@ -32,33 +32,33 @@ class State(IntEnum):
     PARKED = 2
     """It waits for the peer, for a notification, or for its deadline."""
     FLUSHING = 3
-    """Its output waits for room."""
+    """Its output waits until the socket has room."""
     LINGERING = 4
-    """The response is sent and our side has ended; what the peer still sends is read and dropped."""
+    """The response is sent and the server's side is shut down; what the peer still sends is received and discarded."""
     CLOSED = 5
-    """It is removed from the registry; its descriptor is closed, or was given away."""
+    """It is removed from the registry; its descriptor is closed or given to the application."""
 
 
-# An attribute of an enum class costs ten times a name of the module; a request sets four of them.
+# Reading an enum attribute takes ten times as long as reading a module global; a request sets four states.
 READY, OWNED, PARKED, FLUSHING, LINGERING, CLOSED = State
 
 TRANSITIONS: dict[State, frozenset[State]] = {
     # Stepped by the leader, or run by a worker; closed by a shutdown that has passed its deadline.
     READY: frozenset({OWNED, CLOSED}),
-    # What the driver decides, output that did not fit, or the end.
+    # The driver's decision, output that did not fit into the socket, or the close.
     OWNED: frozenset({READY, PARKED, FLUSHING, LINGERING, CLOSED}),
     # An event, a notification or the deadline; CLOSED as above.
     PARKED: frozenset({READY, CLOSED}),
-    # The same; OWNED: its worker has reclaimed the connection that it had lent.
+    # As for PARKED; OWNED: its worker has reclaimed the connection that it had lent.
     FLUSHING: frozenset({READY, OWNED, CLOSED}),
     LINGERING: frozenset({READY, CLOSED}),
     CLOSED: frozenset(),
 }
-"""Which state may follow which. A state that is set once more is no transition."""
+"""Which states may follow each state. Setting the same state again is no transition."""
 
 DEADLINE = 0x10000
-"""In ``pending``: the deadline has passed. Like the two below, never a bit of a poller's mask."""
+"""In ``pending``: the deadline has passed. Like the next two, it is never a bit of a poller's mask."""
 NOTIFY = 0x20000
-"""In ``pending``: another thread changed something that the driver should look at (a stop, a ``server.send``)."""
-RECLAIM = 0x40000
-"""In ``pending``: descriptors or connections run short; the connection should close if it is idle."""
+"""In ``pending``: another thread changed something that concerns the driver (a stop, a ``server.send``)."""
+CLOSE_IDLE = 0x40000
+"""In ``pending``: the server needs room for new connections; this one should close if it is idle."""

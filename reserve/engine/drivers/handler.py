@@ -1,8 +1,8 @@
-"""The generic application: ``handle(socket, client_address, server)`` on a worker, and :class:`Park` to wait without
-one.
+"""The generic application: ``handle(socket, client_address, server)``, called on a worker, and :class:`Park`, which
+lets a connection wait without a worker.
 
-:class:`HandlerDriver` drives one such connection. Its :meth:`~HandlerDriver.run` calls the application, which may block
-as long as it likes; everything else looks at the socket without blocking.
+:class:`HandlerDriver` drives one such connection. Its :meth:`~HandlerDriver.run` calls the handler, which may block as
+long as it needs; its other methods never block on the socket.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Returns None (the connection is closed), a :class:`Park`, or what ``server.start
 
 
 class _Peekable(Protocol):
-    """The part of ``socket.makefile("rb")`` and ``("rwb")`` that is used here."""
+    """The part of ``socket.makefile("rb")`` and ``("rwb")`` that :class:`Park` uses."""
 
     def peek(self, size: int = 0, /) -> bytes: ...
 
@@ -44,19 +44,20 @@ class _Peekable(Protocol):
 class Park:
     """Returned by a handler: the connection waits, and no thread waits with it.
 
-    :param resume: called without arguments, on a worker, when the socket is readable (or at its end, or failed: then
-        ``recv`` tells). It may return what a handler may: None (close) or the next Park.
+    :param resume: called without arguments, on a worker, when the socket is readable. (Also at the end of the stream
+        and after an error, which ``recv`` then reports.) It may return what a handler may: None (close) or the next
+        Park.
     :param timeout: seconds to wait at most; None (the default): no limit.
     :param until: ``"readable"`` (the default) or ``"writable"``.
     :param reader: a binary ``socket.makefile``: bytes in its buffer count as readable.
-    :param on_timeout: called instead of ``resume`` when the time is over; may return what a handler may. Without it the
+    :param on_timeout: called instead of ``resume`` when the time is over; may return what a handler may. None: the
         connection is closed.
-    :param on_close: ``on_close(reason)``, called exactly once, when the connection has ended, however it did:
-        ``"done"`` (None was returned), ``"timeout"``, ``"error"`` (a handler raised), ``"lost"`` (the peer broke
-        it off), ``"stop"``. A later Park of the same connection replaces it.
+    :param on_close: ``on_close(reason)``, called exactly once, when the connection ends for any reason: ``"done"``
+        (None was returned), ``"timeout"``, ``"error"`` (a handler raised), ``"lost"`` (the peer reset or closed
+        it), ``"stop"``. A later Park of the same connection replaces it.
 
-    All of them run on workers; only ``on_close`` of a connection that is closed at the deadline of a stop may run on
-    the accept thread, because the workers have ended. Raises UsageError for arguments that cannot work.
+    Workers call all of them. There is one exception: if a connection is still open at the deadline of a stop, the
+    accept thread may call its ``on_close``, because the workers have ended. Raises UsageError for invalid arguments.
     """
 
     __slots__ = ("on_close", "on_timeout", "reader", "resume", "timeout", "until")
@@ -86,7 +87,7 @@ class Park:
 
 
 class HandlerApplication(Application):
-    """A plain ``handle`` as an application; made by the server that it was given to.
+    """A plain ``handle`` as an application; made by the server that the handle was passed to.
 
     :param timeout: seconds of the socket timeout that a handler starts with (``--handler-timeout``).
     :param max_output: bytes that ``server.send`` may leave waiting on one connection (``--max-output``).
@@ -99,7 +100,7 @@ class HandlerApplication(Application):
         own = getattr(handle, "client_speaks_first", None)
         module = sys.modules.get(getattr(handle, "__module__", None) or "")
         self.client_speaks_first = bool(getattr(module, "client_speaks_first", False) if own is None else own)
-        """The handler runs when the client has sent something (set on the handle or its module); else at once."""
+        """True: the handler runs when the client has sent something; False: at once. Set on the handle or module."""
 
     def make_driver(self, connection: Connection) -> HandlerDriver:
         return HandlerDriver(self, connection)
@@ -153,14 +154,14 @@ class HandlerDriver(Driver):
             return RUN
         if self._connection.detached:
             return CLOSE
-        if self._outbox and self._start_tls is None:  # else it would leave in plain text
+        if self._outbox and self._start_tls is None:  # else it would be sent in plain text
             self.push()
         if self._finished:
             return CLOSE
         if self._start_tls is not None:
             return self._continue_handshake(self._start_tls)
         if self._connection.output is not None:
-            # What server.send() queued leaves first: a handler that ran now could send past it.
+            # What server.send() queued is sent first: a handler that ran now could send before it.
             return self._wait
         if self._is_ready():
             self._call = self._start if self._park is None else self._park.resume
@@ -195,7 +196,7 @@ class HandlerDriver(Driver):
         try:
             result = call()
         except (ConnectionError, TimeoutError) as error:
-            # Caused by the peer as a rule, and no fault of the handler: one line, no traceback.
+            # As a rule the peer is the cause, not the handler: log one line, no traceback.
             kind = type(error).__name__
             connection.server.log.info(
                 f"{name_of(address_of(connection.peer))}: {kind}: {error}", f"handlers whose client failed: {kind}"
@@ -227,7 +228,7 @@ class HandlerDriver(Driver):
     def post(self, data: bytes) -> None:
         """Queue bytes for the peer. Any thread; the owner sends them. Raises ReserveError when too much waits."""
         with self._outbox_lock:
-            output = self._connection.output  # read once: the owner may have sent it all at any moment
+            output = self._connection.output  # read once: the owner may set it to None at any moment
             waiting = self._outbox_size + (output.size if output is not None else 0)
             if waiting + len(data) > self._application.max_output:
                 raise ReserveError(
@@ -238,7 +239,10 @@ class HandlerDriver(Driver):
             self._outbox_size += len(data)
 
     def push(self) -> None:
-        """By the owner: send what was queued, as far as there is room. Raises ClientDisconnected."""
+        """By the owner: send what was queued; what the socket does not take goes to the output.
+
+        Raises ClientDisconnected when the connection has failed.
+        """
         with self._outbox_lock:
             pieces = list(self._outbox)
             self._outbox.clear()
@@ -263,7 +267,7 @@ class HandlerDriver(Driver):
         wait.deadline = NEVER if park.timeout is None else self._connection.server.clock.now() + park.timeout
 
     def _continue_handshake(self, start_tls: StartTLS) -> Action:
-        """Off the workers: go on with the handshake that ``server.start_tls`` began."""
+        """By the leader, not on a worker: go on with the handshake that ``server.start_tls`` began."""
         connection = self._connection
         server = connection.server
         try:
@@ -283,14 +287,14 @@ class HandlerDriver(Driver):
         return RUN
 
     def _make_nonblocking(self) -> None:
-        """Take the socket back: the engine never blocks on it. A handler that closed it has ended the connection."""
+        """Make the socket non-blocking for the engine. If the handler has closed it, the connection ends."""
         try:
             self._connection.sock.setblocking(False)
         except OSError:
             self._finished = True
 
     def _is_ready(self) -> bool:
-        """Look whether what this connection waits for has happened, because every event may be spurious."""
+        """Say whether what this connection waits for has happened; checked because every event may be spurious."""
         connection = self._connection
         park = self._park
         try:

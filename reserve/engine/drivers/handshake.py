@@ -1,7 +1,8 @@
 """The driver of a connection until its TLS handshake is complete; then the application's own driver takes its place.
 
-Off the workers, like every other wait: a client that stalls its handshake holds a socket and a session, and is closed
-at ``--handshake-timeout``. Only an adapter that can do nothing but block (``SSLAdapter.blocking``) gets a worker.
+The handshake is not done on a worker but by the thread that leads. A client that stalls its handshake occupies only a
+socket and a session, and its connection is closed after ``--handshake-timeout``. A worker does the handshake only if
+the adapter can do nothing but block (``SSLAdapter.blocking``).
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from reserve.ssl.tlssocket import TLSSocket
 
 __all__ = ["HandshakeDriver", "step_handshake"]
 
-_LOOK = 5  # bytes that a client sends first: they tell TLS from plain text, and HEAD from other methods
+_LOOK = 5  # bytes: enough of a client's first bytes to tell TLS from plain text, and HEAD from other methods
 
 
 def step_handshake(tls: TLSSocket, wait: Wait) -> bool:
     """Go on with a handshake as far as the socket allows; never blocks.
 
-    True: it is complete. False: it waits for what ``wait.events`` says now. Raises OSError when it has failed.
+    True: it is complete. False: it waits for the event that ``wait.events`` now names. Raises OSError when it failed.
     """
     try:
         tls.handshake_now()
@@ -43,7 +44,7 @@ class HandshakeDriver(Driver):
     """Drives one connection that was accepted on a listener with TLS, until its handshake is complete.
 
     :param adapter: the server's.
-    :param application: what the listener serves; makes the driver that follows.
+    :param application: the listener's; it makes the driver that replaces this one.
     """
 
     __slots__ = ("_adapter", "_application", "_connection", "_failure", "_tls", "_wait")
@@ -74,7 +75,7 @@ class HandshakeDriver(Driver):
         return CLOSE if self._connection.server.stopping else self._wait
 
     def run(self) -> None:
-        """For an adapter that blocks: the handshake, on a worker."""
+        """Do the handshake on a worker, for an adapter that blocks."""
         connection = self._connection
         connection.sock.settimeout(connection.server.settings.handshake_timeout)
         try:
@@ -92,8 +93,8 @@ class HandshakeDriver(Driver):
         except (BlockingIOError, InterruptedError):
             return CLOSE if connection.server.stopping else self._wait
         if not first:
-            return CLOSE  # a health check, or a client that changed its mind
-        if first[:1].isalpha():  # as all methods of HTTP are; no record of TLS begins so
+            return CLOSE  # a health check, or a client that closed without sending
+        if first[:1].isalpha():  # like an HTTP method; no TLS record begins with a letter
             return self._refuse_plain(first)
         if self._adapter.blocking:
             return RUN
@@ -101,7 +102,7 @@ class HandshakeDriver(Driver):
             self._open_session()
         except OSError as error:
             self._report(error)
-            return CLOSE  # which object has the socket now is not known: nothing is sent or read through it
+            return CLOSE  # the adapter may or may not have taken the socket over, so it is not used any more
         return None
 
     def _open_session(self) -> None:
@@ -117,7 +118,7 @@ class HandshakeDriver(Driver):
         connection.enter_tls(tls)
 
     def _hand_over(self, now: float) -> Action:
-        """Put the application's driver in place of this one, and step it: the client may have sent something."""
+        """Replace this driver by the application's, and step it: the client may have sent data already."""
         connection = self._connection
         assert self._tls is not None
         connection.server.tls.handshake_done(self._tls)
@@ -127,7 +128,7 @@ class HandshakeDriver(Driver):
 
     def _fail(self, error: OSError) -> Action:
         self._report(error)
-        # The alert that says why is being sent, and a reset would overtake it.
+        # Linger, because an alert with the reason is being sent, and a reset would destroy it.
         return LINGER
 
     def _report(self, error: OSError) -> None:

@@ -1,7 +1,7 @@
-"""``server.start_tls``: the plain connection of a handler continues with TLS (STARTTLS and its like).
+"""``server.start_tls``: the plain connection of a handler continues with TLS (as with STARTTLS).
 
-The session is opened on the handler's thread. The handshake takes place there, too, or, when the handler asks for it,
-where every other handshake does: on the thread that leads, with no thread that waits.
+The handler's thread opens the session. It also does the handshake, unless the handler passed ``then``: in that case the
+thread that leads does the handshake, as it does all others, and no thread waits for the client.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ class StartTLS:
 
 
 def start_tls(connection: Connection, adapter: SSLAdapter, then: Callable[[Any], Any] | None) -> Any:
-    """Begin TLS on the connection of the handler that calls. See :meth:`reserve.Server.start_tls`."""
+    """Begin TLS on the connection of the calling handler. See :meth:`reserve.Server.start_tls`."""
     server = connection.server
     limit = server.settings.handshake_timeout
     timeout = connection.sock.gettimeout()
     if then is None or adapter.blocking:
-        drain(connection, 0, server.settings.write_timeout)  # what was sent before leaves before, without TLS
+        drain(connection, 0, server.settings.write_timeout)  # earlier output is sent first, without TLS
     if adapter.blocking:
         connection.sock.settimeout(limit)
     try:

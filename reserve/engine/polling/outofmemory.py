@@ -2,11 +2,11 @@
 
 Any allocation may fail, at a moment when a thread owns a connection or has the lead. The rules, for all of the engine:
 
-1. What passes a connection or the lead on (``ReadyQueue.put``, ``ReadyQueue.park``, ``RunQueue.put``,
-   ``Lead.hand_over``, ``Connection.return_token``) raises MemoryError only before it has begun. So the caller that
-   catches the error still owns the connection, and closes it. After the first step that cannot be taken back nothing is
-   raised: what follows is retried until it succeeds, in the function itself where even the call of another function
-   would be an allocation.
+1. A function that passes a connection or the lead on (``ReadyQueue.put``, ``ReadyQueue.park``, ``RunQueue.put``,
+   ``Lead.hand_over``, ``Connection.return_token``) raises MemoryError only if, afterwards, the caller still owns the
+   connection (or has the lead). So the caller that catches the error can close the connection. After a step that cannot
+   be undone the function raises nothing: it retries the next steps until they succeed, inline where even calling
+   another function would allocate.
 2. What ends a connection (``Closer.dispose`` and what it calls) is retried as a whole, because each of its steps may be
    repeated and none may be left out. :func:`retried` does that.
 3. What wakes a thread needs no memory (:mod:`reserve.engine.polling.waiter`), or is retried.

@@ -1,7 +1,7 @@
 """The close of a connection: its driver's final run, close_notify, lingering, and the end of the socket.
 
 Runs on the thread that owns the connection: the leader, the monitor, a worker after a run, or the accept thread at the
-end of a shutdown. It never blocks (but for :meth:`Closer.close_now`). What the four verbs mean is in
+end of a shutdown. It never blocks, except in :meth:`Closer.close_now`. The four verbs are explained in
 :mod:`reserve.engine.connections.closing`.
 """
 
@@ -24,9 +24,9 @@ from reserve.ssl.tlssocket import TLSSocket
 __all__ = ["Closer"]
 
 _RECEIVES = 64
-"""Receives in one turn of a connection that lingers; the others wait meanwhile."""
+"""Calls of recv in one step of a lingering connection: the other connections wait during the step."""
 _KERNEL_BUFFER = 8388608
-"""Bytes that a kernel may hold of a peer that has ended its side: Linux has up to 6 MiB."""
+"""The most bytes that a kernel may hold of a peer that has ended its side: Linux holds up to 6 MiB."""
 
 
 class Closer:
@@ -40,15 +40,15 @@ class Closer:
         self._lock = threading.Lock()
 
     def close(self, connection: Connection, reason: str) -> None:
-        """The connection is over. The driver's final run, if it wants one, takes place on a worker first.
+        """Close the connection. If the driver wants a final run, a worker runs it first.
 
         :param reason: see :meth:`Driver.on_close`.
         """
         if connection.output is not None:
-            reset(connection)  # the peer must not take what has left for the whole
+            reset(connection)  # or the peer would think that the part it received is complete
         if not connection.final_run and self._wants_final_run(connection, reason):
             connection.final_run = True
-            if not connection.detached and not connection.must_reset:  # a reset must not begin as an orderly end
+            if not connection.detached and not connection.must_reset:  # a reset must not begin with an orderly shutdown
                 send_close_notify(connection)
                 shutdown(connection)
             self._queue.run_queue.put(connection)
@@ -56,7 +56,9 @@ class Closer:
             self.dispose(connection)
 
     def close_now(self, connection: Connection, reason: str) -> None:
-        """Close it after the queue was closed: no worker takes the final run from there, so it takes place here."""
+        """Close the connection after the queue is closed. No worker takes it then, so the final run happens on this
+        thread.
+        """
         try:
             if connection.output is not None:
                 reset(connection)
@@ -67,7 +69,7 @@ class Closer:
             self._log.failure("the final run of a connection failed", error)
         try:
             self.dispose(connection)
-        except Exception as error:  # the other connections have to be closed, too
+        except Exception as error:  # go on: the caller still has other connections to close
             self._log.failure("a connection could not be closed", error)
 
     @retried
@@ -93,12 +95,13 @@ class Closer:
             return connection.driver.on_close(reason)
         except MemoryError:
             raise
-        except Exception as error:  # it was told; its socket is closed all the same
+        except Exception as error:  # the driver was informed; close the socket anyway
             self._log.failure("a protocol driver failed at the end of its connection", error)
             return False
 
-    def begin(self, connection: Connection, action: Close, events: int, now: float, late: bool = False) -> None:
-        """Close, or first let the peer read what has been sent: a close with input outstanding would be a reset.
+    def begin_close(self, connection: Connection, action: Close, events: int, now: float, late: bool = False) -> None:
+        """Close the connection, or linger first, so that the peer can read what has been sent: closing a socket with
+        unread input makes the kernel send a reset.
 
         Called again for each event until the connection is closed.
 
@@ -115,7 +118,7 @@ class Closer:
             connection.linger_left = self._settings.linger_bytes
             connection.deadline = now + self._settings.linger_timeout
             self._add_lingering(connection)
-        # One that was the oldest is not in the dict any more; an event may have overwritten the deadline that says so.
+        # _add_lingering may have removed this connection, and another event may have overwritten its DEADLINE.
         if events & DEADLINE or connection not in self._lingering or not self._linger(connection, events):
             self.close(connection, "done")
         else:
@@ -123,11 +126,11 @@ class Closer:
             self._queue.park(connection, mask, connection.deadline, "linger", LINGERING)
 
     def _send_close_notify(self, connection: Connection, tls: TLSSocket, events: int, now: float, late: bool) -> bool:
-        """End TLS before the connection ends in good order. False: close_notify waits for room, as output does.
+        """End the TLS session before an orderly close. False: the socket has no room, and close_notify waits for it.
 
-        After --write-timeout the connection ends without it. What was sent stays as it is: a client that only lacks
-        the last record notices that, and one that has all it wants does not need it. A client that is ``late`` gets no
-        more time.
+        After --write-timeout the connection is closed without close_notify, but not reset. A client that expects more
+        data sees that close_notify is missing; a client that has the complete response does not need it. A client
+        that is ``late`` gets no more time.
         """
         if connection.must_reset or connection.detached or connection.final_run or connection.linger_left >= 0:
             return True
@@ -145,14 +148,14 @@ class Closer:
         return True
 
     def _linger(self, connection: Connection, events: int) -> bool:
-        """Read and drop what the peer still sends; False when it has ended its side.
+        """Receive and discard what the peer still sends; False when it has ended its side.
 
-        A peer that has sent too much is not read any further, and not closed either: what comes now waits in the
-        kernel, whose buffers are small, and the peer has the rest of --linger-timeout to read why. A close would be a
-        reset.
+        When the peer has sent more than --linger-bytes, this method receives no more, but the connection stays open,
+        because a close would now be a reset. What the peer sends stays in the kernel, whose buffers are small. The
+        peer has the rest of --linger-timeout to read the response.
         """
         left = connection.linger_left
-        last = _KERNEL_BUFFER if events & HANGUP else 0  # the peer has ended its side: no more than this can come
+        last = _KERNEL_BUFFER if events & HANGUP else 0  # the peer has ended its side: at most this is still to come
         try:
             for _ in range(_RECEIVES):
                 if left <= 0 and last <= 0:
@@ -168,7 +171,7 @@ class Closer:
         return True
 
     def _add_lingering(self, connection: Connection) -> None:
-        """One more lingers; the oldest is closed when they are more than ``--max-lingering``."""
+        """Add a lingering connection; when there are more than ``--max-lingering``, the oldest is closed."""
         with self._lock:
             self._lingering[connection] = None
             oldest = next(iter(self._lingering)) if len(self._lingering) > self._settings.max_lingering else None

@@ -1,7 +1,7 @@
-"""Output that did not fit into the socket at once: sent by the thread that steps the connection, when there is room.
+"""Sends the output that did not fit into the socket at once, when the socket has room again.
 
-Runs on the leader or the monitor, also for a *lent* connection, whose worker is still inside its run. It never waits
-for the peer.
+Runs on the thread that steps the connection: the leader or the monitor, also for a *lent* connection, whose worker is
+still inside its run. It never waits for the peer.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from reserve.engine.scheduler.readyqueue import ReadyQueue
 __all__ = ["Flusher"]
 
 _TURN = 1048576
-"""Bytes of one connection's output that leave in one turn: a client that is as fast as the server must not hold the
-leader. While others wait, it is one piece.
+"""The most bytes of one connection's output that are sent in one step: a client that receives as fast as the server
+sends must not keep the leader busy. While other connections wait, the limit is one piece (:data:`PIECE`).
 """
 
 
@@ -30,10 +30,10 @@ class Flusher:
         self._closer = closer
 
     def flush(self, connection: Connection, output: Output, events: int, now: float) -> bool:
-        """Send what waits; True when all has left, else the connection is parked until there is room, or closed."""
+        """Send what waits. True: everything is sent. False: the connection is parked until there is room, or closed."""
         if events & DEADLINE and connection.wait_kind == "write":
-            # Without another try: the kernel may take a little into its own buffer although the peer reads nothing.
-            reset(connection)  # what waits in the kernel is not worth the memory
+            # Do not try to send again: the kernel may accept a little into its buffer although the peer reads nothing.
+            reset(connection)  # an orderly close would keep the unsent bytes in kernel memory
             self._closer.close(connection, "timeout")
             return False
         done, sent = output.flush(connection.sink, self._limit())
@@ -53,9 +53,9 @@ class Flusher:
         self._queue.park(connection, WRITE, connection.write_deadline(output, now), "write", FLUSHING)
 
     def flush_lent(self, connection: Connection, events: int, now: float) -> None:
-        """Send for a worker that is still inside its run; whatever happens, the worker gets the token back.
+        """Send for a worker that is still inside its run. The worker gets the token back, also after an error.
 
-        MemoryError: call it again.
+        After a MemoryError, call it again.
         """
         output = connection.output
         done, sent, parked = output is None, 0, False
@@ -69,9 +69,10 @@ class Flusher:
                 deadline = connection.write_deadline(output, now, sent)
                 self._queue.park(connection, WRITE, deadline, "write", FLUSHING)
                 parked = True
-        except (OSError, ValueError, MemoryError):  # the peer, a file, the time; or it cannot be watched any more
+        except (OSError, ValueError, MemoryError):
+            # The peer or a file has failed, the deadline has passed, or the poller cannot watch the connection.
             connection.failed = done = True
-            reset_now(connection)  # the end of a response of unknown length must not look like one
+            reset_now(connection)  # an orderly end would make a response of unknown length look complete
             if output is not None:
                 output.close()  # its files, too
         if done:
@@ -81,7 +82,7 @@ class Flusher:
                 return
             try:
                 connection.token.pop()
-            except (IndexError, MemoryError):  # another thread has it: nothing but an empty place makes pop() fail
+            except (IndexError, MemoryError):  # pop() fails only if another thread has the token
                 return
         else:
             connection.settle()

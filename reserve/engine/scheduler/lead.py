@@ -1,9 +1,10 @@
-"""The lead: the right to poll and to step connections. There is one; a thread has it, or it lies in its place.
+"""The lead: the right to poll and to step connections. A server has one lead; a thread has it, or it is free.
 
-The thread that takes its token has it, and an empty place means that another thread has it: that take is the only
-decision, so the lead cannot be given twice. Followers sleep here, each on a waiter of its own. The two sides look in
-opposite order, so that no thread is overlooked: a thread that releases the lead looks for followers afterwards; a
-thread that becomes a follower looks for the lead afterwards. For memory see :mod:`reserve.engine.polling.outofmemory`.
+The lead is a token. Taking the token is the only way to get the lead, unless the thread that has it passes it on; so
+two threads never have it at once. A thread that finds no token becomes a follower and sleeps on its own waiter. No
+follower is overlooked, because the two sides act in opposite order: a thread that releases the lead looks for followers
+afterwards, and a thread that becomes a follower looks for the lead afterwards. For MemoryError see
+:mod:`reserve.engine.polling.outofmemory`.
 """
 
 from __future__ import annotations
@@ -43,29 +44,29 @@ class Lead:
         self.take: Callable[[], bool] = functools.partial(take, self._token)
         """Take the lead; False when another thread has it. Any thread."""
         self.followers: deque[Follower] = deque()
-        """The threads that wait for the lead; the last one waits shortest."""
+        """The threads that wait for the lead. The one that began to wait last is at the right end."""
         self.releases = 0
         """How often the lead was released. Written by the thread that has it: no two at once."""
 
     @property
     def free(self) -> bool:
-        """No thread has it (a look, not a promise)."""
+        """No thread has the lead (may be out of date at once)."""
         return bool(self._token)
 
     # ---- by the thread that has it ----
 
     def release(self) -> None:
-        """Put it into its place: its holder intends to take it back, and the monitor watches."""
+        """Put the token back. The caller intends to take it again; until then the monitor may take it."""
         try:  # noqa: SIM105 - contextlib.suppress would allocate
             self.releases += 1
-        except MemoryError:  # the monitor takes it for the release before, and takes the lead a moment early
+        except MemoryError:  # the monitor then mistakes this for the previous release, and may take the lead early
             pass
         self._token.append(True)
 
     def hand_over(self) -> None:
-        """Wake a follower with it; without one, release it."""
+        """Pass the lead to a follower and wake it; release the lead when there is no follower."""
         while True:
-            # Only an empty deque makes either of them fail; without memory for that error it is a MemoryError.
+            # Each pop() below fails only if its deque is empty: with IndexError, or, without memory, with MemoryError.
             try:
                 follower = self.followers.pop()
             except (IndexError, MemoryError):
@@ -78,7 +79,8 @@ class Lead:
             except MemoryError:
                 pass
             self._token.append(True)
-            # A thread may have looked for the lead just before, and become a follower just after we looked for one.
+            # Another thread may have looked for the lead before it was released, and have become a follower after
+            # this thread looked for one.
             if not self.followers:
                 return
             try:
@@ -87,12 +89,13 @@ class Lead:
                 return
 
     def wake_follower(self) -> bool:
-        """Wake a follower with it; False when there is none."""
+        """Pass the lead to a follower and wake it; False when there is no follower."""
         try:
-            follower = self.followers.pop()  # the last that went to sleep: its memory is still in the caches
+            follower = self.followers.pop()  # the last that went to sleep: its data may still be in the caches
         except IndexError:
             return False
-        follower.wake_once()  # without a call of ours in between: it would be lost without memory for that
+        # No Python function is called between pop and wake: a MemoryError there would lose the lead.
+        follower.wake_once()
         return True
 
     # ---- by a follower ----
@@ -112,8 +115,8 @@ class Lead:
         try:
             if self.take():
                 follower.leads = True
-                # A thread that takes a follower from the deque has the lead, and we have it: so we are still in there.
-                # Only a close takes followers without the lead.
+                # Only the thread that has the lead removes followers. This thread has it, so its follower is still in
+                # the deque. The exception is close(), which removes followers without the lead.
                 try:  # noqa: SIM105
                     self.followers.remove(follower)
                 except ValueError:
@@ -133,7 +136,7 @@ class Lead:
         return True
 
     def _withdraw(self, follower: Follower) -> bool:
-        """Leave the deque; False when another thread has taken the follower out, and wakes it."""
+        """Remove the follower from the deque; False when another thread has removed it, and wakes it."""
         try:
             self.followers.remove(follower)
         except ValueError:
@@ -142,7 +145,7 @@ class Lead:
         return True
 
     def close(self) -> None:
-        """Wake every follower without the lead, now and from now on. Any thread, once."""
+        """Wake every follower without giving it the lead; from now on wait() returns False. Any thread, once."""
         self._closed = True
         while self.wake_follower():
             pass

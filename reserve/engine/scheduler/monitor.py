@@ -1,9 +1,10 @@
-"""The stall monitor: no connection waits because the thread that released the lead is still inside an application.
+"""The stall monitor: makes sure that no connection waits because the thread that released the lead is still inside an
+application.
 
-A thread of its own. While requests are served it looks every millisecond: when the lead is free and no thread has taken
-it since the last look, it gives the lead to a follower; when every worker is busy it leads itself, from socket to
-memory only, and hands the lead over as soon as a worker is free. It also tells the hand-off policy how often handlers
-stalled. It sleeps, without waking, while the server is idle.
+It is a thread of its own. While requests are served, it wakes every millisecond. When the lead is free and no thread
+has taken it since the last look, the monitor gives it to a follower. When every worker is busy, the monitor leads
+itself, but only reads from sockets into memory, and hands the lead over as soon as a worker is free. It also tells the
+hand-off policy how often handlers stalled. While the server is idle, it sleeps until it is woken.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class Monitor:
         self._request_watchdog: RequestWatchdog | None = None
         self._leads = False
         self.steals = 0
-        """How often the lead was taken from a worker whose handler stalled."""
+        """How often the monitor took the lead from a worker whose handler stalled."""
         self.thread = threading.Thread(target=self._main, name="reserve-monitor", daemon=True)
 
     def start(
@@ -87,8 +88,8 @@ class Monitor:
             try:
                 self._watch()
             except Exception as error:
-                # Out of memory for a moment, or a fault of the engine: every thread relies on this one, and on the
-                # lead.
+                # Out of memory for a moment, or a fault of the engine. This thread must go on, and must not keep the
+                # lead: every other thread relies on both.
                 if self._leads:
                     self._queue.lead.hand_over()
                     self._leads = self._queue.monitor_leads = False
@@ -113,7 +114,7 @@ class Monitor:
             if lead.free:
                 if lead.releases == releases and lead.take():
                     self._leads = True
-                    if queue.runs != stolen_at:  # not the lead that no thread has taken yet, at the start
+                    if queue.runs != stolen_at:  # not counted when no run has begun, as at the start
                         self.steals += 1
                     stolen_at = queue.runs
                     self._lead()
@@ -142,21 +143,21 @@ class Monitor:
     def _sleep(self, runs: int, due: float) -> None:
         alarm = self._alarm
         alarm.asleep = True
-        # A thread that starts a run after this sees that we sleep; one that did before is seen by us.
+        # A thread that starts a run from now on wakes the alarm. A run that started before is counted in queue.runs.
         if self._queue.runs != runs or self._queue.lead.free or self._closed:
             alarm.asleep = False
         else:
             if self._request_watchdog is not None:
-                # Once more: a run without the lead may have begun before its worker saw us asleep.
+                # Look once more: a worker without the lead may have begun a run before it could see ``asleep``.
                 due = self._request_watchdog.look()
             alarm.wait(self._clock.timeout(due))
             alarm.asleep = False
             self._policy.rest()
 
     def _queue_run(self, connection: Connection) -> bool:
-        """No worker is free: the request waits for a new worker, or for a busy one, or is refused when too many wait.
+        """No worker is free: queue the request for a new worker or for a busy one, or refuse it when too many wait.
 
-        True: it waits for a busy one; the caller has to try once more to add one.
+        True: it waits for a busy worker, and the caller has to try once more to add a worker.
         """
         connection.settle()
         grown = self._pool.grow()
@@ -203,15 +204,16 @@ class Monitor:
                 if connection is not None:
                     connection.state = OWNED
                     waits = self._stepper.advance(connection) and self._queue_run(connection)
-                    connection = None  # another thread's by now, whatever fails below
+                    connection = None  # another thread may own it now, so it must not be closed below
                     if waits:
-                        # A worker that was idle may have ended in between: it saw no request yet, and we still saw it.
+                        # An idle worker may have ended meanwhile: it did not see this request, and grow() still counted
+                        # it.
                         self._pool.grow()
                 if self._request_watchdog is not None:
                     queue.monitor_due = self._request_watchdog.look()
                 self._refuse_overdue()
             except Exception as error:
-                # Out of memory, or a fault of the engine. Neither the lead nor the connection must be lost with it.
+                # Out of memory, or a fault of the engine. Neither the lead nor the connection must be lost.
                 if connection is not None and connection.state is OWNED and not connection.lent:
                     self._stepper.closer.close(connection, "error")
                 self._log.failure("the monitor could not step a connection", error, "steps of the monitor that failed")

@@ -1,6 +1,7 @@
-"""What has happened to connections that wait: events from the poller and deadlines that have passed put them into line.
+"""Polls for events and deadlines, and puts the connections that they concern into the ready queue.
 
-By the thread that leads, except for :meth:`Reactor.schedule`. For memory see :mod:`reserve.engine.polling.outofmemory`.
+Runs on the thread that leads, except for :meth:`Reactor.schedule`. For MemoryError see
+:mod:`reserve.engine.polling.outofmemory`.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ from reserve.engine.scheduler.stepqueue import StepQueue
 __all__ = ["Reactor"]
 
 _BATCHES = 16
-"""Polls in a row while each returns :data:`_FULL` events."""
+"""The most polls in a row; the next one follows only if the last one returned at least :data:`_FULL` events."""
 _FULL = 64
 
 
 class Reactor:
     """Makes waiting connections READY; owned by the ready queue of one server.
 
-    :param connections: all that are open, by descriptor.
-    :param lines: where READY connections wait for the leader.
+    :param connections: all open connections, by descriptor.
+    :param step_queue: where READY connections wait for the leader.
     """
 
     def __init__(
@@ -33,25 +34,25 @@ class Reactor:
         clock: Clock,
         timers: Timers[Connection],
         connections: dict[int, Connection],
-        lines: StepQueue,
+        step_queue: StepQueue,
     ) -> None:
         self._poller = poller
         self._now = clock.now
         self._timers = timers
         self._connections = connections
-        self._ready = lines.ready
-        self._more = lines.more
+        self._ready = step_queue.ready
+        self._more = step_queue.more
         self.polling = False
-        """The leader is in the poller, or about to be: a thread that has something for it clears this and calls
+        """The leader is in the poller, or about to enter it: a thread that has work for it clears this flag and calls
         :attr:`wake`.
         """
         self.overlooked = False
-        """Events or deadlines were lost for want of memory."""
+        """Events or deadlines were lost because memory ran out."""
         self.wake = poller.wakeup.signal
         """Make the leader return from the poller. Any thread, also a signal handler."""
 
     def collect(self, timeout: float | None) -> float:
-        """Wait in the poller; every connection that something has happened to is READY afterwards.
+        """Wait in the poller. Afterwards every connection that has an event or a passed deadline is READY.
 
         :param timeout: seconds; None: until an event or a wake-up.
 
@@ -68,7 +69,7 @@ class Reactor:
                 events = self._poller.poll(timeout)
                 for fd, mask in events:
                     connection = connections.get(fd)
-                    if connection is not None:  # else the wakeup's own descriptor, or an event that comes too late
+                    if connection is not None:  # else the descriptor of the wakeup, or a connection that is closed
                         connection.pending = mask
                         if take(connection.token):
                             taken = connection
@@ -77,7 +78,7 @@ class Reactor:
                             connection.state = READY
                 if len(events) < _FULL:
                     break
-                timeout = 0.0  # after a pause of the process: what has arrived counts before what has expired
+                timeout = 0.0  # if the process was paused, arrived data is handled before deadlines
             now = self._now()
             if now >= self._timers.next_at:
                 self._expire(now)
@@ -89,7 +90,7 @@ class Reactor:
         return now
 
     def schedule(self, connection: Connection, deadline: float) -> None:
-        """Have the connection looked at when the deadline has passed. Any thread."""
+        """Have the leader step the connection when the deadline has passed. Any thread."""
         if self._timers.schedule(connection, deadline) and self.polling:
             self.polling = False
             self.wake()
@@ -105,9 +106,10 @@ class Reactor:
             elif take(connection.token):
                 if connection.deadline <= now:
                     connection.pending = DEADLINE
-                # else it was served and parked again between the two looks: a step without an event parks it once more
+                # Else it was served and parked again after ``deadline`` was read. Then it is stepped without an event,
+                # and its driver parks it again.
                 self._make_ready(connection)
-            # else it is owned: the thread that parks it finds that it has no entry
+            # Else it is owned, and the thread that parks it schedules it: it has no entry in the timers any more.
 
     def _step_all(self) -> None:
         """Make every connection that waits READY, because it is not known what was lost."""
@@ -115,14 +117,16 @@ class Reactor:
         for connection in list(self._connections.values()):
             armed = connection.armed
             if armed and not connection.pending:
-                connection.pending = armed  # its owner relies on the poller to watch it, and may park it without arming
+                # The event that was lost may have disarmed the poller. A pending event makes the owner arm it again
+                # when it parks the connection.
+                connection.pending = armed
             if take(connection.token):
                 connection.pending = DEADLINE if connection.deadline <= now else 0
                 self._make_ready(connection)
         self.overlooked = False
 
     def _make_ready(self, connection: Connection) -> None:
-        """Put a connection into line that has just been taken."""
+        """Put a connection whose token has just been taken into the ready queue."""
         try:
             self._ready.append(connection)
         except MemoryError:

@@ -1,14 +1,14 @@
-"""The queue of connections: the accept thread puts them in, workers get them out, and parked ones come back to it.
+"""The queue of connections: the accept thread puts them in, workers take them out, and parked connections return to it.
 
 :meth:`ReadyQueue.put`, :meth:`ReadyQueue.park` and :meth:`ReadyQueue.notify` may be called by any thread.
 :meth:`ReadyQueue.get` blocks a worker until there is a connection for it: the one worker that has the lead waits in
 the poller for all the others, which wait for the lead. What ``get`` returns is owned by the caller, which steps it and
 then parks it, puts it back, or closes it.
 
-Three lines: two of connections that wait for the leader (:class:`~reserve.engine.scheduler.stepqueue.StepQueue`), and
-one of requests that wait for a worker (:class:`~reserve.engine.scheduler.runqueue.RunQueue`). What was parked gets
-back into line through the :class:`~reserve.engine.scheduler.reactor.Reactor`. For memory see
-:mod:`reserve.engine.polling.outofmemory`.
+It has three parts: two queues of connections that wait for the leader
+(:class:`~reserve.engine.scheduler.stepqueue.StepQueue`), and one of requests that wait for a worker
+(:class:`~reserve.engine.scheduler.runqueue.RunQueue`). The :class:`~reserve.engine.scheduler.reactor.Reactor` puts
+parked connections back into them. For MemoryError see :mod:`reserve.engine.polling.outofmemory`.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ _DEFAULTS = EngineSettings()
 _FAIR = 64
 """Connections stepped in a row before the leader looks for new events, even when more are ready."""
 _STALE = 0.002
-"""Seconds after which it looks for them all the same."""
+"""Seconds after which the leader looks for new events even if it has stepped fewer connections."""
 
 
 class ReadyQueue:
-    """The queue of one server. Which thread calls which method is in the module's text.
+    """The queue of one server. The module's docstring says which thread calls which method.
 
     :param policy: decides, run by run, whether a follower is woken.
-    :param alarm: the monitor's; the monitor acts when the lead is free and stays so.
+    :param alarm: the monitor's. The monitor acts when the lead stays free.
     """
 
     def __init__(
@@ -57,25 +57,25 @@ class ReadyQueue:
         self.connections = self.registry.connections
         self.run_queue = RunQueue(self.lead, alarm, settings, clock.now)
         """Requests that wait for a worker."""
-        self._lines = StepQueue()
-        self._ready = self._lines.ready
-        self._more = self._lines.more
-        self._reactor = Reactor(poller, clock, self.timers, self.connections, self._lines)
+        self._step_queue = StepQueue()
+        self._ready = self._step_queue.ready
+        self._more = self._step_queue.more
+        self._reactor = Reactor(poller, clock, self.timers, self.connections, self._step_queue)
         self.wake = self._reactor.wake
         """Make the leader return from the poller. Any thread, also a signal handler."""
         self.closed = False
         self.abandoned = False
-        """This is a forked child's copy: the connections, their ends and their hooks are the parent's."""
+        """This is a forked child's copy: the parent owns the connections, closes them and calls the hooks."""
         self.monitor_leads = False
-        """Written by the monitor: no worker was free, and it wants to know when one is."""
+        """The monitor leads because no worker was free; a worker that becomes free wakes it. Written by the monitor."""
         self.monitor_due = NEVER
         """When the monitor has to look at a run that takes too long. Written by the monitor."""
         self.idle_wanted: Callable[[], None] | None = None
-        """Called once, by the thread that parks the next idle connection: new clients wait, and no connection was idle
-        that could have been closed to make room.
+        """Set while new clients wait for a place and no connection is idle that could be closed for them. The thread
+        that parks the next idle connection calls it once.
         """
         self.runs = 0
-        """Runs begun by a thread that had the lead. Written by the thread that has it: no two at once."""
+        """Runs begun by a thread that had the lead. Written only by the thread that has the lead."""
         self.stepped_at = 0.0
         """When the last step began. Written by the stepper."""
         self._clock = clock
@@ -93,12 +93,12 @@ class ReadyQueue:
     # ---- any thread ----
 
     def put(self, connection: Connection) -> None:
-        """Owned to READY: at the tail, to be stepped by the leader."""
-        line = self._more if connection.state is OWNED else self._ready
+        """Owned to READY: append the connection, so that the leader steps it."""
+        queue = self._more if connection.state is OWNED else self._ready
         connection.state = READY
         while True:
             try:
-                line.append(connection)
+                queue.append(connection)
                 break
             except MemoryError:
                 continue
@@ -118,18 +118,19 @@ class ReadyQueue:
         :param kind: what it waits for; see :attr:`Connection.wait_kind`.
         :param state: PARKED, FLUSHING or LINGERING.
 
-        Raises OSError when it cannot be watched.
+        Raises OSError when the poller cannot watch it.
         """
         connection.deadline = deadline
         connection.wait_kind = kind
         tls = connection.tls
         if tls is not None and tls.cross:
-            mask = tls.cross  # TLS has to send before it can receive, or the other way round
-        # Armed while still owned: afterwards another thread may have closed the socket and the number be in use again.
+            mask = tls.cross  # TLS has to send before it can receive, or to receive before it can send
+        # Armed while still owned: afterwards another thread may close the socket, and the descriptor number may be
+        # reused.
         if not connection.watched:
             self._poller.add(connection.fd, mask)
             connection.watched = True
-        elif connection.armed != mask or connection.pending:  # else it was lent, and nothing has happened since
+        elif connection.armed != mask or connection.pending:  # else it was lent, and the poller still watches it
             self._poller.arm(connection.fd, mask)
         connection.armed = mask
         connection.state = state
@@ -142,22 +143,22 @@ class ReadyQueue:
             try:
                 connection.token.pop()
             except (IndexError, MemoryError):
-                return  # another thread has it, which parks it again and schedules it
+                return  # another thread has the token; it parks the connection again, with its timer
             connection.state = OWNED
             raise
         if taken:
             self.put(connection)
 
     def notify(self, connection: Connection, event: int) -> None:
-        """Have the connection stepped although nothing arrived; if it is owned now, as soon as it is parked.
+        """Have the connection stepped although nothing arrived. If it is owned now, it is stepped when it is parked.
 
-        :param event: NOTIFY, RECLAIM or DEADLINE.
+        :param event: NOTIFY, CLOSE_IDLE or DEADLINE.
         """
         connection.pending = event
         if take(connection.token):
             try:
                 self.put(connection)
-            except MemoryError:  # it has not begun
+            except MemoryError:  # nothing has been put into the queue yet
                 self._reactor.overlooked = True
                 connection.token.append(True)
                 raise
@@ -165,14 +166,14 @@ class ReadyQueue:
     def take_all(self) -> list[Connection]:
         """Own everything that is READY, after :meth:`close`."""
         taken = []
-        for line in (self._ready, self._more, self.run_queue.waiting):
+        for queue in (self._ready, self._more, self.run_queue.waiting):
             with contextlib.suppress(IndexError):
                 while True:
-                    taken.append(line.popleft())
+                    taken.append(queue.popleft())
         return taken
 
     def close(self) -> None:
-        """End every worker's :meth:`get`. The connections that remain are the caller's to close."""
+        """End every worker's :meth:`get`. The caller has to close the connections that remain."""
         self.closed = True
         self._clock.unsubscribe(self.wake)
         self.wake()
@@ -210,7 +211,7 @@ class ReadyQueue:
             self.lead.release()
         else:
             self.lead.hand_over()
-        worker.leads = False  # not before: without memory to get here the lead would be lost
+        worker.leads = False  # set only now: if memory runs out earlier, the worker must still count as leading
         if self._alarm.asleep:
             self._alarm.wake()
         return kept
@@ -220,7 +221,7 @@ class ReadyQueue:
         worker.leads = self.lead.take()
 
     def timed_run_begins(self) -> None:
-        """By a worker whose run has a time limit: have the monitor look when the time is over."""
+        """By a worker that begins a run with a time limit: tell the monitor, which looks again when the time ends."""
         if self._alarm.asleep:
             self._alarm.wake()
         elif self.monitor_leads:
@@ -231,23 +232,22 @@ class ReadyQueue:
     def next_ready(self, more_urgent: Sized) -> Connection | None:
         """The next connection to step; when none is ready, wait for a batch of events first.
 
-        :param more_urgent: do not wait while this is not empty: for a worker the run queue, for the monitor the
-            followers.
+        :param more_urgent: wait only if this is empty. A worker passes the run queue, the monitor the followers.
 
-        None: look around and call again.
+        None: the caller looks at ``more_urgent`` and at :attr:`closed`, and calls again.
         """
         ready, more = self._ready, self._more
         if ready or more:
             self._since_poll += 1
             if self._since_poll >= _FAIR or self.stepped_at >= self._stale_at:
-                # A few connections that are always ready must not keep the leader from the others' events.
+                # A few connections that are always ready must not keep the leader from polling for the others.
                 self._since_poll = 0
                 self._stale_at = self._reactor.collect(0.0) + _STALE
         else:
             reactor = self._reactor
             reactor.polling = True
-            # A thread that has put something before it saw the flag is seen here; one that comes later sees the flag
-            # and wakes us.
+            # If another thread has put a connection in without seeing the flag, this thread sees the connection now.
+            # A thread that puts one in later sees the flag and wakes this thread.
             if not (ready or more or more_urgent or self.closed):
                 self._since_poll = 1
                 self._stale_at = reactor.collect(self._clock.timeout(self._next_deadline())) + _STALE
@@ -255,17 +255,17 @@ class ReadyQueue:
             if more_urgent or self.closed or not (ready or more):
                 return None
         if more or len(ready) > CROWD:
-            return self._lines.take(both_ends=not self.monitor_leads)
-        return ready.popleft()  # no other thread takes from it
+            return self._step_queue.take(both_ends=not self.monitor_leads)
+        return ready.popleft()  # only the leader takes from it
 
     def _next_deadline(self) -> float:
-        """When the leader has to look around: a connection expires, or a request has waited too long."""
+        """When the leader has to return from the poller: a deadline passes, or a request has waited too long."""
         deadline = self.timers.next_at
         if self.monitor_leads:
             deadline = min(deadline, self.monitor_due, self.run_queue.due())
         return deadline
 
     def _before_sleep(self) -> None:
-        """A worker found nothing to do: if the monitor leads, it hands the lead back."""
+        """By a worker that found nothing to do: if the monitor leads, wake it, so that it hands the lead over."""
         if self.monitor_leads:
             self.wake()

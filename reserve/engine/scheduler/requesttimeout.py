@@ -1,9 +1,9 @@
-"""``--request-timeout``: what the monitor does about a run whose response has not begun in time.
+"""``--request-timeout``: interrupts a run whose response has not begun in time.
 
-On the monitor's thread, each time it looks. First the stack is logged and RequestTimeout raised in the worker; the
-application may clean up, and its client gets the refusal: at once, unless its body is streamed and the worker may be
-using the connection. A worker that does not come out of it, because it is stuck in C, is given up, and another thread
-takes its place, up to ``--max-stuck``.
+Runs on the monitor's thread, each time the monitor looks. First it logs the worker's stack and raises RequestTimeout in
+the worker. The application may clean up, and the client gets the refusal: at once, unless the request body is streamed
+and the worker may be using the connection. If the run then does not end, because the worker is stuck in C code, the
+worker is given up, and another thread takes its place, up to ``--max-stuck``.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class RequestWatchdog:
         """Runs that were interrupted so far."""
 
     def look(self) -> float:
-        """Handle every run whose time is over; returns when the next one's will be."""
+        """Handle every run whose time is over. Returns when the time of the next run will be over."""
         now = self._now()
         soonest = NEVER
         for worker in self._pool.workers:
@@ -55,11 +55,11 @@ class RequestWatchdog:
     def _handle(self, worker: Worker, now: float) -> None:
         guard = worker.guard
         if not guard.hold():
-            return  # it has just ended, or not quite begun
+            return  # the run has just ended, or its worker has not entered the guard yet
         try:
             connection = worker.connection
             if connection is None or now < worker.run_due:
-                return  # another run than the one that was looked at
+                return  # the worker has begun another run since the caller looked
             if worker.interrupted:
                 worker.run_due = NEVER
                 if connection.driver.revoke():
@@ -77,7 +77,7 @@ class RequestWatchdog:
                 guard.interrupt()
                 self._stepper.refuse_during_run(connection, "timeout")
             else:
-                worker.run_due = now + self._timeout  # its response has begun, or its application has not
+                worker.run_due = now + self._timeout  # its response has begun, or the application is not called yet
         finally:
             guard.release()
         if guard.given_up and connection is not None:

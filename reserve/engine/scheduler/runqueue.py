@@ -1,6 +1,6 @@
-"""Requests that wait for a worker, because none was free when they were complete.
+"""The queue of requests that wait for a worker, because no worker was free when they were complete.
 
-Any thread puts them in; workers take them out, and the monitor takes out those that have waited too long. The final run
+Any thread puts them in. Workers take them out, and the monitor takes out those that have waited too long. The final run
 of a driver (:meth:`Driver.on_close`) waits here, too, and is never refused.
 """
 
@@ -19,23 +19,23 @@ from reserve.engine.settings import EngineSettings
 __all__ = ["LATE", "RunQueue"]
 
 LATE = "no worker was free within --queue-timeout"
-"""Why a request is refused that has waited too long."""
+"""The reason, for the log, why a request that has waited too long is refused."""
 
 _LONG = 0.01
-"""Seconds that the oldest has waited beyond which workers take from both ends of the line in turn."""
+"""Seconds. If the oldest request has waited longer, workers take the newest and the oldest request in turn."""
 
 
 class RunQueue:
     """The requests of one server that wait for a worker; owned by its ready queue.
 
-    :param lead: a follower is woken with it.
+    :param lead: passed to a follower, which wakes up and looks at this queue.
     :param alarm: the monitor's.
     :param now: the engine's clock.
     """
 
     def __init__(self, lead: Lead, alarm: Alarm, settings: EngineSettings, now: Callable[[], float]) -> None:
         self.waiting: deque[Connection] = deque()
-        """The oldest first. Any thread may look whether it is empty."""
+        """The oldest first. Any thread may check whether it is empty."""
         self._lead = lead
         self._alarm = alarm
         self._settings = settings
@@ -47,7 +47,7 @@ class RunQueue:
 
         :param queued_at: since when it waits, on the engine's clock; NEVER: it must not be refused for waiting.
 
-        For memory see :mod:`reserve.engine.polling.outofmemory`.
+        For MemoryError see :mod:`reserve.engine.polling.outofmemory`.
         """
         connection.wants_worker = True
         connection.queued_at = queued_at
@@ -59,8 +59,8 @@ class RunQueue:
             except MemoryError:
                 continue
         # From here on another thread may own it: nothing may be raised.
-        # A follower is woken with the lead, and looks here before it polls. (If another thread has the lead, it looks
-        # here, or for followers, next.)
+        # A follower gets the lead, and looks at this queue before it polls. (If another thread has the lead, that
+        # thread looks at this queue or for followers next.)
         taken = False
         while True:
             try:
@@ -71,16 +71,16 @@ class RunQueue:
                 break
             except MemoryError:
                 continue
-        while self._alarm.asleep:  # the monitor may have looked while we had the lead, which may be free again
+        while self._alarm.asleep:  # the monitor may have looked while this thread had the lead, which may be free now
             try:
                 self._alarm.wake()
             except MemoryError:
                 continue
 
     def take(self) -> Connection:
-        """By a worker: the oldest; when that has waited long, every other time the newest: see decision 15.
+        """By a worker: take the oldest request; if it has waited long, every other call takes the newest one.
 
-        Raises IndexError when another worker was faster.
+        See reserve/docs/decisions/0015-long-lines.md. Raises IndexError when another worker was faster.
         """
         waiting = self.waiting
         if waiting[0].queued_at + _LONG <= self._now():
@@ -101,7 +101,7 @@ class RunQueue:
         return NEVER if oldest is None else oldest.queued_at + self._settings.queue_timeout
 
     def take_overdue(self, now: float) -> Connection | None:
-        """Own the one that has waited too long, if there is one."""
+        """Take a request that has waited too long, if there is one; the caller then owns its connection."""
         connection = self._oldest_refusable()
         if connection is not None and connection.queued_at + self._settings.queue_timeout <= now:
             try:
@@ -113,12 +113,12 @@ class RunQueue:
         return None
 
     def _oldest_refusable(self) -> Connection | None:
-        """The oldest of those that may be refused: a final run may stand before it."""
+        """The oldest request that may be refused; a final run, which may not, can be ahead of it."""
         while True:
             try:
                 for connection in self.waiting:
                     if connection.queued_at != NEVER:
                         return connection
                 return None
-            except RuntimeError:  # a worker has taken one meanwhile; the leader relies on a result
+            except RuntimeError:  # a worker has changed the deque during the loop; the leader needs a result
                 continue

@@ -1,7 +1,7 @@
-"""One owned connection, brought forward until it waits, is closed, or needs a worker.
+"""Steps one owned connection, until it waits, is closed, or needs a worker.
 
 Runs on the thread that owns the connection: the leader, the monitor, or a worker after a run. It never blocks: it steps
-the driver and does what the driver decides. What goes wrong is passed to the log, which writes on a thread of its own.
+the driver and carries out the driver's decision. Errors go to the log, which writes on a thread of its own.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ class Stepper:
         self._log = log
         self._lock = threading.Lock()
         self.closer = Closer(queue, settings, log)
-        """Closes what is over."""
+        """Closes the connections that the stepper ends."""
         self._flusher = Flusher(queue, self.closer)
         self.refused = 0
         """Requests that were refused: no worker was free in time, or the response did not begin in time."""
 
     def advance(self, connection: Connection) -> bool:
-        """Bring it forward. True: its driver wants :meth:`Driver.run`, and the caller still owns the connection."""
+        """Step the connection. True: its driver wants :meth:`Driver.run`, and the caller still owns the connection."""
         events = connection.pending
         connection.pending = connection.armed = 0
         connection.state = OWNED
@@ -54,15 +54,15 @@ class Stepper:
                 return False
             except MemoryError:  # its worker waits for the token
                 continue
-        # What fails in here fails while the connection is still ours: whatever passes it on is the last step, and
-        # raises only before it has begun.
+        # If anything here raises, this thread still owns the connection: passing it on is the last step, and raises
+        # only if the caller still owns the connection afterwards.
         try:
             if connection.output is not None:
                 if not self._flusher.flush(connection, connection.output, events, now):
                     return False
                 events &= ~DEADLINE  # it was the deadline of the output, and the output has left
             if connection.closing is not None:
-                self.closer.begin(connection, connection.closing, events, now)
+                self.closer.begin_close(connection, connection.closing, events, now)
                 return False
             late = events & DEADLINE != 0
             if late:
@@ -71,9 +71,9 @@ class Stepper:
                 action = connection.driver.step(events, now)
             if action is RUN:
                 return True
-            self._follow(connection, action, now, late)
+            self._apply(connection, action, now, late)
         except OSError as error:
-            if isinstance(error, TLSError):  # other errors mean that the peer went away; this one sent no valid TLS
+            if isinstance(error, TLSError):  # the peer sent invalid TLS; all other errors mean that the peer is gone
                 name = name_of(address_of(connection.peer))
                 self._log.info(f"{name}: TLS: {error}", "TLS sessions broken by their clients")
             self.closer.close(connection, "lost")
@@ -86,7 +86,7 @@ class Stepper:
         """By the owner: send the driver's refusal, if its protocol has any, and close.
 
         :param reason: see :meth:`Driver.refuse`.
-        :param why: what the log says of it, one line a second for all of them; empty: it is logged already.
+        :param why: the reason for the log, which writes at most one line a second; empty: it is logged already.
         """
         with self._lock:
             self.refused += 1
@@ -96,7 +96,7 @@ class Stepper:
             response = connection.driver.refuse(reason)
             if response is not None:
                 connection.write(response)
-            self._follow(connection, LINGER, self._now())
+            self._apply(connection, LINGER, self._now())
         except OSError:
             self.closer.close(connection, "lost")
         except Exception as error:
@@ -104,16 +104,16 @@ class Stepper:
             self.closer.close(connection, "error")
 
     def refuse_during_run(self, connection: Connection, reason: str) -> None:
-        """By the monitor, which holds the run's guard: send the refusal now, if the driver allows it while its run goes
-        on. :meth:`refuse` follows all the same when the run is over, and sends nothing then.
+        """By the monitor, which holds the run's guard: send the refusal now, if the driver allows that during its run.
+
+        When the run is over, the worker calls :meth:`refuse` anyway, which then sends nothing more.
         """
-        with contextlib.suppress(OSError):  # the client is gone; the thread that closes the connection finds that out
+        with contextlib.suppress(OSError):  # the client is gone; the owner sees that when it closes the connection
             response = connection.driver.refuse_during_run(reason)
             if response is not None:
                 connection.write(response)
-                if (
-                    connection.output is None and connection.tls is None
-                ):  # TLS says close_notify first: that comes later
+                # Under TLS close_notify has to be sent first, which the closer does later.
+                if connection.output is None and connection.tls is None:
                     shutdown_write(connection)
 
     def refuse_late(self, connection: Connection) -> bool:
@@ -123,8 +123,8 @@ class Stepper:
         self.refuse(connection, "overload", LATE)
         return True
 
-    def _follow(self, connection: Connection, action: Action, now: float, late: bool = False) -> None:
-        """Do what the driver has decided, once its output has left. ``late``: it decided because a deadline passed."""
+    def _apply(self, connection: Connection, action: Action, now: float, late: bool = False) -> None:
+        """Carry out the driver's decision, after its output is sent. ``late``: a deadline led to the decision."""
         output = connection.output
         if type(action) is Close:
             connection.closing = action
@@ -133,11 +133,11 @@ class Stepper:
         elif type(action) is Wait:
             queue, tls = self._queue, connection.tls
             if tls is not None and action.events & READ and tls.pending():
-                queue.put(connection)  # what the driver waits for is decrypted already: the socket would not tell of it
+                queue.put(connection)  # the data is decrypted already, so the poller does not report it
                 return
             kind = action.kind
             queue.park(connection, action.events, action.deadline, kind, PARKED)
-            wanted = queue.idle_wanted  # looked at when it is parked: see Admission.reclaim_idle
+            wanted = queue.idle_wanted  # read after the connection is parked: see Admission.close_idle
             if wanted is not None and kind == "keep-alive":
                 queue.idle_wanted = None
                 wanted()
@@ -145,4 +145,4 @@ class Stepper:
             self._queue.put(connection)
         else:
             assert isinstance(action, Close)
-            self.closer.begin(connection, action, 0, now, late)
+            self.closer.begin_close(connection, action, 0, now, late)

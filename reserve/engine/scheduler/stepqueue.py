@@ -1,4 +1,4 @@
-"""Connections that wait to be stepped by the leader: two lines, and whose turn is next.
+"""The connections that wait to be stepped by the leader: two queues, and the order in which the leader takes from them.
 
 Any thread appends to them (``deque.append`` needs no lock); the leader alone takes from them.
 """
@@ -12,19 +12,21 @@ from reserve.engine.connections.connection import Connection
 __all__ = ["CROWD", "StepQueue"]
 
 CROWD = 32
-"""Connections in the first line beyond which the leader takes from both of its ends in turn: see decision 15."""
+"""With more READY connections than this, the leader takes the newest and the oldest in turn. See
+reserve/docs/decisions/0015-long-lines.md.
+"""
 
 
 class StepQueue:
-    """The two lines of one server, owned by its ready queue."""
+    """The two queues of one server, owned by its ready queue."""
 
     __slots__ = ("_more_next", "_newest_next", "more", "ready")
 
     def __init__(self) -> None:
         self.ready: deque[Connection] = deque()
-        """Those that an event, a deadline or the accept thread has brought."""
+        """Connections that are READY because of an event or a deadline, or because they are new."""
         self.more: deque[Connection] = deque()
-        """Those that have had a turn and want another, or whose output can go on."""
+        """Connections that were stepped and want another step, or whose output has room."""
         self._more_next = False
         self._newest_next = False
 
@@ -32,11 +34,11 @@ class StepQueue:
         return len(self.ready) + len(self.more)
 
     def take(self, *, both_ends: bool) -> Connection:
-        """By the leader: the next one. The two lines take turns.
+        """By the leader: take the next connection, from the two queues in turn.
 
-        :param both_ends: in a crowd the oldest and the newest of the first line take turns.
+        :param both_ends: if ``ready`` has more than :data:`CROWD` connections, take its newest and its oldest in turn.
 
-        Raises IndexError when both lines are empty.
+        Raises IndexError when both queues are empty.
         """
         ready, more = self.ready, self.more
         self._more_next = not self._more_next

@@ -1,8 +1,8 @@
 """The workers: threads that take connections from the queue, run their applications, and lead in turn.
 
-A worker is busy only while :meth:`Driver.run` runs. Nothing that an application raises ends a worker. The pool grows
-while requests wait and no worker is free, and shrinks again when workers have been idle for a while; the workers of a
-pool with a fixed size never wake up for that.
+A worker is busy only while :meth:`Driver.run` runs. No exception of an application ends a worker. The pool grows while
+requests wait and no worker is free, and shrinks again when workers have been idle for a while. In a pool of fixed size
+no worker wakes up to check that.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from reserve.errors import RequestTimeout
 __all__ = ["Worker", "WorkerPool"]
 
 _SYSTEM = SystemClock()
-_TURN = 16
-"""Runs of one connection in a row (pipelined requests) before the other connections have their turn."""
+_RUNS_IN_A_ROW = 16
+"""The most runs of one connection in a row (pipelined requests). Then the other connections are served first."""
 _IDLE = 30.0
 """Seconds without work after which a worker above the minimum ends."""
 
 
 class Worker(Follower):
-    """One worker thread and what it does; owned by the pool. Written by that thread alone, but for what says otherwise.
+    """One worker thread and what it does; owned by the pool. Only that thread writes it, except where noted.
 
     :param target: called on the thread, with the worker.
     :param name: of the thread.
@@ -45,16 +45,18 @@ class Worker(Follower):
     def __init__(self, target: Callable[[Worker], None], name: str) -> None:
         super().__init__()
         self.connection: Connection | None = None
-        """The connection whose driver it runs now; None: it is idle, or leads."""
+        """The connection whose driver it runs now; None: the worker is idle, or leads."""
         self.handled = 0
-        """How many runs it has finished."""
+        """How many runs the worker has finished."""
         self.guard = RunGuard()
         self.seen = -1
-        """``handled`` at the monitor's last look, -1 when idle."""
+        """``handled`` at the monitor's last look; -1: it was idle then. Written by the monitor."""
         self.run_due = NEVER
-        """When its run is looked at. Set as a run begins; while one goes on, by the monitor with the guard in hand."""
+        """When the monitor acts on its run. The worker sets it before a run; during a run the monitor does, and holds
+        the guard.
+        """
         self.interrupted = False
-        """The run has had its RequestTimeout. Like ``run_due``."""
+        """RequestTimeout was raised in the run. Written like ``run_due``."""
         self.thread = threading.Thread(target=target, args=(self,), name=name, daemon=True)
 
 
@@ -62,7 +64,7 @@ class WorkerPool:
     """The workers of one server.
 
     :param on_start: a hook of the embedding program, called on each worker's thread before its first run.
-    :param on_stop: likewise after its last.
+    :param on_stop: the same, called after its last run.
     """
 
     def __init__(
@@ -80,18 +82,18 @@ class WorkerPool:
         self._log = log
         self._on_start = on_start
         self._on_stop = on_stop
-        self._least, self._most = settings.thread_range
+        self._min, self._max = settings.thread_range
         self._timeout = settings.request_timeout
         self._timed = settings.request_timeout > 0
         self._now = clock.now
         self._max_stuck = settings.max_stuck
         self._lock = threading.Lock()
-        self._made = 0
+        self._created = 0
         self._stuck: list[Worker] = []
         self._former_handled = 0
         self._cannot_grow = False
-        self.workers: tuple[Worker, ...] = tuple(self._make() for _ in range(self._least))
-        """Replaced as a whole under the lock, read without it."""
+        self.workers: tuple[Worker, ...] = tuple(self._make() for _ in range(self._min))
+        """Replaced as a whole while the lock is held; read without the lock."""
 
     def start(self) -> None:
         for worker in self.workers:
@@ -106,30 +108,30 @@ class WorkerPool:
         return self._former_handled + sum(worker.handled for worker in self.workers)
 
     def stuck(self) -> int:
-        """How many workers were given up and have not come back."""
+        """How many workers were given up and have not ended since."""
         with self._lock:
             self._stuck = [worker for worker in self._stuck if worker.thread.is_alive()]
             return len(self._stuck)
 
     def given_up(self) -> list[Worker]:
-        """The workers that were given up and have not come back."""
+        """The workers that were given up and have not ended since."""
         self.stuck()
         return self._stuck
 
     # ---- by the monitor ----
 
     def grow(self) -> bool:
-        """Add a worker, if there may be one more: a request waits and no worker is free for it."""
+        """Add a worker for a request that waits, if the pool may have one more. True: it was added."""
         stuck = self.stuck()
         with self._lock:
-            # Those that are stuck beyond the limit count as if they were still there.
-            if len(self.workers) + max(0, stuck - self._max_stuck) >= self._most or self._queue.closed:
+            # Stuck workers beyond --max-stuck are not replaced: they count as if they were still in the pool.
+            if len(self.workers) + max(0, stuck - self._max_stuck) >= self._max or self._queue.closed:
                 return False
             worker = self._make()
             self.workers = (*self.workers, worker)
         try:
             worker.thread.start()
-        except RuntimeError as error:  # no more threads to be had: those that run go on
+        except RuntimeError as error:  # the system starts no more threads: the pool goes on with those it has
             with self._lock:
                 self._remove(worker)
             if not self._cannot_grow:  # logged once, not for every request that waits
@@ -140,7 +142,7 @@ class WorkerPool:
         return True
 
     def is_exhausted(self) -> bool:
-        """Say whether there is no worker and can be none: a request that waits, waits in vain."""
+        """Say whether there is no worker and none can be added: then no request that waits can be served."""
         return not self.workers and not self.grow()
 
     def give_up(self, worker: Worker) -> None:
@@ -160,8 +162,8 @@ class WorkerPool:
     # ---- by the workers ----
 
     def _make(self) -> Worker:
-        self._made += 1
-        return Worker(self._main, f"reserve-worker-{self._made}")
+        self._created += 1
+        return Worker(self._main, f"reserve-worker-{self._created}")
 
     def _remove(self, worker: Worker) -> None:
         if worker in self.workers:
@@ -170,7 +172,7 @@ class WorkerPool:
 
     def _may_leave(self, worker: Worker) -> bool:
         with self._lock:
-            if len(self.workers) <= self._least or len(self._queue):
+            if len(self.workers) <= self._min or len(self._queue):
                 return False
             self._remove(worker)
             return True
@@ -182,15 +184,16 @@ class WorkerPool:
             try:
                 going_on = self._serve(worker)
             except BaseException as error:
-                # A fault of the engine, not of one connection. The thread goes on, as a new one would; the lead must
-                # not be lost.
+                # A fault of the engine, not of one connection. The thread starts its loop again; the lead must not be
+                # lost.
                 worker.connection = None
                 if worker.leads:
                     self._queue.lead.hand_over()
                     worker.leads = False
                 self._log.failure("a worker failed and starts again", error, "workers that failed")
                 if isinstance(error, (OSError, ValueError)):
-                    # The poller's descriptor is gone, or the system is short of something: a retry at once would spin.
+                    # The poller's descriptor is closed, or the system has run out of a resource: without a pause this
+                    # loop would use a whole processor.
                     time.sleep(RETRY)
         if not self._queue.abandoned:
             self._hook(self._on_stop, "on_thread_stop")
@@ -202,10 +205,10 @@ class WorkerPool:
             self._log.failure(f"the hook {name} failed", error)
 
     def _serve(self, worker: Worker) -> bool:
-        """Serve until the queue is closed (True), or the worker has to end: it is surplus, or was given up (False)."""
+        """Serve until the queue is closed (True), or the worker has to end, being surplus or given up (False)."""
         queue = self._queue
         while True:
-            connection = queue.get(worker, _IDLE if len(self.workers) > self._least else None)
+            connection = queue.get(worker, _IDLE if len(self.workers) > self._min else None)
             if connection is not None:
                 if not self._take_turn(worker, connection):
                     return False
@@ -215,7 +218,7 @@ class WorkerPool:
                 return False
 
     def _take_turn(self, worker: Worker, connection: Connection) -> bool:
-        """Step a connection, and run it for as long as its driver asks; False when the worker was given up."""
+        """Step a connection, and run its driver as often as the driver asks; False when the worker was given up."""
         queue, stepper = self._queue, self._stepper
         connection.state = OWNED
         try:
@@ -225,7 +228,7 @@ class WorkerPool:
                     return True
             elif not stepper.advance(connection):
                 return True
-            for _ in range(_TURN):
+            for _ in range(_RUNS_IN_A_ROW):
                 kept = queue.yield_lead(worker)
                 going_on = self._run_timed(worker, connection) if self._timed else self._run(worker, connection)
                 if kept:
@@ -237,16 +240,17 @@ class WorkerPool:
                     return False
                 if not going_on or not stepper.advance(connection):
                     return True
-            queue.put(connection)  # its driver asks again when its turn comes
+            queue.put(connection)  # its driver asks for the next run when it is stepped again
         except BaseException:
-            # No memory to go on with it: no other thread would ever close it. (A lent one belongs to another worker.)
+            # Out of memory as a rule. This thread has to close the connection, because no other thread would. (Not a
+            # lent connection: another worker closes it.)
             if connection.state is OWNED and not connection.lent and not worker.guard.given_up:
                 stepper.closer.close(connection, "error")
             raise
         return True
 
     def _run(self, worker: Worker, connection: Connection) -> bool:
-        """Call the driver's run; False when the connection is over."""
+        """Call the driver's run; False when the connection is closed or passed on."""
         worker.connection = connection
         failure: BaseException | None = None
         try:
@@ -257,7 +261,7 @@ class WorkerPool:
         return self._after(worker, connection, failure)
 
     def _run_timed(self, worker: Worker, connection: Connection) -> bool:
-        """The same for a run that the monitor may interrupt or give up."""
+        """Like :meth:`_run`, for a run that the monitor may interrupt or give up."""
         failure: BaseException | None = None
         worker.run_due = self._now() + self._timeout
         worker.interrupted = False
@@ -269,13 +273,13 @@ class WorkerPool:
                 connection.driver.run()
             except BaseException as error:
                 failure = error
-        except RequestTimeout as error:  # it arrived in the line above
+        except RequestTimeout as error:  # the interrupt came between the two try lines
             failure = error
         while True:
             try:
                 still_ours = worker.guard.leave()
                 break
-            except RequestTimeout:  # it arrived in the first line of leave(); calling it once more does no harm
+            except RequestTimeout:  # the interrupt came in the first line of leave(): call it again
                 continue
         if not still_ours:
             return False
@@ -293,9 +297,9 @@ class WorkerPool:
             worker.connection = None
             return True
         if failure is not None:
-            # A worker survives whatever an application raises: SystemExit in a view ends the view, not the server.
+            # No exception of an application ends the worker: SystemExit in a view ends the view, not the server.
             self._log.failure(f"{worker.thread.name}: the application failed; the connection is closed", failure)
-        worker.connection = None  # first: other threads must not find a connection here that is disposed of
+        worker.connection = None  # before the dispose: other threads must not find a disposed connection here
         if connection.final_run:
             self._stepper.closer.dispose(connection)
         elif self._queue.closed:

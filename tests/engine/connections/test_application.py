@@ -18,7 +18,7 @@ def test_an_application_has_to_make_its_drivers() -> None:
 def test_an_application_offers_no_feature_of_http_by_default() -> None:
     application = Application()
     assert (application.url_scheme, application.alpn_protocols) == ("", ())
-    assert application.redirection(443) is None
+    assert application.redirect_application(443) is None
     assert application.refuse_plain(b"GET /") is None
     application.start(cast(Any, None))
     application.finish(cast(Any, None))

@@ -58,11 +58,11 @@ def test_a_write_to_a_peer_that_has_closed_raises(pair: Pair) -> None:
 
 def test_a_connection_sees_unread_bytes_and_a_closed_peer(pair: Pair) -> None:
     connection, client = pair
-    assert (connection.peer_closed(), connection.unread()) == (False, False)
+    assert (connection.peer_closed(), connection.has_unread()) == (False, False)
     client.send(b"x")
-    assert (connection.peer_closed(), connection.unread()) == (False, True)
+    assert (connection.peer_closed(), connection.has_unread()) == (False, True)
     assert connection.recv(10) == b"x"
     client.shutdown(socket.SHUT_WR)
-    assert (connection.peer_closed(), connection.unread()) == (True, False)
+    assert (connection.peer_closed(), connection.has_unread()) == (True, False)
     assert wait_for(connection.fd, 0)
     assert wait_for(connection.fd, 0, write=True)
