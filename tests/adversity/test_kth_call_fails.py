@@ -19,6 +19,7 @@ from reserve.apps.http.settings import HTTPSettings
 from reserve.engine import acceptor
 from tests.adversity.holding import Watched, honest, watched
 from tests.apps.http.responses import request, split, take
+from tests.waiting import eventually
 
 LARGE = b"0123456789abcdef" * 16384
 HTTP = HTTPSettings(access_log=False)
@@ -204,6 +205,10 @@ def after_responses(received: bytes, count: int) -> bytes:
     return received
 
 
+def open_descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_server_survives_the_failure_of_each_call(scenario: str, faults: Faults, tmp_path: Path) -> None:
     path = tmp_path / "large"
@@ -213,11 +218,15 @@ def test_a_server_survives_the_failure_of_each_call(scenario: str, faults: Fault
     with watched(app_with(path), http=HTTP) as site:
         for listener in site.server._endpoints.listeners:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
+        assert play(site, request(), [OK]) == [OK]
+        site.assert_nothing_left()
+        before = open_descriptors()
         for name, fault in FAULTS.items():
             for number in range(1, 1000):
                 faults.arm(number, fault)
                 received = play(site, raw, expected)
                 site.assert_nothing_left()  # while the fault is armed: closing a connection may fail, too
+                eventually(lambda: open_descriptors() <= before)  # it is closed a moment after it has left the registry
                 faults.disarm()
                 if faults.met is None:
                     assert received == expected

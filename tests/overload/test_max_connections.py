@@ -34,7 +34,7 @@ def wait_logged(site: Site, count: int) -> None:
 
 
 def test_the_oldest_idle_connection_closes_for_a_new_one_and_active_ones_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reserve.engine.acceptor._RECLAIM", 1)
+    monkeypatch.setattr("reserve.engine.acceptor._IDLE_CLOSED_AT_ONCE", 1)
     monkeypatch.setattr("reserve.engine.acceptor._PAUSE", 3600.0)  # on a busy machine it would look again
     gate = Gate()
     with serving(gate, threads=2, max_connections=4) as site:
