@@ -2,6 +2,8 @@
 
 Any thread calls :meth:`AccessLog.put`, which costs one append; a thread of the log formats and writes the lines. While
 the log cannot be written, requests go on: lines are dropped and counted until it can be written again.
+
+A client decides what is in a line, so its fields are cut before they wait: 8,192 records hold 26 MB at most.
 """
 
 from __future__ import annotations
@@ -15,9 +17,24 @@ from reserve.engine.logs.errorlog import ErrorLog, LineWriter
 from reserve.engine.logs.linestream import LineStream, LossCounter
 from reserve.protocol.http1.response import MONTHS
 
-__all__ = ["AccessLog", "Record", "format_record"]
+__all__ = ["MAX_FIELD", "AccessLog", "Record", "cut", "format_record"]
+
+MAX_FIELD = 1024
+"""Characters of the request line, the referer and the user agent in a line; a longer one is cut and ends in ``...``."""
 
 _UNSAFE = re.compile(r"[^ !#-\[\]-~]")  # a quote, a backslash, controls, anything that is not ASCII
+_BATCH = 256
+"""Records that are formatted and written at once: escaped they take up to 4 MB."""
+
+
+class _Escapes(dict[int, str]):
+    """For ``str.translate``: every character as the log shows it. Complete for latin-1; others are computed."""
+
+    def __missing__(self, code: int) -> str:
+        return f"\\x{code:02x}"
+
+
+_ESCAPES = _Escapes({code: f"\\x{code:02x}" if _UNSAFE.match(chr(code)) else chr(code) for code in range(256)})
 
 
 class Record(NamedTuple):
@@ -40,7 +57,12 @@ def _escape(text: str) -> str:
     """Replace every unsafe character by a hexadecimal escape, so that a client cannot put a line end, a quote or a
     terminal code into the log.
     """
-    return _UNSAFE.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
+    return text if _UNSAFE.search(text) is None else text.translate(_ESCAPES)
+
+
+def cut(text: str) -> str:
+    """A field that is longer than :data:`MAX_FIELD`, as the log shows it."""
+    return f"{text[:MAX_FIELD]}..."
 
 
 def _timestamp(seconds: float) -> str:
@@ -96,8 +118,10 @@ class AccessLog:
     def _write(self, records: list[Any]) -> None:
         if self._out is None:
             return
-        written = self._out.write([format_record(record) for record in records])
-        self._losses.count(len(records) - written, self._out.error)
+        for at in range(0, len(records), _BATCH):
+            batch = records[at : at + _BATCH]
+            written = self._out.write([format_record(record) for record in batch])
+            self._losses.count(len(batch) - written, self._out.error)
 
     def _report_failure(self, reason: Exception | None) -> None:
         self._error_log.error(f"the access log cannot be written; its lines are dropped until it can be: {reason}")

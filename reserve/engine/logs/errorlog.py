@@ -32,6 +32,9 @@ _SERVER_FILES = (
 )
 """Files of the server: their frames, which call the application, are left out of a logged stack."""
 
+MAX_TEXT = 65536
+"""Characters of one entry of the error log; the middle of a longer one is left out. An exception may have any text."""
+
 ErrorHook = Callable[[int, str], None]
 """Called with (level as in :mod:`logging`, text), on the log's thread."""
 
@@ -225,6 +228,9 @@ class ErrorLog:
         self._writer.put(_Line(level, text, frames=tuple(frames[first:])))
 
     def _put(self, level: int, text: str, kind: str) -> None:
+        if len(text) > MAX_TEXT:
+            half = MAX_TEXT // 2
+            text = f"{text[:half]}\n... {len(text) - 2 * half} characters are left out ...\n{text[-half:]}"
         self._writer.put(_Line(level, text, kind, self._clock.now() if kind else 0.0))
 
     # ---- on the log's thread ----

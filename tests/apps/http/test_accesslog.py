@@ -10,8 +10,10 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from reserve.apps.http.accesslog import AccessLog, Record, format_record
+from reserve.apps.http.accesslog import MAX_FIELD, AccessLog, Record, format_record
 from reserve.apps.http.app import HTTPApp
 from reserve.apps.http.settings import HTTPSettings
 from reserve.engine.logs.errorlog import ErrorLog
@@ -188,3 +190,34 @@ def test_the_log_writes_everything_before_it_stops() -> None:
     log.stop(60)
     lines = stream.getvalue().splitlines()
     assert [f"GET /{number} " in line for number, line in enumerate(lines)] == [True] * 1000
+
+
+def test_long_fields_are_cut_before_they_wait() -> None:
+    raw = (
+        b"GET /" + b"%22" * 3000 + b" HTTP/1.1\r\nHost: a\r\nReferer: " + b"\xff" * 9000 + b"\r\nUser-Agent: b\r\n\r\n"
+    )
+    [record] = logged(hello, raw)
+    assert record.request == ("GET /" + "%22" * 3000)[:MAX_FIELD] + "..."
+    assert record.referer == "\xff" * MAX_FIELD + "..."
+    assert record.user_agent == "b"
+    assert len(format_record(record)) < 5 * MAX_FIELD + 200
+
+
+@given(st.text(max_size=50))
+def test_escaped_text_is_printable_ascii_without_quotes(text: str) -> None:
+    escaped = format_record(Record(0.0, "h", text, 200, 0, "", ""))
+    field = escaped.partition('] "')[2].partition('" 200 ')[0]
+    assert field == "".join(
+        character
+        if character in " !" or ("#" <= character <= "~" and character != "\\")
+        else f"\\x{ord(character):02x}"
+        for character in text
+    )
+
+
+def test_many_records_are_written_in_batches() -> None:
+    written: list[int] = []
+    log = AccessLog(ErrorLog(lambda level, text: None), io.StringIO())
+    log._out = SimpleNamespace(write=lambda lines: written.append(len(lines)) or len(lines), error=None)  # type: ignore[assignment]
+    log._write([Record(0.0, "h", "GET / HTTP/1.1", 200, 1, "", "")] * 600)
+    assert written == [256, 256, 88]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from reserve.engine.logs.errorlog import ErrorLog, LineWriter
+from reserve.engine.logs.errorlog import MAX_TEXT, ErrorLog, LineWriter
 from tests.waiting import PATIENCE, eventually
 
 
@@ -118,3 +118,16 @@ def test_an_error_is_logged_with_its_traceback() -> None:
     logs.stop()
     assert lines[0].startswith("it failed\nTraceback")
     assert "KeyError: 'lost'" in lines[0]
+
+
+def test_the_middle_of_a_huge_text_is_left_out() -> None:
+    lines: list[str] = []
+    log = ErrorLog(lambda level, text: lines.append(text))
+    log.error("a" * MAX_TEXT)
+    log.failure("it failed", ValueError("begin" + "x" * 10_000_000 + "end"))
+    log.stop()
+    assert lines[0] == "a" * MAX_TEXT
+    assert len(lines[1]) < MAX_TEXT + 100
+    assert lines[1].startswith("it failed\nValueError: beginxxx")
+    assert lines[1].endswith("xxxend")
+    assert "characters are left out" in lines[1]
