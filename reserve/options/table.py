@@ -298,6 +298,10 @@ OPTIONS: tuple[Option, ...] = (
     _limit("max-fields", "The number of field lines in a head; with more the request gets a 431."),
     _limit("max-chunk-line", "The length of a chunk-size line with its extensions and CRLF; a longer one gets a 400."),
     _limit("max-chunk-extensions", "The length of all chunk extensions of a body together; more than that gets a 400."),
+    _limit(
+        "max-chunk-overhead",
+        "The bytes of framing in a chunked body for each byte of content, beyond 64k; with more it gets a 400.",
+    ),
     _limit("max-trailer", "The length of the whole trailer section, line ends included; a longer one gets a 431."),
     _limit("max-trailer-fields", "The number of trailer field lines; with more the request gets a 431."),
     _limit("max-body", "The length of the content of a request, with any framing; a longer one gets a 413."),

@@ -101,6 +101,12 @@ CHUNKED_BODIES = {
                 "the chunk extensions are longer than 65536 bytes (--max-chunk-extensions)",
             ),
             Refusal(
+                "far more framing than content",
+                chunks(b"0000000000000001\r\nX\r\n" * 3500),
+                400,
+                "the chunks of the body have more than 16 bytes of framing for each byte (--max-chunk-overhead)",
+            ),
+            Refusal(
                 "an extension without a name",
                 chunks(b"5;=b\r\nhello\r\n"),
                 400,

@@ -11,7 +11,7 @@ import time
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
-from reserve.apps.http.accesslog import Record
+from reserve.apps.http.accesslog import MAX_FIELD, Record, cut
 from reserve.apps.http.bufferedbody import LARGE_HEAD, large_head_error
 from reserve.apps.http.context import HTTPContext, body_size
 from reserve.engine.connections.driver import AGAIN, CLOSE, LINGER, Action, Driver, Wait
@@ -278,5 +278,11 @@ class HTTPBaseDriver(Driver, ABC):
         log = self._context.access_log
         if log is not None:
             line = request if isinstance(request, str) else f"{request.method} {request.target} HTTP/1.{request.minor}"
+            if len(line) > MAX_FIELD:
+                line = cut(line)
+            if len(referer) > MAX_FIELD:
+                referer = cut(referer)
+            if len(user_agent) > MAX_FIELD:
+                user_agent = cut(user_agent)
             host = self._base_environ["REMOTE_ADDR"]
             log.put(Record(time.time(), host, line, status, bytes_sent, referer, user_agent))

@@ -26,6 +26,7 @@ __all__ = [
     "DISCONNECTED",
     "FULL",
     "LARGE_HEAD",
+    "MORE",
     "WAITING",
     "BodyStore",
     "BufferedBody",
@@ -39,6 +40,10 @@ body is received. A smaller head is neither.
 """
 
 _RECEIVE_SIZE = 65536
+_TURN_SIZE = 262144
+"""Bytes on the wire that are received in one turn of a connection, whatever their content."""
+_TURN_TIME = 0.002
+"""Seconds after which a turn ends all the same: what a client sends may cost more to decode than it looks like."""
 _SPILL_SIZE = 262144  # bytes of a body that are gathered in memory before a worker writes them to its file
 
 
@@ -51,11 +56,13 @@ class Progress(IntEnum):
     """A worker has to write what has been received to the file."""
     COMPLETE = 2
     """The end of the body has been received."""
-    DISCONNECTED = 3
+    MORE = 3
+    """More has arrived; the other connections have their turn first."""
+    DISCONNECTED = 4
     """The client has closed its side before the end of the body."""
 
 
-WAITING, FULL, COMPLETE, DISCONNECTED = Progress
+WAITING, FULL, COMPLETE, MORE, DISCONNECTED = Progress
 
 
 class BodyStore:
@@ -146,7 +153,7 @@ class BufferedBody:
     @property
     def unparsed(self) -> bytes:
         """What was received after the body."""
-        return self._decoder.rest
+        return self._decoder.rest + self._unparsed
 
     @property
     def size(self) -> int:
@@ -159,19 +166,23 @@ class BufferedBody:
         return self._started + self._settings.body_allowance(self._decoder.received)
 
     def receive(self) -> Progress:
-        """Receive what has arrived.
+        """Receive what has arrived, for one turn: bounded in bytes and in time, because other connections wait.
 
         :raises RemoteError: 400, 413 or 431 from the decoder; 507 when memory and disk of the server's budget are used
             up; 503 when its memory is used up and the head of the request is large.
         """
         decoder, store = self._decoder, self._store
         connection = self._connection
-        receive, budget = connection.recv, connection.server.budget
+        receive, budget, now = connection.recv, connection.server.budget, connection.server.clock.now
+        end, left = now() + _TURN_TIME, _TURN_SIZE
         while not decoder.complete:
             if store.in_memory >= _SPILL_SIZE or (store.in_memory and not budget.memory_for(0)):
                 if not budget.disk_for(store.in_memory):
                     raise RemoteError(507, "no room for request bodies for now (--buffer-memory, --spool-disk)")
                 return FULL
+            if left <= 0 or now() >= end:
+                self.settle()
+                return MORE
             data = self._unparsed
             if data:
                 self._unparsed = b""
@@ -188,6 +199,9 @@ class BufferedBody:
                     return WAITING
                 if not data:
                     return DISCONNECTED
+            if len(data) > decoder.FEED_SIZE:
+                data, self._unparsed = data[: decoder.FEED_SIZE], data[decoder.FEED_SIZE :]
+            left -= len(data)
             payload = decoder.feed(data)
             if payload:
                 store.add(payload)
@@ -196,7 +210,8 @@ class BufferedBody:
 
     def _count(self) -> None:
         store, connection = self._store, self._connection
-        connection.body_memory, connection.body_disk = store.in_memory + self._head_size, store.size - store.in_memory
+        connection.body_memory = store.in_memory + self._head_size + len(self._unparsed)
+        connection.body_disk = store.size - store.in_memory
 
     def settle(self) -> None:
         """Count what has been received so far into the server's budget."""

@@ -13,13 +13,13 @@ from io import BytesIO
 from typing import TYPE_CHECKING, BinaryIO
 
 from reserve.apps.http.basedriver import HTTPBaseDriver
-from reserve.apps.http.bufferedbody import COMPLETE, DISCONNECTED, FULL, BufferedBody
+from reserve.apps.http.bufferedbody import COMPLETE, DISCONNECTED, FULL, MORE, BufferedBody
 from reserve.apps.http.exchange import HTTPExchange
 from reserve.apps.http.phases import BODY, HEAD, QUEUED, RESPONDING, REVOKED, SPILL
 from reserve.apps.http.spoolerrors import body_error, store_response
 from reserve.apps.http.streamedbody import StreamedBody
 from reserve.engine.connections.closing import reset
-from reserve.engine.connections.driver import CLOSE, LINGER, RUN, Action
+from reserve.engine.connections.driver import AGAIN, CLOSE, LINGER, RUN, Action
 from reserve.engine.connections.states import CLOSE_IDLE
 from reserve.engine.polling.poller import READ
 from reserve.errors import ClientDisconnected, RemoteError, RequestTimeout
@@ -175,6 +175,8 @@ class HTTPDriver(HTTPBaseDriver):
         if progress is FULL:
             self._phase = SPILL
             return RUN
+        if progress is MORE:
+            return AGAIN
         if progress is DISCONNECTED:
             self._context.log_warning(
                 self._connection,

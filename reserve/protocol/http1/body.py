@@ -5,6 +5,10 @@ and attributes, so a driver treats them alike. Work is linear however the input 
 where it stopped, and content is cut out of the input and joined once. A byte that is not allowed where it stands is
 refused when it arrives, because its sender may wait for the response and send nothing more. A decoder that has refused
 its input refuses all further input: nothing after a malformed chunk can be trusted.
+
+A client may send a body in chunks of one byte, which costs six bytes and most of a microsecond each. So runs of equal
+tiny chunks are taken at once, with slices that the interpreter copies in C (2 ns a byte, where chunk by chunk takes
+150), and a body whose framing is many times its content is refused.
 """
 
 from __future__ import annotations
@@ -21,6 +25,14 @@ __all__ = ["ChunkedDecoder", "LengthDecoder"]
 
 SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})\r\n").match
 LONGEST_PLAIN_LINE = 18
+TINY = 64
+"""Bytes of a chunk up to which a run of equal chunks is taken at once: the others cost little for each byte."""
+RUN = 8
+"""Equal tiny chunks in a row after which the decoder looks for a run, in windows of 8, 16, 32... chunks: a client that
+changes the size more often makes no look in vain.
+"""
+FREE_FRAMING = 65536
+"""Bytes of framing in a body that are never too many: see ``--max-chunk-overhead``."""
 HEX_RUN = re.compile(rb"[0-9A-Fa-f]+").match
 
 SIZE_LINE, DATA, DATA_END, TRAILER, COMPLETE, REFUSED = range(6)
@@ -31,6 +43,9 @@ class LengthDecoder:
 
     :param length: in bytes.
     """
+
+    FEED_SIZE = 65536
+    """Bytes that a caller which must not be kept long passes to one call of :meth:`feed`, at most."""
 
     __slots__ = ("_length", "complete", "received", "rest")
 
@@ -60,6 +75,9 @@ class ChunkedDecoder:
     :param limits: of chunk lines, extensions, content and trailer section.
     """
 
+    FEED_SIZE = 8192
+    """As for :class:`LengthDecoder`: with chunks of one byte that have extensions this much takes about 2.5 ms."""
+
     __slots__ = (
         "_extensions",
         "_limits",
@@ -68,6 +86,7 @@ class ChunkedDecoder:
         "_missing",
         "_state",
         "_trailer",
+        "_wire",
         "complete",
         "received",
         "rest",
@@ -81,6 +100,7 @@ class ChunkedDecoder:
         self._line_state = chunkline.LINE_START
         self._extensions = 0
         self._trailer = TrailerReader(limits)
+        self._wire = 0  # bytes received before the current piece, framing and content
         self.received = 0
         """Bytes of content so far."""
         self.complete = False
@@ -95,10 +115,13 @@ class ChunkedDecoder:
     def feed(self, data: bytes) -> bytes:
         """Take what was received and return the content in it.
 
-        :raises RemoteError: 400 for a malformed body, 413 above ``--max-body``, 431 for a trailer above its limits.
+        :raises RemoteError: 400 for a malformed body and above ``--max-chunk-overhead``, 413 above ``--max-body``, 431
+            for a trailer above its limits.
         """
         try:
-            return self._decode(data)
+            content = self._decode(data)
+            self._wire += len(data)
+            return content
         except RemoteError:
             self._state = REFUSED
             raise
@@ -139,6 +162,7 @@ class ChunkedDecoder:
                 self._missing -= len(piece)
                 if not self._missing:
                     self._state = SIZE_LINE
+                    self._check_overhead(position)
             elif state == TRAILER:
                 position = self._trailer.feed(data, position)
                 if self._trailer.complete:
@@ -155,6 +179,7 @@ class ChunkedDecoder:
         """Take the complete chunks without extensions at this position, and return the position after them."""
         if self._limits.max_chunk_line < LONGEST_PLAIN_LINE:
             return position
+        before, repeated = b"", 0
         while True:
             match = SIZE(data, position)
             if match is None:
@@ -164,10 +189,33 @@ class ChunkedDecoder:
             end = start + size
             if not size or not data.startswith(b"\r\n", end):
                 return position
-            self._check_received(size)
-            content.append(data[start:end])
-            self.received += size
-            position = end + 2
+            line = match[0]
+            repeated = repeated + 1 if line == before and size <= TINY else 0
+            if repeated == RUN:
+                end, piece = _take_equal_chunks(data, position, line, size)
+                self._check_received(len(piece))
+                content.append(piece)
+                self.received += len(piece)
+                position = end
+                before = b""  # the next chunk is a different one, or incomplete
+            else:
+                before = line
+                self._check_received(size)
+                content.append(data[start:end])
+                self.received += size
+                position = end + 2
+            if self._wire + position - self.received > FREE_FRAMING:
+                self._check_overhead(position)
+
+    def _check_overhead(self, position: int) -> None:
+        """After a complete chunk, or a run of equal ones (the ratio goes one way in it), that ends at ``position``."""
+        framing = self._wire + position - self.received
+        if framing > FREE_FRAMING and framing > self._limits.max_chunk_overhead * self.received:
+            factor = self._limits.max_chunk_overhead
+            raise RemoteError(
+                400,
+                f"the chunks of the body have more than {factor} bytes of framing for each byte (--max-chunk-overhead)",
+            )
 
     def _check_received(self, size: int) -> None:
         if self.received + size > self._limits.max_body:
@@ -214,3 +262,36 @@ class ChunkedDecoder:
                 400, f"the chunk extensions are longer than {counted(limit, 'byte')} (--max-chunk-extensions)"
             )
         return int(digits[0], 16)
+
+
+def _take_equal_chunks(data: bytes, position: int, line: bytes, size: int) -> tuple[int, bytes]:
+    """Take the run of complete chunks that begin with the same size line; the first one is known to be complete.
+
+    :param line: the size line with its CRLF.
+    :param size: content bytes of each chunk.
+
+    Returns the position after the run, and its content.
+    """
+    step = len(line) + size + 2
+    count = 1
+    most = (len(data) - position) // step
+    window = RUN
+    while count < most:
+        begin, stop = position + count * step, position + min(most, count + window) * step
+        looked_at = equal = (stop - begin) // step
+        # Column by column: the n-th byte of every chunk's framing, and how many of them are the right one.
+        for offset, byte in (*enumerate(line), (step - 2, 13), (step - 1, 10)):
+            column = data[begin + offset : stop : step]
+            equal = min(equal, len(column) - len(column.lstrip(bytes((byte,)))))
+        count += equal
+        if equal < looked_at:
+            break
+        window *= 2
+    end = position + count * step
+    start = position + len(line)
+    if size == 1:
+        return end, data[start:end:step]
+    content = bytearray(count * size)
+    for offset in range(size):
+        content[offset::size] = data[start + offset : end : step]
+    return end, bytes(content)

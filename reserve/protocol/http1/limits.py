@@ -22,6 +22,7 @@ LIMIT_KINDS: Mapping[str, Kind] = {
     "max_fields": Count(1, 10000),
     "max_chunk_line": Size(16, 16 * 1024**2),
     "max_chunk_extensions": Size(0, 1024**3),
+    "max_chunk_overhead": Count(1, 10**6),
     "max_trailer": Size(2, 16 * 1024**2),
     "max_trailer_fields": Count(0, 10000),
     "max_body": Size(0, 1024**4),
@@ -58,6 +59,10 @@ class Limits:
     max_chunk_extensions: int = 65536
     """All chunk extensions of one body together; more is a 400. Read by
     :class:`~reserve.protocol.http1.body.ChunkedDecoder`.
+    """
+    max_chunk_overhead: int = 16
+    """Bytes of framing (sizes, extensions, line ends) for each byte of content in the chunks of a body, beyond 65,536
+    bytes of framing; more is a 400. Read by :class:`~reserve.protocol.http1.body.ChunkedDecoder`.
     """
     max_trailer: int = 16384
     """The whole trailer section, line ends included; more is a 431. Read by

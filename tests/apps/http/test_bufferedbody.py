@@ -7,14 +7,16 @@ import io
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from reserve.apps.http.bufferedbody import BodyStore
+from reserve.apps.http.bufferedbody import MORE, BodyStore, BufferedBody
 from reserve.apps.http.settings import HTTPSettings
+from reserve.protocol.http1.body import ChunkedDecoder
 from reserve.protocol.http1.limits import Limits
-from reserve.testing import MemoryClient
+from reserve.testing import FakeClock, MemoryClient, MemorySocket
+from reserve.testing.memoryserver import MemoryConnection, MemoryServer
 from tests.apps.http.doubles import Recorder, failing
 from tests.apps.http.responses import CONTINUE, only, request, split
 
@@ -172,3 +174,44 @@ def test_the_file_of_a_body_that_was_refused_is_closed(tmp_path: Path, monkeypat
     raw = request("POST", body=b"x" * 400_000, chunks=100_000)
     assert only(client.send(raw[:-5] + b"nonsense\r\n")).status == 400
     assert [file.closed for file in files] == [True]
+
+
+def receiving(body: bytes) -> tuple[BufferedBody, MemorySocket, MemoryServer]:
+    """A chunked body that has arrived and is received with a clock that stands still."""
+    server, sock = MemoryServer(FakeClock()), MemorySocket()
+    sock.incoming += body
+    connection = MemoryConnection(server, cast(Any, sock), sock.peer)
+    return BufferedBody(connection, ChunkedDecoder(Limits()), b"", HTTPSettings(), 0.0), sock, server
+
+
+def test_a_turn_is_bounded_in_bytes_on_the_wire_whatever_their_content() -> None:
+    body, sock, server = receiving(b"1\r\nX\r\n" * 200_000)
+    assert body.receive() is MORE
+    assert 0 < body.size <= 262_144 // 6 + 1
+    received = 1_200_000 - len(sock.incoming)
+    assert 262_144 <= received <= 262_144 + 65_536
+    assert server.budget.memory >= body.size  # what waits undecoded is counted, too
+    while body.receive() is MORE:
+        pass
+    assert body.size == 200_000
+
+
+def test_a_turn_is_bounded_in_time() -> None:
+    body, _, server = receiving(b"1\r\nX\r\n" * 200_000)
+    clock = cast(FakeClock, server.clock)
+    readings = iter([0.0, 0.001, 0.0021])  # the start of the turn, before the first piece, before the second
+    clock.now = lambda: next(readings)  # type: ignore[method-assign]
+    assert body.receive() is MORE
+    assert 0 < body.size <= 8192 // 6 + 1
+    assert next(readings, None) is None
+
+
+def test_the_pieces_of_a_body_in_several_turns_are_one_body() -> None:
+    content = bytes(range(256)) * 1000
+    raw = b"".join(b"1\r\n%c\r\n" % byte for byte in content) + b"0\r\n\r\n"
+    app = Recorder()
+    client = MemoryClient(app)
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    first, second = split(client.send(head + raw + request("GET", "/next")))
+    assert (app.bodies[0] == content, first.status, second.text) == (True, 200, "/next ")
+    client.close()

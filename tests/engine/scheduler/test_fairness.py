@@ -102,6 +102,30 @@ def test_a_client_that_pipelines_without_end_lets_the_others_run(others: int) ->
     assert turns == [[at % (1 + others)] * 16 for at in range(6)]
 
 
+def test_a_turn_of_pipelined_requests_is_bounded_in_time() -> None:
+    """Each step takes 1.5 ms, for a large head say: the next connection has its turn after two runs."""
+    world = World(Scheduler())
+    runs: list[int] = []
+    pool = WorkerPool(EngineSettings(threads=1), world.queue, world.stepper, world.log, lambda: None, lambda: None)
+    worker = pool.workers[0]
+    assert world.queue.lead.take()
+    worker.leads = True
+    for number in range(2):
+        connection = world.connection(7 + number)
+
+        def step(events: int, now: float) -> Any:
+            world.clock.time += 0.0015
+            if len(runs) >= 8:
+                raise _Enough
+            return RUN
+
+        set_driver(connection, step=step, run=lambda number=number: runs.append(number))
+        world.queue.put(connection)
+    with pytest.raises(_Enough):
+        pool._serve(worker)
+    assert runs == [0, 0, 1, 1, 0, 0, 1, 1]
+
+
 def _step(world: World, count: int) -> list[int]:
     found: list[int] = []
     while len(found) < count:

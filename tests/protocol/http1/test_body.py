@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reserve.errors import RemoteError
-from reserve.protocol.http1.body import ChunkedDecoder, LengthDecoder
+from reserve.protocol.http1.body import FREE_FRAMING, ChunkedDecoder, LengthDecoder
 from reserve.protocol.http1.limits import Limits
 from reserve.protocol.http1.response import LAST_CHUNK, chunk
 from tests.protocol.http1.delivery import LIMITS, NEXT, chunked, deliver, read_body
@@ -99,3 +99,76 @@ NARROW = Limits(max_chunk_line=9, max_chunk_extensions=8, max_trailer=12, max_tr
 @given(fragments(PARTS, count=12, noise=2, binary=40), st.sampled_from([LIMITS, NARROW]))
 def test_the_outcome_does_not_depend_on_how_the_input_is_split(data: bytes, limits: Limits) -> None:
     chunked(data, limits)
+
+
+def naive(body: bytes) -> tuple[bytes, int]:
+    """The content of a chunked body without extensions, chunk by chunk, and its length on the wire."""
+    content, position = b"", 0
+    while True:
+        line = body.index(b"\r\n", position)
+        size = int(body[position:line], 16)
+        position = line + 2 + size + 2
+        if not size:
+            return content, position
+        content += body[line + 2 : line + 2 + size]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 13, 63, 64, 65])
+@pytest.mark.parametrize("count", [1, 7, 8, 9, 10, 17, 40, 300])
+@pytest.mark.parametrize("broken", [None, 0, 1])
+def test_a_run_of_equal_chunks_is_decoded_like_single_chunks(size: int, count: int, broken: int | None) -> None:
+    """``broken``: after the run comes a chunk with another size, or one whose end is wrong."""
+    content = bytes(number % 251 for number in range(size * count))
+    body = b"".join(b"%x\r\n%s\r\n" % (size, content[at : at + size]) for at in range(0, len(content), size))
+    body += (b"", b"%x\r\n%s\r\n" % (size + 1, b"y" * (size + 1)), b"%x\r\n%s!\n" % (size, b"z" * size))[
+        0 if broken is None else broken + 1
+    ]
+    decoder = ChunkedDecoder(Limits())
+    if broken == 1:
+        with pytest.raises(RemoteError, match="not followed by CRLF"):
+            decoder.feed(body)
+        return
+    body += b"0\r\n\r\n"
+    assert decoder.feed(body) == naive(body)[0]
+    assert (decoder.complete, decoder.received) == (True, len(naive(body)[0]))
+
+
+@given(st.lists(st.tuples(st.integers(1, 5), st.integers(1, 30)), max_size=12), st.integers(1, 400))
+def test_runs_in_any_order_and_pieces(runs: list[tuple[int, int]], piece: int) -> None:
+    body = b"".join(b"%x\r\n%s\r\n" % (size, b"\r\n1ab"[:size]) * count for size, count in runs) + b"0\r\n\r\n"
+    decoder = ChunkedDecoder(Limits())
+    content = b"".join(decoder.feed(body[at : at + piece]) for at in range(0, len(body), piece))
+    assert (content, decoder.complete) == (naive(body)[0], True)
+
+
+def test_max_body_counts_in_a_run() -> None:
+    decoder = ChunkedDecoder(Limits(max_body=100))
+    with pytest.raises(RemoteError) as caught:
+        decoder.feed(b"1\r\nX\r\n" * 101)
+    assert caught.value.status == 413
+
+
+PADDED = b"0000000000000001\r\nX\r\n"  # 20 bytes of framing for one of content
+
+
+@pytest.mark.parametrize("piece", [1, 7, 8192, 10**6])
+def test_framing_beyond_the_factor_is_refused_at_the_same_chunk_in_any_pieces(piece: int) -> None:
+    """65,536 bytes of framing are free: the chunk that exceeds them is refused, and none before it."""
+    first = FREE_FRAMING // 20 + 1
+    for count, refused in ((first - 1, False), (first, True)):
+        body, decoder = PADDED * count, ChunkedDecoder(Limits())
+        error = None
+        try:
+            for at in range(0, len(body), piece):
+                decoder.feed(body[at : at + piece])
+        except RemoteError as caught:
+            error = caught
+        assert (error is not None) is refused
+        if error is not None:
+            assert error.status == 400
+            assert "--max-chunk-overhead" in error.message
+
+
+def test_chunks_of_one_byte_are_within_the_factor() -> None:
+    decoder = ChunkedDecoder(Limits())
+    assert len(decoder.feed(b"1\r\nX\r\n" * 50_000)) == 50_000
