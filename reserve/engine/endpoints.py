@@ -99,6 +99,9 @@ def _application_for(handle: Handle | Application, settings: EngineSettings) -> 
     """``handle`` itself if it is an application, else one around the handler. Raises UsageError if it is neither."""
     if isinstance(handle, Application):
         return handle
+    if hasattr(handle, "make_driver"):
+        base = f"{Application.__module__}.Application"
+        raise UsageError(f"{handle!r} has make_driver, but its class is not derived from {base}")
     if not callable(handle):
         raise UsageError(f"the application is not callable: {handle!r}")
     return HandlerApplication(handle, timeout=settings.handler_timeout, max_output=settings.max_output)

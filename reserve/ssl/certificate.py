@@ -194,14 +194,29 @@ def _distinguished_name(variable: str, name: x509.Name) -> dict[str, str]:
 
 def _attribute(attribute: x509.NameAttribute[str | bytes]) -> str:
     name, value = _short_name(attribute), attribute.value
-    if isinstance(value, bytes):
-        return f"{name}=#{value.hex().upper()}"
+    if isinstance(value, bytes) or name[0].isdigit():
+        return f"{name}=#{_encoded_value(attribute).hex().upper()}"  # RFC 4514 section 2.4
     text = value.translate(_SPECIAL)
     if value[:1] in (" ", "#"):
         text = f"\\{text}"
     if value[-1:] == " " and len(value) > 1:
         text = f"{text[:-1]}\\ "
     return f"{name}={text}"
+
+
+def _encoded_value(attribute: x509.NameAttribute[str | bytes]) -> bytes:
+    """The DER of the value, which the library gives only as the end of a whole name."""
+    rest = x509.Name([attribute]).public_bytes()
+    for content in (False, False, False, True):  # into the name, its set and its pair; past the type
+        header, length = _header(rest)
+        rest = rest[header + length if content else header :]
+    return rest
+
+
+def _header(der: bytes) -> tuple[int, int]:
+    """The sizes in bytes of the tag and the length in front of a value, and of the value (X.690 section 8.1.3)."""
+    count = der[1] & 0x7F
+    return (2 + count, int.from_bytes(der[2 : 2 + count], "big")) if der[1] & 0x80 else (2, count)
 
 
 def _short_name(attribute: x509.NameAttribute[str | bytes]) -> str:

@@ -45,7 +45,7 @@ class MemoryClient:
     when the driver asks for it, and flushes the output before anything else happens. The test owns it and calls its
     methods.
 
-    :param app: a WSGI application, or anything with a driver of its own (``make_driver``).
+    :param app: a WSGI application, or an :class:`~reserve.engine.connections.application.Application` of any protocol.
     :param settings: of the HTTP application; default: those of ``HTTPSettings()``. There is no access log.
     :param clock: decides about every deadline; :meth:`advance` advances it. Default: one of its own.
 

@@ -69,7 +69,8 @@ def running(
 ) -> Iterator[RunningServer]:
     """Serve ``app`` while the ``with`` block runs.
 
-    :param app: a WSGI application; with ``wsgi=False`` a plain handler; or anything with ``make_driver``.
+    :param app: a WSGI application; with ``wsgi=False`` a plain handler; or an
+        :class:`~reserve.engine.connections.application.Application`.
     :param http: settings of the HTTP application. Default: those of ``HTTPSettings()``, without an access log.
     :param address: as for :func:`reserve.listen`.
     :param ssl_adapter: speaks TLS there; see :attr:`reserve.Server.ssl_adapter`.

@@ -21,6 +21,19 @@ def test_a_server_without_listeners_or_without_an_application_is_refused() -> No
         Server(listener, "echo")  # type: ignore[arg-type]
 
 
+def test_a_class_with_make_driver_that_is_not_an_application_is_told_what_to_derive_it_from() -> None:
+    class Alike:
+        def make_driver(self, connection: object) -> None:
+            raise AssertionError
+
+        def __call__(self, *arguments: object) -> None:
+            raise AssertionError
+
+    message = "not derived from reserve.engine.connections.application.Application"
+    with contextlib.closing(listen("127.0.0.1:0")[0]) as listener, pytest.raises(UsageError, match=message):
+        Server(listener, Alike())
+
+
 @pytest.mark.parametrize("as_number", [False, True])
 def test_listeners_stay_usable_with_own_false(make_poller: MakePoller, as_number: bool) -> None:
     with contextlib.closing(listen("127.0.0.1:0")[0]) as listener:

@@ -172,7 +172,7 @@ class Connection:
             # The thread that has the token puts it back and then looks for a waiter. So either this thread gets the
             # token now, or that thread wakes it.
             if not take(self.token):
-                waiter.wait()
+                waiter.wait_forever()  # needs no memory: if it failed, the token would go to a waiter that nobody owns
             self.reclaim_waiter = None
         self.lent = False
         self.state = OWNED

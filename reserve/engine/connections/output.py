@@ -146,12 +146,17 @@ class Output:
     ) -> FilePart | None:
         """Write one part to the end of the file and return its range; None: the previous range was extended."""
         count, offset = len(part), spool.size
-        spool.append(part)
         new = None
         if isinstance(last, FilePart) and last.spool and last.offset + last.left == offset:
+            spool.append(part)
             last.left += count
         else:
             new = FilePart(spool.file.fileno(), offset, count, spool=True)
+            try:
+                spool.append(part)
+            except BaseException:
+                new.close()
+                raise
         self.spooled += count
         self.size -= count
         self._release(part)

@@ -52,7 +52,8 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     # As for PARKED; OWNED: its worker has reclaimed the connection that it had lent.
     FLUSHING: frozenset({READY, OWNED, CLOSED}),
     LINGERING: frozenset({READY, CLOSED}),
-    CLOSED: frozenset(),
+    # A handler has taken its socket with server.detach(); after its run the rest of the connection is disposed of.
+    CLOSED: frozenset({OWNED}),
 }
 """Which states may follow each state. Setting the same state again is no transition."""
 

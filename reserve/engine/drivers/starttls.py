@@ -10,8 +10,9 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
-from reserve.engine.connections.backpressure import drain
+from reserve.engine.connections.backpressure import TooSlow, drain
 from reserve.engine.connections.connection import Connection
+from reserve.errors import ClientDisconnected
 from reserve.ssl.adapter import SSLAdapter
 from reserve.ssl.tlssocket import TLSSocket
 
@@ -38,7 +39,10 @@ def start_tls(connection: Connection, adapter: SSLAdapter, then: Callable[[Any],
     limit = server.settings.handshake_timeout
     timeout = connection.sock.gettimeout()
     if then is None or adapter.blocking:
-        drain(connection, 0, server.settings.write_timeout)  # earlier output is sent first, without TLS
+        try:
+            drain(connection, 0, server.settings.write_timeout)  # earlier output is sent first, without TLS
+        except TooSlow as error:
+            raise ClientDisconnected(str(error)) from None
     if adapter.blocking:
         connection.sock.settimeout(limit)
     try:

@@ -18,14 +18,16 @@ class Waiter:
     any number of times. A wake-up before the wait ends the wait at once.
     """
 
-    __slots__ = ("_acquire", "wake_once")
+    __slots__ = ("_acquire", "wait_forever", "wake_once")
 
     def __init__(self) -> None:
         lock = threading.Lock()
         lock.acquire()
-        self._acquire = lock.acquire
+        self._acquire = self.wait_forever = lock.acquire
         self.wake_once = lock.release
-        """A call of the interpreter, not one of ours: it needs no memory. RuntimeError: the owner was woken already."""
+        """Like :attr:`wait_forever` (called without arguments) a call of the interpreter, not one of ours: it needs no
+        memory. RuntimeError: the owner was woken already.
+        """
 
     def wait(self, timeout: float | None = None) -> bool:
         """Sleep until woken; False when ``timeout`` seconds passed first (None: no limit)."""

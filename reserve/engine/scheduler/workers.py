@@ -212,8 +212,16 @@ class WorkerPool:
         while True:
             connection = queue.get(worker, _IDLE if len(self.workers) > self._min else None)
             if connection is not None:
-                if not self._take_turn(worker, connection):
-                    return False
+                connection.state = OWNED
+                try:
+                    if not self._take_turn(worker, connection):
+                        return False
+                except BaseException:
+                    # Out of memory as a rule, perhaps for the call itself. This thread has to close the connection,
+                    # because no other thread would. (Not a lent connection: another worker closes it.)
+                    if connection.state is OWNED and not connection.lent and not worker.guard.given_up:
+                        self._stepper.closer.close(connection, "error")
+                    raise
             elif queue.closed:
                 return True
             elif self._may_leave(worker):
@@ -222,36 +230,28 @@ class WorkerPool:
     def _take_turn(self, worker: Worker, connection: Connection) -> bool:
         """Step a connection, and run its driver as often as the driver asks; False when the worker was given up."""
         queue, stepper = self._queue, self._stepper
-        connection.state = OWNED
-        try:
-            if connection.wants_worker:
-                connection.wants_worker = False
-                if connection.queued_at != NEVER and stepper.refuse_late(connection):
-                    return True
-            elif not stepper.advance(connection):
+        if connection.wants_worker:
+            connection.wants_worker = False
+            if connection.queued_at != NEVER and stepper.refuse_late(connection):
                 return True
-            begun = queue.stepped_at
-            for _ in range(_RUNS_IN_A_ROW):
-                kept = queue.yield_lead(worker)
-                going_on = self._run_timed(worker, connection) if self._timed else self._run(worker, connection)
-                if kept:
-                    queue.retake_lead(worker)
-                if worker.guard.given_up:
-                    if worker.leads:
-                        worker.leads = False
-                        queue.lead.hand_over()
-                    return False
-                if not going_on or not stepper.advance(connection):
-                    return True
-                if queue.stepped_at - begun >= _TURN_TIME:
-                    break
-            queue.put(connection)  # its driver asks for the next run when it is stepped again
-        except BaseException:
-            # Out of memory as a rule. This thread has to close the connection, because no other thread would. (Not a
-            # lent connection: another worker closes it.)
-            if connection.state is OWNED and not connection.lent and not worker.guard.given_up:
-                stepper.closer.close(connection, "error")
-            raise
+        elif not stepper.advance(connection):
+            return True
+        begun = queue.stepped_at
+        for _ in range(_RUNS_IN_A_ROW):
+            kept = queue.yield_lead(worker)
+            going_on = self._run_timed(worker, connection) if self._timed else self._run(worker, connection)
+            if kept:
+                queue.retake_lead(worker)
+            if worker.guard.given_up:
+                if worker.leads:
+                    worker.leads = False
+                    queue.lead.hand_over()
+                return False
+            if not going_on or not stepper.advance(connection):
+                return True
+            if queue.stepped_at - begun >= _TURN_TIME:
+                break
+        queue.put(connection)  # its driver asks for the next run when it is stepped again
         return True
 
     def _run(self, worker: Worker, connection: Connection) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import tempfile
@@ -9,11 +10,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from reserve.engine.connections.backpressure import make_room
 from reserve.engine.connections.output import FilePart, Output
+from reserve.engine.connections.spool import SpoolFile
 from reserve.testing import MemorySocket
 from tests.engine.connections.conftest import Pair
 
@@ -47,6 +50,41 @@ def test_bytes_are_sent_in_the_order_in_which_they_were_written(steps: list[tupl
         one.shutdown(socket.SHUT_WR)
         assert b"".join(iter(lambda: two.recv(65536), b"")) == expected
         output.close()
+
+
+def test_a_spill_without_descriptors_leaves_the_file_as_it_was(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    output = Output()
+    output.append(b"x" * 1000)
+    with monkeypatch.context() as patch:
+
+        def refuse(fd: int) -> int:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+        patch.setattr(os, "dup", refuse)
+        for _ in range(3):
+            with pytest.raises(OSError, match="Too many open files"):
+                output.spill(str(tmp_path))
+    assert (output.size, output.spooled) == (1000, 0)
+    output.spill(str(tmp_path))
+    assert output._spool is not None
+    assert (output.size, output.spooled, output._spool.size) == (0, 1000, 1000)
+    output.close()
+
+
+def test_a_spill_to_a_full_disk_leaves_no_descriptor_open(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refuse(self: SpoolFile, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    made: list[FilePart] = []
+    monkeypatch.setattr(SpoolFile, "append", refuse)
+    monkeypatch.setattr(FilePart, "close", lambda part: (made.append(part), os.close(part.fd)))
+    output = Output()
+    output.append(b"x" * 1000)
+    with pytest.raises(OSError, match="No space left"):
+        output.spill(str(tmp_path))
+    assert len(made) == 1
+    assert (output.size, output.spooled) == (1000, 0)
+    output.close()
 
 
 def test_the_size_shrinks_by_the_bytes_that_were_sent() -> None:

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from reserve.engine.connections.backpressure import TooSlow
+from reserve.engine.drivers import starttls
 from reserve.engine.drivers.handler import Park
 from reserve.errors import UsageError
 from reserve.ssl.tlssocket import TLSSocket
@@ -487,3 +489,19 @@ def test_a_forked_child_sends_nothing_on_tls_connections(serve: Serve) -> None:
             one.sendall(b"after")
             assert receive(one, 5) == b"after"
     assert isinstance(client, ssl.SSLSocket)
+
+
+def test_a_client_that_takes_no_output_before_tls_counts_like_any_that_went_away(
+    monkeypatch: pytest.MonkeyPatch, serve: Serve
+) -> None:
+    def drain(connection: Any, memory: int, timeout: float) -> None:
+        raise TooSlow("the client took too little")
+
+    monkeypatch.setattr(starttls, "drain", drain)
+
+    def handle(sock: socket.socket, address: Any, server: Any) -> None:
+        server.start_tls(sock)
+
+    running = serve(handle, ssl_adapter=tls.adapter(), upgrades=True)
+    running.connect().sendall(b"x")
+    running.log.wait("ClientDisconnected: the client took too little")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 
 import pytest
@@ -31,6 +32,16 @@ def test_several_wake_ups_end_one_wait(kind: type[Waiter]) -> None:
     for _ in range(3):
         waiter.wake()
     assert waiter.wait(0)
+    assert not waiter.wait(0)
+
+
+@both_kinds
+def test_a_wait_without_limit_and_its_wake_up_need_no_memory(kind: type[Waiter]) -> None:
+    waiter = kind()
+    assert inspect.isbuiltin(waiter.wait_forever)  # a frame of Python may have to be allocated
+    assert inspect.isbuiltin(waiter.wake_once)
+    waiter.wake_once()
+    assert waiter.wait_forever()
     assert not waiter.wait(0)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from reserve.engine.connections.driver import RUN
 from reserve.engine.polling.timers import NEVER
 from reserve.engine.scheduler.lead import Follower
+from reserve.engine.settings import EngineSettings
 from tests.clients import receive
 from tests.engine.conftest import Explore, Serve
 from tests.engine.interleave import Scheduler
@@ -129,3 +130,18 @@ def test_a_worker_that_releases_the_lead_again_wakes_the_monitor(exploring: Expl
         return check
 
     assert exploring(scenario, 3, 2, "line") > 300
+
+
+def test_an_overdue_request_is_refused_before_a_new_one_finds_the_queue_full() -> None:
+    world = World(Scheduler())
+    waits, comes = world.connection(7), world.connection(8)
+    refused: list[str] = []
+    for connection, name in ((waits, "waits"), (comes, "comes")):
+        set_driver(connection, describe=str, refuse=lambda reason, name=name: refused.append(name))
+    world.queue.run_queue.put(waits, world.clock.now())
+    world.queue.run_queue._settings = EngineSettings(max_queued=1)
+    world.clock.time += world.settings.queue_timeout
+    world.monitor._now = world.clock.now
+    assert world.monitor._queue_run(comes)
+    assert refused == ["waits"]
+    assert list(world.queue.run_queue.waiting) == [comes]

@@ -14,7 +14,7 @@ from reserve.engine.connections.connection import Connection
 from reserve.engine.connections.driver import RUN
 from reserve.engine.connections.states import State
 from reserve.engine.polling.timers import NEVER
-from reserve.engine.scheduler.workers import WorkerPool
+from reserve.engine.scheduler.workers import Worker, WorkerPool
 from reserve.engine.settings import EngineSettings
 from tests.engine.interleave import Scheduler
 from tests.engine.world import World, set_driver
@@ -61,6 +61,24 @@ def test_a_monitor_that_fails_closes_no_connection_that_it_has_handed_on(overdue
         queue.put(connection)
     monitor._lead()
     assert world.closed == [], "the monitor has closed a connection that a worker owns"
+
+
+def test_a_worker_without_memory_for_the_call_closes_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(Scheduler())
+    connection = world.connection()
+    pool = WorkerPool(world.settings, world.queue, world.stepper, world.log, lambda: None, lambda: None)
+
+    def no_frame(self: WorkerPool, worker: Worker, connection: Connection) -> bool:
+        raise MemoryError
+
+    monkeypatch.setattr(WorkerPool, "_take_turn", no_frame)
+    world.queue.run_queue.put(connection)
+    assert world.queue.lead.take()
+    worker = pool._make()
+    worker.leads = True
+    with pytest.raises(MemoryError):
+        pool._serve(worker)
+    assert world.closed == [connection]
 
 
 def test_a_worker_that_exits_as_a_request_arrives_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
