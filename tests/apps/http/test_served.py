@@ -241,6 +241,24 @@ def test_a_response_until_close_that_fails_ends_with_a_reset() -> None:
     assert len(logged) == 5
 
 
+@pytest.mark.parametrize(
+    ("fields", "body"),
+    [([], b"\r\n4\r\nhalf\r\n"), ([("Content-Length", "8")], b"\r\n\r\nhalf")],
+    ids=["chunked", "length"],
+)
+def test_a_response_that_shows_its_end_is_closed_after_what_was_sent_when_it_fails(
+    fields: list[tuple[str, str]], body: bytes
+) -> None:
+    app = returning("200 OK", fields, b"half", ValueError("the other half"), kind=generated)
+    logged: list[str] = []
+    with running(app, http=QUIET, threads=1, hooks=hooks_logging_to(logged)) as served:
+        for _ in range(5):
+            with served.connect() as client:
+                client.sendall(request())
+                assert b"".join(iter(lambda: client.recv(1000), b"")).endswith(body)
+    assert len(logged) == 5
+
+
 def test_pipelined_requests_take_turns_with_others() -> None:
     with running(hello, http=QUIET, threads=1) as served, served.connect() as client:
         raw = b"".join(request("POST", body=b"%d" % n) if n % 2 else request() for n in range(300))
