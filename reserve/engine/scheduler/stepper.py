@@ -44,7 +44,7 @@ class Stepper:
 
     def advance(self, connection: Connection) -> bool:
         """Step the connection. True: its driver wants :meth:`Driver.run`, and the caller still owns the connection."""
-        events = connection.pending
+        events, armed = connection.pending, connection.armed
         connection.pending = connection.armed = 0
         connection.state = OWNED
         now = self._queue.stepped_at = self._now()
@@ -65,8 +65,15 @@ class Stepper:
                 self.closer.begin_close(connection, connection.closing, events, now)
                 return False
             late = events & DEADLINE != 0
-            if late:
-                action: Action = connection.driver.expired(connection.wait_kind, now)
+            if late and armed & READ and connection.has_unread():
+                # What has arrived counts before what has expired: this process may have been paused, and its clients
+                # were punctual.
+                action: Action = connection.driver.step(events & ~DEADLINE | READ, now)
+                late = False
+                if type(action) is Wait and action.deadline <= now:
+                    late, action = True, connection.driver.expired(action.kind, now)
+            elif late:
+                action = connection.driver.expired(connection.wait_kind, now)
             else:
                 action = connection.driver.step(events, now)
             if action is RUN:
