@@ -274,19 +274,20 @@ def test_sighup_without_a_terminal_does_not_stop_the_program(directory: Path) ->
         assert process.wait(PATIENCE) == 0
 
 
-@pytest.mark.parametrize("before", ["", "signal.signal(signal.SIGHUP, signal.SIG_IGN)"])
-def test_a_closed_terminal_stops_the_program_unless_it_runs_under_nohup(directory: Path, before: str) -> None:
+@pytest.mark.parametrize("under_nohup", [False, True])
+def test_a_closed_terminal_stops_the_program_unless_it_runs_under_nohup(directory: Path, under_nohup: bool) -> None:
     master, terminal = os.openpty()
-    # The process leads a new session, and the terminal becomes its controlling terminal.
-    wrapper = f"import fcntl, termios\nfcntl.ioctl(0, termios.TIOCSCTTY, 0)\n{before}"
+    # The process leads a new session, and the terminal becomes its controlling terminal. The tests may run under nohup.
+    action = "signal.SIG_IGN" if under_nohup else "signal.SIG_DFL"
+    wrapper = f"import fcntl, termios\nfcntl.ioctl(0, termios.TIOCSCTTY, 0)\nsignal.signal(signal.SIGHUP, {action})"
     with command(directory, wrapper=wrapper, start_new_session=True, stdin=terminal) as (process, port):
         os.close(terminal)
         os.close(master)
-        if before:  # nohup
+        if under_nohup:
             assert serves(port)
             process.send_signal(signal.SIGTERM)
         lines = process.communicate(timeout=PATIENCE)[1].splitlines(keepends=True)
-        if before:  # the log and the console are written by two threads, in any order
+        if under_nohup:  # the log and the console are written by two threads, in any order
             (logged,) = [line for line in lines if "SIGHUP: there is nothing to reload" in line]
             lines.remove(logged)
         assert lines[-1] == STOPPING
