@@ -9,10 +9,13 @@ application (:class:`ApplicationError`) becomes a 500 response and a traceback i
 from __future__ import annotations
 
 import errno
+import sys
+import traceback
 
 __all__ = [
     "ApplicationError",
     "ClientDisconnected",
+    "Frame",
     "RemoteError",
     "RequestTimeout",
     "ReserveError",
@@ -22,8 +25,18 @@ __all__ = [
     "WantRead",
     "WantWrite",
     "counted",
+    "describe_exception",
+    "describe_without_source",
+    "format_exception",
+    "list_frames",
+    "print_exception",
+    "safe_str",
     "short_repr",
+    "type_name",
 ]
+
+Frame = tuple[str, int, str]
+"""The file, the line and the function of one frame of a traceback."""
 
 _MAX_REPR = 80
 """Characters of a value that an error message shows."""
@@ -35,9 +48,93 @@ def counted(count: int, noun: str) -> str:
 
 
 def short_repr(value: object) -> str:
-    """The ``repr`` of a value, cut to 80 characters."""
-    text = repr(value)
-    return text if len(text) <= _MAX_REPR else f"{text[: _MAX_REPR - 3]}..."
+    """The ``repr`` of a value, cut to 80 characters; the type alone (``<Blog object>``) if its ``__repr__`` fails.
+
+    Raises RequestTimeout only, which ends the run.
+    """
+    try:
+        text = "".join((repr(value), ""))  # a str itself: a subclass may override anything
+        return text if len(text) <= _MAX_REPR else f"{text[: _MAX_REPR - 3]}..."
+    except RequestTimeout:
+        raise
+    except BaseException:  # code of the application, which may raise anything: SystemExit, too
+        return f"<{type_name(value)} object>"
+
+
+def safe_str(error: BaseException) -> str:
+    """The text of an exception, in full; a remark if its ``__str__`` fails. Raises RequestTimeout only."""
+    try:
+        return "".join((str(error), ""))  # a str itself: a subclass may override anything
+    except RequestTimeout:
+        raise
+    except BaseException:
+        return "(its text cannot be shown)"
+
+
+def type_name(value: object) -> str:
+    """The name of the type of a value. Runs no code of the application: a metaclass may replace ``__name__``."""
+    return str(_NAME_OF_TYPE(type(value)))
+
+
+_NAME_OF_TYPE = type.__dict__["__name__"].__get__
+_TRACEBACK_OF = BaseException.__dict__["__traceback__"].__get__
+
+
+def format_exception(error: BaseException) -> str | None:
+    """An exception with its traceback as Python prints it, without the line end; None if that fails.
+
+    Python runs code of the application for it: ``__notes__``, ``__dir__`` for a suggestion, a loader's ``get_source``,
+    and from 3.15 on the import of a parent package.
+    """
+    try:
+        return "".join(traceback.format_exception(type(error), error, error.__traceback__)).rstrip()
+    except BaseException:
+        return None
+
+
+def describe_exception(error: BaseException) -> str:
+    """Like :func:`format_exception`, or without its help: the frames without their lines, the type and the text.
+
+    The application can make it raise nothing; MemoryError is possible.
+    """
+    formatted = format_exception(error)
+    if formatted is not None:
+        return formatted
+    return describe_without_source(error, list_frames(error))
+
+
+def describe_without_source(error: BaseException, frames: list[Frame]) -> str:
+    """The given frames as Python prints them, but without their lines, the type and the text of an exception."""
+    lines = ["Traceback (most recent call last):"] if frames else []
+    lines += [f'  File "{path}", line {number}, in {name}' for path, number, name in frames]
+    return "\n".join([*lines, f"{type_name(error)}: {_text_of(error)}"])
+
+
+def list_frames(error: BaseException) -> list[Frame]:
+    """The frames of the traceback of an exception, the outermost first. Runs no code of the application."""
+    tb = _TRACEBACK_OF(error)
+    frames = []
+    while tb is not None:
+        code = tb.tb_frame.f_code
+        frames.append((code.co_filename, tb.tb_lineno or 0, code.co_name))
+        tb = tb.tb_next
+    return frames
+
+
+def print_exception(error: BaseException) -> None:
+    """Write an exception with its traceback to standard error, for a thread that must go on. Raises nothing."""
+    try:
+        if sys.stderr is not None:
+            sys.stderr.write(f"{describe_exception(error)}\n")
+    except BaseException:  # out of memory, or standard error is closed
+        return
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return safe_str(error)
+    except RequestTimeout:  # raised by the application itself: this is called when its run is over
+        return "(its text cannot be shown)"
 
 
 class ReserveError(Exception):

@@ -26,7 +26,7 @@ from reserve.cli.server import make_server
 from reserve.cli.signals import StopSignals
 from reserve.cli.stderrlog import configure_logging, enable_loggers
 from reserve.cli.tls import make_adapter
-from reserve.errors import ReserveError, StartupError
+from reserve.errors import ReserveError, StartupError, safe_str, type_name
 from reserve.loader.arguments import Arguments
 from reserve.loader.find import find
 from reserve.loader.shadowing import explain_shadowing
@@ -91,7 +91,7 @@ def run(argv: Sequence[str], console: Console, signals: StopSignals) -> int:
         if not explanation:
             raise
         signals.ignore()
-        console.write(f"reserve: {type(error).__name__}: {error}; {explanation}\n")
+        console.write(f"reserve: {type_name(error)}: {safe_str(error)}; {explanation}\n")
         return StartupError.exit_code
     except KeyboardInterrupt:
         signals.ignore()

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 from reserve.engine.connections.application import Application
 from reserve.engine.drivers.handler import Handle, HandlerApplication
 from reserve.engine.settings import EngineSettings
-from reserve.errors import UsageError
+from reserve.errors import UsageError, short_repr
 from reserve.sockets.systemd import adopt
 from reserve.sockets.unix import release
 
@@ -101,7 +101,7 @@ def _application_for(handle: Handle | Application, settings: EngineSettings) -> 
         return handle
     if hasattr(handle, "make_driver"):
         base = f"{Application.__module__}.Application"
-        raise UsageError(f"{handle!r} has make_driver, but its class is not derived from {base}")
+        raise UsageError(f"{short_repr(handle)} has make_driver, but its class is not derived from {base}")
     if not callable(handle):
-        raise UsageError(f"the application is not callable: {handle!r}")
+        raise UsageError(f"the application is not callable: {short_repr(handle)}")
     return HandlerApplication(handle, timeout=settings.handler_timeout, max_output=settings.max_output)

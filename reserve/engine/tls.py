@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from reserve.engine.logs.errorlog import ErrorLog
 from reserve.engine.polling.clock import Clock
-from reserve.errors import ReserveError, UsageError
+from reserve.errors import ReserveError, UsageError, short_repr
 
 if TYPE_CHECKING:
     from reserve.ssl.adapter import SSLAdapter
@@ -72,8 +72,8 @@ class ServerTLS:
             adapter.prepare(protocols)
             if adapter.blocking:
                 self._log.warning(
-                    f"{adapter!r} can only wrap() a socket and waits for its client: each TLS handshake holds a "
-                    "worker for up to --handshake-timeout"
+                    f"{short_repr(adapter)} can only wrap() a socket and waits for its client: each TLS "
+                    "handshake holds a worker for up to --handshake-timeout"
                 )
 
     def reload(self) -> None:

@@ -14,7 +14,7 @@ from http import HTTPStatus
 from types import GeneratorType
 from typing import Any, NoReturn
 
-from reserve.errors import ApplicationError
+from reserve.errors import ApplicationError, short_repr, type_name
 from reserve.gateways.exchange import Exchange, ExcInfo, Write
 from reserve.gateways.streams import FileWrapper
 
@@ -225,7 +225,7 @@ def _to_bytes(data: Any, where: str) -> bytes:
 
 def _describe(value: object) -> str:
     """The type of a value and the beginning of its text, for an error message."""
-    return "None" if value is None else f"{type(value).__name__} {value!r:.60}"
+    return "None" if value is None else f"{type_name(value)} {short_repr(value):.60}"
 
 
 def _join_small(items: list[bytes]) -> Iterator[bytes]:

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from reserve.errors import ApplicationError
+from reserve.errors import ApplicationError, type_name
 from reserve.gateways.exchange import ReadableFile
 
 __all__ = ["ErrorStream", "FileWrapper", "write_to_stderr"]
@@ -50,7 +50,7 @@ class ErrorStream:
     def write(self, text: str) -> int:
         """Take any text; return the number of characters, as every text stream does."""
         if not isinstance(text, str):
-            raise TypeError(f"wsgi.errors is a text stream: write() wants str, got {type(text).__name__}")
+            raise TypeError(f"wsgi.errors is a text stream: write() wants str, got {type_name(text)}")
         thread = threading.get_ident()
         with self._lock:
             pending = self.partial.pop(thread, "") + text
@@ -90,9 +90,7 @@ class FileWrapper:
 
     def __init__(self, filelike: ReadableFile, block_size: int = 65536) -> None:
         if not hasattr(filelike, "read"):
-            raise ApplicationError(
-                f"wsgi.file_wrapper wants a file with a read() method, got {type(filelike).__name__}"
-            )
+            raise ApplicationError(f"wsgi.file_wrapper wants a file with a read() method, got {type_name(filelike)}")
         size: Any = block_size
         if not isinstance(size, int) or size < 1:
             raise ApplicationError(f"wsgi.file_wrapper wants a block size of 1 or more bytes, got {size!r:.40}")

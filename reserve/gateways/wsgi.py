@@ -12,7 +12,14 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from reserve.errors import ClientDisconnected, RequestTimeout, UsageError
+from reserve.errors import (
+    ClientDisconnected,
+    RequestTimeout,
+    UsageError,
+    describe_exception,
+    format_exception,
+    type_name,
+)
 from reserve.gateways.dispatch import mounted_at
 from reserve.gateways.exchange import Environ, Exchange, WSGIApplication
 from reserve.gateways.response import WSGIResponse
@@ -25,7 +32,10 @@ _LOGGER = logging.getLogger("reserve.error")
 
 def log_error(message: str, error: BaseException) -> None:
     """The default error-log hook: one record with a traceback in the logger ``reserve.error``."""
-    _LOGGER.error(message, exc_info=error)
+    if format_exception(error) is None:  # then a handler would fail at it, too, with what the application raises
+        _LOGGER.error("%s\n%s", message, describe_exception(error))
+    else:
+        _LOGGER.error(message, exc_info=error)
 
 
 def request_line(environ: Mapping[str, Any]) -> str:
@@ -152,11 +162,12 @@ class WSGIGateway:
 
     def _handle_error(self, exchange: Exchange, error: BaseException) -> None:
         """End the exchange after an exception of the application, the response or the exchange."""
-        if isinstance(error, ClientDisconnected):
+        kind = type(error)  # isinstance() asks for __class__, which is code of the application and may raise anything
+        if issubclass(kind, ClientDisconnected):
             _LOGGER.debug("%s: %s", request_line(exchange.environ), error)
             exchange.abort()
             return
-        if isinstance(error, RequestTimeout) and not exchange.started:
+        if issubclass(kind, RequestTimeout) and not exchange.started:
             raise error  # the monitor, which raised it, logs it and sends the response
         try:
             self._report(exchange, "the application failed", error)
@@ -181,8 +192,8 @@ class WSGIGateway:
             self._report(exchange, "wsgi.errors could not be written", error)
 
     def _report(self, exchange: Exchange, what: str, error: BaseException) -> None:
-        message = f"{request_line(exchange.environ)}: {what}: {type(error).__name__}"
+        message = f"{request_line(exchange.environ)}: {what}: {type_name(error)}"
         try:
             self._log(message, error)
-        except BaseException:
-            _LOGGER.exception("the error-log hook failed; it was called with: %s", message)
+        except BaseException as failure:
+            log_error(f"the error-log hook failed; it was called with: {message}", failure)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import cast
 
-from reserve.errors import StartupError
+from reserve.errors import StartupError, type_name
 from reserve.loader.arguments import Arguments
 from reserve.loader.importer import (
     WSGI_NAMES,
@@ -154,7 +154,7 @@ def load_application(
         args.served.append(describe_module(module) + note)
         launch = resolve(module, parse_target(f"{target.module}:launch"))
         if not callable(launch):
-            raise StartupError(f"launch of {module.__name__} is a {type(launch).__name__} and cannot be called")
+            raise StartupError(f"launch of {module.__name__} is a {type_name(launch)} and cannot be called")
         with user_code(f"launch(args) of {module.__name__}"):
             return cast("object", launch(list(args)))
     for attribute in attributes:

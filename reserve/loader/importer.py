@@ -19,7 +19,17 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from reserve.errors import ReserveError, StartupError, UsageError
+from reserve.errors import (
+    Frame,
+    ReserveError,
+    StartupError,
+    UsageError,
+    describe_without_source,
+    list_frames,
+    safe_str,
+    short_repr,
+    type_name,
+)
 from reserve.loader.shadowing import explain_shadowing
 
 __all__ = [
@@ -42,6 +52,9 @@ WSGI_NAMES = ("application", "app")
 _RESERVE = os.path.abspath(sys.modules["reserve"].__path__[0]) + os.sep
 _EXAMPLES = os.path.join(_RESERVE, "examples") + os.sep
 _IMPORTLIB = os.path.dirname(os.path.abspath(importlib.__file__)) + os.sep
+
+_NAME_OF_IMPORT = ImportError.__dict__["name"].__get__
+"""The ``name`` of an ImportError, whatever a class of the user has made of it."""
 
 _MAX_CALLABLES = 20
 """How many callables of a module a message lists."""
@@ -118,7 +131,7 @@ def resolve(module: ModuleType, target: Target) -> object:
     value: object = module
     for position, attribute in enumerate(target.path):
         try:
-            with user_code(f"looking up {target.text}", reraise=lambda error: isinstance(error, AttributeError)):
+            with user_code(f"looking up {target.text}", reraise=lambda error: issubclass(type(error), AttributeError)):
                 value = getattr(value, attribute)
         except AttributeError:
             owner = ".".join((target.module, *target.path[:position]))
@@ -126,7 +139,7 @@ def resolve(module: ModuleType, target: Target) -> object:
     if target.call is not None:
         if not callable(value):
             name = ".".join(target.path)
-            raise StartupError(f"{target.text}: {name} is a {type(value).__name__} and cannot be called")
+            raise StartupError(f"{target.text}: {name} is a {type_name(value)} and cannot be called")
         positional, keywords = target.call
         with user_code(f"calling {target.text}"):
             value = value(*positional, **dict(keywords))
@@ -176,8 +189,8 @@ def explain_none(name: str, expected: str) -> str:
     """
     text, colon, attribute = name.partition(":")
     module = sys.modules.get(text)
-    if not colon and module is not None and not hasattr(module, "launch"):
-        colon, attribute = ":", next((candidate for candidate in WSGI_NAMES if hasattr(module, candidate)), "launch")
+    if not colon and module is not None and not _gives(module, "launch"):
+        colon, attribute = ":", next((candidate for candidate in WSGI_NAMES if _gives(module, candidate)), "launch")
     if not colon or attribute == "launch":
         return f"; did its launch(args) forget to return {expected}?"
     if attribute.endswith(")"):
@@ -185,12 +198,20 @@ def explain_none(name: str, expected: str) -> str:
     return f"; {attribute} is None once the module is imported"
 
 
+def _gives(module: ModuleType, name: str) -> bool:
+    """Like ``hasattr``, but a ``__getattr__`` of the module may raise anything."""
+    try:
+        return hasattr(module, name)
+    except BaseException:
+        return False
+
+
 def describe_exit(error: SystemExit) -> str:
     """The predicate of a message about an application that exited during its start: the code, and the line."""
-    frames = _user_frames(traceback.extract_tb(error.__traceback__))
-    frames = [frame for frame in frames if "_sitebuiltins" not in frame.filename]  # the module of exit()
-    location = f", in {frames[-1].filename}, line {frames[-1].lineno}" if frames else ""
-    code = "" if error.code is None else repr(error.code)
+    frames = _user_frames(list_frames(error))
+    frames = [frame for frame in frames if "_sitebuiltins" not in frame[0]]  # the module of exit()
+    location = f", in {frames[-1][0]}, line {frames[-1][1]}" if frames else ""
+    code = "" if error.code is None else short_repr(error.code)
     return f"ended the process before the server started: sys.exit({code}){location}"
 
 
@@ -199,15 +220,16 @@ def signature_error(function: Callable[..., Any], count: int) -> str:
 
     It is empty also for a callable of an extension module that hides its signature: then only the first call fails.
     """
+    has_signature = False
     try:
         # The signature of a decorator's wrapper counts, and not that of the function inside it.
         signature = inspect.signature(function, follow_wrapped=False)
-    except (TypeError, ValueError):
-        return ""
-    try:
+        has_signature = True
         signature.bind(*[None] * count)
     except TypeError as error:
-        return str(error)
+        return safe_str(error) if has_signature else ""
+    except BaseException:  # __signature__ and the like are code of the user, which may raise anything
+        return ""
     return ""
 
 
@@ -215,25 +237,31 @@ def _is_missing(name: str) -> Callable[[Exception], bool]:
     """A test whether an error means that the module ``name``, or a package that contains it, does not exist."""
 
     def is_missing(error: Exception) -> bool:
-        if not isinstance(error, ModuleNotFoundError) or error.name is None:
+        if not issubclass(type(error), ModuleNotFoundError):
             return False
-        is_part = name == error.name or name.startswith(f"{error.name}.")
-        return is_part and not _user_frames(traceback.extract_tb(error.__traceback__))
+        missing = _NAME_OF_IMPORT(error)
+        if not isinstance(missing, str):
+            return False
+        is_part = name == missing or name.startswith(f"{missing}.")
+        return is_part and not _user_frames(list_frames(error))
 
     return is_missing
 
 
 def _format_user_traceback(error: Exception) -> str:
-    report = traceback.TracebackException.from_exception(error)
-    _remove_internal_frames(report, set())
-    return "".join(report.format()).rstrip()
+    try:
+        report = traceback.TracebackException.from_exception(error)
+        _remove_internal_frames(report, set())
+        return "".join(report.format()).rstrip()
+    except BaseException:  # formatting runs code of the user, which may raise anything: see format_exception()
+        return describe_without_source(error, _user_frames(list_frames(error)))
 
 
 def _remove_internal_frames(report: traceback.TracebackException | None, seen: set[int]) -> None:
     if report is None or id(report) in seen:
         return
     seen.add(id(report))
-    frames = _user_frames(report.stack)
+    frames = [frame for frame in report.stack if not _is_internal(frame.filename)]
     # None leaves out the line "Traceback (most recent call last)", which would introduce nothing.
     report.stack = traceback.StackSummary.from_list(frames) if frames else None  # type: ignore[assignment]
     _remove_internal_frames(report.__cause__, seen)
@@ -242,8 +270,8 @@ def _remove_internal_frames(report: traceback.TracebackException | None, seen: s
         _remove_internal_frames(member, seen)
 
 
-def _user_frames(stack: list[traceback.FrameSummary]) -> list[traceback.FrameSummary]:
-    return [frame for frame in stack if not _is_internal(frame.filename)]
+def _user_frames(frames: list[Frame]) -> list[Frame]:
+    return [frame for frame in frames if not _is_internal(frame[0])]
 
 
 def _is_internal(filename: str) -> bool:

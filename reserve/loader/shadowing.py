@@ -44,6 +44,13 @@ def explain_shadowing(error: BaseException, *, imported: bool = False) -> str:
 
     :param imported: consider also the local files that were being imported when the error was raised.
     """
+    try:
+        return _explain(error, imported)
+    except BaseException:  # name, obj and the like may be code of the user, which may raise anything
+        return ""
+
+
+def _explain(error: BaseException, imported: bool) -> str:
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:

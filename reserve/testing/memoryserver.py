@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import socket
-import traceback
 from typing import Any
 
 from reserve.engine.connections.budget import Budget
@@ -17,7 +16,7 @@ from reserve.engine.logs.errorlog import ErrorLog
 from reserve.engine.polling.clock import Clock
 from reserve.engine.settings import EngineSettings
 from reserve.engine.tls import ServerTLS
-from reserve.errors import ClientDisconnected
+from reserve.errors import ClientDisconnected, describe_exception
 
 __all__ = ["MemoryConnection", "MemoryLog", "MemoryServer", "MemorySocket"]
 
@@ -98,8 +97,7 @@ class MemoryLog(ErrorLog):
         self.lines.append((logging.ERROR, text))
 
     def failure(self, text: str, error: BaseException, kind: str = "") -> None:
-        trace = "".join(traceback.format_exception(type(error), error, error.__traceback__)).rstrip()
-        self.error(f"{text}\n{trace}")
+        self.error(f"{text}\n{describe_exception(error)}")
 
 
 class MemoryConnection(Connection):

@@ -7,7 +7,7 @@ import logging
 import sys
 import threading
 import weakref
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -16,6 +16,7 @@ from reserve.gateways.exchange import Exchange
 from reserve.gateways.streams import ErrorStream, FileWrapper
 from reserve.gateways.wsgi import WSGIGateway, log_error, request_line
 from tests.gateways.fakes import PLAIN, Closable, FakeExchange, request, returning, serve
+from tests.test_errors import ANYTHING, hostile
 from tests.waiting import PATIENCE
 
 FATAL = [
@@ -218,6 +219,52 @@ def test_the_default_hook_logs_the_request_line_and_the_traceback(caplog: pytest
     assert "PUT /a\\nb?q=\\xe9: the application failed: RuntimeError" in caplog.text
     assert "Traceback" in caplog.text
     assert 'raise RuntimeError("on purpose")' in caplog.text
+
+
+@pytest.mark.parametrize("kind", ANYTHING)
+@pytest.mark.parametrize("hook_fails", [False, True])
+def test_an_exception_that_cannot_be_described_is_a_500_with_its_frames_in_the_log(
+    kind: type[BaseException], hook_fails: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    def app(environ: Any, start_response: Any) -> Any:
+        raise hostile(kind)
+
+    def hook(message: str, error: BaseException) -> None:
+        raise hostile(kind)
+
+    gateway = WSGIGateway(app, log=hook) if hook_fails else WSGIGateway(app)
+    exchange = FakeExchange(request(gateway))
+    gateway.respond(exchange)
+    assert exchange.ends == ["500"]
+    assert "the application failed: Hostile" in caplog.text
+    assert f'File "{__file__}"' in caplog.text
+    assert "Hostile: (its text cannot be shown)" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ANYTHING)
+@pytest.mark.parametrize("where", ["result", "item", "status"])
+def test_a_value_that_cannot_be_described_is_a_500_that_names_its_type(
+    kind: type[BaseException], where: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Unspeakable:
+        def __repr__(self) -> str:
+            raise kind
+
+    value = cast("Any", Unspeakable())
+    if where in ("result", "item"):
+        app = returning(value if where == "result" else [value])
+    else:
+
+        def app(environ: Any, start_response: Any) -> Any:
+            start_response(value, [])
+            return []
+
+    gateway = WSGIGateway(app)
+    exchange = FakeExchange(request(gateway))
+    gateway.respond(exchange)
+    assert exchange.ends == ["500"]
+    assert "Unspeakable" in caplog.text
+    assert "ApplicationError: " in caplog.text
 
 
 def test_request_line_is_bounded() -> None:

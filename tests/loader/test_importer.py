@@ -17,6 +17,7 @@ from reserve.loader.find import load_application
 from reserve.loader.importer import parse_target, signature_error, try_import
 from tests.loader.arguments import arguments
 from tests.projects import Project
+from tests.test_errors import ANYTHING
 
 
 @pytest.mark.parametrize(
@@ -105,6 +106,34 @@ def test_a_chained_error_shows_only_the_frames_of_the_user(project: Project) -> 
     assert "No module named 'finding_nowhere'" in text
     assert text.endswith("ValueError: bad")
     assert frames(caught.value) == [str(directory / "finding_i.py")] * 2
+
+
+@pytest.mark.parametrize("kind", ANYTHING)
+def test_an_error_that_cannot_be_described_shows_the_frames_of_the_user(
+    project: Project, kind: type[BaseException]
+) -> None:
+    directory = project(finding_i=f"""
+        import builtins
+        from tests.test_errors import hostile
+        raise hostile(builtins.{kind.__name__})
+    """)  # fmt: skip
+    with pytest.raises(StartupError) as caught:
+        load_application("finding_i", arguments())
+    assert str(caught.value).startswith("importing finding_i failed:\n")
+    assert frames(caught.value) == [str(directory / "finding_i.py")]
+    assert str(caught.value).endswith("\nHostile: (its text cannot be shown)")
+
+
+@pytest.mark.parametrize("kind", ANYTHING)
+def test_a_signature_that_fails_is_not_judged(kind: type[BaseException]) -> None:
+    class Called:
+        def __call__(self) -> None: ...
+
+        @property
+        def __signature__(self) -> Any:
+            raise kind
+
+    assert signature_error(Called(), 3) == ""
 
 
 def test_a_factory_with_other_parameters_is_a_start_up_error(project: Project) -> None:

@@ -23,7 +23,7 @@ from reserve.engine.drivers.handshake import step_handshake
 from reserve.engine.drivers.starttls import StartTLS
 from reserve.engine.polling.poller import READ, WRITE
 from reserve.engine.polling.timers import NEVER
-from reserve.errors import ApplicationError, ReserveError, UsageError, counted
+from reserve.errors import ApplicationError, ReserveError, UsageError, counted, safe_str, short_repr, type_name
 from reserve.wait import wait_for
 
 __all__ = ["Handle", "HandlerApplication", "HandlerDriver", "Park"]
@@ -73,9 +73,11 @@ class Park:
         on_close: Callable[[str], Any] | None = None,
     ) -> None:
         if until not in ("readable", "writable"):
-            raise UsageError(f"Park(until={until!r}): it is 'readable' or 'writable'")
+            raise UsageError(f"Park(until={short_repr(until)}): it is 'readable' or 'writable'")
         if reader is not None and not hasattr(reader, "peek"):
-            raise UsageError(f"Park(reader={reader!r}): it has no peek(); pass what socket.makefile('rb') returned")
+            raise UsageError(
+                f"Park(reader={short_repr(reader)}): it has no peek(); pass what socket.makefile('rb') returned"
+            )
         if timeout is not None and timeout < 0:
             raise UsageError(f"Park(timeout={timeout!r}): seconds, zero or more, or None")
         self.resume = resume
@@ -197,9 +199,10 @@ class HandlerDriver(Driver):
             result = call()
         except (ConnectionError, TimeoutError) as error:
             # As a rule the peer is the cause, not the handler: log one line, no traceback.
-            kind = type(error).__name__
+            kind = type_name(error)
             connection.server.log.info(
-                f"{name_of(address_of(connection.peer))}: {kind}: {error}", f"handlers whose client failed: {kind}"
+                f"{name_of(address_of(connection.peer))}: {kind}: {safe_str(error)}",
+                f"handlers whose client failed: {kind}",
             )
             self._reason = "lost"
         if result is None:
@@ -212,7 +215,7 @@ class HandlerDriver(Driver):
             self._wait.deadline = connection.server.clock.now() + connection.server.settings.handshake_timeout
         else:
             raise ApplicationError(
-                f"a handler returns None, reserve.Park or what server.start_tls returned, not {type(result).__name__}"
+                f"a handler returns None, reserve.Park or what server.start_tls returned, not {type_name(result)}"
             )
         if not connection.detached:
             self._timeout = connection.sock.gettimeout() if connection.sock.fileno() >= 0 else None
@@ -274,7 +277,7 @@ class HandlerDriver(Driver):
             complete = step_handshake(start_tls.tls, self._wait)
         except OSError as error:
             server.tls.handshake_failed()
-            text = f"the TLS handshake failed: {error}"
+            text = f"the TLS handshake failed: {safe_str(error)}"
             server.log.info(f"{name_of(address_of(connection.peer))}: {text}", "TLS handshakes that failed")
             self._reason = "lost"
             return LINGER

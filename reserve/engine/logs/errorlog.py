@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 from reserve.engine.logs.ratelimit import RateLimiter
 from reserve.engine.polling.clock import Clock, SystemClock
 from reserve.engine.polling.waiter import Waiter
+from reserve.errors import describe_exception, print_exception
 
 __all__ = ["ErrorHook", "ErrorLog", "LineWriter"]
 
@@ -138,8 +139,8 @@ class LineWriter:
             if self.dropped:
                 dropped, self.dropped = self.dropped, 0
                 self._on_dropped(dropped)
-        except BaseException:  # an exception of a hook must not end the thread: later lines need it
-            traceback.print_exc()
+        except BaseException as error:  # an exception of a hook must not end the thread: later lines need it
+            print_exception(error)
 
 
 class _Line(NamedTuple):
@@ -206,12 +207,12 @@ class ErrorLog:
     def failure(self, text: str, error: BaseException, kind: str = "") -> None:
         """Add an error with its traceback, which is formatted here: in the queue it would keep all its frames alive.
 
-        Never raises MemoryError, because callers have to release resources afterwards.
+        Never raises anything, because callers have to release resources afterwards, and a worker would end. Formatting
+        runs code of the application: see :func:`reserve.errors.describe_exception`.
         """
         try:
-            trace = "".join(traceback.format_exception(type(error), error, error.__traceback__)).rstrip()
-            self._put(logging.ERROR, f"{text}\n{trace}", kind)
-        except MemoryError:
+            self._put(logging.ERROR, f"{text}\n{describe_exception(error)}", kind)
+        except BaseException:  # out of memory as a rule
             self._writer.dropped |= 1  # at least 1; an addition would need memory
 
     def stack(self, level: int, text: str, frame: FrameType | None) -> None:
@@ -256,8 +257,8 @@ class ErrorLog:
     def _call_hook(self, level: int, text: str) -> None:
         try:
             self._hook(level, text)
-        except BaseException:  # an exception for one line must not prevent the others
-            traceback.print_exc()
+        except BaseException as error:  # an exception for one line must not prevent the others
+            print_exception(error)
 
     def _report_dropped(self, count: int) -> None:
         self._call_hook(logging.WARNING, f"{count} log lines were dropped: the log could not be written fast enough")
@@ -265,4 +266,7 @@ class ErrorLog:
 
 def _stack(frames: tuple[tuple[str, int, str], ...]) -> str:
     summaries = [traceback.FrameSummary(path, number, name, lookup_line=False) for path, number, name in frames]
-    return "".join(traceback.StackSummary.from_list(summaries).format()).rstrip()
+    try:
+        return "".join(traceback.StackSummary.from_list(summaries).format()).rstrip()
+    except BaseException:  # a loader of the application may fail to give the source
+        return "\n".join(f'  File "{path}", line {number}, in {name}' for path, number, name in frames)

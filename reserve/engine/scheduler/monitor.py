@@ -218,6 +218,6 @@ class Monitor:
                 if connection is not None and connection.state is OWNED and not connection.lent:
                     self._stepper.closer.close(connection, "error")
                 self._log.failure("the monitor could not step a connection", error, "steps of the monitor that failed")
-                if isinstance(error, (OSError, ValueError)):  # of the poller, as in WorkerPool
+                if issubclass(type(error), (OSError, ValueError)):  # of the poller, as in WorkerPool
                     time.sleep(RETRY)
         self._leads = queue.monitor_leads = False

@@ -193,7 +193,7 @@ class WorkerPool:
                     self._queue.lead.hand_over()
                     worker.leads = False
                 self._log.failure("a worker failed and starts again", error, "workers that failed")
-                if isinstance(error, (OSError, ValueError)):
+                if issubclass(type(error), (OSError, ValueError)):  # isinstance() may run code of the application
                     # The poller's descriptor is closed, or the system has run out of a resource: without a pause this
                     # loop would use a whole processor.
                     time.sleep(RETRY)
@@ -289,7 +289,8 @@ class WorkerPool:
         if not still_ours:
             return False
         worker.handled += 1
-        if isinstance(failure, RequestTimeout):
+        # Not isinstance(): it asks for __class__, which is code of the application.
+        if failure is not None and issubclass(type(failure), RequestTimeout):
             worker.connection = None
             self._stepper.refuse(connection, "timeout")
             return False

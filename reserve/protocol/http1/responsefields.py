@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from reserve.errors import ApplicationError
+from reserve.errors import ApplicationError, short_repr, type_name
 
 __all__ = [
     "CACHED_LINES",
@@ -54,7 +54,7 @@ def check_status(status: object) -> tuple[bytes, int]:
         line cannot have.
     """
     if not isinstance(status, str):
-        raise ApplicationError(f"the status is {status!r}, a {type(status).__name__}; it is a str like '200 OK'")
+        raise ApplicationError(f"the status is {short_repr(status)}, a {type_name(status)}; it is a str like '200 OK'")
     if not STATUS(status):
         raise ApplicationError(
             f"the status {status[:60]!r} is not a code from 200 to 599, a space and a reason in latin-1 without "
@@ -75,11 +75,11 @@ def check_field(item: object) -> tuple[bytes, int]:
     :raises ApplicationError: for what PEP 3333 or RFC 9110 section 5 does not let an application send.
     """
     if not isinstance(item, tuple) or len(item) != 2:
-        raise ApplicationError(f"a response header is {item!r:.80}; it is a tuple of two str (PEP 3333)")
+        raise ApplicationError(f"a response header is {short_repr(item)}; it is a tuple of two str (PEP 3333)")
     name, value = item
     if not isinstance(name, str) or not isinstance(value, str):
-        raise ApplicationError(f"response header {name!r:.80}: name and value are str, not {type(name).__name__} and "
-                               f"{type(value).__name__} (PEP 3333)")  # fmt: skip
+        raise ApplicationError(f"response header {short_repr(name)}: name and value are str, not {type_name(name)} and "
+                               f"{type_name(value)} (PEP 3333)")  # fmt: skip
     if not TOKEN(name):
         raise ApplicationError(f"response header {name[:60]!r}: the name is not a token (RFC 9110 section 5.1)")
     if not VALUE(value):

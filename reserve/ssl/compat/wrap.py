@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
 
-from reserve.errors import StartupError, TLSError, WantRead, WantWrite
+from reserve.errors import StartupError, TLSError, WantRead, WantWrite, safe_str, type_name
 from reserve.ssl.adapter import SSLAdapter
 from reserve.ssl.builtin import harden
 from reserve.ssl.builtinsession import translate_error, write_close_notify
@@ -88,7 +88,7 @@ class WrappingAdapter(ExternalAdapter):
         except TimeoutError:
             raise TLSError(f"the client did not finish within {timeout} s (--handshake-timeout)") from None
         except Exception as error:
-            raise TLSError(f"{type(error).__name__}: {error}") from error
+            raise TLSError(f"{type_name(error)}: {safe_str(error)}") from error
 
     def environ(self, session: Any) -> dict[str, str]:
         variables: dict[str, str] = session.variables

@@ -19,6 +19,7 @@ from reserve.errors import ReserveError, UsageError
 from reserve.testing import FakeClock
 from tests.clients import receive, receive_all
 from tests.engine.conftest import Serve, publishing, upper_lines
+from tests.test_errors import ANYTHING, hostile
 from tests.waiting import PATIENCE, eventually
 
 
@@ -403,6 +404,35 @@ def test_no_exception_ends_a_worker(serve: Serve, kind: type[BaseException]) -> 
     good.sendall(b".")
     assert receive_all(good) == b"fine"
     assert "on purpose" in running.log.wait(kind.__name__)
+    assert running.server.stats().threads == 1
+
+
+@pytest.mark.parametrize("kind", ANYTHING)
+def test_no_exception_that_cannot_be_described_ends_a_worker(serve: Serve, kind: type[BaseException]) -> None:
+    class Lost(ConnectionError):
+        def __str__(self) -> str:
+            raise kind
+
+        __class__ = property(__str__)  # type: ignore[assignment]
+
+    def handle(sock: socket.socket, address: Any, server: Any) -> None:
+        match sock.recv(1):
+            case b"!":
+                raise hostile(kind)
+            case b"?":
+                raise Lost
+        sock.sendall(b"fine")
+
+    running = serve(handle, threads=1)
+    for first in (b"!", b"?", b"!", b"?"):
+        bad = running.connect()
+        bad.sendall(first)
+        assert receive_all(bad) == b""
+    good = running.connect()
+    good.sendall(b".")
+    assert receive_all(good) == b"fine"
+    assert __file__ in running.log.wait("Hostile: (its text cannot be shown)")
+    assert running.log.wait("Lost: (its text cannot be shown)")
     assert running.server.stats().threads == 1
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import linecache
 import logging
+import sys
 import threading
 from typing import Any
 
 import pytest
 
 from reserve.engine.logs.errorlog import MAX_TEXT, ErrorLog, LineWriter
+from tests.test_errors import ANYTHING, hostile
 from tests.waiting import PATIENCE, eventually
 
 
@@ -131,3 +134,52 @@ def test_the_middle_of_a_huge_text_is_left_out() -> None:
     assert lines[1].startswith("it failed\nValueError: beginxxx")
     assert lines[1].endswith("xxxend")
     assert "characters are left out" in lines[1]
+
+
+@pytest.mark.parametrize("kind", ANYTHING)
+def test_an_error_that_cannot_be_formatted_is_logged_with_its_frames(kind: type[BaseException]) -> None:
+    lines: list[str] = []
+    logs = ErrorLog(lambda level, text: lines.append(text))
+    try:
+        raise hostile(kind)
+    except ModuleNotFoundError as error:
+        logs.failure("it failed", error)
+    logs.stop()
+    (text,) = lines
+    assert text.startswith("it failed\nTraceback (most recent call last):\n")
+    assert __file__ in text
+    assert text.endswith("\nHostile: (its text cannot be shown)")
+
+
+@pytest.mark.parametrize("kind", ANYTHING)
+def test_the_error_of_a_hook_that_cannot_be_formatted_loses_no_other_line(kind: type[BaseException]) -> None:
+    lines: list[str] = []
+
+    def hook(level: int, text: str) -> None:
+        if text == "one":
+            raise hostile(kind)
+        lines.append(text)
+
+    logs = ErrorLog(hook)
+    logs.start()
+    for text in ("one", "two"):
+        logs.info(text)
+    eventually(lambda: lines == ["two"])
+    assert logs.thread.is_alive()
+    logs.stop()
+
+
+def test_a_stack_whose_source_cannot_be_read_is_logged_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: Any) -> Any:
+        raise SystemExit
+
+    lines: list[str] = []
+    logs = ErrorLog(lambda level, text: lines.append(text))
+    logs.stack(logging.WARNING, "it waits in:", sys._getframe())
+    logs.info("the next line")
+    monkeypatch.setattr(linecache, "getline", fail)
+    monkeypatch.setattr(linecache, "getlines", fail)
+    logs.stop()
+    stack, following = lines
+    assert __file__ in stack
+    assert following == "the next line"
