@@ -29,7 +29,7 @@ from reserve.engine.scheduler.handoff import HandOff
 from reserve.engine.settings import EngineSettings, with_changes
 from reserve.engine.stats import Stats
 from reserve.engine.tls import ServerTLS
-from reserve.errors import UsageError
+from reserve.errors import UsageError, short_repr, type_name
 
 if TYPE_CHECKING:
     from reserve.ssl.adapter import SSLAdapter
@@ -212,10 +212,17 @@ class Server:
     def send(self, sock: socket.socket, data: bytes) -> None:
         """Send bytes on a connection of a plain handler that is parked. Any thread; does not block.
 
-        Raises UsageError when the socket is not (or no longer) a connection of this server, ReserveError when more
-        bytes would wait for the peer than the setting ``max_output`` allows.
+        :param data: bytes, or an object with the bytes of one (bytearray, memoryview), which are copied.
+
+        Raises UsageError when the socket is not (or no longer) a connection of this server, or the data is not bytes;
+        ReserveError when more bytes would wait for the peer than the setting ``max_output`` allows.
         """
         connection = self._find(sock)
+        if type(data) is not bytes:  # bytes(5) would be five NULs
+            try:
+                data = memoryview(data).tobytes()
+            except TypeError:
+                raise UsageError(f"send() takes bytes, not {type_name(data)}") from None
         driver = connection.driver
         if driver is NO_DRIVER:  # the owner disposes of the connection at this moment
             raise UsageError("this socket is no longer a connection of this server")
@@ -247,7 +254,8 @@ class Server:
 
         Without ``then`` the handshake is made on the caller's thread, within the setting ``handshake_timeout``, and the
         TLS socket is returned. Raises UsageError without an adapter, for a socket that is not a connection of this
-        server, and for one that has TLS; TLSError, TimeoutError or OSError when the handshake fails.
+        server, for one that has TLS, and for a ``then`` that cannot be called; TLSError, TimeoutError or OSError when
+        the handshake fails.
         """
         connection = self._find(sock)
         adapter = self.tls.adapter
@@ -255,6 +263,8 @@ class Server:
             raise UsageError("start_tls() needs server.ssl_adapter (--tls-cert)")
         if connection.tls is not None:
             raise UsageError("this connection has TLS already")
+        if then is not None and not callable(then):
+            raise UsageError(f"start_tls(then={short_repr(then)}): it is a function of the TLS socket, or None")
         if isinstance(connection.driver, HandlerDriver):
             connection.driver.push()  # the plain output has to leave before the handshake
         return start_tls(connection, adapter, then)
@@ -282,7 +292,8 @@ class Server:
         self._queue.park(connection, WRITE, deadline, "write", FLUSHING)
 
     def _find(self, sock: socket.socket) -> Connection:
-        connection = self._queue.connections.get(sock.fileno())
+        fileno = getattr(sock, "fileno", None)
+        connection = self._queue.connections.get(fileno()) if callable(fileno) else None
         if connection is None or connection.sock is not sock:
             raise UsageError("this socket is not (or no longer) a connection of this server")
         return connection

@@ -72,20 +72,40 @@ class Park:
         on_timeout: Callable[[], Any] | None = None,
         on_close: Callable[[str], Any] | None = None,
     ) -> None:
+        for name, value in ("resume", resume), ("on_timeout", on_timeout), ("on_close", on_close):
+            if not callable(value) and (value is not None or name == "resume"):
+                raise UsageError(f"Park({name}={short_repr(value)}): it is {_CALLABLES[name]}")
         if until not in ("readable", "writable"):
             raise UsageError(f"Park(until={short_repr(until)}): it is 'readable' or 'writable'")
         if reader is not None and not hasattr(reader, "peek"):
             raise UsageError(
                 f"Park(reader={short_repr(reader)}): it has no peek(); pass what socket.makefile('rb') returned"
             )
-        if timeout is not None and timeout < 0:
-            raise UsageError(f"Park(timeout={timeout!r}): seconds, zero or more, or None")
+        if timeout is not None and not _is_seconds(timeout):
+            raise UsageError(f"Park(timeout={short_repr(timeout)}): seconds, zero or more, or None")
         self.resume = resume
         self.timeout = timeout
         self.until = until
         self.reader = reader
         self.on_timeout = on_timeout
         self.on_close = on_close
+
+
+_CALLABLES = {
+    "resume": "a function without parameters",
+    "on_timeout": "a function without parameters, or None",
+    "on_close": "a function of the reason, or None",
+}
+
+
+def _is_seconds(value: object) -> bool:
+    """Whether a value can be added to the time of a clock: an int of any size could not."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    try:
+        return float(value) >= 0  # False for NaN
+    except OverflowError:
+        return False
 
 
 class HandlerApplication(Application):

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -558,12 +558,39 @@ def test_a_park_with_invalid_arguments_is_refused() -> None:
         Park(print, reader=object())  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="timeout=-1"):
         Park(print, timeout=-1)
+    for name, value in ("resume", None), ("resume", 3), ("on_close", 3), ("on_timeout", b"x"):
+        with pytest.raises(UsageError, match=f"{name}={value!r}"):
+            Park(**{"resume": print, name: value})
+    for seconds in (float("nan"), "5", True, 10**400, [], 5j):
+        with pytest.raises(UsageError, match="timeout="):
+            Park(print, timeout=seconds)  # type: ignore[arg-type]
+    assert Park(print, timeout=float("inf"), on_timeout=print, on_close=print).resume is print
+
+
+def test_send_takes_bytes_only(serve: Serve) -> None:
+    sockets: SimpleQueue[socket.socket] = SimpleQueue()
+    running = serve(publishing(sockets, Echo()))
+    client = running.connect()
+    sock = sockets.get(timeout=PATIENCE)
+    for data in (5, True, None, "text", [1, 2], object()):
+        with pytest.raises(UsageError, match=f"takes bytes, not {type(data).__name__}"):
+            running.server.send(sock, data)  # type: ignore[arg-type]
+    buffer = bytearray(b"two")
+    for piece in (b"one", buffer, memoryview(b"t.h.r.")[::2]):
+        running.server.send(sock, piece)
+    buffer[:] = b"???"
+    assert receive(client, 9) == b"onetwothr"
 
 
 def test_a_socket_that_is_no_connection_of_the_server_is_refused(serve: Serve) -> None:
     running = serve(Echo())
     client = running.connect()
-    for call in (lambda: running.server.peer(client), lambda: running.server.detach(client)):
+    for call in (
+        lambda: running.server.peer(client),
+        lambda: running.server.detach(client),
+        lambda: running.server.detach(cast("Any", 5)),
+        lambda: running.server.send(cast("Any", None), b"x"),
+    ):
         with pytest.raises(UsageError):
             call()
     closed = socket.socket()

@@ -280,6 +280,14 @@ def test_an_upgrade_under_tls_or_without_an_adapter_or_of_a_foreign_socket_is_an
     assert isinstance(found.get(timeout=PATIENCE), UsageError)
 
 
+def test_an_upgrade_that_goes_on_with_no_function_is_an_error(serve: Serve) -> None:
+    handle, found = failing(lambda sock, server: server.start_tls(sock, 5))
+    serve(handle, ssl_adapter=tls.adapter(), upgrades=True).connect()
+    error = found.get(timeout=PATIENCE)
+    assert isinstance(error, UsageError)
+    assert "then=5" in str(error)
+
+
 # ---- handlers on a TLS socket ----
 
 
