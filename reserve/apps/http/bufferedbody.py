@@ -44,7 +44,10 @@ _TURN_SIZE = 262144
 """Bytes on the wire that are received in one turn of a connection, whatever their content."""
 _TURN_TIME = 0.002
 """Seconds after which a turn ends all the same: what a client sends may cost more to decode than it looks like."""
-_SPILL_SIZE = 262144  # bytes of a body that are gathered in memory before a worker writes them to its file
+_SPILL_SIZE = 262144
+"""Bytes of a body that are gathered in memory, at least, before a worker writes them to its file."""
+_SMALL = 4096
+"""A piece of fewer bytes is joined with the one before it: each piece is an object, whose size nothing counts."""
 
 
 class Progress(IntEnum):
@@ -86,7 +89,11 @@ class BodyStore:
 
     def add(self, data: bytes) -> None:
         """Append to what is in memory."""
-        self._pieces.append(data)
+        pieces = self._pieces
+        if len(data) < _SMALL and pieces and len(pieces[-1]) < _SMALL:
+            pieces[-1] += data
+        else:
+            pieces.append(data)
         self.size += len(data)
         self.in_memory += len(data)
 
@@ -94,6 +101,14 @@ class BodyStore:
     def too_large(self) -> bool:
         """More is in memory than ``--body-memory`` allows: call :meth:`spill`."""
         return self.in_memory > self._memory
+
+    @property
+    def full(self) -> bool:
+        """Call :meth:`spill` before more is added, even if more is there to be received.
+
+        A body that does not stay in memory is written in blocks of at least 256 KiB if its client is quick.
+        """
+        return self.in_memory >= _SPILL_SIZE and (self.too_large or self._file is not None)
 
     def spill(self) -> None:
         """Write what is in memory to the file. Raises OSError when the disk is full."""
@@ -107,7 +122,9 @@ class BodyStore:
     def open(self) -> BinaryIO:
         """The complete body as a binary file at its start: read, readline, readlines and iteration (PEP 3333)."""
         if self._file is None:
-            return io.BytesIO(self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces))
+            if len(self._pieces) > 1:
+                self._pieces = [b"".join(self._pieces)]  # the pieces are freed
+            return io.BytesIO(self._pieces[0] if self._pieces else b"")  # shares the bytes
         if self._pieces:
             self.spill()
         file = cast("io.RawIOBase", self._file.file)
@@ -176,7 +193,7 @@ class BufferedBody:
         receive, budget, now = connection.recv, connection.server.budget, connection.server.clock.now
         end, left = now() + _TURN_TIME, _TURN_SIZE
         while not decoder.complete:
-            if store.in_memory >= _SPILL_SIZE or (store.in_memory and not budget.memory_for(0)):
+            if store.full or (store.in_memory and not budget.memory_for(0)):
                 if not budget.disk_for(store.in_memory):
                     raise RemoteError(507, "no room for request bodies for now (--buffer-memory, --spool-disk)")
                 return FULL
@@ -191,7 +208,7 @@ class BufferedBody:
                     data = receive(_RECEIVE_SIZE)
                 except (BlockingIOError, InterruptedError):
                     if store.too_large and budget.disk_for(store.in_memory):
-                        return FULL  # without room on the disk, up to _SPILL_SIZE stays in memory
+                        return FULL  # without room on the disk, it stays in memory until it is full
                     memory = self._head_size + store.in_memory - connection.counted[0]
                     if self._head_size and not budget.memory_for(memory):
                         raise large_head_error() from None

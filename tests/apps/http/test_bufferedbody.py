@@ -176,6 +176,53 @@ def test_the_file_of_a_body_that_was_refused_is_closed(tmp_path: Path, monkeypat
     assert [file.closed for file in files] == [True]
 
 
+@pytest.mark.parametrize("memory", [0, 65_536, 262_144, 1_000_000, 4_000_000])
+@pytest.mark.parametrize("more", [0, 1_000_000])
+@pytest.mark.parametrize("chunks", [0, 50_000])
+def test_a_body_of_up_to_body_memory_needs_no_file(
+    memory: int, more: int, chunks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that is quick may have up to 256 KiB in memory, whatever the limit."""
+    written: list[int] = []
+    spill = BodyStore.spill
+
+    def counting(store: BodyStore) -> None:
+        written.append(store.in_memory)
+        spill(store)
+
+    monkeypatch.setattr(BodyStore, "spill", counting)
+    size = max(memory, 262_143) + more
+    body = (bytes(range(251)) * (size // 251 + 1))[:size]
+    app = Recorder()
+    client = MemoryClient(app, HTTPSettings(body_memory=memory))
+    assert only(client.send(request("POST", body=body, chunks=chunks))).status == 200
+    assert app.bodies == [body]
+    assert (sum(written) > 0) is (more > 0)
+    if written:
+        assert written[0] <= max(memory, 262_144) + 65_536
+        assert all(count <= 262_144 + 65_536 for count in written[1:])
+
+
+def test_a_client_that_pauses_has_up_to_body_memory_in_memory(tmp_path: Path) -> None:
+    app = Recorder()
+    client = MemoryClient(app, HTTPSettings(body_memory=600_000, spool_dir=str(tmp_path / "gone")))
+    raw = request("POST", body=b"x" * 600_000)
+    for start in range(0, len(raw), 100_000):
+        assert app.bodies == []
+        received = client.send(raw[start : start + 100_000])
+    assert only(received).status == 200
+    assert app.bodies == [b"x" * 600_000]
+
+
+def test_a_body_in_tiny_pieces_is_kept_in_few_objects() -> None:
+    store = BodyStore(1_000_000, None)
+    for _ in range(20_000):
+        store.add(b"abc")
+    assert (store.size, store.in_memory, store.too_large) == (60_000, 60_000, False)
+    assert len(store._pieces) <= 60_000 // 2048
+    assert store.open().read() == b"abc" * 20_000
+
+
 def receiving(body: bytes) -> tuple[BufferedBody, MemorySocket, MemoryServer]:
     """A chunked body that has arrived and is received with a clock that stands still."""
     server, sock = MemoryServer(FakeClock()), MemorySocket()
