@@ -108,7 +108,7 @@ def _serve(
     :param after: those after it.
     """
     prepare_process(values)
-    configure_logging(str(values["log_level"]))
+    error_log = configure_logging(str(values["log_level"]))
     application = find(name)
     if application.note:
         console.write(f"reserve: {application.note}\n")
@@ -132,7 +132,7 @@ def _serve(
             addresses=listener_lines(listeners, url_scheme(handle), tls=adapter is not None),
             threads=values.engine().thread_range,
         )
-        server = make_server(listeners, handle, name, values, adapter)
+        server = make_server(listeners, handle, name, values, adapter, error_log)
         # Before the banner, which says that signals stop the server.
         signals.serve(server, _log_sighup(server) if adapter is None else server.tls.reload_in_background)
         console.write(text)

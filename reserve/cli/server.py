@@ -8,6 +8,7 @@ from reserve.cli.binds import Listeners, https_port
 from reserve.errors import UsageError
 
 if TYPE_CHECKING:
+    from reserve.engine.logs.errorlog import ErrorHook
     from reserve.engine.server import Server
     from reserve.options.sources import Values
     from reserve.ssl.adapter import SSLAdapter
@@ -15,15 +16,19 @@ if TYPE_CHECKING:
 __all__ = ["make_server"]
 
 
-def make_server(listeners: Listeners, handle: object, name: str, values: Values, adapter: SSLAdapter | None) -> Server:
+def make_server(
+    listeners: Listeners, handle: object, name: str, values: Values, adapter: SSLAdapter | None, error_log: ErrorHook
+) -> Server:
     """Make the server; it owns the listeners from now on.
 
     :param handle: the launched and configured application.
     :param name: the name of the application, for messages.
     :param adapter: what provides TLS on the main listeners; None: nothing.
+    :param error_log: gets the lines of the server's error log.
     :raises UsageError: redirects to https for an application that is not HTTP, or a port for redirects without any.
     """
     from reserve.engine.connections.application import Application
+    from reserve.engine.hooks import Hooks
     from reserve.engine.server import Server
 
     extra = []
@@ -46,6 +51,7 @@ def make_server(listeners: Listeners, handle: object, name: str, values: Values,
         extra=extra,
         settings=values.engine(),
         own=True,
+        hooks=Hooks(error_log=error_log),
     )
     server.ssl_adapter = adapter
     return server

@@ -1,4 +1,8 @@
-"""The error log of the command: records of :mod:`logging`, written to standard error.
+"""The error log of the command, on standard error.
+
+The server's lines come directly, not through a logger: an application may configure :mod:`logging` at any time, also
+within its first request, and ``logging.config`` disables loggers that exist, ``logging.disable`` all of them. What a
+part of reserve, or the application, logs through the logger ``reserve`` is written to the same place.
 
 The handlers of the standard library hold a lock while they write. If no process reads standard error, such a handler
 blocks ``logging.shutdown``, which takes the lock of every handler, and with it the exit of the process. This handler
@@ -11,25 +15,35 @@ import logging
 import sys
 from typing import TextIO
 
+from reserve.engine.logs.errorlog import ErrorHook
 from reserve.engine.logs.linestream import LineStream, LossCounter
 
 __all__ = ["StderrLog", "configure_logging", "enable_loggers"]
 
 
 class StderrLog(logging.Handler):
-    """The handler of the logger ``reserve``. A line that cannot be written is dropped and counted.
+    """The hook of the server's error log, and the handler of the logger ``reserve``.
 
-    The thread of the error log calls it. The next line that can be written is followed by one with the count.
+    The command makes one; the thread of the error log calls it. A line that cannot be written is dropped and counted;
+    the next line that can be written is followed by one with the count.
 
     :param stream: standard error, or what replaces it.
+    :param threshold: the lowest level, as in :mod:`logging`, of the lines of the server that are written. It is not the
+        level of the handler, which an application can set.
     """
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, threshold: int = logging.NOTSET) -> None:
         super().__init__()
+        self._threshold = threshold
         self._stream = LineStream(stream)
         self._losses = LossCounter(self._keep_reason, self._report_losses)
         self._reason: Exception | None = None
         self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s: %(message)s"))
+
+    def write_line(self, level: int, text: str) -> None:
+        """Write a line of the server (see :data:`~reserve.engine.logs.errorlog.ErrorHook`)."""
+        if level >= self._threshold:
+            self.emit(logging.LogRecord("reserve", level, "", 0, text, None, None))
 
     def handle(self, record: logging.LogRecord) -> bool | logging.LogRecord:  # type: ignore[override,unused-ignore]
         """Filter and write one record, without the lock that the base class takes."""
@@ -55,22 +69,31 @@ class StderrLog(logging.Handler):
         self._stream.write([self.format(record)])
 
 
-def configure_logging(level: str) -> None:
-    """Write the records of the logger ``reserve`` to standard error.
+def configure_logging(level: str) -> ErrorHook:
+    """Write the records of the logger ``reserve`` to standard error, and return the hook for the server's error log.
 
     :param level: ``debug``, ``info``, ``warning``, ``error`` or ``critical``: ``--log-level``.
     """
     logger = logging.getLogger("reserve")
-    # Under pythonw there is no standard error.
-    logger.handlers[:] = [logging.NullHandler() if sys.stderr is None else StderrLog(sys.stderr)]
     logger.setLevel(level.upper())
     logger.propagate = False  # else an application that configures the root logger would double every line
+    if sys.stderr is None:  # under pythonw
+        logger.handlers[:] = [logging.NullHandler()]
+        return _discard
+    log = StderrLog(sys.stderr, logger.level)
+    logger.handlers[:] = [log]
+    return log.write_line
+
+
+def _discard(level: int, text: str) -> None:
+    """The hook where there is no standard error."""
 
 
 def enable_loggers() -> None:
     """Enable the loggers of reserve again, after the application was imported.
 
-    By default ``logging.config`` in an application disables every logger that exists, and with them the error log.
+    By default ``logging.config`` in an application disables every logger that exists. The server's error log does not
+    depend on them.
     """
     for name in list(logging.root.manager.loggerDict):
         if name == "reserve" or name.startswith("reserve."):

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import reserve
+from reserve.engine.hooks import Hooks
 from reserve.engine.settings import EngineSettings
 
 HANDLER = (
@@ -51,7 +52,9 @@ class FakeServer:
         extra: list[tuple[list[socket.socket], Any]],
         settings: EngineSettings,
         own: bool,
+        hooks: Hooks,
     ) -> None:
+        self.hooks = hooks
         self.sockets, self.handle, self.settings, self.own = fds, handle, settings, own
         self.without_tls, self.extra = without_tls, extra
         self.stops: list[float | None] = []

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+import logging.config
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from reserve.cli.command import main
 from reserve.cli.stderrlog import StderrLog
+from reserve.engine.logs.errorlog import ErrorLog
 from tests.cli.fakes import HANDLER, FakeServer
 from tests.streams import FailingStream
 from tests.waiting import eventually
@@ -78,3 +81,59 @@ def test_the_error_log_works_after_an_application_has_configured_logging(
     assert main(["app", "cli_logging", "-b", "127.0.0.1:0", "--log-level", "warning"]) == 0
     assert " WARNING: a worker was replaced\n" in capsys.readouterr().err
     assert not logging.getLogger("reserve").isEnabledFor(logging.INFO)
+
+
+def configure_from_a_dict() -> None:
+    logging.config.dictConfig({"version": 1, "loggers": {"reserve": {"level": "CRITICAL", "handlers": []}}})
+
+
+def configure_from_a_file() -> None:
+    Path("logging.ini").write_text(
+        "[loggers]\nkeys=root\n[handlers]\nkeys=\n[formatters]\nkeys=\n[logger_root]\nlevel=ERROR\nhandlers=\n"
+    )
+    logging.config.fileConfig("logging.ini", disable_existing_loggers=True)
+
+
+def disable() -> None:
+    logging.disable(logging.CRITICAL)
+
+
+def replace_the_records() -> None:
+    logging.setLogRecordFactory(lambda *args, **kwargs: 1 / 0)  # type: ignore[arg-type,return-value]
+
+
+def silence_the_handler() -> None:
+    for handler in logging.getLogger("reserve").handlers:
+        handler.setLevel(logging.CRITICAL)
+        handler.addFilter(lambda record: False)
+
+
+@pytest.mark.parametrize(
+    "configure",
+    [configure_from_a_dict, configure_from_a_file, disable, replace_the_records, silence_the_handler],
+    ids=lambda function: function.__name__,
+)
+def test_an_application_that_configures_logging_while_it_is_served_does_not_silence_the_error_log(
+    workdir: Path, capsys: pytest.CaptureFixture[str], configure: Callable[[], None]
+) -> None:
+    factory = logging.getLogRecordFactory()
+
+    def serve(server: FakeServer) -> None:
+        configure()
+        log = ErrorLog(server.hooks.error_log)
+        log.warning("a worker was replaced")
+        log.info("less than the level")
+        log.stop()
+
+    FakeServer.while_serving = staticmethod(serve)
+    root = logging.getLogger()
+    before = (list(root.handlers), root.level)
+    try:
+        assert main(["app", "cli_plain", "-b", "127.0.0.1:0", "--log-level", "warning"]) == 0
+    finally:
+        logging.disable(logging.NOTSET)
+        logging.setLogRecordFactory(factory)
+        root.handlers[:], root.level = before
+    err = capsys.readouterr().err
+    assert err.count(" WARNING: a worker was replaced\n") == 1
+    assert "less than the level" not in err
