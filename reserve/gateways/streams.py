@@ -6,29 +6,22 @@ of threads may use it at the same time, and their lines are never mixed.
 
 from __future__ import annotations
 
+import io
 import sys
 import threading
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TextIO
 
 from reserve.errors import ApplicationError, type_name
 from reserve.gateways.exchange import ReadableFile
 
-__all__ = ["ErrorStream", "FileWrapper", "write_to_stderr"]
+__all__ = ["ErrorStream", "FileWrapper"]
 
 MAX_PARTIAL = 65536
 """How many characters of an incomplete line are kept for one thread before they are written as a line."""
 
 
-def write_to_stderr(text: str) -> None:
-    """Write to the current ``sys.stderr``; like ``print``, do nothing where there is none (``pythonw``)."""
-    stream = sys.stderr
-    if stream is not None:
-        stream.write(text)
-        stream.flush()
-
-
-class ErrorStream:
+class ErrorStream(io.TextIOBase):
     """``wsgi.errors`` (PEP 3333, "Input and Error Streams"): a text stream that writes complete lines only.
 
     The gateway owns one for all requests; every worker may write to it. An incomplete line is kept for its thread until
@@ -37,17 +30,55 @@ class ErrorStream:
     It does not use :mod:`logging`: frameworks attach logging handlers to ``wsgi.errors``, so that a record would come
     back here without end.
 
-    :param emit: gets one or more complete lines with their line ends, one call at a time. Default: standard error.
+    :param emit: gets one or more complete lines with their line ends, one call at a time. Default: they are written to
+        ``sys.stderr`` as it is now, not as it is later: applications do ``sys.stderr = environ["wsgi.errors"]``, and
+        a line would come back here without end. Where there is no standard error (``pythonw``) they are dropped.
+
+    :meth:`isatty`, :attr:`encoding`, :attr:`errors` and :meth:`fileno` are those of that stream.
     """
 
-    def __init__(self, emit: Callable[[str], None] = write_to_stderr) -> None:
-        self._emit = emit
+    def __init__(self, emit: Callable[[str], None] | None = None) -> None:
+        self._stream: TextIO | None = sys.stderr if emit is None else None
+        self._emit = self._write_to_stream if emit is None else emit
         # Re-entrant: a finalizer that runs during emit() may write here, too.
         self._lock = threading.RLock()
         self.partial: dict[int, str] = {}
         """Incomplete lines by ``threading.get_ident()`` of their thread; nearly always empty."""
 
-    def write(self, text: str) -> int:
+    def _write_to_stream(self, text: str) -> None:
+        if self._stream is not None:
+            self._stream.write(text)
+            self._stream.flush()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """The encoding of the stream; ``utf-8`` where it has none."""
+        return getattr(self._stream, "encoding", None) or "utf-8"
+
+    @property
+    def errors(self) -> str | None:  # type: ignore[override]
+        """How the stream encodes what its encoding does not have; None where it does not say."""
+        return getattr(self._stream, "errors", None)
+
+    def isatty(self) -> bool:
+        """Whether the stream is a terminal."""
+        isatty = getattr(self._stream, "isatty", None)
+        return isatty is not None and bool(isatty())
+
+    def fileno(self) -> int:
+        """The descriptor of the stream. Raises ``io.UnsupportedOperation`` where there is none."""
+        fileno: Callable[[], int] | None = getattr(self._stream, "fileno", None)
+        if fileno is None:
+            raise io.UnsupportedOperation("wsgi.errors has no descriptor")
+        return fileno()
+
+    def writable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        """Do nothing: other requests use the stream."""
+
+    def write(self, text: str, /) -> int:
         """Take any text; return the number of characters, as every text stream does."""
         if not isinstance(text, str):
             raise TypeError(f"wsgi.errors is a text stream: write() wants str, got {type_name(text)}")
@@ -64,7 +95,7 @@ class ErrorStream:
                 self._emit(pending[:complete])
         return len(text)
 
-    def writelines(self, lines: Iterable[str]) -> None:
+    def writelines(self, lines: Iterable[str], /) -> None:  # type: ignore[override]
         """Write all lines, without lines of other threads between them; line ends are not added."""
         self.write("".join(lines))
 

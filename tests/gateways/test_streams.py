@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from reserve.errors import ApplicationError
-from reserve.gateways.streams import MAX_PARTIAL, ErrorStream, FileWrapper, write_to_stderr
+from reserve.gateways.streams import MAX_PARTIAL, ErrorStream, FileWrapper
 from tests.waiting import PATIENCE
 
 
@@ -83,12 +84,73 @@ def test_emit_may_write_again() -> None:
     assert out == ["first\n", "from a finalizer\n"]
 
 
-def test_the_default_is_the_current_stderr(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_is_stderr_as_it_was_when_the_stream_was_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", first)
     stream = ErrorStream()
-    stream.write("a line\n")
-    assert capsys.readouterr().err == "a line\n"
+    monkeypatch.setattr(sys, "stderr", stream)  # as some applications do
+    print("a line", file=sys.stderr, flush=True)
+    later = ErrorStream()  # of a second server
+    later.write("another\n")
+    assert first.getvalue() == "a line\nanother\n"
+
+
+def test_without_stderr_the_lines_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", None)
-    write_to_stderr("discarded\n")
+    stream = ErrorStream()
+    print("dropped", file=stream, flush=True)
+    assert (stream.encoding, stream.errors, stream.isatty()) == ("utf-8", None, False)
+    with pytest.raises(io.UnsupportedOperation):
+        stream.fileno()
+
+
+def test_it_has_what_a_text_stream_has(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with open(tmp_path / "log", "w", encoding="latin-1", errors="backslashreplace") as file:
+        monkeypatch.setattr(sys, "stderr", file)
+        stream = ErrorStream()
+        assert (stream.encoding, stream.errors) == ("latin-1", "backslashreplace")
+        assert (stream.fileno(), stream.isatty()) == (file.fileno(), False)
+    assert (stream.writable(), stream.readable(), stream.seekable()) == (True, False, False)
+    with pytest.raises(io.UnsupportedOperation):
+        stream.read()
+    for stream in (ErrorStream([].append), replaced(monkeypatch, io.StringIO()), replaced(monkeypatch, Minimal())):
+        assert (stream.encoding, stream.isatty()) == ("utf-8", False)
+        with pytest.raises(io.UnsupportedOperation):
+            stream.fileno()
+
+
+def test_a_request_cannot_close_it() -> None:
+    out: list[str] = []
+    stream = ErrorStream(out.append)
+    with stream:
+        stream.write("first\n")
+    stream.close()
+    assert not stream.closed
+    stream.write("second\n")
+    assert out == ["first\n", "second\n"]
+
+
+class Minimal:
+    """What a program may put in the place of ``sys.stderr``."""
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+    def flush(self) -> None: ...
+
+
+class Terminal(Minimal):
+    def isatty(self) -> bool:
+        return True
+
+
+def replaced(monkeypatch: pytest.MonkeyPatch, stderr: object) -> ErrorStream:
+    monkeypatch.setattr(sys, "stderr", stderr)
+    return ErrorStream()
+
+
+def test_it_is_a_terminal_if_stderr_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert replaced(monkeypatch, Terminal()).isatty()
 
 
 @pytest.mark.parametrize("size", [1, 3, 100])
