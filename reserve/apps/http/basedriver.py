@@ -199,6 +199,20 @@ class HTTPBaseDriver(Driver, ABC):
 
     # ---- responses that need no application ----
 
+    def _is_health_check(self, head: Head, health_path: str) -> bool:
+        """Whether a request is for ``--health-path``, which is not empty."""
+        return head.length == 0 and head.environ["PATH_INFO"] == health_path and head.method in ("GET", "HEAD")
+
+    def _respond_to_health_check(self, head: Head, now: float) -> Action:
+        healthy = self._connection.server.healthy
+        return self._respond_immediately(
+            head,
+            now,
+            "200 OK" if healthy else "503 Service Unavailable",
+            [("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-store")],
+            b"ok\n" if healthy else b"unhealthy\n",
+        )
+
     def _respond_immediately(
         self, head: Head, now: float, status: str, headers: list[tuple[str, str]], body: bytes
     ) -> Action:

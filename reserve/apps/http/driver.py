@@ -136,7 +136,7 @@ class HTTPDriver(HTTPBaseDriver):
         length = head.length
         if length == 0:
             health_path = settings.health_path
-            if health_path and head.environ["PATH_INFO"] == health_path and head.method in ("GET", "HEAD"):
+            if health_path and self._is_health_check(head, health_path):
                 return self._respond_to_health_check(head, now)
             self._phase = QUEUED
             return RUN
@@ -152,16 +152,6 @@ class HTTPDriver(HTTPBaseDriver):
         if expect_continue and not unparsed:
             connection.write(CONTINUE)
         return self._receive_body()
-
-    def _respond_to_health_check(self, head: Head, now: float) -> Action:
-        healthy = self._connection.server.healthy
-        return self._respond_immediately(
-            head,
-            now,
-            "200 OK" if healthy else "503 Service Unavailable",
-            [("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-store")],
-            b"ok\n" if healthy else b"unhealthy\n",
-        )
 
     def _receive_body(self) -> Action:
         self._phase = BODY

@@ -1,4 +1,4 @@
-"""Plain HTTP that sends every client to https (``--redirect-http``).
+"""Plain HTTP that sends every client to https (``--redirect-http``). Only ``--health-path`` gets its own response.
 
 The thread that steps the connection responds, and no body is read: redirects work while every worker is busy, and no
 client can fill a disk through them. Requests are received and checked like all others, with the same limits, and stand
@@ -77,7 +77,8 @@ class RedirectApp(HTTPContext):
 
 
 class RedirectDriver(HTTPBaseDriver):
-    """Drives one connection: responds to every request with a redirect to https.
+    """Drives one connection: responds to every request with a redirect to https, and to health checks as on the other
+    listeners: a load balancer that checks this port takes a redirect for a failure, or cannot speak TLS.
 
     :class:`RedirectApp` makes it, the connection owns it, and the thread that owns the connection calls it.
 
@@ -91,6 +92,9 @@ class RedirectDriver(HTTPBaseDriver):
         self._port = port
 
     def _begin_request(self, head: Head, now: float) -> Action:
+        health_path = self._context.settings.health_path
+        if health_path and self._is_health_check(head, health_path):
+            return self._respond_to_health_check(head, now)
         fields = [("Location", https_url(head.environ, self._port)), *_FIELDS]
         status = "301 Moved Permanently" if head.method in ("GET", "HEAD") else "308 Permanent Redirect"
         self._log_response(

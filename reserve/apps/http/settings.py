@@ -100,7 +100,7 @@ class HTTPSettings:
     """
     health_path: str = ""
     """A path that the server itself responds to, also while every worker is busy. Empty: none. Read by
-    :class:`~reserve.apps.http.driver.HTTPDriver`.
+    :class:`~reserve.apps.http.driver.HTTPDriver` and :class:`~reserve.apps.http.redirect.RedirectDriver`.
     """
     access_log: bool = True
     """Write one line for each request to standard output (combined format). Read by

@@ -115,6 +115,24 @@ def test_requests_that_break_a_rule_are_refused() -> None:
         assert client.closed
 
 
-def test_root_path_and_health_path_change_nothing() -> None:
-    response = client_of(root_path="/shop", health_path="/health").request("GET", "/health")
+def test_the_root_path_changes_nothing() -> None:
+    response = client_of(root_path="/shop").request("GET", "/health")
     assert (response.status, response.header("Location")) == (301, "https://testserver/health")
+
+
+def test_the_health_path_is_not_redirected() -> None:
+    client = client_of(root_path="/shop", health_path="/health")
+    for method, body in (("GET", b"ok\n"), ("HEAD", b"")):
+        response = client.request(method, "/health")
+        assert (response.status, response.header("Location"), response.body) == (200, None, body)
+    assert client.request("GET", "/health/x").status == 301
+    assert client.request("GET", "/shop/health").status == 301
+    assert client.request("DELETE", "/health").status == 308
+    client.close()
+
+
+def test_the_redirects_are_as_unhealthy_as_their_server() -> None:
+    client = client_of(health_path="/health")
+    client.server.healthy = False
+    response = client.request("GET", "/health")
+    assert (response.status, response.body) == (503, b"unhealthy\n")
