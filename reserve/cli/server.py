@@ -54,4 +54,9 @@ def make_server(
         hooks=Hooks(error_log=error_log),
     )
     server.ssl_adapter = adapter
+    if adapter is not None:
+        from reserve.ssl.certadapter import CertificateAdapter
+
+        if isinstance(adapter, CertificateAdapter):
+            adapter.warn = server.log.warning  # not a logger, which an application may disable
     return server

@@ -168,7 +168,8 @@ def read_file(path: str, source: str = "") -> list[OptionValue]:
     if parser is None:
         raise StartupError(f"reading {path} needs Python 3.11 or the package tomli; pip install tomli")
     try:
-        document = cast("dict[str, object]", parser.loads(data.decode("utf-8")))
+        # TOML has no byte order mark, but editors write one.
+        document = cast("dict[str, object]", parser.loads(data.decode("utf-8-sig")))
     except ValueError as error:
         raise UsageError(f"{path} is not valid TOML: {error}") from error
     if os.path.basename(path) == "pyproject.toml":
@@ -193,7 +194,7 @@ def _read_default_file(directory: str) -> list[OptionValue]:
     except OSError:
         return []  # most directories have none
     # Other tools use this file too. If it has nothing for reserve, a missing parser must not be an error.
-    has_options = b"reserve" in data if _toml_parser() else _TOOL_TABLE.search(data)
+    has_options = b"reserve" in data if _toml_parser() else _TOOL_TABLE.search(data.removeprefix(b"\xef\xbb\xbf"))
     return read_file(path) if has_options else []
 
 

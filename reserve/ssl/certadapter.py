@@ -7,14 +7,16 @@ resumed. Called from several threads: what they share is replaced, never changed
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import functools
 import logging
 import os
 import socket
 import threading
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
-from datetime import datetime, timezone
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta, timezone
 from typing import Any, Generic, TypeVar
 
 from reserve.errors import StartupError, UsageError
@@ -25,6 +27,7 @@ from reserve.ssl.certfiles import (
     check_revocation_list,
     file_states,
     read_certificate,
+    without_mark,
 )
 from reserve.ssl.clienthello import NO_APPLICATION_PROTOCOL, HelloRefused
 from reserve.ssl.environ import pem
@@ -37,6 +40,8 @@ __all__ = ["CertificateAdapter", "client_environ", "missing_library", "server_en
 Context = TypeVar("Context")
 _LOGGER = logging.getLogger("reserve")
 _INSTALL = "pip install 'reserve[tls]'"
+EXPIRES_SOON = timedelta(days=14)
+"""A certificate that is valid for no longer than this is worth a warning."""
 
 
 class CertificateAdapter(SSLAdapter, Generic[Context]):
@@ -73,7 +78,13 @@ class CertificateAdapter(SSLAdapter, Generic[Context]):
         self.encoded_protocols: tuple[bytes, ...] = ()
         """The same, as they are in a ClientHello."""
         self._lock = threading.Lock()
+        self.warn: Callable[[str], None] = _LOGGER.warning
+        """Called with one line about the certificates that an operator has to know; the thread that loads them calls
+        it. Default: the logger ``reserve``.
+        """
         self._warned = False
+        self._dates_checked: FileStates | None = None
+        """The state of the files when :meth:`prepare` has looked at the dates last: it may be called again."""
         self._loaded: FileStates = ()
         self._default: Context | None = None
         self._names: NameTable[Context] = NameTable()
@@ -96,22 +107,27 @@ class CertificateAdapter(SSLAdapter, Generic[Context]):
     def prepare(self, protocols: Sequence[str]) -> None:
         if self.settings.protocols is None:
             self.protocols = tuple(protocols)
-        self.reload()
+        ders = self._load()
+        if self._dates_checked != self._loaded:
+            self._dates_checked = self._loaded
+            self._check_dates(ders)
         if self.settings.client_cert != "none" and missing_library() and not self._warned:
             self._warned = True
-            _LOGGER.warning(
-                "clients are asked for certificates (--tls-client-cert %s), but the package cryptography, which reads "
-                "them, cannot be imported (%s): of the variables SSL_CLIENT_* applications get only VERIFY, CERT and "
-                "CERT_CHAIN_*; to get the others: %s",
-                self.settings.client_cert,
-                missing_library(),
-                _INSTALL,
+            self.warn(
+                f"clients are asked for certificates (--tls-client-cert {self.settings.client_cert}), but the package "
+                f"cryptography, which reads them, cannot be imported ({missing_library()}): of the variables "
+                "SSL_CLIENT_* applications get only VERIFY, CERT and CERT_CHAIN_*; to get the others: "
+                f"{_INSTALL}"
             )
 
     def changed(self) -> bool:
         return file_states(self._paths()) != self._loaded
 
     def reload(self) -> None:
+        self._check_dates(self._load())
+
+    def _load(self) -> list[bytes]:
+        """Load all files, and return the server's certificates in DER."""
         with self._lock:
             self.encoded_protocols = tuple(protocol.encode("ascii") for protocol in self.protocols)
             # Before the files are read: a file that changes meanwhile is found changed at the next look. A state that
@@ -119,12 +135,40 @@ class CertificateAdapter(SSLAdapter, Generic[Context]):
             self._loaded = file_states(self._paths())
             contexts: list[Context] = []
             names: NameTable[Context] = NameTable()
+            ders: list[bytes] = []
             for files in self.certificates:
                 der = read_certificate(files.cert)
-                contexts.append(self.make_context(files, server_environ(der)))
+                ders.append(der)
+                contexts.append(self._make_context(files, server_environ(der)))
                 if len(self.certificates) > 1:
                     names.add(self._host_names(files, der), contexts[-1])
             self._names, self._default = names, contexts[0]
+            return ders
+
+    def _make_context(self, files: CertificateFiles, variables: dict[str, str]) -> Context:
+        """Make a context, also from files that begin with a byte order mark. Raises StartupError."""
+        with contextlib.ExitStack() as copies:
+            cert = copies.enter_context(without_mark(files.cert))
+            key = copies.enter_context(without_mark(files.key)) if files.key else ""
+            if (cert, key) == (files.cert, files.key):
+                return self.make_context(files, variables)
+            try:
+                return self.make_context(dataclasses.replace(files, cert=cert, key=key), variables)
+            except StartupError as error:  # about the copies, which the operator does not know
+                raise StartupError(str(error).replace(cert, files.cert).replace(key, files.key)) from None
+
+    def _check_dates(self, ders: Sequence[bytes]) -> None:
+        """Warn about the server's certificates that clients do not accept now, or soon will not."""
+        if missing_library():
+            return
+        from reserve.ssl import certificate
+
+        now = datetime.now(timezone.utc)
+        for files, der in zip(self.certificates, ders, strict=True):
+            dates = certificate.validity(der)
+            what = "" if dates is None else _about_dates(*dates, now)
+            if what:
+                self.warn(f"the certificate {files.cert} (--tls-cert) {what}")
 
     def _host_names(self, files: CertificateFiles, der: bytes) -> tuple[str, ...]:
         """The server names that select this certificate. Raises StartupError."""
@@ -155,10 +199,12 @@ class CertificateAdapter(SSLAdapter, Generic[Context]):
         """
         if self.settings.client_ca:
             check_authorities(self.settings.client_ca)
-            yield self.settings.client_ca, "--tls-client-ca"
+            with without_mark(self.settings.client_ca) as path:
+                yield path, "--tls-client-ca"
         if self.settings.crl:
             check_revocation_list(self.settings.crl)
-            yield self.settings.crl, "--tls-crl"
+            with without_mark(self.settings.crl) as path:
+                yield path, "--tls-crl"
 
     # ---- on the thread that owns the connection ----
 
@@ -179,6 +225,19 @@ class CertificateAdapter(SSLAdapter, Generic[Context]):
             theirs = b", ".join(offered[:10])[:100]
             message = f"the client offers the protocols {theirs!r}, and the server has only {ours} (ALPN)"
             raise HelloRefused(NO_APPLICATION_PROTOCOL, message)
+
+
+def _about_dates(start: datetime, end: datetime, now: datetime) -> str:
+    """The end of a sentence about a certificate; empty: there is nothing to say."""
+    if now > end:
+        return f"has expired on {end:%Y-%m-%d %H:%M} UTC; clients refuse it"
+    if now < start:
+        return f"is not valid before {start:%Y-%m-%d %H:%M} UTC; until then clients refuse it"
+    if end - now > EXPIRES_SOON:
+        return ""
+    days = (end - now).days
+    left = "less than a day" if days == 0 else "1 day" if days == 1 else f"{days} days"
+    return f"expires on {end:%Y-%m-%d %H:%M} UTC, in {left}"
 
 
 @functools.cache

@@ -8,7 +8,9 @@ from __future__ import annotations
 import binascii
 import os
 import re
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from reserve.errors import StartupError
@@ -22,6 +24,7 @@ __all__ = [
     "client_trust_error",
     "file_states",
     "read_certificate",
+    "without_mark",
 ]
 
 _CERTIFICATE = re.compile(
@@ -31,6 +34,9 @@ _CERTIFICATE = re.compile(
 
 _SOURCE_LINE = re.compile(r" \(_ssl\.c:\d+\)$")
 """The place in CPython's source that the standard library adds to some errors."""
+
+_MARKED = b"\xef\xbb\xbf-----BEGIN"
+"""A PEM block after a byte order mark, with which some editors begin each file, in UTF-8."""
 
 FileStates = tuple[tuple[int, int, int] | None, ...]
 """(inode, modified in ns, bytes) of each file, None for one that does not exist."""
@@ -47,6 +53,29 @@ def file_states(paths: Iterable[str]) -> FileStates:
         else:
             states.append((info.st_ino, info.st_mtime_ns, info.st_size))
     return tuple(states)
+
+
+@contextmanager
+def without_mark(path: str) -> Iterator[str]:
+    """The path of a PEM file, or, as long as the context lasts, of a copy without byte order marks.
+
+    OpenSSL takes no block whose first line begins with a mark. It may be in the middle, where files were joined. The
+    copy can be read by this user only.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError:  # the caller reads it next, and says so
+        content = b""
+    if _MARKED not in content:
+        yield path
+        return
+    fd, copy = tempfile.mkstemp(suffix=".pem")
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(content.replace(_MARKED, _MARKED[3:]))
+        yield copy
+    finally:
+        os.unlink(copy)
 
 
 def check_authorities(path: str) -> None:

@@ -22,7 +22,7 @@ from cryptography.x509.oid import NameOID
 
 from reserve.ssl.environ import CONTROLS, escaped, wsgi_text
 
-__all__ = ["LARGEST", "client_variables", "host_names", "server_variables"]
+__all__ = ["LARGEST", "client_variables", "host_names", "server_variables", "validity"]
 
 # The library's warnings are about the certificate, and a user of the program cannot act on them. A filter for this
 # module only: warnings.catch_warnings() would change the filters of all threads.
@@ -148,6 +148,15 @@ def client_variables(der: bytes, now: datetime) -> dict[str, str]:
         return {"V_REMAIN": str(max(left.days, 0))}
 
     return _variables(der, "SSL_CLIENT_", (*_PARTS, remaining, _exact_assertion))
+
+
+def validity(der: bytes) -> tuple[datetime, datetime] | None:
+    """The first and the last moment at which a certificate is valid; None: it cannot be read."""
+    try:
+        certificate = _load(der)
+        return certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    except Exception:
+        return None
 
 
 def _load(der: bytes) -> x509.Certificate:

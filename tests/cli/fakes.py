@@ -61,7 +61,7 @@ class FakeServer:
         self.addresses = [sock.getsockname() for sock in fds]
         self.reloads: list[str] = []
         self.tls = SimpleNamespace(reload_in_background=lambda: self.reloads.append("look"))
-        self.log = SimpleNamespace(info=self.reloads.append)
+        self.log = SimpleNamespace(info=self.reloads.append, warning=self.reloads.append)
         FakeServer.made.append(self)
 
     def request_stop(self, timeout: float | None = None) -> None:

@@ -218,3 +218,9 @@ def test_without_a_toml_parser_only_a_file_for_reserve_is_an_error(
     project.write_text("[ tool.reserve ]\nthreads = 4\n")
     with pytest.raises(StartupError, match=r"needs Python 3.11 or the package tomli"):
         read(directory=tmp_path)
+
+
+@pytest.mark.parametrize(("name", "table"), [("reserve.toml", "[server]"), ("pyproject.toml", "[tool.reserve]")])
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path, name: str, table: str) -> None:
+    (tmp_path / name).write_text(f"{table}\nthreads = 8\n", "utf-8-sig")
+    assert read(directory=tmp_path)["threads"] == 8

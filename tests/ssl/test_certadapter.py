@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import socket
+import tempfile
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
 
+import reserve.ssl.certadapter
 from reserve.errors import StartupError, UsageError
-from reserve.ssl import CertificateFiles
+from reserve.ssl import BuiltinSSLAdapter, CertificateFiles
 from reserve.ssl.certadapter import CertificateAdapter, client_environ, server_environ
+from reserve.ssl.certificate import validity
 from reserve.ssl.environ import pem
 from tests import tls
 from tests.authority import Authority, Files
@@ -157,6 +162,83 @@ def test_a_link_that_leads_to_other_files_is_a_change(
     server.reload()
     with linked(server, tls.client_context(verify=False)) as link:
         assert "other.example" in issuing.dns_names(link.handshake().tls.getpeercert(True))
+
+
+@each_adapter
+def test_pem_files_may_begin_with_a_byte_order_mark(
+    adapter: type[CertificateAdapter[Any]],
+    authority: Authority,
+    certificate: Files,
+    other_certificate: Files,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(copies))
+
+    def marked(path: str) -> str:
+        copy = tmp_path / Path(path).name
+        copy.write_bytes(b"\xef\xbb\xbf" + Path(path).read_bytes())
+        return str(copy)
+
+    cert, key, other = marked(certificate.cert), marked(certificate.key), marked(other_certificate.key)
+    trust = {"client_cert": "required", "client_ca": marked(authority.pem), "crl": marked(authority.revoke())}
+    for server in (adapter(cert, key, **trust), adapter(marked(certificate.both), **trust)):
+        environ = environ_after_handshake(prepared(server), authority.client(certificate))
+        assert environ["SSL_CLIENT_VERIFY"] == "SUCCESS"
+    with pytest.raises(StartupError) as error:
+        adapter(cert, other).prepare(())
+    assert other in str(error.value)
+    assert cert in str(error.value)
+    assert list(copies.iterdir()) == []
+
+
+@each_adapter
+@pytest.mark.parametrize(
+    ("start", "end", "expected"),
+    [
+        (-10, -1, r"has expired on [-\d]+ [:\d]+ UTC; clients refuse it"),
+        (-10, 0.5, r"expires on [-\d]+ [:\d]+ UTC, in less than a day"),
+        (-10, 1.5, r"expires on [-\d]+ [:\d]+ UTC, in 1 day"),
+        (-10, 13.5, r"expires on [-\d]+ [:\d]+ UTC, in 13 days"),
+        (1, 100, r"is not valid before [-\d]+ [:\d]+ UTC; until then clients refuse it"),
+        (-10, 14.5, ""),
+    ],
+)
+def test_one_warning_of_a_certificate_that_clients_refuse_now_or_soon(
+    adapter: type[CertificateAdapter[Any]], authority: Authority, start: float, end: float, expected: str
+) -> None:
+    now = datetime.now(timezone.utc)
+    dates = {"not_before": now + timedelta(days=start), "not_after": now + timedelta(days=end)}
+    files = authority.issue("dated", "dated.example", **dates)
+    lines: list[str] = []
+    server = adapter(files.cert, files.key)
+    server.warn = lines.append
+    server.prepare(())
+    server.prepare(("http/1.1",))  # the command prepares it before the server does
+    assert len(lines) == bool(expected)
+    server.reload()
+    assert len(lines) == 2 * bool(expected)
+    for line in lines:
+        assert re.fullmatch(rf"the certificate .*dated\.crt \(--tls-cert\) {expected}", line)
+
+
+def test_without_cryptography_there_is_no_warning_of_the_dates(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = datetime.now(timezone.utc) - timedelta(days=1)
+    files = authority.issue("late", "late.example", not_before=end - timedelta(days=9), not_after=end)
+    monkeypatch.setattr(reserve.ssl.certadapter, "missing_library", lambda: "it is not there")
+    lines: list[str] = []
+    server = BuiltinSSLAdapter(files.cert, files.key)
+    server.warn = lines.append
+    server.prepare(())
+    assert lines == []
+
+
+def test_dates_that_cannot_be_read_are_no_error() -> None:
+    assert validity(b"strange") is None
 
 
 # ---- variables ----
