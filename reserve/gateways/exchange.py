@@ -53,6 +53,18 @@ class Exchange(Protocol):
         """True once bytes of the head may have been sent: the head cannot be replaced any more."""
         ...
 
+    @property
+    def bodiless(self) -> bool:
+        """After :meth:`begin`: this response has no body (HEAD, 204, 205, 304), whatever the application makes."""
+        ...
+
+    @property
+    def body_complete(self) -> bool:
+        """After :meth:`begin`: nothing of the body is left to send, because the response is :attr:`bodiless` or
+        Content-Length is reached.
+        """
+        ...
+
     def begin(self, status: str, headers: list[tuple[str, str]], length: int | None) -> None:
         """Set the head. It is not sent before the first :meth:`send`, :meth:`send_file` or :meth:`finish`.
 
@@ -72,7 +84,7 @@ class Exchange(Protocol):
     def send(self, data: bytes, /) -> None:
         """Send a part of the body, and the head first if it has not been sent. Empty data sends neither.
 
-        The data may be kept by reference. For HEAD, 204 and 304 it is counted and dropped.
+        The data may be kept by reference. While :attr:`bodiless` it is dropped; the head is sent.
 
         :raises ClientDisconnected: when the client has disconnected, or reads slower than the write timeout allows.
         :raises ApplicationError: when this makes more than Content-Length.

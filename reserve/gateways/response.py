@@ -23,6 +23,7 @@ __all__ = ["BLOCK", "WSGIResponse"]
 BLOCK = 65536
 """Up to this many bytes, items of a list are joined into one send: copying them costs less than a system call."""
 
+_NO_CONTENT = ("204", "205", "304")
 _STANDARD_STATUSES = frozenset(f"{status.value} {status.phrase}" for status in HTTPStatus)
 
 
@@ -148,7 +149,8 @@ class WSGIResponse:
     def _send_file(self, exchange: Exchange, wrapper: FileWrapper) -> None:
         if not self.head_passed:
             self._begin(None)
-        if exchange.send_file(wrapper.filelike, wrapper.block_size):
+        # A file that is not sent as a whole may be endless, such as a pipe.
+        if exchange.send_file(wrapper.filelike, wrapper.block_size) or exchange.bodiless:
             return
         # PEP 3333: transmission ends at the end of the file or at Content-Length, whichever comes first.
         remaining = None
@@ -166,7 +168,12 @@ class WSGIResponse:
                 remaining -= len(data)
 
     def _send_iterable(self, exchange: Exchange, result: Iterable[bytes]) -> None:
-        """Send any other result item by item; it may call ``start_response`` up to its first non-empty item."""
+        """Send any other result item by item; it may call ``start_response`` up to its first non-empty item.
+
+        The iteration ends early when nothing is left to send, because the next item of an endless result may never
+        come. After the last byte of Content-Length it goes on to an empty item, to find bytes that are too many and to
+        run what a generator does at its end.
+        """
         count = None
         if type(result) is not GeneratorType:
             _check_iterable(result)
@@ -178,8 +185,21 @@ class WSGIResponse:
                 if not self.head_passed:
                     self._begin(len(data) if count == 1 else None)
                 exchange.send(data)
+                if exchange.bodiless:
+                    return
+            elif self._has_nothing_to_send(exchange):
+                return
         if not self.head_passed:
             self._begin(0)
+
+    def _has_nothing_to_send(self, exchange: Exchange) -> bool:
+        """After an empty item: whether no other item can be sent, so that the iteration may end."""
+        if not self.head_passed:
+            status = self.status
+            if status is None or (exchange.environ.get("REQUEST_METHOD") != "HEAD" and status[:3] not in _NO_CONTENT):
+                return False
+            self._begin(None)
+        return exchange.body_complete
 
     def _begin(self, length: int | None) -> None:
         if self.status is None:

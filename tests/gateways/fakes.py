@@ -68,6 +68,14 @@ class FakeExchange:
         value = self.headers.get("content-length")
         return self.length if value is None else int(value)
 
+    @property
+    def bodiless(self) -> bool:
+        return self.environ["REQUEST_METHOD"] == "HEAD" or self.status[:3] in ("204", "205", "304")
+
+    @property
+    def body_complete(self) -> bool:
+        return self.bodiless or len(self.body) == self.expected_length
+
     def _expect(self, rule: str, kept: bool) -> None:
         if not kept:
             self.violations.append(rule)
@@ -91,7 +99,7 @@ class FakeExchange:
         self.started = self.started or self.eager
         self.sends.append(data)
         self.events.append("send")
-        if self.expected_length is not None and len(self.body) > self.expected_length:
+        if not self.bodiless and self.expected_length is not None and len(self.body) > self.expected_length:
             raise ApplicationError(f"more than Content-Length: {self.expected_length}")
 
     def send_all(self, pieces: Iterable[bytes], /) -> None:
@@ -116,7 +124,7 @@ class FakeExchange:
         if self.disconnect_after is not None and len(self.sends) > self.disconnect_after:
             raise ClientDisconnected("the client closed the connection")
         self.started = True
-        if self.expected_length is not None and len(self.body) < self.expected_length:
+        if not self.bodiless and self.expected_length is not None and len(self.body) < self.expected_length:
             raise ApplicationError(f"fewer than Content-Length: {self.expected_length}")
         self.ends.append("finish")
         self.events.append("finish")

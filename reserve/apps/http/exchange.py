@@ -71,6 +71,7 @@ class HTTPExchange:
         "_spool_failed",
         "_token",
         "_unsized_head",
+        "bodiless",
         "bytes_sent",
         "environ",
         "keep_alive",
@@ -100,6 +101,7 @@ class HTTPExchange:
         self._spool_failed = False
         self._body_in_memory = False
         """The application has the whole body in memory, so moving the output to a file would free none."""
+        self.bodiless = False
         self.keep_alive = self._may_keep_alive
         """Another request may follow on the connection. Set by :meth:`begin`; False after a response that failed."""
         self.bytes_sent = 0
@@ -130,6 +132,7 @@ class HTTPExchange:
         )
         self._response_head = response.data
         self._framing = response.framing
+        self.bodiless = response.framing is NONE
         self._remaining = response.length
         self._unsized_head = (status, headers) if length is None else None
         self.keep_alive = response.keep_alive
@@ -158,11 +161,17 @@ class HTTPExchange:
             else:
                 data = b"".join(chunk(data))
         elif framing is NONE:
+            if not self.started:
+                self._write(b"")
             return
         self.bytes_sent += count
         self._write(data, *more)
         if self._connection.output is not None and self._remaining != 0 and not self._body_in_memory:
             self._connection.lend()
+
+    @property
+    def body_complete(self) -> bool:
+        return self._framing is NONE or self._remaining == 0
 
     def send_all(self, pieces: Iterable[bytes]) -> None:
         self._body_in_memory = True

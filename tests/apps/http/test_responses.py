@@ -9,6 +9,8 @@ import gzip
 import io
 import os
 import tempfile
+from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,82 @@ def test_no_body_follows_a_head_that_allows_none(status: str, headers: list[tupl
     responses = split(raw, "HH")
     assert len(responses) == 2
     assert b"bo" not in raw
+    client.close()
+
+
+class Endless:
+    """An iterable that yields its pieces and then the last of them again and again; it notes its ``close()``.
+
+    A server that takes a thousand pieces fails its test: it would take them for ever.
+    """
+
+    def __init__(self, *pieces: bytes) -> None:
+        self._pieces = pieces
+        self.closed = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._pieces
+        for _ in range(1000):
+            yield self._pieces[-1]
+        raise AssertionError("the server does not stop")
+
+    def read(self, size: int) -> bytes:
+        """As an endless file that is no regular file."""
+        return next(self._blocks)
+
+    @cached_property
+    def _blocks(self) -> Iterator[bytes]:
+        return iter(self)
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+@pytest.mark.parametrize("pieces", [(b"event",), (b"",), (b"", b"event")])
+@pytest.mark.parametrize("headers", [[], [("Content-Length", "7")]])
+@pytest.mark.parametrize("kind", ["iterable", "file"])
+@pytest.mark.parametrize(
+    ("method", "status"), [("HEAD", "200 OK"), *(("GET", f"{code} Nothing") for code in (204, 205, 304))]
+)
+def test_an_endless_body_that_is_not_sent_is_not_iterated(
+    method: str, status: str, kind: str, headers: list[tuple[str, str]], pieces: tuple[bytes, ...]
+) -> None:
+    results = [Endless(*pieces) for _ in range(2)]
+    started = iter(results)
+
+    def app(environ: Any, start_response: Any) -> Any:
+        start_response(status, list(headers))
+        return environ["wsgi.file_wrapper"](next(started)) if kind == "file" else next(started)
+
+    client = MemoryClient(app)
+    responses = split(client.send(request(method) * 2), "HH" if method == "HEAD" else "")
+    assert [(response.status, response.whole) for response in responses] == [(int(status[:3]), True)] * 2
+    assert [result.closed for result in results] == [1, 1]
+    assert client.log == []
+    client.close()
+
+
+@pytest.mark.parametrize(("length", "pieces"), [("5", (b"event", b"")), ("0", (b"",)), ("5", (b"", b"event", b""))])
+def test_iteration_ends_when_content_length_is_reached(length: str, pieces: tuple[bytes, ...]) -> None:
+    result = Endless(*pieces)
+    client = MemoryClient(returning("200 OK", [("Content-Length", length)], kind=lambda _: result))
+    (response,) = split(client.send(request()))
+    assert (response.body, response.whole, result.closed) == (b"".join(pieces), True, 1)
+    assert client.log == []
+    client.close()
+
+
+def test_what_a_generator_does_after_the_last_byte_of_content_length_is_done() -> None:
+    done = []
+
+    def app(environ: Any, start_response: Any) -> Iterator[bytes]:
+        start_response("200 OK", [("Content-Length", "4")])
+        yield b"data"
+        done.append(True)
+
+    client = MemoryClient(app)
+    assert split(client.send(request()))[0].text == "data"
+    assert done == [True]
     client.close()
 
 
