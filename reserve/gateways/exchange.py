@@ -81,18 +81,20 @@ class Exchange(Protocol):
         """
         ...
 
-    def send(self, data: bytes, /) -> None:
+    def send(self, data: bytes, last: bool = False, /) -> None:
         """Send a part of the body, and the head first if it has not been sent. Empty data sends neither.
 
         The data may be kept by reference. While :attr:`bodiless` it is dropped; the head is sent.
 
+        :param last: nothing follows.
         :raises ClientDisconnected: when the client has disconnected, or reads slower than the write timeout allows.
-        :raises ApplicationError: when this makes more than Content-Length.
+        :raises ApplicationError: when this makes more than Content-Length, or when it is the last and makes less. If
+            the head has not been sent, nothing is sent, so that the client gets a 500.
         """
         ...
 
-    def send_all(self, pieces: Iterable[bytes], /) -> None:
-        """Send the whole body in pieces that exist already, so that keeping them takes no more memory.
+    def send_all(self, pieces: Iterable[bytes], length: int, /) -> None:
+        """Send the whole body, ``length`` bytes in pieces that exist already: keeping them takes no more memory.
 
         As :meth:`send` for each piece, but the application never waits for its client.
         """
@@ -104,6 +106,7 @@ class Exchange(Protocol):
         :param block_size: in bytes; a hint of the application, which may be ignored.
         :return: True: the exchange has a descriptor of its own, so the caller may close the file at once. False:
             nothing was done (no descriptor, not a regular file, encrypted), and the caller has to iterate the file.
+        :raises ApplicationError: when the head has not been sent and the file has fewer bytes than Content-Length.
         :raises ClientDisconnected: as :meth:`send` does.
         """
         ...

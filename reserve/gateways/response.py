@@ -118,7 +118,7 @@ class WSGIResponse:
                     data = _to_bytes(data, "the response has an item that is")
                 if not self.head_passed:
                     self._begin(len(data))
-                exchange.send(data)
+                exchange.send(data, True)
             else:
                 self._send_sequence(exchange, result)
         elif kind is FileWrapper:
@@ -142,9 +142,9 @@ class WSGIResponse:
         if not self.head_passed:
             self._begin(total)
         if total <= BLOCK:
-            exchange.send(b"".join(checked))
+            exchange.send(b"".join(checked), True)
         else:
-            exchange.send_all(_join_small(checked))
+            exchange.send_all(_join_small(checked), total)
 
     def _send_file(self, exchange: Exchange, wrapper: FileWrapper) -> None:
         if not self.head_passed:
@@ -184,7 +184,7 @@ class WSGIResponse:
             if data:
                 if not self.head_passed:
                     self._begin(len(data) if count == 1 else None)
-                exchange.send(data)
+                exchange.send(data, count == 1)
                 if exchange.bodiless:
                     return
             elif self._has_nothing_to_send(exchange):

@@ -89,20 +89,25 @@ class FakeExchange:
                 raise ApplicationError(f"the header {name!r} has control characters")
         self.begins.append((status, headers, length))
 
-    def send(self, data: bytes, /) -> None:
+    def send(self, data: bytes, last: bool = False, /) -> None:
         self._expect("exact bytes", type(data) is bytes)
         self._expect("send after begin, before the end", bool(self.begins) and not self.ends)
         if not data:
             return
         if self.disconnect_after is not None and len(self.sends) >= self.disconnect_after:
             raise ClientDisconnected("the client closed the connection")
+        expected = None if self.bodiless else self.expected_length
+        if expected is not None and not self.started and (len(data) > expected or (last and len(data) < expected)):
+            raise ApplicationError(f"not as many as Content-Length: {expected}")
         self.started = self.started or self.eager
         self.sends.append(data)
         self.events.append("send")
-        if not self.bodiless and self.expected_length is not None and len(self.body) > self.expected_length:
-            raise ApplicationError(f"more than Content-Length: {self.expected_length}")
+        if expected is not None and len(self.body) > expected:
+            raise ApplicationError(f"more than Content-Length: {expected}")
 
-    def send_all(self, pieces: Iterable[bytes], /) -> None:
+    def send_all(self, pieces: Iterable[bytes], length: int, /) -> None:
+        pieces = list(pieces)
+        self._expect("the length of all pieces", sum(map(len, pieces)) == length)
         for piece in pieces:
             self.send(piece)
 

@@ -62,9 +62,10 @@ def test_an_error_after_start_response_is_still_a_500() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content_length", "items", "end"), [("5", (b"abc",), "abort"), ("2", (b"abc",), "abort"), ("5", (), "abort")]
+    ("content_length", "items", "end"),
+    [("5", (b"abc",), "abort"), ("2", (b"abc",), "500"), ("2", (b"a", b"bc"), "abort"), ("5", (), "abort")],
 )
-def test_a_body_of_another_length_than_content_length_is_aborted(
+def test_a_body_of_another_length_than_content_length_is_not_complete(
     content_length: str, items: tuple[bytes, ...], end: str
 ) -> None:
     result = Closable(*items)

@@ -138,7 +138,7 @@ class HTTPExchange:
         self.keep_alive = response.keep_alive
         self.status = int(status[:3])
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: bytes, last: bool = False) -> None:
         count = len(data)
         if not count:
             return
@@ -147,13 +147,14 @@ class HTTPExchange:
         if framing is LENGTH:
             remaining = self._remaining
             assert remaining is not None
+            if count != remaining and (last or count > remaining):
+                self._check_length(count)
             if count > remaining:
                 self._write(data[:remaining])
                 self.bytes_sent += remaining
                 self._remaining = 0
                 self.keep_alive = False
-                excess = counted(count - remaining, "byte")
-                raise ApplicationError(f"the response is longer than its Content-Length: {excess} too many")
+                raise _too_long(count - remaining)
             self._remaining = remaining - count
         elif framing is CHUNKED:
             if count >= _BY_REFERENCE and self._connection.output is not None:
@@ -173,7 +174,8 @@ class HTTPExchange:
     def body_complete(self) -> bool:
         return self._framing is NONE or self._remaining == 0
 
-    def send_all(self, pieces: Iterable[bytes]) -> None:
+    def send_all(self, pieces: Iterable[bytes], length: int) -> None:
+        self._check_length(length)
         self._body_in_memory = True
         for piece in pieces:
             self.send(piece)
@@ -191,6 +193,8 @@ class HTTPExchange:
             return True
         if framing is LENGTH:
             assert self._remaining is not None
+            if count < self._remaining:
+                self._check_length(count)
             count = min(count, self._remaining)
             self._remaining -= count
         self._write(b"")
@@ -200,8 +204,7 @@ class HTTPExchange:
 
     def finish(self) -> None:
         if self._framing is LENGTH and self._remaining:
-            missing = f"{counted(self._remaining, 'byte')} {'is' if self._remaining == 1 else 'are'} missing"
-            raise ApplicationError(f"the response is shorter than its Content-Length: {missing}")
+            raise _too_short(self._remaining)
         if self._framing is CHUNKED:
             self._write(LAST_CHUNK)
         elif not self.started:
@@ -263,6 +266,15 @@ class HTTPExchange:
                 connection.reclaim()
             connection.write(data)
             self.bytes_sent = body_size(data)
+
+    def _check_length(self, count: int) -> None:
+        """Before the head is sent: refuse a body whose rest, ``count`` bytes, does not make its Content-Length. Then
+        the client gets a 500.
+        """
+        remaining = self._remaining
+        if remaining is None or count == remaining or self.started:
+            return
+        raise _too_long(count - remaining) if count > remaining else _too_short(remaining - count)
 
     # ---- to the connection ----
 
@@ -330,6 +342,15 @@ class HTTPExchange:
             )
             self._spool_failed = True
             return False
+
+
+def _too_long(count: int) -> ApplicationError:
+    return ApplicationError(f"the response is longer than its Content-Length: {counted(count, 'byte')} too many")
+
+
+def _too_short(count: int) -> ApplicationError:
+    missing = f"{counted(count, 'byte')} {'is' if count == 1 else 'are'} missing"
+    return ApplicationError(f"the response is shorter than its Content-Length: {missing}")
 
 
 def _file_range(file: Any) -> tuple[int, int, int]:

@@ -153,9 +153,40 @@ def test_the_response_to_head_has_the_length_of_the_response_to_get(tmp_path: Pa
     client.close()
 
 
-@pytest.mark.parametrize("kind", [list, generated])
-def test_a_body_longer_than_its_content_length_is_cut_there(kind: Any) -> None:
-    client = MemoryClient(returning("200 OK", [("Content-Length", "5")], b"123", b"4567", kind=kind))
+@pytest.mark.parametrize(
+    ("pieces", "kind"),
+    [
+        ([b"1234567"], list),
+        ([b"1234567"], generated),
+        ([b"1234567"], dict.fromkeys),
+        ([b"1234567", b""], generated),
+        ([b"123", b"4567"], list),
+        ([b"x" * 100_000, b"y"], tuple),
+        ([b"123"], list),
+        ([b"123"], dict.fromkeys),
+        ([b"1", b"2"], list),
+        ([], generated),
+    ],
+)
+def test_a_body_that_is_known_not_to_have_its_content_length_becomes_a_500(pieces: list[bytes], kind: Any) -> None:
+    client = MemoryClient(returning("200 OK", [("Content-Length", "5")], *pieces, kind=kind))
+    (response,) = split(client.send(request() + request()))
+    assert (response.status, response.whole, client.closed) == (500, True, True)
+    excess = sum(map(len, pieces)) - 5
+    assert (
+        f"than its Content-Length: {abs(excess)} bytes {'too many' if excess > 0 else 'are missing'}" in client.log[0]
+    )
+
+
+@pytest.mark.parametrize("stated", ["100001", "100003"])
+def test_the_length_of_a_long_list_is_checked_before_its_head_is_sent(stated: str) -> None:
+    client = MemoryClient(returning("200 OK", [("Content-Length", stated)], b"x" * 100_000, b"yz"))
+    (response,) = split(client.send(request()))
+    assert (response.status, len(client.log)) == (500, 1)
+
+
+def test_a_body_longer_than_its_content_length_is_cut_there() -> None:
+    client = MemoryClient(returning("200 OK", [("Content-Length", "5")], b"123", b"4567", kind=generated))
     raw = client.send(request() + request())
     response, rest = take(raw)
     assert (response.body, rest, client.closed) == (b"12345", b"", True)
@@ -163,7 +194,7 @@ def test_a_body_longer_than_its_content_length_is_cut_there(kind: Any) -> None:
 
 
 def test_a_body_shorter_than_its_content_length_is_not_complete() -> None:
-    client = MemoryClient(returning("200 OK", [("Content-Length", "5")], b"123"))
+    client = MemoryClient(returning("200 OK", [("Content-Length", "5")], b"123", kind=generated))
     (response,) = split(client.send(request() + request()))
     assert (response.body, response.whole, client.closed) == (b"123", False, True)
     client = MemoryClient(returning("200 OK", [("Content-Length", "5")]))
@@ -257,11 +288,12 @@ def test_a_file_is_sent_from_its_position(
     client.close()
 
 
-def test_a_file_shorter_than_its_content_length_aborts_the_response(tmp_path: Path) -> None:
+def test_a_file_shorter_than_its_content_length_becomes_a_500(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"1234")
     client = MemoryClient(file_app(open(tmp_path / "file", "rb"), ("Content-Length", "9")))
     (response,) = split(client.send(request()))
-    assert (response.body, response.whole, client.closed) == (b"1234", False, True)
+    assert (response.status, response.whole, client.closed) == (500, True, True)
+    assert "5 bytes are missing" in client.log[0]
 
 
 def test_the_body_is_what_the_file_reads_not_what_its_descriptor_has(tmp_path: Path) -> None:
