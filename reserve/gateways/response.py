@@ -9,13 +9,13 @@ gets the length of every body whose length can be known. A head with a Content-L
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from http import HTTPStatus
 from types import GeneratorType
 from typing import Any, NoReturn
 
 from reserve.errors import ApplicationError, short_repr, type_name
-from reserve.gateways.exchange import Exchange, ExcInfo, Write
+from reserve.gateways.exchange import Environ, Exchange, ExcInfo, Write
 from reserve.gateways.streams import FileWrapper
 
 __all__ = ["BLOCK", "WSGIResponse"]
@@ -25,18 +25,23 @@ BLOCK = 65536
 
 _NO_CONTENT = ("204", "205", "304")
 _STANDARD_STATUSES = frozenset(f"{status.value} {status.phrase}" for status in HTTPStatus)
+_OWN_ITERATIONS = (list.__iter__, tuple.__iter__)
+"""A subclass of list or tuple with one of these yields the items that it has, and computes none."""
 
 
 class WSGIResponse:
     """The response to one request. The gateway makes it, and uses it on the worker that runs the application.
 
     :param exchange: the request, to which the response is sent.
+    :param warn: gets what PEP 3333 does not allow and is accepted nevertheless: the environ, a kind, and a sentence for
+        the log.
     """
 
-    __slots__ = ("content_length", "exchange", "head_passed", "headers", "status")
+    __slots__ = ("content_length", "exchange", "head_passed", "headers", "status", "warn")
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, warn: Callable[[Environ, str, str], None]) -> None:
         self.exchange: Exchange | None = exchange
+        self.warn = warn
         self.status: str | None = None
         self.headers: list[tuple[str, str]] = []
         self.content_length: str | None = None  # the value of the application's Content-Length header
@@ -57,30 +62,26 @@ class WSGIResponse:
                 exc_info = None
         elif self.status is not None:
             raise ApplicationError(
-                f"start_response() was called twice, with {self.status!r:.80} and {status!r:.80}; "
+                f"start_response() was called twice, with {short_repr(self.status)} and {short_repr(status)}; "
                 "only a call with exc_info may replace a head (PEP 3333)"
             )
         self.status = None
         self.head_passed = False
         if type(status) is not str or status not in _STANDARD_STATUSES:
-            _check_status(status)
-        if type(headers) is not list:
-            raise ApplicationError(f"start_response() wants a list of headers, got {_describe(headers)}")
+            status = _exact_status(status)
+        # A copy: the application may change its list later.
+        headers = headers[:] if type(headers) is list else _list_of_headers(headers, self._warn)
         length = None
         for header in headers:
-            if type(header) is not tuple or len(header) != 2:
-                raise ApplicationError(
-                    f"start_response() wants every header as a tuple (name, value), got {header!r:.80}"
-                )
-            name, value = header
-            if type(name) is not str or type(value) is not str:
-                raise ApplicationError(
-                    f"start_response() wants the name and value of a header to be str, "
-                    f"got {_describe(name)} and {_describe(value)}: {header!r:.80}"
-                )
-            if len(name) == 14 and name.lower() == "content-length":
-                length = value
-        headers = headers[:]
+            if type(header) is tuple and len(header) == 2:
+                name, value = header
+                if type(name) is str and type(value) is str:
+                    if len(name) == 14 and name.lower() == "content-length":
+                        length = value
+                    continue
+            headers = [_exact_header(item, self._warn) for item in headers]
+            length = next((value for name, value in headers if name.lower() == "content-length"), None)
+            break
         if length is not None:
             exchange.begin(status, headers, None)
             self.head_passed = True
@@ -123,6 +124,8 @@ class WSGIResponse:
                 self._send_sequence(exchange, result)
         elif kind is FileWrapper:
             self._send_file(exchange, result)  # type: ignore[arg-type]
+        elif issubclass(kind, (list, tuple)) and kind.__iter__ in _OWN_ITERATIONS:
+            self._send_sequence(exchange, result)
         else:
             self._send_iterable(exchange, result)
 
@@ -132,6 +135,10 @@ class WSGIResponse:
         A later call of ``start_response`` or ``write`` is an error.
         """
         self.exchange = None
+
+    def _warn(self, kind: str, message: str) -> None:
+        assert self.exchange is not None, "checked by every caller"
+        self.warn(self.exchange.environ, kind, message)
 
     def _send_sequence(self, exchange: Exchange, items: Iterable[bytes]) -> None:
         """Send a list or tuple: all items exist already, so the length is known and small items share a send."""
@@ -225,14 +232,60 @@ def _reraise(exc_info: ExcInfo) -> NoReturn:
         del error, exc_info
 
 
-def _check_status(status: Any) -> None:
-    if type(status) is not str:
+def _exact_status(status: Any) -> str:
+    """Check a status, and return it as an exact ``str``."""
+    if not issubclass(type(status), str):
         raise ApplicationError(f"start_response() wants the status as a str like '200 OK', got {_describe(status)}")
-    digits = status[:3]
-    if len(status) < 4 or status[3] != " " or not (digits.isascii() and digits.isdigit()):
+    text: str = str.__str__(status)
+    digits = text[:3]
+    if len(digits) != 3 or text[3:4] != " " or not (digits.isascii() and digits.isdigit()):
         raise ApplicationError(
-            f"start_response() wants a status of three digits, a space and a reason, like '200 OK', got {status!r:.80}"
+            f"start_response() wants a status of three digits, a space and a reason, like '200 OK', got {text!r:.80}"
         )
+    return text
+
+
+def _list_of_headers(headers: Any, warn: Callable[[str, str], None]) -> list[Any]:
+    """The items of headers that are no ``list``, although PEP 3333 asks for one."""
+    kind = type(headers)
+    iterable = hasattr(kind, "__iter__") and not issubclass(kind, (str, bytes, bytearray))
+    if not iterable or isinstance(headers, Mapping):
+        hint = "; pass list(headers.items())" if iterable else ""
+        raise ApplicationError(f"start_response() wants a list of headers (PEP 3333), got {_describe(headers)}{hint}")
+    items = list(headers)
+    warn(
+        "headers that are no list",
+        f"start_response() was given its headers as {type_name(headers):.60}; PEP 3333 wants a list, but they are sent",
+    )
+    return items
+
+
+def _exact_header(header: Any, warn: Callable[[str, str], None]) -> tuple[str, str]:
+    """One header as a tuple of exact ``str``. Methods that a subclass overrides are not called."""
+    kind = type(header)
+    if issubclass(kind, tuple):
+        pair = tuple(tuple.__iter__(header))
+    elif issubclass(kind, list):
+        pair = tuple(list.__iter__(header))
+    else:
+        pair = ()
+    if len(pair) != 2:
+        raise ApplicationError(
+            f"start_response() wants every header as a tuple (name, value) (PEP 3333), got {short_repr(header)}"
+        )
+    name, value = pair
+    if not issubclass(type(name), str) or not issubclass(type(value), str):
+        raise ApplicationError(
+            f"start_response() wants the name and value of a header to be str (PEP 3333), "
+            f"got {_describe(name)} and {_describe(value)}: {short_repr(header)}"
+        )
+    if kind is not tuple:
+        warn(
+            "headers that are no tuples",
+            f"start_response() was given a header as {type_name(header):.60}; PEP 3333 wants a tuple (name, value), "
+            "but it is sent",
+        )
+    return str.__str__(name), str.__str__(value)
 
 
 def _to_bytes(data: Any, where: str) -> bytes:

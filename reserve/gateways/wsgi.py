@@ -1,9 +1,10 @@
 """The WSGI gateway (PEP 3333): runs an application for one exchange after another.
 
-One gateway serves all connections; many workers call :meth:`WSGIGateway.respond` at the same time, and it keeps nothing
-between calls. It guarantees that every exchange ends in exactly one of ``finish``, ``abort`` and ``fail``, and that the
-``close()`` of a result is called exactly once however the response ended. Exceptions of an application do not leave it,
-not even SystemExit and KeyboardInterrupt, because they must not end a worker or the server; only RequestTimeout does.
+One gateway serves all connections; many workers call :meth:`WSGIGateway.respond` at the same time. Between calls it
+keeps only the kinds of warnings that it has logged. It guarantees that every exchange ends in exactly one of
+``finish``, ``abort`` and ``fail``, and that the ``close()`` of a result is called exactly once however the response
+ended. Exceptions of an application do not leave it, not even SystemExit and KeyboardInterrupt, because they must not
+end a worker or the server; only RequestTimeout does.
 """
 
 from __future__ import annotations
@@ -38,6 +39,11 @@ def log_error(message: str, error: BaseException) -> None:
         _LOGGER.error(message, exc_info=error)
 
 
+def log_warning(message: str) -> None:
+    """The default hook for warnings: one record in the logger ``reserve.error``."""
+    _LOGGER.warning("%s", message)
+
+
 def request_line(environ: Mapping[str, Any]) -> str:
     """Method and target for a log message: one line of ASCII, whatever the application has done to the environ."""
     method, uri, script, path, query = (
@@ -57,6 +63,7 @@ class WSGIGateway:
     :param multithread: ``wsgi.multithread``: whether another thread of this process may run the application meanwhile.
     :param multiprocess: ``wsgi.multiprocess``: whether another process may.
     :param log: gets one sentence and the exception for every failure of the application, on the worker.
+    :param log_warning: gets one sentence for each kind of error of the application that is corrected, on the worker.
     :param errors: ``wsgi.errors``. Default: complete lines to standard error.
     :raises UsageError: for a ``root_path`` that does not begin with a slash, or an ``app`` that cannot be called.
     """
@@ -69,6 +76,7 @@ class WSGIGateway:
         multithread: bool = True,
         multiprocess: bool = False,
         log: Callable[[str, BaseException], None] = log_error,
+        log_warning: Callable[[str], None] = log_warning,
         errors: ErrorStream | None = None,
     ) -> None:
         if not callable(app):
@@ -80,6 +88,9 @@ class WSGIGateway:
         self._multithread = multithread
         self._multiprocess = multiprocess
         self._log = log
+        self._log_warning = log_warning
+        self._warned: set[str] = set()
+        """The kinds of warnings that are in the log. Two workers may log the first one of a kind each."""
         self._errors = ErrorStream() if errors is None else errors
 
     def mount(self, root_path: str) -> None:
@@ -89,9 +100,25 @@ class WSGIGateway:
             raise UsageError(f"a root path begins with a slash, like /shop; got {root_path!r:.80} (--root-path)")
         self.app = mounted_at(root_path, self._application) if root_path else self._application
 
-    def use_log(self, log: Callable[[str, BaseException], None]) -> None:
-        """Set ``log`` (see the class). Called before the first request."""
+    def use_log(self, log: Callable[[str, BaseException], None], log_warning: Callable[[str], None]) -> None:
+        """Set both hooks (see the class). Called before the first request."""
         self._log = log
+        self._log_warning = log_warning
+
+    def warn_once(self, environ: Mapping[str, Any], kind: str, message: str) -> None:
+        """Log an error of the application that is corrected, unless one of its kind has been logged. Never raises.
+
+        :param environ: of the request that showed it.
+        :param kind: one of few: the gateway keeps it for its lifetime.
+        :param message: a sentence that says what came and which rule it breaks.
+        """
+        if kind in self._warned:
+            return
+        self._warned.add(kind)
+        try:
+            self._log_warning(f"{request_line(environ)}: {message} (logged once)")
+        except Exception:
+            _LOGGER.exception("the hook for warnings failed; it was called with: %s", message)
 
     def base_environ(
         self,
@@ -145,7 +172,7 @@ class WSGIGateway:
 
         :raises RequestTimeout: when the monitor has raised it in the application before the response started.
         """
-        response = WSGIResponse(exchange)
+        response = WSGIResponse(exchange, self.warn_once)
         result = None
         try:
             result = self.app(exchange.environ, response.start_response)

@@ -64,7 +64,7 @@ class MemoryClient:
         self.server = MemoryServer(self.clock)
         factory = app if isinstance(app, Application) else HTTPApp(WSGIGateway(app), settings)
         if isinstance(factory, HTTPContext):
-            factory.gateway.use_log(self.server.log.failure)
+            factory.gateway.use_log(self.server.log.failure, self.server.log.warning)
         self.socket = MemorySocket()
         self._connection = MemoryConnection(self.server, cast(socket.socket, self.socket), self.socket.peer)
         self._driver = self._connection.driver = factory.make_driver(self._connection)

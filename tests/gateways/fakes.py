@@ -148,10 +148,13 @@ class FakeExchange:
 class Served:
     """The result of one request: the exchange, what was logged, and what was written to ``wsgi.errors``."""
 
-    def __init__(self, exchange: FakeExchange, logged: list[tuple[str, BaseException]], errors: list[str]) -> None:
+    def __init__(
+        self, exchange: FakeExchange, logged: list[tuple[str, BaseException]], errors: list[str], warnings: list[str]
+    ) -> None:
         self.exchange = exchange
         self.logged = logged
         self.errors = errors
+        self.warnings = warnings
 
     @property
     def error(self) -> BaseException:
@@ -195,13 +198,19 @@ def serve(
     """Run the application once and check that the exchange's contract was kept."""
     logged: list[tuple[str, BaseException]] = []
     errors: list[str] = []
-    gateway = WSGIGateway(app, log=lambda text, error: logged.append((text, error)), errors=ErrorStream(errors.append))
+    warnings: list[str] = []
+    gateway = WSGIGateway(
+        app,
+        log=lambda text, error: logged.append((text, error)),
+        log_warning=warnings.append,
+        errors=ErrorStream(errors.append),
+    )
     exchange = FakeExchange(request(gateway, **(environ or {})), **options)
     wrap(exchange)
     gateway.respond(exchange)
     assert exchange.violations == []
     assert len(exchange.ends) == 1
-    return Served(exchange, logged, errors)
+    return Served(exchange, logged, errors, warnings)
 
 
 def returning(result: Any, status: str = "200 OK", headers: Any = PLAIN) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import pathlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -29,6 +29,28 @@ class Sized:
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(self.items)
+
+
+class OwnList(list[bytes]):
+    """A list that iterates as lists do, whatever else it overrides."""
+
+    def __len__(self) -> int:
+        return 7
+
+    def __getitem__(self, index: Any) -> Any:
+        return b"wrong"
+
+
+class OwnTuple(NamedTuple):
+    first: bytes
+    second: bytes
+
+
+class Computed(list[bytes]):
+    """A list that makes its items while it is iterated."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter((b"computed ", b"items"))
 
 
 class Indexed:
@@ -81,6 +103,30 @@ def test_any_kind_of_iterable_is_sent(result: Any, sends: list[bytes], length: i
     assert served.exchange.length == length
     assert served.exchange.complete
     assert served.logged == []
+
+
+@pytest.mark.parametrize("kind", [OwnList, lambda items: OwnTuple(*items), type("Bare", (list,), {})])
+def test_a_subclass_of_list_or_tuple_is_sent_as_one_when_it_iterates_like_one(kind: Any) -> None:
+    served = serve(returning(kind([b"ab", b"cde"])))
+    assert (served.exchange.sends, served.exchange.length, served.exchange.complete) == ([b"abcde"], 5, True)
+
+
+def test_a_subclass_of_list_with_an_iteration_of_its_own_is_iterated() -> None:
+    served = serve(returning(Computed([b"wrong", b"items"])))
+    assert (served.exchange.sends, served.exchange.length) == ([b"computed ", b"items"], None)
+    assert served.exchange.complete
+
+
+def test_the_close_of_a_subclass_of_list_is_called_once() -> None:
+    class Closing(list[bytes]):
+        closed = 0
+
+        def close(self) -> None:
+            self.closed += 1
+
+    result = Closing([b"a", b"b"])
+    assert serve(returning(result)).exchange.complete
+    assert result.closed == 1
 
 
 def test_a_large_item_of_a_list_is_not_copied() -> None:

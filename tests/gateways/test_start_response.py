@@ -3,16 +3,65 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from collections import OrderedDict
+from collections.abc import Iterator
+from enum import Enum
+from http import HTTPStatus
+from typing import Any, NamedTuple
 
 import pytest
 
 from reserve.errors import ApplicationError
-from tests.gateways.fakes import PLAIN, FakeExchange, serve
+from reserve.gateways.wsgi import WSGIGateway
+from tests.gateways.fakes import PLAIN, FakeExchange, request, serve
 
 
 class Text(str):
+    """A ``str`` whose methods say something else than its characters, as markupsafe's and Django's do in part."""
+
     __slots__ = ()
+
+    def __str__(self) -> str:
+        return "wrong\r\n"
+
+    def lower(self) -> str:
+        return "content-length"
+
+    def __getitem__(self, key: Any) -> str:
+        return "\n"
+
+    def encode(self, *args: Any) -> bytes:
+        return b"wrong\r\n"
+
+    def __len__(self) -> int:
+        return 14
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __hash__(self) -> int:
+        return 0
+
+
+class Name(str, Enum):
+    """As a StrEnum."""
+
+    KIND = "X-Kind"
+
+
+class Pair(NamedTuple):
+    name: Any
+    value: Any
+
+
+class Headers:
+    """An iterable of pairs, as of several frameworks."""
+
+    def __init__(self, *pairs: Any) -> None:
+        self.pairs = pairs
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.pairs)
 
 
 OK = "200 OK"
@@ -25,7 +74,8 @@ OK = "200 OK"
         (200, [], "status as a str"),
         (None, [], "status as a str"),
         ([], [], "status as a str"),
-        (Text(OK), [], "status as a str"),
+        (Text("OK"), [], "three digits"),
+        (HTTPStatus.OK, [], "status as a str"),
         ("200", [], "three digits"),
         ("200OK", [], "three digits"),
         ("20 OK", [], "three digits"),
@@ -34,12 +84,18 @@ OK = "200 OK"
         ("OK 200", [], "three digits"),
         ("+20 OK", [], "three digits"),
         ("\u0662\u0660\u0660 OK", [], "three digits"),
-        (OK, (), "a list of headers"),
         (OK, None, "a list of headers"),
         (OK, {}, "a list of headers"),
-        (OK, iter([]), "a list of headers"),
-        (OK, type("Headers", (list,), {})(), "a list of headers"),
-        (OK, [["A", "b"]], "a tuple (name, value)"),
+        (OK, {"A": "b"}, "list(headers.items())"),
+        (OK, OrderedDict(A="b"), "list(headers.items())"),
+        (OK, "A: b", "a list of headers"),
+        (OK, b"A: b", "a list of headers"),
+        (OK, 7, "a list of headers"),
+        (OK, (("A", "b"), "Ab"), "a tuple (name, value)"),
+        (OK, {"Ab"}, "a tuple (name, value)"),
+        (OK, range(7, 9), "a tuple (name, value)"),
+        (OK, [["A", "b", "c"]], "a tuple (name, value)"),
+        (OK, [{"A", "b"}], "a tuple (name, value)"),
         (OK, ["Ab"], "a tuple (name, value)"),
         (OK, [("A",)], "a tuple (name, value)"),
         (OK, [("A", "b", "c")], "a tuple (name, value)"),
@@ -48,8 +104,10 @@ OK = "200 OK"
         (OK, [("A", b"b")], "to be str"),
         (OK, [("Content-Length", 3)], "to be str"),
         (OK, [("A", None)], "to be str"),
-        (OK, [(Text("A"), "b")], "to be str"),
-        (OK, [("A", Text("b"))], "to be str"),
+        (OK, [(Text("A"), b"b")], "to be str"),
+        (OK, [Pair("A", 7)], "to be str"),
+        (OK, [("A", Text("c\r\nX: y"))], "control characters"),
+        (OK, (("A", "c\r\nX: y"),), "control characters"),
         (OK, [("A", "b"), ("A", "c\r\nX: y")], "control characters"),
         (OK, [("Content-Length", "0"), ("A", "c\nX: y")], "control characters"),
     ],
@@ -98,6 +156,86 @@ def test_valid_statuses_are_accepted(status: str) -> None:
         return []
 
     assert serve(app).exchange.status == status
+
+
+@pytest.mark.parametrize("length", [None, "4"])
+def test_subclasses_of_str_are_sent_as_their_characters(length: str | None) -> None:
+    def app(environ: Any, start_response: Any) -> Any:
+        headers = [(Text("X-A"), Text("b")), (Name.KIND, Name.KIND), ("X-C", Text("d"))]
+        if length is not None:
+            headers.append((Text("Content-Length"), Text(length)))
+        start_response(Text(OK), headers)
+        return [b"body"]
+
+    served = serve(app)
+    status, headers, _ = served.exchange.begins[-1]
+    expected = [("X-A", "b"), ("X-Kind", "X-Kind"), ("X-C", "d")]
+    assert (status, headers) == (OK, expected if length is None else [*expected, ("Content-Length", length)])
+    assert {type(text) for text in (status, *(text for header in headers for text in header))} == {str}
+    assert (served.exchange.complete, served.logged, served.warnings) == (True, [], [])
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        (("X-A", "b"), ("Content-Length", "4")),
+        {"X-A": "b", "Content-Length": "4"}.items(),
+        Headers(("X-A", "b"), ("Content-Length", "4")),
+        type("List", (list,), {})([("X-A", "b"), ("Content-Length", "4")]),
+        [["X-A", "b"], ["Content-Length", "4"]],
+        [("X-A", "b"), Pair("Content-Length", "4")],
+        (["X-A", Text("b")], Pair("Content-Length", Text("4"))),
+    ],
+)
+def test_other_iterables_of_pairs_are_accepted_and_logged_once(headers: Any) -> None:
+    def app(environ: Any, start_response: Any) -> Any:
+        start_response(OK, headers)
+        return [b"body"]
+
+    warnings: list[str] = []
+    gateway = WSGIGateway(app, log_warning=warnings.append)
+    for _ in range(2):
+        exchange = FakeExchange(request(gateway))
+        gateway.respond(exchange)
+        assert exchange.begins == [(OK, [("X-A", "b"), ("Content-Length", "4")], None)]
+        assert (exchange.complete, exchange.violations) == (True, [])
+    assert len(warnings) == (2 if isinstance(headers, tuple) and type(headers[0]) is list else 1)
+    for warning in warnings:
+        assert warning.startswith("GET /page: start_response() was given ")
+        assert "PEP 3333" in warning
+
+
+def test_a_generator_of_headers_is_taken_once() -> None:
+    served = serve(lambda environ, start_response: (start_response(OK, (pair for pair in PLAIN)), [b"body"])[1])  # type: ignore[func-returns-value,arg-type]
+    assert served.exchange.begins == [(OK, PLAIN, 4)]
+    assert len(served.warnings) == 1
+
+
+def test_an_exception_of_the_headers_is_one_of_the_application() -> None:
+    def pairs() -> Iterator[tuple[str, str]]:
+        yield ("A", "b")
+        raise RuntimeError("on purpose")
+
+    def app(environ: Any, start_response: Any) -> Any:
+        start_response(OK, pairs())
+        return [b"body"]
+
+    served = serve(app)
+    assert (str(served.error), served.exchange.ends) == ("on purpose", ["500"])
+
+
+def test_a_hook_for_warnings_that_fails_does_not_change_the_response() -> None:
+    def fail(message: str) -> None:
+        raise RuntimeError(message)
+
+    def app(environ: Any, start_response: Any) -> Any:
+        start_response(OK, tuple(PLAIN))
+        return [b"body"]
+
+    gateway = WSGIGateway(app, log_warning=fail)
+    exchange = FakeExchange(request(gateway))
+    gateway.respond(exchange)
+    assert (exchange.body, exchange.complete) == (b"body", True)
 
 
 def test_a_refused_head_may_be_replaced_but_not_ignored() -> None:

@@ -82,7 +82,7 @@ class HTTPApp(HTTPContext):
 
     def start(self, server: ServerContext[Connection]) -> None:
         """Start the access log, before the first connection."""
-        self.gateway.use_log(server.log.failure)
+        self.gateway.use_log(server.log.failure, server.log.warning)
         if self.settings.access_log:
             self.access_log = AccessLog(server.log)
             self.access_log.start()
