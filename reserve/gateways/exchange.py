@@ -71,13 +71,15 @@ class Exchange(Protocol):
         May be called again while not :attr:`started`: the new head replaces the old one, and the part of the body that
         the exchange has not sent is dropped. When it raises, the gateway either begins again or fails.
 
-        :param status: three digits, a space, a reason; the type and this form are checked already.
+        :param status: an exact ``str`` of three digits, alone or before a space and a reason; the type and this form
+            are checked already.
         :param headers: pairs of exact ``str``; the list belongs to the exchange, and no other code changes it.
         :param length: size of the whole body in bytes, when the gateway knows it; used when ``headers`` has no
             Content-Length. It is the size of what the application produced, so it says nothing about the length of the
             response to GET: a zero must not become a header in a response to HEAD, and no length does in a 204 or 304.
+            Hop-by-hop fields are not sent, but ``Connection: close`` is obeyed.
         :raises ApplicationError: for an illegal status (1xx, control characters) or header (PEP 3333: no control
-            characters, no hop-by-hop fields; RFC 9110 section 5.5).
+            characters; RFC 9110 section 5.5).
         """
         ...
 

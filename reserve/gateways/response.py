@@ -238,7 +238,7 @@ def _exact_status(status: Any) -> str:
         raise ApplicationError(f"start_response() wants the status as a str like '200 OK', got {_describe(status)}")
     text: str = str.__str__(status)
     digits = text[:3]
-    if len(digits) != 3 or text[3:4] != " " or not (digits.isascii() and digits.isdigit()):
+    if len(digits) != 3 or text[3:4] not in ("", " ") or not (digits.isascii() and digits.isdigit()):
         raise ApplicationError(
             f"start_response() wants a status of three digits, a space and a reason, like '200 OK', got {text!r:.80}"
         )

@@ -130,6 +130,13 @@ class HTTPExchange:
             date=self._context.date_line(),
             server=self._context.server_line,
         )
+        for name in response.dropped:
+            self._context.gateway.warn_once(
+                self.environ,
+                name,
+                f"the application's response header {name!r} is not sent: only the server sends hop-by-hop fields "
+                "(PEP 3333); 'Connection: close' is obeyed",
+            )
         self._response_head = response.data
         self._framing = response.framing
         self.bodiless = response.framing is NONE

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
 from enum import IntEnum
-from http import HTTPStatus
 
 from reserve.errors import ApplicationError
 from reserve.protocol.http1.responsefields import (
@@ -21,8 +20,11 @@ from reserve.protocol.http1.responsefields import (
     CONNECTION,
     CONTENT_LENGTH,
     DATE,
+    HOP_BY_HOP,
+    REASONS,
     check_field,
     check_status,
+    connection_options,
 )
 
 __all__ = [
@@ -43,10 +45,6 @@ __all__ = [
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
-
-REASONS = {status.value: status.phrase for status in HTTPStatus}
-# Renamed by RFC 9110; the standard library has these names from Python 3.13 on.
-REASONS |= {413: "Content Too Large", 414: "URI Too Long", 416: "Range Not Satisfiable", 422: "Unprocessable Content"}
 
 
 class Framing(IntEnum):
@@ -69,9 +67,11 @@ NONE, LENGTH, CHUNKED, UNTIL_CLOSE = Framing.NONE, Framing.LENGTH, Framing.CHUNK
 class ResponseHead:
     """A response head, and what has to follow it: made by :func:`response_head`, used by its caller, never changed."""
 
-    __slots__ = ("data", "framing", "keep_alive", "length")
+    __slots__ = ("data", "dropped", "framing", "keep_alive", "length")
 
-    def __init__(self, data: bytes, framing: Framing, length: int | None, keep_alive: bool) -> None:
+    def __init__(
+        self, data: bytes, framing: Framing, length: int | None, keep_alive: bool, dropped: tuple[str, ...]
+    ) -> None:
         self.data = data
         """From the status line to the empty line."""
         self.framing = framing
@@ -79,6 +79,8 @@ class ResponseHead:
         """Bytes of body to send when the framing is LENGTH, otherwise None."""
         self.keep_alive = keep_alive
         """Whether the connection may be used for another request after this response."""
+        self.dropped = dropped
+        """The application's hop-by-hop fields, which are not sent; names in lower case."""
 
 
 def response_head(
@@ -94,8 +96,8 @@ def response_head(
 ) -> ResponseHead:
     """Check and encode the status and headers that an application passed to ``start_response``.
 
-    :param status: like ``"200 OK"``; from 200 to 599.
-    :param headers: in the order in which they are sent.
+    :param status: like ``"200 OK"``; from 200 to 999, and perhaps no reason.
+    :param headers: in the order in which they are sent. Hop-by-hop fields are dropped; ``Connection: close`` is obeyed.
     :param minor: the minor version of the request: an HTTP/1.0 client gets no chunks.
     :param head_request: the method is HEAD: the head is that of a GET, and no body follows it.
     :param keep_alive: whether client and server allow another request on the connection; the result may say no.
@@ -112,6 +114,7 @@ def response_head(
     lines = [line]
     stated: int | None = None
     length_line = b""
+    dropped: tuple[str, ...] = ()
     cached = CACHED_LINES
     for item in headers:
         try:
@@ -120,13 +123,23 @@ def response_head(
             line, kind = check_field(item)
         if kind:
             if kind == CONTENT_LENGTH:
-                if stated is not None:
-                    raise ApplicationError("response header 'Content-Length' occurs twice (RFC 9110 section 8.6)")
+                if stated is not None and stated != int(item[1]):
+                    raise ApplicationError(
+                        f"response header 'Content-Length' occurs with {stated} and with {int(item[1])} "
+                        "(RFC 9110 section 8.6)"
+                    )
                 stated = int(item[1])
                 length_line = line
                 continue
             if kind == CONNECTION:
-                keep_alive = False
+                options = connection_options(item[1])
+                if "close" in options:
+                    keep_alive = False
+                if options != ["close"]:
+                    dropped += ("connection",)
+                continue
+            if kind == HOP_BY_HOP:
+                dropped += (item[0].lower(),)
                 continue
             if kind == DATE:
                 date = b""
@@ -169,7 +182,7 @@ def response_head(
     elif not minor:
         lines.append(b"Connection: keep-alive\r\n")
     lines.append(b"\r\n")
-    return ResponseHead(b"".join(lines), framing, total, keep_alive)
+    return ResponseHead(b"".join(lines), framing, total, keep_alive, dropped)
 
 
 def chunk(data: bytes) -> tuple[bytes, ...]:

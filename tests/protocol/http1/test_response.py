@@ -79,10 +79,16 @@ def test_date_and_server_of_the_application_replace_those_of_the_server() -> Non
     assert "Server" not in "".join(lines(head(server=b"")))
 
 
-@pytest.mark.parametrize("values", ["55", "56"])
-def test_two_lengths_are_refused(values: str) -> None:
-    with pytest.raises(ApplicationError, match="Content-Length"):
+@pytest.mark.parametrize("values", ["56", "556", "565"])
+def test_different_lengths_are_refused(values: str) -> None:
+    with pytest.raises(ApplicationError, match=r"Content-Length' occurs with 5 and with 6|with 6 and with 5"):
         head("200 OK", [("Content-Length", value) for value in values])
+
+
+@pytest.mark.parametrize("status", ["200 OK", "304 Not Modified"])
+def test_equal_lengths_are_sent_once(status: str) -> None:
+    result = head(status, [CL5, ("content-length", "05"), CL5])
+    assert [line for line in lines(result) if line.lower().startswith("content-length")] == ["Content-Length: 5"]
 
 
 @given(
