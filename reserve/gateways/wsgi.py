@@ -168,7 +168,8 @@ class WSGIGateway:
         return environ
 
     def respond(self, exchange: Exchange) -> None:
-        """Run the application and send its response. A worker calls it.
+        """Run the application and send its response. A worker calls it, in a :class:`contextvars.Context` that no other
+        request has, which then covers the application, the iteration of its result and ``close()``.
 
         :raises RequestTimeout: when the monitor has raised it in the application before the response started.
         """

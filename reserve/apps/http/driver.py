@@ -9,6 +9,7 @@ it asks for a worker, to write a body that is too large for the memory to a file
 from __future__ import annotations
 
 import contextlib
+from contextvars import Context
 from io import BytesIO
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -235,7 +236,8 @@ class HTTPDriver(HTTPBaseDriver):
         # Read before the application may change its environ: what it writes there does not get into the access log.
         referer, user_agent = environ.get("HTTP_REFERER", ""), environ.get("HTTP_USER_AGENT", "")
         try:
-            self._context.gateway.respond(exchange)
+            # Threads are reused: what one request sets in context variables (PEP 567) must not be there for the next.
+            Context().run(self._context.gateway.respond, exchange)
         finally:
             if connection.lent or head.length != 0:
                 self._clean_up(body, content)

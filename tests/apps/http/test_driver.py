@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -41,6 +43,65 @@ def test_keep_alive_of_both_versions(minor: int, field: str | None, kept: bool, 
     if kept:
         assert only(client.send(request("GET", "/b", "Connection: close"))).text == "/b "
     assert client.closed
+
+
+IDENTITY: ContextVar[str] = ContextVar("IDENTITY", default="nobody")
+
+
+class Identified:
+    """Sets :data:`IDENTITY` from the path, and notes what it is before that, at each item and in ``close()``."""
+
+    def __init__(self, seen: list[str], name: str) -> None:
+        self.seen = seen
+        self.name = name
+
+    def __iter__(self) -> Iterator[bytes]:
+        for step in ("first", "second"):
+            self.seen.append(IDENTITY.get())
+            IDENTITY.set(f"{self.name} {step}")
+            yield step.encode()
+
+    def close(self) -> None:
+        self.seen.append(IDENTITY.get())
+        if self.name == "/raises":
+            raise RuntimeError("on purpose")
+
+
+@pytest.mark.parametrize("path", ["/a", "/raises"])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+@pytest.mark.parametrize("settings", [None, HTTPSettings(stream_bodies=True)])
+def test_one_request_has_one_context_and_the_next_has_another(
+    path: str, method: str, settings: HTTPSettings | None
+) -> None:
+    seen: list[str] = []
+
+    def app(environ: Any, start_response: Any) -> Any:
+        seen.append(IDENTITY.get())
+        IDENTITY.set("called")
+        start_response("200 OK", [])
+        return Identified(seen, environ["PATH_INFO"])
+
+    client = MemoryClient(app, settings)
+    for _ in range(3):
+        client.send(request(method, path))
+        assert seen == ["nobody", "called", f"{path} first", f"{path} second"]
+        seen.clear()
+    assert IDENTITY.get() == "nobody"
+    client.close()
+
+
+def test_a_request_that_fails_leaves_nothing_in_the_context() -> None:
+    def app(environ: Any, start_response: Any) -> Any:
+        assert IDENTITY.get() == "nobody"
+        IDENTITY.set("somebody")
+        raise RuntimeError("on purpose")
+
+    for _ in range(2):
+        client = MemoryClient(app)
+        client.send(request())
+        (line,) = client.log
+        assert "on purpose" in line
+        client.close()
 
 
 def test_keep_alive_can_be_turned_off() -> None:
