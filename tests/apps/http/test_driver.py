@@ -84,7 +84,8 @@ def test_one_request_has_one_context_and_the_next_has_another(
     client = MemoryClient(app, settings)
     for _ in range(3):
         client.send(request(method, path))
-        assert seen == ["nobody", "called", f"{path} first", f"{path} second"]
+        # For HEAD the iteration ends at the first piece, and close() follows it.
+        assert seen == ["nobody", "called", f"{path} first", f"{path} second"][: 3 if method == "HEAD" else 4]
         seen.clear()
     assert IDENTITY.get() == "nobody"
     client.close()
