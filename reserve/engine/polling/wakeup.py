@@ -1,12 +1,12 @@
 """A descriptor that another thread, or a signal handler, makes readable to wake the thread that polls it.
 
-It is an eventfd where the platform has one, otherwise a socket pair. :meth:`Wakeup.signal` makes one system call and
-takes no lock.
+It is an eventfd on Linux, otherwise a socket pair. :meth:`Wakeup.signal` makes one system call and takes no lock.
 """
 
 from __future__ import annotations
 
 import os
+import select
 import socket
 import time
 from collections import deque
@@ -20,19 +20,30 @@ class Wakeup:
     The owner registers :attr:`fd` for reading, and calls :meth:`clear` when it is readable (with an edge-triggered
     poller it need not). Any thread and any signal handler calls :meth:`signal`.
 
+    The descriptors of one that is never closed (a server that was never started nor stopped, a constructor that failed)
+    are closed when it is freed, without a ``__del__``: it may be freed on a worker, where the interrupt of
+    ``--request-timeout`` would be raised in ``__del__``, be ignored there, and so be lost.
+
     :param portable: use a socket pair on every platform.
     """
 
-    __slots__ = ("_closed", "_pair", "_signalling", "fd")
+    __slots__ = ("_closed", "_owner", "_pair", "_signalling", "fd")
 
     def __init__(self, *, portable: bool = False) -> None:
         self._pair: tuple[socket.socket, socket.socket] | None = None
+        self._owner: select.epoll | None = None
+        """Closes the eventfd, also when it is freed: an epoll object does so with any descriptor, and never warns."""
         self._closed = False
         self.fd = -1
         self._signalling: deque[bool] = deque()
         """One item for each thread that is inside :meth:`signal`."""
-        if hasattr(os, "eventfd") and not portable:
+        if hasattr(os, "eventfd") and hasattr(select, "epoll") and not portable:
             self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+            try:
+                self._owner = select.epoll.fromfd(self.fd)
+            except BaseException:  # out of memory
+                os.close(self.fd)
+                raise
         else:
             reader, writer = socket.socketpair()
             reader.setblocking(False)
@@ -89,15 +100,9 @@ class Wakeup:
         self._closed = True
         while self._signalling:
             time.sleep(0)
-        fd, self.fd = self.fd, -1
-        if self._pair is None:
-            if fd >= 0:
-                os.close(fd)
-        else:
+        self.fd = -1
+        if self._owner is not None:
+            self._owner.close()
+        elif self._pair is not None:
             for sock in self._pair:
                 sock.close()
-
-    def __del__(self) -> None:
-        """Close the descriptors of a server that was never started nor stopped, or whose constructor failed."""
-        if not self._closed:
-            self.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import selectors
+import sys
 from collections.abc import Callable
 from types import SimpleNamespace
 
@@ -63,10 +64,10 @@ def test_a_signal_never_writes_to_a_descriptor_that_has_been_closed(
             if fd not in open_fds:
                 late_writes.append(fd)
 
-        fake = SimpleNamespace(
-            eventfd=lambda count, flags: 5, EFD_NONBLOCK=0, EFD_CLOEXEC=0, eventfd_write=write, close=open_fds.remove
-        )
+        fake = SimpleNamespace(eventfd=lambda count, flags: 5, EFD_NONBLOCK=0, EFD_CLOEXEC=0, eventfd_write=write)
         monkeypatch.setattr("reserve.engine.polling.wakeup.os", fake)
+        owner = SimpleNamespace(fromfd=lambda fd: SimpleNamespace(close=lambda: open_fds.remove(fd)))
+        monkeypatch.setattr("reserve.engine.polling.wakeup.select", SimpleNamespace(epoll=owner))
         wakeup = Wakeup()
         wait = SimpleNamespace(sleep=lambda seconds: scheduler.block(lambda: not wakeup._signalling))
         monkeypatch.setattr("reserve.engine.polling.wakeup.time", wait)
@@ -82,6 +83,36 @@ def test_a_signal_never_writes_to_a_descriptor_that_has_been_closed(
         return check
 
     assert explore(scenario, signallers + 1, 3 - signallers, "line", alike=range(signallers)) > 20
+
+
+@pytest.mark.skipif(not hasattr(os, "eventfd"), reason="this platform has no eventfd")
+def test_a_wakeup_that_is_never_closed_is_freed_without_running_code() -> None:
+    """An interrupt of --request-timeout would be raised in that code, and lost: Python ignores what __del__ raises."""
+    wakeup = Wakeup()
+    fd = wakeup.fd
+    calls: list[str] = []
+    previous = sys.getprofile()
+    sys.setprofile(lambda frame, event, arg: calls.append(frame.f_code.co_name) if event == "call" else None)
+    try:
+        del wakeup
+    finally:
+        sys.setprofile(previous)
+    assert calls == []
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(fd)
+
+
+@pytest.mark.skipif(not hasattr(os, "eventfd"), reason="this platform has no eventfd")
+def test_a_wakeup_that_was_closed_closes_no_other_file_when_it_is_freed() -> None:
+    wakeup = Wakeup()
+    fd = wakeup.fd
+    wakeup.close()
+    other = os.open(os.devnull, os.O_RDONLY)
+    if other != fd:
+        os.dup2(other, fd)
+        os.close(other)
+    del wakeup
+    os.close(fd)  # it is still open
 
 
 def test_a_forked_child_does_not_wait_for_signalling_threads_of_its_parent() -> None:
