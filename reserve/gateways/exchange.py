@@ -86,12 +86,21 @@ class Exchange(Protocol):
     def send(self, data: bytes, last: bool = False, /) -> None:
         """Send a part of the body, and the head first if it has not been sent. Empty data sends neither.
 
-        The data may be kept by reference. While :attr:`bodiless` it is dropped; the head is sent.
+        The data may be kept by reference. While :attr:`bodiless` it is dropped, after the head is sent; then
+        this does what :meth:`check_connected` does.
 
         :param last: nothing follows.
         :raises ClientDisconnected: when the client has disconnected, or reads slower than the write timeout allows.
         :raises ApplicationError: when this makes more than Content-Length, or when it is the last and makes less. If
             the head has not been sent, nothing is sent, so that the client gets a 500.
+        """
+        ...
+
+    def check_connected(self) -> None:
+        """Look for the end of the client's side, once for each second in which the application has produced nothing.
+        The gateway calls this for each empty piece, because then no :meth:`send` finds out.
+
+        :raises ClientDisconnected: when the client has disconnected.
         """
         ...
 

@@ -101,6 +101,8 @@ class WSGIResponse:
             if not self.head_passed:
                 self._begin(None)
             exchange.send(data)
+        else:
+            exchange.check_connected()
 
     def send_body(self, result: Iterable[bytes]) -> None:
         """Send what the application returned. The caller calls ``finish()`` of the exchange, and the result's
@@ -196,6 +198,8 @@ class WSGIResponse:
                     return
             elif self._has_nothing_to_send(exchange):
                 return
+            else:
+                exchange.check_connected()
         if not self.head_passed:
             self._begin(0)
 

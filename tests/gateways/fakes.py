@@ -105,6 +105,11 @@ class FakeExchange:
         if expected is not None and len(self.body) > expected:
             raise ApplicationError(f"more than Content-Length: {expected}")
 
+    def check_connected(self) -> None:
+        self._expect("check before the end", not self.ends)
+        if self.disconnect_after is not None and len(self.sends) >= self.disconnect_after:
+            raise ClientDisconnected("the client closed the connection")
+
     def send_all(self, pieces: Iterable[bytes], length: int, /) -> None:
         pieces = list(pieces)
         self._expect("the length of all pieces", sum(map(len, pieces)) == length)

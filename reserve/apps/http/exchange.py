@@ -32,6 +32,7 @@ from reserve.protocol.http1.response import (
     refusal,
     response_head,
 )
+from reserve.wait import peer_closed
 
 if TYPE_CHECKING:
     from reserve.apps.http.streamedbody import RawBodyReader
@@ -44,6 +45,10 @@ _CLIENT_CLOSED_REQUEST = 499
 """In the access log: the client went away before the response began (the status that other servers write for that)."""
 _MAX_JOINED = 65536
 """Bytes of a body that are copied after the head, to leave in one system call."""
+_CHECK_INTERVAL = 1.0
+"""Seconds. How often the server looks for the end of a client while the application produces nothing. The first look
+comes after this time, too, because a client may shut down its side after its request and still read the response.
+"""
 _BY_REFERENCE = 16384
 """Bytes. A waiting piece of at least this size is not copied into its chunk: see :attr:`Output.held`."""
 
@@ -61,6 +66,8 @@ class HTTPExchange:
     __slots__ = (
         "_body",
         "_body_in_memory",
+        "_check_at",
+        "_checked_bytes",
         "_connection",
         "_context",
         "_framing",
@@ -101,6 +108,10 @@ class HTTPExchange:
         self._spool_failed = False
         self._body_in_memory = False
         """The application has the whole body in memory, so moving the output to a file would free none."""
+        self._check_at = 0.0
+        """When :meth:`check_connected` looks again, in seconds on the engine's clock."""
+        self._checked_bytes = -1
+        """:attr:`bytes_sent` when it was called last."""
         self.bodiless = False
         self.keep_alive = self._may_keep_alive
         """Another request may follow on the connection. Set by :meth:`begin`; False after a response that failed."""
@@ -171,11 +182,30 @@ class HTTPExchange:
         elif framing is NONE:
             if not self.started:
                 self._write(b"")
+            else:
+                self.check_connected()  # an application may call write() for ever
             return
         self.bytes_sent += count
         self._write(data, *more)
         if self._connection.output is not None and self._remaining != 0 and not self._body_in_memory:
             self._connection.lend()
+
+    def check_connected(self) -> None:
+        connection = self._connection
+        now = connection.server.clock.now()
+        if self._checked_bytes != self.bytes_sent:
+            self._checked_bytes = self.bytes_sent
+            self._check_at = now + _CHECK_INTERVAL
+        if now < self._check_at:
+            return
+        self._check_at = now + _CHECK_INTERVAL
+        if connection.lent:
+            if connection.output is not None and not connection.failed:
+                return  # the leader, which sends it, notices the end of the connection
+            connection.reclaim()
+        # After the whole request, bytes that are not read (of the next one) do not matter.
+        if (self._body is None and peer_closed(connection.fd)) or connection.peer_closed():
+            raise ClientDisconnected("the client went away while the application produced nothing")
 
     @property
     def body_complete(self) -> bool:

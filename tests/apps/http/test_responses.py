@@ -249,6 +249,58 @@ def test_a_head_that_replaces_another_decides_about_the_connection() -> None:
     client.close()
 
 
+# ---- applications that wait ----
+
+
+@pytest.mark.parametrize("before", [(), (b"event",)])
+@pytest.mark.parametrize(
+    ("method", "kind", "piece"),
+    [("GET", "generator", b""), ("GET", "write", b""), ("HEAD", "write", b""), ("HEAD", "write", b"dropped")],
+)
+def test_an_application_that_produces_nothing_ends_when_its_client_has_disconnected(
+    before: tuple[bytes, ...], method: str, kind: str, piece: bytes
+) -> None:
+    ended = []
+
+    def wait() -> Iterator[bytes]:
+        try:
+            yield from before
+            client.socket.ended = True
+            for _ in range(1000):
+                client.clock.advance(0.5)
+                yield piece
+            raise AssertionError("the server does not notice it")
+        finally:
+            ended.append(True)
+
+    def app(environ: Any, start_response: Any) -> Any:
+        write = start_response("200 OK", [])
+        if kind == "generator":
+            return wait()
+        for piece in wait():
+            write(piece)
+        return []
+
+    client = MemoryClient(app)
+    client.send(request(method))
+    assert (ended, client.closed, client.log) == ([True], True, [])
+
+
+def test_a_client_that_has_shut_down_its_side_gets_a_response_that_begins_with_empty_pieces() -> None:
+    def app(environ: Any, start_response: Any) -> Iterator[bytes]:
+        start_response("200 OK", [])
+        client.socket.ended = True
+        for piece in (b"one", b"two"):
+            yield b""
+            client.clock.advance(0.9)
+            yield b""
+            yield piece
+
+    client = MemoryClient(app)
+    (response,) = split(client.send(request()))
+    assert (response.text, response.whole) == ("onetwo", True)
+
+
 # ---- files ----
 
 

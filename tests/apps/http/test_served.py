@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import random
 import re
+import select
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -149,6 +151,41 @@ def test_a_client_that_disconnects_within_its_response_frees_the_worker(tmp_path
             assert fetch(served).text == "alive"
         eventually(lambda: served.server.stats().connections == 0)
     assert logged == []
+
+
+@pytest.mark.parametrize("pipelined", [b"", b"GET / HTTP/1.1\r\n"])
+@pytest.mark.parametrize("first", [b"", b"x" * LARGE])
+def test_an_application_that_waits_is_stopped_when_its_client_has_disconnected(first: bytes, pipelined: bytes) -> None:
+    """Also when the next request hides the end of the connection, and after a piece that the leader has sent."""
+    if pipelined and not hasattr(select, "POLLRDHUP"):
+        pytest.skip("only Linux reports an end after unread bytes")
+    clock = FakeClock()
+    entered, gone, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def app(environ: Any, start_response: Any) -> Iterator[bytes]:
+        start_response("200 OK", [])
+        if first:
+            yield first
+        entered.set()
+        assert gone.wait(PATIENCE)
+        try:
+            end = time.monotonic() + PATIENCE
+            while time.monotonic() < end:
+                clock.advance(1)
+                yield b""
+        except GeneratorExit:
+            ended.set()
+            raise
+
+    with running(app, http=QUIET, threads=1, clock=clock) as served:
+        with served.connect() as client:
+            client.sendall(request() + pipelined)
+            assert entered.wait(PATIENCE)
+            received = 0
+            while received < len(first):
+                received += len(client.recv(1_000_000))
+        gone.set()
+        assert ended.wait(PATIENCE)
 
 
 @pytest.mark.parametrize(
