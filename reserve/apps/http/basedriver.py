@@ -257,7 +257,10 @@ class HTTPBaseDriver(Driver, ABC):
         else:
             beginning, line_end, _ = block[:_MAX_LOGGED_LINE].decode("latin-1").partition("\r\n")
             method = method_of(beginning)
-            line = beginning if line_end else ""
+            if line_end:
+                line = beginning
+            elif method:  # incomplete, as when it is too long: what has come of it, without what may be fields
+                line = beginning.partition("\n")[0].rstrip("\r")
         data = refusal(
             error.status,
             error.message,

@@ -57,13 +57,17 @@ def test_one_record_for_each_request() -> None:
         (b"GET /x HTTP/1.1\r\n\r\n", "GET /x HTTP/1.1", 400),
         (b"nonsense\r\n\r\n", "nonsense", 400),
         (b"\x16\x03", "-", 400),
+        (b"GET /" + b"a" * 9000, f"GET /{'a' * 1019}...", 414),
+        (b"A" * 9000, f"{'A' * 1024}...", 501),
+        (b"GET /x\x00", "GET /x\x00", 400),
+        (b"GET /x HTTP/1.1\nAuthorization: secret", "GET /x HTTP/1.1", 400),
         (request("POST", "/big", body=b"x" * 11), "POST /big HTTP/1.1", 413),
         (request("POST", "/big", body=b"x" * 11, chunks=3), "POST /big HTTP/1.1", 413),
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])
 def test_refused_requests_are_logged(raw: bytes, line: str, status: int, stream: bool) -> None:
-    settings = HTTPSettings(limits=Limits(max_body=10), stream_bodies=stream)
+    settings = HTTPSettings(limits=Limits(max_body=10, max_request_line=4000), stream_bodies=stream)
     (record,) = logged(hello, raw, settings)
     assert (record.request, record.status) == (line, status)
     assert record.bytes_sent > 0
