@@ -36,9 +36,10 @@ from reserve.options.table import FLAGS
 if TYPE_CHECKING:
     from reserve.engine.server import Server
 
-__all__ = ["INTERRUPTED", "main", "run"]
+__all__ = ["INTERRUPTED", "STOPPED", "main", "run"]
 
 INTERRUPTED = "reserve: interrupted before the server started\n"
+STOPPED = "reserve: the server has stopped\n"
 
 _MAX_NAMES = 5
 """How many unknown environment variables the message names."""
@@ -95,7 +96,7 @@ def run(argv: Sequence[str], console: Console, signals: StopSignals) -> int:
         return StartupError.exit_code
     except KeyboardInterrupt:
         signals.ignore()
-        console.write(INTERRUPTED)
+        console.write(signals.line_start() + INTERRUPTED)
         return StartupError.exit_code
 
 
@@ -137,6 +138,7 @@ def _serve(
         signals.serve(server, _log_sighup(server) if adapter is None else server.tls.reload_in_background)
         console.write(text)
         server.start()  # closes the listeners; releasing them once more does nothing
+        console.write(STOPPED, 0.1)
     return ABORTED if server.aborted else 0
 
 

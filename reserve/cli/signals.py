@@ -6,8 +6,8 @@ SIGHUP because the terminal was closed has the effect of a first SIGTERM, unless
 Python runs a signal handler on the main thread between two instructions. A main thread that waits for a lock runs none
 until it has the lock, and while a server runs the main thread waits for its end. So once there is a server, the
 interpreter writes the number of each signal to a socket (``signal.set_wakeup_fd``), and the thread ``reserve-signals``
-reads the socket and acts; the handlers themselves return at once. That thread first stops the server and then writes a
-message, and it writes only to the :class:`~reserve.cli.console.Console`, so that no output can block it.
+reads the socket and acts; the handlers themselves return at once. That thread queues a message and stops the server. It
+writes only to the :class:`~reserve.cli.console.Console`, and does not wait for it, so that no output can block it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from types import FrameType
@@ -62,6 +63,7 @@ class StopSignals:
         self._server: _Stoppable | None = None
         self._on_sighup: Callable[[], object] = _do_nothing
         self._stop_count = 0
+        self._interrupted_by = 0
         self._start_is_over = False
         self._had_terminal = False
         self._receiver: socket.socket | None = None
@@ -143,6 +145,7 @@ class StopSignals:
         if self._server is not None or (number == _SIGHUP and not self._terminal_closed()):
             return
         if not self._start_is_over:
+            self._interrupted_by = number
             raise KeyboardInterrupt
         if self._force_exit is not None:  # the start has failed, and something blocks the exit of the process
             self._force_exit.exit_now()
@@ -158,29 +161,43 @@ class StopSignals:
                 if number == _CLOSE[0]:
                     return
                 if number in _STOP_SIGNALS:
-                    self._stop(server)
+                    self._stop(server, number)
                 elif number == _SIGHUP and not self._terminal_closed():
                     self._on_sighup()
                 elif number == _SIGHUP and self._stop_count == 0:  # the kernel and the shell send one each
-                    self._stop(server)
+                    self._stop(server, number)
 
-    def _stop(self, server: _Stoppable) -> None:
+    def line_start(self, number: int | None = None) -> str:
+        """What the first message after a signal begins with: a line end if the terminal shows ``^C`` in that line.
+
+        :param number: of the signal; None: the last one that interrupted the start.
+        """
+        number = self._interrupted_by if number is None else number
+        try:
+            return "\n" if number == signal.SIGINT and sys.stderr is not None and sys.stderr.isatty() else ""
+        except (AttributeError, OSError, ValueError):  # closed, or replaced by something that is no stream
+            return ""
+
+    def _stop(self, server: _Stoppable, number: int) -> None:
         self._stop_count += 1
         force_exit = self._force_exit
         if force_exit is not None and (self._stop_count > 2 or force_exit.is_exiting):
             force_exit.exit_now()
         elif self._stop_count == 1:
+            # Queued before the stop, or the message that the server has stopped could come first.
+            self._console.write(
+                f"{self.line_start(number)}reserve: stopping; requests in flight have {self.stop_timeout:g} s, a "
+                "second signal stops at once\n",
+                0,
+            )
             server.request_stop()
             if force_exit is not None:
                 force_exit.exit_within(self.stop_timeout)
-            self._console.write(
-                f"reserve: stopping; requests in flight have {self.stop_timeout:g} s, a second signal stops at once\n"
-            )
         else:
+            self._console.write(f"{self.line_start(number)}reserve: stopping at once\n", 0)
             server.request_stop(0)
             if force_exit is not None:
                 force_exit.exit_within(0)
-            self._console.write("reserve: stopping at once\n", 0.1)
 
 
 def _do_nothing() -> None:

@@ -19,6 +19,7 @@ from tests.clients import free_port
 from tests.waiting import PATIENCE, eventually
 
 STOPPING = "reserve: stopping; requests in flight have 3600 s, a second signal stops at once\n"
+STOPPED = "reserve: the server has stopped\n"
 APP = """
 import os, sys, threading
 def application(environ, start_response):
@@ -206,7 +207,7 @@ def test_idle_threads_of_a_pool_do_not_delay_the_exit(directory: Path) -> None:
     )
     with command(directory) as (process, _):
         process.send_signal(signal.SIGTERM)
-        assert process.communicate(timeout=PATIENCE)[1].endswith(STOPPING)
+        assert process.communicate(timeout=PATIENCE)[1].endswith(STOPPING + STOPPED)
         assert process.returncode == 0
 
 
@@ -290,7 +291,7 @@ def test_a_closed_terminal_stops_the_program_unless_it_runs_under_nohup(director
         if under_nohup:  # the log and the console are written by two threads, in any order
             (logged,) = [line for line in lines if "SIGHUP: there is nothing to reload" in line]
             lines.remove(logged)
-        assert lines[-1] == STOPPING
+        assert lines[-2:] == [STOPPING, STOPPED]
         assert process.returncode == 0
 
 

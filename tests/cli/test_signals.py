@@ -33,7 +33,43 @@ def test_the_first_signal_stops_the_server_and_the_second_stops_it_at_once(
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
     err = capfd.readouterr().err
     assert "requests in flight have 9 s, a second signal stops at once\n" in err
-    assert err.endswith("reserve: stopping at once\n")
+    assert err.endswith("reserve: stopping at once\nreserve: the server has stopped\n")
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("stream", "number", "before"),
+    [(Terminal, signal.SIGINT, "\n\n"), (Terminal, signal.SIGTERM, "\n"), (io.StringIO, signal.SIGINT, "\n")],
+)
+def test_a_message_does_not_follow_the_echo_of_the_key_on_a_terminal(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch, stream: type[io.StringIO], number: int, before: str
+) -> None:
+    (workdir / "cli_slow.py").write_text(
+        f"import signal\nprint(file=__import__('sys').stderr)\nsignal.raise_signal({number})\n"
+    )
+
+    def while_serving(server: FakeServer) -> None:
+        signal.raise_signal(number)
+        eventually(lambda: server.stops == [None])
+        signal.raise_signal(number)
+        eventually(lambda: server.stops == [None, 0])
+
+    FakeServer.while_serving = staticmethod(while_serving)
+    stderr = stream()
+    monkeypatch.setattr(sys, "stderr", stderr)
+    assert main(["app", "cli_plain", "-b", "127.0.0.1:0"]) == 0
+    for text in ("stopping; requests", "stopping at once"):
+        written = stderr.getvalue().partition(f"reserve: {text}")[0]
+        assert written.endswith(before)
+        assert not written.endswith(f"\n{before}")
+    stderr = stream()
+    monkeypatch.setattr(sys, "stderr", stderr)
+    assert main(["app", "cli_slow", "-b", "127.0.0.1:0"]) == 1
+    assert stderr.getvalue() == f"{before}reserve: interrupted before the server started\n"
 
 
 def test_a_signal_during_the_banner_stops_the_server(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,7 @@ def test_the_command_serves_and_exits_with_0(workdir: Path, capsys: pytest.Captu
         f"reserve {reserve.__version__} serves cli_plain ({workdir / 'cli_plain.py'})",
         f"    on 127.0.0.1:{server.addresses[0][1]}",
         "    with 4 threads; Ctrl-C stops it after the requests in flight",
+        "reserve: the server has stopped",
     ]
 
 

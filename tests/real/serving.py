@@ -19,6 +19,7 @@ from tests.waiting import PATIENCE as PATIENCE
 SITES = Path(__file__).parent / "sites"
 BANNER_ENDS = "Ctrl-C stops it after the requests in flight"
 STOPPING = "reserve: stopping; requests in flight have 30 s, a second signal stops at once"
+STOPPED = "reserve: the server has stopped"
 
 
 class ServerProcess:
@@ -143,7 +144,9 @@ class ServerProcess:
     @property
     def log(self) -> list[str]:
         """The lines on standard error after the banner, without the line about an orderly shutdown."""
-        return [line for line in self.stderr[self.stderr.index(self.banner[-1]) + 1 :] if line != STOPPING]
+        return [
+            line for line in self.stderr[self.stderr.index(self.banner[-1]) + 1 :] if line not in (STOPPING, STOPPED)
+        ]
 
     @property
     def _output(self) -> str:
