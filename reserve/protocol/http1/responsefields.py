@@ -78,7 +78,8 @@ def check_status(status: object) -> tuple[bytes, int]:
             "control characters (RFC 9112 section 4)"
         )
     code = int(status[:3])
-    line = f"HTTP/1.1 {status if len(status) > 3 else f'{code} {REASONS.get(code, str())}'}\r\n".encode("latin-1")
+    text = status if len(status) > 3 else f"{code} {REASONS.get(code, '')}"
+    line = f"HTTP/1.1 {text}\r\n".encode("latin-1")
     result = line, code
     if len(status) <= LONGEST_CACHED:
         if len(CACHED_STATUS) >= MOST_CACHED:
