@@ -64,12 +64,18 @@ def test_a_malformed_request_is_refused(serve: Serve, mode: str, option: str, ro
     assert logged_refusals(server.log, {f"{row.status} {row.reason}" for row in rows}) == 2 * len(rows)
 
 
+_COUNT = re.compile(
+    r" WARNING: and (\d+) more like it in the last \S+ s: requests refused with \d+"
+    r"( \(\d+ of them for other reasons\))?$"
+)
+
+
 def logged_refusals(lines: list[str], reasons: set[str]) -> int:
-    """The number of refusals in the log, which has one line of each kind a second and the count of the others."""
+    """The number of refusals in the log, which has one line of each reason a second and the count of the others."""
     plain = {reason.encode("ascii", "backslashreplace").decode() for reason in reasons}  # as in any locale
     count = 0
     for line in lines:
-        more = re.search(r" WARNING: and (\d+) more like it in the last \S+ s: requests refused with \d+$", line)
+        more = _COUNT.search(line)
         if more is None:
             reason = line.partition(" WARNING: 127.0.0.1:")[2].partition(": ")[2]
             assert reason.encode("ascii", "backslashreplace").decode() in plain

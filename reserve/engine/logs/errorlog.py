@@ -19,7 +19,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, NamedTuple
 
-from reserve.engine.logs.ratelimit import RateLimiter
+from reserve.engine.logs.ratelimit import RateLimiter, reason_of
 from reserve.engine.polling.clock import Clock, SystemClock
 from reserve.engine.polling.waiter import Waiter
 from reserve.errors import describe_exception, print_exception
@@ -156,7 +156,7 @@ class _Line(NamedTuple):
 class ErrorLog:
     """The error log of a server, which owns it: warnings, refusals, tracebacks. Any thread adds lines without waiting.
 
-    After a line with a ``kind``, those of the same kind are only counted for a second.
+    After a line with a ``kind``, those of the same kind and reason are only counted for a second.
 
     :param hook: called with each line, on the log's thread; None: the logger ``reserve`` of :mod:`logging`.
     :param clock: the server's; None: the system's monotonic clock.
@@ -245,7 +245,7 @@ class ErrorLog:
         for line in lines:
             if line.kind:
                 self._write_counts(rate_limiter.take(line.when))
-                if not rate_limiter.admit(line.kind, line.level, line.when):
+                if not rate_limiter.admit(line.kind, line.level, line.when, reason_of(line.text)):
                     continue
             self._call_hook(line.level, f"{line.text}\n{_stack(line.frames)}" if line.frames else line.text)
         self._write_counts(rate_limiter.take(self._clock.now(), all_of_them=self._writer.stopping))

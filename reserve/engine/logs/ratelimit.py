@@ -1,23 +1,45 @@
-"""A limit for log lines of the same kind: the first is written, the others of the same second are counted.
+"""A limit for log lines of the same kind: the first for each reason is written, the others of its second are counted.
 
 A flood of bad clients must not fill a disk, and must not hide that it happens. The callers choose the kinds, which are
-few; so the log grows by at most two lines a second for each of them, however many clients there are.
+few. The lines of one kind ("requests refused with 400") have different reasons, which an operator has to see; a client
+chooses a part of them, so their number is limited. The log grows by at most :data:`MAX_REASONS` lines and one count a
+second for each kind, however many clients there are.
 
 Used by the log's thread alone.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 
-__all__ = ["RateLimiter"]
+__all__ = ["MAX_REASONS", "RateLimiter", "reason_of"]
+
+MAX_REASONS = 8
+"""How many different reasons of one kind are written in one second."""
+
+_CLIENTS_PART = re.compile(r"'[^']*'|\"[^\"]*\"|0x[0-9a-f]+|[0-9]+")
+_LOOKED_AT = 500
+"""Characters of a line that are searched for its reason; more would cost the log's thread too much in a flood."""
+
+
+def reason_of(text: str) -> str:
+    """What distinguishes a line from others of its kind: without the address that it begins with, what is quoted in it,
+    and numbers.
+    """
+    text = text[:_LOOKED_AT]
+    return _CLIENTS_PART.sub("?", text.partition(": ")[2] or text)
 
 
 @dataclass(slots=True)
 class _Window:
     level: int
     since: float
+    reasons: set[str] = field(default_factory=set)
+    """The reasons that were written."""
     count: int = 0
+    others: int = 0
+    """Those of ``count`` whose reason was not written."""
 
 
 class RateLimiter:
@@ -29,12 +51,19 @@ class RateLimiter:
     def __init__(self) -> None:
         self._windows: dict[str, _Window] = {}
 
-    def admit(self, kind: str, level: int, now: float) -> bool:
-        """Say whether a line of this kind is to be written; otherwise it is counted. Call :meth:`take` first."""
+    def admit(self, kind: str, level: int, now: float, reason: str = "") -> bool:
+        """Say whether a line of this kind is to be written; otherwise it is counted. Call :meth:`take` first.
+
+        :param reason: the result of :func:`reason_of`.
+        """
         window = self._windows.get(kind)
         if window is None:
-            self._windows[kind] = _Window(level, now)
-            return True
+            window = self._windows[kind] = _Window(level, now)
+        if reason not in window.reasons:
+            if len(window.reasons) < MAX_REASONS:
+                window.reasons.add(reason)
+                return True
+            window.others += 1
         window.count += 1
         return False
 
@@ -50,6 +79,8 @@ class RateLimiter:
             if all_of_them or now >= window.since + self.SPAN:
                 del self._windows[kind]
                 if window.count:
-                    span = max(now - window.since, 0.0)
-                    lines.append((window.level, f"and {window.count} more like it in the last {span:.1f} s: {kind}"))
+                    span = max(now - window.since, 0.1)  # at the stop it may be shorter than what is shown
+                    others = f" ({window.others} of them for other reasons)" if window.others else ""
+                    text = f"and {window.count} more like it in the last {span:.1f} s: {kind}{others}"
+                    lines.append((window.level, text))
         return lines

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reserve.engine.logs.errorlog import ErrorLog
-from reserve.engine.logs.ratelimit import RateLimiter
+from reserve.engine.logs.ratelimit import MAX_REASONS, RateLimiter, reason_of
 from reserve.testing import FakeClock
 from tests.engine.conftest import Log
 from tests.waiting import eventually
@@ -93,7 +93,7 @@ def test_any_number_of_lines_is_written_as_two_lines_a_second() -> None:
     log.log.warning("client 5001", "clients")
     log.holds(*first, counted, (WARNING, "client 5000"))
     log.log.stop()
-    log.holds(*first, counted, (WARNING, "client 5000"), (WARNING, "and 1 more like it in the last 0.0 s: clients"))
+    log.holds(*first, counted, (WARNING, "client 5000"), (WARNING, "and 1 more like it in the last 0.1 s: clients"))
     assert log.clock._wakes == []
 
 
@@ -102,7 +102,7 @@ def test_lines_before_the_start_are_counted_too() -> None:
     for _ in range(3):
         log.log.info("early", "kind")
     log.log.stop()
-    log.holds((INFO, "early"), (INFO, "and 2 more like it in the last 0.0 s: kind"))
+    log.holds((INFO, "early"), (INFO, "and 2 more like it in the last 0.1 s: kind"))
 
 
 def test_a_stack_has_its_source_lines() -> None:
@@ -114,3 +114,30 @@ def test_a_stack_has_its_source_lines() -> None:
     assert text.startswith("it is in\n  File ")
     assert text.splitlines()[-1].strip() == 'log.log.stack(WARNING, "it is in", sys._getframe())  # this very line'
     assert nowhere == (WARNING, "it is nowhere")
+
+
+def test_each_reason_is_written_and_only_those_like_it_are_counted() -> None:
+    log = Written()
+    reasons = [f"reason {letter}" for letter in "abcdefg"]
+    for number, reason in enumerate(reasons * 2):
+        log.log.warning(f"192.0.2.7:{50000 + number}: 400 {reason}: '{number}'", "requests refused with 400")
+    log.log.stop()
+    written = [
+        (WARNING, f"192.0.2.7:{50000 + number}: 400 {reason}: '{number}'") for number, reason in enumerate(reasons)
+    ]
+    log.holds(*written, (WARNING, "and 7 more like it in the last 0.1 s: requests refused with 400"))
+
+
+def test_a_client_that_gives_ever_other_reasons_cannot_fill_the_log() -> None:
+    limiter = RateLimiter()
+    admitted = [limiter.admit("a", WARNING, 10.0, reason="x" * number) for number in range(100)]
+    assert admitted == [True] * MAX_REASONS + [False] * (100 - MAX_REASONS)
+    assert not limiter.admit("a", WARNING, 10.0, reason="x")
+    assert limiter.take(11.0) == [(WARNING, "and 93 more like it in the last 1.0 s: a (92 of them for other reasons)")]
+    assert limiter.admit("a", WARNING, 11.0, reason="x")
+
+
+def test_the_reason_of_a_line_has_nothing_that_is_different_for_each_client() -> None:
+    assert reason_of("192.0.2.7:50123: 400 byte 0x1f in 'x y'") == reason_of("[2001:db8::1]:9: 400 byte 0x00 in 'z'")
+    assert reason_of("client 1") == reason_of("client 22") != reason_of("server 1")
+    assert len(reason_of("x" * 65536)) < 1000
