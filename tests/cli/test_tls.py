@@ -151,3 +151,10 @@ def test_a_certificate_without_read_permission_gets_one_sentence(
     monkeypatch.setattr(Path, "read_bytes", forbidden)  # not a real file, because root may read every file
     assert main([*ARGV, "--tls-cert", "a.both"]) == 1
     assert capsys.readouterr().err == "reserve: the certificate a.both (--tls-cert) cannot be read: Permission denied\n"
+
+
+def test_warnings_of_certificates_go_to_the_log_of_the_server(tls_workdir: Path) -> None:
+    assert main(["app", "cli_plain", "-b", "127.0.0.1:0", "--tls-cert", "a.both"]) == 0
+    (server,) = FakeServer.made
+    server.ssl_adapter.warn("it expires")
+    assert server.reloads == ["it expires"]
