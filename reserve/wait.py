@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import select
 
-__all__ = ["peer_closed", "wait_for"]
+__all__ = ["connection_reset", "peer_closed", "wait_for"]
 
 _MAX_TIMEOUT = 86400.0
 """Seconds. poll(2) takes milliseconds as a C int, which a longer timeout could overflow."""
@@ -40,3 +40,15 @@ def peer_closed(fd: int) -> bool:
     poll = select.poll()
     poll.register(fd, mask)
     return bool(poll.poll(0))
+
+
+def connection_reset(fd: int) -> bool:
+    """Whether the connection is gone in both directions, so that nobody would read a response.
+
+    False for a peer that has closed only its side, and on platforms without poll(2), where that cannot be told.
+    """
+    if fd < 0 or not hasattr(select, "poll"):
+        return False
+    poll = select.poll()
+    poll.register(fd, 0)  # these two are reported for any mask
+    return any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0))

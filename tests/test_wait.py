@@ -10,7 +10,9 @@ from contextlib import suppress
 
 import pytest
 
-from reserve.wait import peer_closed, wait_for
+from reserve.wait import connection_reset, peer_closed, wait_for
+from tests.clients import close_with_reset
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -71,3 +73,19 @@ def test_a_closed_peer_is_seen_while_bytes_are_unread(pair: tuple[socket.socket,
     right.shutdown(socket.SHUT_WR)
     assert peer_closed(left.fileno())
     assert not peer_closed(-1)
+
+
+def test_a_reset_is_told_from_a_peer_that_has_closed_its_side() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as client:
+        sock, _ = listener.accept()
+        with sock:
+            client.sendall(b"x")
+            assert wait_for(sock.fileno(), PATIENCE)
+            assert not connection_reset(sock.fileno())
+            client.shutdown(socket.SHUT_WR)
+            assert sock.recv(1) == b"x"
+            assert sock.recv(1) == b""
+            assert not connection_reset(sock.fileno())
+            close_with_reset(client)
+            assert connection_reset(sock.fileno())
+            assert not connection_reset(-1)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from typing import Any
 
 from reserve.apps.http.settings import HTTPSettings
 from tests.apps.http.doubles import Gate
 from tests.apps.http.responses import receive, request
+from tests.clients import close_with_reset
 from tests.overload.site import serving
 from tests.waiting import PATIENCE
 
@@ -36,6 +38,27 @@ def test_a_request_after_a_long_queue_is_the_first_or_second_to_be_served() -> N
     assert sorted(gate.paths) == sorted(["/wait", "/late", *(f"/{number}" for number in range(20))])
     # The others are served in their order, the oldest first.
     assert [path for path in gate.paths if path in ("/0", "/1", "/2", "/3")] == ["/0", "/1", "/2", "/3"]
+
+
+def test_a_request_whose_client_has_reset_while_it_waited_does_not_run() -> None:
+    gate = Gate()
+    with serving(gate) as site:
+        first = site.connect(request("GET", "/wait"))
+        gate.wait_entered()
+        queued = []
+        for number in range(3):
+            queued.append(site.connect(request("GET", f"/{number}")))
+            site.wait_queued(number + 1)
+        lost, half_closed, kept = queued
+        close_with_reset(lost)
+        half_closed.shutdown(socket.SHUT_WR)
+        gate.release()
+        for client in (first, half_closed, kept):
+            assert receive(client).body == b"served"
+            client.close()
+        site.wait_released()
+        assert site.stats().refused == 0
+    assert gate.paths == ["/wait", "/1", "/2"]
 
 
 def test_a_generator_that_yields_the_same_block_again_needs_the_memory_of_one_block() -> None:

@@ -19,6 +19,8 @@ from reserve.protocol.http1.response import MONTHS
 
 __all__ = ["MAX_FIELD", "AccessLog", "Record", "cut", "format_record"]
 
+CLIENT_CLOSED_REQUEST = 499
+"""The status of a request whose client went away before the response began: the one that other servers write."""
 MAX_FIELD = 1024
 """Characters of the request line, the referer and the user agent in a line; a longer one is cut and ends in ``...``."""
 

@@ -11,7 +11,7 @@ import time
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
-from reserve.apps.http.accesslog import MAX_FIELD, Record, cut
+from reserve.apps.http.accesslog import CLIENT_CLOSED_REQUEST, MAX_FIELD, Record, cut
 from reserve.apps.http.bufferedbody import LARGE_HEAD, large_head_error
 from reserve.apps.http.context import HTTPContext, body_size
 from reserve.engine.connections.driver import AGAIN, CLOSE, LINGER, Action, Driver, Wait
@@ -90,6 +90,10 @@ class HTTPBaseDriver(Driver, ABC):
 
     def refuse(self, reason: str) -> bytes | None:
         head = self._head
+        if reason == "lost":
+            if head is not None:
+                self._log_refusal(head, CLIENT_CLOSED_REQUEST, 0)
+            return None
         data = refusal(
             503,
             "The application did not respond in time."

@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from reserve.apps.http.accesslog import CLIENT_CLOSED_REQUEST
 from reserve.apps.http.context import HTTPContext, body_size
 from reserve.apps.http.spoolerrors import BUDGETS_USED_UP, log_cut_response, log_spool_error
 from reserve.engine.connections.backpressure import NO_ROOM_LIMITS, NoRoom, TooSlow, drain, make_room
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
 
 __all__ = ["HTTPExchange"]
 
-_CLIENT_CLOSED_REQUEST = 499
-"""In the access log: the client went away before the response began (the status that other servers write for that)."""
 _MAX_JOINED = 65536
 """Bytes of a body that are copied after the head, to leave in one system call."""
 _CHECK_INTERVAL = 1.0
@@ -117,7 +116,7 @@ class HTTPExchange:
         """Another request may follow on the connection. Set by :meth:`begin`; False after a response that failed."""
         self.bytes_sent = 0
         """Bytes of the body that the connection has taken over."""
-        self.status = _CLIENT_CLOSED_REQUEST
+        self.status = CLIENT_CLOSED_REQUEST
         self.started = False
         self.must_reset = False
         """The response would look complete although it is not; only a reset tells the client."""
@@ -276,7 +275,7 @@ class HTTPExchange:
 
     def _respond_to_failed_read(self) -> None:
         """Refuse the request: reading its body failed, and that stopped the application."""
-        self.status = _CLIENT_CLOSED_REQUEST
+        self.status = CLIENT_CLOSED_REQUEST
         failure = self._body.failure if self._body is not None else None
         if isinstance(failure, RemoteError):
             status, message = failure.status, failure.message

@@ -98,7 +98,8 @@ class Driver:
     def refuse(self, reason: str) -> bytes | None:
         """The response to a client that cannot be served; None: the protocol has none.
 
-        :param reason: ``overload`` or ``timeout``.
+        :param reason: ``overload``, ``timeout``, or ``lost``: the client reset the connection while its request waited
+            for a worker. Then nothing is sent.
         """
         return None
 

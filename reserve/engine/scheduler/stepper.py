@@ -23,6 +23,7 @@ from reserve.engine.scheduler.readyqueue import ReadyQueue
 from reserve.engine.scheduler.runqueue import LATE
 from reserve.engine.settings import EngineSettings
 from reserve.errors import TLSError
+from reserve.wait import connection_reset
 
 __all__ = ["Stepper"]
 
@@ -128,6 +129,20 @@ class Stepper:
         if self._now() < connection.queued_at + self._settings.queue_timeout:
             return False
         self.refuse(connection, "overload", LATE)
+        return True
+
+    def close_lost(self, connection: Connection) -> bool:
+        """By the worker that takes a queued request: True when its client reset the connection meanwhile.
+
+        Then the connection is closed instead: a crowd that has given up must not keep the workers from the others.
+        """
+        if not connection_reset(connection.fd):
+            return False
+        try:
+            connection.driver.refuse("lost")
+        except Exception as error:
+            self._log.failure("a protocol driver failed; the connection is closed", error)
+        self.closer.close(connection, "lost")
         return True
 
     def _apply(self, connection: Connection, action: Action, now: float, late: bool = False) -> None:

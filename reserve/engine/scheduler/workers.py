@@ -232,7 +232,7 @@ class WorkerPool:
         queue, stepper = self._queue, self._stepper
         if connection.wants_worker:
             connection.wants_worker = False
-            if connection.queued_at != NEVER and stepper.refuse_late(connection):
+            if connection.queued_at != NEVER and (stepper.refuse_late(connection) or stepper.close_lost(connection)):
                 return True
         elif not stepper.advance(connection):
             return True

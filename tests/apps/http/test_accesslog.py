@@ -16,10 +16,13 @@ from hypothesis import strategies as st
 from reserve.apps.http.accesslog import MAX_FIELD, AccessLog, Record, format_record
 from reserve.apps.http.app import HTTPApp
 from reserve.apps.http.settings import HTTPSettings
+from reserve.engine.connections.driver import RUN
 from reserve.engine.logs.errorlog import ErrorLog
+from reserve.engine.polling.poller import READ
 from reserve.gateways.wsgi import WSGIGateway
 from reserve.protocol.http1.limits import Limits
-from reserve.testing import MemoryClient
+from reserve.testing import FakeClock, MemoryClient, MemorySocket
+from reserve.testing.memoryserver import MemoryConnection, MemoryServer
 from tests.apps.http.doubles import STREAM, hello
 from tests.apps.http.responses import request
 from tests.streams import BlockedStream, FailingStream
@@ -88,6 +91,20 @@ def test_failures_of_the_application_are_logged() -> None:
 def test_a_client_that_disconnected_before_the_response_is_a_499() -> None:
     (record,) = logged(hello, request("POST", body=b"12345")[:-1], STREAM)
     assert (record.status, record.bytes_sent) == (499, 0)
+
+
+@pytest.mark.parametrize("settings", [None, STREAM])
+def test_a_client_that_reset_while_its_request_waited_for_a_worker_is_a_499(settings: HTTPSettings | None) -> None:
+    records: list[Record] = []
+    http = HTTPApp(WSGIGateway(hello), settings)
+    http.access_log = cast(AccessLog, SimpleNamespace(put=records.append))
+    server = MemoryServer(FakeClock())
+    connection = MemoryConnection(server, cast(Any, MemorySocket()), ("127.0.0.1", 50000))
+    connection.driver = http.make_driver(connection)
+    connection.sock.incoming += request("GET", "/lost")  # type: ignore[attr-defined]
+    assert connection.driver.step(READ, 0.0) is RUN
+    assert connection.driver.refuse("lost") is None
+    assert [record[2:5] for record in records] == [("GET /lost HTTP/1.1", 499, 0)]
 
 
 def test_an_environ_that_the_application_has_changed_does_not_change_the_record() -> None:
