@@ -6,8 +6,9 @@ is wrong, everything that was opened is closed again, and inherited descriptors 
 
 from __future__ import annotations
 
+import os
 import socket
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
@@ -54,7 +55,10 @@ def open_listeners(values: Values, environ: MutableMapping[str, str]) -> Listene
 
     addresses = {name: cast("tuple[str, ...]", values[FLAGS[f"--{name}"].field]) for name in ADDRESSES}
     _check(values, addresses)
+    not_ours = _passed_to_another(environ)
     passed = inherited_sockets(environ)
+    if not_ours and not passed and not addresses["bind"]:
+        raise UsageError(not_ours)
     listeners = Listeners()
     named = {text for texts in addresses.values() for text in texts}
     unnamed = [(name, sock) for name, sock in passed if f"fd:{sock.fileno()}" not in named]
@@ -86,6 +90,22 @@ def open_listeners(values: Values, environ: MutableMapping[str, str]) -> Listene
             release(sock)
         raise
     return listeners
+
+
+def _passed_to_another(environ: Mapping[str, str]) -> str:
+    """What to say when sockets were passed, but to another process, and no address is given; empty: none were passed.
+
+    A child of sdlaunch, or of a shell that systemd has started, has such an environ. Whoever passed the sockets does
+    not expect the server on its default address.
+    """
+    count, pid = environ.get("LISTEN_FDS"), environ.get("LISTEN_PID")
+    if not count or count == "0":
+        return ""
+    whom = f"process {pid:.40}" if pid else "no process (there is no LISTEN_PID)"
+    return (
+        f"LISTEN_FDS={count:.40} passes sockets to {whom}, and this is process {os.getpid()}; start reserve with exec, "
+        f"so that it is that process, or name the socket: --bind fd:3, or another address: --bind {_DEFAULT}"
+    )
 
 
 def _check(values: Values, addresses: dict[str, tuple[str, ...]]) -> None:

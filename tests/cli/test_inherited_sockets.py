@@ -80,3 +80,24 @@ def test_an_inherited_socket_can_be_named_with_plain_bind(
     (server,) = FakeServer.made
     assert server.sockets == [web]
     assert len(server.without_tls) == 1
+
+
+@pytest.mark.parametrize(("pid", "whom"), [("1", "process 1"), (None, "no process (there is no LISTEN_PID)")])
+def test_sockets_for_another_process_are_not_replaced_by_the_default_address(
+    workdir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    pid: str | None,
+    whom: str,
+) -> None:
+    def pass_to_another() -> None:
+        monkeypatch.setenv("LISTEN_FDS", "1")
+        if pid is not None:
+            monkeypatch.setenv("LISTEN_PID", pid)
+
+    pass_to_another()
+    assert main(["app", "cli_plain"]) == 2
+    assert f"LISTEN_FDS=1 passes sockets to {whom}, and this is process {os.getpid()}; " in capsys.readouterr().err
+    assert FakeServer.made == []
+    pass_to_another()  # the first call has removed the variables
+    assert main(["app", "cli_plain", "-b", "127.0.0.1:0"]) == 0
