@@ -210,7 +210,10 @@ def test_a_response_of_another_length_than_stated_closes_the_connection(kind: An
         for _ in range(10):
             received, _ = exchange(site, request("GET", "/wrong") + request())
             (response,) = split(received)
-            assert response.body == b"".join(pieces)[:6]
+            if kind is list:  # known before the head leaves
+                assert (response.status, response.whole) == (500, True)
+                continue
+            assert (response.status, response.body) == (200, b"".join(pieces)[:6])
             assert response.whole == (len(pieces) > 1)
         site.assert_serves()
         site.assert_nothing_left()
