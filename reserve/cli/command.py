@@ -138,7 +138,7 @@ def _serve(
         signals.serve(server, _log_sighup(server) if adapter is None else server.tls.reload_in_background)
         console.write(text)
         server.start()  # closes the listeners; releasing them once more does nothing
-        console.write(STOPPED, 0.1)
+        console.write(STOPPED, last=True)
     return ABORTED if server.aborted else 0
 
 

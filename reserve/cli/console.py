@@ -36,7 +36,7 @@ class Console:
         self._thread.start()
         return self
 
-    def write(self, text: str, timeout: float = WRITE_TIMEOUT) -> None:
+    def write(self, text: str, timeout: float = WRITE_TIMEOUT, *, last: bool = False) -> None:
         """Write whole lines to ``sys.stderr``, whatever stream that is at the moment of writing.
 
         Any thread may call it. A signal handler may not, because it could interrupt a thread that holds the lock of the
@@ -45,11 +45,12 @@ class Console:
         :param text: the lines; the last one ends with a line feed.
         :param timeout: seconds to wait until the text is written. It is 0 while the thread is blocked in an earlier
             message.
+        :param last: the process ends next, so wait for the earlier messages, too; they would be lost.
         """
         written = threading.Event()
         blocked = not self._messages.empty()
         self._messages.put((text, written))
-        written.wait(0 if blocked else timeout)
+        written.wait(0 if blocked and not last else timeout)
 
     def __enter__(self) -> Console:
         return self.start()
