@@ -50,7 +50,6 @@ OPTIONAL = {
     # module: what it may import beside the standard library
     "reserve.ssl.certificate": {"cryptography"},
     "reserve.ssl.pyopenssl": {"OpenSSL", "cryptography"},
-    "reserve.options.sources": {"tomli"},
 }
 _ENGINE_GROUND = {"settings", "stats", "polling"}
 _ENGINE_SERVING = _ENGINE_GROUND | {"logs", "hooks", "tls", "connections"}

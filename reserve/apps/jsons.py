@@ -21,7 +21,7 @@ import contextlib
 import dataclasses
 import socket
 from collections.abc import Callable, Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from reserve.apps._jsonrpc import (
@@ -202,7 +202,7 @@ class Session:
 
     def _time(self, params: Params) -> object:
         bind_params(params)
-        return datetime.now(timezone.utc).isoformat()
+        return datetime.now(UTC).isoformat()
 
     def _peer(self, params: Params) -> object:
         bind_params(params)

@@ -8,12 +8,10 @@ that ``env`` is merged name by name.
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from types import ModuleType
 from typing import cast
 
 from reserve.engine.settings import EngineSettings
@@ -32,8 +30,6 @@ _FOREIGN_IF_URL = re.compile(r"RESERVE_(.+_)?PORT")
 """Variables that Kubernetes sets to a URL."""
 _SERVER_HOMES = (None, EngineSettings, TLSSettings)
 """The homes of options that do not belong to the application."""
-_TOOL_TABLE = re.compile(rb"^\s*\[\s*tool\s*\.\s*[\"']?reserve\b", re.MULTILINE)
-"""The header of the table [tool.reserve], for a Python without a TOML parser."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,12 +160,11 @@ def read_file(path: str, source: str = "") -> list[OptionValue]:
     except OSError as error:
         named_by = f" (named by {source})" if source else ""
         raise StartupError(f"cannot read the options in {path}{named_by}: {error.strerror or error}") from error
-    parser = _toml_parser()
-    if parser is None:
-        raise StartupError(f"reading {path} needs Python 3.11 or the package tomli; pip install tomli")
+    import tomllib  # not at the top: most starts read no file
+
     try:
         # TOML has no byte order mark, but editors write one.
-        document = cast("dict[str, object]", parser.loads(data.decode("utf-8-sig")))
+        document: dict[str, object] = tomllib.loads(data.decode("utf-8-sig"))
     except ValueError as error:
         raise UsageError(f"{path} is not valid TOML: {error}") from error
     if os.path.basename(path) == "pyproject.toml":
@@ -193,9 +188,8 @@ def _read_default_file(directory: str) -> list[OptionValue]:
             data = file.read()
     except OSError:
         return []  # most directories have none
-    # Other tools use this file too. If it has nothing for reserve, a missing parser must not be an error.
-    has_options = b"reserve" in data if _toml_parser() else _TOOL_TABLE.search(data.removeprefix(b"\xef\xbb\xbf"))
-    return read_file(path) if has_options else []
+    # Other tools use this file too. If it has nothing for reserve, it need not be valid TOML.
+    return read_file(path) if b"reserve" in data else []
 
 
 def _read_table(table: object, location: str) -> Iterable[OptionValue]:
@@ -252,13 +246,3 @@ def _convert(option: Option, source: str, value: object, parse: Callable[..., ob
     except ValueError as error:
         reason = f" ({error})" if str(error) else ""
         raise UsageError(f"{source} is {short_repr(value)}; allowed is {option.kind.allowed}{reason}") from None
-
-
-def _toml_parser() -> ModuleType | None:
-    """``tomllib`` from Python 3.11 on, before that the package ``tomli`` if it is installed."""
-    for name in ("tomllib", "tomli"):
-        try:
-            return importlib.import_module(name)
-        except ModuleNotFoundError:
-            continue
-    return None

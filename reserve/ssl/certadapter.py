@@ -16,7 +16,7 @@ import socket
 import threading
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, TypeVar
 
 from reserve.errors import StartupError, UsageError
@@ -163,7 +163,7 @@ class CertificateAdapter(SSLAdapter, Generic[Context]):
             return
         from reserve.ssl import certificate
 
-        now = datetime.now(timezone.utc)
+        now = datetime.now(UTC)
         for files, der in zip(self.certificates, ders, strict=True):
             dates = certificate.validity(der)
             what = "" if dates is None else _about_dates(*dates, now)
@@ -274,5 +274,5 @@ def client_environ(der: bytes | None, chain: Sequence[bytes] = ()) -> dict[str, 
     if not missing_library():
         from reserve.ssl import certificate
 
-        variables |= certificate.client_variables(der, datetime.now(timezone.utc))
+        variables |= certificate.client_variables(der, datetime.now(UTC))
     return variables

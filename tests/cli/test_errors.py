@@ -74,7 +74,8 @@ def test_after_a_failed_import_the_listeners_are_closed(workdir: Path, capsys: p
         "reserve: importing cli_bad failed:",
         "Traceback (most recent call last):",
         f'  File "{workdir / "cli_bad.py"}", line 1, in <module>',
-        *(["    1 / 0", "    ~~^~~"] if sys.version_info >= (3, 11) else ["    1 / 0"]),
+        "    1 / 0",
+        "    ~~^~~",
         "ZeroDivisionError: division by zero",
     ]
 

@@ -43,7 +43,7 @@ class Text(str):
         return 0
 
 
-class Name(str, Enum):
+class Name(str, Enum):  # noqa: UP042 - unlike that of a StrEnum, its str() is not its value
     """As a StrEnum."""
 
     KIND = "X-Kind"

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -201,22 +199,12 @@ def test_a_file_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
         read_file(str(path))
 
 
-def test_without_a_toml_parser_only_a_file_for_reserve_is_an_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = importlib.import_module
-
-    def without(name: str, package: str | None = None) -> ModuleType:
-        if name in ("tomllib", "tomli"):
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-        return real(name, package)
-
-    monkeypatch.setattr(importlib, "import_module", without)
+def test_a_pyproject_with_nothing_for_reserve_need_not_be_valid_toml(tmp_path: Path) -> None:
     project = tmp_path / "pyproject.toml"
-    project.write_text("[project]\ndependencies = ['reserve']\n")
+    project.write_text("[project\n")
     assert read(directory=tmp_path)["threads"] == 16
-    project.write_text("[ tool.reserve ]\nthreads = 4\n")
-    with pytest.raises(StartupError, match=r"needs Python 3.11 or the package tomli"):
+    project.write_text("[project\n[tool.reserve]\nthreads = 4\n")
+    with pytest.raises(UsageError, match=r"pyproject\.toml is not valid TOML"):
         read(directory=tmp_path)
 
 

@@ -78,7 +78,7 @@ def _install(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     # setuptools writes into the folder that it builds from, so it gets a copy.
     source = folder / "source"
-    for name in ("setup.py", "README.md", "LICENSE", "MANIFEST.in", "tox.ini"):
+    for name in ("pyproject.toml", "README.md", "LICENSE", "MANIFEST.in", "tox.ini"):
         if (CLONE / name).exists():
             source.mkdir(parents=True, exist_ok=True)
             shutil.copy2(CLONE / name, source / name)

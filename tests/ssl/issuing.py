@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import cache
 
 from cryptography import x509
@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.hashes import SHA256, HashAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-START, END = datetime(2020, 1, 2, 3, 4, 5, tzinfo=timezone.utc), datetime(2035, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
+START, END = datetime(2020, 1, 2, 3, 4, 5, tzinfo=UTC), datetime(2035, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import tempfile
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -209,7 +209,7 @@ def test_pem_files_may_begin_with_a_byte_order_mark(
 def test_one_warning_of_a_certificate_that_clients_refuse_now_or_soon(
     adapter: type[CertificateAdapter[Any]], authority: Authority, start: float, end: float, expected: str
 ) -> None:
-    now = datetime.now(timezone.utc)
+    now = datetime.now(UTC)
     dates = {"not_before": now + timedelta(days=start), "not_after": now + timedelta(days=end)}
     files = authority.issue("dated", "dated.example", **dates)
     lines: list[str] = []
@@ -227,7 +227,7 @@ def test_one_warning_of_a_certificate_that_clients_refuse_now_or_soon(
 def test_without_cryptography_there_is_no_warning_of_the_dates(
     authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    end = datetime.now(timezone.utc) - timedelta(days=1)
+    end = datetime.now(UTC) - timedelta(days=1)
     files = authority.issue("late", "late.example", not_before=end - timedelta(days=9), not_after=end)
     monkeypatch.setattr(reserve.ssl.certadapter, "missing_library", lambda: "it is not there")
     lines: list[str] = []

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from tests.waiting import PATIENCE
 # pytest puts its own filter, "error", before the one that the module has installed.
 pytestmark = pytest.mark.filterwarnings("ignore:::reserve.ssl.certificate")
 
-NOW = datetime(2026, 5, 6, 7, 8, 9, tzinfo=timezone.utc)
+NOW = datetime(2026, 5, 6, 7, 8, 9, tzinfo=UTC)
 CN, O, OU, C, UID = "2.5.4.3", "2.5.4.10", "2.5.4.11", "2.5.4.6", "0.9.2342.19200300.100.1.1"  # noqa: E741
 ALL_NAMES = (
     x509.DNSName("a.example.org"),
@@ -120,7 +120,7 @@ def test_versions(version: bytes) -> None:
     ],
 )
 def test_begun_days_remain(left: timedelta, days: str) -> None:
-    end = datetime(2030, 1, 1, tzinfo=timezone.utc)
+    end = datetime(2030, 1, 1, tzinfo=UTC)
     certificate = e.certificate(validity=e.times("200101000000Z", "300101000000Z"))
     assert client_variables(certificate, end - left)["SSL_CLIENT_V_REMAIN"] == days
 
@@ -129,20 +129,20 @@ def test_the_last_day_of_the_calendar() -> None:
     variables = client_variables(made(validity=e.times("500101000000Z", "99991231235959Z")), NOW)
     assert variables["SSL_CLIENT_V_START"] == "Jan  1 00:00:00 1950 GMT"
     assert variables["SSL_CLIENT_V_END"] == "Dec 31 23:59:59 9999 GMT"
-    end = datetime(9999, 12, 31, 23, 59, 59, tzinfo=timezone.utc)
+    end = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
     assert int(variables["SSL_CLIENT_V_REMAIN"]) == (end - NOW).days + 1
 
 
 @pytest.mark.parametrize(
     ("start", "text"),
     [
-        (datetime(1999, 12, 31, 23, 59, 59, tzinfo=timezone.utc), "Dec 31 23:59:59 1999 GMT"),
-        (datetime(2049, 11, 30, tzinfo=timezone.utc), "Nov 30 00:00:00 2049 GMT"),
-        (datetime(2051, 2, 3, 4, 5, 6, tzinfo=timezone.utc), "Feb  3 04:05:06 2051 GMT"),
+        (datetime(1999, 12, 31, 23, 59, 59, tzinfo=UTC), "Dec 31 23:59:59 1999 GMT"),
+        (datetime(2049, 11, 30, tzinfo=UTC), "Nov 30 00:00:00 2049 GMT"),
+        (datetime(2051, 2, 3, 4, 5, 6, tzinfo=UTC), "Feb  3 04:05:06 2051 GMT"),
     ],
 )
 def test_times(start: datetime, text: str) -> None:
-    issued = issuing.issue(start=start, end=datetime(9999, 12, 31, tzinfo=timezone.utc))
+    issued = issuing.issue(start=start, end=datetime(9999, 12, 31, tzinfo=UTC))
     assert server_variables(issuing.der(issued))["SSL_SERVER_V_START"] == text
 
 
@@ -338,7 +338,7 @@ def test_distinguished_names_are_those_of_openssl(require_peer: Callable[[str], 
 def test_serials_times_and_algorithms_are_those_of_openssl(
     require_peer: Callable[[str], str], tmp_path: Path, kind: str, signer: str
 ) -> None:
-    issued = issuing.issue(kind=kind, signer=signer, serial=2**159 - 5, end=datetime(2051, 1, 1, tzinfo=timezone.utc))
+    issued = issuing.issue(kind=kind, signer=signer, serial=2**159 - 5, end=datetime(2051, 1, 1, tzinfo=UTC))
     certificate = issuing.der(issued)
     variables = server_variables(certificate)
     program = require_peer("openssl")

@@ -4,8 +4,8 @@ The thread that steps the connection responds, and no body is read: redirects wo
 client can fill a disk through them. Requests are received and checked like all others, with the same limits, and stand
 in the same access log.
 
-GET and HEAD get a 301, which every client follows; some older clients know no 308 (RFC 7538), among them the urllib of
-Python 3.10. All other methods get a 308, because a client may turn a POST into a GET without its body after a 301
+GET and HEAD get a 301, which every client follows; some older clients know no 308 (RFC 7538), among them urllib before
+Python 3.11. All other methods get a 308, because a client may turn a POST into a GET without its body after a 301
 (RFC 9110 section 15.4.2). Browsers remember a permanent redirect, so that the next visit sends nothing in the clear.
 They remember it for an hour only, so that a site that stops using TLS can be reached again.
 """

@@ -9,7 +9,7 @@ from __future__ import annotations
 import platform
 import re
 import threading
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -171,7 +171,7 @@ yields it; the times show when that was.</p>
 
 def stream_piece(request: Request, entry: Post, number: int) -> str:
     """Return one post of the archive page."""
-    now = datetime.now(timezone.utc).strftime("%H:%M:%S.%f")
+    now = datetime.now(UTC).strftime("%H:%M:%S.%f")
     thread = escape(threading.current_thread().name)
     return f"""<article class="piece"><p class="sent">piece {number} · sent at {now} UTC · {thread}</p>
 <h2><a href="{_address(request, entry)}">{escape(entry.title)}</a></h2>{_byline(entry)}
@@ -251,7 +251,7 @@ def _byline(entry: Post) -> str:
 
 
 def _day(moment: int) -> str:
-    day = datetime.fromtimestamp(moment, timezone.utc)
+    day = datetime.fromtimestamp(moment, UTC)
     return f'<time datetime="{day:%Y-%m-%dT%H:%M:%SZ}">{day.day} {MONTHS[day.month - 1]} {day.year}</time>'
 
 
