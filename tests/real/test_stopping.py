@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import reserve
 from tests.real.conftest import Serve
 from tests.real.installing import Installed
 from tests.real.serving import PATIENCE, STOPPING, clean_environ, fetch
@@ -93,6 +94,29 @@ def test_a_shutdown_takes_no_longer_than_the_stop_timeout(serve: Serve, gate: Pa
         finally:
             os.close(writer)
     assert re.search(r"is still busy with GET /wait from \S+ at the end of the stop", "\n".join(server.log))
+
+
+def test_the_event_stream_of_the_guide_ends_in_order_at_the_stop(serve: Serve, tmp_path: Path) -> None:
+    page = (Path(reserve.__file__).parent / "docs" / "adversity.md").read_text("utf-8")
+    section = page.partition("\n## Streams without an end\n")[2].partition("\n## ")[0]
+    (example,) = re.findall(r"^```python\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    (tmp_path / "events.py").write_text(example)
+    # The stop timeout is longer than the patience of the test: only the application can end the stream.
+    assert PATIENCE < 3600
+    line = ["app", "http", "wsgi", "events", "--stop-timeout", "3600"]
+    with serve(*line, cwd=tmp_path, log=None) as server, server.connect() as client, client.makefile("rb") as stream:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
+        first = b"retry: 1000\n\n"
+        head = list(iter(stream.readline, b"\r\n"))
+        assert head[0] == b"HTTP/1.1 200 OK\r\n"
+        assert b"Transfer-Encoding: chunked\r\n" in head
+        assert stream.read(len(first) + 5) == b"d\r\n" + first + b"\r\n"
+        server.process.send_signal(signal.SIGTERM)
+        server.wait_for_line("reserve: stopping; requests in flight have 3600 s")
+        last = b"event: end\ndata: the server is stopping\n\n"
+        assert stream.read() == b"%x\r\n%b\r\n0\r\n\r\n" % (len(last), last)
+        server.wait_for_end()  # with exit code 0
+        assert not any("busy" in entry for entry in server.log)
 
 
 def test_a_half_sent_request_delays_the_shutdown_by_its_timeout_at_most(serve: Serve) -> None:

@@ -78,7 +78,11 @@ class HTTPContext(Application):
     def base_environ(self, connection: Connection) -> dict[str, Any]:
         """The part of the environ that is the same for every request of ``connection``."""
         host, port = address_of(connection.peer)
-        extra: dict[str, Any] = {"reserve.client_disconnected": connection.peer_closed}
+        server = connection.server
+        extra: dict[str, Any] = {
+            "reserve.client_disconnected": connection.peer_closed,
+            "reserve.stopping": lambda: server.stopping,
+        }
         tls = connection.tls
         if tls is not None:
             extra.update(tls.environ())

@@ -54,6 +54,23 @@ def test_the_environ_tells_whether_the_client_has_disconnected() -> None:
     assert client.closed
 
 
+def test_the_environ_tells_whether_the_server_is_stopping() -> None:
+    results = []
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        stopping = environ["reserve.stopping"]
+        results.append(stopping())
+        client.server.stopping = True
+        results.append(stopping())
+        start_response("200 OK", [])
+        return []
+
+    client = MemoryClient(app)
+    client.send(request())
+    assert results == [False, True]
+    assert client.closed
+
+
 def test_a_server_name_that_is_an_ipv6_address_has_brackets(monkeypatch: pytest.MonkeyPatch) -> None:
     app = Recorder()
     for address, name in ((("::1", 8080, 0, 0), "[::1]"), (("::ffff:10.0.0.1", 8080, 0, 0), "10.0.0.1")):
