@@ -65,6 +65,11 @@ class Exchange(Protocol):
         """
         ...
 
+    @property
+    def remaining(self) -> int | None:
+        """After :meth:`begin`: bytes of the body that Content-Length leaves to send; None without one."""
+        ...
+
     def begin(self, status: str, headers: list[tuple[str, str]], length: int | None) -> None:
         """Set the head. It is not sent before the first :meth:`send`, :meth:`send_file` or :meth:`finish`.
 
@@ -114,9 +119,13 @@ class Exchange(Protocol):
     def send_file(self, file: ReadableFile, block_size: int, /) -> bool:
         """Send a file from its current position to its end or to Content-Length, whichever comes first.
 
+        The size of a file counts only when the file can be read up to it: many files under ``/proc`` and ``/sys`` state
+        another one. The caller iterates these; a Content-Length that is just that size is then dropped.
+
         :param block_size: in bytes; a hint of the application, which may be ignored.
         :return: True: the exchange has a descriptor of its own, so the caller may close the file at once. False:
-            nothing was done (no descriptor, not a regular file, encrypted), and the caller has to iterate the file.
+            nothing was sent (no descriptor, not a regular file, or one of another size than it states), and the caller
+            has to iterate the file until :attr:`body_complete`.
         :raises ApplicationError: when the head has not been sent and the file has fewer bytes than Content-Length.
         :raises ClientDisconnected: as :meth:`send` does.
         """

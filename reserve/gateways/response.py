@@ -9,6 +9,7 @@ gets the length of every body whose length can be known. A head with a Content-L
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from http import HTTPStatus
 from types import GeneratorType
@@ -27,6 +28,8 @@ _NO_CONTENT = ("204", "205", "304")
 _STANDARD_STATUSES = frozenset(f"{status.value} {status.phrase}" for status in HTTPStatus)
 _OWN_ITERATIONS = (list.__iter__, tuple.__iter__)
 """A subclass of list or tuple with one of these yields the items that it has, and computes none."""
+_COMPLETE_READS = (io.BytesIO, io.BufferedReader, io.BufferedRandom)
+"""Files whose ``read(size)`` returns fewer bytes only at their end; a pipe does so whenever it is slow."""
 
 
 class WSGIResponse:
@@ -37,14 +40,13 @@ class WSGIResponse:
         the log.
     """
 
-    __slots__ = ("content_length", "exchange", "head_passed", "headers", "status", "warn")
+    __slots__ = ("exchange", "head_passed", "headers", "status", "warn")
 
     def __init__(self, exchange: Exchange, warn: Callable[[Environ, str, str], None]) -> None:
         self.exchange: Exchange | None = exchange
         self.warn = warn
         self.status: str | None = None
         self.headers: list[tuple[str, str]] = []
-        self.content_length: str | None = None  # the value of the application's Content-Length header
         self.head_passed = False
         """Whether the exchange has the current status and headers."""
 
@@ -86,7 +88,6 @@ class WSGIResponse:
             exchange.begin(status, headers, None)
             self.head_passed = True
         self.headers = headers
-        self.content_length = length
         self.status = status
         return self.write
 
@@ -161,20 +162,17 @@ class WSGIResponse:
         # A file that is not sent as a whole may be endless, such as a pipe.
         if exchange.send_file(wrapper.filelike, wrapper.block_size) or exchange.bodiless:
             return
+        reads_completely = type(wrapper.filelike) in _COMPLETE_READS
         # PEP 3333: transmission ends at the end of the file or at Content-Length, whichever comes first.
-        remaining = None
-        if self.content_length is not None and self.content_length.isascii() and self.content_length.isdigit():
-            remaining = int(self.content_length)
-        while remaining is None or remaining > 0:
+        while not exchange.body_complete:
+            remaining = exchange.remaining
             size = wrapper.block_size if remaining is None else min(wrapper.block_size, remaining)
             data = wrapper.filelike.read(size)
             if type(data) is not bytes:
                 data = _to_bytes(data, "the file's read() returned")
             if not data:
                 break
-            exchange.send(data)
-            if remaining is not None:
-                remaining -= len(data)
+            exchange.send(data, reads_completely and len(data) < size)
 
     def _send_iterable(self, exchange: Exchange, result: Iterable[bytes]) -> None:
         """Send any other result item by item; it may call ``start_response`` up to its first non-empty item.

@@ -76,6 +76,11 @@ class FakeExchange:
     def body_complete(self) -> bool:
         return self.bodiless or len(self.body) == self.expected_length
 
+    @property
+    def remaining(self) -> int | None:
+        expected = None if self.bodiless else self.expected_length
+        return None if expected is None else expected - len(self.body)
+
     def _expect(self, rule: str, kept: bool) -> None:
         if not kept:
             self.violations.append(rule)

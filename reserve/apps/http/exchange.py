@@ -72,7 +72,6 @@ class HTTPExchange:
         "_framing",
         "_head",
         "_may_keep_alive",
-        "_remaining",
         "_response_head",
         "_spool_failed",
         "_token",
@@ -82,6 +81,7 @@ class HTTPExchange:
         "environ",
         "keep_alive",
         "must_reset",
+        "remaining",
         "started",
         "status",
     )
@@ -95,8 +95,6 @@ class HTTPExchange:
         self._response_head: bytes | None = None
         """The encoded head, until it is sent."""
         self._framing: Framing = NONE
-        self._remaining: int | None = None
-        """Bytes of the body that Content-Length leaves to send; None without one."""
         self._unsized_head: tuple[str, list[tuple[str, str]]] | None = None
         """What :meth:`begin` was given without a length."""
         self.environ: dict[str, Any] = head.environ
@@ -118,6 +116,7 @@ class HTTPExchange:
         """Bytes of the body that the connection has taken over."""
         self.status = CLIENT_CLOSED_REQUEST
         self.started = False
+        self.remaining: int | None = None
         self.must_reset = False
         """The response would look complete although it is not; only a reset tells the client."""
 
@@ -150,7 +149,7 @@ class HTTPExchange:
         self._response_head = response.data
         self._framing = response.framing
         self.bodiless = response.framing is NONE
-        self._remaining = response.length
+        self.remaining = response.length
         self._unsized_head = (status, headers) if length is None else None
         self.keep_alive = response.keep_alive
         self.status = int(status[:3])
@@ -162,17 +161,17 @@ class HTTPExchange:
         more: Sequence[bytes] = ()
         framing = self._framing
         if framing is LENGTH:
-            remaining = self._remaining
+            remaining = self.remaining
             assert remaining is not None
             if count != remaining and (last or count > remaining):
                 self._check_length(count)
             if count > remaining:
                 self._write(data[:remaining])
                 self.bytes_sent += remaining
-                self._remaining = 0
+                self.remaining = 0
                 self.keep_alive = False
                 raise _too_long(count - remaining)
-            self._remaining = remaining - count
+            self.remaining = remaining - count
         elif framing is CHUNKED:
             if count >= _BY_REFERENCE and self._connection.output is not None:
                 data, *more = chunk(data)
@@ -186,7 +185,7 @@ class HTTPExchange:
             return
         self.bytes_sent += count
         self._write(data, *more)
-        if self._connection.output is not None and self._remaining != 0 and not self._body_in_memory:
+        if self._connection.output is not None and self.remaining != 0 and not self._body_in_memory:
             self._connection.lend()
 
     def check_connected(self) -> None:
@@ -208,7 +207,7 @@ class HTTPExchange:
 
     @property
     def body_complete(self) -> bool:
-        return self._framing is NONE or self._remaining == 0
+        return self._framing is NONE or self.remaining == 0
 
     def send_all(self, pieces: Iterable[bytes], length: int) -> None:
         self._check_length(length)
@@ -217,30 +216,54 @@ class HTTPExchange:
             self.send(piece)
 
     def send_file(self, file: Any, block_size: int) -> bool:
-        fd, offset, count = _file_range(file)
-        if count <= 0:
+        fd, offset, size = _file_range(file)
+        if fd < 0:
             return False
-        if self._unsized_head is not None and not self.started and self._framing is not LENGTH:
-            self.begin(*self._unsized_head, count)  # the size of a file is known
+        if not self.started and self._unsized_head is not None:
+            self._begin_file(*self._unsized_head, fd, offset, size)
+        remaining = self.remaining
         framing = self._framing
-        if framing is CHUNKED:
+        if size <= 0 or framing is CHUNKED:
             return False
         if framing is NONE:
             return True
         if framing is LENGTH:
-            assert self._remaining is not None
-            if count < self._remaining:
-                self._check_length(count)
-            count = min(count, self._remaining)
-            self._remaining -= count
+            assert remaining is not None
+            if size < remaining and not _has_byte(fd, offset + remaining - 1):
+                self._check_length(size)
+            else:
+                size = remaining
+        if size and not _has_byte(fd, offset + size - 1):
+            return False
         self._write(b"")
-        self._connection.write_file(fd, offset, count)
-        self.bytes_sent += count
+        if size:
+            self._connection.write_file(fd, offset, size)
+        if remaining is not None:
+            self.remaining = remaining - size
+        self.bytes_sent += size
         return True
 
+    def _begin_file(self, status: str, headers: list[tuple[str, str]], fd: int, offset: int, size: int) -> None:
+        """Set the head of a file: with the size of the file, if the application stated no length and the size is true.
+
+        If the application took its Content-Length from a size that is not true, the head gets none.
+        """
+        stated = [value for name, value in headers if name.lower() == "content-length"]
+        if not stated:
+            if size > 0 and _has_byte(fd, offset + size - 1):
+                self.begin(status, headers, size)
+        elif int(stated[0]) == size and _has_byte(fd, offset + max(0, size - 1)) != (size > 0):
+            self._context.gateway.warn_once(
+                self.environ,
+                "the size of a file",
+                f"the application's Content-Length, {size}, is not sent: it is the size that a file states, and not "
+                "the size of its content (/proc, /sys)",
+            )
+            self.begin(status, [item for item in headers if item[0].lower() != "content-length"], None)
+
     def finish(self) -> None:
-        if self._framing is LENGTH and self._remaining:
-            raise _too_short(self._remaining)
+        if self._framing is LENGTH and self.remaining:
+            raise _too_short(self.remaining)
         if self._framing is CHUNKED:
             self._write(LAST_CHUNK)
         elif not self.started:
@@ -307,7 +330,7 @@ class HTTPExchange:
         """Before the head is sent: refuse a body whose rest, ``count`` bytes, does not make its Content-Length. Then
         the client gets a 500.
         """
-        remaining = self._remaining
+        remaining = self.remaining
         if remaining is None or count == remaining or self.started:
             return
         raise _too_long(count - remaining) if count > remaining else _too_short(remaining - count)
@@ -390,7 +413,7 @@ def _too_short(count: int) -> ApplicationError:
 
 
 def _file_range(file: Any) -> tuple[int, int, int]:
-    """(descriptor, offset, bytes) of the rest of a regular file; no bytes for anything else."""
+    """(descriptor, offset, bytes) of the rest of a regular file, as its size says; descriptor -1 for anything else."""
     if type(file) is tempfile._TemporaryFileWrapper:
         file = file.file
     try:
@@ -403,4 +426,16 @@ def _file_range(file: Any) -> tuple[int, int, int]:
         info = os.fstat(fd)
     except (AttributeError, OSError, ValueError):
         return -1, 0, 0
-    return fd, offset, info.st_size - offset if stat.S_ISREG(info.st_mode) else 0
+    return (fd, offset, info.st_size - offset) if stat.S_ISREG(info.st_mode) else (-1, 0, 0)
+
+
+def _has_byte(fd: int, offset: int) -> bool:
+    """Whether a file has this byte: the size that a file of the kernel states says little (``/proc``: 0, ``/sys``: one
+    page, a file system in user space: anything).
+    """
+    try:
+        return os.pread(fd, 1, offset) != b""
+    except OSError:  # such as a file that is open for writing only
+        return False
+    except AttributeError:  # no such call on this platform, which has no such files either
+        return True

@@ -6,6 +6,7 @@ parts refer to it: forty parts that refer to one block count as one block.
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import socket
@@ -20,6 +21,8 @@ PIECE = 262144
 and with large kernel buffers they would keep the thread busy with one connection.
 """
 _SMALL = 4096  # bytes: smaller neighbours are joined, because each part costs memory and a system call
+_NO_SENDFILE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
+"""Errors of sendfile from a file system that does not have it, such as those of the kernel before Linux 5.13."""
 _PART = 64  # bytes of memory that a part takes in addition to its data
 
 
@@ -46,20 +49,28 @@ class FilePart:
         """Send some of it. Raises BlockingIOError when there is no room, OSError when the file ends too early."""
         target = sock.fileno()
         if target >= 0 and hasattr(os, "sendfile"):
-            sent = os.sendfile(target, self.fd, self.offset, min(self.left, PIECE))
+            try:
+                sent = os.sendfile(target, self.fd, self.offset, min(self.left, PIECE))
+            except OSError as error:
+                if error.errno not in _NO_SENDFILE:
+                    raise
+                sent = self._read_and_send(sock)
         else:  # no such call on this platform, or a socket that is not the system's
-            count = min(self.left, 65536)
-            if hasattr(os, "pread"):
-                piece = os.pread(self.fd, count, self.offset)
-            else:
-                os.lseek(self.fd, self.offset, os.SEEK_SET)
-                piece = os.read(self.fd, count)
-            sent = sock.send(piece) if piece else 0
+            sent = self._read_and_send(sock)
         if sent == 0:
             raise OSError("the file became shorter while it was sent")
         self.offset += sent
         self.left -= sent
         return sent
+
+    def _read_and_send(self, sock: socket.socket) -> int:
+        count = min(self.left, 65536)
+        if hasattr(os, "pread"):
+            piece = os.pread(self.fd, count, self.offset)
+        else:
+            os.lseek(self.fd, self.offset, os.SEEK_SET)
+            piece = os.read(self.fd, count)
+        return sock.send(piece) if piece else 0
 
     def close(self) -> None:
         """Close the duplicated descriptor. The output calls it when the range is sent or discarded."""

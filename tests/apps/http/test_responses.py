@@ -385,6 +385,127 @@ def test_files_that_are_not_plain_files_of_the_disk(kind: str) -> None:
     client.close()
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("minor", [0, 1])
+@pytest.mark.parametrize("stated", [0, 7, 4096])
+@pytest.mark.parametrize("taken", [False, True])
+@pytest.mark.parametrize("offset", [0, 3])
+def test_a_file_whose_size_is_not_its_content_is_iterated(
+    method: str, minor: int, stated: int, taken: bool, offset: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As files of /proc and /sys are: the size is 0, or a page. 7: a file that grew after its size was read."""
+    content = b"0123456789"
+    (tmp_path / "file").write_bytes(content)
+    fstat = os.fstat
+
+    def lying(fd: int) -> os.stat_result:
+        return os.stat_result((*fstat(fd)[:6], stated, *fstat(fd)[7:]))
+
+    monkeypatch.setattr(os, "fstat", lying)
+    file = open(tmp_path / "file", "rb")
+    file.read(offset)
+    headers = [("Content-Length", str(stated - offset))] if taken and stated >= offset else []
+    client = MemoryClient(file_app(file, *headers))
+    raw = client.send(request(method, "/", minor=minor))
+    (response,) = split(raw, "H" if method == "HEAD" else "")
+    assert (response.status, response.whole, file.closed) == (200, True, True)
+    if stated == 7:
+        assert response.fields["content-length"] == str(7 - offset)
+        assert response.body == (b"" if method == "HEAD" else content[offset:7])
+    else:
+        assert "content-length" not in response.fields
+        assert response.body == (b"" if method == "HEAD" else content[offset:])
+    dropped = [f"GET /: the application's Content-Length, {stated - offset}, is not sent: it is the size that"]
+    assert [line.partition(" a file")[0].replace("HEAD", "GET") for line in client.log] == (
+        dropped if headers and stated != 7 else []
+    )
+    client.close()
+
+
+@pytest.mark.parametrize("stated", [0, 7, 4096])
+@pytest.mark.parametrize("length", [5, 10])
+def test_a_content_length_that_the_file_can_fulfil_is_obeyed_whatever_its_size_says(
+    stated: int, length: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_bytes(b"0123456789")
+    fstat = os.fstat
+    monkeypatch.setattr(os, "fstat", lambda fd: os.stat_result((*fstat(fd)[:6], stated, *fstat(fd)[7:])))
+    client = MemoryClient(file_app(open(tmp_path / "file", "rb"), ("Content-Length", str(length))))
+    (response,) = split(client.send(request()))
+    assert (response.fields["content-length"], response.body) == (str(length), b"0123456789"[:length])
+    assert client.log == []
+    client.close()
+
+
+@pytest.mark.parametrize("kind", ["kernel", "memory"])
+def test_a_file_that_is_iterated_and_shorter_than_its_content_length_becomes_a_500(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_bytes(b"0123456789")
+    fstat = os.fstat
+    monkeypatch.setattr(os, "fstat", lambda fd: os.stat_result((*fstat(fd)[:6], 4096, *fstat(fd)[7:])))
+    file: Any = open(tmp_path / "file", "rb") if kind == "kernel" else io.BytesIO(b"0123456789")
+    client = MemoryClient(file_app(file, ("Content-Length", "12")))
+    (response,) = split(client.send(request()))
+    assert (response.status, response.whole, client.closed, file.closed) == (500, True, True, True)
+    assert "2 bytes are missing" in client.log[0]
+
+
+def test_a_sparse_file_has_its_size(tmp_path: Path) -> None:
+    with open(tmp_path / "file", "wb") as file:
+        file.truncate(100_000)
+    client = MemoryClient(file_app(open(tmp_path / "file", "rb")))
+    (response,) = split(client.send(request()))
+    assert (response.fields["content-length"], response.body) == ("100000", bytes(100_000))
+    client.close()
+
+
+def test_a_content_length_of_zero_sends_nothing_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"0123456789")
+    client = MemoryClient(file_app(open(tmp_path / "file", "rb"), ("Content-Length", "0")))
+    (response,) = split(client.send(request()))
+    assert (response.status, response.fields["content-length"], response.body) == (200, "0", b"")
+    assert not client.closed
+    client.close()
+
+
+@pytest.mark.parametrize("kind", ["closed", "for writing", "text"])
+def test_a_file_that_cannot_be_read_as_bytes_becomes_a_500(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"0123456789")
+    file: Any = open(path, "rb") if kind == "closed" else open(path) if kind == "text" else io.FileIO(path, "a")
+    if kind == "closed":
+        file.close()
+    client = MemoryClient(file_app(file))
+    (response,) = split(client.send(request()))
+    assert (response.status, response.whole, file.closed) == (500, True, True)
+    expected = {"closed": "closed file", "for writing": "File not open for reading", "text": "read() returned str"}
+    assert expected[kind] in client.log[0]
+
+
+def test_a_device_without_an_end_is_read_up_to_content_length() -> None:
+    client = MemoryClient(file_app(open("/dev/zero", "rb"), ("Content-Length", "100000")))
+    (response,) = split(client.send(request()))
+    assert (response.body, response.whole) == (bytes(100_000), True)
+    client.close()
+
+
+def test_a_file_like_object_whose_fileno_fails_is_read() -> None:
+    class WithoutDescriptor:
+        def __init__(self) -> None:
+            self.pieces = [b"two", b"one"]
+
+        def read(self, size: int) -> bytes:
+            return self.pieces.pop() if self.pieces else b""
+
+        def fileno(self) -> int:
+            raise LookupError
+
+    client = MemoryClient(file_app(WithoutDescriptor()))
+    assert split(client.send(request()))[0].body == b"onetwo"
+    client.close()
+
+
 # ---- responses that wait for their client ----
 
 

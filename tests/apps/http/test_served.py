@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import re
@@ -18,7 +19,7 @@ import pytest
 from reserve.apps.http.settings import HTTPSettings
 from reserve.protocol.http1.limits import Limits
 from reserve.testing import FakeClock, running
-from tests.apps.http.doubles import QUIET, STREAM, generated, hello, hooks_logging_to, returning
+from tests.apps.http.doubles import QUIET, STREAM, failing, generated, hello, hooks_logging_to, returning
 from tests.apps.http.responses import CONTINUE, fetch, receive, request, take
 from tests.waiting import PATIENCE, eventually
 
@@ -58,6 +59,46 @@ def test_a_client_that_does_not_read_holds_no_thread(kind: str, tmp_path: Path) 
         slow.sendall(request("GET", "/small"))
         assert receive(slow).text == "small"
     assert list(tmp_path.iterdir()) == [path]
+
+
+KERNEL_FILES = ["/proc/version", "/proc/filesystems", "/sys/kernel/uevent_seqnum", "/sys/class/net/lo/mtu"]
+
+
+@pytest.mark.parametrize("path", KERNEL_FILES)
+@pytest.mark.parametrize("minor", [0, 1])
+@pytest.mark.parametrize("stated", [False, True])
+def test_a_file_of_the_kernel_arrives_complete(path: str, minor: int, stated: bool) -> None:
+    """Its size is 0 or a page, whatever it contains."""
+    if not os.access(path, os.R_OK):
+        pytest.skip(f"this system has no {path}")
+    lines: list[str] = []
+
+    def app(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [("Content-Length", str(os.stat(path).st_size))] if stated else [])
+        return environ["wsgi.file_wrapper"](open(path, "rb"))
+
+    with running(app, http=QUIET, hooks=hooks_logging_to(lines)) as served, served.connect() as client:
+        client.sendall(request("GET", "/", "Connection: close", minor=minor))
+        response = receive(client)
+    assert (response.status, response.body, response.whole) == (200, Path(path).read_bytes(), True)
+    assert response.fields.get("transfer-encoding") == (None if minor == 0 else "chunked")
+    assert len(lines) == stated
+
+
+def test_a_file_of_a_file_system_without_sendfile_arrives_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"f" * 200_000)
+    monkeypatch.setattr(os, "sendfile", failing(errno.EINVAL))
+
+    def app(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [])
+        return environ["wsgi.file_wrapper"](open(path, "rb"))
+
+    with running(app, http=QUIET) as served:
+        response = fetch(served)
+    assert (response.fields["content-length"], response.body) == ("200000", b"f" * 200_000)
 
 
 def test_beyond_max_response_spool_the_worker_waits_for_its_client(tmp_path: Path) -> None:
