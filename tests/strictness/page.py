@@ -98,6 +98,10 @@ connection stays open unless the row says otherwise.
 _ENVIRON = """\
 ## What the application gets
 
+- On a UNIX socket, `Host` may be the absolute path of a socket, as clients send it that know no host: `/run/a.sock`,
+  `%2Frun%2Fa.sock`, `unix:/run/a.sock`. `HTTP_HOST` is `localhost` then, as `SERVER_NAME` is on a UNIX socket
+  (`SERVER_PORT` is `80`), because applications build URLs from it, or refuse what is no host name. A TCP port refuses
+  these paths with a 400; `%2Frun%2Fa.sock` is a legal host name there (RFC 3986 section 3.2.2), and passed on.
 - Field names become environ keys as PEP 3333 says. A name with an underscore would have the same key as the name with a
   hyphen. So its field is dropped before anything is stored, whatever the order; with `--underscores refuse` its request
   is refused.

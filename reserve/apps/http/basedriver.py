@@ -50,6 +50,7 @@ class HTTPBaseDriver(Driver, ABC):
         "_head_size",
         "_limits",
         "_reader",
+        "_unix_socket",
         "_unparsed",
         "_wait",
     )
@@ -57,6 +58,7 @@ class HTTPBaseDriver(Driver, ABC):
     def __init__(self, context: HTTPContext, connection: Connection) -> None:
         self._context = context
         self._connection = connection
+        self._unix_socket = not isinstance(connection.peer, tuple)
         self._limits = context.settings.limits
         self._base_environ = context.base_environ(connection)
         self._reader = HeadReader(self._limits)
@@ -150,7 +152,11 @@ class HTTPBaseDriver(Driver, ABC):
                 refuse_underscores = self._context.settings.underscores == "refuse"
                 try:
                     head = self._head = parse_head(
-                        block, self._base_environ, self._limits, refuse_underscores=refuse_underscores
+                        block,
+                        self._base_environ,
+                        self._limits,
+                        refuse_underscores=refuse_underscores,
+                        unix_socket=self._unix_socket,
                     )
                 except RemoteError as error:
                     return self._refuse(error, block)

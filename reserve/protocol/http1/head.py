@@ -17,7 +17,7 @@ from reserve.errors import RemoteError
 from reserve.protocol.http1.fields import DROPPED, ENVIRON_KEYS, SINGLETONS, find_fields
 from reserve.protocol.http1.framing import body_length, client_keeps_alive, expects_continue
 from reserve.protocol.http1.headreader import HeadReader
-from reserve.protocol.http1.host import CACHED_HOSTS, check_host
+from reserve.protocol.http1.host import CACHED_HOSTS, check_host, is_socket_path
 from reserve.protocol.http1.limits import Limits
 from reserve.protocol.http1.requestline import METHODS, decode_path, parse_request_line
 
@@ -54,7 +54,14 @@ class Head:
         """Whether the client waits for a 100 (Continue) before it sends the body."""
 
 
-def parse_head(block: bytes, base: dict[str, Any], limits: Limits, *, refuse_underscores: bool = False) -> Head:
+def parse_head(
+    block: bytes,
+    base: dict[str, Any],
+    limits: Limits,
+    *,
+    refuse_underscores: bool = False,
+    unix_socket: bool = False,
+) -> Head:
     """Parse one complete head.
 
     :param block: from the first byte of the request line to the CRLFCRLF at its end; what :meth:`HeadReader.feed`
@@ -62,6 +69,8 @@ def parse_head(block: bytes, base: dict[str, Any], limits: Limits, *, refuse_und
     :param base: the part of the environ that is the same for each request of a connection, without HTTP_* and
         CONTENT_* keys; it is copied.
     :param refuse_underscores: a field with an underscore in its name is a 400 instead of being dropped.
+    :param unix_socket: the client has connected to a UNIX socket: a Host that is the path of a socket is accepted, and
+        HTTP_HOST is ``localhost`` then.
     :raises RemoteError: 400, 413, 417, 431, 501 or 505; the rules are RFC 9110 and RFC 9112, read strictly.
 
     PATH_INFO is the complete decoded path (latin-1, PEP 3333); SCRIPT_NAME is that of the base. Fields with an
@@ -112,11 +121,14 @@ def parse_head(block: bytes, base: dict[str, Any], limits: Limits, *, refuse_und
     host = environ.get("HTTP_HOST")
     if host not in CACHED_HOSTS:
         if host:
-            check_host(host)
+            if unix_socket and is_socket_path(host):
+                environ["HTTP_HOST"] = "localhost"
+            else:
+                check_host(host)
         elif host is None and minor:
             raise RemoteError(400, "HTTP/1.1 needs a Host field (RFC 9112 section 3.2)")
     if authority is not None:
-        environ["HTTP_HOST"] = authority
+        environ["HTTP_HOST"] = "localhost" if unix_socket and is_socket_path(authority) else authority
 
     length: int | None = 0
     if "CONTENT_LENGTH" in environ or "HTTP_TRANSFER_ENCODING" in environ:

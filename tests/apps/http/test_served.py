@@ -403,3 +403,21 @@ def test_the_environ_of_a_unix_connection(tmp_path: Path) -> None:
         "X_REMOTE_PID": str(os.getpid()), "X_REMOTE_UID": str(os.getuid()), "X_REMOTE_GID": str(os.getgid()),
     }  # fmt: skip
     assert {key: environ[key] for key in expected} == expected
+
+
+@pytest.mark.parametrize("quote", [str, lambda path: path.replace("/", "%2F"), "unix:{}".format])
+def test_a_client_that_sends_the_path_of_the_unix_socket_as_its_host_is_served(quote: Any, short_path: Path) -> None:
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        start_response("200 OK", [])
+        return [f"{environ['HTTP_HOST']} {environ['SERVER_NAME']} {environ['SERVER_PORT']}".encode()]
+
+    path = str(short_path / "s")
+    raw = f"GET / HTTP/1.1\r\nHost: {quote(path)}\r\n\r\n".encode()
+    with running(app, http=QUIET, address=f"unix:{path}") as served, served.connect() as client:
+        for _ in range(2):
+            client.sendall(raw)
+            response = receive(client)
+            assert (response.status, response.body) == (200, b"localhost localhost 80")
+    if "/" in quote(path):
+        with running(app, http=QUIET) as served:
+            assert fetch(served, raw).status == 400
