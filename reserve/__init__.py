@@ -1,14 +1,17 @@
 """reserve: a thread-pooled server for WSGI applications over HTTP, and for any other protocol.
 
-The public names are imported on first use (PEP 562), so that ``import reserve`` imports nothing else.
+The public names are imported on first use (PEP 562), so that ``import reserve`` imports nothing else, not even
+:mod:`typing`: the program imports it before it can handle signals.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from reserve import ssl as ssl
     from reserve.apps.http.server import ReserveWSGIServer
     from reserve.engine.drivers.handler import Park

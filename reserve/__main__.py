@@ -1,33 +1,37 @@
 """The program ``reserve``, as installed and as ``python -m reserve``: what concerns the process and not the server.
 
-Runs on the main thread, before everything else. It guarantees that a signal during the imports ends the process with
-one line instead of a traceback; that the three standard streams are open, because otherwise a socket would get the
-number of one of them, and a client would receive what is meant for a log; and that the process exits within
-``--stop-timeout``, whatever blocks it.
+Runs on the main thread, before everything else. It guarantees that a signal during the imports does not end the process
+without a line, and that one during the exit does not change the exit code; that the three standard streams are open,
+because otherwise a socket would get the number of one of them, and a client would receive what is meant for a log; and
+that the process exits within ``--stop-timeout``, whatever blocks it.
+
+The signal handlers come first, so until they are installed this module imports nothing that takes time.
 """
 
 from __future__ import annotations
 
 import atexit
 import os
-import signal
 import sys
-from contextlib import suppress
-from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
 
+from reserve.cli.earlysignals import EarlySignals
+
+TYPE_CHECKING = False  # not imported: see above
 if TYPE_CHECKING:
+    from reserve.cli.forceexit import ForceExit
     from reserve.cli.signals import StopSignals
 
 __all__ = ["main"]
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_TEARDOWN = 30.0
+"""Seconds that the interpreter may take at most to destroy the objects of the program."""
 
 
 def main() -> int:
     """Run the command and return the exit code of the process. See :func:`reserve.cli.command.run`."""
+    early_signals = EarlySignals()
+    early_signals.install()
     _open_standard_streams()
-    previous_handlers = {number: signal.signal(number, _exit_during_imports) for number in _SIGNALS}
     from reserve.cli.command import run
     from reserve.cli.console import Console
     from reserve.cli.forceexit import ForceExit
@@ -36,24 +40,28 @@ def main() -> int:
     console = Console().start()
     force_exit = ForceExit(console)
     signals = StopSignals(console, force_exit)
-    atexit.register(_at_exit, signals)
+    atexit.register(_at_exit, signals, force_exit)
     exit_code = 1
     try:
-        signals.install(previous_handlers)
-        exit_code = run(sys.argv[1:], console, signals)
-    except KeyboardInterrupt:  # before run() handles it
+        try:
+            signals.install(early_signals)
+            exit_code = run(sys.argv[1:], console, signals)
+        finally:
+            signals.ignore()
+    except KeyboardInterrupt:  # before run() handles it, or after it has returned without a server
         pass
     except SystemExit as error:  # raised by the application
         exit_code = error.code if isinstance(error.code, int) else int(error.code is not None)
         raise
     finally:
-        signals.ignore()
         force_exit.begin_exit(exit_code, signals.stop_timeout)
     return exit_code
 
 
 def _open_standard_streams() -> None:
     """Open the standard streams that are closed, on the null device; make standard output line-buffered."""
+    from contextlib import suppress
+
     for fd, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
             os.fstat(fd)
@@ -66,20 +74,17 @@ def _open_standard_streams() -> None:
         sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
 
 
-def _exit_during_imports(number: int, frame: FrameType | None) -> NoReturn:
-    """The signal handler while there is nothing to clean up yet."""
-    signal.signal(number, signal.SIG_DFL)  # so that a second signal ends the process if the write blocks
-    with suppress(OSError):
-        os.write(2, b"reserve: interrupted before the server started\n")
-    os._exit(1)
-
-
-def _at_exit(signals: StopSignals) -> None:
-    """Flush the standard streams and restore the signal handlers, after all other ``atexit`` functions.
+def _at_exit(signals: StopSignals, force_exit: ForceExit) -> None:
+    """Flush the standard streams and ignore signals, after all other ``atexit`` functions.
 
     What cannot be flushed is discarded: otherwise the interpreter would try again after this function, when no thread
-    enforces the deadline any more.
+    enforces the deadline any more. What remains is to destroy the objects of the program. A signal handler is not run
+    any more in that time, and the default action would replace the exit code, so signals are ignored. No thread of
+    Python runs either, so the watchdog of :mod:`faulthandler` ends the process if an object's destructor hangs.
     """
+    import faulthandler
+    from contextlib import suppress
+
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -91,10 +96,12 @@ def _at_exit(signals: StopSignals) -> None:
                 os.dup2(null, stream.fileno())
                 os.close(null)
                 stream.flush()
-    signals.close()
-    for number in _SIGNALS:
-        with suppress(ValueError):  # this is not the main thread any more
-            signal.signal(number, signal.SIG_DFL)
+    try:
+        faulthandler.dump_traceback_later(min(force_exit.time_left(), _TEARDOWN), exit=True, file=2)
+    except (OSError, RuntimeError):  # no thread can be started: without the watchdog, a signal has to end the process
+        signals.close()
+    else:
+        signals.close(ignoring=True)
 
 
 if __name__ == "__main__":

@@ -65,6 +65,10 @@ class ForceExit:
         """Whether only the shutdown of the interpreter remains."""
         return self._exit_code is not None
 
+    def time_left(self) -> float:
+        """Seconds until the deadline, at least :attr:`GRACE`."""
+        return max(self._deadline - time.monotonic(), self.GRACE)
+
     def exit_now(self) -> None:
         """Exit at once; with :data:`ABORTED` if the start did not fail."""
         self._exit_process(self._exit_code or ABORTED)

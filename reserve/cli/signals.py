@@ -12,16 +12,16 @@ writes only to the :class:`~reserve.cli.console.Console`, and does not wait for 
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from types import FrameType
 from typing import Any, Protocol
 
 from reserve.cli.console import Console
+from reserve.cli.earlysignals import EarlySignals, has_terminal
 from reserve.cli.forceexit import ForceExit
 from reserve.engine import fork
 
@@ -62,6 +62,8 @@ class StopSignals:
         self._previous_wakeup_fd = -1
         self._server: _Stoppable | None = None
         self._on_sighup: Callable[[], object] = _do_nothing
+        self._received: list[int] = []
+        """The numbers of the signals that arrived before there was a server and concern it."""
         self._stop_count = 0
         self._interrupted_by = 0
         self._start_is_over = False
@@ -70,14 +72,18 @@ class StopSignals:
         self._sender: socket.socket | None = None
         self._thread: threading.Thread | None = None
 
-    def install(self, previous_handlers: Mapping[signal.Signals, Any] | None = None) -> None:
+    def install(self, early: EarlySignals | None = None) -> None:
         """From now on a signal interrupts the start.
 
-        :param previous_handlers: the handlers to restore, where those are not the current ones.
+        :param early: what handled signals until now. None: nothing did.
+        :raises KeyboardInterrupt: the terminal was closed before.
         """
-        self._previous_handlers.update(previous_handlers or {})
-        self._had_terminal = _has_terminal()
+        if early is not None:
+            self._previous_handlers.update(early.previous_handlers)
+        self._had_terminal = has_terminal() if early is None else early.had_terminal
         self._set_handlers()
+        for number in () if early is None else early.received:
+            self._handle(number, None)
 
     def ignore(self) -> None:
         """From now on a signal does not interrupt the main thread any more: the start has succeeded or failed."""
@@ -103,9 +109,16 @@ class StopSignals:
         thread.start()
         self._thread = thread
         fork.watch(self)
+        for number in self._received:
+            self._sender.send(bytes((number,)))
 
-    def close(self) -> None:
-        """Restore the previous handlers, and end the thread. A second call does nothing."""
+    def close(self, *, ignoring: bool = False) -> None:
+        """Restore the previous handlers, and end the thread. A second call does nothing.
+
+        :param ignoring: ignore the signals from now on, instead of restoring their handlers.
+        """
+        if ignoring:
+            self._previous_handlers = dict.fromkeys(self._previous_handlers, signal.SIG_IGN)
         self._restore_handlers()
         if self._thread is not None and self._sender is not None:
             self._sender.send(_CLOSE)
@@ -142,7 +155,11 @@ class StopSignals:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         """The signal handler, on the main thread."""
-        if self._server is not None or (number == _SIGHUP and not self._terminal_closed()):
+        if self._server is not None:
+            return
+        if number == _SIGHUP and not self._terminal_closed():
+            if number not in self._received:
+                self._received.append(number)
             return
         if not self._start_is_over:
             self._interrupted_by = number
@@ -153,7 +170,7 @@ class StopSignals:
     def _terminal_closed(self) -> bool:
         """Whether a SIGHUP was sent because the terminal closed, and ``nohup`` did not ask to ignore that."""
         ignored = _SIGHUP is not None and self._previous_handlers.get(_SIGHUP) is signal.SIG_IGN
-        return self._had_terminal and not ignored and not _has_terminal()
+        return self._had_terminal and not ignored and not has_terminal()
 
     def _run(self, receiver: socket.socket, server: _Stoppable) -> None:
         while True:
@@ -202,13 +219,3 @@ class StopSignals:
 
 def _do_nothing() -> None:
     """The reaction to SIGHUP before there is a server."""
-
-
-def _has_terminal() -> bool:
-    """Whether this process has a controlling terminal that is still open."""
-    try:
-        terminal = os.open("/dev/tty", os.O_RDONLY | getattr(os, "O_NOCTTY", 0))
-    except OSError:
-        return False
-    os.close(terminal)
-    return True

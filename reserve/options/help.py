@@ -23,7 +23,7 @@ _SIGNALS = """\
 |---|---|
 | SIGTERM, SIGINT (Ctrl-C) | it stops; requests in flight have `--stop-timeout` to finish |
 | a second one of them | it stops at once and aborts the requests in flight |
-| a third one, or any after the server has stopped | the process ends at once |
+| a third one, or any after the server has stopped | it ends at once; in its last moments signals are ignored |
 | SIGHUP | it loads the certificates again; without TLS it logs that there is nothing to reload |
 | SIGHUP because the terminal was closed | it stops, as after SIGTERM; under `nohup` as after any other SIGHUP |
 
@@ -36,7 +36,7 @@ _SIGNALS = """\
 | another | the application called `sys.exit` with it during the start |
 
 After the last request, non-daemon threads of the application and its `atexit` functions have the rest of
-`--stop-timeout` to finish.
+`--stop-timeout` to finish. So do the destructors of its objects; if one of them hangs, the exit code is 1.
 """
 
 

@@ -59,17 +59,23 @@ def serves(port: int) -> bool:
 
 @contextmanager
 def command(
-    directory: Path, *options: str, wrapper: str = "", **streams: object
+    directory: Path, *options: str, wrapper: str = "", prologue: str = "", **streams: object
 ) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """The program with a WSGI application: the process, once it serves or has exited, and its port.
 
     :param wrapper: lines that Python runs in the process before it executes the program.
+    :param prologue: lines that run before the program in the same interpreter.
     """
     port = free_port()
     environ = {name: value for name, value in os.environ.items() if not name.startswith("RESERVE_")}
     environ |= {"PYTHONPATH": ROOT, "GATE": str(directory / "gate")}
     argv = ["app", "http", "wsgi", "site_app", "-b", f"127.0.0.1:{port}", "--threads", "2"]
-    argv = [sys.executable, "-m", "reserve", *argv, "--stop-timeout", "1h", *options]
+    argv = [*argv, "--stop-timeout", "1h", *options]
+    if prologue:
+        code = f"import sys\n{prologue}\nfrom reserve.__main__ import main\nsys.exit(main())"
+        argv = [sys.executable, "-c", code, *argv]
+    else:
+        argv = [sys.executable, "-m", "reserve", *argv]
     if wrapper:
         argv = [sys.executable, "-c", f"import os, signal, sys\n{wrapper}\nos.execv({sys.executable!r}, {argv!r})"]
     arguments = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, **streams}
@@ -308,6 +314,57 @@ def test_an_interrupt_during_the_imports_prints_one_line(directory: Path) -> Non
         "",
         "reserve: interrupted before the server started\n",
     )
+
+
+def test_sighup_during_any_import_does_not_end_the_program(directory: Path) -> None:
+    prologue = (
+        "import os, signal\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        os.kill(os.getpid(), signal.SIGHUP)\n"
+        "import reserve.__main__\n"
+        "install = reserve.__main__.EarlySignals.install\n"
+        "def send_signals(signals):\n"
+        "    install(signals)\n"
+        "    sys.meta_path.insert(0, Finder())\n"
+        "reserve.__main__.EarlySignals.install = send_signals\n"
+    )
+    with command(directory, prologue=prologue, start_new_session=True) as (process, port):
+        read_until(process, "SIGHUP: there is nothing to reload")
+        assert serves(port)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
+
+
+def test_a_signal_while_the_interpreter_destroys_its_objects_does_not_change_the_exit_code(directory: Path) -> None:
+    (directory / "site_app.py").write_text(
+        APP + "import signal\nclass Last:\n"
+        "    def __del__(self, kill=os.kill, pid=os.getpid(), print=print):\n"
+        "        for number in (1, 2, 15):\n"
+        "            kill(pid, number)\n"
+        "        print('destroyed', flush=True)\n"
+        "last = Last()\n"
+    )
+    with command(directory, stdout=subprocess.PIPE) as (process, _):
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, err) == (0, err.partition(STOPPING)[0] + STOPPING + STOPPED)
+    assert out.endswith("destroyed\n")
+
+
+def test_a_destructor_that_hangs_does_not_prevent_the_exit(directory: Path) -> None:
+    (directory / "site_app.py").write_text(
+        APP + "class Last:\n"
+        "    def __del__(self, open=os.open, gate=os.environ['GATE'], mode=os.O_RDONLY):\n"
+        "        open(gate, mode)\n"
+        "last = Last()\n"
+    )
+    with command(directory, "--stop-timeout", "0.1") as (process, _):
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1
+    assert "Timeout" in err
+    assert "in __del__" in err
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import pytest
 
 from reserve.cli.command import main
 from reserve.cli.console import Console
+from reserve.cli.earlysignals import EarlySignals
 from reserve.cli.signals import StopSignals
 from tests.cli.fakes import ARGV, HANDLER, FakeServer
 from tests.waiting import PATIENCE, eventually
@@ -187,7 +188,7 @@ def test_sighup_from_a_closed_terminal_stops_the_server(
     workdir: Path, monkeypatch: pytest.MonkeyPatch, before: signal.Handlers, closes: bool, stops: list[None]
 ) -> None:
     terminal = [True]
-    monkeypatch.setattr("reserve.cli.signals._has_terminal", lambda: terminal[0])
+    monkeypatch.setattr("reserve.cli.signals.has_terminal", lambda: terminal[0])
 
     def while_serving(server: FakeServer) -> None:
         terminal[0] = not closes
@@ -202,3 +203,35 @@ def test_sighup_from_a_closed_terminal_stops_the_server(
     finally:
         signal.signal(signal.SIGHUP, previous)
     assert FakeServer.made[0].stops == stops
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_sighup_during_the_imports_waits_for_the_server_unless_the_terminal_closed(
+    monkeypatch: pytest.MonkeyPatch, closed: bool
+) -> None:
+    terminal = [True]
+    for module in ("earlysignals", "signals"):
+        monkeypatch.setattr(f"reserve.cli.{module}.has_terminal", lambda: terminal[0])
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    reloaded = threading.Event()
+    early = EarlySignals()
+    try:
+        early.install()
+        terminal[0] = not closed
+        signal.raise_signal(signal.SIGHUP)
+        with Console() as console:
+            signals = StopSignals(console)
+            try:
+                if closed:
+                    with pytest.raises(KeyboardInterrupt):
+                        signals.install(early)
+                else:
+                    signals.install(early)
+                    signals.serve(FakeServer.__new__(FakeServer), reloaded.set)
+                    assert reloaded.wait(PATIENCE)
+            finally:
+                signals.close()
+        assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
+    finally:
+        for number, handler in zip((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), before, strict=True):
+            signal.signal(number, handler)
