@@ -176,6 +176,7 @@ class Server:
             stuck=pool.stuck(),
             buffered=self.budget.memory,
             spooled=self.budget.disk,
+            spooled_responses=self.budget.responses,
             steals=runtime.monitor.steals,
             refused=runtime.stepper.refused,
             tls_handshakes=self.tls.handshakes,

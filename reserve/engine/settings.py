@@ -83,15 +83,17 @@ class EngineSettings:
     :class:`~reserve.engine.connections.connection.Connection` and :class:`~reserve.engine.scheduler.closer.Closer`.
     """
     write_rate: int = 500
-    """Bytes a second: the average rate at which a peer must read a response, after ``write_timeout``. 0: no minimum.
-    Read by :class:`~reserve.engine.connections.connection.Connection`.
+    """Bytes a second: the average rate at which a peer must read a response, after ``write_timeout``, and as much again
+    for each MiB that the response holds in a file. 0: no minimum. Read by
+    :class:`~reserve.engine.connections.connection.Connection`.
     """
     buffer_memory: int = 268435456
     """Bytes of memory that the bodies, responses and heads of all connections may use together. Read by
     :class:`~reserve.engine.connections.budget.Budget`.
     """
     spool_disk: int = 4294967296
-    """Bytes of disk that the bodies and responses of all connections may use together. Read by
+    """Bytes of disk that the bodies and responses of all connections may use together; a quarter of it belongs to the
+    bodies alone, and a quarter to the responses. One response may use a quarter of what the others leave. Read by
     :class:`~reserve.engine.connections.budget.Budget`.
     """
     linger_timeout: float = 2.0

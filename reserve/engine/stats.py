@@ -38,6 +38,8 @@ class Stats:
     """Bytes of bodies, responses and heads that wait in memory."""
     spooled: int
     """Bytes of bodies and responses that wait in files."""
+    spooled_responses: int
+    """Those of them that belong to responses. See ``--spool-disk``."""
     timed_out: int
     """Requests interrupted since the start because their response did not begin within ``--request-timeout``."""
     stuck: int

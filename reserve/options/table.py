@@ -230,14 +230,19 @@ OPTIONS: tuple[Option, ...] = (
     _engine("write-timeout", "How long a peer may read nothing of a response before its connection is reset."),
     _engine(
         "write-rate",
-        "The average rate at which a peer must read a response, after write-timeout; 0: no minimum.",
+        "The average rate at which a peer must read a response, after write-timeout, and as much again for each MiB "
+        "that the response holds in a file; 0: no minimum.",
     ),
     _engine(
         "buffer-memory",
         "How much memory the bodies, responses and heads of all connections may use together. Beyond it, files are "
         "used; then requests are refused (503, 507).",
     ),
-    _engine("spool-disk", "How much disk space the bodies and responses of all connections may use together."),
+    _engine(
+        "spool-disk",
+        "How much disk space the bodies and responses of all connections may use together. A quarter of it belongs to "
+        "the bodies alone, and a quarter to the responses; one response may use a quarter of what the others leave.",
+    ),
     _engine("linger-timeout", "How long a closing connection waits until its client has read the last response."),
     _engine(
         "linger-bytes",
@@ -268,7 +273,8 @@ OPTIONS: tuple[Option, ...] = (
     ),
     _http(
         "max-response-spool",
-        "How much of a response may wait in a file for its client; beyond it the application waits.",
+        "How much of a response may wait in a file for its client; beyond it the application waits. See also "
+        "spool-disk.",
     ),
     _http(
         "spool-dir",

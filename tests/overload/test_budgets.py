@@ -224,6 +224,42 @@ def test_with_both_used_up_a_response_is_cut_and_the_server_goes_on(
         eventually(lambda: any("the response is cut: --buffer-memory and --spool-disk" in line for line in site.log))
 
 
+def test_responses_that_no_client_reads_leave_room_for_uploads_and_for_other_responses() -> None:
+    disk = 16_000_000
+    with budgets(MEMORY, disk, threads=12) as site:
+        readers = [connect_without_reading(site, "/generator") for _ in range(8)]
+        # Each has what it may have of the files, and its application waits; no other thread is busy.
+        eventually(lambda: site.stats().busy == 8 and site.stats().spooled > disk // 2)
+        assert site.stats().spooled == site.stats().spooled_responses <= disk - disk // 4
+        uploads = [site.connect(incomplete(30 * PIECE)) for _ in range(2)]
+        eventually(lambda: site.stats().spooled - site.stats().spooled_responses > 50 * PIECE)
+        for client in uploads:
+            client.sendall(b"x" * PIECE)
+            assert receive(client).body == str(30 * PIECE).encode()
+            client.close()
+        late = connect_without_reading(site, "/generator")
+        before = site.stats().spooled_responses
+        eventually(lambda: site.stats().spooled_responses > before)
+        for client in (late, *readers):
+            client.close()
+        site.wait_released()
+
+
+def test_uploads_leave_room_for_responses() -> None:
+    disk = 8_000_000
+    with budgets(10**8, disk) as site:
+        uploads = [site.connect(incomplete(30 * PIECE)) for _ in range(5)]
+        eventually(lambda: site.stats().spooled > disk - disk // 4 - 20 * PIECE)
+        over = site.connect(incomplete(30 * PIECE))
+        eventually(lambda: site.stats().buffered > 0)
+        assert site.stats().spooled <= disk - disk // 4
+        reader = connect_without_reading(site, "/generator")
+        eventually(lambda: site.stats().spooled_responses > 0)
+        for client in (reader, over, *uploads):
+            client.close()
+        site.wait_released()
+
+
 def test_with_both_used_up_a_client_that_reads_receives_all_of_a_generator() -> None:
     with budgets(1, 0) as site:  # every byte that waits is too much
         clients = [site.connect(request("GET", "/generator", "Connection: close")) for _ in range(3)]

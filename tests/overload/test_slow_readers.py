@@ -96,6 +96,31 @@ def test_a_client_that_keeps_the_rate_is_not_disconnected() -> None:
         assert site.stats().flushing == 1
 
 
+def test_a_client_has_to_read_faster_the_more_of_its_response_is_in_a_file(tmp_path: Path) -> None:
+    def app(environ: Any, start_response: Any) -> Any:
+        if environ["PATH_INFO"] != "/large":
+            return serve_huge(environ, start_response)
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return (LARGE[:100000] for _ in range(400))
+
+    http = HTTPSettings(access_log=False, response_memory=1000, spool_dir=str(tmp_path))
+    with serving(app, http=http, write_timeout=30.0, write_rate=100000) as site:
+        client = connect_without_reading(site)
+        held = site.stats().spooled_responses
+        assert 20 * 1048576 < held == site.stats().spooled
+        rate = 100000 * (1 + held / 1048576)
+        taken = 0
+        for _ in range(3):
+            site.clock.advance(9)
+            taken += take(site, client)
+        assert site.stats().flushing == 1
+        assert 100000 * 10 < taken < rate * 10  # fast enough for a response in memory, for the time after the timeout
+        site.clock.advance(3 + taken / rate + 0.0625)
+        eventually(lambda: site.stats().flushing == 0)
+        assert was_reset(client)
+        site.wait_for_stats(spooled=0, spooled_responses=0)
+
+
 def test_without_a_rate_every_byte_prolongs_the_time() -> None:
     with serving(serve_huge, write_timeout=30.0, write_rate=0) as site:
         client = connect_without_reading(site)

@@ -159,13 +159,13 @@ def streamed_body_too_slow(monkeypatch: pytest.MonkeyPatch) -> bytes:
 
 def budgets_used_up(monkeypatch: pytest.MonkeyPatch) -> bytes:
     client = MemoryClient(reader)
-    client.server.budget.change(10**15, 10**15)
+    client.server.budget.change(10**15, 10**15, 0)
     return client.send(request("POST", body=b"x" * 100)[:-1])
 
 
 def large_head(monkeypatch: pytest.MonkeyPatch) -> bytes:
     client = MemoryClient(reader)
-    client.server.budget.change(10**15, 0)
+    client.server.budget.change(10**15, 0, 0)
     return client.send(request("GET", "/", "X: " + "a" * 5000)[:-1])
 
 

@@ -194,7 +194,7 @@ class BufferedBody:
         end, left = now() + _TURN_TIME, _TURN_SIZE
         while not decoder.complete:
             if store.full or (store.in_memory and not budget.memory_for(0)):
-                if not budget.disk_for(store.in_memory):
+                if not budget.disk_for_body(store.in_memory):
                     raise RemoteError(507, "no room for request bodies for now (--buffer-memory, --spool-disk)")
                 return FULL
             if left <= 0 or now() >= end:
@@ -207,7 +207,7 @@ class BufferedBody:
                 try:
                     data = receive(_RECEIVE_SIZE)
                 except (BlockingIOError, InterruptedError):
-                    if store.too_large and budget.disk_for(store.in_memory):
+                    if store.too_large and budget.disk_for_body(store.in_memory):
                         return FULL  # without room on the disk, it stays in memory until it is full
                     memory = self._head_size + store.in_memory - connection.counted[0]
                     if self._head_size and not budget.memory_for(memory):

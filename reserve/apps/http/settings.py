@@ -83,8 +83,8 @@ class HTTPSettings:
     by :class:`~reserve.apps.http.exchange.HTTPExchange` and :func:`~reserve.apps.http.spoolerrors.store_response`.
     """
     max_response_spool: int = 67108864
-    """How much of a response such a file may hold before the application has to wait for its client. Read by
-    :class:`~reserve.apps.http.exchange.HTTPExchange`.
+    """How much of a response such a file may hold before the application has to wait for its client; less if that is
+    more than one response may use of ``spool_disk``. Read by :class:`~reserve.apps.http.exchange.HTTPExchange`.
     """
     stream_bodies: bool = False
     """Run the application at the end of the head; it reads the body from the connection, on its own thread. Read by

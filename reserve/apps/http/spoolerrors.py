@@ -56,7 +56,7 @@ def log_cut_response(context: HTTPContext, connection: Connection, reason: str) 
 
 def store_response(context: HTTPContext, connection: Connection, output: Output) -> bool:
     """Find room for what the client has not taken when the application is done: in memory as long as the budget
-    allows, then in a file.
+    allows, then in a file, of which one response may have only its share.
 
     False when neither has room. Then the output is gone, and the caller has to reset the connection.
     """

@@ -37,9 +37,10 @@ def make_room(connection: Connection, memory: int, disk: int, folder: str | None
     :param disk: bytes that the file may hold.
     :param folder: where the file is made; None: the system's directory for temporary files.
 
-    False: the file would hold more than ``disk`` bytes, and the writer has to wait, see :func:`drain`. When the
-    budget's disk is used up, the output stays in memory. Raises NoRoom when the budget's memory is used up, too,
-    ClientDisconnected when the connection has failed, and OSError when the disk is full.
+    False: the file would hold more than ``disk`` bytes, or more than one response may have of the budget's disk, and
+    the writer has to wait, see :func:`drain`. When the budget's disk is used up, the output stays in memory. Raises
+    NoRoom when the budget's memory is used up, too, ClientDisconnected when the connection has failed, and OSError when
+    the disk is full.
     """
     output = connection.output
     if output is None or (not _is_full(connection) and _flush(connection, output)) or output.size <= memory:
@@ -49,7 +50,9 @@ def make_room(connection: Connection, memory: int, disk: int, folder: str | None
     if output.held <= memory:
         return True
     budget = connection.server.budget
-    if budget.disk_for(output.size):
+    if budget.disk_for_response(output.size):
+        if not budget.within_share(connection.counted[2], output.size):
+            return False
         output.spill(folder)
     elif not budget.memory_for(output.held - connection.counted[0]):
         raise NoRoom
@@ -61,7 +64,8 @@ def drain(connection: Connection, limit: int, timeout: float, rate: int = 0) -> 
     """Block until at most ``limit`` bytes wait in memory.
 
     Raises TooSlow when the peer takes nothing for ``timeout`` seconds, or after that time less than ``rate`` bytes a
-    second; ClientDisconnected when the connection fails.
+    second (more for an output that is in a file, see :meth:`Output.lowest_rate`); ClientDisconnected when the
+    connection fails.
     """
     output = connection.output
     since = time.monotonic()
@@ -71,7 +75,8 @@ def drain(connection: Connection, limit: int, timeout: float, rate: int = 0) -> 
             return
         remaining = timeout
         if rate:
-            remaining = min(remaining, since + timeout + (output.sent - sent) / rate - time.monotonic())
+            earned = (output.sent - sent) / output.lowest_rate(rate)
+            remaining = min(remaining, since + timeout + earned - time.monotonic())
         if remaining <= 0 or not connection.wait(remaining, write=True):
             connection.drop_output()  # discard the output: the close must not wait for this client
             reset(connection)

@@ -128,8 +128,8 @@ class Connection:
         """Bytes of a request that wait in memory; written by the driver for :meth:`settle`."""
         self.body_disk = 0
         """Bytes of a request that wait in a file; written like :attr:`body_memory`."""
-        self.counted = (0, 0)
-        """What the server's budget counts for this connection: bytes in memory, bytes in files."""
+        self.counted = (0, 0, 0)
+        """What the budget counts for it: bytes in memory, bytes of a body in a file, bytes of a response in a file."""
         self.must_reset = False
         """The close has to be a reset. See :func:`~reserve.engine.connections.closing.reset`."""
         self.detached = False
@@ -252,14 +252,14 @@ class Connection:
     def settle(self) -> None:
         """Report what this connection holds to the server's budget; called before it waits and when it closes."""
         output = self.output
-        memory, disk = self.body_memory, self.body_disk
+        memory, body, response = self.body_memory, self.body_disk, 0
         if output is not None:
             memory += output.held
-            disk += output.spooled
+            response = output.spooled
         counted = self.counted
-        if (memory, disk) != counted:
-            self.counted = memory, disk
-            self.server.budget.change(memory - counted[0], disk - counted[1])
+        if (memory, body, response) != counted:
+            self.counted = memory, body, response
+            self.server.budget.change(memory - counted[0], body - counted[1], response - counted[2])
 
     def drop_output(self) -> None:
         """Discard the output that is not sent yet."""

@@ -24,6 +24,7 @@ _SMALL = 4096  # bytes: smaller neighbours are joined, because each part costs m
 _NO_SENDFILE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 """Errors of sendfile from a file system that does not have it, such as those of the kernel before Linux 5.13."""
 _PART = 64  # bytes of memory that a part takes in addition to its data
+_RATE_STEP = 1048576  # bytes in the spool file that add the lowest rate once more
 
 
 class FilePart:
@@ -101,7 +102,7 @@ class Output:
         self.held = 0
         """Bytes of memory that they occupy: an object that several parts refer to is counted once."""
         self.spooled = 0
-        """Bytes that were moved to the spool file so far."""
+        """Bytes that were moved to the spool file so far. It holds them all until everything is sent."""
         self.sent = 0
         """Bytes sent since the output was made."""
         self.since: float | None = None
@@ -250,17 +251,26 @@ class Output:
             self._spool.close()
             self._spool = None
 
+    def lowest_rate(self, rate: int) -> float:
+        """The average rate at which the peer has to read, in bytes a second: ``rate`` for a response that is in no
+        file, and as much again for each MiB that its file holds. So no file is held for longer than a MiB takes at
+        ``rate``.
+
+        :param rate: bytes a second (``--write-rate``); 0: no such rule.
+        """
+        return rate * (1 + self.spooled / _RATE_STEP)
+
     def deadline(self, now: float, sent: int, timeout: float, rate: int) -> float:
         """When the next bytes have to be sent: within ``timeout`` of the last ones, and early enough for ``rate``.
 
         :param now: seconds on the engine's clock.
         :param sent: bytes that were just sent.
         :param timeout: seconds that may pass without progress, and seconds before ``rate`` applies.
-        :param rate: the lowest average rate, in bytes a second; 0: no such rule.
+        :param rate: see :meth:`lowest_rate`.
         """
         if self.since is None:
             self.since = self.progress_at = now
         elif sent:
             self.progress_at = now
         deadline = self.progress_at + timeout
-        return min(deadline, self.since + timeout + self.sent / rate) if rate else deadline
+        return min(deadline, self.since + timeout + self.sent / self.lowest_rate(rate)) if rate else deadline

@@ -164,7 +164,7 @@ class Monitor:
         grown = self._pool.grow()
         budget = connection.server.budget
         held = connection.body_memory
-        if held > 0 and not budget.memory_for(0) and not budget.disk_for(held):
+        if held > 0 and not budget.memory_for(0) and not budget.disk_for_body(held):
             why = "no worker is free, and --buffer-memory and --spool-disk are used up"
         elif not grown and self._pool.is_exhausted():
             why = _NO_WORKER

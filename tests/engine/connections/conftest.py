@@ -24,7 +24,7 @@ def pair() -> Iterator[Pair]:
         one.setblocking(False)
         two.settimeout(PATIENCE)
         connection = Connection(
-            cast(Any, SimpleNamespace(budget=Budget(10_000_000, 10_000_000), others_wait=False)), one, ""
+            cast(Any, SimpleNamespace(budget=Budget(10_000_000, 100_000_000), others_wait=False)), one, ""
         )
         yield connection, two
         if connection.output is not None:

@@ -59,6 +59,21 @@ def test_output_over_the_memory_limit_is_spilled_and_over_the_spool_limit_makes_
     assert b"".join(found) == b"x" * 5_000_000 + b"y" * 1000
 
 
+def test_a_writer_waits_when_its_response_holds_its_share_of_the_disk(pair: Pair, tmp_path: Path) -> None:
+    connection, _ = pair
+    connection.write(b"x" * 5_000_000)
+    assert connection.output is not None
+    size = connection.output.size
+    connection.server.budget.disk_limit = 4 * size  # a quarter is for bodies, and a quarter of the rest for this one
+    assert not make_room(connection, 0, 10 * size, str(tmp_path))
+    assert (connection.output.size, connection.output.spooled) == (size, 0)
+    connection.server.budget.disk_limit = 6 * size
+    assert make_room(connection, 0, 10 * size, str(tmp_path))
+    assert connection.server.budget.responses == size
+    connection.write(b"x" * size)
+    assert not make_room(connection, 0, 10 * size, str(tmp_path)), "what it holds counts, too"
+
+
 def test_a_writer_waits_no_longer_than_the_timeout(pair: Pair) -> None:
     connection, _ = pair
     connection.write(b"x" * 5_000_000)

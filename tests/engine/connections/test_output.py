@@ -129,6 +129,20 @@ def test_an_object_that_is_queued_several_times_counts_once() -> None:
     assert (output.size, output.held) == (0, 0)
 
 
+def test_the_lowest_rate_grows_with_what_the_file_holds() -> None:
+    output = Output()
+    output.append(bytes(3 * 1048576))
+    assert output.lowest_rate(500) == 500
+    assert output.deadline(1000.0, 0, 30.0, 500) == 1030.0
+    output.spill(None)
+    assert output.lowest_rate(500) == 2000
+    assert output.lowest_rate(0) == 0
+    output.sent = 8000
+    assert output.deadline(1010.0, 8000, 30.0, 500) == 1034.0
+    assert output.deadline(1010.0, 8000, 30.0, 0) == 1040.0
+    output.close()
+
+
 def test_small_parts_are_joined_except_the_first_which_may_have_been_tried() -> None:
     output = Output()
     for number in range(1000):
