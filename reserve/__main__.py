@@ -14,7 +14,7 @@ import atexit
 import os
 import sys
 
-from reserve.cli.earlysignals import EarlySignals
+from reserve.cli.early.signals import EarlySignals
 
 TYPE_CHECKING = False  # not imported: see above
 if TYPE_CHECKING:
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-_TEARDOWN = 30.0
-"""Seconds that the interpreter may take at most to destroy the objects of the program."""
+_TEARDOWN = 5.0, 30.0
+"""Seconds that the interpreter may take to destroy the objects of the program: at least the first number, because a
+busy machine must not change the exit code, and at most the second."""
 
 
 def main() -> int:
@@ -32,6 +33,7 @@ def main() -> int:
     early_signals = EarlySignals()
     early_signals.install()
     _open_standard_streams()
+    _write_stacks_at_faults()
     from reserve.cli.command import run
     from reserve.cli.console import Console
     from reserve.cli.forceexit import ForceExit
@@ -74,6 +76,22 @@ def _open_standard_streams() -> None:
         sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
 
 
+def _write_stacks_at_faults() -> None:
+    """Before a fault ends the process, write the stacks of all threads to standard error."""
+    import faulthandler
+    import signal
+    from contextlib import suppress
+
+    from reserve.cli.early.signaltable import Reaction, reaction_to
+
+    if not faulthandler.is_enabled():  # the user has chosen another file with PYTHONFAULTHANDLER or before this
+        faulthandler.enable(2)
+    for number in signal.valid_signals():
+        if reaction_to(number) is Reaction.FAULT and signal.getsignal(number) == signal.SIG_DFL:
+            with suppress(OSError, RuntimeError):  # enable() has handled it
+                faulthandler.register(number, 2, chain=True)
+
+
 def _at_exit(signals: StopSignals, force_exit: ForceExit) -> None:
     """Flush the standard streams and ignore signals, after all other ``atexit`` functions.
 
@@ -97,7 +115,8 @@ def _at_exit(signals: StopSignals, force_exit: ForceExit) -> None:
                 os.close(null)
                 stream.flush()
     try:
-        faulthandler.dump_traceback_later(min(force_exit.time_left(), _TEARDOWN), exit=True, file=2)
+        at_least, at_most = _TEARDOWN
+        faulthandler.dump_traceback_later(min(max(force_exit.time_left(), at_least), at_most), exit=True, file=2)
     except (OSError, RuntimeError):  # no thread can be started: without the watchdog, a signal has to end the process
         signals.close()
     else:

@@ -135,7 +135,7 @@ def _serve(
         )
         server = make_server(listeners, handle, name, values, adapter, error_log)
         # Before the banner, which says that signals stop the server.
-        signals.serve(server, _log_sighup(server) if adapter is None else server.tls.reload_in_background)
+        signals.serve(server, server.log, _log_sighup(server) if adapter is None else server.tls.reload_in_background)
         console.write(text)
         server.start()  # closes the listeners; releasing them once more does nothing
         console.write(STOPPED, last=True)
@@ -157,6 +157,8 @@ def _log_sighup(server: Server) -> Callable[[], None]:
     """The reaction to SIGHUP without TLS."""
 
     def log() -> None:
-        server.log.info("SIGHUP: there is nothing to reload; it reloads certificates, and there is no --tls-cert")
+        server.log.info(
+            "SIGHUP: there is nothing to reload; it reloads certificates, and there is no --tls-cert", "SIGHUP signals"
+        )
 
     return log

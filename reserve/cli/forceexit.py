@@ -66,8 +66,8 @@ class ForceExit:
         return self._exit_code is not None
 
     def time_left(self) -> float:
-        """Seconds until the deadline, at least :attr:`GRACE`."""
-        return max(self._deadline - time.monotonic(), self.GRACE)
+        """Seconds until the deadline."""
+        return self._deadline - time.monotonic()
 
     def exit_now(self) -> None:
         """Exit at once; with :data:`ABORTED` if the start did not fail."""

@@ -1,19 +1,22 @@
-"""What signals do to the command: SIGINT and SIGTERM stop the server, SIGHUP reloads its certificates.
+"""What signals do to the command: SIGINT and SIGTERM stop the server, SIGHUP reloads its certificates, and none ends
+the process without a line. :mod:`reserve.cli.early.signaltable` has every signal.
 
-The first SIGINT or SIGTERM lets the requests in flight finish, the second aborts them, the third ends the process. A
-SIGHUP because the terminal was closed has the effect of a first SIGTERM, unless the command runs under ``nohup``.
+The first SIGINT or SIGTERM lets the requests in flight finish, the second, or SIGQUIT, aborts them, the third ends the
+process. A SIGHUP because the terminal was closed has the effect of a first SIGTERM, unless the command runs under
+``nohup``. A signal that means nothing is logged. A handler that the application has installed for such a signal, for
+SIGUSR1 or for SIGQUIT stays.
 
 Python runs a signal handler on the main thread between two instructions. A main thread that waits for a lock runs none
 until it has the lock, and while a server runs the main thread waits for its end. So once there is a server, the
-interpreter writes the number of each signal to a socket (``signal.set_wakeup_fd``), and the thread ``reserve-signals``
-reads the socket and acts; the handlers themselves return at once. That thread queues a message and stops the server. It
+interpreter writes the number of each signal to a pipe (``signal.set_wakeup_fd``), and the thread ``reserve-signals``
+reads the pipe and acts; the handlers themselves return at once. That thread queues a message and stops the server. It
 writes only to the :class:`~reserve.cli.console.Console`, and does not wait for it, so that no output can block it.
 """
 
 from __future__ import annotations
 
+import os
 import signal
-import socket
 import sys
 import threading
 from collections.abc import Callable
@@ -21,14 +24,19 @@ from types import FrameType
 from typing import Any, Protocol
 
 from reserve.cli.console import Console
-from reserve.cli.earlysignals import EarlySignals, has_terminal
+from reserve.cli.early.signals import EarlySignals, has_terminal
+from reserve.cli.early.signaltable import Reaction, is_handled, name_of, reaction_to
 from reserve.cli.forceexit import ForceExit
 from reserve.engine import fork
 
 __all__ = ["StopSignals"]
 
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _SIGHUP: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Windows has none
+_SIGQUIT: signal.Signals | None = getattr(signal, "SIGQUIT", None)
+_SIGXCPU: signal.Signals | None = getattr(signal, "SIGXCPU", None)
+_STOPPING = (Reaction.STOP, Reaction.STOP_AT_ONCE)
+_TAKEN_BACK = (Reaction.STOP, Reaction.RELOAD)
+"""What the command does even if the application has installed a handler for the signal."""
 _CLOSE = b"\0"  # ends the thread; no signal has this number
 
 
@@ -36,12 +44,21 @@ class _Stoppable(Protocol):
     def request_stop(self, timeout: float | None = None) -> object: ...
 
 
+class _Log(Protocol):
+    """What the error log of a server has (:class:`~reserve.engine.logs.errorlog.ErrorLog`)."""
+
+    def info(self, text: str, kind: str = "") -> None: ...
+
+    def warning(self, text: str, kind: str = "") -> None: ...
+
+
 class StopSignals:
     """The signal handlers of one command, from :meth:`install` to :meth:`close`.
 
     Before there is a server, a signal interrupts the start with ``KeyboardInterrupt``, so that everything that was
-    opened is closed again. After :meth:`serve`, signals stop the server. :meth:`close` restores the handlers that were
-    there before. A forked child restores them too, because a signal to the child is not meant for the server.
+    opened is closed again; signals that do not stop the server wait for it. After :meth:`serve` they have their effect.
+    :meth:`close` restores the handlers that were there before. A forked child restores them too, because a signal to
+    the child is not meant for the server.
 
     The main thread calls the methods. On another thread they change nothing, because Python allows signal handlers on
     the main thread only.
@@ -58,18 +75,18 @@ class StopSignals:
         """Seconds that a shutdown may take: ``--stop-timeout``, once the options are known."""
         self._console = console
         self._force_exit = force_exit
-        self._previous_handlers: dict[signal.Signals, Any] = {}
+        self._previous_handlers: dict[int, Any] = {}
         self._previous_wakeup_fd = -1
         self._server: _Stoppable | None = None
-        self._on_sighup: Callable[[], object] = _do_nothing
         self._received: list[int] = []
         """The numbers of the signals that arrived before there was a server and concern it."""
         self._stop_count = 0
         self._interrupted_by = 0
         self._start_is_over = False
         self._had_terminal = False
-        self._receiver: socket.socket | None = None
-        self._sender: socket.socket | None = None
+        self._pipe: tuple[int, int] | None = None
+        """Its read end and its write end. A pipe has room for 65536 signals, a socket for less than 300, and one that
+        finds no room is lost."""
         self._thread: threading.Thread | None = None
 
     def install(self, early: EarlySignals | None = None) -> None:
@@ -81,36 +98,43 @@ class StopSignals:
         if early is not None:
             self._previous_handlers.update(early.previous_handlers)
         self._had_terminal = has_terminal() if early is None else early.had_terminal
-        self._set_handlers()
-        for number in () if early is None else early.received:
-            self._handle(number, None)
+        if threading.current_thread() is threading.main_thread():
+            for number in signal.valid_signals():
+                current = signal.getsignal(number)
+                if number in self._previous_handlers or is_handled(number, current, has_terminal=self._had_terminal):
+                    signal.signal(number, self._handle)
+                    self._previous_handlers.setdefault(number, current)
+        for received in () if early is None else early.received:
+            self._handle(received, None)
 
     def ignore(self) -> None:
         """From now on a signal does not interrupt the main thread any more: the start has succeeded or failed."""
         self._start_is_over = True
 
-    def serve(self, server: _Stoppable, on_sighup: Callable[[], object]) -> None:
-        """From now on signals stop ``server``, even if the application has installed signal handlers of its own.
+    def serve(self, server: _Stoppable, log: _Log, on_sighup: Callable[[], object]) -> None:
+        """From now on signals have their effect on ``server``. SIGINT, SIGTERM and SIGHUP have it even if the
+        application has installed handlers of its own for them.
 
+        :param log: gets a line for each signal that means nothing.
         :param on_sighup: the signal thread calls it for each SIGHUP that does not come from a closed terminal. While it
             runs, other signals wait.
         """
         if threading.current_thread() is not threading.main_thread():
             return
-        self._on_sighup = on_sighup
-        self._set_handlers()
-        self._receiver, self._sender = socket.socketpair()
-        self._sender.setblocking(False)
-        self._previous_wakeup_fd = signal.set_wakeup_fd(self._sender.fileno(), warn_on_full_buffer=False)
-        self._server = (
-            server  # from here on the handlers return at once, and the thread finds each signal in the socket
+        for number in self._previous_handlers:
+            if reaction_to(number) in _TAKEN_BACK:
+                signal.signal(number, self._handle)
+        self._pipe = reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        self._previous_wakeup_fd = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        self._server = server  # from here on the handlers return at once, and the thread finds each signal in the pipe
+        thread = threading.Thread(
+            target=self._run, args=(reader, server, log, on_sighup), name="reserve-signals", daemon=True
         )
-        thread = threading.Thread(target=self._run, args=(self._receiver, server), name="reserve-signals", daemon=True)
         thread.start()
         self._thread = thread
         fork.watch(self)
-        for number in self._received:
-            self._sender.send(bytes((number,)))
+        os.write(writer, bytes(self._received))
 
     def close(self, *, ignoring: bool = False) -> None:
         """Restore the previous handlers, and end the thread. A second call does nothing.
@@ -120,44 +144,42 @@ class StopSignals:
         if ignoring:
             self._previous_handlers = dict.fromkeys(self._previous_handlers, signal.SIG_IGN)
         self._restore_handlers()
-        if self._thread is not None and self._sender is not None:
-            self._sender.send(_CLOSE)
+        if self._thread is not None and self._pipe is not None:
+            os.set_blocking(self._pipe[1], True)
+            os.write(self._pipe[1], _CLOSE)
             self._thread.join()
-        self._close_sockets()
+        self._close_pipe()
 
     def close_copies(self) -> None:
         """Restore the previous handlers in a forked child. Nothing is sent, because the parent would receive it."""
         self._restore_handlers()
-        self._close_sockets()
-
-    def _set_handlers(self) -> None:
-        if threading.current_thread() is not threading.main_thread():
-            return
-        for number in (*_STOP_SIGNALS, *(() if _SIGHUP is None else (_SIGHUP,))):
-            previous = signal.signal(number, self._handle)
-            self._previous_handlers.setdefault(number, previous)
+        self._close_pipe()
 
     def _restore_handlers(self) -> None:
         fork.forget(self)
         while self._previous_handlers:
             number, previous = self._previous_handlers.popitem()
-            # None: the handler was not set by Python, and Python cannot restore it.
-            signal.signal(number, signal.SIG_DFL if previous is None else previous)
+            if previous == signal.SIG_IGN or reaction_to(number) in _TAKEN_BACK or self._is_own(number):
+                # None: the handler was not set by Python, and Python cannot restore it.
+                signal.signal(number, signal.SIG_DFL if previous is None else previous)
         if self._server is not None:
             self._server = None
             signal.set_wakeup_fd(self._previous_wakeup_fd)
 
-    def _close_sockets(self) -> None:
-        for sock in (self._sender, self._receiver):
-            if sock is not None:
-                sock.close()
-        self._sender = self._receiver = self._thread = None
+    def _is_own(self, number: int) -> bool:
+        """Whether the application has not installed a handler of its own for the signal."""
+        return signal.getsignal(number) == self._handle
+
+    def _close_pipe(self) -> None:
+        for fd in self._pipe or ():
+            os.close(fd)
+        self._pipe = self._thread = None
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         """The signal handler, on the main thread."""
         if self._server is not None:
             return
-        if number == _SIGHUP and not self._terminal_closed():
+        if reaction_to(number) not in _STOPPING and not (number == _SIGHUP and self._terminal_closed()):
             if number not in self._received:
                 self._received.append(number)
             return
@@ -172,26 +194,37 @@ class StopSignals:
         ignored = _SIGHUP is not None and self._previous_handlers.get(_SIGHUP) is signal.SIG_IGN
         return self._had_terminal and not ignored and not has_terminal()
 
-    def _run(self, receiver: socket.socket, server: _Stoppable) -> None:
+    def _run(self, reader: int, server: _Stoppable, log: _Log, on_sighup: Callable[[], object]) -> None:
         while True:
-            for number in receiver.recv(64):
+            for number in os.read(reader, 4096):
                 if number == _CLOSE[0]:
                     return
-                if number in _STOP_SIGNALS:
+                reaction = reaction_to(number)
+                if reaction is Reaction.STOP:
                     self._stop(server, number)
-                elif number == _SIGHUP and not self._terminal_closed():
-                    self._on_sighup()
-                elif number == _SIGHUP and self._stop_count == 0:  # the kernel and the shell send one each
+                elif reaction is Reaction.RELOAD:
+                    if not self._terminal_closed():
+                        on_sighup()
+                    elif self._stop_count == 0:  # the kernel and the shell send one each
+                        self._stop(server, number)
+                elif not self._is_own(number):  # the handler of the application acts, on the main thread
+                    continue
+                elif reaction is Reaction.STOP_AT_ONCE:
+                    self._stop_count = max(self._stop_count, 1)
                     self._stop(server, number)
+                else:
+                    _report(number, log)
 
     def line_start(self, number: int | None = None) -> str:
-        """What the first message after a signal begins with: a line end if the terminal shows ``^C`` in that line.
+        """What the first message after a signal begins with: a line end if the terminal shows the key (``^C``) in it.
 
         :param number: of the signal; None: the last one that interrupted the start.
         """
         number = self._interrupted_by if number is None else number
         try:
-            return "\n" if number == signal.SIGINT and sys.stderr is not None and sys.stderr.isatty() else ""
+            return (
+                "\n" if number in (signal.SIGINT, _SIGQUIT) and sys.stderr is not None and sys.stderr.isatty() else ""
+            )
         except (AttributeError, OSError, ValueError):  # closed, or replaced by something that is no stream
             return ""
 
@@ -217,5 +250,14 @@ class StopSignals:
                 force_exit.exit_within(0)
 
 
-def _do_nothing() -> None:
-    """The reaction to SIGHUP before there is a server."""
+def _report(number: int, log: _Log) -> None:
+    """Log a signal that changes nothing."""
+    name = name_of(number)
+    if reaction_to(number) is Reaction.REOPEN:
+        text = f"{name}: there is nothing to reopen; the logs go to standard output and standard error"
+        log.info(text, f"{name} signals")
+    elif number == _SIGXCPU:
+        text = f"{name}: the process has used the processor time that RLIMIT_CPU allows; more of it ends the process"
+        log.warning(text, f"{name} signals")
+    else:
+        log.warning(f"{name}: this signal has no meaning, and changes nothing", f"{name} signals")

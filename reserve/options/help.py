@@ -26,13 +26,15 @@ _SIGNALS = """\
 | a third one, or any after the server has stopped | it ends at once; in its last moments signals are ignored |
 | SIGHUP | it loads the certificates again; without TLS it logs that there is nothing to reload |
 | SIGHUP because the terminal was closed | it stops, as after SIGTERM; under `nohup` as after any other SIGHUP |
+| SIGQUIT | it stops at once, as after a second SIGTERM |
+| any other | nothing that ends it without a line: [the table of all signals](signals.md) |
 
 | exit code | meaning |
 |---|---|
 | 0 | the server has stopped, and no request was aborted |
 | 1 | the server could not start: an address in use, an application that cannot be imported, a signal during the start |
 | 2 | wrong usage |
-| 3 | requests were aborted or threads left running, because `--stop-timeout` was over or a second signal came |
+| 3 | requests were aborted or threads left running: `--stop-timeout` was over, or a second signal or SIGQUIT came |
 | another | the application called `sys.exit` with it during the start |
 
 After the last request, non-daemon threads of the application and its `atexit` functions have the rest of

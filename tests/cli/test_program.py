@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from reserve.cli.early.signaltable import Reaction, name_of, reaction_to
 from tests.cli.fakes import HANDLER, ROOT
 from tests.clients import free_port
 from tests.waiting import PATIENCE, eventually
@@ -268,6 +269,92 @@ def test_idle_connections_do_not_count_as_aborted(directory: Path) -> None:
         with socket.create_connection(("127.0.0.1", port), PATIENCE) as other, other.makefile("rb") as other_response:
             other.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
             assert other_response.read().endswith(b"ok")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
+
+
+def test_sigquit_aborts_the_requests_in_flight(directory: Path) -> None:
+    with (
+        command(directory) as (process, port),
+        socket.create_connection(("127.0.0.1", port), PATIENCE) as client,
+    ):
+        client.sendall(b"GET /hold HTTP/1.1\r\nHost: x\r\n\r\n")
+        gate = os.open(directory / "gate", os.O_WRONLY)
+        process.send_signal(signal.SIGQUIT)
+        read_until(process, "reserve: stopping at once")
+        assert process.wait(PATIENCE) == 3
+        os.close(gate)
+
+
+def test_no_signal_ends_the_program_without_a_line(directory: Path) -> None:
+    """Every signal that can be sent to a process, while a request is in flight."""
+    deadly = (Reaction.STOP, Reaction.STOP_AT_ONCE, Reaction.FAULT)
+    numbers = [number for number in signal.valid_signals() if reaction_to(number) not in deadly]
+    numbers = [number for number in numbers if number not in (signal.SIGKILL, signal.SIGSTOP, signal.SIGTSTP)]
+    with (
+        command(directory, start_new_session=True) as (process, port),
+        socket.create_connection(("127.0.0.1", port), PATIENCE) as client,
+        client.makefile("rb") as response,
+    ):
+        client.sendall(b"GET /hold HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        gate = os.open(directory / "gate", os.O_WRONLY)
+        for number in numbers:
+            process.send_signal(number)
+            reaction = reaction_to(number)
+            if reaction not in (Reaction.DEFAULT, Reaction.IGNORE):
+                read_until(process, f"{name_of(number)}: ")
+        os.close(gate)
+        assert response.read().endswith(b"ok")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
+
+
+@pytest.mark.parametrize("number", [n for n in signal.valid_signals() if reaction_to(n) is Reaction.FAULT])
+def test_a_fault_writes_the_stacks_before_the_process_ends(directory: Path, number: int) -> None:
+    wrapper = "import resource\nresource.setrlimit(resource.RLIMIT_CORE, (0, 0))"
+    with command(directory, wrapper=wrapper) as (process, _):
+        process.send_signal(number)
+        _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == -number
+    assert "(most recent call first):" in err
+
+
+def test_a_process_of_the_application_has_the_signal_handlers_from_before_the_start(directory: Path) -> None:
+    (directory / "site_app.py").write_text(
+        "import os, subprocess\n"
+        "def ignored():\n"
+        "    return [line for line in open('/proc/self/status') if line.startswith(('SigIgn', 'SigBlk', 'SigCgt'))]\n"
+        "def forked():\n"
+        "    reader, writer = os.pipe()\n"
+        "    if os.fork() == 0:\n"
+        "        os.write(writer, ''.join(ignored()).encode())\n"
+        "        os._exit(0)\n"
+        "    os.close(writer)\n"
+        "    os.wait()\n"
+        "    with open(reader) as lines:\n"
+        "        return lines.readlines()\n"
+        "before = forked()\n"
+        "def application(environ, start_response):\n"
+        "    if environ['PATH_INFO'] == '/fork':\n"
+        "        text = ''.join(forked())\n"
+        "    elif environ['PATH_INFO'] == '/exec':\n"
+        "        text = subprocess.check_output(['grep', 'Sig[IB]', '/proc/self/status'], text=True)\n"
+        "    else:\n"
+        "        text = 'ok'\n"
+        "    start_response('200 OK', [('Content-Length', str(len(text)))])\n"
+        "    return [text.encode()]\n"
+    )
+    with command(directory) as (process, port):
+        body = get(port, "/exec").partition(b"\r\n\r\n")[2].split()
+        assert body[:2] == [b"SigBlk:", b"0000000000000000"]
+        # SIGPIPE and SIGXFSZ may be ignored (by Python), no other signal
+        ignored = int(body[3], 16) & ~(1 << (signal.SIGPIPE - 1)) & ~(1 << (signal.SIGXFSZ - 1))
+        with open("/proc/self/status") as status:
+            ours = next(line.split()[1] for line in status if line.startswith("SigIgn"))
+        assert ignored & ~int(ours, 16) == 0
+        forked = get(port, "/fork").partition(b"\r\n\r\n")[2].decode()
+        caught = next(line.split()[1] for line in forked.splitlines() if line.startswith("SigCgt"))
+        assert not int(caught, 16) & 1 << (signal.SIGUSR1 - 1)
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == 0
 

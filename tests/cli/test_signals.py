@@ -7,13 +7,15 @@ import signal
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from reserve.cli.command import main
 from reserve.cli.console import Console
-from reserve.cli.earlysignals import EarlySignals
+from reserve.cli.early.signals import EarlySignals
+from reserve.cli.early.signaltable import Reaction, name_of, reaction_to
 from reserve.cli.signals import StopSignals
 from tests.cli.fakes import ARGV, HANDLER, FakeServer
 from tests.waiting import PATIENCE, eventually
@@ -127,6 +129,101 @@ def test_signals_stop_the_server_even_if_the_application_handles_them(workdir: P
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def test_sigquit_stops_the_server_at_once_and_the_next_signal_is_the_third(workdir: Path) -> None:
+    def while_serving(server: FakeServer) -> None:
+        signal.raise_signal(signal.SIGQUIT)
+        eventually(lambda: server.stops == [0])
+        signal.raise_signal(signal.SIGTERM)
+        eventually(lambda: server.stops == [0, 0])
+
+    before = signal.getsignal(signal.SIGQUIT)
+    FakeServer.while_serving = staticmethod(while_serving)
+    assert main(ARGV) == 0
+    assert signal.getsignal(signal.SIGQUIT) is before
+
+
+def test_a_signal_without_a_meaning_is_logged_and_changes_nothing(workdir: Path) -> None:
+    numbers = [number for number in signal.valid_signals() if reaction_to(number) in (Reaction.REOPEN, Reaction.REPORT)]
+    numbers = [number for number in numbers if signal.getsignal(number) == signal.SIG_DFL]  # not those of the test run
+
+    def while_serving(server: FakeServer) -> None:
+        for count, number in enumerate(numbers, 1):
+            signal.raise_signal(number)
+            eventually(lambda count=count: len(server.reloads) == count)
+
+    FakeServer.while_serving = staticmethod(while_serving)
+    assert main(ARGV) == 0
+    assert {signal.getsignal(number) for number in numbers} == {signal.SIG_DFL}
+    (server,) = FakeServer.made
+    assert server.stops == []
+    assert [line.partition(":")[0] for line in server.reloads] == [name_of(number) for number in numbers]
+
+
+def test_a_signal_that_arrives_during_the_import_waits_for_the_log(workdir: Path) -> None:
+    (workdir / "cli_usr1.py").write_text("import signal\nsignal.raise_signal(signal.SIGUSR1)\n" + HANDLER)
+    FakeServer.while_serving = staticmethod(lambda server: eventually(lambda: server.reloads))
+    assert main(["app", "cli_usr1", "-b", "127.0.0.1:0"]) == 0
+    assert FakeServer.made[0].reloads[0].startswith("SIGUSR1: there is nothing to reopen; ")
+
+
+def test_the_application_keeps_its_handlers(workdir: Path) -> None:
+    (workdir / "cli_own.py").write_text(
+        "import signal\nseen = []\n"
+        "for number in (signal.SIGUSR1, signal.SIGQUIT, signal.SIGPROF):\n"
+        "    signal.signal(number, lambda number, frame: seen.append(number))\n" + HANDLER + "handle.seen = seen\n"
+    )
+    numbers = [signal.SIGUSR1, signal.SIGQUIT, signal.SIGPROF]
+
+    def while_serving(server: FakeServer) -> None:
+        for number in numbers:
+            signal.raise_signal(number)
+        signal.raise_signal(signal.SIGUSR2)
+        eventually(lambda: server.reloads)
+        assert server.handle.seen == numbers
+
+    before = {number: signal.getsignal(number) for number in numbers}
+    FakeServer.while_serving = staticmethod(while_serving)
+    try:
+        assert main(["app", "cli_own", "-b", "127.0.0.1:0"]) == 0
+        assert all(signal.getsignal(number) is not before[number] for number in numbers)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    (server,) = FakeServer.made
+    assert (len(server.reloads), server.stops) == (1, [])
+
+
+def test_a_flood_of_signals_does_not_lose_the_one_that_stops_the_server() -> None:
+    blocked, release, stopped = threading.Event(), threading.Event(), threading.Event()
+    lines: list[str] = []
+
+    def on_sighup() -> None:
+        blocked.set()
+        release.wait(PATIENCE)
+
+    server = SimpleNamespace(
+        request_stop=lambda timeout=None: stopped.set(),
+        info=lambda text, kind: lines.append(kind),
+        warning=lambda text, kind: lines.append(kind),
+    )
+    with Console() as console:
+        signals = StopSignals(console)
+        try:
+            signals.install()
+            signals.serve(server, server, on_sighup)
+            signal.raise_signal(signal.SIGHUP)
+            assert blocked.wait(PATIENCE)
+            for _ in range(5000):
+                signal.raise_signal(signal.SIGUSR2)
+            signal.raise_signal(signal.SIGTERM)
+            release.set()
+            assert stopped.wait(PATIENCE)
+        finally:
+            release.set()
+            signals.close()
+    assert set(lines) == {"SIGUSR2 signals"}  # the kind limits the lines of the error log
+
+
 def test_on_another_thread_no_signal_handler_is_installed() -> None:
     before = signal.getsignal(signal.SIGTERM)
     seen: list[Any] = []
@@ -210,7 +307,7 @@ def test_sighup_during_the_imports_waits_for_the_server_unless_the_terminal_clos
     monkeypatch: pytest.MonkeyPatch, closed: bool
 ) -> None:
     terminal = [True]
-    for module in ("earlysignals", "signals"):
+    for module in ("early.signals", "signals"):
         monkeypatch.setattr(f"reserve.cli.{module}.has_terminal", lambda: terminal[0])
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     reloaded = threading.Event()
@@ -227,7 +324,8 @@ def test_sighup_during_the_imports_waits_for_the_server_unless_the_terminal_clos
                         signals.install(early)
                 else:
                     signals.install(early)
-                    signals.serve(FakeServer.__new__(FakeServer), reloaded.set)
+                    server = FakeServer.__new__(FakeServer)
+                    signals.serve(server, server, reloaded.set)  # type: ignore[arg-type]
                     assert reloaded.wait(PATIENCE)
             finally:
                 signals.close()

@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import signal
 
+from reserve.cli.early.signaltable import Reaction, is_handled, reaction_to
+
 TYPE_CHECKING = False  # not imported: the module typing would take as long as everything else here
 if TYPE_CHECKING:
     from types import FrameType
@@ -17,20 +19,17 @@ if TYPE_CHECKING:
 
 __all__ = ["EarlySignals", "has_terminal"]
 
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_LATER_SIGNALS = tuple(getattr(signal, name) for name in ("SIGHUP",) if hasattr(signal, name))
-
 
 class EarlySignals:
     """The handlers of the first moments; the program makes one, and :class:`~reserve.cli.signals.StopSignals` replaces
     its handlers by its own.
 
-    SIGINT and SIGTERM end the process with one line: there is nothing to clean up yet. Other signals are remembered
-    until the command can tell what they mean.
+    A signal that stops the server ends the process with one line: there is nothing to clean up yet. Others are
+    remembered until the command can tell what they mean.
     """
 
     def __init__(self) -> None:
-        self.previous_handlers: dict[signal.Signals, Any] = {}
+        self.previous_handlers: dict[int, Any] = {}
         """The handlers that were there before."""
         self.received: list[int] = []
         """The numbers of the signals that have arrived and wait for the command, in their order, each once."""
@@ -39,10 +38,12 @@ class EarlySignals:
 
     def install(self) -> None:
         """Install the handlers."""
-        for number in _STOP_SIGNALS:
-            self.previous_handlers[number] = signal.signal(number, _exit_before_start)
-        for number in _LATER_SIGNALS:
-            self.previous_handlers[number] = signal.signal(number, self._remember)
+        for number in signal.valid_signals():
+            previous = signal.getsignal(number)
+            if is_handled(number, previous, has_terminal=self.had_terminal):
+                stops = reaction_to(number) in (Reaction.STOP, Reaction.STOP_AT_ONCE)
+                signal.signal(number, _exit_before_start if stops else self._remember)
+                self.previous_handlers[number] = previous
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
         if number not in self.received:

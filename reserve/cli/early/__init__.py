@@ -1,0 +1,1 @@
+"""What runs before the command is imported: it imports only what the interpreter has loaded anyway."""
