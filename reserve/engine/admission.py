@@ -13,6 +13,7 @@ from typing import Any
 
 from reserve.engine.connections.connection import Connection
 from reserve.engine.connections.context import ServerContext
+from reserve.engine.connections.driver import IDLE_KINDS
 from reserve.engine.connections.states import CLOSE_IDLE, State
 from reserve.engine.drivers.handshake import HandshakeDriver
 from reserve.engine.endpoints import Endpoint
@@ -34,6 +35,8 @@ class Admission:
         self._queue = queue
         self._endpoints = endpoints
         self._most = server.settings.max_connections
+        self.reclaimed = 0
+        """Idle connections that were told to close so far, because new clients needed their places."""
 
     def may_accept(self) -> bool:
         """Say whether one more connection is within ``--max-connections``."""
@@ -55,11 +58,12 @@ class Admission:
         idle = [
             connection
             for connection in list(queue.connections.values())
-            if connection.state is State.PARKED and connection.wait_kind == "keep-alive"
+            if connection.state is State.PARKED and connection.wait_kind in IDLE_KINDS
         ]
         if idle:
             queue.idle_wanted = None
-        for connection in heapq.nsmallest(count, idle, key=lambda connection: connection.deadline):
+        for connection in heapq.nsmallest(count, idle, key=lambda connection: connection.driver.idle_since()):
+            self.reclaimed += 1
             queue.notify(connection, CLOSE_IDLE)
 
     def admit(self, sock: socket.socket, peer: Any, listener: socket.socket) -> None:

@@ -104,4 +104,9 @@ def _application_for(handle: Handle | Application, settings: EngineSettings) -> 
         raise UsageError(f"{short_repr(handle)} has make_driver, but its class is not derived from {base}")
     if not callable(handle):
         raise UsageError(f"the application is not callable: {short_repr(handle)}")
-    return HandlerApplication(handle, timeout=settings.handler_timeout, max_output=settings.max_output)
+    return HandlerApplication(
+        handle,
+        timeout=settings.handler_timeout,
+        max_output=settings.max_output,
+        idle_timeout=settings.idle_timeout,
+    )

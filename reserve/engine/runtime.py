@@ -58,8 +58,8 @@ class Runtime:
             RequestWatchdog(self.pool, self.stepper, clock, settings, log) if settings.request_timeout > 0 else None
         )
         self.monitor = Monitor(policy, alarm, log, clock)
-        admission = Admission(server, self.queue, endpoints.by_listener)
-        self.acceptor = Acceptor(endpoints.listeners, admission, on_end, log, clock)
+        self.admission = Admission(server, self.queue, endpoints.by_listener)
+        self.acceptor = Acceptor(endpoints.listeners, self.admission, on_end, log, clock)
 
     def start(self) -> None:
         """Start all threads, the accept thread last: every connection that it accepts needs the others."""

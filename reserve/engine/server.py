@@ -171,6 +171,7 @@ class Server:
             lingering=states[State.LINGERING],
             owned=states[State.OWNED],
             accepted=runtime.acceptor.accepted,
+            reclaimed=runtime.admission.reclaimed,
             handled=pool.handled(),
             timed_out=request_watchdog.count if request_watchdog is not None else 0,
             stuck=pool.stuck(),

@@ -25,6 +25,7 @@ ENGINE_KINDS: Mapping[str, Kind] = {
     "handshake_timeout": Seconds(0.001),
     "tls_check": Seconds(0),
     "handler_timeout": Seconds(0.001),
+    "idle_timeout": Seconds(0),
     "write_timeout": Seconds(0.001),
     "write_rate": Count(0, 10**9, "N", "bytes a second"),
     "buffer_memory": Size(1024**2, 1024**4),
@@ -76,6 +77,11 @@ class EngineSettings:
     """
     handler_timeout: float = 60.0
     """Seconds: the timeout that the socket of a plain handler has at first. Read by
+    :class:`~reserve.engine.drivers.handler.HandlerApplication`.
+    """
+    idle_timeout: float = 3600.0
+    """Seconds that a plain handler's connection may be parked without any traffic, if its
+    :class:`~reserve.engine.drivers.handler.Park` has no timeout of its own. 0: no limit. Read by
     :class:`~reserve.engine.drivers.handler.HandlerApplication`.
     """
     write_timeout: float = 30.0

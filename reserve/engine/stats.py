@@ -32,6 +32,10 @@ class Stats:
     """Connections that a thread of the server steps, runs or closes at this moment."""
     accepted: int
     """Connections accepted since the start."""
+    reclaimed: int
+    """Idle connections told to close since the start, because new clients needed their places
+    (``--max-connections``).
+    """
     handled: int
     """Runs of handlers that ended since the start (for HTTP: requests, and pieces of bodies written to files)."""
     buffered: int

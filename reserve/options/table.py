@@ -227,6 +227,11 @@ OPTIONS: tuple[Option, ...] = (
     ),
     _engine("backlog", "How many connections the kernel queues until the server accepts them."),
     _engine("handler-timeout", "The timeout that the socket of a plain handler has at first."),
+    _engine(
+        "idle-timeout",
+        "How long the connection of a plain handler may be parked without any traffic, if its Park has no timeout; "
+        "then it is closed. 0: no limit.",
+    ),
     _engine("write-timeout", "How long a peer may read nothing of a response before its connection is reset."),
     _engine(
         "write-rate",

@@ -42,6 +42,6 @@ def test_the_table_has_every_parameter_of_park() -> None:
 
 def test_the_guide_has_every_reason_of_on_close() -> None:
     documented = set(re.findall(r'``"(\w+)"``', str(Park.__doc__))) - {"readable", "writable"}
-    assert documented == {"done", "timeout", "error", "lost", "stop"}
+    assert documented == {"done", "timeout", "error", "lost", "capacity", "stop"}
     for reason in documented:
         assert f'`"{reason}"`' in TEXT

@@ -83,6 +83,9 @@ class HTTPBaseDriver(Driver, ABC):
         except ClientDisconnected:
             return CLOSE
 
+    def idle_since(self) -> float:
+        return self._wait.deadline - self._context.settings.keep_alive
+
     def expired(self, kind: str, now: float) -> Action:
         if kind == "keep-alive" or not self._reader.started:
             return CLOSE

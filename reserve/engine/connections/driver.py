@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from reserve.engine.polling.timers import NEVER
 
-__all__ = ["AGAIN", "CLOSE", "LINGER", "RUN", "Action", "Again", "Close", "Driver", "Run", "Wait"]
+__all__ = ["AGAIN", "CLOSE", "IDLE_KINDS", "LINGER", "RUN", "Action", "Again", "Close", "Driver", "Run", "Wait"]
 
 
 class Wait:
@@ -31,6 +31,10 @@ class Wait:
         self.kind = kind
         self.events = events
         self.deadline = deadline
+
+
+IDLE_KINDS = frozenset(("keep-alive", "idle"))
+"""The kinds of a :class:`Wait` in which a connection may be closed when new clients need its place."""
 
 
 class Run:
@@ -95,6 +99,12 @@ class Driver:
         """Decide what follows when the deadline of the :class:`Wait` named ``kind`` has passed. Default: close."""
         return CLOSE
 
+    def idle_since(self) -> float:
+        """Since when the connection has been idle, on the engine's clock. By the accept thread, while the connection
+        waits with a kind of :data:`IDLE_KINDS`; the value may be out of date.
+        """
+        return NEVER
+
     def refuse(self, reason: str) -> bytes | None:
         """The response to a client that cannot be served; None: the protocol has none.
 
@@ -133,7 +143,8 @@ class Driver:
     def on_close(self, reason: str) -> bool:
         """Prepare for the close: the owner is about to close the socket.
 
-        :param reason: ``done``, ``timeout``, ``error``, ``lost`` (the peer reset or closed it) or ``stop``.
+        :param reason: ``done``, ``timeout``, ``error``, ``lost`` (the peer reset or closed it), ``capacity`` (it was
+            idle, and a new client needed its place) or ``stop``.
 
         True: a worker calls :meth:`run` once more before the socket is closed (the *final run*). After a MemoryError
         this method is called again.

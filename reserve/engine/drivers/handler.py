@@ -19,6 +19,7 @@ from reserve.engine.connections.application import Application
 from reserve.engine.connections.connection import Connection
 from reserve.engine.connections.driver import CLOSE, LINGER, RUN, Action, Driver, Wait
 from reserve.engine.connections.peers import address_of, name_of
+from reserve.engine.connections.states import CLOSE_IDLE
 from reserve.engine.drivers.handshake import step_handshake
 from reserve.engine.drivers.starttls import StartTLS
 from reserve.engine.polling.poller import READ, WRITE
@@ -47,14 +48,18 @@ class Park:
     :param resume: called without arguments, on a worker, when the socket is readable. (Also at the end of the stream
         and after an error, which ``recv`` then reports.) It may return what a handler may: None (close) or the next
         Park.
-    :param timeout: seconds to wait at most; None (the default): no limit.
+    :param timeout: seconds to wait at most, ``math.inf``: no limit. None (the default): the connection counts as idle.
+        It waits for the setting ``idle_timeout`` without any traffic (bytes that ``server.send`` sends count, too), and
+        when new clients need its place (``max_connections``), the connections that have been idle longest are closed.
+        With a timeout of its own it is not idle.
     :param until: ``"readable"`` (the default) or ``"writable"``.
     :param reader: a binary ``socket.makefile``: bytes in its buffer count as readable.
     :param on_timeout: called instead of ``resume`` when the time is over; may return what a handler may. None: the
         connection is closed.
     :param on_close: ``on_close(reason)``, called exactly once, when the connection ends for any reason: ``"done"``
-        (None was returned), ``"timeout"``, ``"error"`` (a handler raised), ``"lost"`` (the peer reset or closed
-        it), ``"stop"``. A later Park of the same connection replaces it.
+        (None was returned), ``"timeout"``, ``"error"`` (a handler raised), ``"lost"`` (the peer reset or closed it),
+        ``"capacity"`` (it was idle, and a new client needed its place), ``"stop"``. A later Park of the same connection
+        replaces it.
 
     Workers call all of them. There is one exception: if a connection is still open at the deadline of a stop, the
     accept thread may call its ``on_close``, because the workers have ended. Raises UsageError for invalid arguments.
@@ -113,12 +118,15 @@ class HandlerApplication(Application):
 
     :param timeout: seconds of the socket timeout that a handler starts with (``--handler-timeout``).
     :param max_output: bytes that ``server.send`` may leave waiting on one connection (``--max-output``).
+    :param idle_timeout: seconds that a connection may be parked without traffic, if its Park has no timeout; 0: no
+        limit (``--idle-timeout``).
     """
 
-    def __init__(self, handle: Handle, *, timeout: float, max_output: int) -> None:
+    def __init__(self, handle: Handle, *, timeout: float, max_output: int, idle_timeout: float = 0.0) -> None:
         self.handle = handle
         self.timeout = timeout
         self.max_output = max_output
+        self.idle_timeout = idle_timeout
         own = getattr(handle, "client_speaks_first", None)
         module = sys.modules.get(getattr(handle, "__module__", None) or "")
         self.client_speaks_first = bool(getattr(module, "client_speaks_first", False) if own is None else own)
@@ -139,12 +147,14 @@ class HandlerDriver(Driver):
         "_call",
         "_connection",
         "_finished",
+        "_idle_since",
         "_on_close",
         "_outbox",
         "_outbox_lock",
         "_outbox_size",
         "_park",
         "_reason",
+        "_sent",
         "_start_tls",
         "_timeout",
         "_wait",
@@ -158,6 +168,9 @@ class HandlerDriver(Driver):
         self._on_close: Callable[[str], Any] | None = None
         self._finished = False
         self._reason = ""
+        self._idle_since = 0.0
+        self._sent = False
+        """``server.send`` has sent something since the idle time began."""
         self._timeout: float | None = application.timeout
         self._start_tls: StartTLS | None = None
         self._wait = Wait("first", READ, NEVER)
@@ -191,11 +204,22 @@ class HandlerDriver(Driver):
         if self._connection.server.stopping:
             self._reason = "stop"
             return CLOSE
+        if self._wait.kind == "idle":
+            if self._sent:
+                self._begin_idle(now)
+            elif events & CLOSE_IDLE:
+                self._reason = "capacity"
+                return CLOSE
         return self._wait
+
+    def idle_since(self) -> float:
+        return self._idle_since
 
     def expired(self, kind: str, now: float) -> Action:
         if kind == "handshake":
             self._connection.server.tls.handshake_failed()
+        if kind == "idle" and self._outbox:  # it is not idle: the traffic is about to leave
+            return self.step(0, now)
         park = self._park
         if park is not None and park.on_timeout is not None:
             self._call = park.on_timeout
@@ -272,6 +296,7 @@ class HandlerDriver(Driver):
             self._outbox_size = 0
         for piece in pieces:
             self._connection.write(piece)
+        self._sent = True
 
     # ---- the application ----
 
@@ -285,9 +310,21 @@ class HandlerDriver(Driver):
         if park.on_close is not None:
             self._on_close = park.on_close
         wait = self._wait
-        wait.kind = "park"
         wait.events = READ if park.until == "readable" else WRITE
-        wait.deadline = NEVER if park.timeout is None else self._connection.server.clock.now() + park.timeout
+        now = self._connection.server.clock.now()
+        if park.timeout is None:
+            wait.kind = "idle"
+            self._begin_idle(now)
+        else:
+            wait.kind = "park"
+            wait.deadline = now + park.timeout
+
+    def _begin_idle(self, now: float) -> None:
+        """There was traffic just now, in one direction or the other."""
+        timeout = self._application.idle_timeout
+        self._idle_since = now
+        self._wait.deadline = now + timeout if timeout > 0 else NEVER
+        self._sent = False
 
     def _continue_handshake(self, start_tls: StartTLS) -> Action:
         """By the leader, not on a worker: go on with the handshake that ``server.start_tls`` began."""

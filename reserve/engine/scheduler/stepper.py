@@ -11,7 +11,7 @@ import threading
 
 from reserve.engine.connections.closing import shutdown_write
 from reserve.engine.connections.connection import Connection
-from reserve.engine.connections.driver import AGAIN, LINGER, RUN, Action, Close, Wait
+from reserve.engine.connections.driver import AGAIN, IDLE_KINDS, LINGER, RUN, Action, Close, Wait
 from reserve.engine.connections.peers import address_of, describe, name_of
 from reserve.engine.connections.states import DEADLINE, OWNED, PARKED
 from reserve.engine.logs.errorlog import ErrorLog
@@ -160,7 +160,7 @@ class Stepper:
             kind = action.kind
             queue.park(connection, action.events, action.deadline, kind, PARKED)
             wanted = queue.idle_wanted  # read after the connection is parked: see Admission.close_idle
-            if wanted is not None and kind == "keep-alive":
+            if wanted is not None and kind in IDLE_KINDS:
                 queue.idle_wanted = None
                 wanted()
         elif action is AGAIN:
