@@ -45,6 +45,28 @@ def adapter(**options: Any) -> BuiltinSSLAdapter:
     return BuiltinSSLAdapter([issued()], **options)
 
 
+def _current(error: ssl.SSLError) -> ssl.SSLError:
+    """An end without close_notify as newer releases of CPython report it; in 3.11.2 its class was SSLError."""
+    is_end = error.reason == "UNEXPECTED_EOF_WHILE_READING"
+    return ssl.SSLEOFError(ssl.SSL_ERROR_EOF, str(error)) if is_end else error
+
+
+class _ClientSocket(ssl.SSLSocket):
+    def read(self, len: int = 1024, buffer: Any = None) -> Any:
+        try:
+            return super().read(len, buffer)
+        except ssl.SSLError as error:
+            raise _current(error) from None
+
+
+class _ClientObject(ssl.SSLObject):
+    def read(self, len: int = 1024, buffer: Any = None) -> Any:
+        try:
+            return super().read(len, buffer)
+        except ssl.SSLError as error:
+            raise _current(error) from None
+
+
 def client_context(version: str = "", *, verify: bool = True) -> ssl.SSLContext:
     """A client's context, in which an end without close_notify is an error.
 
@@ -52,6 +74,7 @@ def client_context(version: str = "", *, verify: bool = True) -> ssl.SSLContext:
     :param verify: whether it checks the server's certificate.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.sslsocket_class, context.sslobject_class = _ClientSocket, _ClientObject  # type: ignore[assignment,misc]
     context.check_hostname = verify
     if verify:
         context.load_verify_locations(authority().pem)

@@ -81,7 +81,7 @@ class BuiltinSSLAdapter(CertificateAdapter[_Context]):
 
 def harden(context: ssl.SSLContext) -> None:
     """Set what every server on the open internet needs, in any context."""
-    # An end without close_notify must not pass for the end of the content; the standard library ignores it by default.
+    # An end without close_notify must not pass for the end of the content, as it does by default on CPython 3.11.2.
     context.options &= ~_IGNORE_EOF
     # A client could make a server compute for it again and again, and TLS 1.3 has no such thing.
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION

@@ -37,6 +37,9 @@ _MAX_EMPTY = 65536
 _MAX_OUTGOING = 65536
 """Bytes that may wait to be sent while the client causes more of them: the response to a key update has 27."""
 
+_UNEXPECTED_EOF = "UNEXPECTED_EOF_WHILE_READING"
+"""OpenSSL 3's reason for an end without close_notify. CPython raises SSLEOFError then; 3.11.2 raises plain SSLError."""
+
 
 class _BeforeHello:
     """Takes the place of the library's object until the ClientHello is complete."""
@@ -291,11 +294,15 @@ def write_close_notify(details: ssl.SSLObject | ssl.SSLSocket) -> None:
 
 
 def translate_error(error: ssl.SSLError) -> OSError:
-    """The error of reserve's for one of the standard library's TLS."""
+    """The error of reserve's for one of the standard library's TLS, whichever release of CPython has raised it.
+
+    :param error: raised by the library itself, or by another adapter's socket.
+    """
     if isinstance(error, ssl.SSLWantReadError):
         return WantRead()
     if isinstance(error, ssl.SSLWantWriteError):
         return WantWrite()
-    if isinstance(error, ssl.SSLEOFError):
+    reason = getattr(error, "reason", None)  # only the library's own errors have one
+    if isinstance(error, ssl.SSLEOFError) or reason == _UNEXPECTED_EOF:
         return ConnectionAbortedError("the connection ended without the close_notify of TLS")
-    return TLSError(str(error.reason or error.strerror or error).lower().replace("_", " "))
+    return TLSError(str(reason or error.strerror or error).lower().replace("_", " "))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from reserve.errors import TLSError, WantRead, WantWrite
-from reserve.ssl.builtinsession import _MAX_OUTGOING, _RECEIVES_PER_HANDSHAKE
+from reserve.ssl.builtinsession import _MAX_OUTGOING, _RECEIVES_PER_HANDSHAKE, translate_error
 from reserve.testing.adaptersuite.link import Link
 from tests import tls
 from tests.ssl.links import linked as linked_to
@@ -80,6 +81,43 @@ def test_an_error_after_content_that_came_with_the_handshake_is_raised_after_it(
         for _ in range(2):
             with pytest.raises(TLSError):
                 link.tls_socket.recv_now(100)
+
+
+def unexpected_eof() -> ssl.SSLError:
+    """The error of CPython 3.11.2 for an end without close_notify."""
+    error = ssl.SSLError(1, "[SSL: UNEXPECTED_EOF_WHILE_READING] unexpected eof while reading (_ssl.c:2546)")
+    error.library, error.reason = "SSL", "UNEXPECTED_EOF_WHILE_READING"
+    return error
+
+
+@pytest.mark.parametrize("error", [unexpected_eof(), ssl.SSLEOFError(8, "EOF occurred in violation of protocol")])
+def test_an_end_without_close_notify_is_the_same_error_with_every_release_of_cpython(error: ssl.SSLError) -> None:
+    def fail(size: int) -> bytes:
+        raise error
+
+    with linked() as link:
+        link.handshake()
+        link.wire.shutdown(socket.SHUT_WR)
+        link.tls_socket._session._read = fail  # type: ignore[attr-defined]
+        with pytest.raises(ConnectionAbortedError, match="without the close_notify"):
+            link.tls_socket.recv_now(100)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected", "message"),
+    [
+        (ssl.SSLWantReadError(), WantRead, ""),
+        (ssl.SSLWantWriteError(), WantWrite, ""),
+        (ssl.SSLEOFError(8, "EOF"), ConnectionAbortedError, "the connection ended without the close_notify of TLS"),
+        (unexpected_eof(), ConnectionAbortedError, "the connection ended without the close_notify of TLS"),
+        (ssl.SSLError(1, "Bad record"), TLSError, "bad record"),
+        (ssl.SSLError("no reason"), TLSError, "no reason"),
+    ],
+)
+def test_errors_of_the_library_are_translated(error: ssl.SSLError, expected: type[OSError], message: str) -> None:
+    translated = translate_error(error)
+    assert type(translated) is expected
+    assert message in str(translated)
 
 
 def test_a_refused_client_stays_refused() -> None:

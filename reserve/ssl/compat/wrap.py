@@ -227,15 +227,9 @@ class _SocketLikeSession:
         """
         try:
             return call(argument)
-        except ssl.SSLWantReadError:
-            raise WantRead from None
-        except ssl.SSLWantWriteError:
-            raise WantWrite from None
         except BlockingIOError:
             raise want() from None
-        except ssl.SSLEOFError:
-            raise ConnectionAbortedError("the connection ended without the close_notify of TLS") from None
         except ssl.SSLZeroReturnError:
             return b""
         except ssl.SSLError as error:
-            raise TLSError(str(error.reason or error)) from None
+            raise translate_error(error) from None

@@ -249,3 +249,38 @@ def test_close_notify_waits_for_room_only_if_unwrap_asks_for_it(error: OSError |
         else:
             tls_socket.close_notify_now()
         assert tls_socket.close_notify() is not waits
+
+
+@pytest.mark.parametrize(
+    ("reason", "expected", "message"),
+    [
+        ("UNEXPECTED_EOF_WHILE_READING", ConnectionAbortedError, "without the close_notify"),
+        ("WRONG_VERSION_NUMBER", TLSError, "wrong version number"),
+        (None, TLSError, "bad"),
+    ],
+)
+def test_errors_of_a_socket_mean_what_they_mean_of_the_library(
+    reason: str | None, expected: type[OSError], message: str
+) -> None:
+    """A plain SSLError with OpenSSL's reason is what CPython 3.11.2 raises; made by others it has no reason."""
+    error = ssl.SSLError(1, "bad")
+    if reason is not None:
+        error.reason = reason
+
+    class Failing:
+        def setblocking(self, flag: bool) -> None:
+            """It never blocks."""
+
+        def fail(self, _: Any) -> Any:
+            raise error
+
+        recv = send = fail
+
+        def close(self) -> None:
+            """There is nothing to close."""
+
+    one, two = socket.socketpair()
+    with one, two, as_adapter(Wrapping(lambda sock: (Failing(), {}))).secure(one) as tls_socket:
+        with pytest.raises(expected, match=message) as caught:
+            tls_socket.recv_now(10)
+        assert type(caught.value) is expected
