@@ -11,7 +11,7 @@ from tests.strictness.requestlines import REQUEST_LINES
 from tests.strictness.rows import Acceptance
 from tests.strictness.unfinished import UNFINISHED
 
-__all__ = ["REFUSED", "page"]
+__all__ = ["REFUSED", "cell", "page", "show"]
 
 REFUSED = {**REQUEST_LINES, **HEADER_FIELDS, **LENGTHS, **CHUNKED_BODIES, **UNFINISHED, **CIRCUMSTANCES}
 """Every row of what is refused, by the title of its table."""
@@ -21,14 +21,15 @@ _ESCAPES = {byte: f"\\x{byte:02x}" for byte in range(256) if not 32 <= byte < 12
 _ESCAPES |= {9: r"\t", 10: r"\n", 13: r"\r"}
 
 
-def show(data: bytes) -> str:
-    """Bytes for a table cell: controls as escapes, and a long example cut."""
-    text = "".join(_ESCAPES.get(byte) or chr(byte) for byte in data[:_LONGEST])
+def show(data: bytes, longest: int = _LONGEST) -> str:
+    """Bytes for a table cell: controls as escapes, and an example of more than ``longest`` bytes cut."""
+    text = "".join(_ESCAPES.get(byte) or chr(byte) for byte in data[:longest])
     quoted = f"`` {text} ``" if "`" in text else f"`{text}`"
-    return quoted.replace("|", r"\|") + (f" … ({len(data):,} bytes)" if len(data) > _LONGEST else "")
+    return quoted.replace("|", r"\|") + (f" … ({len(data):,} bytes)" if len(data) > longest else "")
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
+    """Text for a table cell."""
     return text.replace("|", r"\|").replace("<", r"\<")
 
 
@@ -57,13 +58,13 @@ def page() -> str:
         for row in group.rows:
             example = show(row.example.shown) if row.example is not None else "-"
             options = "".join(f" (with `--{name} {value}`)" for name, value in row.settings.items())
-            parts[-1] += f"| {_cell(row.name)}{options} | {example} | {row.status} | {_cell(row.reason)} |\n"
+            parts[-1] += f"| {cell(row.name)}{options} | {example} | {row.status} | {cell(row.reason)} |\n"
     parts.append(_ACCEPTED)
     for title, rows in ACCEPTED.items():
         parts.append(f"### {title}\n\n| what | for example | the application gets | rule |\n|---|---|---|---|\n")
         for accepted in rows:
             example = show(accepted.example.shown)
-            parts[-1] += f"| {_cell(accepted.name)} | {example} | {_gets(accepted)} | {accepted.rule} |\n"
+            parts[-1] += f"| {cell(accepted.name)} | {example} | {_gets(accepted)} | {accepted.rule} |\n"
     parts.append(_ENVIRON)
     return "\n".join(parts)
 

@@ -6,7 +6,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-__all__ = ["BARE", "Acceptance", "Example", "Group", "Refusal", "chunks", "fields", "line", "raw"]
+__all__ = [
+    "BARE",
+    "CLOSED",
+    "FAILED",
+    "INCOMPLETE",
+    "OPEN",
+    "RESET",
+    "Acceptance",
+    "Example",
+    "Group",
+    "Refusal",
+    "ResponseGroup",
+    "ResponseRow",
+    "chunks",
+    "failure",
+    "fields",
+    "line",
+    "raw",
+]
 
 HOST = b"Host: a.test\r\n"
 BARE = b"GET / HTTP/1.1\r\n"
@@ -72,3 +90,47 @@ class Group(NamedTuple):
 
     why: str
     rows: tuple[Refusal, ...]
+
+
+OPEN = ""
+CLOSED = "closed"
+INCOMPLETE = "closed, incomplete"
+RESET = "reset"
+"""How a connection is after a response: open for another request, closed after all of it or a part of it, or reset."""
+
+FAILED = "500 Internal Server Error"
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseRow:
+    """One thing that an application may do, and what its client and the log get: a row of the page ``responses.md``."""
+
+    name: str
+    code: str
+    """The body of ``def application(environ, start)``, on one line."""
+    body: bytes | None = b"hello"
+    """What the client gets of the body; None: all that the example says, which depends on the system."""
+    fields: tuple[str, ...] = ()
+    """Lines of the head, all those of their names, in this order."""
+    absent: tuple[str, ...] = ()
+    """Names of fields that the head does not have."""
+    status: str = "200 OK"
+    log: str = ""
+    """A part of the one entry in the error log; empty: there is none."""
+    ends: str = OPEN
+    method: str = "GET"
+    minor: int = 1
+    """Of the version in the request: HTTP/1.0 or HTTP/1.1."""
+
+
+def failure(name: str, code: str, log: str) -> ResponseRow:
+    """An error that is known before the head is sent."""
+    text = b"The application failed. The server's error log says how.\n"
+    return ResponseRow(name, code, text, status=FAILED, log=log, ends=CLOSED)
+
+
+class ResponseGroup(NamedTuple):
+    """The rows of one table of the page ``responses.md``, and what they have in common."""
+
+    why: str
+    rows: tuple[ResponseRow, ...]

@@ -23,6 +23,7 @@ from tests.protocol.http1.delivery import deliver, read_messages
 from tests.strictness.accepted import ACCEPTED
 from tests.strictness.page import REFUSED, page, show
 from tests.strictness.rows import Acceptance, Refusal
+from tests.strictness.sourcecode import patterns
 
 PACKAGE = Path(reserve.__file__).parent
 REFUSALS = [row for group in REFUSED.values() for row in group.rows]
@@ -228,17 +229,6 @@ NOT_FOR_CLIENTS = {
 }
 
 
-def pattern(node: ast.expr) -> Iterator[str]:
-    """A regular expression for each text that a message expression can produce."""
-    if isinstance(node, ast.Constant):
-        yield re.escape(node.value)
-    elif isinstance(node, ast.JoinedStr):
-        yield "".join(re.escape(part.value) if isinstance(part, ast.Constant) else "(?s:.*)" for part in node.values)
-    elif isinstance(node, ast.IfExp):
-        yield from pattern(node.body)
-        yield from pattern(node.orelse)
-
-
 def statuses(node: ast.expr) -> Iterator[int]:
     if isinstance(node, ast.Constant):
         yield node.value
@@ -251,7 +241,7 @@ def refusals_in(source: str) -> Iterator[tuple[int, str]]:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("RemoteError", "refusal"):
             for status in statuses(node.args[0]):
-                for message in pattern(node.args[1]):
+                for message in patterns(node.args[1]):
                     yield status, message
 
 
