@@ -8,14 +8,31 @@ the command.
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
-from typing import Any, TypeGuard
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, TypeGuard, TypeVar, cast, get_type_hints
 
 from reserve.errors import UsageError
 
-__all__ = ["Choice", "Count", "Flag", "Kind", "Octal", "Pair", "Range", "Seconds", "Size", "Text", "check_settings"]
+__all__ = [
+    "Choice",
+    "Count",
+    "Flag",
+    "Kind",
+    "Octal",
+    "Pair",
+    "Range",
+    "Seconds",
+    "Size",
+    "Text",
+    "check_settings",
+    "keyword_names",
+    "shows_settings",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 _COUNT = re.compile(r"[0-9]{1,15}")
 _SIZE = re.compile(r"([0-9]{1,15})([kmg]?)", re.IGNORECASE)
@@ -330,3 +347,38 @@ def _number_text(value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, (int, str)):
         raise ValueError
     return str(value)
+
+
+def shows_settings(*classes: type, **defaults: object) -> Callable[[F], F]:
+    """Let ``help`` and :func:`inspect.signature` show what the ``**options`` of a function are.
+
+    The decorator changes what is shown, not what is called: the function goes on to get the options that were given,
+    and no others. Type checkers read the source, in which ``options`` is a class of :mod:`reserve.keywords`.
+
+    :param classes: the settings classes whose fields are the options, each with its type and default.
+    :param defaults: other defaults, for fields whose default the function does not use.
+    """
+
+    def decorate(function: F) -> F:
+        signature = inspect.signature(function)
+        shown = {name: one for name, one in signature.parameters.items() if one.kind is not one.VAR_KEYWORD}
+        for settings in classes:
+            types = get_type_hints(settings)
+            for field in fields(settings):
+                if field.default is not MISSING and field.name not in shown:  # else it is settings of its own
+                    shown[field.name] = inspect.Parameter(
+                        field.name,
+                        inspect.Parameter.KEYWORD_ONLY,
+                        default=defaults.get(field.name, field.default),
+                        annotation=types[field.name],
+                    )
+        cast("Any", function).__signature__ = signature.replace(parameters=list(shown.values()))
+        return function
+
+    return decorate
+
+
+def keyword_names(function: Callable[..., Any]) -> list[str]:
+    """The names that a function takes as keywords, also those that :func:`shows_settings` shows."""
+    parameters = inspect.signature(function).parameters.values()
+    return [one.name for one in parameters if one.kind is not one.VAR_KEYWORD and one.name != "self"]

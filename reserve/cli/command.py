@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from reserve.cli.application import configure, launch, url_scheme
@@ -135,7 +136,8 @@ def _serve(
         )
         server = make_server(listeners, handle, name, values, adapter, error_log)
         # Before the banner, which says that signals stop the server.
-        signals.serve(server, server.log, _log_sighup(server) if adapter is None else server.tls.reload_in_background)
+        reload = _log_sighup(server) if adapter is None else partial(server.reload_tls, wait=False)
+        signals.serve(server, server.log, reload)
         console.write(text)
         server.start()  # closes the listeners; releasing them once more does nothing
         console.write(STOPPED, last=True)

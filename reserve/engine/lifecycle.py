@@ -13,14 +13,15 @@ from collections.abc import Callable
 from functools import partial
 
 from reserve.engine import fork
-from reserve.engine.connections.connection import Connection
-from reserve.engine.connections.context import ServerContext
 from reserve.engine.endpoints import Endpoints
+from reserve.engine.hooks import Hooks
+from reserve.engine.polling.clock import Clock
 from reserve.engine.polling.poller import Poller
 from reserve.engine.polling.signalwakeup import SignalWakeup
 from reserve.engine.polling.token import new_token, take
 from reserve.engine.runtime import Runtime
 from reserve.engine.scheduler.handoff import HandOff
+from reserve.engine.settings import EngineSettings
 from reserve.engine.shutdown import Shutdown
 from reserve.errors import UsageError
 
@@ -29,20 +30,22 @@ __all__ = ["Lifecycle"]
 
 class Lifecycle:
     """The start and the stop of one server; owned by it. :class:`~reserve.engine.server.Server` says which thread calls
-    which method, and what each promises.
+    which method, and what each promises. The parameters are those of its :class:`~reserve.engine.runtime.Runtime`.
     """
 
     def __init__(
         self,
-        server: ServerContext[Connection],
+        facade: object,
+        settings: EngineSettings,
+        hooks: Hooks,
+        clock: Clock,
         endpoints: Endpoints,
         poller: Poller | None,
         policy: HandOff | None,
     ) -> None:
-        self._server = server
         self._endpoints = endpoints
-        self.runtime = Runtime(server, endpoints, poller, policy, self._end)
-        self.shutdown = Shutdown(self.runtime, server.clock, server.log)
+        self.runtime = Runtime(facade, settings, hooks, clock, endpoints, poller, policy, self._end)
+        self.shutdown = Shutdown(self.runtime, clock, self.runtime.log)
         self._start_token = new_token(present=True)
         self.ready = threading.Event()
         """Connections are accepted."""
@@ -89,7 +92,7 @@ class Lifecycle:
 
         :param timeout: seconds until the deadline; None: the setting ``stop_timeout``.
         """
-        server = self._server
+        server = self.runtime
         deadline = server.clock.now() + (server.settings.stop_timeout if timeout is None else timeout)
         self.shutdown.not_later_than(deadline)
         server.stopping = True
@@ -106,7 +109,7 @@ class Lifecycle:
             self.finished.set()
             return
         current = threading.get_ident()
-        own = {thread.ident for thread in (self._server.log.thread, *self.runtime.threads())}
+        own = {thread.ident for thread in (self.runtime.log.thread, *self.runtime.threads())}
         if current not in own and current not in (self._blocked_in_start, self._launching):
             self._wait_finished()
 
@@ -119,7 +122,7 @@ class Lifecycle:
 
     def _launch(self) -> None:
         """Start all threads, the accept thread last: from then on only the accept thread runs the shutdown."""
-        server = self._server
+        server = self.runtime
         fork.watch(self)
         self._launching = threading.get_ident()
         try:
@@ -143,11 +146,11 @@ class Lifecycle:
         try:
             hook()
         except Exception as error:
-            self._server.log.failure(f"the hook {name} failed", error)
+            self.runtime.log.failure(f"the hook {name} failed", error)
 
     def _abort_start(self) -> None:
         """By the thread that could not start everything: undo what was started."""
-        self._server.stopping = True
+        self.runtime.stopping = True
         self.runtime.abort_start()
         self._dispose()
         self._finish()
@@ -156,7 +159,7 @@ class Lifecycle:
 
     def _end(self) -> None:
         """Shut down. The accept thread calls it when its loop is over."""
-        server = self._server
+        server = self.runtime
         server.stopping = True  # also when the accept loop itself failed
         try:
             self.shutdown.run(self._endpoints.close_listeners)
@@ -169,7 +172,7 @@ class Lifecycle:
 
     def _dispose(self) -> None:
         """Close every descriptor, finish the applications and stop the log."""
-        server, endpoints = self._server, self._endpoints
+        server, endpoints = self.runtime, self._endpoints
         server.log.end_within(self.shutdown.time_left())
         endpoints.close_listeners()
         endpoints.detach_borrowed()
@@ -203,7 +206,7 @@ class Lifecycle:
         child. In the child the server counts as stopped: a handler that returns finds the queue closed, and
         :meth:`stop` returns at once.
         """
-        server, runtime = self._server, self.runtime
+        runtime = self.runtime
         queue, acceptor = runtime.queue, runtime.acceptor
         sockets = [*self._endpoints.listeners, *(connection.sock for connection in queue.connections.values())]
         for sock in sockets:
@@ -211,10 +214,10 @@ class Lifecycle:
             if fd >= 0:
                 with contextlib.suppress(OSError):
                     socket.close(fd)
-        server.stopping = queue.closed = queue.abandoned = True
+        runtime.stopping = queue.closed = queue.abandoned = True
         for wakeup in (runtime.poller.wakeup, acceptor.wakeup):
             wakeup.after_fork()
-        server.log.after_fork()
+        runtime.log.after_fork()
         runtime.poller.close()
         acceptor.wakeup.close()
         self.finished = threading.Event()  # a thread that does not exist in the child may hold the lock of the old one

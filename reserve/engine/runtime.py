@@ -1,4 +1,5 @@
-"""Makes the threads of a server and the objects that they use. No thread runs before the start.
+"""Makes the threads of a server and the objects that they use, and is the server for its connections, drivers and
+applications (:class:`~reserve.engine.connections.context.ServerContext`). No thread runs before the start.
 
 accept thread ──► ready queue ◄──► workers        the poller belongs to the queue; the stepper to the threads that lead
 ▲
@@ -12,10 +13,14 @@ from collections.abc import Callable
 
 from reserve.engine.acceptor import Acceptor
 from reserve.engine.admission import Admission
+from reserve.engine.connections.budget import Budget
 from reserve.engine.connections.connection import Connection
-from reserve.engine.connections.context import ServerContext
+from reserve.engine.connections.states import FLUSHING
 from reserve.engine.endpoints import Endpoints
-from reserve.engine.polling.poller import Poller, new_poller
+from reserve.engine.hooks import Hooks
+from reserve.engine.logs.errorlog import ErrorLog
+from reserve.engine.polling.clock import Clock
+from reserve.engine.polling.poller import WRITE, Poller, new_poller
 from reserve.engine.polling.waiter import Alarm
 from reserve.engine.scheduler.handoff import HandOff, default_policy
 from reserve.engine.scheduler.monitor import Monitor
@@ -23,15 +28,19 @@ from reserve.engine.scheduler.readyqueue import ReadyQueue
 from reserve.engine.scheduler.requesttimeout import RequestWatchdog
 from reserve.engine.scheduler.stepper import Stepper
 from reserve.engine.scheduler.workers import WorkerPool
+from reserve.engine.settings import EngineSettings
+from reserve.engine.tls import ServerTLS
 
 __all__ = ["Runtime"]
 
 
 class Runtime:
-    """The threads, the queue and the poller of one server; owned by its lifecycle.
+    """The threads, the queue, the poller and the error log of one server; owned by its lifecycle.
 
-    The thread that starts the server, and its accept thread, call the methods.
+    The thread that starts the server, and its accept thread, call the methods that start and end the threads; the
+    others are those of :class:`~reserve.engine.connections.context.ServerContext`, for any thread.
 
+    :param facade: the :class:`~reserve.engine.server.Server`, which handlers get.
     :param poller: None: the best one of this platform.
     :param policy: which thread polls while a handler runs; None: the one that fits this interpreter.
     :param on_end: called on the accept thread when its loop is over: the server's shutdown.
@@ -39,13 +48,25 @@ class Runtime:
 
     def __init__(
         self,
-        server: ServerContext[Connection],
+        facade: object,
+        settings: EngineSettings,
+        hooks: Hooks,
+        clock: Clock,
         endpoints: Endpoints,
         poller: Poller | None,
         policy: HandOff | None,
         on_end: Callable[[], None],
     ) -> None:
-        settings, clock, log, hooks = server.settings, server.clock, server.log, server.hooks
+        self.facade = facade
+        self.settings = settings
+        self.hooks = hooks
+        self.clock = clock
+        self.log = log = ErrorLog(hooks.error_log, clock)
+        self.tls = ServerTLS(clock, log, settings.tls_check)
+        self.budget = Budget(settings.buffer_memory, settings.spool_disk)
+        """The memory and the disk that all connections use together."""
+        self.stopping = False
+        """The server is shutting down: drivers close idle connections, and announce it in the responses they send."""
         self.poller = poller if poller is not None else new_poller()
         policy = policy if policy is not None else default_policy()
         alarm = Alarm()
@@ -58,7 +79,7 @@ class Runtime:
             RequestWatchdog(self.pool, self.stepper, clock, settings, log) if settings.request_timeout > 0 else None
         )
         self.monitor = Monitor(policy, alarm, log, clock)
-        self.admission = Admission(server, self.queue, endpoints.by_listener)
+        self.admission = Admission(self, self.queue, endpoints.by_listener)
         self.acceptor = Acceptor(endpoints.listeners, self.admission, on_end, log, clock)
 
     def start(self) -> None:
@@ -87,3 +108,35 @@ class Runtime:
         self.queue.closed = True
         self.poller.close()
         self.acceptor.wakeup.close()
+
+    # ---- called by connections, drivers and applications: see ServerContext ----
+
+    @property
+    def healthy(self) -> bool:
+        """The server takes requests: not stopping, a listener is open, and at most ``max_stuck`` threads are stuck."""
+        return not (self.stopping or self.acceptor.has_no_listener) and self.pool.stuck() <= self.settings.max_stuck
+
+    @property
+    def others_wait(self) -> bool:
+        """Other connections are ready: the owner of this one should return soon."""
+        return len(self.queue) > 0
+
+    def connection_closed(self, connection: Connection) -> None:
+        """Called by the owner of the connection, which closed it: the descriptor is free again."""
+        if self.stopping:
+            self.acceptor.wakeup.signal()
+        else:
+            self.capacity_freed()
+
+    def capacity_freed(self) -> None:
+        """Tell the accept thread that there may be room for a new connection, or an idle one that can make room."""
+        self.acceptor.capacity_freed()
+
+    def flush_lent(self, connection: Connection) -> None:
+        """Have the leader send the output of a connection that :meth:`Connection.lend` lends."""
+        assert connection.output is not None, "a connection is lent to have its output sent"
+        deadline = connection.write_deadline(connection.output, self.clock.now())
+        connection.settle()
+        if self.queue.closed:
+            raise OSError("the server has stopped")
+        self.queue.park(connection, WRITE, deadline, "write", FLUSHING)

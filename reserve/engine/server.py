@@ -1,8 +1,8 @@
-"""The server, as embedding programs, handlers and drivers use it. Any thread may call its methods.
+"""The server, as embedding programs and handlers use it. Any thread may call its methods.
 
 :class:`~reserve.engine.endpoints.Endpoints` has its listeners and their applications,
-:class:`~reserve.engine.runtime.Runtime` its threads, and :class:`~reserve.engine.lifecycle.Lifecycle` starts and stops
-both.
+:class:`~reserve.engine.runtime.Runtime` its threads and what connections, drivers and applications use of it, and
+:class:`~reserve.engine.lifecycle.Lifecycle` starts and stops both.
 """
 
 from __future__ import annotations
@@ -10,26 +10,26 @@ from __future__ import annotations
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from reserve.engine.connections.application import Application
-from reserve.engine.connections.budget import Budget
 from reserve.engine.connections.connection import NO_DRIVER, Connection
 from reserve.engine.connections.peers import Peer, peer_of
-from reserve.engine.connections.states import FLUSHING, NOTIFY, State
+from reserve.engine.connections.states import NOTIFY, State
 from reserve.engine.drivers.handler import Handle, HandlerDriver
 from reserve.engine.drivers.starttls import start_tls
 from reserve.engine.endpoints import Descriptors, Endpoints
 from reserve.engine.hooks import Hooks
 from reserve.engine.lifecycle import Lifecycle
-from reserve.engine.logs.errorlog import ErrorLog
+from reserve.engine.logs.errorlog import Log
 from reserve.engine.polling.clock import Clock, SystemClock
-from reserve.engine.polling.poller import WRITE, Poller
+from reserve.engine.polling.poller import Poller
 from reserve.engine.scheduler.handoff import HandOff
 from reserve.engine.settings import EngineSettings, with_changes
 from reserve.engine.stats import Stats
-from reserve.engine.tls import ServerTLS
 from reserve.errors import UsageError, short_repr, type_name
+from reserve.keywords import ServerOptions
+from reserve.paramtypes import keyword_names, shows_settings
 
 if TYPE_CHECKING:
     from reserve.ssl.adapter import SSLAdapter
@@ -47,15 +47,20 @@ class Server:
     :param extra: more listeners, each with an application of its own and without TLS: (fds, handle) pairs.
     :param own: close the listeners at the shutdown (False: they stay open, and belong to the caller).
     :param hooks: functions that the server calls when it starts and stops; None: none. See :class:`Hooks`.
-    :param settings: see :class:`EngineSettings`; None: the defaults. Single settings may be given by name, and have
-        precedence (``threads=4``).
+    :param settings: see :class:`EngineSettings`; None: the defaults.
     :param clock: None: the system's monotonic clock.
     :param poller: None: the best one of this platform.
     :param policy: decides which thread polls while a handler runs; None: the one that fits this interpreter.
+    :param options: single settings by name (``threads=4``), which have precedence over ``settings``: a field of
+        :class:`EngineSettings` each. :class:`~reserve.keywords.ServerOptions` describes them.
+
+    Its log lines (warnings, refusals, tracebacks of handlers) go to the logger ``reserve`` of :mod:`logging`, or to the
+    hook ``error_log``.
 
     Raises UsageError for descriptors that are not listening stream sockets and for unknown settings.
     """
 
+    @shows_settings(EngineSettings)
     def __init__(
         self,
         fds: Descriptors,
@@ -69,19 +74,13 @@ class Server:
         clock: Clock | None = None,
         poller: Poller | None = None,
         policy: HandOff | None = None,
-        **single_settings: Any,
+        **options: Unpack[ServerOptions],
     ) -> None:
-        self.settings = with_changes(settings, single_settings)
-        self.hooks = hooks if hooks is not None else Hooks()
-        self.clock: Clock = clock if clock is not None else SystemClock()
-        self.log = ErrorLog(self.hooks.error_log, self.clock)
-        self.tls = ServerTLS(self.clock, self.log, self.settings.tls_check)
-        self._endpoints = Endpoints(fds, handle, without_tls, extra, self.settings, own=own)
-        self.budget = Budget(self.settings.buffer_memory, self.settings.spool_disk)
-        """The memory and the disk that all connections use together."""
-        self.stopping = False
-        """The server is shutting down: drivers close idle connections, and announce it in the responses they send."""
-        self._lifecycle = Lifecycle(self, self._endpoints, poller, policy)
+        settings = with_changes(settings, options, keyword_names(Server.__init__))
+        hooks = hooks if hooks is not None else Hooks()
+        clock = clock if clock is not None else SystemClock()
+        self._endpoints = Endpoints(fds, handle, without_tls, extra, settings, own=own)
+        self._lifecycle = Lifecycle(self, settings, hooks, clock, self._endpoints, poller, policy)
         self._runtime = self._lifecycle.runtime
         self._queue = self._runtime.queue
 
@@ -98,18 +97,24 @@ class Server:
 
         Set it before the start. Setting it raises UsageError for an object that is not one.
         """
-        return self.tls.adapter
+        return self._runtime.tls.adapter
 
     @ssl_adapter.setter
     def ssl_adapter(self, adapter: Any) -> None:
-        self.tls.adopt(adapter)
+        self._runtime.tls.adopt(adapter)
 
-    def reload_tls(self) -> None:
+    def reload_tls(self, *, wait: bool = True) -> None:
         """Load the certificates from their files again; connections that are open keep the old ones. Any thread.
+
+        :param wait: False: another thread loads them, logs a failure, and this method returns at once.
 
         Raises StartupError when they cannot be used (the old ones stay), UsageError without TLS.
         """
-        self.tls.reload()
+        tls = self._runtime.tls
+        if wait or tls.adapter is None:
+            tls.reload()
+        else:
+            tls.reload_in_background()
 
     def start(self) -> None:
         """Serve, and block until the server has stopped.
@@ -155,6 +160,23 @@ class Server:
 
     # ---- for handlers and embedding programs ----
 
+    @property
+    def settings(self) -> EngineSettings:
+        """The settings of the server, with the options that were given by name."""
+        return self._runtime.settings
+
+    @property
+    def log(self) -> Log:
+        """The error log, for lines of handlers: no method of it blocks. Lines go where those of the server go, by
+        default to the logger ``reserve``.
+        """
+        return self._runtime.log
+
+    @property
+    def stopping(self) -> bool:
+        """The server is shutting down: a handler that goes on for long should end."""
+        return self._runtime.stopping
+
     def stats(self) -> Stats:
         """Return the counts of this moment. Any thread."""
         runtime = self._runtime
@@ -175,34 +197,26 @@ class Server:
             handled=pool.handled(),
             timed_out=request_watchdog.count if request_watchdog is not None else 0,
             stuck=pool.stuck(),
-            buffered=self.budget.memory,
-            spooled=self.budget.disk,
-            spooled_responses=self.budget.responses,
+            buffered=runtime.budget.memory,
+            spooled=runtime.budget.disk,
+            spooled_responses=runtime.budget.responses,
             steals=runtime.monitor.steals,
             refused=runtime.stepper.refused,
-            tls_handshakes=self.tls.handshakes,
-            tls_resumed=self.tls.resumed,
-            tls_failed=self.tls.failed,
-            tls_kernel=self.tls.kernel,
+            tls_handshakes=runtime.tls.handshakes,
+            tls_resumed=runtime.tls.resumed,
+            tls_failed=runtime.tls.failed,
+            tls_kernel=runtime.tls.kernel,
         )
 
     @property
     def healthy(self) -> bool:
         """The server takes requests: not stopping, a listener is open, and at most ``max_stuck`` threads are stuck."""
-        runtime = self._runtime
-        return (
-            not (self.stopping or runtime.acceptor.has_no_listener) and runtime.pool.stuck() <= self.settings.max_stuck
-        )
+        return self._runtime.healthy
 
     @property
     def aborted(self) -> int:
         """Requests that the shutdown aborted at its deadline, and threads that still run. 0: a clean shutdown."""
         return self._lifecycle.shutdown.aborted
-
-    @property
-    def others_wait(self) -> bool:
-        """Other connections are ready: the owner of this one should return soon."""
-        return len(self._queue) > 0
 
     def peer(self, sock: socket.socket) -> Peer:
         """The raw address of the peer and, on a UNIX socket, the process that connected.
@@ -260,7 +274,7 @@ class Server:
         the handshake fails.
         """
         connection = self._find(sock)
-        adapter = self.tls.adapter
+        adapter = self._runtime.tls.adapter
         if adapter is None:
             raise UsageError("start_tls() needs server.ssl_adapter (--tls-cert)")
         if connection.tls is not None:
@@ -270,28 +284,6 @@ class Server:
         if isinstance(connection.driver, HandlerDriver):
             connection.driver.push()  # the plain output has to leave before the handshake
         return start_tls(connection, adapter, then)
-
-    # ---- called by connections, drivers and applications: see ServerContext ----
-
-    def connection_closed(self, connection: Connection) -> None:
-        """Called by the owner of the connection, which closed it: the descriptor is free again."""
-        if self.stopping:
-            self._runtime.acceptor.wakeup.signal()
-        else:
-            self.capacity_freed()
-
-    def capacity_freed(self) -> None:
-        """Tell the accept thread that there may be room for a new connection, or an idle one that can make room."""
-        self._runtime.acceptor.capacity_freed()
-
-    def flush_lent(self, connection: Connection) -> None:
-        """Have the leader send the output of a connection that :meth:`Connection.lend` lends."""
-        assert connection.output is not None, "a connection is lent to have its output sent"
-        deadline = connection.write_deadline(connection.output, self.clock.now())
-        connection.settle()
-        if self._queue.closed:
-            raise OSError("the server has stopped")
-        self._queue.park(connection, WRITE, deadline, "write", FLUSHING)
 
     def _find(self, sock: socket.socket) -> Connection:
         fileno = getattr(sock, "fileno", None)

@@ -7,7 +7,7 @@ The defaults are those of a server on the open internet. Each field is the optio
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -142,16 +142,19 @@ class EngineSettings:
         return (self.threads, self.threads) if isinstance(self.threads, int) else self.threads
 
 
-def with_changes(settings: EngineSettings | None, changes: dict[str, Any]) -> EngineSettings:
+def with_changes(
+    settings: EngineSettings | None, changes: Mapping[str, Any], keywords: Iterable[str] = ()
+) -> EngineSettings:
     """A copy of ``settings`` with other values for some fields.
 
     :param settings: None: the defaults.
     :param changes: values by the names of fields.
+    :param keywords: other names that the caller's caller could have meant, for the message.
 
     Raises UsageError for a name that no field has, and for a value that its field does not allow.
     """
     names = [field.name for field in dataclasses.fields(EngineSettings)]
     for name in changes:
         if name not in names:
-            raise UsageError(f"no setting is named {name!r}{suggestion(name, names)}")
+            raise UsageError(f"no setting is named {name!r}{suggestion(name, [*names, *keywords])}")
     return dataclasses.replace(settings if settings is not None else EngineSettings(), **changes)

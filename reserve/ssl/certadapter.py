@@ -17,9 +17,11 @@ import threading
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar, Unpack
 
 from reserve.errors import StartupError, UsageError
+from reserve.keywords import TLSOptions
+from reserve.paramtypes import shows_settings
 from reserve.ssl.adapter import SSLAdapter
 from reserve.ssl.certfiles import (
     FileStates,
@@ -52,8 +54,8 @@ class CertificateAdapter(SSLAdapter, Generic[Context]):
     :param key: the path of its private key in PEM; None: it is in ``cert``.
     :param password: opens the key if it is encrypted.
     :param settings: all settings at once. Default: those of :class:`~reserve.ssl.settings.TLSSettings`.
-    :param options: single fields of the settings: ``min_version="1.3"``,
-        ``client_cert="required", client_ca="ca.pem"`` and so on.
+    :param options: single fields of the settings, which have precedence: ``min_version="1.3"``,
+        ``client_cert="required", client_ca="ca.pem"`` and so on; see :class:`~reserve.keywords.TLSOptions`.
 
     Files are read by :meth:`prepare`, which the server calls, so that a mistake ends its start. Raises UsageError for
     unknown options and for options that do not fit together.
@@ -62,6 +64,7 @@ class CertificateAdapter(SSLAdapter, Generic[Context]):
     server without protocols refuses none.
     """
 
+    @shows_settings(TLSSettings)
     def __init__(
         self,
         cert: str | os.PathLike[str] | Sequence[CertificateFiles],
@@ -69,7 +72,7 @@ class CertificateAdapter(SSLAdapter, Generic[Context]):
         password: Password = None,
         *,
         settings: TLSSettings | None = None,
-        **options: Any,
+        **options: Unpack[TLSOptions],
     ) -> None:
         self.certificates = certificate_files(cert, key, password)
         self.settings = tls_settings(settings, options)

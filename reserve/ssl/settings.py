@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from reserve.errors import StartupError, UsageError
 from reserve.paramtypes import Choice, Kind, Text, check_settings
@@ -61,7 +61,7 @@ class CertificateFiles:
 class TLSSettings:
     """The settings of an adapter, except its certificates."""
 
-    min_version: str = "1.2"
+    min_version: Literal["1.2", "1.3"] = "1.2"
     """The oldest version that is spoken: ``1.2`` or ``1.3``. Read by :class:`~reserve.ssl.builtin.BuiltinSSLAdapter`
     and :class:`~reserve.ssl.pyopenssl.PyOpenSSLAdapter`.
     """
@@ -69,7 +69,7 @@ class TLSSettings:
     """What TLS 1.2 may use, in OpenSSL's notation. Read by :class:`~reserve.ssl.builtin.BuiltinSSLAdapter` and
     :class:`~reserve.ssl.pyopenssl.PyOpenSSLAdapter`.
     """
-    client_cert: str = "none"
+    client_cert: Literal["none", "optional", "required"] = "none"
     """Whether clients are asked for a certificate: ``none``, ``optional`` or ``required``. Read by
     :class:`~reserve.ssl.builtin.BuiltinSSLAdapter` and :class:`~reserve.ssl.pyopenssl.PyOpenSSLAdapter`.
     """
@@ -104,7 +104,7 @@ def certificate_files(
     return several
 
 
-def tls_settings(settings: TLSSettings | None, options: dict[str, Any]) -> TLSSettings:
+def tls_settings(settings: TLSSettings | None, options: Mapping[str, Any]) -> TLSSettings:
     """The settings of an adapter from its arguments: ``options`` replace single fields of ``settings``.
 
     Raises UsageError for an unknown option, a value that is not allowed, and options that do not fit together.

@@ -127,6 +127,11 @@ class MemoryServer:
         self.hooks = Hooks()
         self.tls = ServerTLS(clock, self.log, 0.0)
 
+    @property
+    def facade(self) -> MemoryServer:
+        """What handlers get as the server."""
+        return self
+
     def capacity_freed(self) -> None:
         """Nothing: no client waits."""
 

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Iterator
-from typing import Any, cast
+from collections.abc import Iterable, Iterator
+from typing import Any, Unpack, cast
 
 from reserve.apps.http.app import HTTPApp
 from reserve.apps.http.settings import HTTPSettings
 from reserve.engine.connections.application import Application
 from reserve.engine.drivers.handler import Handle
-from reserve.engine.server import Server
+from reserve.engine.hooks import Hooks
+from reserve.engine.polling.clock import Clock
+from reserve.engine.polling.poller import Poller
+from reserve.engine.scheduler.handoff import HandOff
+from reserve.engine.server import Descriptors, Server
+from reserve.engine.settings import EngineSettings
 from reserve.gateways.exchange import WSGIApplication
 from reserve.gateways.wsgi import WSGIGateway
+from reserve.keywords import ServerOptions
+from reserve.paramtypes import shows_settings
 from reserve.sockets.listeners import listen, release
 
 __all__ = ["RunningServer", "running"]
@@ -56,6 +63,7 @@ class RunningServer:
             return b"".join(iter(lambda: client.recv(65536), b""))
 
 
+@shows_settings(EngineSettings)
 @contextlib.contextmanager
 def running(
     app: WSGIApplication | Handle | Application,
@@ -65,7 +73,13 @@ def running(
     address: str = "127.0.0.1:0",
     ssl_adapter: Any = None,
     without_tls: bool = False,
-    **server_arguments: Any,
+    extra: Iterable[tuple[Descriptors, Handle | Application]] = (),
+    hooks: Hooks | None = None,
+    settings: EngineSettings | None = None,
+    clock: Clock | None = None,
+    poller: Poller | None = None,
+    policy: HandOff | None = None,
+    **options: Unpack[ServerOptions],
 ) -> Iterator[RunningServer]:
     """Serve ``app`` while the ``with`` block runs.
 
@@ -75,18 +89,25 @@ def running(
     :param address: as for :func:`reserve.listen`.
     :param ssl_adapter: speaks TLS there; see :attr:`reserve.Server.ssl_adapter`.
     :param without_tls: with an adapter, connections begin without TLS, for a handler that calls ``server.start_tls``.
-    :param server_arguments: for :class:`~reserve.engine.server.Server`: ``threads=``, ``clock=``, ``poller=`` …
+    :param options: single settings of the engine, as for :class:`~reserve.engine.server.Server`: ``threads=1``. The
+        other parameters are those of this class, too.
     """
     if wsgi and not isinstance(app, Application):
-        settings = http if http is not None else HTTPSettings(access_log=False)
-        app = HTTPApp(WSGIGateway(cast(WSGIApplication, app)), settings)
+        http = http if http is not None else HTTPSettings(access_log=False)
+        app = HTTPApp(WSGIGateway(cast(WSGIApplication, app)), http)
     listeners = listen(address)
     try:
         server = Server(
             listeners,
             cast("Handle | Application", app),
             without_tls=listeners if without_tls else (),
-            **server_arguments,
+            extra=extra,
+            hooks=hooks,
+            settings=settings,
+            clock=clock,
+            poller=poller,
+            policy=policy,
+            **options,
         )
         server.ssl_adapter = ssl_adapter
     except BaseException:

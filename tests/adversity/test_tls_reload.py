@@ -127,14 +127,14 @@ def test_files_that_cannot_be_used_leave_the_old_ones(broken: str, tmp_path: Pat
             with connect(site) as client:
                 assert certificate_of(client) == first
                 assert_served(client)
-            site.server.tls.close()
+            site.server._runtime.tls.close()
         assert sum("the old ones stay" in line for line in site.log) <= 1
         eventually(lambda: sum("the old ones stay" in line for line in site.log) == 1)
         install(tls.issued(serial=2), files)
         site.clock.advance(CHECK)
         with connect(site):
             pass
-        site.server.tls.close()
+        site.server._runtime.tls.close()
         with connect(site) as client:
             assert certificate_of(client) != first
             assert_served(client)

@@ -60,12 +60,15 @@ class FakeServer:
         self.stops: list[float | None] = []
         self.addresses = [sock.getsockname() for sock in fds]
         self.reloads: list[str] = []
-        self.tls = SimpleNamespace(reload_in_background=lambda: self.reloads.append("look"))
         self.log = SimpleNamespace(info=self.log_line, warning=self.log_line)
         FakeServer.made.append(self)
 
     def log_line(self, text: str, kind: str = "") -> None:
         self.reloads.append(text)
+
+    def reload_tls(self, *, wait: bool) -> None:
+        assert not wait
+        self.reloads.append("look")
 
     def request_stop(self, timeout: float | None = None) -> None:
         self.stops.append(timeout)

@@ -126,8 +126,8 @@ def test_a_forked_child_that_returns_from_the_handler_needs_no_lock_and_calls_no
             queue = server._queue
             stepper = server._runtime.stepper
             for lock in (
-                queue.registry._lock, queue.timers._lock, server.budget._lock, stepper._lock,
-                server._runtime.pool._lock, server.log._writer._waiter._acquire.__self__, stepper.closer._lock,
+                queue.registry._lock, queue.timers._lock, server._runtime.budget._lock, stepper._lock,
+                server._runtime.pool._lock, server._runtime.log._writer._waiter._acquire.__self__, stepper.closer._lock,
             ):  # fmt: skip
                 lock.acquire(blocking=False)
             messages.write(b"held")

@@ -39,7 +39,7 @@ def app(environ: Any, start_response: Any) -> Any:
 def limited(app: Any, memory: int, disk: int, **options: Any) -> Iterator[Site]:
     """Serve with a budget of memory that may be less than the option allows, so that a few clients use it up."""
     with serving(app, spool_disk=disk, **options) as site:
-        site.server.budget.memory_limit = memory
+        site.server._runtime.budget.memory_limit = memory
         yield site
 
 

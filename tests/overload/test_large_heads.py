@@ -26,7 +26,7 @@ def app(environ: Any, start_response: Any) -> list[bytes]:
 
 def use_up_memory(site: Site) -> list[socket.socket]:
     """Clients that have each sent an incomplete head, until the memory is used up."""
-    site.server.budget.memory_limit = 5 * len(LARGE)
+    site.server._runtime.budget.memory_limit = 5 * len(LARGE)
     clients = []
     for number in range(1, 6):
         clients.append(site.connect(LARGE))
@@ -97,7 +97,7 @@ def test_incomplete_heads_are_freed_whatever_ends_the_connection(
 def test_a_large_head_counts_while_its_body_is_received() -> None:
     head = LARGE.replace(b"GET", b"PUT") + b"Content-Length: 10\r\n\r\n"
     with serving(app) as site:
-        site.server.budget.memory_limit = 2 * len(head)
+        site.server._runtime.budget.memory_limit = 2 * len(head)
         first = site.connect(head + b"12345")
         site.wait_for_stats(buffered=len(head) + 5)
         second = site.connect(head)

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Unpack, cast
 
 from reserve.apps.http.app import HTTPApp
 from reserve.apps.http.redirect import RedirectApp
-from reserve.apps.http.settings import HTTPSettings
+from reserve.apps.http.settings import EMBEDDED, HTTPSettings
+from reserve.engine.connections.application import Application
+from reserve.engine.drivers.handler import Handle
+from reserve.engine.hooks import Hooks
+from reserve.engine.polling.clock import Clock
+from reserve.engine.polling.poller import Poller
+from reserve.engine.scheduler.handoff import HandOff
 from reserve.engine.server import Descriptors, Server
 from reserve.engine.settings import EngineSettings
 from reserve.errors import UsageError
 from reserve.gateways.exchange import WSGIApplication
 from reserve.gateways.wsgi import WSGIGateway
+from reserve.keywords import ServerOptions, WSGIServerOptions
+from reserve.paramtypes import keyword_names, shows_settings
 from reserve.protocol.http1.limits import Limits
 from reserve.suggest import suggestion
 
 __all__ = ["ReserveWSGIServer"]
 
 _ENGINE_OPTIONS = {field.name for field in dataclasses.fields(EngineSettings)}
-_HTTP_OPTIONS = ({field.name for field in dataclasses.fields(HTTPSettings)} - {"limits"}) | {
-    field.name for field in dataclasses.fields(Limits)
-}
-_SERVER_PARAMETERS = {"own", "hooks", "clock", "poller", "policy", "without_tls", "extra"}
 
 
 class ReserveWSGIServer(Server):
@@ -32,30 +37,43 @@ class ReserveWSGIServer(Server):
 
     :param fds: listening descriptors or sockets, as for :class:`~reserve.engine.server.Server`.
     :param app: the application.
-    :param threads: how many requests run at the same time.
+    :param threads: how many requests run at the same time: a number, or the minimum and the maximum.
     :param ssl_adapter: speaks TLS on ``fds``: ``reserve.ssl.BuiltinSSLAdapter("cert.pem", "key.pem")``. The attribute
         of this name can be set instead, before the start.
     :param redirect: listeners of plain HTTP whose clients are sent to https.
     :param redirect_port: the TCP port of https for those clients; None: the first TCP port of ``fds`` that has TLS.
     :param options: everything else by the name that the option has on the command line, with underscores:
-        ``keep_alive=5, max_body=10_000_000, access_log=True``. The access log is off unless this turns it on.
+        ``keep_alive=5, max_body=10_000_000, access_log=True``. :class:`~reserve.keywords.WSGIServerOptions` describes
+        them. The access log is off unless this turns it on.
+
+    The other parameters are those of :class:`~reserve.engine.server.Server`. So is the error log: the logger
+    ``reserve``, to which the tracebacks of the application go, too.
 
     Raises UsageError for an option that does not exist.
     """
 
+    @shows_settings(EngineSettings, HTTPSettings, Limits, **EMBEDDED)
     def __init__(
         self,
         fds: Descriptors,
         app: WSGIApplication,
-        threads: int = 16,
+        threads: int | tuple[int, int] = 16,
         *,
         ssl_adapter: Any = None,
         redirect: Descriptors = (),
         redirect_port: int | None = None,
-        **options: Any,
+        without_tls: Descriptors = (),
+        extra: Iterable[tuple[Descriptors, Handle | Application]] = (),
+        own: bool = True,
+        hooks: Hooks | None = None,
+        clock: Clock | None = None,
+        poller: Poller | None = None,
+        policy: HandOff | None = None,
+        **options: Unpack[WSGIServerOptions],
     ) -> None:
-        known = _ENGINE_OPTIONS | _HTTP_OPTIONS | _SERVER_PARAMETERS
-        for name in options:
+        given: Mapping[str, object] = options
+        known = keyword_names(ReserveWSGIServer.__init__)
+        for name in given:
             if name not in known:
                 raise UsageError(f"no option is named {name!r}{suggestion(name, known)}")
         if redirect_port is not None and not 1 <= redirect_port <= 65535:
@@ -65,12 +83,22 @@ class ReserveWSGIServer(Server):
                 "redirect_port (--redirect-port) is for listeners of redirects, and there are none: redirect="
             )
         http = HTTPApp(WSGIGateway(app))
-        http_options = {name: value for name, value in options.items() if name in _HTTP_OPTIONS}
-        http.configure({"access_log": False, **http_options})
-        arguments = {name: value for name, value in options.items() if name not in _HTTP_OPTIONS}
+        engine_options = {name: value for name, value in given.items() if name in _ENGINE_OPTIONS}
+        http_options = {name: value for name, value in given.items() if name not in _ENGINE_OPTIONS}
+        http.configure({**EMBEDDED, **http_options})
         redirects = RedirectApp(http, 443)
-        arguments["extra"] = [*arguments.get("extra", ()), (redirect, redirects)]
-        super().__init__(fds, http, threads=threads, **arguments)
+        super().__init__(
+            fds,
+            http,
+            without_tls=without_tls,
+            extra=[*extra, (redirect, redirects)],
+            own=own,
+            hooks=hooks,
+            clock=clock,
+            poller=poller,
+            policy=policy,
+            **cast(ServerOptions, {"threads": threads, **engine_options}),
+        )
         self.ssl_adapter = ssl_adapter
         secure = [listener.getsockname() for listener, (_, tls) in self._endpoints.by_listener.items() if tls]
         redirects.port = redirect_port or next((address[1] for address in secure if isinstance(address, tuple)), 443)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from reserve.paramtypes import Choice, Count, Flag, Kind, Seconds, Size, Text, check_settings
 from reserve.protocol.http1.limits import Limits
 
-__all__ = ["HTTP_KINDS", "HTTPSettings"]
+__all__ = ["EMBEDDED", "HTTP_KINDS", "HTTPSettings"]
 
 
 def _is_header(text: str) -> bool:
@@ -41,6 +42,11 @@ HTTP_KINDS: Mapping[str, Kind] = {
     "root_path": Text("a path that begins with /, without ? and #, or nothing", _is_path, "PATH", "a path"),
 }
 """The values that each field allows, for programs and for the command alike."""
+
+EMBEDDED: Mapping[str, object] = {"access_log": False}
+"""The defaults of :class:`~reserve.apps.http.server.ReserveWSGIServer` that are not those of the command: standard
+output belongs to the embedding program.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,11 +96,11 @@ class HTTPSettings:
     """Run the application at the end of the head; it reads the body from the connection, on its own thread. Read by
     :class:`~reserve.apps.http.driver.HTTPDriver`.
     """
-    expect: str = "server"
+    expect: Literal["server", "app"] = "server"
     """When the 100 (Continue) is sent: ``server``, before the application runs; ``app``, on its first read. Read by
     :class:`~reserve.apps.http.driver.HTTPDriver`.
     """
-    underscores: str = "drop"
+    underscores: Literal["drop", "refuse"] = "drop"
     """For a header field with an underscore in its name: ``drop`` the field, or ``refuse`` the request. Read by
     :func:`~reserve.protocol.http1.head.parse_head`.
     """

@@ -1,12 +1,12 @@
 """What a connection, its driver and an application may use of the server that they belong to.
 
-:class:`reserve.Server` is one; :class:`reserve.testing.memoryserver.MemoryServer` is another. The parts of the engine
-below the server use only this protocol, so that they need not import the server.
+:class:`reserve.engine.runtime.Runtime` is one; :class:`reserve.testing.memoryserver.MemoryServer` is another. The
+parts of the engine below the server use only this protocol, so that they need not import the server.
 """
 
 from __future__ import annotations
 
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from reserve.engine.connections.budget import Budget
 from reserve.engine.hooks import Hooks
@@ -25,6 +25,10 @@ class ServerContext(Protocol[C]):
 
     The type parameter is the class of its connections (:class:`~reserve.engine.connections.connection.Connection`).
     """
+
+    @property
+    def facade(self) -> Any:
+        """What handlers get as the server: the :class:`reserve.Server`, which has no internals."""
 
     @property
     def settings(self) -> EngineSettings: ...

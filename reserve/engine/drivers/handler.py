@@ -302,8 +302,7 @@ class HandlerDriver(Driver):
 
     def _start(self) -> Any:
         connection = self._connection
-        server = connection.server
-        return self._application.handle(connection.sock, address_of(connection.peer), server)
+        return self._application.handle(connection.sock, address_of(connection.peer), connection.server.facade)
 
     def _adopt(self, park: Park) -> None:
         self._park = park

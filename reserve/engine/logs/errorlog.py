@@ -17,14 +17,14 @@ import traceback
 from collections import deque
 from collections.abc import Callable
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from reserve.engine.logs.ratelimit import RateLimiter, reason_of
 from reserve.engine.polling.clock import Clock, SystemClock
 from reserve.engine.polling.waiter import Waiter
 from reserve.errors import describe_exception, print_exception
 
-__all__ = ["ErrorHook", "ErrorLog", "LineWriter"]
+__all__ = ["ErrorHook", "ErrorLog", "LineWriter", "Log"]
 
 _PACKAGE = sys.modules["reserve"].__path__[0]
 _SERVER_FILES = (
@@ -141,6 +141,25 @@ class LineWriter:
                 self._on_dropped(dropped)
         except BaseException as error:  # an exception of a hook must not end the thread: later lines need it
             print_exception(error)
+
+
+class Log(Protocol):
+    """The error log as programs and handlers use it: :attr:`reserve.Server.log`. Any thread; no method blocks.
+
+    After a line with a ``kind``, those of the same kind and reason are only counted for a second.
+    """
+
+    def info(self, text: str, kind: str = "") -> None:
+        """Add a line of the level INFO."""
+
+    def warning(self, text: str, kind: str = "") -> None:
+        """Add a line of the level WARNING."""
+
+    def error(self, text: str, kind: str = "") -> None:
+        """Add a line of the level ERROR."""
+
+    def failure(self, text: str, error: BaseException, kind: str = "") -> None:
+        """Add a line of the level ERROR with the traceback of an exception."""
 
 
 class _Line(NamedTuple):

@@ -1,0 +1,187 @@
+"""The options that the public classes take as keyword arguments, with their types, for type checkers and editors.
+
+Made from the table in ``reserve/options/table.py`` by ``python -m reserve.options keywords > reserve/keywords.py``. A
+class here is the type of ``**options`` (PEP 692, ``Unpack``); its keys may all be left out.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypedDict
+
+__all__ = ["EngineOptions", "ServerOptions", "TLSOptions", "WSGIServerOptions"]
+
+
+class EngineOptions(TypedDict, total=False):
+    """What both servers take: the settings of the engine, except ``threads``."""
+
+    request_timeout: float
+    """How long a request may run before its response begins. Then the client gets a 503, and the request is
+    interrupted; a second later its thread is given up. With --stream-bodies the 503 is sent when the request has ended
+    or its thread is given up. 0: no limit. Unit: seconds. Default: ``0.0``.
+    """
+    max_stuck: int
+    """How many interrupted threads that do not return are replaced. With one more of them the server is unhealthy.
+    Default: ``4``.
+    """
+    backlog: int
+    """How many connections the kernel queues until the server accepts them. Default: ``1024``."""
+    handshake_timeout: float
+    """How long a TLS handshake may take, from the start of the connection. Unit: seconds. Default: ``5.0``."""
+    tls_check: float
+    """While clients connect, the server checks the files of the certificates this often, and loads them again when they
+    have changed; 0: never. Unit: seconds. Default: ``10.0``.
+    """
+    handler_timeout: float
+    """The timeout that the socket of a plain handler has at first. Unit: seconds. Default: ``60.0``."""
+    idle_timeout: float
+    """How long the connection of a plain handler may be parked without any traffic, if its Park has no timeout; then it
+    is closed. 0: no limit. Unit: seconds. Default: ``3600.0``.
+    """
+    write_timeout: float
+    """How long a peer may read nothing of a response before its connection is reset. Unit: seconds. Default: ``30.0``.
+    """
+    write_rate: int
+    """The average rate at which a peer must read a response, after write-timeout, and as much again for each MiB that
+    the response holds in a file; 0: no minimum. Unit: bytes a second. Default: ``500``.
+    """
+    buffer_memory: int
+    """How much memory the bodies, responses and heads of all connections may use together. Beyond it, files are used;
+    then requests are refused (503, 507). Unit: bytes. Default: ``268435456``.
+    """
+    spool_disk: int
+    """How much disk space the bodies and responses of all connections may use together. A quarter of it belongs to the
+    bodies alone, and a quarter to the responses; one response may use a quarter of what the others leave. Unit: bytes.
+    Default: ``4294967296``.
+    """
+    linger_timeout: float
+    """How long a closing connection waits until its client has read the last response. Unit: seconds. Default: ``2.0``.
+    """
+    linger_bytes: int
+    """How many bytes a closing connection still reads. It leaves any more unread, and is not reset before
+    linger-timeout is over. Unit: bytes. Default: ``65536``.
+    """
+    max_lingering: int
+    """How many connections may linger at the same time; beyond it the oldest ones are closed. Default: ``1000``."""
+    max_connections: int
+    """How many connections may be open; at the limit idle ones are closed, new ones wait. Default: ``20000``."""
+    max_queued: int
+    """How many complete requests may wait for a worker; beyond it requests are refused (503). Default: ``1024``."""
+    queue_timeout: float
+    """How long a complete request may wait for a worker before it is refused (503). Unit: seconds. Default: ``30.0``.
+    """
+    max_output: int
+    """How many bytes server.send may queue on one parked connection. Unit: bytes. Default: ``1048576``."""
+    stop_timeout: float
+    """How long a shutdown waits for requests in flight, and for threads. Unit: seconds. Default: ``30.0``."""
+
+
+class ServerOptions(EngineOptions, total=False):
+    """What :class:`reserve.Server` takes."""
+
+    threads: int | tuple[int, int]
+    """Worker threads: how many handlers run at the same time. With MIN:MAX the pool grows while requests wait, and
+    shrinks when workers are idle. Default: ``16``.
+    """
+
+
+class WSGIServerOptions(EngineOptions, total=False):
+    """What :class:`reserve.ReserveWSGIServer` takes: the settings of the engine, of HTTP and its limits."""
+
+    head_timeout: float
+    """How long a request head may take from its first byte to its last. Unit: seconds. Default: ``10.0``."""
+    body_timeout: float
+    """How long a request body may take, whatever its rate; after that it must arrive at body-rate. Unit: seconds.
+    Default: ``20.0``.
+    """
+    body_rate: int
+    """The average rate at which a request body must arrive, after body-timeout; 0: no minimum, and body-timeout is the
+    limit for the whole body. Unit: bytes a second. Default: ``500``.
+    """
+    keep_alive: float
+    """How long an idle connection waits for a request; 0: it is closed after each response. Unit: seconds. Default:
+    ``15.0``.
+    """
+    body_memory: int
+    """How much of a request body is kept in memory; the rest goes to a file. Unit: bytes. Default: ``65536``."""
+    spool_dir: str | None
+    """The directory for files with bodies and responses. Default: the system's directory for temporary files. Unit: a
+    path.
+    """
+    response_memory: int
+    """How much of a response may wait in memory for its client; the rest goes to a file. Unit: bytes. Default:
+    ``262144``.
+    """
+    max_response_spool: int
+    """How much of a response may wait in a file for its client; beyond it the application waits. See also spool-disk.
+    Unit: bytes. Default: ``67108864``.
+    """
+    stream_bodies: bool
+    """Run the application as soon as the head is complete; it reads the body as it arrives. Default: ``False``."""
+    expect: Literal["server", "app"]
+    """When 100 (Continue) is sent to a client that expects it: server, before the application runs; app, when the
+    application first reads the body. Default: ``'server'``.
+    """
+    underscores: Literal["drop", "refuse"]
+    """What happens to a header field with an underscore in its name: drop the field, or refuse the request (400).
+    Default: ``'drop'``.
+    """
+    health_path: str
+    """A path to which the server itself responds, even while every worker is busy: 200, or 503 when the server is
+    unhealthy. Unit: a path. Default: ``''``.
+    """
+    access_log: bool
+    """Write one line for each request to standard output (combined format). Default: ``False``."""
+    server_header: str
+    """The Server field of every response; empty: none. Default: ``'reserve'``."""
+    root_path: str
+    """The SCRIPT_NAME below which everything is mounted. Unit: a path. Default: ``''``."""
+    max_request_line: int
+    """The length of the request line with its CRLF; a longer one gets a 414. Unit: bytes. Default: ``16384``."""
+    max_field: int
+    """The length of a header field line with its CRLF; a longer one gets a 431. Unit: bytes. Default: ``16384``."""
+    max_head: int
+    """The length of the whole head, line ends included; a longer one gets a 431. Unit: bytes. Default: ``65536``."""
+    max_fields: int
+    """The number of field lines in a head; with more the request gets a 431. Default: ``128``."""
+    max_chunk_line: int
+    """The length of a chunk-size line with its extensions and CRLF; a longer one gets a 400. Unit: bytes. Default:
+    ``4096``.
+    """
+    max_chunk_extensions: int
+    """The length of all chunk extensions of a body together; more than that gets a 400. Unit: bytes. Default:
+    ``65536``.
+    """
+    max_chunk_overhead: int
+    """The bytes of framing in a chunked body for each byte of content, beyond 64k; with more it gets a 400. Default:
+    ``16``.
+    """
+    max_trailer: int
+    """The length of the whole trailer section, line ends included; a longer one gets a 431. Unit: bytes. Default:
+    ``16384``.
+    """
+    max_trailer_fields: int
+    """The number of trailer field lines; with more the request gets a 431. Default: ``64``."""
+    max_body: int
+    """The length of the content of a request, with any framing; a longer one gets a 413. Unit: bytes. Default:
+    ``1073741824``.
+    """
+
+
+class TLSOptions(TypedDict, total=False):
+    """What :class:`reserve.ssl.BuiltinSSLAdapter` and :class:`reserve.ssl.PyOpenSSLAdapter` take."""
+
+    min_version: Literal["1.2", "1.3"]
+    """The oldest version of TLS that the server accepts. Default: ``'1.2'``."""
+    ciphers: str
+    """The ciphers that TLS 1.2 may use. All ciphers of TLS 1.3 are allowed. Default: ``'ECDHE+AESGCM:ECDHE+CHACHA20'``.
+    """
+    client_cert: Literal["none", "optional", "required"]
+    """Whether the server asks clients for a certificate, and accepts clients without one. A certificate that cannot be
+    verified ends the handshake. Default: ``'none'``.
+    """
+    client_ca: str
+    """The authorities (PEM) that have to sign the certificates of clients. Unit: a path. Default: ``''``."""
+    crl: str
+    """The list of the clients' certificates that their authority has revoked (PEM). Unit: a path. Default: ``''``."""
+    protocols: tuple[str, ...] | None
+    """The protocols that are offered for ALPN. Default: those of the application."""
