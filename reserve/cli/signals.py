@@ -37,6 +37,7 @@ _SIGXCPU: signal.Signals | None = getattr(signal, "SIGXCPU", None)
 _STOPPING = (Reaction.STOP, Reaction.STOP_AT_ONCE)
 _TAKEN_BACK = (Reaction.STOP, Reaction.RELOAD)
 """What the command does even if the application has installed a handler for the signal."""
+_JOIN_TIMEOUT = 2.0  # seconds that close() waits for the thread, which only queues messages
 _CLOSE = b"\0"  # ends the thread; no signal has this number
 
 
@@ -147,7 +148,9 @@ class StopSignals:
         if self._thread is not None and self._pipe is not None:
             os.set_blocking(self._pipe[1], True)
             os.write(self._pipe[1], _CLOSE)
-            self._thread.join()
+            self._thread.join(_JOIN_TIMEOUT)
+            if self._thread.is_alive():  # it may read from the pipe once more
+                self._pipe = None
         self._close_pipe()
 
     def close_copies(self) -> None:

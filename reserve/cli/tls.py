@@ -55,10 +55,11 @@ def make_adapter(values: Values) -> SSLAdapter | None:
 
 
 def _read_password(path: str) -> bytes:
-    """The first line of a file, without its line end. Raises StartupError."""
+    """The first line of a file, without its line end. Raises StartupError, also for a pipe: the file is read again."""
+    from reserve.ssl.certfiles import read_file
+
     try:
-        with open(path, "rb") as file:
-            return file.readline(4096).rstrip(b"\r\n")
+        return read_file(path).partition(b"\n")[0].rstrip(b"\r\n")
     except OSError as error:
         raise StartupError(
             f"the password file {path} (--tls-password-file) cannot be read: {error.strerror or error}"

@@ -21,8 +21,10 @@ def _nothing() -> None:
 class Hooks:
     """The hooks of one server; made by the embedding program. An exception that a hook raises is logged and ignored.
 
-    The thread that starts the server calls :attr:`on_worker_start`, the accept thread :attr:`on_worker_stop`, each
-    worker thread :attr:`on_thread_start` and :attr:`on_thread_stop`, and the log's thread :attr:`error_log`.
+    The thread that starts the server calls :attr:`on_worker_start`, a thread of the shutdown :attr:`on_worker_stop`,
+    each worker thread :attr:`on_thread_start` and :attr:`on_thread_stop`, and the log's thread :attr:`error_log`. A
+    hook that has not returned at the deadline of a stop, or a second after the last connection is closed, is logged
+    and left running.
 
     The first two have the names of other servers' hooks, in which *worker* is the process. Everywhere else in reserve a
     worker is a thread.

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from functools import partial
 
 from reserve.engine import fork
+from reserve.engine.connections.application import Application
 from reserve.engine.endpoints import Endpoints
 from reserve.engine.hooks import Hooks
 from reserve.engine.polling.clock import Clock
@@ -105,11 +106,13 @@ class Lifecycle:
         """
         self.request_stop(timeout)
         if take(self._start_token):  # it was never started
+            self.shutdown.begin_grace()
             self._dispose()
             self.finished.set()
             return
         current = threading.get_ident()
-        own = {thread.ident for thread in (self.runtime.log.thread, *self.runtime.threads())}
+        helpers = self.shutdown.helpers
+        own = {thread.ident for thread in (self.runtime.log.thread, *self.runtime.threads(), *helpers)}
         if current not in own and current not in (self._blocked_in_start, self._launching):
             self._wait_finished()
 
@@ -151,7 +154,10 @@ class Lifecycle:
     def _abort_start(self) -> None:
         """By the thread that could not start everything: undo what was started."""
         self.runtime.stopping = True
+        self.shutdown.not_later_than(self.runtime.clock.now() + self.runtime.settings.stop_timeout)
         self.runtime.abort_start()
+        for thread in self.runtime.inner_threads():
+            self.shutdown.join(thread, "has not ended after a failed start")
         self._dispose()
         self._finish()
 
@@ -163,7 +169,10 @@ class Lifecycle:
         server.stopping = True  # also when the accept loop itself failed
         try:
             self.shutdown.run(self._endpoints.close_listeners)
-            self.shutdown.guarded(server.hooks.on_worker_stop, "the hook on_worker_stop failed")
+            self.shutdown.begin_grace()
+            hook = server.hooks.on_worker_stop
+            if hook is not Hooks.on_worker_stop:  # it is set
+                self.shutdown.call(hook, "the hook on_worker_stop")
         finally:
             try:
                 self._dispose()
@@ -177,10 +186,9 @@ class Lifecycle:
         endpoints.close_listeners()
         endpoints.detach_borrowed()
         for application in endpoints.applications():
-            self.shutdown.guarded(
-                partial(application.finish, server), "the application failed at the end of the server"
-            )
-        server.tls.close()
+            if type(application).finish is not Application.finish:
+                self.shutdown.call(partial(application.finish, server), f"{type(application).__name__}.finish")
+        server.tls.close(partial(self.shutdown.join, how="has not read the files of the certificates"))
         fork.forget(self)
         self.runtime.close()
         server.log.stop()

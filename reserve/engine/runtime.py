@@ -89,18 +89,16 @@ class Runtime:
         self.acceptor.thread.start()
 
     def abort_start(self) -> None:
-        """End the threads that were started, because one of them could not be started."""
+        """End the threads that were started, because one of them could not be started. Does not wait for them."""
         self.queue.close()
         self.monitor.close()
-        for thread in self._inner_threads():
-            if thread.ident is not None:
-                thread.join()
 
     def threads(self) -> list[threading.Thread]:
         """The threads of the server at this moment; the pool may add or remove workers."""
-        return [self.acceptor.thread, *self._inner_threads()]
+        return [self.acceptor.thread, *self.inner_threads()]
 
-    def _inner_threads(self) -> list[threading.Thread]:
+    def inner_threads(self) -> list[threading.Thread]:
+        """The threads that a shutdown, on the accept thread, waits for."""
         return [self.monitor.thread, *(worker.thread for worker in self.pool.workers)]
 
     def close(self) -> None:

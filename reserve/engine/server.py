@@ -147,6 +147,9 @@ class Server:
         :meth:`serve_in_background` (from a signal handler, or from the hook ``on_worker_start``). For a server that was
         never started it closes the listeners.
 
+        It returns soon after the deadline, whatever hangs: a handler, a hook, ``on_close`` or a thread that has not
+        ended by then is logged, counted in :attr:`aborted`, and left running.
+
         :param timeout: see :meth:`request_stop`; 0: no request is waited for.
         """
         self._lifecycle.stop(timeout)

@@ -1,14 +1,22 @@
 """The shutdown of a server: idle connections are closed, requests finished or, at the deadline, aborted.
 
-Runs on the accept thread, after its loop. Each step is taken even if one before it failed.
+Runs on the accept thread, after its loop. Each step is taken even if one before it failed, and none waits without a
+limit: code of the application that may block (``on_close``, ``on_worker_stop``, the end of an application) is called on
+a thread ``reserve-stop``, and every wait for a thread ends at the deadline of the stop, or a second after the
+connections are closed, if that is later. What has not ended by then is logged with its stack, counted in
+:attr:`Shutdown.aborted`, and left running.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import sys
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import cast
 
 from reserve.engine.connections.closing import reset_now, shutdown
@@ -20,17 +28,47 @@ from reserve.engine.logs.errorlog import ErrorLog
 from reserve.engine.polling.clock import Clock
 from reserve.engine.polling.token import take
 from reserve.engine.runtime import Runtime
-from reserve.engine.scheduler.workers import Worker
+from reserve.engine.scheduler.closer import Closer
 from reserve.wait import wait_for
 
 __all__ = ["Shutdown"]
 
 _GRACE = 1.0
-"""Seconds that the shutdown waits, after the deadline, for the monitor and the workers that are not in a handler. They
-end when the queue is closed.
+"""Seconds that the shutdown has, after the deadline, for everything that follows the requests: threads that are not in
+a handler, which end when the queue is closed, and hooks.
 """
+_LEAST = 0.1
+"""Seconds that each of these has at least, whatever the ones before it have taken."""
 _BUSY_GRACE = 0.2
-"""Seconds that it waits for all workers that are in a handler together; one that is stuck is left running."""
+"""Seconds that it waits for all workers that are in a handler together; one that is stuck is left running. Also the
+seconds that one call of ``on_close`` may take from the others after the deadline.
+"""
+_LOOK = 0.05
+"""Seconds between two looks at the deadline, which a second stop may have brought forward, while it joins a thread."""
+
+
+class _FinalRuns:
+    """One thread's part of the final runs that are left after the deadline; made by the shutdown.
+
+    :param connections: all that are left; other threads take from it, too.
+    """
+
+    def __init__(self, connections: deque[Connection], closer: Closer) -> None:
+        self._connections = connections
+        self._closer = closer
+        self.current: Connection | None = None
+        """The connection whose final run is being made."""
+        self.abandoned = False
+        """Another thread makes the runs that are left."""
+
+    def run(self) -> None:
+        while not self.abandoned:
+            try:
+                connection = self.current = self._connections.popleft()
+            except IndexError:
+                break
+            self._closer.end_close_now(connection)
+        self.current = None
 
 
 class Shutdown:
@@ -45,6 +83,11 @@ class Shutdown:
         self._clock = clock
         self._log = log
         self._deadline: float | None = None
+        self._grace_until = -math.inf
+        """The end of the second after the drain, on the system's monotonic clock."""
+        self._reported: set[threading.Thread] = set()
+        self.helpers: list[threading.Thread] = []
+        """The threads ``reserve-stop`` that were started."""
         self.aborted = 0
         """Requests that were aborted at the deadline, and threads that were left running. 0: a clean shutdown."""
 
@@ -57,6 +100,41 @@ class Shutdown:
         """Seconds until the deadline; 0 when it has passed."""
         return 0.0 if self._deadline is None else max(0.0, self._deadline - self._clock.now())
 
+    def call(self, function: Callable[[], object], name: str) -> None:
+        """Call what may block, on a thread of its own, and wait until it returns or its time is over.
+
+        If no thread can be started any more, the function is called on this one: as a rule it returns.
+
+        :param name: of the function, for the log.
+        """
+        helper = self._start_helper(partial(self.guarded, function, f"{name} failed"))
+        if helper is not None:
+            self.join(helper, f"is still in {name} at the end of the stop")
+
+    def join(self, thread: threading.Thread, how: str, most: float = math.inf) -> bool:
+        """Wait for a thread as long as the stop may take. False: it is reported, and left running.
+
+        :param how: what is wrong with a thread that is left, for the log; empty: that is not reported.
+        :param most: seconds.
+        """
+        now = time.monotonic()
+        most_until, least_until = now + most, now + _LEAST
+        while thread.is_alive():
+            now = time.monotonic()
+            left = max(self.time_left(), self._grace_until - now, least_until - now)
+            left = min(left, most_until - now)
+            if left <= 0:
+                if how:
+                    self.aborted += thread not in self._reported
+                    self._report(thread, f"{how}; it is left running in:")
+                return False
+            thread.join(min(left, _LOOK))
+        return True
+
+    def begin_grace(self) -> None:
+        """From now on what follows the requests has a second, however late it is."""
+        self._grace_until = time.monotonic() + _GRACE
+
     def run(self, close_listeners: Callable[[], None]) -> None:
         """Take every step. Afterwards every worker has ended and every connection is closed, except those that a stuck
         handler holds.
@@ -64,6 +142,7 @@ class Shutdown:
         for step in (
             close_listeners,
             self._drain,
+            self.begin_grace,
             self._report_given_up,
             self._queue.close,
             self._monitor.close,
@@ -71,7 +150,7 @@ class Shutdown:
         ):
             self.guarded(step, f"a step of the shutdown failed: {step.__name__}")
 
-    def guarded(self, step: Callable[[], None], failure: str) -> None:
+    def guarded(self, step: Callable[[], object], failure: str) -> None:
         """Take one step; what it raises is logged."""
         try:
             step()
@@ -100,7 +179,7 @@ class Shutdown:
         for worker in self._pool.busy():
             connection = worker.connection
             what = f" with {describe(connection)}" if connection is not None else ""
-            self._report(worker, f"is still busy{what} at the end of the stop; it is left running in:")
+            self._report(worker.thread, f"is still busy{what} at the end of the stop; it is left running in:")
 
     def _has_work(self, connection: Connection) -> bool:
         """Say whether closing the connection aborts a request or a handler. An idle one may not be closed yet.
@@ -117,12 +196,24 @@ class Shutdown:
         for worker in self._pool.given_up():
             self.aborted += 1
             self._report(
-                worker, "was given up before (--request-timeout) and has not come back; it is left running in:"
+                worker.thread, "was given up before (--request-timeout) and has not come back; it is left running in:"
             )
 
-    def _report(self, worker: Worker, how: str) -> None:
-        frame = sys._current_frames().get(cast(int, worker.thread.ident))
-        self._log.stack(logging.WARNING, f"{worker.thread.name} {how}", frame)
+    def _report(self, thread: threading.Thread, how: str) -> None:
+        self._reported.add(thread)
+        frame = sys._current_frames().get(cast(int, thread.ident))
+        self._log.stack(logging.WARNING, f"{thread.name} {how}", frame)
+
+    def _start_helper(self, function: Callable[[], object]) -> threading.Thread | None:
+        """Call a function on a thread of its own. None: there was no thread for it, and this one has called it."""
+        helper = threading.Thread(target=function, name="reserve-stop", daemon=True)
+        try:
+            helper.start()
+        except RuntimeError:
+            function()
+            return None
+        self.helpers.append(helper)
+        return helper
 
     def _close_remaining(self) -> None:
         """Wait for the workers that are not in a handler, and close the connections that are left."""
@@ -130,19 +221,19 @@ class Shutdown:
         self._wake_blocked(list(connections.values()))
         workers = self._pool.workers
         busy = {worker.thread for worker in workers if worker.connection is not None}
-        idle = {self._monitor.thread, *(worker.thread for worker in workers)} - busy
-        for threads, grace in ((idle, _GRACE), (busy, _BUSY_GRACE)):
-            until = time.monotonic() + grace
-            for thread in threads:
-                if thread.ident is not None:  # the monitor may be about to start one more; that one ends at once
-                    thread.join(max(0.0, until - time.monotonic()))
+        for thread in {self._monitor.thread, *(worker.thread for worker in workers)} - busy:
+            self.join(thread, "has not ended at the end of the stop")
+        until = time.monotonic() + _BUSY_GRACE
+        for thread in busy:  # reported before
+            self.join(thread, "", max(0.0, until - time.monotonic()))
+        with_final_run: deque[Connection] = deque()
         for connection in self._queue.take_all():  # READY: no thread leads any more
             if connection.lent:
                 # Its worker, which is stuck, would wait for the token without end.
                 connection.failed = True
                 connection.return_token()
-            else:
-                self._closer.close_now(connection, "stop")
+            elif self._closer.begin_close_now(connection, "stop"):
+                with_final_run.append(connection)
         a_thread_leads = self._monitor.thread.is_alive() or any(
             worker.thread.is_alive() and worker.connection is None for worker in workers
         )
@@ -152,8 +243,33 @@ class Shutdown:
                 connection.failed = True
                 if not a_thread_leads:
                     connection.return_token()  # the leader that had the token has ended without returning it
-            elif take(connection.token):
-                self._closer.close_now(connection, "stop")
+            elif take(connection.token) and self._closer.begin_close_now(connection, "stop"):
+                with_final_run.append(connection)
+        self._make_final_runs(with_final_run)
+
+    def _make_final_runs(self, connections: deque[Connection]) -> None:
+        """Call ``on_close`` of the connections that are left, on other threads: one that blocks delays only a few."""
+        now = time.monotonic()
+        until = max(now + self.time_left(), now + 2 * _BUSY_GRACE, self._grace_until)
+        while connections and time.monotonic() < until:
+            part = _FinalRuns(connections, self._closer)
+            helper = self._start_helper(part.run)
+            if helper is None or self.join(helper, "", _BUSY_GRACE):
+                continue
+            part.abandoned = True  # it may have been slow, not stuck: then it ends after the current run
+            connection = part.current
+            client = f" of {describe(connection)}" if connection is not None else ""
+            self.join(helper, f"is still in on_close{client} at the end of the stop", _LEAST)
+        if connections:
+            count = len(connections)
+            self._log.warning(
+                f"{count} {'connection is' if count == 1 else 'connections are'} closed without a call of on_close: "
+                "the time of the stop is over"
+            )
+        while connections:
+            connection = connections.popleft()
+            connection.final_run = False
+            self._closer.end_close_now(connection)
 
     def _wake_blocked(self, connections: Sequence[Connection]) -> None:
         """Wake the workers that are blocked on their connection, and abort their responses.

@@ -134,12 +134,15 @@ class ServerTLS:
                 condition, self._again = self._again, None
                 self._busy = condition is not None
 
-    def close(self) -> None:
-        """At the server's shutdown: wait until the thread that checks the files has ended."""
+    def close(self, join: Callable[[threading.Thread], object] = threading.Thread.join) -> None:
+        """At the server's shutdown: wait for the thread that checks the files.
+
+        :param join: waits for a thread, as long as the shutdown may take.
+        """
         with self._lock:
             thread = self._thread
         if thread is not None:
-            thread.join()
+            join(thread)
 
     # ---- by the owner of a connection ----
 

@@ -6,12 +6,13 @@ Reads files, so the thread that has the lead never calls it: it runs at start, a
 from __future__ import annotations
 
 import binascii
+import errno
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from reserve.errors import StartupError
 from reserve.ssl.settings import CertificateFiles
@@ -24,6 +25,7 @@ __all__ = [
     "client_trust_error",
     "file_states",
     "read_certificate",
+    "read_file",
     "without_mark",
 ]
 
@@ -55,17 +57,33 @@ def file_states(paths: Iterable[str]) -> FileStates:
     return tuple(states)
 
 
+def _open_nonblocking(path: str, flags: int) -> int:
+    """For ``open(opener=)``: do not wait for the writer of a FIFO."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def read_file(path: str) -> bytes:
+    """The content of a regular file. Raises OSError, also for a FIFO, whose reader would wait for a writer."""
+    with open(path, "rb", opener=_open_nonblocking) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file")
+        return file.read()
+
+
 @contextmanager
 def without_mark(path: str) -> Iterator[str]:
     """The path of a PEM file, or, as long as the context lasts, of a copy without byte order marks.
 
     OpenSSL takes no block whose first line begins with a mark. It may be in the middle, where files were joined. The
-    copy can be read by this user only.
+    copy can be read by this user only. Raises StartupError for what is not a regular file, because OpenSSL would wait
+    for the writer of a FIFO.
     """
     try:
-        content = Path(path).read_bytes()
-    except OSError:  # the caller reads it next, and says so
-        content = b""
+        content = read_file(path)
+    except OSError as error:
+        if error.errno == errno.EINVAL:
+            raise StartupError(f"the file {path} cannot be read: {error.strerror}") from None
+        content = b""  # the caller reads it next, and says so
     if _MARKED not in content:
         yield path
         return
@@ -99,7 +117,7 @@ def check_revocation_list(path: str) -> None:
 
 def _read(path: str, option: str) -> bytes:
     try:
-        return Path(path).read_bytes()
+        return read_file(path)
     except OSError as error:
         raise client_trust_error(path, option, error.strerror or error) from None
 
@@ -115,7 +133,7 @@ def read_certificate(path: str) -> bytes:
     Its content, and the rest of its chain, are checked by OpenSSL when it loads the file.
     """
     try:
-        content = Path(path).read_bytes()
+        content = read_file(path)
     except OSError as error:
         raise StartupError(f"the certificate {path} (--tls-cert) cannot be read: {error.strerror or error}") from None
     block = _CERTIFICATE.search(content)
@@ -149,7 +167,7 @@ def certificate_error(files: CertificateFiles, error: Exception) -> StartupError
         return StartupError(f"the private key {key}: {error}")
     for option, path in (("--tls-cert", files.cert), ("--tls-key", files.key or files.cert)):
         try:
-            content = Path(path).read_bytes()
+            content = read_file(path)
         except OSError as cause:
             return StartupError(f"the file {path} ({option}) cannot be read: {cause.strerror or cause}")
     if b"PRIVATE KEY-----" not in content:

@@ -12,13 +12,12 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from pathlib import Path
 from typing import Any
 
 from reserve.errors import StartupError, TLSError, WantRead, WantWrite
 from reserve.ssl import ktls
 from reserve.ssl.certadapter import CertificateAdapter, client_environ
-from reserve.ssl.certfiles import certificate_error, client_trust_error
+from reserve.ssl.certfiles import certificate_error, client_trust_error, read_file
 from reserve.ssl.clienthello import HelloReader, HelloRefused
 from reserve.ssl.environ import session_variables
 from reserve.ssl.session import TLSSession
@@ -290,7 +289,7 @@ def _peer_certificates(connection: SSL.Connection) -> tuple[bytes | None, list[b
 
 
 def _private_key(files: CertificateFiles) -> Any:
-    content = Path(files.key or files.cert).read_bytes()
+    content = read_file(files.key or files.cert)
     try:
         return load_pem_private_key(content, None)
     except TypeError:  # it is encrypted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import ssl
 import threading
@@ -109,7 +110,7 @@ def test_new_connections_get_new_certificates_while_clients_connect(how: str, tm
     assert site.log.count("the certificates were loaded again; new connections get them") == 5
 
 
-@pytest.mark.parametrize("broken", ["key of another", "no certificate", "empty", "missing"])
+@pytest.mark.parametrize("broken", ["key of another", "no certificate", "empty", "missing", "pipe", "pipe for the key"])
 def test_files_that_cannot_be_used_leave_the_old_ones(broken: str, tmp_path: Path) -> None:
     files = installed(tmp_path)
     adapter = BuiltinSSLAdapter(files.cert, files.key)
@@ -120,6 +121,10 @@ def test_files_that_cannot_be_used_leave_the_old_ones(broken: str, tmp_path: Pat
             shutil.copy(tls.issued(serial=1).key, files.key)
         elif broken == "missing":
             Path(files.cert).unlink()
+        elif broken.startswith("pipe"):  # no process writes to it
+            path = files.cert if broken == "pipe" else files.key
+            Path(path).unlink()
+            os.mkfifo(path)
         else:
             Path(files.cert).write_text("" if broken == "empty" else "no certificate\n")
         for _ in range(3):  # each look finds the same files, and one line is enough

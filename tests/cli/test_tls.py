@@ -145,10 +145,10 @@ def test_a_mistake_about_tls_gets_one_sentence(
 def test_a_certificate_without_read_permission_gets_one_sentence(
     tls_workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def forbidden(path: Path) -> bytes:
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+    def forbidden(path: str) -> bytes:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
 
-    monkeypatch.setattr(Path, "read_bytes", forbidden)  # not a real file, because root may read every file
+    monkeypatch.setattr("reserve.ssl.certfiles.read_file", forbidden)  # root may read any file
     assert main([*ARGV, "--tls-cert", "a.both"]) == 1
     assert capsys.readouterr().err == "reserve: the certificate a.both (--tls-cert) cannot be read: Permission denied\n"
 
@@ -158,3 +158,12 @@ def test_warnings_of_certificates_go_to_the_log_of_the_server(tls_workdir: Path)
     (server,) = FakeServer.made
     server.ssl_adapter.warn("it expires")
     assert server.reloads == ["it expires"]
+
+
+def test_a_password_file_is_no_pipe_because_it_is_read_again(
+    tls_workdir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipe = str(tmp_path / "pipe")
+    os.mkfifo(pipe)
+    assert main([*ARGV, "--tls-cert", "a.both", "--tls-password-file", pipe]) == 1
+    assert f"{pipe} (--tls-password-file) cannot be read: it is not a regular file\n" in capsys.readouterr().err

@@ -27,6 +27,6 @@ def test_the_hooks_are_called_in_order_and_their_failures_are_logged(serve: Serv
     here = threading.current_thread().name
     assert calls == [
         ("on_worker_start", here), ("on_thread_start", "reserve-worker-"), ("on_thread_stop", "reserve-worker-"),
-        ("on_worker_stop", "reserve-accept"),
+        ("on_worker_stop", "reserve-stop"),
     ]  # fmt: skip
     assert [line.split("\n")[0] for line in lines] == [f"the hook {name} failed" for name in names]

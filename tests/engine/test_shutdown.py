@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections.abc import Iterator
 from queue import SimpleQueue
 from typing import Any
 
@@ -15,10 +16,12 @@ from reserve.engine.drivers.handler import Park
 from reserve.engine.polling.token import take
 from reserve.engine.server import Hooks, Server
 from reserve.errors import ClientDisconnected
+from reserve.sockets.listeners import listen
 from reserve.testing import FakeClock
 from tests.clients import receive, receive_all
 from tests.engine.conftest import Log, Serve, echo
 from tests.engine.linedriver import LineApplication, LineDriver
+from tests.engine.sessions import ClearAdapter
 from tests.waiting import PATIENCE, eventually
 
 
@@ -247,3 +250,146 @@ def test_a_stop_releases_a_worker_that_waits_for_its_lent_connection(serve: Serv
     running.server.stop(0)
     failed.get(timeout=PATIENCE)
     eventually(lambda: running.server.stats().connections == 0)
+
+
+# ---- what may hang at the end ----
+
+
+class Blocker:
+    """Blocks each caller until the test is over, and says when one has come."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Semaphore(0)
+        self.go_on = threading.Event()
+
+    def __call__(self, *args: object) -> None:
+        self.entered.release()
+        self.go_on.wait()
+
+
+@pytest.fixture
+def blocker() -> Iterator[Blocker]:
+    blocker = Blocker()
+    yield blocker
+    blocker.go_on.set()
+
+
+@pytest.mark.parametrize("hook", ["on_worker_stop", "on_thread_stop"])
+def test_a_hook_that_blocks_is_given_up_at_the_deadline(serve: Serve, blocker: Blocker, hook: str) -> None:
+    log = Log()
+    running = serve(echo, threads=1, hooks=Hooks(**{hook: blocker, "error_log": log}))  # type: ignore[arg-type]
+    running.server.stop(0)
+    assert blocker.entered.acquire(timeout=PATIENCE)
+    text = log.wait("at the end of the stop; it is left running in:")
+    assert "reserve-stop is still in the hook on_worker_stop" in text or "reserve-worker-1 has not ended" in text
+    assert "in __call__" in text
+    assert running.server.aborted == 1
+    assert running.server._lifecycle.finished.is_set()
+    with pytest.raises(ConnectionRefusedError):
+        running.connect()
+
+
+def test_a_hook_has_what_is_left_of_the_deadline_and_a_second_stop_ends_that(serve: Serve, blocker: Blocker) -> None:
+    log, clock = Log(), FakeClock()
+    running = serve(echo, clock=clock, hooks=Hooks(on_worker_stop=blocker, error_log=log))
+    stopper = threading.Thread(target=running.server.stop, args=(1000,))
+    stopper.start()
+    assert blocker.entered.acquire(timeout=PATIENCE)
+    clock.advance(999)
+    assert running.server.aborted == 0
+    running.server.request_stop(0)
+    stopper.join(PATIENCE)
+    assert not stopper.is_alive()
+    assert running.server.aborted == 1
+
+
+def test_a_hook_may_call_stop(serve: Serve) -> None:
+    called = threading.Event()
+
+    def stop() -> None:
+        running.server.stop()
+        called.set()
+
+    running = serve(echo, hooks=Hooks(on_worker_stop=stop))
+    running.server.stop()
+    assert called.is_set()
+    assert running.server.aborted == 0
+
+
+def test_calls_of_on_close_that_block_are_given_up_and_the_others_are_made(serve: Serve, blocker: Blocker) -> None:
+    """One blocks the only worker, others wait for it until the deadline; then the next one blocks, too."""
+    closed = SimpleQueue[str]()
+
+    def handle(sock: socket.socket, address: Any, server: Any) -> Park:
+        on_close = blocker if sock.recv(1) == b"b" else closed.put
+        return Park(lambda: None, on_close=on_close)
+
+    running = serve(handle, threads=1)
+    clients = [running.connect() for _ in range(6)]
+    for client, kind in zip(clients, (b"b", b"b", b"c", b"c", b"c", b"c"), strict=True):
+        client.sendall(kind)
+    eventually(lambda: running.server.stats().parked == 6)
+    running.server.stop(0)
+    assert [closed.get(timeout=PATIENCE) for _ in range(4)] == ["stop"] * 4
+    for client in clients:
+        assert receive_all(client) == b""
+    assert running.log.wait("is still in on_close") or running.log.wait("is still busy")
+    assert running.server.aborted >= 1
+    blocker.go_on.set()
+    eventually(lambda: running.server.stats().connections == 0)
+
+
+def test_an_application_whose_finish_blocks_is_given_up(serve: Serve, blocker: Blocker) -> None:
+    class Finishing(LineApplication):
+        def finish(self, server: Any) -> None:
+            blocker()
+
+    running = serve(Finishing())
+    running.server.stop(0)
+    running.log.wait("reserve-stop is still in Finishing.finish at the end of the stop")
+    assert running.server.aborted == 1
+
+
+def test_certificates_that_cannot_be_read_do_not_hold_a_stop(serve: Serve, blocker: Blocker) -> None:
+    class Slow(ClearAdapter):
+        def changed(self) -> bool:
+            blocker()
+            return False
+
+    running = serve(echo, ssl_adapter=Slow())
+    running.server._runtime.tls.reload_in_background(lambda adapter: adapter.changed())
+    assert blocker.entered.acquire(timeout=PATIENCE)
+    running.server.stop(0)
+    running.log.wait("reserve-tls-reload has not read the files of the certificates; it is left running in:")
+    assert running.server.aborted == 1
+
+
+def test_a_start_that_fails_does_not_wait_for_a_hook_without_a_limit(
+    blocker: Blocker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = Log()
+    server = Server(
+        listen("127.0.0.1:0"), echo, threads=1, stop_timeout=0, hooks=Hooks(on_thread_start=blocker, error_log=log)
+    )
+
+    def fail() -> None:
+        assert blocker.entered.acquire(timeout=PATIENCE)
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(server._runtime.acceptor.thread, "start", fail)
+    with pytest.raises(RuntimeError):
+        server.serve_in_background()
+    log.wait("reserve-worker-1 has not ended after a failed start; it is left running in:")
+
+
+def test_without_threads_the_hook_is_called_all_the_same(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    called = SimpleQueue[str]()
+    hooks = Hooks(on_worker_stop=lambda: called.put(threading.current_thread().name))
+    running = serve(echo, hooks=hooks)
+
+    def fail(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    running.server.stop()
+    assert called.get(timeout=PATIENCE) == "reserve-accept"

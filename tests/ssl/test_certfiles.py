@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reserve.errors import StartupError
-from reserve.ssl.certfiles import read_certificate
+from reserve.ssl.certfiles import check_authorities, check_revocation_list, read_certificate, without_mark
 from tests.ssl import issuing
 
 ONE = issuing.issue(kind="ed25519", subject=issuing.named("one"))
@@ -72,3 +74,18 @@ def test_any_file_is_read_or_refused(pieces: list[bytes], file: Path) -> None:
     file.write_bytes(b"".join(pieces))
     with contextlib.suppress(StartupError):
         read_certificate(str(file))
+
+
+def _read_without_mark(path: str) -> None:
+    with without_mark(path):
+        pass
+
+
+@pytest.mark.parametrize("read", [read_certificate, check_authorities, check_revocation_list, _read_without_mark])
+def test_no_file_of_certificates_may_be_a_pipe_whose_reader_waits(
+    read: Callable[[str], object], tmp_path: Path
+) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(StartupError, match="it is not a regular file"):
+        read(str(pipe))

@@ -61,8 +61,9 @@ class Park:
         ``"capacity"`` (it was idle, and a new client needed its place), ``"stop"``. A later Park of the same connection
         replaces it.
 
-    Workers call all of them. There is one exception: if a connection is still open at the deadline of a stop, the
-    accept thread may call its ``on_close``, because the workers have ended. Raises UsageError for invalid arguments.
+    Workers call all of them. There is one exception: if a connection is still open at the deadline of a stop, a thread
+    of the shutdown calls its ``on_close``, because the workers have ended; or none, if other calls take too long.
+    Raises UsageError for invalid arguments.
     """
 
     __slots__ = ("on_close", "on_timeout", "reader", "resume", "timeout", "until")

@@ -56,14 +56,28 @@ class Closer:
             self.dispose(connection)
 
     def close_now(self, connection: Connection, reason: str) -> None:
-        """Close the connection after the queue is closed. No worker takes it then, so the final run happens on this
-        thread.
+        """Close the connection after the queue is closed. No worker takes it then, so the final run, which may block,
+        happens on this thread.
         """
+        if self.begin_close_now(connection, reason):
+            self.end_close_now(connection)
+
+    def begin_close_now(self, connection: Connection, reason: str) -> bool:
+        """The part of :meth:`close_now` that does not block. True: the final run is left, for :meth:`end_close_now`."""
         try:
             if connection.output is not None:
                 reset(connection)
-            if connection.final_run or connection.driver.on_close(reason):
-                connection.final_run = True
+            connection.final_run = connection.final_run or connection.driver.on_close(reason)
+        except BaseException as error:
+            self._log.failure("the final run of a connection failed", error)
+        if not connection.final_run:
+            self.end_close_now(connection)
+        return connection.final_run
+
+    def end_close_now(self, connection: Connection) -> None:
+        """The rest of :meth:`close_now`: the final run, if there is one, and the dispose."""
+        try:
+            if connection.final_run:
                 connection.driver.run()
         except BaseException as error:
             self._log.failure("the final run of a connection failed", error)
