@@ -19,6 +19,7 @@ from reserve.errors import UsageError
 __all__ = [
     "Choice",
     "Count",
+    "CountOr",
     "Flag",
     "Kind",
     "Octal",
@@ -100,6 +101,30 @@ class Count(Kind):
 
     def accepts(self, value: object) -> bool:
         return _is_number(value) and self.low <= value <= self.high
+
+
+@dataclass(frozen=True, slots=True)
+class CountOr(Kind):
+    """A whole number, or a word that stands for no number."""
+
+    low: int
+    high: int
+    word: str
+    metavar: str = "N"
+    unit: str = "a number"
+
+    @property
+    def allowed(self) -> str:
+        return f"a whole number from {self.low} to {self.high}, or {self.word}"
+
+    def parse(self, text: str) -> int | str:
+        return self.word if text == self.word else Count(self.low, self.high).parse(text)
+
+    def from_toml(self, value: object) -> int | str:
+        return self.parse(_number_text(value))
+
+    def accepts(self, value: object) -> bool:
+        return value == self.word or (_is_number(value) and self.low <= value <= self.high)
 
 
 @dataclass(frozen=True, slots=True)

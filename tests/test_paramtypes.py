@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reserve.paramtypes import Count, Flag, Octal, Pair, Seconds, Size
+from reserve.paramtypes import Count, CountOr, Flag, Octal, Pair, Seconds, Size
 
 
 @pytest.mark.parametrize(
@@ -58,6 +58,15 @@ def test_permissions_are_read_in_octal(text: str, mode: int) -> None:
 def test_malformed_permissions_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"^$"):
         Octal().parse(text)
+
+
+def test_a_word_may_stand_for_a_number() -> None:
+    kind = CountOr(2, 4, "keep")
+    assert [kind.parse("2"), kind.parse("keep"), kind.from_toml(4), kind.from_toml("keep")] == [2, "keep", 4, "keep"]
+    assert [kind.accepts(value) for value in (2, "keep", 5, "kept", True)] == [True, True, False, False, False]
+    for text in ("1", "5", "kept", ""):
+        with pytest.raises(ValueError, match=r"^$"):
+            kind.parse(text)
 
 
 def test_flags_and_variables_are_read() -> None:

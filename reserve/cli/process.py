@@ -6,19 +6,21 @@ Runs on the main thread at start. A program that embeds a server does none of th
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
+from reserve.engine import fork
 from reserve.errors import StartupError
 from reserve.loader.find import put_directory_first
 
 if TYPE_CHECKING:
     from reserve.options.sources import Values
 
-__all__ = ["MAX_OPEN_FILES", "prepare_process", "raise_open_files"]
+__all__ = ["prepare_process", "set_open_files"]
 
-MAX_OPEN_FILES = 1048576
-"""The largest limit of open files that :func:`raise_open_files` asks for."""
+_FOR_EACH_CONNECTION = 2
+"""Descriptors: its socket, and a file for a body or a response that is too large for memory."""
+_FOR_THE_REST = 4096
+"""Descriptors of the application, the listeners and the logs."""
 
 
 def prepare_process(values: Values) -> None:
@@ -40,20 +42,67 @@ def prepare_process(values: Values) -> None:
         source = values.given["spool_dir"].source
         raise StartupError(f"{source}: {spool_dir} is not a directory that this process may write to")
     os.environ.update(dict(cast("tuple[tuple[str, str], ...]", values["env"])))
-    raise_open_files()
+    given = values.given.get("open_files")
+    set_open_files(
+        cast("int | str | None", values["open_files"]), values.engine().max_connections, given.source if given else ""
+    )
     put_directory_first()
 
 
-def raise_open_files() -> None:
-    """Raise the limit of open files (RLIMIT_NOFILE) as far as the system allows; each connection needs a descriptor."""
+class _RaisedLimit:
+    """The soft limit from before the start. A forked child restores it, because it serves no connections.
+
+    A child that is not made by :func:`os.fork` (:mod:`subprocess`, :func:`os.system`, :func:`os.posix_spawn`) runs no
+    code of this process, so it inherits the raised limit.
+    """
+
+    def __init__(self, previous: int, current: int) -> None:
+        self._previous, self._current = previous, current
+
+    def close_copies(self) -> None:
+        """In the child: restore the limit, unless the application has set another one."""
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft == self._current:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (self._previous, hard))
+
+
+_raised_limit: _RaisedLimit | None = None
+"""Keeps alive what :mod:`reserve.engine.fork` watches; the limit belongs to the process, and so does this."""
+
+
+def set_open_files(wanted: int | str | None, max_connections: int, source: str) -> None:
+    """Set the soft limit of open files (RLIMIT_NOFILE); each connection needs a descriptor.
+
+    :param wanted: ``--open-files``; None: as many as the server may need.
+    :param max_connections: ``--max-connections``.
+    :param source: where ``wanted`` comes from, for the message.
+    :raises StartupError: the hard limit is lower than a number that was asked for.
+    """
+    global _raised_limit
     try:
         import resource
     except ImportError:  # not a POSIX system
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        with suppress(
-            OSError, ValueError
-        ):  # some systems refuse even less than the hard limit: serve with what there is
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    if isinstance(wanted, int):
+        limit = wanted
+        if hard != resource.RLIM_INFINITY and limit > hard:
+            raise StartupError(f"{source}: {limit} is more than the hard limit of open files, {hard} (ulimit -Hn)")
+    elif wanted is None and soft != resource.RLIM_INFINITY:
+        limit = max_connections * _FOR_EACH_CONNECTION + _FOR_THE_REST
+        limit = max(soft, limit if hard == resource.RLIM_INFINITY else min(limit, hard))
+    else:
+        return
+    if limit == soft:
+        return
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    except (OSError, ValueError) as error:
+        if wanted is not None:
+            raise StartupError(f"{source}: the system refuses a limit of {limit} open files: {error}") from error
+        return  # some systems refuse even less than the hard limit: serve with what there is
+    if limit > soft:
+        _raised_limit = _RaisedLimit(soft, limit)
+        fork.watch(_raised_limit)

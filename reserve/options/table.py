@@ -13,7 +13,7 @@ from dataclasses import MISSING, dataclass, fields, replace
 
 from reserve.apps.http.settings import HTTP_KINDS, HTTPSettings
 from reserve.engine.settings import ENGINE_KINDS, EngineSettings
-from reserve.paramtypes import Choice, Count, Flag, Kind, Octal, Pair, Text
+from reserve.paramtypes import Choice, Count, CountOr, Flag, Kind, Octal, Pair, Text
 from reserve.protocol.http1.limits import LIMIT_KINDS, Limits
 from reserve.ssl.settings import TLS_KINDS, TLSSettings
 
@@ -317,6 +317,14 @@ OPTIONS: tuple[Option, ...] = (
     _limit("max-trailer-fields", "The number of trailer field lines; with more the request gets a 431."),
     _limit("max-body", "The length of the content of a request, with any framing; a longer one gets a 413."),
     Option(name="chdir", kind=_DIRECTORY, group=_COMMAND, help="Change to this directory before anything is opened."),
+    Option(
+        name="open-files",
+        kind=CountOr(64, 1048576, "keep", "N|keep"),
+        group=_COMMAND,
+        help="The soft limit of open files (ulimit -Sn), which processes of the application inherit. keep: as it was. "
+        "Default: raised, if it is lower and the hard limit allows it, to two for each of max-connections and 4096 "
+        "more.",
+    ),
     Option(
         name="env",
         kind=Pair(),

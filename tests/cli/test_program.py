@@ -51,20 +51,21 @@ def get(port: int, path: str = "/") -> bytes:
         return response.read()
 
 
-def serves(port: int) -> bool:
+def serves(port: int, path: str = "/") -> bool:
     try:
-        return get(port).endswith(b"\r\n\r\nok")
+        return get(port, path).endswith((b"\r\n\r\nok", b"\r\n\r\nok\n"))
     except OSError:
         return False
 
 
 @contextmanager
 def command(
-    directory: Path, *options: str, wrapper: str = "", prologue: str = "", **streams: object
+    directory: Path, *options: str, wrapper: str = "", prologue: str = "", ready: str = "/", **streams: object
 ) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """The program with a WSGI application: the process, once it serves or has exited, and its port.
 
     :param wrapper: lines that Python runs in the process before it executes the program.
+    :param ready: the path whose response is ``ok``.
     :param prologue: lines that run before the program in the same interpreter.
     """
     port = free_port()
@@ -82,7 +83,7 @@ def command(
     arguments = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, **streams}
     with subprocess.Popen(argv, cwd=directory, env=environ, text=True, **arguments) as process:  # type: ignore[call-overload]
         try:
-            eventually(lambda: serves(port) or process.poll() is not None)
+            eventually(lambda: serves(port, ready) or process.poll() is not None)
             yield process, port
         finally:
             process.kill()
