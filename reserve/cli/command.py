@@ -29,6 +29,7 @@ from reserve.cli.stderrlog import configure_logging, enable_loggers
 from reserve.cli.tls import make_adapter
 from reserve.errors import ReserveError, StartupError, safe_str, type_name
 from reserve.loader.arguments import Arguments
+from reserve.loader.directory import working_directory
 from reserve.loader.find import find
 from reserve.loader.shadowing import explain_shadowing
 from reserve.options.sources import Values, collect, unknown_variables
@@ -80,7 +81,7 @@ def run(argv: Sequence[str], console: Console, signals: StopSignals) -> int:
             print_version()
             return 0
         name, arguments = app_arguments(command)
-        values = collect(command.given, os.environ, os.getcwd())
+        values = collect(command.given, os.environ, working_directory())
         _report_unknown_variables(unknown_variables(os.environ), console)
         signals.stop_timeout = cast("float", values["stop_timeout"])
         return _serve(name, arguments, command.after, values, console, signals)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 from reserve.engine import fork
 from reserve.errors import StartupError
+from reserve.loader.directory import working_directory
 from reserve.loader.find import put_directory_first
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ def prepare_process(values: Values) -> None:
 
     Afterwards the working directory is the first entry of the import path.
 
-    :raises StartupError: the working directory cannot be changed, or the spool directory cannot be written to.
+    :raises StartupError: the working directory does not exist or cannot be changed, the spool directory cannot be
+        written to, or the limit of open files cannot be set.
     """
     directory = values["chdir"]
     if directory is not None:
@@ -37,6 +39,8 @@ def prepare_process(values: Values) -> None:
         except OSError as error:
             source = values.given["chdir"].source
             raise StartupError(f"{source}: cannot change to {directory}: {error.strerror or error}") from error
+    if not working_directory():
+        raise StartupError("the working directory was deleted; start in another one, or name it with --chdir DIR")
     spool_dir = values["spool_dir"]
     if spool_dir is not None and not (os.path.isdir(str(spool_dir)) and os.access(str(spool_dir), os.W_OK | os.X_OK)):
         source = values.given["spool_dir"].source

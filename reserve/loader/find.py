@@ -21,6 +21,7 @@ from typing import cast
 
 from reserve.errors import StartupError, type_name
 from reserve.loader.arguments import Arguments
+from reserve.loader.directory import working_directory
 from reserve.loader.importer import (
     WSGI_NAMES,
     describe_callables,
@@ -79,7 +80,7 @@ def find(name: str) -> FoundApplication:
     module = importlib.import_module(f"{_BUNDLED}.{name}")
     if not hasattr(module, "launch"):
         return FoundApplication(name=name, module=None)
-    local = importlib.machinery.PathFinder.find_spec(name, [os.getcwd()])
+    local = importlib.machinery.PathFinder.find_spec(name, [working_directory()])
     note = ""
     bundled = os.path.join(*_bundled_directories(), "")
     if local is not None and local.origin is not None and not local.origin.startswith(bundled):
@@ -110,8 +111,8 @@ def _advice(name: str, file: str) -> str:
 
 
 def put_directory_first() -> None:
-    """Put the working directory first on the import path, unless it is there already."""
-    directory = os.getcwd()
+    """Put the working directory, which exists, first on the import path, unless it is there already."""
+    directory = working_directory()
     if sys.path[:1] != [directory]:
         sys.path.insert(0, directory)
     importlib.invalidate_caches()
@@ -139,7 +140,9 @@ def load_application(
             module = module or try_import(f"{package}.{name}")
     if module is None:
         refuse_shadowed(target.module)  # by a module that the attempt has imported
-        locations = [f"{os.getcwd()} and the rest of the import path", *packages]
+        directory = working_directory()
+        unreadable = "" if os.access(directory, os.R_OK | os.X_OK) else " (which this process may not read)"
+        locations = [f"{directory}{unreadable} and the rest of the import path", *packages]
         match = None if packages else nearest(name, bundled_names())
         hint = f"; did you mean {match}?" if match else ""
         raise StartupError(f"there is no module named {target.module}; looked in {', then in '.join(locations)}{hint}")

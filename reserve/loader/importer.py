@@ -30,6 +30,7 @@ from reserve.errors import (
     short_repr,
     type_name,
 )
+from reserve.loader.directory import working_directory
 from reserve.loader.shadowing import explain_shadowing
 
 __all__ = [
@@ -278,5 +279,5 @@ def _is_internal(filename: str) -> bool:
     """Whether a file belongs to importlib or to reserve, the examples excepted."""
     if filename.startswith("<frozen importlib"):
         return True
-    path = os.path.abspath(filename)
+    path = os.path.normpath(os.path.join(working_directory(), filename))
     return path.startswith(_IMPORTLIB) or (path.startswith(_RESERVE) and not path.startswith(_EXAMPLES))

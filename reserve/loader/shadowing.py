@@ -13,6 +13,7 @@ from importlib.machinery import PathFinder
 from types import ModuleType, TracebackType
 
 from reserve.errors import StartupError
+from reserve.loader.directory import working_directory
 
 __all__ = ["explain_shadowing", "is_stdlib_module", "refuse_shadowed"]
 
@@ -84,8 +85,8 @@ def _importing_modules(traceback: TracebackType | None) -> Iterator[str]:
 
 def _local_module(file: str) -> Iterator[str]:
     """The name of the module of a file, if the file is in the working directory."""
-    directory = os.path.join(os.getcwd(), "")
-    if file.startswith(directory):
+    directory = os.path.join(working_directory(), "")
+    if directory and file.startswith(directory):
         yield file[len(directory) :].split(os.sep)[0].removesuffix(".py")
 
 
@@ -94,7 +95,7 @@ def _find_local(name: str, *, directories: bool = True) -> str | None:
 
     :param directories: include directories without ``__init__.py``, which hide nothing.
     """
-    spec = PathFinder.find_spec(name, [os.getcwd()])
+    spec = PathFinder.find_spec(name, [working_directory()])
     if spec is None or (spec.origin is None and not directories):
         return None
     locations = list(spec.submodule_search_locations or ())
@@ -108,4 +109,5 @@ def _is_loaded_from(module: ModuleType, path: str) -> bool:
 
 
 def _relative(path: str) -> str:
-    return os.path.join(os.curdir, os.path.relpath(path))
+    directory = working_directory()
+    return os.path.join(os.curdir, os.path.relpath(path, directory)) if directory else path

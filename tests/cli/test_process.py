@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,78 @@ def test_chdir_and_env_take_effect_before_the_import(workdir: Path) -> None:
     (workdir / "sub" / "cli_sub.py").write_text(source)
     assert main(["--chdir", "sub", "--env=CLI_COLOUR=red", "app", "cli_sub", "-b127.0.0.1:0"]) == 0
     assert FakeServer.made[0].handle.seen == ("red", str(workdir / "sub"))
+
+
+DELETED = "os.mkdir('deleted')\nos.chdir('deleted')\nos.rmdir('../deleted')"
+APP = """
+def application(environ, start_response):
+    if environ["PATH_INFO"] == "/delete":
+        import os, shutil
+        shutil.rmtree(os.getcwd())
+    if environ["PATH_INFO"] == "/import":
+        import json.tool
+        try:
+            import nowhere
+        except ImportError:
+            pass
+    if environ["PATH_INFO"] == "/fail":
+        exec("1 / 0")
+    start_response("200 OK", [("Content-Length", "2")])
+    return [b"ok"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        ((), 1, "reserve: the working directory was deleted; start in another one, or name it with --chdir DIR\n"),
+        (("--chdir", "sub"), 1, "reserve: --chdir: cannot change to sub: No such file or directory\n"),
+        (
+            ("--config", "a.toml"),
+            1,
+            "reserve: cannot read the options in a.toml (named by --config): No such file or directory\n",
+        ),
+        (("-h",), 0, ""),
+    ],
+)
+def test_in_a_deleted_working_directory_the_command_says_so(
+    tmp_path: Path, options: tuple[str, ...], code: int, message: str
+) -> None:
+    with command(tmp_path, *options, wrapper=DELETED) as (process, _):
+        assert process.communicate(timeout=PATIENCE)[1] == message
+        assert process.returncode == code
+
+
+def test_with_chdir_a_deleted_working_directory_does_not_matter(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "site_app.py").write_text(APP)
+    with command(tmp_path, "--chdir", str(tmp_path / "sub"), wrapper=DELETED) as (process, port):
+        assert get(port).endswith(b"ok")
+        process.terminate()
+        assert process.wait(PATIENCE) == 0
+
+
+def test_a_server_goes_on_when_its_working_directory_is_deleted(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "site_app.py").write_text(APP)
+    with command(tmp_path, "--chdir", str(tmp_path / "sub")) as (process, port):
+        for path in ("/delete", "/import"):
+            assert get(port, path).endswith(b"ok")
+        assert get(port, "/fail").startswith(b"HTTP/1.1 500 ")
+        assert get(port).endswith(b"ok")
+        process.terminate()
+        _, err = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0
+        assert "ZeroDivisionError" in err
+
+
+def test_a_working_directory_that_cannot_be_read_is_named(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    access = os.access  # the tests may run as root, who may read everything
+    monkeypatch.setattr(os, "access", lambda path, mode: path != str(workdir) and access(path, mode))
+    assert main(["app", "cli_nowhere", "-b127.0.0.1:0"]) == 1
+    assert f"looked in {workdir} (which this process may not read) and the rest" in capsys.readouterr().err
 
 
 VIEWS = """
