@@ -3,7 +3,8 @@
 Runs on the main thread, before everything else. It guarantees that a signal during the imports does not end the process
 without a line, and that one during the exit does not change the exit code; that the three standard streams are open,
 because otherwise a socket would get the number of one of them, and a client would receive what is meant for a log; and
-that the process exits within ``--stop-timeout``, whatever blocks it.
+that the process exits within ``--stop-timeout``, whatever blocks it. As process 1 of a container it runs the server in
+a child, and waits for orphaned processes.
 
 The signal handlers come first, so until they are installed this module imports nothing that takes time.
 """
@@ -12,8 +13,10 @@ from __future__ import annotations
 
 import atexit
 import os
+import signal
 import sys
 
+from reserve.cli.early.containerinit import start_under_init
 from reserve.cli.early.signals import EarlySignals
 
 TYPE_CHECKING = False  # not imported: see above
@@ -30,8 +33,11 @@ busy machine must not change the exit code, and at most the second."""
 
 def main() -> int:
     """Run the command and return the exit code of the process. See :func:`reserve.cli.command.run`."""
+    mask = start_under_init() if os.getpid() == 1 else None
     early_signals = EarlySignals()
     early_signals.install()
+    if mask is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     _open_standard_streams()
     _write_stacks_at_faults()
     from reserve.cli.command import run
@@ -79,7 +85,6 @@ def _open_standard_streams() -> None:
 def _write_stacks_at_faults() -> None:
     """Before a fault ends the process, write the stacks of all threads to standard error."""
     import faulthandler
-    import signal
     from contextlib import suppress
 
     from reserve.cli.early.signaltable import Reaction, reaction_to

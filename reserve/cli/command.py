@@ -50,6 +50,9 @@ _MAX_NAMES = 5
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command inside another program, and return its exit code.
 
+    Until it returns it handles SIGINT, SIGTERM, SIGHUP and SIGQUIT, and every other signal whose default action would
+    end the process (:mod:`reserve.cli.early.signaltable`).
+
     :param argv: the command line without the name of the program. Default: that of this process.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)

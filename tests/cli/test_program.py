@@ -60,26 +60,36 @@ def serves(port: int, path: str = "/") -> bool:
 
 @contextmanager
 def command(
-    directory: Path, *options: str, wrapper: str = "", prologue: str = "", ready: str = "/", **streams: object
+    directory: Path,
+    *options: str,
+    wrapper: str = "",
+    prologue: str = "",
+    launcher: tuple[str, ...] = (),
+    bind: bool = True,
+    ready: str = "/",
+    **streams: object,
 ) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """The program with a WSGI application: the process, once it serves or has exited, and its port.
 
     :param wrapper: lines that Python runs in the process before it executes the program.
+    :param launcher: a command line before that of the program; ``PORT`` becomes the port.
+    :param bind: whether the program opens the port itself.
     :param ready: the path whose response is ``ok``.
     :param prologue: lines that run before the program in the same interpreter.
     """
     port = free_port()
     environ = {name: value for name, value in os.environ.items() if not name.startswith("RESERVE_")}
     environ |= {"PYTHONPATH": ROOT, "GATE": str(directory / "gate")}
-    argv = ["app", "http", "wsgi", "site_app", "-b", f"127.0.0.1:{port}", "--threads", "2"]
+    argv = ["app", "http", "wsgi", "site_app", *(("-b", f"127.0.0.1:{port}") if bind else ()), "--threads", "2"]
     argv = [*argv, "--stop-timeout", "1h", *options]
     if prologue:
         code = f"import sys\n{prologue}\nfrom reserve.__main__ import main\nsys.exit(main())"
         argv = [sys.executable, "-c", code, *argv]
     else:
         argv = [sys.executable, "-m", "reserve", *argv]
+    argv = [*(part.replace("PORT", str(port)) for part in launcher), *argv]
     if wrapper:
-        argv = [sys.executable, "-c", f"import os, signal, sys\n{wrapper}\nos.execv({sys.executable!r}, {argv!r})"]
+        argv = [sys.executable, "-c", f"import os, signal, sys\n{wrapper}\nos.execvp({argv[0]!r}, {argv!r})"]
     arguments = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, **streams}
     with subprocess.Popen(argv, cwd=directory, env=environ, text=True, **arguments) as process:  # type: ignore[call-overload]
         try:
