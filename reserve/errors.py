@@ -11,10 +11,12 @@ from __future__ import annotations
 import errno
 import sys
 import traceback
+from dataclasses import dataclass
 
 __all__ = [
     "ApplicationError",
     "ClientDisconnected",
+    "Correction",
     "Frame",
     "RemoteError",
     "RequestTimeout",
@@ -143,13 +145,54 @@ class ReserveError(Exception):
     exit_code = 1
 
 
-class UsageError(ReserveError, ValueError):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Correction:
+    """What to write in place of arguments of the command line, so that the command can propose the whole line.
+
+    The code that finds a mistake knows the wrong arguments, and not the line; the command (``reserve.cli.proposal``)
+    knows the line.
+    """
+
+    wrong: tuple[str, ...] = ()
+    """Arguments as they were written, one after the other. Empty: none are wrong, some are missing at the end."""
+    right: tuple[str, ...] = ()
+    """The arguments in their place. For the value of an option, each one becomes a value of that option."""
+    option: str = ""
+    """``wrong`` is the value of this option of the server (``--bind``); empty: it is among the other arguments."""
+    end: tuple[str, ...] = ()
+    """Arguments that are added before ``--``, or at the end."""
+    argv: tuple[str, ...] = ()
+    """The whole command line without the name of the program; then the fields above do not count."""
+    last: bool = False
+    """``wrong`` are the last arguments before ``--``, and not the first ones that are equal."""
+    before: str = ""
+    """A shell command that has to run first."""
+    drop_after: bool = False
+    """Leave out ``--`` and the arguments after it."""
+
+
+class _StartMistake(ReserveError):
+    """A mistake in what was asked for when the server started.
+
+    :param reason: what is wrong.
+    :param hint: what to do, with its punctuation; it ends the text. In the command's message the corrected line takes
+        its place.
+    :param correction: None: it is not known what was meant.
+    """
+
+    def __init__(self, reason: str = "", hint: str = "", correction: Correction | None = None) -> None:
+        super().__init__(reason + hint)
+        self.reason = reason
+        self.correction = correction
+
+
+class UsageError(_StartMistake, ValueError):
     """A wrong option, argument or call. The command exits with 2."""
 
     exit_code = 2
 
 
-class StartupError(ReserveError):
+class StartupError(_StartMistake):
     """The usage is right, but the server cannot start: an address in use, an application that cannot be imported.
 
     The command exits with 1.

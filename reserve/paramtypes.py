@@ -354,12 +354,37 @@ def check_settings(settings: Any, kinds: Mapping[str, Kind], prefix: str = "") -
     :param prefix: what the name of the option has before the name of the field.
     :raises UsageError: for the first field that is out of bounds.
     """
-    defaults = {field.name: field.default for field in fields(settings)}
+    by_name = {field.name: field for field in fields(settings)}
     for name, kind in kinds.items():
-        value = getattr(settings, name)
-        if not kind.accepts(value) and not (value is None and defaults[name] is None):
+        value, default = getattr(settings, name), by_name[name].default
+        if not kind.accepts(value) and not (value is None and default is None):
             option = f"--{prefix}{name}".replace("_", "-")
-            raise UsageError(f"{name}={value!r:.100} ({option}) is out of bounds; allowed is {kind.allowed}")
+            subject = f"{name}={value!r:.100} ({option})"
+            types = str(by_name[name].type)  # a text, because the annotations are not evaluated
+            if not _has_type(value, types):
+                right = _python_value(kind, value, default)
+                raise UsageError(
+                    f"{subject} is of type {type(value).__name__}; it has to be {types}; allowed is {kind.allowed}",
+                    "" if right is None else f"; write {name}={right!r}",
+                )
+            raise UsageError(f"{subject} is out of bounds; allowed is {kind.allowed}")
+
+
+def _has_type(value: object, types: str) -> bool:
+    """Whether a value has one of the types of an annotation, as ``int | tuple[int, int]``; an int is also a float."""
+    names = re.findall(r"\w+", types)
+    if isinstance(value, bool):
+        return "bool" in names
+    return any(base.__name__ in names for base in type(value).__mro__) or (isinstance(value, int) and "float" in names)
+
+
+def _python_value(kind: Kind, value: object, default: object) -> object:
+    """What was probably meant by a value of a wrong type: what its text says, else the default."""
+    try:
+        meant = kind.parse(str(value))
+    except ValueError:
+        return default
+    return meant if kind.accepts(meant) else default
 
 
 def _is_number(value: object) -> TypeGuard[int]:

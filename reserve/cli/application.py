@@ -9,8 +9,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from reserve.cli.console import Console
-from reserve.errors import StartupError, UsageError, short_repr
+from reserve.errors import Correction, StartupError, UsageError, short_repr
 from reserve.loader.arguments import Arguments
+from reserve.loader.asgi import refuse_async
 from reserve.loader.find import FoundApplication
 from reserve.loader.importer import describe_exit, explain_none, signature_error
 
@@ -59,11 +60,13 @@ def configure(handle: object, name: str, values: Values) -> None:
     if not callable(handle):
         hint = explain_none(name, "it") if handle is None else ""
         raise StartupError(f"{name} gave {short_repr(handle)}, which is not {_HANDLER}{hint}")
+    refuse_async(name, handle, _HANDLER, ("http", "wsgi"))
     reason = signature_error(handle, 3)
     if reason:
         is_wsgi = not signature_error(cast("Callable[..., Any]", handle), 2)
         hint = f"; to serve it with WSGI write: reserve app http wsgi {name}" if is_wsgi else ""
-        raise StartupError(f"{name} cannot be called as {_HANDLER}: {reason}{hint}")
+        correction = Correction(wrong=(name,), right=("http", "wsgi", name)) if is_wsgi else None
+        raise StartupError(f"{name} cannot be called as {_HANDLER}: {reason}", hint, correction)
 
 
 def url_scheme(handle: object) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 from reserve.errors import UsageError
-from reserve.options.table import ADDRESSES, FLAGS
+from reserve.options.table import ADDRESSES, FLAGS, USUAL_ADDRESS
 from reserve.sockets.addresses import parse_address
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Listeners", "https_port", "open_listeners"]
 
-_DEFAULT = "127.0.0.1:8080"
+_DEFAULT = USUAL_ADDRESS
 _PURPOSES = {"plain": "without_tls", "redirect": "redirects"}
 """The names of inherited sockets that have a meaning when there is a certificate: the field of :class:`Listeners`."""
 

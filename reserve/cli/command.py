@@ -21,13 +21,14 @@ from reserve.cli.binds import open_listeners
 from reserve.cli.console import Console
 from reserve.cli.forceexit import ABORTED
 from reserve.cli.help import print_help, print_version
-from reserve.cli.parser import app_arguments, parse_command_line
+from reserve.cli.parser import CommandLine, app_arguments, parse_command_line
 from reserve.cli.process import prepare_process
+from reserve.cli.proposal import corrected, shell_line
 from reserve.cli.server import make_server
 from reserve.cli.signals import StopSignals
 from reserve.cli.stderrlog import configure_logging, enable_loggers
 from reserve.cli.tls import make_adapter
-from reserve.errors import ReserveError, StartupError, safe_str, type_name
+from reserve.errors import Correction, ReserveError, StartupError, UsageError, safe_str, type_name
 from reserve.loader.arguments import Arguments
 from reserve.loader.directory import working_directory
 from reserve.loader.find import find
@@ -43,6 +44,8 @@ __all__ = ["INTERRUPTED", "STOPPED", "main", "run"]
 INTERRUPTED = "reserve: interrupted before the server started\n"
 STOPPED = "reserve: the server has stopped\n"
 
+_MAX_CORRECTIONS = 8
+"""How many mistakes of one command line are corrected before the message proposes it."""
 _MAX_NAMES = 5
 """How many unknown environment variables the message names."""
 
@@ -75,6 +78,7 @@ def run(argv: Sequence[str], console: Console, signals: StopSignals) -> int:
     :returns: the exit code: 0 stopped, 1 could not start, 2 wrong usage, 3 the shutdown aborted requests or left
         threads running.
     """
+    command = None
     try:
         command = parse_command_line(argv)
         if command.help:
@@ -90,7 +94,7 @@ def run(argv: Sequence[str], console: Console, signals: StopSignals) -> int:
         return _serve(name, arguments, command.after, values, console, signals)
     except ReserveError as error:
         signals.ignore()
-        console.write(f"reserve: {error}\n")
+        console.write(f"reserve: {_message(error, command)}\n")
         return error.exit_code
     except Exception as error:
         explanation = explain_shadowing(error, imported=True)
@@ -103,6 +107,42 @@ def run(argv: Sequence[str], console: Console, signals: StopSignals) -> int:
         signals.ignore()
         console.write(signals.line_start() + INTERRUPTED)
         return StartupError.exit_code
+
+
+def _message(error: ReserveError, command: CommandLine | None) -> str:
+    """The text of an error; it ends in the corrected command line, if there is one that probably was meant."""
+    if not isinstance(error, (StartupError, UsageError)) or error.correction is None:
+        return str(error)
+    argv = _correct(command, error.correction)
+    if not argv:
+        return str(error)
+    line = shell_line(argv)
+    if error.correction.before:
+        line = f"{error.correction.before} && {line}"
+    return f"{error.reason}; write: {line}"
+
+
+def _correct(command: CommandLine | None, correction: Correction | None) -> list[str]:
+    """The corrected command line, in which mistakes that can be seen before the start are corrected as well; or empty.
+
+    :param command: None: the mistake was found before the command line was parsed.
+    """
+    argv: list[str] = []
+    for _ in range(_MAX_CORRECTIONS):
+        if correction is None:
+            break
+        better = corrected(command.argv if command else (), command.positions if command else (), correction)
+        if not better:
+            break
+        argv, correction, command = better, None, None
+        try:
+            command = parse_command_line(argv)
+            if not command.help and not command.version:
+                app_arguments(command)
+                collect(command.given, os.environ, os.getcwd())
+        except (StartupError, UsageError) as error:
+            correction = error.correction
+    return argv
 
 
 def _serve(

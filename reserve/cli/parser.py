@@ -7,16 +7,22 @@ Pure; runs on the main thread. It knows the names of the options (``reserve.opti
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from reserve.errors import UsageError
+from reserve.errors import Correction, UsageError
 from reserve.loader.arguments import unknown_option
-from reserve.options.table import FLAGS, Option
+from reserve.loader.find import complete_words
+from reserve.options.table import FLAGS, Option, usual_value
 from reserve.paramtypes import Flag
 
 __all__ = ["CommandLine", "app_arguments", "parse_command_line"]
+
+
+_HELP = {"-h", "--help", "--help-all"}
+_COMMANDS = {("help",): "-h", ("version",): "--version"}
+"""Words that other programs have for what are options here."""
+_FOR_HELP = "reserve -h prints the help"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,8 +37,8 @@ class CommandLine:
     """What remains before the first bare ``--``, in order."""
     after: tuple[str, ...]
     """Everything after the first bare ``--``."""
-    first: int
-    """The index in ``argv`` of the first of ``arguments``; if there is none, the length of the part before ``--``."""
+    positions: tuple[int, ...]
+    """The index in ``argv`` of each of ``arguments``."""
     help: bool = False
     version: bool = False
 
@@ -45,22 +51,22 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
     """
     end = argv.index("--") if "--" in argv else len(argv)
     given: list[tuple[Option, str]] = []
-    arguments: list[str] = []
+    positions: list[int] = []
     flags: set[str] = set()
-    first = end
     position = 0
     while position < end:
         argument = argv[position]
         flag, equals, value = _split(argument)
         option = FLAGS.get(flag)
         if option is None:
-            if not arguments:
-                first = position
-            arguments.append(argument)
+            positions.append(position)
         elif isinstance(option.kind, Flag):
             if equals:
+                right = option.flag if value.lower() not in ("0", "false", "no", "off") else option.flags[-1]
                 raise UsageError(
-                    f"{flag} takes no value, but {argument!r} gives one; write {' or '.join(option.flags)}"
+                    f"{flag} takes no value, but {argument!r} gives one",
+                    f"; write {' or '.join(option.flags)}",
+                    Correction(argv=(*argv[:position], right, *argv[position + 1 :])),
                 )
             flags.add(option.name)
             given.append((option, "true" if flag in (option.flag, option.short) else "false"))
@@ -68,16 +74,21 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
             if not equals:
                 position += 1
                 if position >= end or _split(argv[position])[0] in FLAGS:
-                    raise UsageError(f"{flag} needs a value: {option.kind.allowed}")
+                    usual = usual_value(option)
+                    line = (*argv[:position], usual, *argv[position:])
+                    raise UsageError(
+                        f"{flag} needs a value: {option.kind.allowed}",
+                        correction=Correction(argv=line) if usual else None,
+                    )
                 value = argv[position]
             given.append((option, value))
         position += 1
     return CommandLine(
         argv=tuple(argv),
         given=tuple((option, value) for option, value in given if option.name not in ("help", "version")),
-        arguments=tuple(arguments),
+        arguments=tuple(argv[position] for position in positions),
         after=tuple(argv[end + 1 :]),
-        first=first,
+        positions=tuple(positions),
         help="help" in flags,
         version="version" in flags,
     )
@@ -86,20 +97,28 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
 def app_arguments(command: CommandLine) -> tuple[str, tuple[str, ...]]:
     """The name of the application, and its arguments before ``--``.
 
-    :raises UsageError: an unknown server option, or ``app`` or the name is missing; the text has a corrected line.
+    :raises UsageError: an unknown server option, or ``app`` or the name is missing; its correction is complete.
     """
     arguments = command.arguments
-    if arguments[:1] != ("app",):
-        if arguments and arguments[0].startswith("-"):
-            raise UsageError(unknown_option(arguments[0], FLAGS))
-        corrected = [*command.argv[: command.first], "app"]
-        corrected += command.argv[command.first :] if arguments else ["NAME"]
-        raise UsageError(f"the word 'app' is missing; write: {shlex.join(['reserve', *corrected])}")
-    if len(arguments) == 1:
-        raise UsageError("the application's name is missing; write: reserve app NAME, as reserve app http wsgi blog")
-    if arguments[1].startswith("-"):
-        raise UsageError(unknown_option(arguments[1], FLAGS))
-    return arguments[1], arguments[2:]
+    has_app = arguments[:1] == ("app",)
+    words = arguments[1:] if has_app else arguments
+    if words and words[0].startswith("-"):
+        raise UsageError(unknown_option(words[0], FLAGS))
+    if has_app and words:
+        return words[0], words[1:]
+    if not words and not _HELP.isdisjoint(command.after):
+        raise UsageError(
+            "what follows -- is for an application, and none is named",
+            f"; {_FOR_HELP}",
+            correction=Correction(wrong=arguments, right=arguments, end=("-h",), drop_after=True),
+        )
+    if words in _COMMANDS:
+        flag = _COMMANDS[words]
+        raise UsageError(f"{words[0]} is an option here", correction=Correction(wrong=words, right=(flag,)))
+    right = ("app", *complete_words(words))
+    reason = "the word 'app' is missing" if words else f"the application's name is missing ({_FOR_HELP})"
+    correction = Correction(wrong=arguments, right=right, end=() if arguments else right)
+    raise UsageError(reason, correction=correction)
 
 
 def _split(argument: str) -> tuple[str, str, str]:

@@ -92,7 +92,14 @@ class Endpoints:
 
 
 def _several(fds: Descriptors) -> list[int | socket.socket]:
-    return [fds] if isinstance(fds, (int, socket.socket)) else list(fds)
+    if isinstance(fds, (int, socket.socket)):
+        return [fds]
+    is_pair = isinstance(fds, tuple) and len(fds) == 2 and isinstance(fds[0], str)  # cheroot's bind_addr
+    if isinstance(fds, str) or is_pair:
+        raise UsageError(
+            f"{fds!r:.100} is an address, and a server takes listeners; write reserve.listen({fds!r:.100})"
+        )
+    return list(fds)
 
 
 def _application_for(handle: Handle | Application, settings: EngineSettings) -> Application:

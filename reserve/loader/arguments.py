@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from reserve.errors import UsageError
+from reserve.errors import Correction, UsageError
 from reserve.suggest import nearest
 
 __all__ = ["Arguments", "nearest_flag", "option_hint", "unknown_option"]
@@ -138,4 +138,14 @@ class Arguments(list[str]):
                 hint = unknown_option(argument, self.reserved)
                 raise UsageError(f"{hint}{'' if hint.endswith('?') else ';'} {name} takes no arguments of its own")
         if len(self) > 1:
-            raise UsageError(f"{name} takes no arguments, but it was given {' '.join(self[1:])}")
+            before = tuple(self.before)
+            if not {"-h", "--help"}.isdisjoint(self.after):
+                end: tuple[str, ...] = ("-h",)
+            elif before and before[-1].isdecimal():
+                end = ("--bind", f"localhost:{before[-1]}")
+            else:
+                end = ()
+            raise UsageError(
+                f"{name} takes no arguments, but it was given {' '.join(self[1:])}",
+                correction=Correction(wrong=before, last=True, end=end, drop_after=True),
+            )

@@ -14,30 +14,39 @@ import importlib.machinery
 import os
 import pkgutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import cast
 
-from reserve.errors import StartupError, type_name
+from reserve.errors import Correction, StartupError, type_name
 from reserve.loader.arguments import Arguments
 from reserve.loader.directory import working_directory
 from reserve.loader.importer import (
     WSGI_NAMES,
     describe_callables,
     describe_module,
+    is_file,
+    module_of_file,
     parse_target,
     resolve,
     try_import,
+    usable_names,
     user_code,
 )
 from reserve.loader.shadowing import is_stdlib_module, refuse_shadowed
 from reserve.suggest import nearest
 
-__all__ = ["FoundApplication", "bundled_names", "find", "load_application", "put_directory_first"]
+__all__ = ["FoundApplication", "bundled_names", "complete_words", "find", "load_application", "put_directory_first"]
 
 _BUNDLED = "reserve.apps"
 """The package of reserve's own applications, one module or package each."""
+_EXAMPLES = "reserve.examples"
+"""The package of the examples, which are WSGI applications."""
+_WSGI = ("http", "wsgi")
+"""What stands before the name of a WSGI application."""
+_EXAMPLE = "blog"
+"""The name in a proposed line for a user who gave none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +119,73 @@ def _advice(name: str, file: str) -> str:
     return f"for that file write {f'http wsgi {name}:{wsgi[0]}' if wsgi else f'{name}:launch'}"
 
 
+def complete_words(words: Sequence[str]) -> list[str]:
+    """The words that were probably meant after ``app``: ``x:app`` becomes ``http wsgi x:app``.
+
+    The application is not imported; its source is parsed, if there is one.
+
+    :param words: what stands there, or should stand there. Empty: an example is named.
+    """
+    first, *rest = words or ("",)
+    if first == "http" and rest[:1] == ["wsgi"]:
+        first, rest = "wsgi", rest[1:]
+    if first in _WSGI:
+        name = rest[0] if rest else _EXAMPLE
+        return [*_WSGI, *_module_words(name), *rest[1:]]
+    if first in bundled_names():
+        return [first, *rest]
+    if not first:
+        return [*_WSGI, _EXAMPLE]
+    name, *options = _module_words(first)
+    return [*(() if _is_handler(name) else _WSGI), name, *options, *rest]
+
+
+def _module_words(name: str) -> list[str]:
+    """A name; for a file its module, and the option for its directory."""
+    if not is_file(name):
+        return [name]
+    module, directory = module_of_file(name)
+    return [module, "--chdir", directory] if directory else [module]
+
+
+def _is_handler(name: str) -> bool:
+    """Whether the source of a module seems to have a handler(socket, client_address, server)."""
+    module, _, attribute = name.partition(":")
+    path = _find_source(module)
+    try:
+        with open(path or os.devnull, "rb") as file:
+            tree = ast.parse(file.read())
+    except (OSError, SyntaxError, ValueError):
+        return False
+    top = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    if attribute not in ("", "launch") or (not attribute and "launch" not in top):
+        return any(
+            isinstance(node, ast.FunctionDef) and node.name == attribute and _takes_3(node) for node in tree.body
+        )
+    return any(isinstance(node, ast.FunctionDef) and _takes_3(node) for node in ast.walk(tree))
+
+
+def _takes_3(function: ast.FunctionDef) -> bool:
+    names = [argument.arg for argument in function.args.args if argument.arg not in ("self", "cls")]
+    return len(names) == 3 and names[-1].lstrip("_") == "server"
+
+
+def _find_source(name: str) -> str | None:
+    """The file of a module, without importing it or its packages; None: there is no such module."""
+    path: Sequence[str] = [os.getcwd(), *sys.path]
+    origin = None
+    for part in name.split("."):
+        try:
+            spec = importlib.machinery.PathFinder.find_spec(part, list(path))
+        except (ImportError, ValueError):
+            return None
+        if spec is None:
+            return None
+        origin = spec.origin
+        path = spec.submodule_search_locations or ()
+    return origin
+
+
 def put_directory_first() -> None:
     """Put the working directory, which exists, first on the import path, unless it is there already."""
     directory = working_directory()
@@ -144,8 +220,11 @@ def load_application(
         unreadable = "" if os.access(directory, os.R_OK | os.X_OK) else " (which this process may not read)"
         locations = [f"{directory}{unreadable} and the rest of the import path", *packages]
         match = None if packages else nearest(name, bundled_names())
-        hint = f"; did you mean {match}?" if match else ""
-        raise StartupError(f"there is no module named {target.module}; looked in {', then in '.join(locations)}{hint}")
+        raise StartupError(
+            f"there is no module named {target.module}; looked in {', then in '.join(locations)}",
+            f"; did you mean {match}?" if match else "",
+            _correct_missing(name, match, args.before, is_wsgi=bool(packages)),
+        )
     if target.path and (target.path != ("launch",) or target.call is not None):
         args.refuse_rest(name)
         args.served.append(describe_module(module, ":" + name.partition(":")[2]))
@@ -169,4 +248,47 @@ def load_application(
     missing = "neither launch(args) nor " + " nor ".join(attributes) if attributes else "no launch(args)"
     wsgi = [attribute for attribute in WSGI_NAMES if callable(getattr(module, attribute, None))]
     hint = f"; to serve its {wsgi[0]} with WSGI write: reserve app http wsgi {name}" if wsgi else ""
-    raise StartupError(f"{describe_module(module)} has {missing}; {describe_callables(module)}{hint}")
+    raise StartupError(
+        f"{describe_module(module)} has {missing}; {describe_callables(module)}",
+        hint,
+        _correct_launch(name, module, args.before, is_wsgi=bool(attributes)),
+    )
+
+
+def _correct_missing(name: str, match: str | None, arguments: Sequence[str], *, is_wsgi: bool) -> Correction | None:
+    """What was probably meant by the name of a module that does not exist.
+
+    :param match: the bundled application with a similar name.
+    :param arguments: those that follow the name.
+    :param is_wsgi: ``http wsgi`` stands before the name.
+    """
+    if not is_wsgi and (name == "wsgi" or match is not None):
+        words = (match or name, *arguments)
+        return Correction(wrong=(name, *arguments), right=tuple(complete_words(words)))
+    if not is_wsgi and _find_source(f"{_EXAMPLES}.{name}"):
+        return Correction(wrong=(name,), right=(*_WSGI, name))
+    if not is_wsgi and name.partition(":")[0] in bundled_names():
+        return Correction(wrong=(name,), right=tuple(complete_words([name.partition(":")[0]])))
+    stem = name.partition("(")[0]
+    module, dot, attribute = stem.rpartition(".")
+    if dot and ":" not in name and _find_source(module):  # mysite.wsgi.application
+        right = f"{module}:{attribute}" + name[len(stem) :]
+        return Correction(wrong=(name,), right=(right,) if is_wsgi else (*_WSGI, right))
+    module, _, attribute = name.partition(":")
+    local = [path.removesuffix(".py") for path in os.listdir() if path.endswith(".py")]
+    similar = nearest(module.lower(), {one.lower(): one for one in local})
+    if similar is not None:
+        right = name.replace(module, next(one for one in local if one.lower() == similar), 1)
+        return Correction(wrong=(name,), right=(right,))
+    return None
+
+
+def _correct_launch(name: str, module: ModuleType, arguments: Sequence[str], *, is_wsgi: bool) -> Correction | None:
+    """What was probably meant by a module that has no ``launch``: the WSGI application in it."""
+    usable = usable_names(module)
+    if name == "wsgi" and not is_wsgi and arguments and not arguments[0].startswith("-"):
+        return Correction(wrong=(name,), right=_WSGI)
+    if not usable:
+        return None
+    right = name if usable[0] in WSGI_NAMES else f"{name}:{usable[0]}"
+    return Correction(wrong=(name,), right=(right,) if is_wsgi else (*_WSGI, right))

@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import Any
 
 from reserve.errors import (
+    Correction,
     Frame,
     ReserveError,
     StartupError,
@@ -32,6 +33,7 @@ from reserve.errors import (
 )
 from reserve.loader.directory import working_directory
 from reserve.loader.shadowing import explain_shadowing
+from reserve.suggest import nearest
 
 __all__ = [
     "WSGI_NAMES",
@@ -40,15 +42,21 @@ __all__ = [
     "describe_exit",
     "describe_module",
     "explain_none",
+    "is_file",
+    "module_of_file",
     "parse_target",
     "resolve",
     "signature_error",
     "try_import",
+    "usable_names",
     "user_code",
 ]
 
 WSGI_NAMES = ("application", "app")
 """The usual names of the WSGI application in a module."""
+
+_FACTORIES = ("create_app", "make_app", "get_app", "create_application", "make_application", "get_application")
+"""The usual names of functions that make one."""
 
 _RESERVE = os.path.abspath(sys.modules["reserve"].__path__[0]) + os.sep
 _EXAMPLES = os.path.join(_RESERVE, "examples") + os.sep
@@ -79,17 +87,21 @@ def parse_target(text: str) -> Target:
         call with literal arguments.
     """
     module, colon, expression = text.partition(":")
-    if module.endswith(".py") or "/" in module or os.sep in module:
-        name = module[:-3] if module.endswith(".py") else module
-        name = name.strip("./").replace(os.sep, ".").replace("/", ".")
-        raise UsageError(f"{text!r} looks like a file; give the name of the module, as {name + colon + expression}")
+    if is_file(text):
+        right, directory = module_of_file(text)
+        raise UsageError(
+            f"{text!r} looks like a file; give the name of the module",
+            f", as {right}",
+            Correction(wrong=(text,), right=(right,), end=("--chdir", directory) if directory else ()),
+        )
     if not all(module.split(".")):
         raise UsageError(f"{text!r} does not begin with the name of a module, as blog or mysite.wsgi:application")
     if not colon:
         return Target(text=text, module=module)
     usage_error = UsageError(
         f"{text!r}: after the colon stands a name, as app or site.app, or a call with literal arguments, "
-        f"as create_app('test')"
+        f"as create_app('test')",
+        correction=None if expression else Correction(wrong=(text,), right=(module,)),
     )
     try:
         tree = ast.parse(expression.strip(), mode="eval").body
@@ -110,6 +122,31 @@ def parse_target(text: str) -> Target:
     if not isinstance(tree, ast.Name):
         raise usage_error
     return Target(text=text, module=module, path=(tree.id, *path), call=call)
+
+
+def is_file(text: str) -> bool:
+    """Whether a name looks like that of a file: ``mysite/wsgi.py:app``."""
+    module = text.partition(":")[0]
+    return module.endswith(".py") or "/" in module or os.sep in module
+
+
+def module_of_file(text: str) -> tuple[str, str]:
+    """The name of the module in a file, with what follows the colon, and the directory that it is imported from.
+
+    The directory is empty if it is the working directory.
+    """
+    file, colon, expression = text.partition(":")
+    path = os.path.normpath(file.removesuffix(".py"))
+    directory = ""
+    if os.path.isabs(path) or path.startswith(os.pardir):
+        directory, path = os.path.split(os.path.abspath(path))
+        while os.path.exists(os.path.join(directory, "__init__.py")):
+            directory, package = os.path.split(directory)
+            path = os.path.join(package, path)
+        inside = os.path.relpath(directory)
+        if not inside.startswith(os.pardir):
+            directory, path = "", os.path.normpath(os.path.join(inside, path))
+    return path.replace(os.sep, ".").removesuffix(".__init__") + colon + expression, directory
 
 
 def try_import(name: str) -> ModuleType | None:
@@ -136,7 +173,11 @@ def resolve(module: ModuleType, target: Target) -> object:
                 value = getattr(value, attribute)
         except AttributeError:
             owner = ".".join((target.module, *target.path[:position]))
-            raise StartupError(f"{owner} has no {attribute!r}; {describe_callables(module)}") from None
+            right = _nearest_attribute(module, attribute) if position == 0 else ""
+            raise StartupError(
+                f"{owner} has no {attribute!r}; {describe_callables(module)}",
+                correction=Correction(wrong=(target.text,), right=(f"{target.module}:{right}",)) if right else None,
+            ) from None
     if target.call is not None:
         if not callable(value):
             name = ".".join(target.path)
@@ -145,6 +186,23 @@ def resolve(module: ModuleType, target: Target) -> object:
         with user_code(f"calling {target.text}"):
             value = value(*positional, **dict(keywords))
     return value
+
+
+def usable_names(module: ModuleType) -> list[str]:
+    """What of a module is probably a WSGI application, as it stands after the colon: ``app``, ``create_app()``."""
+    names = [name for name in WSGI_NAMES if callable(vars(module).get(name))]
+    for name in _FACTORIES:
+        factory = vars(module).get(name)
+        if callable(factory) and not signature_error(factory, 0):
+            names.append(f"{name}()")
+    return names
+
+
+def _nearest_attribute(module: ModuleType, attribute: str) -> str:
+    """What was probably meant by an attribute that a module does not have; empty: unknown."""
+    names = [name for name, value in vars(module).items() if not name.startswith("_") and callable(value)]
+    similar = nearest(attribute, [name for name in names if not signature_error(vars(module)[name], 2)])
+    return similar or next(iter(usable_names(module)), "")
 
 
 def describe_callables(module: ModuleType) -> str:

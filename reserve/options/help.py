@@ -52,7 +52,8 @@ def help_text(program: str = "", names: tuple[str, ...] = (), arguments: str = "
     parts = [f"usage: {_USAGE}", ""]
     if program:
         parts += [f"These are the options of the server that runs the application {program}."]
-        if not arguments or len(program.split()) > 2:
+        is_attribute = ":" in program and not program.endswith(":launch")  # it takes no arguments
+        if (not arguments or len(program.split()) > 2) and not is_attribute:
             parts += [f"For the options of the application: reserve app {program} -- -h"]
         if arguments:
             parts += ["", f"app {program.split()[0]} takes:", textwrap.indent(arguments.rstrip(), "  ")]

@@ -11,12 +11,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import cast
 
 from reserve.engine.settings import EngineSettings
-from reserve.errors import StartupError, UsageError, short_repr
-from reserve.options.table import ADDRESSES, COMMAND, ENVIRONMENT, FILE, OPTIONS, Option
+from reserve.errors import Correction, StartupError, UsageError, short_repr
+from reserve.options.table import ADDRESSES, COMMAND, ENVIRONMENT, FILE, OPTIONS, Option, usual_value
+from reserve.paramtypes import Choice
 from reserve.sockets.addresses import parse_address
 from reserve.ssl.settings import TLSSettings
 from reserve.suggest import nearest
@@ -242,7 +244,27 @@ def _convert(option: Option, source: str, value: object, parse: Callable[..., ob
             parse_address(str(result))  # its error says which part is wrong, and what was probably meant
         return result
     except UsageError as error:
-        raise UsageError(f"{source}: {error}") from None
+        text, reason = str(error), error.reason
+        correction = None if error.correction is None else replace(error.correction, option=option.flag)
+        raise UsageError(f"{source}: {reason}", text.removeprefix(reason), correction) from None
     except ValueError as error:
         reason = f" ({error})" if str(error) else ""
-        raise UsageError(f"{source} is {short_repr(value)}; allowed is {option.kind.allowed}{reason}") from None
+        right = _probable_value(option, value)
+        correction = Correction(wrong=(str(value),), right=(right,), option=option.flag) if right else None
+        raise UsageError(
+            f"{source} is {short_repr(value)}; allowed is {option.kind.allowed}{reason}", correction=correction
+        ) from None
+
+
+def _probable_value(option: Option, value: object) -> str:
+    """What was probably meant by a value that is not allowed: another spelling, else the default; empty: unknown."""
+    lowered = str(value).strip().lower()
+    attempts = [lowered, lowered.removesuffix("b"), lowered.removesuffix("ib")]
+    attempts.append(re.sub(r"\s*(ms|[smhd])[a-z]*$", r"\1", lowered))
+    if isinstance(option.kind, Choice):
+        attempts.append(nearest(lowered, option.kind.choices, similarity=0.6) or "")
+    for attempt in attempts:
+        with suppress(ValueError):
+            option.kind.parse(attempt)
+            return attempt
+    return usual_value(option)

@@ -17,7 +17,7 @@ from reserve.paramtypes import Choice, Count, CountOr, Flag, Kind, Octal, Pair, 
 from reserve.protocol.http1.limits import LIMIT_KINDS, Limits
 from reserve.ssl.settings import TLS_KINDS, TLSSettings
 
-__all__ = ["ADDRESSES", "FLAGS", "NEED_TLS", "OPTIONS", "Option"]
+__all__ = ["ADDRESSES", "FLAGS", "NEED_TLS", "OPTIONS", "USUAL_ADDRESS", "Option", "usual_value"]
 
 COMMAND = "command"
 ENVIRONMENT = "environment"
@@ -357,6 +357,17 @@ ADDRESSES = tuple(option.name for option in OPTIONS if option.kind is _ADDRESS)
 
 NEED_TLS = tuple(option.name for option in OPTIONS if option.group == _TLS and option.name != "tls-cert")
 """The names of the options that have no effect without a certificate."""
+
+USUAL_ADDRESS = "127.0.0.1:8080"
+"""An address that works on every machine, for examples."""
+
+
+def usual_value(option: Option) -> str:
+    """A value that works, for the line that a message proposes: the default as it is written; empty: there is none."""
+    if option.kind is _ADDRESS:
+        return USUAL_ADDRESS
+    return option.kind.format(option.default) if option.default not in (None, (), "") else ""
+
 
 FLAGS: dict[str, Option] = {flag: option for option in OPTIONS for flag in option.flags}
 """Every name on the command line, and its option."""

@@ -9,11 +9,15 @@ from __future__ import annotations
 import socket
 from typing import NamedTuple
 
-from reserve.errors import UsageError
+from reserve.errors import Correction, UsageError
 
 __all__ = ["Address", "FDAddress", "TCPAddress", "UNIXAddress", "parse_address"]
 
 _FORMS = "HOST:PORT, [IPV6]:PORT, :PORT, unix:PATH, unix:@NAME or fd:N"
+
+
+_SERVICES = {"http": "8080", "https": "8443"}
+"""Ports for names of services: those that need no rights of root."""
 
 
 class TCPAddress(NamedTuple):
@@ -56,8 +60,18 @@ def parse_address(text: str) -> Address:
 
     :param text: ``HOST:PORT``, ``[IPV6]:PORT``, ``:PORT`` (all interfaces), ``unix:PATH``, ``unix:@NAME`` (abstract),
         or ``fd:N`` (a descriptor that is already open).
-    :raises UsageError: the text has none of these forms.
+    :raises UsageError: the text has none of these forms. Its correction, if it has one, gives the addresses that were
+        probably meant; each of them can be parsed.
     """
+    try:
+        return _parse(text)
+    except UsageError as error:
+        if error.correction is not None and not all(map(_is_address, error.correction.right)):
+            error.correction = None
+        raise
+
+
+def _parse(text: str) -> Address:
     if "\0" in text:
         raise _error(text, "it contains a NUL character")
     if text.startswith("unix:"):
@@ -65,7 +79,9 @@ def parse_address(text: str) -> Address:
     if text.startswith("fd:"):
         number = _number(text[3:])
         if number is None or number > 0x7FFFFFFF:
-            raise _error(text, "after fd: comes the number of an open descriptor, as in fd:3")
+            raise _error(
+                text, "after fd: comes the number of an open descriptor, as in fd:3", f"fd:{text[3:].strip('/')}"
+            )
         return FDAddress(number)
     return _parse_tcp(text)
 
@@ -86,9 +102,12 @@ def _parse_tcp(text: str) -> TCPAddress:
     if not text:
         raise _error(text, "it is empty")
     if "://" in text:
-        raise _error(text, "that is a URL; give the host and the port alone")
-    if "/" in text:
-        raise _error(text, f"for a UNIX socket write unix:{text}")
+        raise _error(text, "that is a URL; give the host and the port alone", *_of_url(text))
+    if "," in text:
+        parts = [part.strip() for part in text.split(",") if part.strip()]
+        raise _error(text, "those are several addresses; give each one alone (--bind twice)", *map(_corrected, parts))
+    if "/" in text or text.endswith((".sock", ".socket")):
+        raise _error(text, "a UNIX socket begins with unix:", f"unix:{text}", hint=f"; write unix:{text}")
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")
         if not bracket:
@@ -96,7 +115,7 @@ def _parse_tcp(text: str) -> TCPAddress:
         if not _is_ip(socket.AF_INET6, host.partition("%")[0]):
             raise _error(text, f"{host!r} is not an IPv6 address; brackets are for IPv6 only")
         if not rest.startswith(":"):
-            raise _error(text, f"the port is missing; write [{host}]:8080")
+            raise _error(text, "the port is missing", f"[{host}]:{rest or 8080}", hint=f"; write [{host}]:8080")
         return TCPAddress(host, _port(text, rest[1:]))
     host, colon, port = text.rpartition(":")
     if not colon:
@@ -104,15 +123,17 @@ def _parse_tcp(text: str) -> TCPAddress:
         if number is not None and number > 65535:
             raise _error(text, f"the port {text} is not a number from 0 to 65535")
         if number is not None:
-            raise _error(text, f"write localhost:{text} for this machine alone, :{text} for all interfaces")
-        raise _error(text, f"the port is missing; write {text}:8080")
+            right = f"localhost:{text}"
+            hint = f"; write {right} for this machine alone, :{text} for all interfaces"
+            raise _error(text, f"the host is missing (:{text} is all interfaces)", right, hint=hint)
+        raise _error(text, "the port is missing", f"{text}:8080", hint=f"; write {text}:8080")
     if ":" in host:
         # ::1:80 is also an IPv6 address without a port, but here it means port 80 of ::1.
         address = text if _is_ip(socket.AF_INET6, text) else host
         right = f"[{host}]:{port}" if _is_ip(socket.AF_INET6, host) and _number(port) else f"[{address}]:8080"
-        raise _error(text, f"an IPv6 address needs brackets; write {right}")
+        raise _error(text, "an IPv6 address needs brackets", right, hint=f"; write {right}")
     if host == "*":
-        raise _error(text, f"for all interfaces write :{port}")
+        raise _error(text, "* is not a host", f":{port}", hint=f"; for all interfaces write :{port}")
     if any(char.isspace() or not char.isprintable() or char in "[]@%?#,;=" for char in host):
         raise _error(text, f"{host!r} is not a host name or an address")
     label = host.rpartition(".")[2]
@@ -123,10 +144,11 @@ def _parse_tcp(text: str) -> TCPAddress:
 
 def _port(text: str, port: str) -> int:
     if not port:
-        raise _error(text, "the port after the last : is missing")
+        raise _error(text, "the port after the last : is missing", f"{text}8080")
     number = _number(port)
     if number is None or number > 65535:
-        raise _error(text, f"the port {port[:40]!r} is not a number from 0 to 65535")
+        right = text.removesuffix(port) + _SERVICES.get(port.lower(), "8080")
+        raise _error(text, f"the port {port[:40]!r} is not a number from 0 to 65535", right)
     return number
 
 
@@ -142,6 +164,40 @@ def _is_ip(family: int, text: str) -> bool:
     return True
 
 
-def _error(text: str, reason: str) -> UsageError:
+def _of_url(text: str) -> list[str]:
+    """The address that a URL names, as far as it can be an address."""
+    from urllib.parse import unquote  # here, because only a mistake needs it
+
+    scheme, _, rest = text.partition("://")
+    if "unix" in scheme:
+        return [f"unix:{unquote(rest)}"]
+    return [_corrected(rest.partition("/")[0])]
+
+
+def _corrected(text: str) -> str:
+    """An address, or what was probably meant by one; the text itself if that is unknown."""
+    try:
+        parse_address(text)
+    except UsageError as error:
+        if error.correction is not None and len(error.correction.right) == 1:
+            return error.correction.right[0]
+    return text
+
+
+def _error(text: str, reason: str, *right: str, hint: str = "") -> UsageError:
+    """The message about an address.
+
+    :param right: the addresses that were probably meant.
+    :param hint: the same in words, for programs; the command proposes its whole line instead.
+    """
     quoted = text if len(text) <= 120 else text[:120] + "..."
-    return UsageError(f"cannot listen on {quoted!r}: {reason}. An address is {_FORMS}.")
+    correction = Correction(wrong=(text,), right=right) if right else None
+    return UsageError(f"cannot listen on {quoted!r}: {reason}", f"{hint}. An address is {_FORMS}.", correction)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        _parse(text)
+    except UsageError:
+        return False
+    return True

@@ -28,14 +28,15 @@ _UNAVAILABLE = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT}
 
 
 def listen(
-    *addresses: str, backlog: int = 1024, unix_mode: int | None = None, unix_owner: str | None = None
+    *addresses: str | tuple[str, int], backlog: int = 1024, unix_mode: int | None = None, unix_owner: str | None = None
 ) -> list[socket.socket]:
     """Open a listener on each address. The server that gets the listeners owns and closes them.
 
     ``[::]:PORT`` accepts IPv4 too, unless an IPv4 address with the same port is among the addresses.
 
     :param addresses: ``HOST:PORT``, ``[IPV6]:PORT``, ``:PORT``, ``unix:PATH``, ``unix:@NAME``, ``fd:N``; port 0 means
-        a free port. A host name that resolves to several addresses gives one listener for each.
+        a free port. A host name that resolves to several addresses gives one listener for each. A pair
+        ``(host, port)``, as the socket module and cheroot have it, is accepted, too.
     :param backlog: how many connections the kernel queues until they are accepted (listen(2)).
     :param unix_mode: permission bits of the files of UNIX sockets, as ``0o660``. Default: what the umask leaves.
     :param unix_owner: their owner: ``user``, ``user:group`` or ``:group``. Default: the user and group of the process.
@@ -44,7 +45,7 @@ def listen(
     """
     if not addresses:
         raise UsageError("listen() needs at least one address, as in listen('127.0.0.1:8080')")
-    parsed = [parse_address(address) for address in addresses]
+    parsed = [parse_address(address) if isinstance(address, str) else _parse_pair(address) for address in addresses]
     if backlog < 1:
         raise UsageError(f"backlog is {backlog}; it has to be 1 or more")
     for position, address in enumerate(parsed):
@@ -71,6 +72,14 @@ def listen(
                 release(sock)
         raise
     return opened
+
+
+def _parse_pair(address: tuple[str, int]) -> Address:
+    """A (host, port), whose host is an IPv6 address without brackets, or empty for all interfaces."""
+    is_pair = isinstance(address, tuple) and len(address) == 2
+    if not is_pair or not isinstance(address[0], str) or type(address[1]) is not int:
+        raise UsageError(f"an address is a text, as '127.0.0.1:8080', or a pair (host, port), not {address!r:.100}")
+    return parse_address(str(TCPAddress(*address)))
 
 
 def describe(sock: socket.socket) -> str:

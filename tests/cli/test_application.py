@@ -62,7 +62,7 @@ def test_a_wsgi_application_is_refused_as_a_handler(
     assert main(["app", name, "-b", "127.0.0.1:0"]) == 1
     assert capsys.readouterr().err == (
         f"reserve: {name} cannot be called as a handler(socket, client_address, server): too many positional "
-        f"arguments; to serve it with WSGI write: reserve app http wsgi {name}\n"
+        f"arguments; write: reserve app http wsgi {name} -b 127.0.0.1:0\n"
     )
     assert FakeServer.made == []
 

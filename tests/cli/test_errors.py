@@ -19,7 +19,7 @@ from tests.waiting import PATIENCE
 @pytest.mark.parametrize(
     ("argv", "code", "message"),
     [
-        ([], 2, "reserve: the word 'app' is missing; write: reserve app NAME\n"),
+        ([], 2, " name is missing (reserve -h prints the help); write: reserve app http wsgi blog\n"),
         (["http", "wsgi", "blog"], 2, "write: reserve app http wsgi blog\n"),
         (["app"], 2, "reserve: the application's name is missing"),
         (["app", "cli_plain", "--threads", "x"], 2, "reserve: --threads is 'x'; allowed is a whole number"),

@@ -23,6 +23,25 @@ def test_help_is_about_the_application_of_the_command_line(workdir: Path, capsys
     assert FakeServer.made == []
 
 
+@pytest.mark.parametrize(
+    ("line", "proposed"), [("app http wsgi cli_shop:app", False), ("app http wsgi cli_shop:launch", True)]
+)
+def test_the_help_proposes_only_a_line_for_the_help_of_an_application_that_takes_arguments(
+    workdir: Path, capsys: pytest.CaptureFixture[str], line: str, proposed: bool
+) -> None:
+    assert main([*line.split(), "-h"]) == 0
+    assert (f"reserve {line} -- -h" in capsys.readouterr().out) == proposed
+
+
+def test_the_line_for_the_help_of_the_blog_works(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["app", "http", "wsgi", "blog", "-h"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.endswith(" -- -h")]
+    with pytest.raises(SystemExit) as caught:
+        main([*line.partition("reserve ")[2].split(), "-b", "127.0.0.1:0"][:-2])
+    assert caught.value.code == 0
+    assert "--data DIR" in capsys.readouterr().out
+
+
 def test_version_is_printed(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"reserve {reserve.__version__}\n"

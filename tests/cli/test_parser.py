@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reserve.cli.parser import app_arguments, parse_command_line
+from reserve.cli.proposal import corrected, shell_line
 from reserve.errors import UsageError
 from reserve.options.table import FLAGS
 
@@ -65,20 +66,22 @@ def test_a_flag_with_a_value_is_refused() -> None:
     ("argv", "expected"),
     [
         (["http", "wsgi", "blog", "--threads", "16"], "reserve app http wsgi blog --threads 16"),
-        (["--threads", "4", "a b"], "reserve --threads 4 app 'a b'"),
-        ([], "reserve app NAME"),
-        (["--threads", "4"], "reserve --threads 4 app NAME"),
-        (["--", "app", "x"], "reserve app NAME"),
+        (["--threads", "4", "a b"], "reserve --threads 4 app http wsgi 'a b'"),
+        ([], "reserve app http wsgi blog"),
+        (["--threads", "4"], "reserve --threads 4 app http wsgi blog"),
+        (["--", "app", "x"], "reserve app http wsgi blog -- app x"),
     ],
 )
-def test_without_the_word_app_the_message_has_the_right_line(argv: list[str], expected: str) -> None:
+def test_without_the_word_app_the_error_has_the_right_line(argv: list[str], expected: str) -> None:
+    command = parse_command_line(argv)
     with pytest.raises(UsageError) as caught:
-        app_arguments(parse_command_line(argv))
-    assert str(caught.value).endswith(f"write: {expected}")
+        app_arguments(command)
+    assert caught.value.correction is not None
+    assert shell_line(corrected(command.argv, command.positions, caught.value.correction)) == expected
 
 
 def test_without_a_name_the_message_says_so() -> None:
-    with pytest.raises(UsageError, match=r"name is missing; write: reserve app NAME"):
+    with pytest.raises(UsageError, match=r"the application's name is missing"):
         app_arguments(parse_command_line(["app"]))
     with pytest.raises(UsageError, match=r"no server option --foo; reserve -h"):
         app_arguments(parse_command_line(["app", "--foo", "http"]))

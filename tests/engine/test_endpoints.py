@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import socket
+from typing import Any
 
 import pytest
 
+import reserve
 from reserve.engine.server import Server
 from reserve.errors import UsageError
 from reserve.sockets.listeners import listen
@@ -19,6 +21,16 @@ def test_a_server_without_listeners_or_without_an_application_is_refused() -> No
         Server([], echo)
     with contextlib.closing(listen("127.0.0.1:0")[0]) as listener, pytest.raises(UsageError, match="not callable"):
         Server(listener, "echo")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:0", ("127.0.0.1", 0)])
+def test_an_address_in_place_of_a_listener_gets_the_call_that_opens_it(address: Any) -> None:
+    with pytest.raises(UsageError) as caught:
+        Server(address, echo)
+    call = str(caught.value).partition("; write ")[2]
+    (listener,) = eval(call, {"reserve": reserve})
+    with Server(listener, echo) as server:
+        assert server.addresses == [listener.getsockname()]
 
 
 def test_a_class_with_make_driver_that_is_not_an_application_is_told_what_to_derive_it_from() -> None:

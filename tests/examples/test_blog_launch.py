@@ -31,6 +31,15 @@ def test_the_default_directory_is_private_and_named_on_stderr(temporary, capsys,
     assert blog_client(app).get("/").status == 200
 
 
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_help_prints_the_option_and_opens_nothing(temporary, capsys, option):
+    with pytest.raises(SystemExit) as caught:
+        launch(["reserve http wsgi blog", option])
+    assert caught.value.code == 0
+    assert "--data DIR" in capsys.readouterr().out
+    assert not temporary.exists()
+
+
 def test_launch_works_without_any_argument(temporary):
     assert callable(launch([]))
 

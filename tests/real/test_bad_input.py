@@ -72,9 +72,9 @@ def free_port() -> int:
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
-        ("", "the word 'app' is missing; write: reserve app NAME"),
-        ("http wsgi blog", "the word 'app' is missing; write: reserve app http wsgi blog"),
-        ("app", "the application's name is missing; write: reserve app NAME, as reserve app http wsgi blog"),
+        ("", r"the application's name is missing \(reserve -h prints the help\); write: .*reserve app http wsgi blog"),
+        ("http wsgi blog", "the word 'app' is missing; write: .*reserve app http wsgi blog"),
+        ("app", r"the application's name is missing \(.+\); write: .*reserve app http wsgi blog"),
         ("--thread 4 app good", r"there is no server option --thread; did you mean --threads\?"),
         (
             "app good -b 127.0.0.1:0 --thread 4",
@@ -88,7 +88,7 @@ def free_port() -> int:
         ("app http -b 127.0.0.1:0", "app http: the kind of application is missing .+"),
         (
             "app http wsgi -b 127.0.0.1:0",
-            "app http wsgi: the application's name is missing; write: reserve app http wsgi NAME",
+            "app http wsgi: the application's name is missing; write: .*reserve app http wsgi blog -b 127.0.0.1:0",
         ),
         ("app http wsgi good --keep-alive soon", "--keep-alive is 'soon'; allowed is .+"),
         ("app http wsgi good --max-body -1", "--max-body is '-1'; allowed is .+"),
@@ -100,7 +100,10 @@ def free_port() -> int:
         ("app good -b 8080", "--bind: cannot listen on '8080'.+"),
         ("app good -b 127.0.0.1:99999", "--bind: cannot listen on '127.0.0.1:99999'.+"),
         ("app good -b ::1:80", "--bind: cannot listen on '::1:80'.+"),
-        ("app good.py -b 127.0.0.1:0", "'good.py' looks like a file; give the name of the module, as good"),
+        (
+            "app good.py -b 127.0.0.1:0",
+            "'good.py' looks like a file; give the name of the module; write: .*reserve app good -b 127.0.0.1:0",
+        ),
     ],
 )
 def test_a_mistake_in_the_command_line_gets_one_sentence(fail: Fail, line: str, sentence: str) -> None:
@@ -166,7 +169,7 @@ def test_an_error_in_the_application_shows_only_its_own_frames(
         ),
         (
             "app http wsgi bad_signature:create_app",
-            r'bad_signature:create_app cannot be called .+; for a factory write "bad_signature:create_app\(\)"',
+            r"bad_signature:create_app cannot .+; write: .* app http wsgi 'bad_signature:create_app\(\)' -b .+",
         ),
     ],
 )

@@ -41,6 +41,21 @@ def test_a_tcp_listener_is_non_blocking_and_closed_on_exec(open_listeners: OpenL
     assert describe(sock) == f"127.0.0.1:{sock.getsockname()[1]}"
 
 
+@needs_ipv6
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", ""])
+def test_a_host_and_a_port_are_accepted_as_a_pair(open_listeners: OpenListeners, host: str) -> None:
+    [sock] = open_listeners((host, 0))
+    assert sock.getsockname()[0] == (host or "::")
+
+
+@pytest.mark.parametrize("wrong", [("127.0.0.1",), ("a", "b"), (3, 4), ("a", True), 5, None, b"a:1", ["a", 1]])
+def test_what_is_neither_a_text_nor_a_pair_is_no_address(wrong: Any) -> None:
+    with pytest.raises(
+        UsageError, match=r"an address is a text, as '127\.0\.0\.1:8080', or a pair \(host, port\), not "
+    ):
+        listen(wrong)
+
+
 def test_a_port_is_free_again_while_old_connections_linger() -> None:
     [first] = listen("127.0.0.1:0")
     name = first.getsockname()

@@ -6,12 +6,14 @@ options out before. All other arguments, and those after ``--``, belong to the a
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from reserve.errors import StartupError, UsageError, short_repr
+from reserve.errors import Correction, StartupError, UsageError, short_repr
 from reserve.loader.arguments import Arguments, option_hint
-from reserve.loader.find import load_application
+from reserve.loader.asgi import refuse_async
+from reserve.loader.find import complete_words, load_application
 from reserve.loader.importer import WSGI_NAMES, explain_none, signature_error
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ wsgi NAME              serve a WSGI application: a module with launch(args), app
 
 _KINDS = ("wsgi",)
 _MOUNT = "--mount"
+_HELP = {"-h", "--help"}
 _PREFIXES = ("reserve.examples",)
 
 
@@ -42,13 +45,26 @@ def launch(args: Sequence[str]) -> HTTPApp:
     if remaining[:1] != ["wsgi"]:
         if remaining and remaining[0].startswith("-"):
             raise UsageError(_unknown_option(remaining[0], arguments.reserved))
+        if not remaining and not _HELP.isdisjoint(arguments.after):
+            raise _refuse_help()
         what = f"{remaining[0]!r} is none of its kinds" if remaining else "the kind of application is missing"
-        raise UsageError(f"app http: {what} ({', '.join(_KINDS)}); write: reserve app http wsgi NAME")
+        right = ("http", "wsgi") if remaining[:1] == ["asgi"] else tuple(complete_words(["http", *remaining[:1]]))
+        raise UsageError(
+            f"app http: {what} ({', '.join(_KINDS)})",
+            "; write: reserve app http wsgi NAME",
+            Correction(wrong=("http", *remaining[:1]), right=right),
+        )
     remaining = remaining[1:]
     if remaining and remaining[0].startswith("-"):
         raise UsageError(_unknown_option(remaining[0], arguments.reserved))
     if not remaining and not mounts:
-        raise UsageError("app http wsgi: the application's name is missing; write: reserve app http wsgi NAME")
+        if not _HELP.isdisjoint(arguments.after):
+            raise _refuse_help()
+        raise UsageError(
+            "app http wsgi: the application's name is missing",
+            "; write: reserve app http wsgi NAME",
+            Correction(wrong=("http", "wsgi"), right=tuple(complete_words(["wsgi"]))),
+        )
     if not remaining and arguments.after:
         raise UsageError(f"with only --mount, no application takes the arguments after --: {' '.join(arguments.after)}")
     if remaining and "/" in mounts:
@@ -68,6 +84,15 @@ def launch(args: Sequence[str]) -> HTTPApp:
     for prefix, name in mounts.items():
         mapping[prefix] = _load(name, arguments, (), (), prefix)
     return HTTPApp(WSGIGateway(PathInfoDispatcher(mapping)), HTTPSettings())
+
+
+def _refuse_help() -> UsageError:
+    """The message about ``-- -h`` without an application."""
+    return UsageError(
+        "app http: what follows -- is for an application, and none is named",
+        "; write: reserve app http -h",
+        Correction(end=("-h",), drop_after=True),
+    )
 
 
 def _take_mounts(args: Sequence[str]) -> tuple[list[str], dict[str, str]]:
@@ -110,6 +135,7 @@ def _load(
     if not callable(app):
         hint = explain_none(name, "the application") if app is None else ""
         raise StartupError(f"{name} gave {short_repr(app)}, which is not a WSGI application{hint}")
+    refuse_async(name, app, "a WSGI application", ())
     _check_signature(name, app)
     if prefix:
         arguments.served[served:] = [f"{prefix} -> {line}" for line in arguments.served[served:]]
@@ -120,12 +146,25 @@ def _check_signature(name: str, app: Callable[..., Any]) -> None:
     """Raise StartupError for what does not take (environ, start_response); mostly a factory that was not called."""
     reason = signature_error(app, 2)
     if reason:
-        hint = f'; for a factory write "{name}()"' if ":" in name and not name.endswith(")") else ""
+        hint, correction = "", None
+        if not name.endswith(")"):
+            factory = f"{name}()" if ":" in name else _first_usable(name)
+            hint = f'; for a factory write "{factory}"' if ":" in name else ""
+            if factory and not signature_error(app, 0):
+                correction = Correction(wrong=(name,), right=(factory,))
         if not signature_error(app, 3):
             hint = f"; for a handler(socket, client_address, server) write: reserve app {name}"
+            correction = Correction(wrong=("http", "wsgi", name), right=(name,))
         raise StartupError(
-            f"{name} cannot be called as a WSGI application, with (environ, start_response): {reason}{hint}"
+            f"{name} cannot be called as a WSGI application, with (environ, start_response): {reason}", hint, correction
         )
+
+
+def _first_usable(name: str) -> str:
+    """The call of the function that a module has in place of its application; empty: there is none."""
+    module = sys.modules.get(name)
+    names = [one for one in WSGI_NAMES if module is not None and hasattr(module, one)]
+    return f"{name}:{names[0]}()" if names else ""
 
 
 def _unknown_option(option: str, reserved: Sequence[str]) -> str:

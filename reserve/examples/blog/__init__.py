@@ -45,6 +45,11 @@ def launch(args: Sequence[str]) -> WSGIApplication:
     :raises UsageError: there is another argument, or ``--data`` without a directory.
     :raises StartupError: the directory cannot be used; the text says why.
     """
+    if not {"-h", "--help"}.isdisjoint(args[1:]):
+        print(
+            f"usage: {args[0]} [-- --data DIR]\n\n  --data DIR   keep posts and pictures in this directory", flush=True
+        )
+        raise SystemExit(0)
     data = _data_option(args[1:])
     folder = prepared_folder(data) if data is not None else default_folder()
     pictures = Pictures(folder / "pictures")
