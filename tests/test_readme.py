@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 
 from reserve import sdlaunch
 from reserve.cli.parser import app_arguments, parse_command_line
+from reserve.examples.blog import launch
 from reserve.loader.find import bundled_names
 from reserve.loader.importer import parse_target
 from reserve.options.sources import collect
@@ -85,6 +88,26 @@ def check(argv: list[str]) -> None:
 )
 def test_reserve_lines_are_valid(line: str) -> None:
     check(shlex.split(line)[1:])
+
+
+def test_the_blog_keeps_its_data_where_the_page_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (line,) = [line for line in re.findall(r"`(reserve app [^`]+)`", README) if "--data" in line]
+    (default,) = re.findall(r"`(reserve-blog-[^`]+)`", README)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.chdir(tmp_path)
+    command = parse_command_line(shlex.split(line)[1:])
+    launch(["blog"])
+    launch(["blog", *command.after])
+    default = default.replace("UID", str(os.getuid()))
+    assert (tmp_path / "temporary" / default / "blog.sqlite3").exists()
+    assert (tmp_path / command.after[-1] / "blog.sqlite3").exists()
+    first, second = capsys.readouterr().err.splitlines()
+    assert str(tmp_path / "temporary" / default) in first
+    assert "--data DIR" in first
+    assert str(tmp_path / command.after[-1]) in second
 
 
 @pytest.mark.parametrize("line", [line for line in COMMANDS if line.startswith("sdlaunch ")])

@@ -26,9 +26,19 @@ def test_the_default_directory_is_private_and_named_on_stderr(temporary, capsys,
     app = launch(["reserve http wsgi blog"])
     assert temporary.stat().st_mode & 0o777 == 0o700
     output = capsys.readouterr()
-    assert output.err == f"blog: posts and pictures are kept in {temporary}\n"
+    assert output.err == (
+        f"blog: posts and pictures are in {temporary}, which the system may empty; to keep them, add: -- --data DIR\n"
+    )
     assert output.out == ""
     assert blog_client(app).get("/").status == 200
+
+
+def test_the_directory_of_the_option_keeps_the_posts_and_needs_no_advice(tmp_path, capsys, blog_client):
+    for _ in range(2):
+        client = blog_client(launch(["reserve http wsgi blog", "--data", str(tmp_path / "kept")]))
+        assert capsys.readouterr().err == f"blog: posts and pictures are in {tmp_path / 'kept'}\n"
+        assert client.get("/").status == 200
+    assert (tmp_path / "kept" / "blog.sqlite3").exists()
 
 
 @pytest.mark.parametrize("option", ["-h", "--help"])

@@ -54,7 +54,8 @@ def launch(args: Sequence[str]) -> WSGIApplication:
     folder = prepared_folder(data) if data is not None else default_folder()
     pictures = Pictures(folder / "pictures")
     store = Store(folder / "blog.sqlite3", first_posts=lambda new: write_samples(new, pictures))
-    print(f"blog: posts and pictures are kept in {folder}", file=sys.stderr, flush=True)
+    advice = "" if data is not None else ", which the system may empty; to keep them, add: -- --data DIR"
+    print(f"blog: posts and pictures are in {folder}{advice}", file=sys.stderr, flush=True)
     return Blog(store, pictures)
 
 
