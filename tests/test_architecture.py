@@ -42,6 +42,7 @@ ALLOWED: dict[str, set[str]] = {
 VALUES = {
     "reserve.apps.http.settings",
     "reserve.engine.settings",
+    "reserve.loader.otherservers",
     "reserve.protocol.http1.limits",
     "reserve.sockets.addresses",
     "reserve.ssl.settings",

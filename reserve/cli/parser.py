@@ -103,7 +103,7 @@ def app_arguments(command: CommandLine) -> tuple[str, tuple[str, ...]]:
     has_app = arguments[:1] == ("app",)
     words = arguments[1:] if has_app else arguments
     if words and words[0].startswith("-"):
-        raise UsageError(unknown_option(words[0], FLAGS))
+        raise unknown_option(words[0], FLAGS, arguments)
     if has_app and words:
         return words[0], words[1:]
     if not words and not _HELP.isdisjoint(command.after):

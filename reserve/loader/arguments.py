@@ -9,29 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from reserve.errors import Correction, UsageError
+from reserve.loader.otherservers import BY_NAME, converted
 from reserve.suggest import nearest
 
-__all__ = ["Arguments", "nearest_flag", "option_hint", "unknown_option"]
-
-_THREADS = "reserve works with threads; write --threads N"
-_ADDRESS = "write --bind HOST:PORT"
-_OTHER_SERVERS = {
-    "-w": _THREADS,
-    "--workers": _THREADS,
-    "--worker-class": "reserve has one kind of workers: threads",
-    "--timeout": "write --request-timeout for how long a request may run, --keep-alive for idle connections",
-    "--graceful-timeout": "write --stop-timeout",
-    "--reload": "reserve does not watch files; start it again",
-    "-p": _ADDRESS,
-    "--port": _ADDRESS,
-    "--host": _ADDRESS,
-    "--listen": _ADDRESS,
-    "--certfile": "write --tls-cert",
-    "--keyfile": "write --tls-key",
-    "-D": "sdlaunch -d runs it in the background",
-    "--daemon": "sdlaunch -d runs it in the background",
-}
-"""Options of other servers, and the option of reserve with the same effect."""
+__all__ = ["Arguments", "correct_options", "nearest_flag", "option_hint", "unknown_option"]
 
 
 def nearest_flag(argument: str, flags: Iterable[str]) -> str | None:
@@ -45,20 +26,42 @@ def nearest_flag(argument: str, flags: Iterable[str]) -> str | None:
     return None if match is None else names[match]
 
 
-def unknown_option(argument: str, flags: Iterable[str]) -> str:
-    """The error message for a server option that does not exist.
+def unknown_option(argument: str, flags: Iterable[str], words: Sequence[str] = (), *, more: str = "") -> UsageError:
+    """The error about a server option that does not exist.
 
     :param flags: the options that exist.
+    :param words: the last arguments before ``--``, ``argument`` among them, which a correction replaces.
+    :param more: another clause, for the end of the text.
     """
-    return f"there is no server option {argument}; {option_hint(argument, flags) or 'reserve -h lists them'}"
+    flags = tuple(flags)
+    why, hint = option_hint(argument, flags)
+    hint = hint or ("" if why else "; reserve -h lists them")
+    separator = " " if hint.endswith("?") else "; "
+    reason = f"there is no server option {argument}{why}"
+    return UsageError(reason, hint + (separator + more if more else ""), correct_options(words, flags))
 
 
-def option_hint(argument: str, flags: Iterable[str]) -> str:
-    """The option that was probably meant by one that does not exist, as a sentence; or an empty text."""
+def correct_options(words: Sequence[str], flags: Iterable[str]) -> Correction | None:
+    """What was probably meant by arguments with options that do not exist; None: unknown.
+
+    :param words: the last arguments before ``--``.
+    """
+    flags = tuple(flags)
+    right = converted(words, lambda argument: nearest_flag(argument, flags)) if words else None
+    return None if right is None else Correction(wrong=tuple(words), right=tuple(right), last=True)
+
+
+def option_hint(argument: str, flags: Iterable[str]) -> tuple[str, str]:
+    """What is said of an option that does not exist: how reserve differs, and what was probably meant.
+
+    Each is a clause with its semicolon, or empty.
+    """
     name = argument.partition("=")[0]
-    hint = _OTHER_SERVERS.get(name if name.startswith("--") else name[:2])
-    match = None if hint else nearest_flag(argument, flags)
-    return hint or (f"did you mean {match}?" if match else "")
+    entry = BY_NAME.get(name if name.startswith("--") else name[:2])
+    if entry is not None:
+        return entry.why and f"; {entry.why}", entry.ours and f"; write {entry.ours}"
+    match = nearest_flag(argument, flags)
+    return "", f"; did you mean {match}?" if match else ""
 
 
 class Arguments(list[str]):
@@ -135,8 +138,10 @@ class Arguments(list[str]):
         for argument in self.before:
             # The application has no options, so an argument with a dash is meant as a server option.
             if argument.startswith("-") and len(argument) > 1:
-                hint = unknown_option(argument, self.reserved)
-                raise UsageError(f"{hint}{'' if hint.endswith('?') else ';'} {name} takes no arguments of its own")
+                more = f"{name} takes no arguments of its own"
+                # The name as the user wrote it, because some options change it: --factory.
+                words = [self[0].rpartition(" ")[2], *self.before]
+                raise unknown_option(argument, self.reserved, words, more=more)
         if len(self) > 1:
             before = tuple(self.before)
             if not {"-h", "--help"}.isdisjoint(self.after):

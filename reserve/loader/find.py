@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import cast
 
-from reserve.errors import Correction, StartupError, type_name
-from reserve.loader.arguments import Arguments
+from reserve.errors import Correction, StartupError, UsageError, type_name
+from reserve.loader.arguments import Arguments, correct_options
 from reserve.loader.directory import working_directory
 from reserve.loader.importer import (
     WSGI_NAMES,
@@ -34,6 +34,7 @@ from reserve.loader.importer import (
     usable_names,
     user_code,
 )
+from reserve.loader.otherservers import has_foreign_name
 from reserve.loader.shadowing import is_stdlib_module, refuse_shadowed
 from reserve.suggest import nearest
 
@@ -237,8 +238,13 @@ def load_application(
         launch = resolve(module, parse_target(f"{target.module}:launch"))
         if not callable(launch):
             raise StartupError(f"launch of {module.__name__} is a {type_name(launch)} and cannot be called")
-        with user_code(f"launch(args) of {module.__name__}"):
-            return cast("object", launch(list(args)))
+        try:
+            with user_code(f"launch(args) of {module.__name__}"):
+                return cast("object", launch(list(args)))
+        except UsageError as error:
+            if error.correction is None and any(has_foreign_name(argument) for argument in args.before):
+                error.correction = correct_options(args.before, args.reserved)
+            raise
     for attribute in attributes:
         # A submodule, as flask.app, is not an application.
         if not isinstance(getattr(module, attribute, module), ModuleType):

@@ -5,9 +5,11 @@ Pure; runs on the main thread.
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterator
 
+from reserve.loader.otherservers import FOREIGN
 from reserve.options.table import ENVIRONMENT, FILE, OPTIONS, Option
 from reserve.paramtypes import Flag
 
@@ -40,6 +42,15 @@ _SIGNALS = """\
 After the last request, non-daemon threads of the application and its `atexit` functions have the rest of
 `--stop-timeout` to finish. So do the destructors of its objects; if one of them hangs, the exit code is 1.
 """
+
+_OTHER_SERVERS = """\
+## Coming from another server
+
+Options of gunicorn, uWSGI, waitress, granian, uvicorn and hypercorn, and what reserve has in their place. A message
+about one of them proposes the command line with ours.
+
+| their option | what reserve has |
+|---|---|"""
 
 
 def help_text(program: str = "", names: tuple[str, ...] = (), arguments: str = "") -> str:
@@ -99,6 +110,12 @@ def reference_page() -> str:
         parts += ["", f"## {group}", ""]
         for option in options:
             parts += _entry(option)
+    parts += ["", _OTHER_SERVERS]
+    for entry in FOREIGN:
+        names = ", ".join(f"`{name}`" for name in entry.names.split())
+        advice = "; ".join(part for part in (entry.ours, entry.why) if part)
+        advice = re.sub(r"--[a-z-]+( [A-Za-z]*[A-Z]+[:=A-Z]*)?", r"`\g<0>`", advice)  # with the name of its value
+        parts.append(f"| {names} | {advice} |")
     return "\n".join(parts) + "\n"
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from reserve.errors import Correction, StartupError, UsageError, short_repr
-from reserve.loader.arguments import Arguments, option_hint
+from reserve.loader.arguments import Arguments, correct_options, option_hint
 from reserve.loader.asgi import refuse_async
 from reserve.loader.find import complete_words, load_application
 from reserve.loader.importer import WSGI_NAMES, explain_none, signature_error
@@ -44,7 +44,7 @@ def launch(args: Sequence[str]) -> HTTPApp:
     remaining, mounts = _take_mounts(arguments.before)
     if remaining[:1] != ["wsgi"]:
         if remaining and remaining[0].startswith("-"):
-            raise UsageError(_unknown_option(remaining[0], arguments.reserved))
+            raise _unknown_option(remaining, arguments)
         if not remaining and not _HELP.isdisjoint(arguments.after):
             raise _refuse_help()
         what = f"{remaining[0]!r} is none of its kinds" if remaining else "the kind of application is missing"
@@ -56,7 +56,7 @@ def launch(args: Sequence[str]) -> HTTPApp:
         )
     remaining = remaining[1:]
     if remaining and remaining[0].startswith("-"):
-        raise UsageError(_unknown_option(remaining[0], arguments.reserved))
+        raise _unknown_option(remaining, arguments)
     if not remaining and not mounts:
         if not _HELP.isdisjoint(arguments.after):
             raise _refuse_help()
@@ -167,6 +167,9 @@ def _first_usable(name: str) -> str:
     return f"{name}:{names[0]}()" if names else ""
 
 
-def _unknown_option(option: str, reserved: Sequence[str]) -> str:
-    hint = option_hint(option, (*reserved, _MOUNT))
-    return f"app http takes no {option}; {hint or 'it takes:' + chr(10) + ARGUMENTS.rstrip()}"
+def _unknown_option(words: Sequence[str], arguments: Arguments) -> UsageError:
+    """The error about an option before the name. ``words`` begins with it."""
+    flags = (*arguments.reserved, _MOUNT)
+    why, hint = option_hint(words[0], flags)
+    hint = hint or ("" if why else f"; it takes:\n{ARGUMENTS.rstrip()}")
+    return UsageError(f"app http takes no {words[0]}{why}", hint, correct_options(words, flags))

@@ -1,0 +1,226 @@
+"""Options of other servers, and what reserve has in their place: the one table of them.
+
+Pure data and functions; the main thread uses them at start, after an option was not found. The messages, the lines that
+they propose, and a section of ``reserve/docs/options.md`` are made from the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+__all__ = ["BY_NAME", "FOREIGN", "ForeignOption", "converted", "has_foreign_name"]
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignOption:
+    """One or more options of other servers with the same meaning."""
+
+    names: str
+    """Their names, separated by spaces."""
+    ours: str
+    """The option of reserve that is nearest, with its value as the help shows it (``--threads N``); empty: none."""
+    why: str = ""
+    """How reserve differs, or why it has no such option; it is a clause of a sentence."""
+    value: str = "{}"
+    """The value of our option, made from theirs; empty: a proposed line leaves the option out."""
+    is_flag: bool = False
+    """Their option takes no value."""
+
+    @property
+    def flag(self) -> str:
+        """The option of reserve without its value; empty: none."""
+        return self.ours.partition(" ")[0]
+
+
+def _none(names: str, why: str, *, is_flag: bool = False) -> ForeignOption:
+    """An option that reserve does not have."""
+    return ForeignOption(names, "", why, "", is_flag)
+
+
+_BEHIND = "the server trusts no forwarded fields; reserve/docs/behind.md says what the frontend and the application do"
+_STDOUT = "the access log goes to standard output; > FILE after the command puts it into a file"
+_STDERR = "the error log goes to standard error; 2> FILE after the command puts it into a file"
+_ONE_PROCESS = "reserve is one process with threads, and starts no other ones"
+_USER = "reserve does not change its user; systemd does (User=), and passes sockets on privileged ports"
+_RELOAD = "reserve does not watch files; start it again"
+_FRONTEND = "a frontend serves files, as in reserve/docs/behind.md"
+_ADDRESS = "--bind HOST:PORT"
+
+FOREIGN: tuple[ForeignOption, ...] = (
+    # threads and processes
+    ForeignOption("-w --workers --processes", "--threads N", "reserve works with threads"),
+    ForeignOption("--blocking-threads --runtime-threads --runtime-blocking-threads", "--threads N"),
+    _none(
+        "-k --worker-class --loop --runtime-mode --task-impl --interface", "reserve has one kind of workers: threads"
+    ),
+    _none(
+        "-M --master --enable-threads -T --lazy-apps --single-interpreter --thunder-lock", _ONE_PROCESS, is_flag=True
+    ),
+    _none("--cheaper --offload-threads --respawn-failed-workers --workers-max-rss", _ONE_PROCESS),
+    _none(
+        "--preload --preload-app --need-app",
+        "the application is always imported before the server starts",
+        is_flag=True,
+    ),
+    _none(
+        "--max-requests --max-requests-jitter --max-worker-lifetime --workers-lifetime",
+        "a thread has nothing to restart for; systemd starts the process again after a time (RuntimeMaxSec=)",
+    ),
+    _none("--reload", _RELOAD, is_flag=True),
+    _none("--reload-engine --reload-extra-file --reload-paths --touch-reload --py-autoreload", _RELOAD),
+    ForeignOption("--backpressure --limit-concurrency", "--max-queued N"),
+    ForeignOption("--worker-connections --connection-limit", "--max-connections N"),
+    # addresses
+    ForeignOption("-p --port", _ADDRESS, value="localhost:{}"),
+    ForeignOption("--host", _ADDRESS, value="{}:8080"),
+    ForeignOption("--listen --http-socket --http --https --socket -s --insecure-bind", _ADDRESS),
+    ForeignOption("--unix-socket --uds", "--bind unix:PATH", value="unix:{}"),
+    ForeignOption("--fd", "--bind fd:N", value="fd:{}"),
+    ForeignOption("--unix-socket-perms --uds-permissions --chmod-socket -C", "--unix-mode MODE"),
+    ForeignOption("--chown-socket", "--unix-owner OWNER"),
+    _none("--vacuum", "reserve always removes the files of its sockets", is_flag=True),
+    _none("--reuse-port --reuse-addr", _ONE_PROCESS, is_flag=True),
+    # times
+    ForeignOption(
+        "-t --timeout", "--request-timeout for how long a request may run, --keep-alive for idle connections"
+    ),
+    ForeignOption("--harakiri --http-timeout --socket-timeout", "--request-timeout TIME"),
+    ForeignOption("--graceful-timeout --timeout-graceful-shutdown --workers-kill-timeout", "--stop-timeout TIME"),
+    ForeignOption("--channel-timeout --timeout-keep-alive --http1-keep-alive-timeout", "--keep-alive TIME"),
+    _none("--cleanup-interval", "reserve closes an idle connection when its own time is over"),
+    # TLS
+    ForeignOption("--certfile --ssl-certfile --ssl-certificate", "--tls-cert FILE"),
+    ForeignOption("--keyfile --ssl-keyfile", "--tls-key FILE"),
+    ForeignOption("--ssl-keyfile-password --keyfile-password", "--tls-password-file FILE", "", ""),
+    ForeignOption("--ca-certs --ssl-ca-certs --ssl-ca", "--tls-client-ca FILE"),
+    ForeignOption("--cert-reqs --ssl-cert-reqs --verify-mode", "--tls-client-cert WORD", "", ""),
+    ForeignOption("--ssl-crl", "--tls-crl FILE"),
+    ForeignOption("--ciphers --ssl-ciphers", "--tls-ciphers TEXT"),
+    # limits
+    ForeignOption("--limit-request-line", "--max-request-line SIZE"),
+    ForeignOption("--limit-request-fields", "--max-fields N"),
+    ForeignOption("--limit-request-field_size --limit-request-field-size", "--max-field SIZE"),
+    ForeignOption("--max-request-header-size --buffer-size", "--max-head SIZE"),
+    ForeignOption("--max-request-body-size --limit-post", "--max-body SIZE"),
+    ForeignOption("--inbuf-overflow --post-buffering", "--body-memory SIZE"),
+    ForeignOption("--outbuf-overflow --outbuf-high-watermark", "--response-memory SIZE"),
+    _none("--recv-bytes --send-bytes", "reserve chooses the sizes of its reads and writes"),
+    # the application
+    ForeignOption(
+        "--wsgi-file --file --module", "", "the application is no option; its module stands after app http wsgi", "name"
+    ),
+    ForeignOption("--factory --call", "", "a factory is written as a call: shop:create_app()", "call", is_flag=True),
+    _none("--callable", "the callable stands after the module: shop:app"),
+    ForeignOption("--url-prefix --url-path-prefix", "--root-path TEXT"),
+    ForeignOption(
+        "--pythonpath --python-path --pp --app-dir", "--chdir DIR", "it is the first directory of the import path"
+    ),
+    ForeignOption("--working-dir", "--chdir DIR"),
+    ForeignOption("-e", "--env NAME=VALUE"),
+    _none("--env-file", "the shell or systemd (EnvironmentFile=) sets variables, and --env one at a time"),
+    _none("-H --virtualenv --venv --home", "start the reserve that is installed in that environment: DIR/bin/reserve"),
+    _none("--plugin --plugins --paste --spooler --cron", "reserve serves applications, and does nothing else"),
+    _none("--static-map --check-static --static-path-mount --static-path-route", _FRONTEND),
+    _none("--expose-tracebacks", "tracebacks go to the error log, and never to a client", is_flag=True),
+    _none("--lifespan --ws", "WSGI has neither WebSockets nor lifespan events"),
+    # behind a frontend
+    _none("--forwarded-allow-ips --trusted-proxy --trusted-proxy-count --trusted-proxy-headers", _BEHIND),
+    _none("--url-scheme --secure-scheme-headers --forwarder-headers --proxy-allow-from", _BEHIND),
+    _none("--proxy-headers --clear-untrusted-proxy-headers --log-untrusted-proxy-headers", _BEHIND, is_flag=True),
+    _none("--proxy-protocol --proxy-protocol-from", "reserve does not read the PROXY protocol"),
+    # logs
+    _none("--access-logfile --access-log-file", _STDOUT),
+    ForeignOption("--disable-logging -L --no-log", "--no-access-log", value="", is_flag=True),
+    _none("--error-logfile --log-file --logfile --logto --logto2", _STDERR),
+    _none(
+        "--access-logformat --access-log-format --access-log-fmt --log-format --logformat",
+        "the access log has one format (combined); a frontend or the application writes others",
+    ),
+    _none("--log-config --log-config-json --logger-class --log-syslog-to --statsd-host --stats", _STDERR),
+    _none(
+        "--log-syslog --capture-output --log-master",
+        "standard output and standard error are what systemd logs",
+        is_flag=True,
+    ),
+    ForeignOption("--ident", "--server-header TEXT"),
+    # the process
+    _none("-u --user --uid -g --group --gid", _USER),
+    _none("--umask -m", "reserve keeps the umask that it was started with; for its sockets there is --unix-mode"),
+    _none(
+        "--pid --pidfile --pid-file --pidfile2",
+        "reserve stays in the foreground, where systemd or the shell knows its process",
+    ),
+    _none("-D --daemon", "sdlaunch -d runs it in the background", is_flag=True),
+    _none("--daemonize", "sdlaunch -d runs it in the background"),
+    _none("-n --name --proc-name --procname --process-name", "ps and systemd show the command line as it is"),
+    ForeignOption("-c --ini --yaml --xml --json", "--config FILE", "its file is in TOML", ""),
+    _none("--check-config --print-config", "every start checks all options before it opens a socket", is_flag=True),
+    _none("--worker-tmp-dir", "threads need no files to show that they live; for bodies there is --spool-dir"),
+    _none("--die-on-term --no-sendfile --sendfile", "it is always so", is_flag=True),
+    ForeignOption("-v -V", "--version", value="", is_flag=True),
+)
+
+BY_NAME: dict[str, ForeignOption] = {name: entry for entry in FOREIGN for name in entry.names.split()}
+
+
+def has_foreign_name(argument: str) -> bool:
+    """Whether an argument is an option of another server."""
+    return argument.startswith("-") and _split(argument)[0] in BY_NAME
+
+
+def _split(argument: str) -> tuple[str, str | None]:
+    """The name of an option, and the value that is attached to it: ``--workers=4``, ``-w4``."""
+    if argument.startswith("--"):
+        name, equals, value = argument.partition("=")
+        return name, value if equals else None
+    return argument[:2], argument[2:].removeprefix("=") or None
+
+
+def converted(words: Sequence[str], nearest_flag: Callable[[str], str | None]) -> list[str] | None:
+    """Words of a command line, with the options of other servers replaced by ours; None if one of them is unknown.
+
+    :param nearest_flag: finds the option of ours that a name resembles.
+    """
+    result: list[str] = []
+    addresses: dict[str, str] = {}
+    is_call = False
+    remaining = list(words)
+    while remaining:
+        word = remaining.pop(0)
+        if not word.startswith("-") or word == "-":
+            result.append(word)
+            continue
+        name, value = _split(word)
+        entry = BY_NAME.get(name)
+        if entry is None:
+            match = nearest_flag(word)
+            if match is None:
+                return None
+            result.append(match + (f"={value}" if value is not None else ""))
+            continue
+        if (
+            value is None
+            and not entry.is_flag
+            and remaining
+            and (remaining[0] == "-" or not remaining[0].startswith("-"))
+        ):
+            value = remaining.pop(0)
+        if entry.value == "call":
+            is_call = True
+        elif entry.value == "name":
+            result.append(value or "")
+        elif entry.ours == _ADDRESS and entry.value != "{}" and value:
+            addresses[entry.value] = value
+        elif entry.is_flag:
+            result += [entry.flag] if entry.flag else []
+        elif entry.value and value:
+            result += [entry.flag, entry.value.format(value)]
+    if addresses:  # --host and --port are one address
+        host, port = addresses.get("{}:8080", "localhost"), addresses.get("localhost:{}", "8080")
+        result += ["--bind", f"[{host}]:{port}" if ":" in host else f"{host}:{port}"]
+    if is_call:
+        result = [
+            f"{word}()" if ":" in word and not word.startswith("-") and ")" not in word else word for word in result
+        ]
+    return result
