@@ -19,15 +19,17 @@ _WILDCARDS = ("0.0.0.0", "[::]")
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 
-def banner(*, served: Sequence[str], addresses: Sequence[str], threads: tuple[int, int]) -> str:
+def banner(*, served: Sequence[str], addresses: Sequence[str], threads: tuple[int, int], config: str = "") -> str:
     """The lines that show that the server has started.
 
     :param served: the applications, one line each.
     :param addresses: the listeners, one line each: the result of :func:`listener_lines`.
     :param threads: the smallest and the largest number of worker threads.
+    :param config: the file that options were read from; empty: none was.
     """
     lines = [f"reserve {__version__} serves {served[0]}", *(f"    and {line}" for line in served[1:])]
     lines += [f"    on {address}" for address in addresses]
+    lines += [f"    with the options in {config}"] if config else []
     low, high = threads
     count = f"{low}" if low == high else f"{low} to {high}"
     count += " thread" if high == 1 else " threads"

@@ -81,7 +81,7 @@ def run(argv: Sequence[str], console: Console, signals: StopSignals) -> int:
     command = None
     try:
         command = parse_command_line(argv)
-        if command.help:
+        if command.help or command.help_all:
             print_help(command)
             return 0
         if command.version:
@@ -137,7 +137,7 @@ def _correct(command: CommandLine | None, correction: Correction | None) -> list
         argv, correction, command = better, None, None
         try:
             command = parse_command_line(argv)
-            if not command.help and not command.version:
+            if not (command.help or command.help_all or command.version):
                 app_arguments(command)
                 collect(command.given, os.environ, os.getcwd())
         except (StartupError, UsageError) as error:
@@ -177,6 +177,7 @@ def _serve(
             served=arguments.served or [name],
             addresses=listener_lines(listeners, url_scheme(handle), tls=adapter is not None),
             threads=values.engine().thread_range,
+            config=values.file,
         )
         server = make_server(listeners, handle, name, values, adapter, error_log)
         # Before the banner, which says that signals stop the server.

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 
 from reserve import __version__
 from reserve.cli.parser import CommandLine
 from reserve.engine.logs.linestream import LineStream
 from reserve.loader.find import FoundApplication, bundled_names, find
-from reserve.options.help import help_text
+from reserve.options.help import help_text, short_help
 
 __all__ = ["print_help", "print_version"]
 
 
 def print_help(command: CommandLine) -> None:
-    """Print the options of the server, and the arguments of the application if it is one of reserve's own."""
+    """Print the options of the server, and the arguments of the application if it is one of reserve's own.
+
+    The lines are as long as the terminal is wide, or the variable ``COLUMNS`` says.
+    """
     _print(_help(command).removesuffix("\n"))
 
 
@@ -25,12 +29,14 @@ def print_version() -> None:
 
 def _help(command: CommandLine) -> str:
     arguments = command.arguments
+    make = help_text if command.help_all else short_help
+    width = shutil.get_terminal_size().columns
     if arguments[:1] != ("app",) or len(arguments) == 1 or arguments[1].startswith("-"):
-        return help_text(names=tuple(bundled_names()))
+        return make(names=tuple(bundled_names()), width=width)
     program = " ".join(argument for argument in arguments[1:4] if not argument.startswith("-"))
     name = arguments[1]
     application = find(name) if name in bundled_names() else FoundApplication(name=name, module=None)
-    return help_text(program, arguments=application.arguments)
+    return make(program, arguments=application.arguments, width=width)
 
 
 def _print(text: str) -> None:

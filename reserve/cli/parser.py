@@ -19,6 +19,8 @@ from reserve.paramtypes import Flag
 __all__ = ["CommandLine", "app_arguments", "parse_command_line"]
 
 
+_PRINTING = ("help", "help-all", "version")
+"""The options that print something instead of starting a server."""
 _HELP = {"-h", "--help", "--help-all"}
 _COMMANDS = {("help",): "-h", ("version",): "--version"}
 """Words that other programs have for what are options here."""
@@ -40,6 +42,7 @@ class CommandLine:
     positions: tuple[int, ...]
     """The index in ``argv`` of each of ``arguments``."""
     help: bool = False
+    help_all: bool = False
     version: bool = False
 
 
@@ -85,11 +88,12 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
         position += 1
     return CommandLine(
         argv=tuple(argv),
-        given=tuple((option, value) for option, value in given if option.name not in ("help", "version")),
+        given=tuple((option, value) for option, value in given if option.name not in _PRINTING),
         arguments=tuple(argv[position] for position in positions),
         after=tuple(argv[end + 1 :]),
         positions=tuple(positions),
         help="help" in flags,
+        help_all="help-all" in flags,
         version="version" in flags,
     )
 

@@ -35,7 +35,7 @@ def unknown_option(argument: str, flags: Iterable[str], words: Sequence[str] = (
     """
     flags = tuple(flags)
     why, hint = option_hint(argument, flags)
-    hint = hint or ("" if why else "; reserve -h lists them")
+    hint = hint or ("" if why else "; reserve --help-all lists them")
     separator = " " if hint.endswith("?") else "; "
     reason = f"there is no server option {argument}{why}"
     return UsageError(reason, hint + (separator + more if more else ""), correct_options(words, flags))

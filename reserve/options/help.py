@@ -11,13 +11,31 @@ from collections.abc import Iterator
 
 from reserve.loader.otherservers import FOREIGN
 from reserve.options.table import ENVIRONMENT, FILE, OPTIONS, Option
-from reserve.paramtypes import Flag
+from reserve.paramtypes import Choice, Flag
 
-__all__ = ["help_text", "reference_page"]
+__all__ = ["help_text", "reference_page", "short_help"]
 
 _USAGE = "reserve [server options] app NAME [app args...] [server options] [-- app args...]"
-_INDENT = 32
-_WIDTH = 110
+_WIDTHS = (40, 120)
+"""The narrowest and the widest text, in columns."""
+_EXAMPLES = (
+    ("reserve app http wsgi blog", "a small blog, to try it"),
+    ("reserve app http wsgi mysite.wsgi:app", "app in mysite/wsgi.py"),
+    ('reserve app http wsgi "shop:create_app()"', "what a factory makes"),
+    ("reserve app echo --bind localhost:7000", "a protocol: {names}"),
+)
+_FREQUENT = ("bind", "threads", "config", "help-all", "request-timeout", "max-body", "tls-cert", "log-level")
+"""The options of the short help; the first four if the help is about an application, too."""
+_ADDRESSES = next(option.kind.allowed for option in OPTIONS if option.name == "bind")
+_FORMS = {
+    "ADDR": _ADDRESSES,
+    "SIZE": "bytes, or with a binary suffix: 65536, 64k, 1m, 1g",
+    "TIME": "seconds, or with a unit: 10, 1.5, 500ms, 30s, 2m, 1h, 1d",
+    "N|MIN:MAX": "one number, or a minimum and a maximum: 8, 4:32",
+    "MODE": "octal permission bits: 660",
+    "OWNER": "USER, USER:GROUP or :GROUP",
+}
+"""The forms of values, by the word that stands for them."""
 _SIGNALS = """\
 ## Signals and exit codes
 
@@ -53,36 +71,111 @@ about one of them proposes the command line with ours.
 |---|---|"""
 
 
-def help_text(program: str = "", names: tuple[str, ...] = (), arguments: str = "") -> str:
-    """The output of ``-h``.
+def short_help(program: str = "", names: tuple[str, ...] = (), arguments: str = "", width: int = 80) -> str:
+    """The output of ``-h``, which fits a screen of 24 lines of 80 columns.
+
+    The parameters are those of :func:`help_text`.
+    """
+    width = min(max(width, _WIDTHS[0]), _WIDTHS[1])
+    lines = _wrapped(f"usage: {_USAGE}", width, "    ")
+    if program:
+        lines += ["", *_about(program, arguments, width)]
+    else:
+        lines += ["", "examples:"]
+        for command, text in _EXAMPLES:
+            lines += _columns(f"  {command}", text.format(names=", ".join(names)), 45, width)
+    lines += ["", "frequent server options:"]
+    for option in OPTIONS:
+        if option.name in (_FREQUENT[:4] if program else _FREQUENT):
+            text = re.split(r"\. |; |: |, | \(combined", option.help)[0].rstrip(".") + _shown_default(option)
+            lines += _columns(f"  {_synopsis(option)}", text, 26, width)
+    lines += ["", *_wrapped(f"ADDR is {_ADDRESSES}.", width, "    ")]
+    return "\n".join(lines) + "\n"
+
+
+def help_text(program: str = "", names: tuple[str, ...] = (), arguments: str = "", width: int = 110) -> str:
+    """The output of ``--help-all``.
 
     :param program: the application (``http wsgi blog``), if the command line names one.
     :param names: the names of reserve's own applications.
     :param arguments: the arguments that the application takes, if it is one of reserve's own.
+    :param width: columns of a line; a word that is longer is not broken.
     """
-    parts = [f"usage: {_USAGE}", ""]
+    width = min(max(width, _WIDTHS[0]), _WIDTHS[1])
+    lines = [*_wrapped(f"usage: {_USAGE}", width, "    "), ""]
     if program:
-        parts += [f"These are the options of the server that runs the application {program}."]
-        is_attribute = ":" in program and not program.endswith(":launch")  # it takes no arguments
-        if (not arguments or len(program.split()) > 2) and not is_attribute:
-            parts += [f"For the options of the application: reserve app {program} -- -h"]
-        if arguments:
-            parts += ["", f"app {program.split()[0]} takes:", textwrap.indent(arguments.rstrip(), "  ")]
+        lines += _about(program, arguments, width)
     else:
-        parts += [
-            "NAME is one of reserve's own applications" + (f" ({', '.join(names)})" if names else "") + ", or a module",
-            "with a function launch(args). For a WSGI application: reserve app http wsgi mysite.wsgi:application",
-        ]
+        own = f" ({', '.join(names)})" if names else ""
+        text = f"NAME is one of reserve's own applications{own}, or a module with a function launch(args)."
+        text += " For a WSGI application:"
+        lines += [*_wrapped(text, width), *_wrapped("reserve app http wsgi mysite.wsgi:application", width, "    ")]
     for group, options in _groups():
-        parts += ["", f"{group}:", *(_line(option) for option in options)]
-    parts += [
+        lines += ["", f"{group}:"]
+        for option in options:
+            text = option.help
+            if isinstance(option.kind, Choice):
+                text += f" One of {option.kind.allowed}."
+            default = _shown_default(option) if FILE in option.sources else ""
+            lines += _columns(f"  {_synopsis(option)}", text + default, 32, width)
+    lines += ["", "Values:"]
+    for metavar, form in _FORMS.items():
+        lines += _columns(f"  {metavar}", form, 14, width)
+    lines += [
         "",
-        "Each option is also an environment variable (RESERVE_THREADS=8), and a key (threads = 8) in the table",
-        "[server] of reserve.toml or [tool.reserve] of pyproject.toml; file < environment < command line.",
-        "Exit codes: 0 stopped, and no request was aborted; 1 could not start; 2 wrong usage; 3 requests were aborted",
-        "or threads left running (--stop-timeout was over, or a second signal came).",
+        *_wrapped(
+            "Each option is also an environment variable (RESERVE_THREADS=8), and a key (threads = 8) in the table "
+            "[server] of reserve.toml or [tool.reserve] of pyproject.toml; file < environment < command line.",
+            width,
+        ),
+        *_wrapped(
+            "Exit codes: 0 stopped, and no request was aborted; 1 could not start; 2 wrong usage; 3 requests were "
+            "aborted or threads left running (--stop-timeout was over, or a second signal came).",
+            width,
+        ),
     ]
-    return "\n".join(parts) + "\n"
+    return "\n".join(lines) + "\n"
+
+
+def _about(program: str, arguments: str, width: int) -> list[str]:
+    """The lines about the application that the command line names."""
+    lines = _wrapped(f"These are the options of the server that runs the application {program}.", width)
+    is_attribute = ":" in program and not program.endswith(":launch")  # it takes no arguments
+    if (not arguments or len(program.split()) > 2) and not is_attribute:
+        lines += _wrapped(f"For the options of the application: reserve app {program} -- -h", width)
+    if arguments:
+        lines += ["", f"app {program.split()[0]} takes:"]
+        for line in _joined(arguments):
+            left, _, text = line.partition("  ")
+            lines += _columns(f"  {left}", text.strip(), 25, width)
+    return lines
+
+
+def _joined(arguments: str) -> list[str]:
+    """The lines of the text about an application's arguments, one for each argument."""
+    lines: list[str] = []
+    for line in arguments.rstrip().splitlines():
+        if line.startswith(" ") and lines:
+            lines[-1] += f" {line.strip()}"
+        else:
+            lines.append(line)
+    return lines
+
+
+def _wrapped(text: str, width: int, indent: str = "") -> list[str]:
+    return textwrap.wrap(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+
+
+def _columns(left: str, text: str, column: int, width: int) -> list[str]:
+    """``left`` and beside it ``text``, from a column on; under it, if ``left`` or the text needs the room."""
+    if width < column + 32:  # columns of words that are too narrow to be read
+        column = 8
+    indent = " " * column
+    lines = [indent + line for line in _wrapped(text, width - column)]
+    if lines and len(left) < column - 1:
+        lines[0] = left.ljust(column) + lines[0].lstrip()
+        return lines
+    return [*_wrapped(left, width, "    "), *lines]
 
 
 def reference_page() -> str:
@@ -105,7 +198,11 @@ def reference_page() -> str:
         "- Times are seconds, or have a unit: `500ms`, `30s`, `2m`, `1h`, `1d`. Sizes are bytes, or have a binary",
         "  suffix: `64k`, `1m`, `1g`.",
     ]
-    parts += ["", _SIGNALS.rstrip()]
+    parts += ["", "## Contents", "", f"- {_link('Signals and exit codes')}"]
+    for group, options in _groups():
+        links = ", ".join(_link(_synopsis(option), f"`{option.flag}`") for option in options)
+        parts += _wrapped(f"- {_link(group)}: {links}", 120, "  ")
+    parts += [f"- {_link('Coming from another server')}", "", _SIGNALS.rstrip()]
     for group, options in _groups():
         parts += ["", f"## {group}", ""]
         for option in options:
@@ -117,6 +214,12 @@ def reference_page() -> str:
         advice = re.sub(r"--[a-z-]+( [A-Za-z]*[A-Z]+[:=A-Z]*)?", r"`\g<0>`", advice)  # with the name of its value
         parts.append(f"| {names} | {advice} |")
     return "\n".join(parts) + "\n"
+
+
+def _link(heading: str, text: str = "") -> str:
+    """A link to a heading of the page, as GitHub names its anchors."""
+    anchor = re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+    return f"[{text or heading}](#{anchor})"
 
 
 def _groups() -> Iterator[tuple[str, list[Option]]]:
@@ -135,16 +238,9 @@ def _default(option: Option) -> str:
     return option.kind.format(option.default)
 
 
-def _line(option: Option) -> str:
-    """The lines of one option in the output of ``-h``."""
-    default = _default(option) if FILE in option.sources else ""
-    text = option.help + (f" [{default}]" if default else "")
-    left = f"  {_synopsis(option)}"
-    lines = textwrap.wrap(text, _WIDTH - _INDENT)
-    if len(left) < _INDENT - 1:
-        lines[0] = left.ljust(_INDENT) + lines[0]
-        return "\n".join([lines[0], *(" " * _INDENT + line for line in lines[1:])])
-    return "\n".join([left, *(" " * _INDENT + line for line in lines)])
+def _shown_default(option: Option) -> str:
+    default = _default(option)
+    return f" [{default}]" if default else ""
 
 
 def _entry(option: Option) -> list[str]:

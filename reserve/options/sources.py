@@ -50,9 +50,11 @@ class Values:
     The command makes one at start, on the main thread.
 
     :param given: the values of the sources, the weakest source first.
+    :param file: the file that some of them come from; empty: none.
     """
 
-    def __init__(self, given: Iterable[OptionValue]) -> None:
+    def __init__(self, given: Iterable[OptionValue], file: str = "") -> None:
+        self.file = file
         self.given: dict[str, OptionValue] = {}
         """What the sources set, by the names of the fields."""
         for item in given:
@@ -97,11 +99,9 @@ def collect(command: Iterable[tuple[Option, str]], environ: Mapping[str, str], d
     from_command = list(_read_command(command))
     from_environment = read_environment(environ)
     configs = [item for item in (*from_environment, *from_command) if item.option.name == "config"]
-    if configs:
-        from_file = read_file(os.path.join(directory, str(configs[-1].value)), configs[-1].source)
-    else:
-        from_file = _read_default_file(directory)
-    return Values([*from_file, *from_environment, *from_command])
+    path = os.path.join(directory, str(configs[-1].value)) if configs else _default_file(directory)
+    from_file = read_file(path, configs[-1].source if configs else "") if path else []
+    return Values([*from_file, *from_environment, *from_command], path if from_file or configs else "")
 
 
 def read_environment(environ: Mapping[str, str]) -> list[OptionValue]:
@@ -180,18 +180,19 @@ def read_file(path: str, source: str = "") -> list[OptionValue]:
     return list(_read_table(document.get("server", {}), f"{path} [server]"))
 
 
-def _read_default_file(directory: str) -> list[OptionValue]:
+def _default_file(directory: str) -> str:
+    """The file that is read if no option names one; empty: there is none."""
     path = os.path.join(directory, "reserve.toml")
     if os.path.exists(path):
-        return read_file(path)
+        return path
     path = os.path.join(directory, "pyproject.toml")
     try:
         with open(path, "rb") as file:
             data = file.read()
     except OSError:
-        return []  # most directories have none
+        return ""  # most directories have none
     # Other tools use this file too. If it has nothing for reserve, it need not be valid TOML.
-    return read_file(path) if b"reserve" in data else []
+    return path if b"reserve" in data else ""
 
 
 def _read_table(table: object, location: str) -> Iterable[OptionValue]:
@@ -205,7 +206,7 @@ def _read_table(table: object, location: str) -> Iterable[OptionValue]:
         source = f"{key} in {location}"
         if option is None:
             match = nearest(field, options)
-            hint = f"did you mean {options[match].name}?" if match else "reserve -h lists the options"
+            hint = f"did you mean {options[match].name}?" if match else "reserve --help-all lists the options"
             raise UsageError(f"{source} is not an option; {hint}")
         if field in seen:
             raise UsageError(f"{source} is given twice, as {option.name} and as {field}")

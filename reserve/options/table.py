@@ -349,7 +349,15 @@ OPTIONS: tuple[Option, ...] = (
         help="Read this file. Default: reserve.toml, otherwise pyproject.toml, in the working directory.",
     ),
     Option(name="version", kind=Flag(), group=_COMMAND, sources=(COMMAND,), help="Print the version and exit."),
-    Option(name="help", short="-h", kind=Flag(), group=_COMMAND, sources=(COMMAND,), help="Print this text and exit."),
+    Option(
+        name="help",
+        short="-h",
+        kind=Flag(),
+        group=_COMMAND,
+        sources=(COMMAND,),
+        help="Print examples and the frequent options, and exit.",
+    ),
+    Option(name="help-all", kind=Flag(), group=_COMMAND, sources=(COMMAND,), help="Print all options and exit."),
 )
 
 ADDRESSES = tuple(option.name for option in OPTIONS if option.kind is _ADDRESS)

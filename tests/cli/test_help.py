@@ -8,6 +8,7 @@ import pytest
 
 import reserve
 from reserve.cli.command import main
+from reserve.options.table import FLAGS
 from tests.cli.fakes import FakeServer
 
 
@@ -21,6 +22,31 @@ def test_help_is_about_the_application_of_the_command_line(workdir: Path, capsys
     assert main(["app", "cli_plain", "-h"]) == 0
     assert "reserve app cli_plain -- -h" in capsys.readouterr().out
     assert FakeServer.made == []
+
+
+def test_the_help_follows_the_width_of_the_terminal(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for option in ("-h", "--help-all"):
+        longest = []
+        for width in ("60", "80"):
+            monkeypatch.setenv("COLUMNS", width)
+            assert main([option]) == 0
+            longest.append(max(map(len, capsys.readouterr().out.splitlines())))
+            assert longest[-1] <= int(width)
+        assert longest[0] < longest[1]
+
+
+def test_help_all_has_all_options_and_the_arguments_of_the_application(
+    workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["app", "http", "wsgi", "blog", "--help-all"]) == 0
+    out = capsys.readouterr().out
+    assert "--mount /PREFIX=NAME" in out
+    assert all(flag in out for flag in FLAGS)
+    assert main(["--help-all"]) == 0
+    out = capsys.readouterr().out
+    assert all(flag in out for flag in FLAGS)
 
 
 @pytest.mark.parametrize(

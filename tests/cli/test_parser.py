@@ -83,5 +83,5 @@ def test_without_the_word_app_the_error_has_the_right_line(argv: list[str], expe
 def test_without_a_name_the_message_says_so() -> None:
     with pytest.raises(UsageError, match=r"the application's name is missing"):
         app_arguments(parse_command_line(["app"]))
-    with pytest.raises(UsageError, match=r"no server option --foo; reserve -h"):
+    with pytest.raises(UsageError, match=r"no server option --foo; reserve --help-all"):
         app_arguments(parse_command_line(["app", "--foo", "http"]))

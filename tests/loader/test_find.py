@@ -88,7 +88,7 @@ def test_arguments_for_an_attribute_are_refused(project: Project) -> None:
         ("--timeout", "write --request-timeout for how long a request may run, --keep-alive for idle connections;"),
         ("--reload", "reserve does not watch files; start it again;"),
         ("--thread", "did you mean --threads?"),
-        ("--xyzzy", "reserve -h lists them;"),
+        ("--xyzzy", "reserve --help-all lists them;"),
     ],
 )
 def test_an_unknown_option_for_an_attribute_is_refused_with_a_hint(project: Project, argument: str, hint: str) -> None:

@@ -126,4 +126,4 @@ def test_an_option_of_nobody_gets_no_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["--xyzzy", *LINE.split()]) == 2
-    assert capsys.readouterr().err == "reserve: there is no server option --xyzzy; reserve -h lists them\n"
+    assert capsys.readouterr().err == "reserve: there is no server option --xyzzy; reserve --help-all lists them\n"

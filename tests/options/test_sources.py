@@ -164,7 +164,7 @@ def test_a_variable_that_is_not_an_option_is_ignored_and_listed() -> None:
     ("text", "message"),
     [
         ("[server]\nthread = 4", "thread in {} [server] is not an option; did you mean threads?"),
-        ("[server]\nxyzzy = 4", "xyzzy in {} [server] is not an option; reserve -h lists"),
+        ("[server]\nxyzzy = 4", "xyzzy in {} [server] is not an option; reserve --help-all lists"),
         ("[serve]\nthreads = 4", "{} has 'serve' at its top level; did you mean [server]?"),
         ("threads = 4", "{} has 'threads' at its top level; options belong in the table [server]"),
         ("server = 4", "{} [server] is 4; it has to be a table"),

@@ -41,4 +41,4 @@ def test_every_default_is_within_its_own_range(option: Option) -> None:
 def test_every_option_can_be_set_on_the_command_line_and_most_in_the_file() -> None:
     for option in OPTIONS:
         assert COMMAND in option.sources
-        assert (FILE in option.sources) == (option.name not in ("config", "version", "help")), option.name
+        assert (FILE in option.sources) == (option.name not in ("config", "version", "help", "help-all")), option.name
