@@ -5,7 +5,8 @@ Runs on the main thread at start, after the listeners are open.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from reserve.cli.console import Console
@@ -18,7 +19,7 @@ from reserve.loader.importer import describe_exit, explain_none, signature_error
 if TYPE_CHECKING:
     from reserve.options.sources import Values
 
-__all__ = ["configure", "launch", "url_scheme"]
+__all__ = ["configure", "gunicorn_line", "launch", "url_scheme"]
 
 _HANDLER = "a handler(socket, client_address, server)"
 
@@ -67,6 +68,19 @@ def configure(handle: object, name: str, values: Values) -> None:
         hint = f"; to serve it with WSGI write: reserve app http wsgi {name}" if is_wsgi else ""
         correction = Correction(wrong=(name,), right=("http", "wsgi", name)) if is_wsgi else None
         raise StartupError(f"{name} cannot be called as {_HANDLER}: {reason}", hint, correction)
+
+
+def gunicorn_line(before: Sequence[str], binds: Sequence[str]) -> str:
+    """The command line that serves a WSGI application with gevent, by a server that has workers for it.
+
+    :param before: the arguments of the application: ``["wsgi", NAME]``.
+    :param binds: the addresses of ``--bind``.
+    :returns: empty when it is not one WSGI application.
+    """
+    if len(before) != 2 or before[0] != "wsgi" or before[1].startswith("-"):
+        return ""
+    bind = next((bind for bind in binds if not bind.startswith(("fd:", "unix:@"))), "127.0.0.1:8080")
+    return f"pip install gunicorn && gunicorn --worker-class gevent --bind {shlex.quote(bind)} {shlex.quote(before[1])}"
 
 
 def url_scheme(handle: object) -> str:

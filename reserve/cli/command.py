@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
-from reserve.cli.application import configure, launch, url_scheme
+from reserve.cli.application import configure, gunicorn_line, launch, url_scheme
 from reserve.cli.banner import banner, listener_lines
 from reserve.cli.binds import open_listeners
 from reserve.cli.console import Console
@@ -31,7 +31,7 @@ from reserve.cli.tls import make_adapter
 from reserve.errors import Correction, ReserveError, StartupError, UsageError, safe_str, type_name
 from reserve.loader.arguments import Arguments
 from reserve.loader.directory import working_directory
-from reserve.loader.find import find
+from reserve.loader.find import FoundApplication, find
 from reserve.loader.shadowing import explain_shadowing
 from reserve.options.sources import Values, collect, unknown_variables
 from reserve.options.table import FLAGS
@@ -170,7 +170,7 @@ def _serve(
             literal=len(after),
             reserved=[flag for flag in FLAGS if len(flag) > 2],
         )
-        handle = launch(application, arguments, console)
+        handle = _launch(application, arguments, console, values)
         configure(handle, name, values)
         enable_loggers()
         text = banner(
@@ -187,6 +187,23 @@ def _serve(
         server.start()  # closes the listeners; releasing them once more does nothing
         console.write(STOPPED, last=True)
     return ABORTED if server.aborted else 0
+
+
+def _launch(application: FoundApplication, arguments: Arguments, console: Console, values: Values) -> object:
+    """Launch the application. Raises StartupError when the application has replaced threads or sockets meanwhile: what
+    else goes wrong then is a consequence.
+    """
+    from reserve.engine.polling.patching import refuse_green_threads
+
+    with_gevent = gunicorn_line(arguments.before, cast("tuple[str, ...]", values["bind"]))
+    refuse_green_threads(with_gevent)  # a program that runs the command has done it
+    try:
+        handle = launch(application, arguments, console)
+    except Exception:
+        refuse_green_threads(with_gevent)
+        raise
+    refuse_green_threads(with_gevent)
+    return handle
 
 
 def _report_unknown_variables(names: Sequence[str], console: Console) -> None:

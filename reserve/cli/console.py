@@ -14,6 +14,7 @@ from queue import SimpleQueue
 from types import TracebackType
 
 from reserve.engine.logs.linestream import LineStream
+from reserve.engine.polling.patching import SystemThread
 
 __all__ = ["Console"]
 
@@ -30,7 +31,7 @@ class Console:
 
     def __init__(self) -> None:
         self._messages: SimpleQueue[tuple[str, threading.Event] | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="reserve-console", daemon=True)
+        self._thread = SystemThread(target=self._run, name="reserve-console", daemon=True)
 
     def start(self) -> Console:
         self._thread.start()

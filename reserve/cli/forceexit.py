@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 
 from reserve.cli.console import Console
+from reserve.engine.polling.patching import SystemThread
 
 __all__ = ["ABORTED", "ForceExit"]
 
@@ -76,7 +77,7 @@ class ForceExit:
     def _wake_thread(self) -> None:
         with self._lock:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="reserve-force-exit", daemon=True)
+                self._thread = SystemThread(target=self._run, name="reserve-force-exit", daemon=True)
                 self._thread.start()
         self._changed.release()
 

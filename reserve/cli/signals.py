@@ -28,6 +28,7 @@ from reserve.cli.early.signals import EarlySignals, has_terminal
 from reserve.cli.early.signaltable import Reaction, is_handled, name_of, reaction_to
 from reserve.cli.forceexit import ForceExit
 from reserve.engine import fork
+from reserve.engine.polling.patching import SystemThread
 
 __all__ = ["StopSignals"]
 
@@ -129,7 +130,7 @@ class StopSignals:
         os.set_blocking(writer, False)
         self._previous_wakeup_fd = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         self._server = server  # from here on the handlers return at once, and the thread finds each signal in the pipe
-        thread = threading.Thread(
+        thread = SystemThread(
             target=self._run, args=(reader, server, log, on_sighup), name="reserve-signals", daemon=True
         )
         thread.start()

@@ -11,13 +11,13 @@ import contextlib
 import errno
 import selectors
 import socket
-import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
 
 from reserve.engine.logs.errorlog import ErrorLog
 from reserve.engine.polling.clock import Clock, SystemClock
+from reserve.engine.polling.patching import SystemThread, explanation, green_library
 from reserve.engine.polling.poller import RETRY
 from reserve.engine.polling.timers import NEVER
 from reserve.engine.polling.wakeup import Wakeup
@@ -125,12 +125,14 @@ class Acceptor:
         self._pause_log = PauseLog(log, clock.now, admission.count)
         self._stopping = False
         self._dead: list[socket.socket] = []
+        self._patched = False
+        """It was logged that a library has replaced the threads or sockets of the process."""
         self.wakeup = Wakeup()
         self.exhausted = False
         """There is no room: the thread pauses until :meth:`capacity_freed`. Stays true until no client waits."""
         self.accepted = 0
         """Connections accepted so far."""
-        self.thread = threading.Thread(target=self._main, name="reserve-accept", daemon=True)
+        self.thread = SystemThread(target=self._main, name="reserve-accept", daemon=True)
 
     def stop(self) -> None:
         """End the loop. Any thread, any signal handler, any number of times."""
@@ -186,6 +188,8 @@ class Acceptor:
         if pause_log.due != NEVER:
             pause_log.check()
             timeout = self._clock.timeout(pause_log.due)
+        if not self._patched:
+            self._look_for_patches()
         for key, _ in selector.select(timeout):
             if key.fd == self.wakeup.fd:
                 if (
@@ -194,6 +198,16 @@ class Acceptor:
                     time.sleep(RETRY)
             elif not self._accept(cast(socket.socket, key.fileobj)) and key.fileobj in self._dead:
                 selector.unregister(key.fileobj)
+
+    def _look_for_patches(self) -> None:
+        """Log it when the application has replaced threads or sockets in a request."""
+        library = green_library()
+        if library:
+            self._patched = True
+            self._log.error(
+                f"{explanation(library)}; it came while the server runs, which goes on and starts no more threads: "
+                "remove it, or do it when the application is imported, and the server says how to serve it"
+            )
 
     def _accept(self, listener: socket.socket) -> bool:
         """Take a batch; False when there is no more for now."""

@@ -17,6 +17,7 @@ from reserve.engine.connections.application import Application
 from reserve.engine.endpoints import Endpoints
 from reserve.engine.hooks import Hooks
 from reserve.engine.polling.clock import Clock
+from reserve.engine.polling.patching import refuse_green_threads
 from reserve.engine.polling.poller import Poller
 from reserve.engine.polling.signalwakeup import SignalWakeup
 from reserve.engine.polling.token import new_token, take
@@ -119,6 +120,7 @@ class Lifecycle:
     # ---- the start ----
 
     def _claim_start(self) -> None:
+        refuse_green_threads()
         # A token, not a lock: a signal handler may come in between.
         if not take(self._start_token):
             raise UsageError("this server was started before; a stopped one cannot be used again: make another")
@@ -199,7 +201,8 @@ class Lifecycle:
             self.signal_wakeup.signal()
 
     def _wait_finished(self) -> None:
-        self.finished.wait()
+        while not self.finished.wait(1.0):  # without a timeout, a lock that eventlet has replaced would sleep for ever
+            pass
         acceptor = self.runtime.acceptor.thread
         if acceptor.ident is not None:
             acceptor.join()

@@ -23,6 +23,7 @@ from reserve.engine.hooks import Hooks
 from reserve.engine.lifecycle import Lifecycle
 from reserve.engine.logs.errorlog import Log
 from reserve.engine.polling.clock import Clock, SystemClock
+from reserve.engine.polling.patching import refuse_green_threads
 from reserve.engine.polling.poller import Poller
 from reserve.engine.scheduler.handoff import HandOff
 from reserve.engine.settings import EngineSettings, with_changes
@@ -57,7 +58,8 @@ class Server:
     Its log lines (warnings, refusals, tracebacks of handlers) go to the logger ``reserve`` of :mod:`logging`, or to the
     hook ``error_log``.
 
-    Raises UsageError for descriptors that are not listening stream sockets and for unknown settings.
+    Raises UsageError for descriptors that are not listening stream sockets and for unknown settings; StartupError,
+    here and at the start, when gevent or eventlet has replaced the threads or sockets of the process.
     """
 
     @shows_settings(EngineSettings)
@@ -76,6 +78,7 @@ class Server:
         policy: HandOff | None = None,
         **options: Unpack[ServerOptions],
     ) -> None:
+        refuse_green_threads()  # before the listeners are checked, whose class may be another one
         settings = with_changes(settings, options, keyword_names(Server.__init__))
         hooks = hooks if hooks is not None else Hooks()
         clock = clock if clock is not None else SystemClock()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from reserve.engine.logs.errorlog import ErrorLog
 from reserve.engine.polling.clock import Clock
+from reserve.engine.polling.patching import SystemThread
 from reserve.errors import ReserveError, UsageError, short_repr
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ class ServerTLS:
                 self._again = condition
                 return
             self._busy = True
-            self._thread = threading.Thread(
+            self._thread = SystemThread(
                 target=self._reload_if, args=(adapter, condition), name="reserve-tls-reload", daemon=True
             )
             try:

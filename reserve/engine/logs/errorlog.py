@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, Protocol
 
 from reserve.engine.logs.ratelimit import RateLimiter, reason_of
 from reserve.engine.polling.clock import Clock, SystemClock
+from reserve.engine.polling.patching import SystemThread
 from reserve.engine.polling.waiter import Waiter
 from reserve.errors import describe_exception, print_exception
 
@@ -78,7 +79,7 @@ class LineWriter:
         """The next batch is the last one."""
         self.dropped = 0
         """Items dropped since their number was last reported."""
-        self.thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self.thread = SystemThread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
         self.thread.start()

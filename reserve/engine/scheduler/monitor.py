@@ -9,13 +9,13 @@ hand-off policy how often handlers stalled. While the server is idle, it sleeps 
 
 from __future__ import annotations
 
-import threading
 import time
 
 from reserve.engine.connections.connection import Connection
 from reserve.engine.connections.states import OWNED
 from reserve.engine.logs.errorlog import ErrorLog
 from reserve.engine.polling.clock import Clock, SystemClock
+from reserve.engine.polling.patching import SystemThread
 from reserve.engine.polling.poller import RETRY
 from reserve.engine.polling.timers import NEVER
 from reserve.engine.polling.waiter import Alarm
@@ -60,7 +60,7 @@ class Monitor:
         self._leads = False
         self.steals = 0
         """How often the monitor took the lead from a worker whose handler stalled."""
-        self.thread = threading.Thread(target=self._main, name="reserve-monitor", daemon=True)
+        self.thread = SystemThread(target=self._main, name="reserve-monitor", daemon=True)
 
     def start(
         self, queue: ReadyQueue, stepper: Stepper, pool: WorkerPool, request_watchdog: RequestWatchdog | None = None

@@ -15,6 +15,7 @@ from reserve.engine.connections.connection import Connection
 from reserve.engine.connections.states import OWNED
 from reserve.engine.logs.errorlog import ErrorLog
 from reserve.engine.polling.clock import Clock, SystemClock
+from reserve.engine.polling.patching import SystemThread, green_library
 from reserve.engine.polling.poller import RETRY
 from reserve.engine.polling.timers import NEVER
 from reserve.engine.scheduler.lead import Follower
@@ -59,7 +60,7 @@ class Worker(Follower):
         """
         self.interrupted = False
         """RequestTimeout was raised in the run. Written like ``run_due``."""
-        self.thread = threading.Thread(target=target, args=(self,), name=name, daemon=True)
+        self.thread = SystemThread(target=target, args=(self,), name=name, daemon=True)
 
 
 class WorkerPool:
@@ -124,6 +125,8 @@ class WorkerPool:
 
     def grow(self) -> bool:
         """Add a worker for a request that waits, if the pool may have one more. True: it was added."""
+        if green_library():  # the new thread would run inside this one, and never give it back
+            return False
         stuck = self.stuck()
         with self._lock:
             # Stuck workers beyond --max-stuck are not replaced: they count as if they were still in the pool.
