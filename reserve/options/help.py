@@ -32,6 +32,7 @@ _FORMS = {
     "SIZE": "bytes, or with a binary suffix: 65536, 64k, 1m, 1g",
     "TIME": "seconds, or with a unit: 10, 1.5, 500ms, 30s, 2m, 1h, 1d",
     "N|MIN:MAX": "one number, or a minimum and a maximum: 8, 4:32",
+    "N|keep": "a number, or keep: no change",
     "MODE": "octal permission bits: 660",
     "OWNER": "USER, USER:GROUP or :GROUP",
 }
