@@ -6,6 +6,10 @@ hold the thread that has the lead. So the session receives for OpenSSL, at most 
 connection of a client that keeps sending records without content. What OpenSSL wants to send is kept until it has been
 sent, before anything else.
 
+OpenSSL gets complete records only. For a part of one it would take 37 KiB (a buffer for the largest record, and the
+memory that it was received into), however little of it has come; so the session keeps the part, and :attr:`held` says
+how much that is.
+
 OpenSSL begins when the ClientHello is complete, because that selects the certificate.
 
 Called by the owner of the connection; never waits.
@@ -28,6 +32,9 @@ _RECEIVE_SIZE = 17408
 """Bytes received at a turn: the largest record with its overhead (RFC 8446 section 5.2), and a little more."""
 _RECORD = 16384
 """Bytes of content in one record."""
+_RECORD_HEADER = 5
+_MAX_FRAGMENT = _RECORD + 2048
+"""Bytes after the header of a record (RFC 5246 section 6.2.3). OpenSSL refuses a longer one when it has the header."""
 _RECEIVES_PER_READ = 2
 """How often one read receives when what has come has no content: the rest of a record, or the end, may follow."""
 _RECEIVES_PER_HANDSHAKE = 8
@@ -50,6 +57,19 @@ class _BeforeHello:
     do_handshake = read = write = _fail
 
 
+class _Released:
+    """Takes the place of the library's object when the connection is closed."""
+
+    def _fail(self, *_: Any) -> NoReturn:
+        raise TLSError("the TLS session has ended")
+
+    do_handshake = read = write = unwrap = _fail
+
+
+_NOTHING = ssl.MemoryBIO()
+"""In the place of the memory of sessions that are released. Nothing is written into it."""
+
+
 class BuiltinSession:
     """One connection's session. See :class:`~reserve.ssl.session.TLSSession` for what each method guarantees.
 
@@ -59,8 +79,8 @@ class BuiltinSession:
 
     __slots__ = (
         "_buffered", "_empty_bytes", "_end_returned", "_error", "_handshake_done", "_hello_reader", "_incoming",
-        "_interrupted", "_outgoing", "_peer_closed", "_read", "_receive", "_select_context", "_send", "_unsent",
-        "details", "server_name", "socket",
+        "_interrupted", "_outgoing", "_part", "_peer_closed", "_read", "_receive", "_select_context", "_send",
+        "_unsent", "details", "server_name", "socket",
     )  # fmt: skip
 
     half_closes = True
@@ -79,6 +99,8 @@ class BuiltinSession:
         self._handshake_done = False
         self.details: Any = _BeforeHello()
         self._read: Callable[[int], bytes] = self.details.read
+        self._part = b""
+        """The first bytes of a record that is not complete; OpenSSL does not have them."""
         self._buffered = b""
         """Content that was decrypted, but not read."""
         self._error: OSError | None = None
@@ -150,8 +172,10 @@ class BuiltinSession:
         self._read = self.details.read
         self._hello_reader = None
         del self._select_context
-        self._incoming.write(reader.received)
+        self._feed_records(reader.received)
         if not data:
+            self._incoming.write(self._part)
+            self._part = b""
             self._incoming.write_eof()
 
     def read(self, size: int) -> bytes:
@@ -194,18 +218,61 @@ class BuiltinSession:
                 raise TLSError(f"more than {_MAX_EMPTY} bytes of records without content")
         raise WantRead
 
+    @property
+    def held(self) -> int:
+        """Bytes that the session keeps: of the client's input a part of a record or of the ClientHello, and content
+        that was not read; of the output what the socket has not taken.
+        """
+        held = len(self._part) + len(self._buffered)
+        if self._hello_reader is not None:
+            held += len(self._hello_reader.received)
+        if self._unsent is not None:
+            held += len(self._unsent.obj)  # type: ignore[arg-type]  # it is bytes
+        return held
+
     def _feed(self) -> int:
         """Receive for OpenSSL, which waits for it, also for the end of the connection. Returns the number of bytes."""
         data = self._received()
         if data:
-            self._incoming.write(data)
+            self._feed_records(data)
         else:
+            if self._part:
+                self._incoming.write(self._part)
+                self._part = b""
             self._incoming.write_eof()
         return len(data)
 
+    def _feed_records(self, data: bytes | bytearray) -> None:
+        """Give OpenSSL the complete records in what was received, and keep the part after them."""
+        if self._part:
+            data = self._part + data
+        size = len(data)
+        start = 0
+        while size - start >= _RECORD_HEADER:
+            fragment = data[start + 3] << 8 | data[start + 4]
+            # Too long, or another version than 3.x: OpenSSL ends the session at once, as it must.
+            if fragment > _MAX_FRAGMENT or data[start + 1] != 3:
+                start = size
+                break
+            end = start + _RECORD_HEADER + fragment
+            if end > size:
+                break
+            start = end
+        if start == size:
+            self._incoming.write(data)
+            self._part = b""
+        else:
+            if start:
+                self._incoming.write(data[:start])
+            self._part = bytes(data[start:])
+
     def _received(self) -> bytes:
+        part = self._part
+        size = _RECEIVE_SIZE
+        if len(part) >= _RECORD_HEADER:  # the rest of this record only: what follows it would be kept as well
+            size = _RECORD_HEADER + (part[3] << 8 | part[4]) - len(part)
         try:
-            return self._receive(_RECEIVE_SIZE)
+            return self._receive(size)
         except (BlockingIOError, InterruptedError):
             raise WantRead from None
 
@@ -281,6 +348,14 @@ class BuiltinSession:
 
     def resumed(self) -> bool:
         return bool(self.details.session_reused)
+
+    def release(self) -> None:
+        """The connection is closed: free what the session holds, although a timer may still refer to it for a while."""
+        self.details = _Released()
+        self._read = self.details.read
+        self._incoming = self._outgoing = _NOTHING
+        self._part = self._buffered = b""
+        self._hello_reader = self._unsent = None
 
 
 def write_close_notify(details: ssl.SSLObject | ssl.SSLSocket) -> None:

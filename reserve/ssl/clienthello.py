@@ -61,21 +61,24 @@ def alert(number: int) -> bytes:
 class HelloReader:
     """Collects the ClientHello of one session from received data, however that is split. The session owns it."""
 
-    __slots__ = ("_message", "_parsed_to", "received")
+    __slots__ = ("_header", "_message_size", "_parsed_to", "received")
 
     def __init__(self) -> None:
         self.received = bytearray()
-        """Everything that was fed."""
+        """Everything that was fed. The only copy: the message is cut out of it when it is complete."""
         self._parsed_to = 0
         """The number of bytes of complete records in it."""
-        self._message = bytearray()
+        self._message_size = 0
+        """Bytes of the message in these records."""
+        self._header = b""
+        """The type and the length of the message: its first four bytes, which may be in several records."""
 
     def feed(self, data: bytes) -> ClientHello | None:
         """The ClientHello when it is complete, an empty one when OpenSSL should look at the data; None: more is needed.
 
         Raises HelloRefused.
         """
-        received, message = self.received, self._message
+        received = self.received
         received += data
         if len(received) > _MAX_HELLO:
             raise _too_long()
@@ -92,18 +95,30 @@ class HelloReader:
             if len(received) < end:
                 break
             self._parsed_to = end
-            message += received[start:end]
-            if message[0] != _CLIENT_HELLO:
+            self._message_size += end - start
+            if len(self._header) < 4:
+                self._header += received[start : min(end, start + 4 - len(self._header))]
+            header_bytes = self._header
+            if header_bytes[0] != _CLIENT_HELLO:
                 return ClientHello()
-            size = 4 + int.from_bytes(message[1:4], "big")
-            if len(message) >= 4 and size > _MAX_HELLO:
+            size = 4 + int.from_bytes(header_bytes[1:4], "big")
+            if len(header_bytes) == 4 and size > _MAX_HELLO:
                 raise _too_long()
-            if len(message) >= max(4, size):
+            if self._message_size >= max(4, size):
                 try:
-                    return _parse(bytes(message[4:size]))
+                    return _parse(self._message()[4:size])
                 except _Malformed:
                     return ClientHello()
         return None
+
+    def _message(self) -> bytes:
+        """The content of the complete records."""
+        received, start, pieces = self.received, 5, []
+        while start < self._parsed_to:
+            end = start + int.from_bytes(received[start - 2 : start], "big")
+            pieces.append(received[start:end])
+            start = end + 5
+        return b"".join(pieces)
 
 
 def _too_long() -> HelloRefused:

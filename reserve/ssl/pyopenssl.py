@@ -12,7 +12,8 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 from reserve.errors import StartupError, TLSError, WantRead, WantWrite
 from reserve.ssl import ktls
@@ -76,10 +77,10 @@ class PyOpenSSLSession:
         sock.setblocking(False)
         self.socket = sock
         self._name = name
-        self.details = connection
-        self._read = connection.recv
-        self._write = connection.send
-        self.pending = connection.pending
+        self.details: Any = connection
+        self._read: Callable[[int], bytes] = connection.recv
+        self._write: Callable[[bytes | memoryview], int] = connection.send
+        self.pending: Callable[[], int] = connection.pending
 
     @classmethod
     def begin(cls, context: SSL.Context, sock: socket.socket, name: str | None = None) -> PyOpenSSLSession:
@@ -122,9 +123,23 @@ class PyOpenSSLSession:
         """The host that the client has asked for; in a resumed session of TLS 1.2 OpenSSL has that of the first one."""
         return _server_name(self.details) if self._name is None else self._name
 
+    def release(self) -> None:
+        """The connection is closed: free the library's object, although a timer may still refer to the session."""
+        self._read = self._write = _fail
+        self.pending = _no_bytes
+        self.details = None
+
     def resumed(self) -> bool:
         # pyOpenSSL has no public name for it.
         return bool(SSL._lib.SSL_session_reused(self.details._ssl))  # type: ignore[attr-defined]
+
+
+def _fail(*_: Any) -> NoReturn:
+    raise TLSError("the TLS session has ended")
+
+
+def _no_bytes() -> int:
+    return 0
 
 
 def _translate_error(error: SSL.Error) -> OSError:

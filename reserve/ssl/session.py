@@ -23,6 +23,9 @@ class TLSSession(Protocol):
     attribute ``has_descriptor`` that is true. :meth:`read` takes all content that was received for it, up to ``size``:
     what it leaves is counted by :meth:`pending`.
 
+    A session that keeps input or output in memory has an attribute ``held``, the number of these bytes, which the
+    server counts into its budget.
+
     Every method that talks to the peer may raise WantRead, WantWrite, TLSError (the peer broke the rules) or another
     OSError (the connection failed).
     """

@@ -151,6 +151,13 @@ class TLSTransport:
         """Bytes of content that can be read without the socket."""
         return len(self._buffered) + self._pending()
 
+    @property
+    def held(self) -> int:
+        """Bytes of input and output that the session keeps in memory, as far as the adapter's sessions say it."""
+        retry = self._retry
+        held: int = getattr(self._session, "held", 0)
+        return held + len(self._buffered) + (0 if retry is None else len(retry))
+
     def readable_now(self) -> bool:
         """Say whether there is content, its end, or an error. A part of a record is none of these."""
         if self._buffered:
@@ -233,6 +240,7 @@ class TLSTransport:
         self._read = self._write = _raising(OSError(errno.EBADF, os.strerror(errno.EBADF)))
         self._pending = _no_bytes_pending
         self._buffered = b""
+        self._retry = None
         fd = _PLAIN.detach(self._socket)
         release = getattr(self._session, "release", None)
         if release is not None:

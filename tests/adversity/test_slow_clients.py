@@ -170,7 +170,9 @@ def test_clients_that_do_not_read_their_responses_are_reset_at_the_deadline(
                 assert 0 < now.buffered <= COUNT * (memory + len(pieces[0]) + 1000)
                 assert now.spooled
             elif kind == "file":
-                assert (now.buffered, now.spooled) == (0, 0)
+                # Under TLS a record waits, encrypted and as what has to be written again.
+                assert now.buffered <= (COUNT * 40960 if secure else 0)
+                assert now.spooled == 0
             # One of them was only slow: it receives everything while the others wait.
             slow = receive(clients[0])
             assert (slow.body == whole, slow.whole) == (True, True)

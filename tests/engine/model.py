@@ -165,6 +165,9 @@ class ModelDriver:
         self.responded = True
         return b"no"
 
+    def count_run(self) -> None:
+        self.world.owned_by_one(self.connection)
+
     def describe(self) -> str:
         return "model"
 

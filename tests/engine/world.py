@@ -171,7 +171,8 @@ class World(ServerDouble):
 
 def set_driver(connection: Connection, **methods: Any) -> None:
     """Give the connection a driver that has ``on_close`` (without a final run) and ``methods``."""
-    connection.driver = cast(Any, SimpleNamespace(**{"on_close": lambda reason: False, **methods}))
+    defaults = {"on_close": lambda reason: False, "count_run": lambda: None}
+    connection.driver = cast(Any, SimpleNamespace(**{**defaults, **methods}))
 
 
 def count_leads(lead: Lead, *followers: Follower) -> int:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from tests import tls
+from tests.apps.http.doubles import Gate
 from tests.apps.http.responses import receive, request
+from tests.clients import connect as tcp_client
 from tests.clients import until_closed
 from tests.overload.site import Site, close_clients, over_both, reset_clients, serving
 from tests.waiting import eventually
@@ -110,4 +114,92 @@ def test_a_large_head_counts_while_its_body_is_received() -> None:
             assert receive(client).body == b"10"
         for client in (first, second, small):
             client.close()
+        site.wait_released()
+
+
+def test_a_large_head_counts_while_it_waits_for_a_worker() -> None:
+    gate = Gate(app)
+    with serving(gate) as site:
+        busy = site.connect(request("GET", "/wait"))
+        gate.wait_entered()
+        waiting = site.connect(LARGE + b"\r\n")
+        site.wait_queued(1)
+        assert site.stats().buffered >= len(LARGE)
+        gate.release()
+        assert [receive(client).body for client in (busy, waiting)] == [b"0", b"0"]
+        site.wait_for_stats(buffered=0, connections=2)
+        for client in (busy, waiting):
+            client.close()
+        site.wait_released()
+
+
+def test_a_large_trailer_counts_and_is_refused_when_the_memory_is_used_up() -> None:
+    head = b"POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
+    large = head + b"".join(b"X-%d: %b\r\n" % (number, b"v" * 90) for number in range(60))
+    with serving(app) as site:
+        first = site.connect(large)
+        eventually(lambda: site.stats().buffered >= len(large) - len(head))
+        site.server._runtime.budget.memory_limit = site.stats().buffered
+        second = site.connect(large)
+        assert receive(second).status == 503
+        small = site.connect(head + b"X: y\r\n")
+        for client in (first, small):
+            client.sendall(b"\r\n")
+            assert receive(client).body == b"0"
+        for client in (first, second, small):
+            client.close()
+        site.wait_released()
+
+
+def large_record(site: Site) -> tuple[socket.socket, tls.MemoryTLSClient, bytes]:
+    """A client after its handshake, and a record with a complete request of 12 KB."""
+    client, memory_client = tcp_client(site.address), tls.MemoryTLSClient()
+    memory_client.handshake(client)
+    return client, memory_client, memory_client.encrypt(request("GET", "/", "X: " + "a" * 12000))
+
+
+def test_a_part_of_a_tls_record_counts_and_is_refused_when_the_memory_is_used_up() -> None:
+    with serving(app, secure=True) as site, contextlib.ExitStack() as stack:
+        first, first_tls, record = large_record(site)
+        stack.enter_context(first)
+        first.sendall(record[:-1])
+        site.wait_for_stats(buffered=len(record) - 1)
+        site.server._runtime.budget.memory_limit = len(record)
+        second, second_tls, record_of_second = large_record(site)
+        stack.enter_context(second)
+        second.sendall(record_of_second[:-1])
+        assert second_tls.receive(second).startswith(b"HTTP/1.1 503 ")
+        first.sendall(record[-1:])
+        assert first_tls.receive(first).startswith(b"HTTP/1.1 200 ")
+        site.wait_for_stats(parked=1, buffered=0)
+        second.close()
+        first.close()
+        site.wait_released()
+
+
+def test_a_part_of_a_record_after_a_request_counts() -> None:
+    with serving(app, secure=True) as site:
+        with tcp_client(site.address) as client:
+            memory_client = tls.MemoryTLSClient()
+            memory_client.handshake(client)
+            client.sendall(memory_client.encrypt(request()) + memory_client.encrypt(b"G" * 5000)[:-1])
+            assert memory_client.receive(client).startswith(b"HTTP/1.1 200 ")
+            eventually(lambda: site.stats().buffered >= 5000)
+        site.wait_released()
+
+
+def test_a_large_unfinished_client_hello_counts_and_is_refused_when_the_memory_is_used_up() -> None:
+    hello = b"\x16\x03\x01\x40\x00\x01\x00\x60\x00\x03\x03" + bytes(10000)
+    with serving(app, secure=True) as site, contextlib.ExitStack() as stack:
+        first = stack.enter_context(tcp_client(site.address))
+        first.sendall(hello)
+        site.wait_for_stats(buffered=len(hello))
+        site.server._runtime.budget.memory_limit = len(hello)
+        second = stack.enter_context(tcp_client(site.address))
+        second.sendall(hello)
+        assert until_closed(second)[0] == b""
+        eventually(lambda: any("--buffer-memory" in line for line in site.log))
+        assert site.fetch().body == b"0"  # an ordinary ClientHello
+        first.close()
+        second.close()
         site.wait_released()

@@ -291,3 +291,44 @@ def test_responses_that_the_client_does_not_read_are_limited(connection: Connect
     with pytest.raises(TLSError, match="reads nothing"):
         send_key_updates()
     assert connection.session._outgoing.pending < 2 * _MAX_OUTGOING
+
+
+def test_a_part_of_a_record_is_kept_as_it_came_and_counted() -> None:
+    """OpenSSL would take 37 KiB for it."""
+    with linked() as link:
+        link.handshake()
+        session: Any = link.tls_socket._session
+        record = link.encrypt(b"x" * 16384)
+        link.wire.sendall(record[:100])
+        with pytest.raises(WantRead):
+            link.tls_socket.recv_now(10)
+        assert (link.tls_socket.held, session._incoming.pending) == (100, 0)
+        link.wire.sendall(record[100:] + record[:3])
+        assert link.tls_socket.recv_now(100) == b"x" * 100
+        assert link.tls_socket.held == 16284  # nothing of the next record
+        assert link.tls_socket.recv_now(16384) == b"x" * 16284
+        assert link.tls_socket.held == 0
+
+
+def test_output_that_the_socket_has_not_taken_is_counted() -> None:
+    with linked() as link:
+        link.handshake()
+        session: Any = link.tls_socket._session
+        session._send = no_room
+        with pytest.raises(WantWrite):
+            link.tls_socket.send_now(b"x" * 1000)
+        assert link.tls_socket.held >= 2000  # encrypted, and what a retry has to repeat
+
+
+@pytest.mark.parametrize("size", [1, 4, 5, 1000, 20000])
+def test_openssl_gets_every_record_whole_whatever_its_length(size: int) -> None:
+    """Also those that only TLS 1.2 has, with the most padding."""
+    with linked() as link:
+        session: Any = link.tls_socket._session
+        data = b"".join(b"\x17\x03\x03" + length.to_bytes(2, "big") + bytes(length) for length in (0, 18432, 7, 16640))
+        ends = {0, 5, 18442, 18454, len(data)}
+        for start in range(0, len(data), size):
+            session._feed_records(data[start : start + size])
+            assert session._incoming.pending in ends
+            assert session._incoming.pending + len(session._part) == min(len(data), start + size)
+        assert session._incoming.read() == data

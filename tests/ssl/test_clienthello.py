@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+import sys
 
 import pytest
 from hypothesis import given
@@ -160,3 +161,12 @@ def test_the_reader_and_openssl_agree_on_a_client_of_another_library() -> None:
     with contextlib.suppress(SSL.WantReadError):
         connection.do_handshake()
     assert read(connection.bio_read(65536)) == ClientHello("a.example")
+
+
+def test_an_unfinished_message_is_kept_once() -> None:
+    reader = HelloReader()
+    data = records(message(bytes(30000)), 100)[:-1]
+    for start in range(0, len(data), 1000):
+        assert reader.feed(data[start : start + 1000]) is None
+    kept = sum(sys.getsizeof(getattr(reader, name)) for name in HelloReader.__slots__)
+    assert len(data) <= kept <= 1.2 * len(data)

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["HTTPBaseDriver"]
 
-_RECEIVE_SIZE = 65536
+_RECEIVE_SIZE = 4096
+"""Bytes. What arrives after a request is kept while its response is sent, so little of it is received at a time."""
 _MAX_LOGGED_LINE = 4096  # bytes of a malformed request line that the access log shows
 _MAX_LOGGED_TARGET = 200  # characters of a target that a line of the error log shows
 
@@ -43,6 +44,7 @@ class HTTPBaseDriver(Driver, ABC):
 
     __slots__ = (
         "_base_environ",
+        "_block",
         "_connection",
         "_context",
         "_head",
@@ -66,7 +68,9 @@ class HTTPBaseDriver(Driver, ABC):
         """What was received after a request."""
         self._head: Head | None = None
         self._head_size = 0
-        """Bytes of the last head that has a body."""
+        """Bytes of the last head."""
+        self._block = b""
+        """A head that has a body, until its environ is certain to be kept. See :class:`HTTPDriver`."""
         # A client that sends nothing at all is late like one whose first head comes too slowly.
         self._head_deadline = connection.server.clock.now() + context.settings.head_timeout
         self._wait = Wait("head", READ, self._head_deadline)
@@ -164,18 +168,21 @@ class HTTPBaseDriver(Driver, ABC):
                 except RemoteError as error:
                     return self._refuse(error, block)
                 self._unparsed, reader.rest = reader.rest, b""  # not kept twice: it may be 64 KiB of a body
+                self._head_size = len(block)
                 if head.length != 0:
-                    self._head_size = len(block)
+                    self._block = block
                 return self._begin_request(head, now)
             if fresh and reader.started and self._wait.kind == "keep-alive":
                 self._head_deadline = now + self._context.settings.head_timeout
             if emptied:
                 break  # a short receive has emptied the socket; the poller reports when there is more
         wait = self._wait
+        held = reader.buffered
+        in_tls = 0 if connection.tls is None else connection.tls.held  # which the engine counts
+        unshared = held + in_tls - connection.counted[0]
+        if held + in_tls > LARGE_HEAD and not connection.server.budget.memory_for(unshared):
+            return self._refuse_incomplete_head(large_head_error())
         if reader.started:
-            held = reader.buffered
-            if held > LARGE_HEAD and not connection.server.budget.memory_for(held - connection.counted[0]):
-                return self._refuse_incomplete_head(large_head_error())
             self._count_head(held)
             wait.kind = "head"
             wait.deadline = self._head_deadline
@@ -204,6 +211,7 @@ class HTTPBaseDriver(Driver, ABC):
         if not keep_alive:
             # A close while input is unread is a reset, which would destroy the response on its way.
             unread = self._unparsed or client_may_send or self._connection.has_unread()
+            self._unparsed = b""
             return LINGER if unread else CLOSE
         wait = self._wait
         wait.kind = "keep-alive"
@@ -294,9 +302,12 @@ class HTTPBaseDriver(Driver, ABC):
     # ---- the access log ----
 
     def _log_refusal(self, head: Head, status: int, bytes_sent: int) -> None:
-        fields = (head.environ.get(key) for key in ("HTTP_REFERER", "HTTP_USER_AGENT"))
-        # An application that runs too long may have put any object there.
-        referer, user_agent = (value if isinstance(value, str) else "" for value in fields)
+        if head.environ:
+            fields = (head.environ.get(key) for key in ("HTTP_REFERER", "HTTP_USER_AGENT"))
+            # An application that runs too long may have put any object there.
+            referer, user_agent = (value if isinstance(value, str) else "" for value in fields)
+        else:
+            referer, user_agent = log_fields(self._block)
         self._log_response(head, status, bytes_sent, referer, user_agent)
 
     def _log_response(self, request: Head | str, status: int, bytes_sent: int, referer: str, user_agent: str) -> None:

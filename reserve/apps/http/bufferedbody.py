@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from reserve.protocol.http1.body import ChunkedDecoder, LengthDecoder
 
 __all__ = [
+    "BEYOND",
     "COMPLETE",
     "DISCONNECTED",
     "FULL",
@@ -39,6 +40,10 @@ LARGE_HEAD = 4096
 body is received. A smaller head is neither.
 """
 
+BEYOND = 4096
+"""Bytes that are received at once beyond what belongs to the body for certain. What follows a body is kept while its
+request is responded to, so little of it is received.
+"""
 _RECEIVE_SIZE = 65536
 _TURN_SIZE = 262144
 """Bytes on the wire that are received in one turn of a connection, whatever their content."""
@@ -205,12 +210,12 @@ class BufferedBody:
                 self._unparsed = b""
             else:
                 try:
-                    data = receive(_RECEIVE_SIZE)
+                    data = receive(min(_RECEIVE_SIZE, decoder.missing + BEYOND))
                 except (BlockingIOError, InterruptedError):
                     if store.too_large and budget.disk_for_body(store.in_memory):
                         return FULL  # without room on the disk, it stays in memory until it is full
-                    memory = self._head_size + store.in_memory - connection.counted[0]
-                    if self._head_size and not budget.memory_for(memory):
+                    fixed = self._head_size + decoder.held
+                    if fixed > LARGE_HEAD and not budget.memory_for(fixed + store.in_memory - connection.counted[0]):
                         raise large_head_error() from None
                     self.settle()
                     return WAITING
@@ -226,8 +231,9 @@ class BufferedBody:
         return COMPLETE
 
     def _count(self) -> None:
-        store, connection = self._store, self._connection
-        connection.body_memory = store.in_memory + self._head_size + len(self._unparsed)
+        store, connection, decoder = self._store, self._connection, self._decoder
+        unparsed = len(self._unparsed) + len(decoder.rest)
+        connection.body_memory = store.in_memory + self._head_size + decoder.held + unparsed
         connection.body_disk = store.size - store.in_memory
 
     def settle(self) -> None:

@@ -14,7 +14,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, BinaryIO
 
 from reserve.apps.http.basedriver import HTTPBaseDriver
-from reserve.apps.http.bufferedbody import COMPLETE, DISCONNECTED, FULL, MORE, BufferedBody
+from reserve.apps.http.bufferedbody import COMPLETE, DISCONNECTED, FULL, LARGE_HEAD, MORE, BufferedBody
 from reserve.apps.http.exchange import HTTPExchange
 from reserve.apps.http.phases import BODY, HEAD, QUEUED, RESPONDING, REVOKED, SPILL
 from reserve.apps.http.spoolerrors import body_error, store_response
@@ -25,14 +25,21 @@ from reserve.engine.connections.states import CLOSE_IDLE
 from reserve.engine.polling.poller import READ
 from reserve.errors import ClientDisconnected, RemoteError, RequestTimeout
 from reserve.protocol.http1.body import ChunkedDecoder, LengthDecoder
+from reserve.protocol.http1.head import Head, parse_head
 from reserve.protocol.http1.response import CONTINUE
 
 if TYPE_CHECKING:
     from reserve.apps.http.context import HTTPContext
     from reserve.engine.connections.connection import Connection
-    from reserve.protocol.http1.head import Head
 
 __all__ = ["HTTPDriver"]
+
+_FEW_FIELDS = 32
+"""The environ of a head with more fields is not kept while the client sends its body, but made again from the head:
+128 short fields take 4 KiB as they were sent, and 23 KiB in the environ.
+"""
+_SHOWN_TARGET = 200
+"""Characters of a target that are kept for log lines while a response is sent."""
 
 
 class HTTPDriver(HTTPBaseDriver):
@@ -120,6 +127,10 @@ class HTTPDriver(HTTPBaseDriver):
         self._phase = REVOKED
         return True
 
+    def count_run(self) -> None:
+        if self._buffered_body is None and self._head_size > LARGE_HEAD:
+            self._connection.body_memory = self._head_size
+
     def on_close(self, reason: str) -> bool:
         if self._streamed_body is not None and self._phase is not REVOKED:
             self._streamed_body.release()  # a worker that was given up may still wait for it, and releases it itself
@@ -160,6 +171,9 @@ class HTTPDriver(HTTPBaseDriver):
         assert body is not None
         progress = body.receive()
         if progress is COMPLETE:
+            assert self._head is not None
+            if self._head.environ:
+                self._block = b""
             self._unparsed = body.unparsed
             self._phase = QUEUED
             return RUN
@@ -175,6 +189,12 @@ class HTTPDriver(HTTPBaseDriver):
                 "clients that stopped in the body of a request",
             )
             return CLOSE
+        if self._block:
+            assert self._head is not None
+            if len(self._head.environ) > len(self._base_environ) + _FEW_FIELDS:
+                self._head.environ = {}  # run() makes it again
+            elif self._head.environ:
+                self._block = b""
         wait = self._wait
         wait.kind = "body"
         wait.events = READ
@@ -185,6 +205,7 @@ class HTTPDriver(HTTPBaseDriver):
         action = super()._refuse(error, block, logged=logged)
         # The connection may linger for a while, which needs nothing of the request.
         self._head = self._decoder = None
+        self._block = b""
         if self._buffered_body is not None:
             self._buffered_body.close()
             self._buffered_body = None
@@ -218,16 +239,17 @@ class HTTPDriver(HTTPBaseDriver):
         """Write what has been received of the body to its file, or run the application for the request."""
         head, body, connection = self._head, self._buffered_body, self._connection
         assert head is not None
-        environ = head.environ
         try:
             if self._phase is SPILL:
                 assert body is not None
                 body.spill()
                 return
-            environ["wsgi.input"] = content = BytesIO() if head.length == 0 else self._open_body(head)
+            content = BytesIO() if head.length == 0 else self._open_body(head)
         except OSError as error:  # the disk takes no more of the body
             self._worker_error = body_error(self._context, connection, error)
             return
+        environ = head.environ
+        environ["wsgi.input"] = content
         streamed_body = self._streamed_body
         exchange = self._exchange = HTTPExchange(
             self._context, connection, head, None if streamed_body is None else streamed_body.raw
@@ -239,19 +261,29 @@ class HTTPDriver(HTTPBaseDriver):
             # Threads are reused: what one request sets in context variables (PEP 567) must not be there for the next.
             Context().run(self._context.gateway.respond, exchange)
         finally:
-            if connection.lent or head.length != 0:
+            if connection.lent or head.length != 0 or connection.body_memory:
                 self._clean_up(body, content)
         if exchange.expired:
             raise RequestTimeout
-        if connection.output is not None and not store_response(self._context, connection, connection.output):
-            exchange.keep_alive, exchange.must_reset = False, True
+        if connection.output is not None:
+            if not store_response(self._context, connection, connection.output):
+                exchange.keep_alive, exchange.must_reset = False, True
+            if self._phase is not REVOKED:
+                self._forget_request(head, exchange)
         if self._context.access_log is not None and self._phase is not REVOKED:
             self._log_response(head, exchange.status, exchange.bytes_sent, referer, user_agent)
 
     def _open_body(self, head: Head) -> BinaryIO:
         """Make ``wsgi.input`` of a request that has a body, and complete its environ. Raises OSError from the disk."""
-        environ, body = head.environ, self._buffered_body
+        body = self._buffered_body
         content: BinaryIO
+        if not head.environ:
+            refuse_underscores = self._context.settings.underscores == "refuse"
+            head.environ = parse_head(
+                self._block, self._base_environ, self._limits, refuse_underscores=refuse_underscores
+            ).environ
+        environ = head.environ
+        self._block = b""
         if body is not None:
             content = body.open()
             if head.length is None:
@@ -282,4 +314,16 @@ class HTTPDriver(HTTPBaseDriver):
             content.close()
             body.close()
             self._buffered_body = None
-            connection.settle()
+        connection.body_memory = 0
+        connection.settle()
+
+    def _forget_request(self, head: Head, exchange: HTTPExchange) -> None:
+        """After the application: keep little of the request while its client reads the response."""
+        self._head = Head(head.method, head.target[:_SHOWN_TARGET], head.minor, {}, head.keep_alive, 0, False)
+        self._decoder = None
+        exchange.forget_request(self._head)
+        unparsed = len(self._unparsed)
+        if self._streamed_body is not None:
+            self._streamed_body.raw.forget()
+            unparsed += len(self._streamed_body.raw.unparsed)
+        self._connection.body_memory = unparsed

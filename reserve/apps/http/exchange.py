@@ -120,6 +120,14 @@ class HTTPExchange:
         self.must_reset = False
         """The response would look complete although it is not; only a reset tells the client."""
 
+    def forget_request(self, head: Head) -> None:
+        """By the worker, after the gateway: free the request, because the client may take long to read the response.
+
+        :param head: takes the place of the request's head.
+        """
+        self._head, self.environ = head, head.environ
+        self._body = self._unsized_head = None
+
     # ---- by the gateway ----
 
     def begin(self, status: str, headers: list[tuple[str, str]], length: int | None) -> None:

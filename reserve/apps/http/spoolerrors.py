@@ -19,6 +19,8 @@ __all__ = ["BUDGETS_USED_UP", "body_error", "log_cut_response", "log_spool_error
 BUDGETS_USED_UP = "--buffer-memory and --spool-disk are used up"
 """Why there is no room for a response."""
 
+_SMALL = 4096
+"""Bytes of a response that stay in memory even if its budget is used up: a file would cost more."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
 
@@ -62,10 +64,10 @@ def store_response(context: HTTPContext, connection: Connection, output: Output)
     """
     if connection.server.budget.memory_for(output.held - connection.counted[0]):
         return True
-    settings = context.settings
     try:
         disk = connection.server.settings.spool_disk
-        if not make_room(connection, settings.response_memory, disk, settings.spool_dir):
+        # Not --response-memory: that is for an application that still runs.
+        if not make_room(connection, _SMALL, disk, context.settings.spool_dir):
             raise NoRoom
     except (NoRoom, ClientDisconnected, OSError) as error:
         log_cut_response(context, connection, BUDGETS_USED_UP if isinstance(error, NoRoom) else str(error))

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from reserve.apps.http.bufferedbody import BEYOND
 from reserve.engine.polling.wakeup import Wakeup
 from reserve.errors import ClientDisconnected, RemoteError, RequestTimeout, counted
 from reserve.protocol.http1.response import CONTINUE
@@ -95,6 +96,10 @@ class RawBodyReader(io.RawIOBase):
         if self._wakeup is not None:
             self._wakeup.signal()
 
+    def forget(self) -> None:
+        """After the application: free what it has not read."""
+        self._decoded = self._unparsed = b""
+
     def readable(self) -> bool:
         return True
 
@@ -142,7 +147,7 @@ class RawBodyReader(io.RawIOBase):
         if connection.lent:
             connection.reclaim()
         try:
-            data = connection.recv(_RECEIVE_SIZE)
+            data = connection.recv(min(_RECEIVE_SIZE, self._decoder.missing + BEYOND))
         except (BlockingIOError, InterruptedError):
             raise
         except OSError as error:

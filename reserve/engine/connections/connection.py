@@ -73,6 +73,7 @@ class Connection:
         "state",
         "timer_at",
         "tls",
+        "tls_memory",
         "token",
         "wait_kind",
         "wants_worker",
@@ -128,6 +129,8 @@ class Connection:
         """Bytes of a request that wait in memory; written by the driver for :meth:`settle`."""
         self.body_disk = 0
         """Bytes of a request that wait in a file; written like :attr:`body_memory`."""
+        self.tls_memory = 0
+        """Bytes that the TLS session keeps while the connection waits; written by the engine for :meth:`settle`."""
         self.counted = (0, 0, 0)
         """What the budget counts for it: bytes in memory, bytes of a body in a file, bytes of a response in a file."""
         self.must_reset = False
@@ -252,7 +255,7 @@ class Connection:
     def settle(self) -> None:
         """Report what this connection holds to the server's budget; called before it waits and when it closes."""
         output = self.output
-        memory, body, response = self.body_memory, self.body_disk, 0
+        memory, body, response = self.body_memory + self.tls_memory, self.body_disk, 0
         if output is not None:
             memory += output.held
             response = output.spooled
@@ -260,6 +263,13 @@ class Connection:
         if (memory, body, response) != counted:
             self.counted = memory, body, response
             self.server.budget.change(memory - counted[0], body - counted[1], response - counted[2])
+
+    def settle_tls(self, tls: TLSSocket) -> None:
+        """Report what the TLS session keeps, too; called before the connection waits."""
+        held = tls.held
+        if held != self.tls_memory:
+            self.tls_memory = held
+            self.settle()
 
     def drop_output(self) -> None:
         """Discard the output that is not sent yet."""

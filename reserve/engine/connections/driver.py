@@ -113,6 +113,11 @@ class Driver:
         """
         return None
 
+    def count_run(self) -> None:
+        """A run waits for a worker because none is free: count what it holds in :attr:`Connection.body_memory`, as far
+        as :meth:`step` has not. By the monitor, which owns the connection.
+        """
+
     def expire_run(self) -> bool:
         """Prevent the run from responding, because its response did not begin in time. By the monitor, during the run.
 

@@ -29,6 +29,13 @@ from reserve.wait import wait_for
 
 __all__ = ["Handle", "HandlerApplication", "HandlerDriver", "Park"]
 
+_SMALL = 4096
+"""Bytes. A smaller piece of an outbox is joined with the one before it; an outbox of at most this size is never refused
+because the memory budget is used up.
+"""
+_OBJECT = 64
+"""Bytes of memory that a piece takes in addition to its data."""
+
 Handle = Callable[[socket.socket, "tuple[str, int]", Any], Any]
 """Called with the connected socket, the client's (host, port), and the :class:`reserve.Server`, on a worker.
 
@@ -151,6 +158,8 @@ class HandlerDriver(Driver):
         "_idle_since",
         "_on_close",
         "_outbox",
+        "_outbox_closed",
+        "_outbox_counted",
         "_outbox_lock",
         "_outbox_size",
         "_park",
@@ -177,6 +186,9 @@ class HandlerDriver(Driver):
         self._wait = Wait("first", READ, NEVER)
         self._outbox: deque[bytes] = deque()
         self._outbox_size = 0
+        self._outbox_counted = 0
+        """What the server's budget counts for the outbox, in bytes."""
+        self._outbox_closed = False
         self._outbox_lock = threading.Lock()
         if not application.client_speaks_first:
             self._call = self._start
@@ -269,13 +281,21 @@ class HandlerDriver(Driver):
     def on_close(self, reason: str) -> bool:
         self._reason = self._reason or reason
         self._park = self._call = None
+        _, counted_bytes = self._take_outbox(close=True)
+        self._connection.server.budget.change(-counted_bytes, 0, 0)
         return self._on_close is not None
 
     # ---- server.send ----
 
     def post(self, data: bytes) -> None:
-        """Queue bytes for the peer. Any thread; the owner sends them. Raises ReserveError when too much waits."""
+        """Queue bytes for the peer. Any thread; the owner sends them. Raises ReserveError when too much waits.
+
+        What waits is counted into the server's budget. While that is used up, a connection takes up to 4 KiB.
+        """
+        budget = self._connection.server.budget
         with self._outbox_lock:
+            if self._outbox_closed:
+                return  # the connection is closing: nothing is sent any more
             output = self._connection.output  # read once: the owner may set it to None at any moment
             waiting = self._outbox_size + (output.size if output is not None else 0)
             if waiting + len(data) > self._application.max_output:
@@ -283,21 +303,47 @@ class HandlerDriver(Driver):
                     f"waiting for a peer that does not read: {counted(waiting, 'byte')}; {len(data)} more would pass "
                     f"--max-output {self._application.max_output}"
                 )
-            self._outbox.append(data)
+            if waiting + len(data) > _SMALL and not budget.memory_for(len(data)):
+                raise ReserveError(
+                    f"waiting for a peer that does not read: {counted(waiting, 'byte')}; there is no room for "
+                    f"{len(data)} more for now (--buffer-memory)"
+                )
+            outbox, cost = self._outbox, len(data)
+            if outbox and len(outbox[-1]) < _SMALL and len(data) < _SMALL:
+                outbox[-1] += data  # each object takes memory in addition to its bytes
+            else:
+                outbox.append(data)
+                cost += _OBJECT
             self._outbox_size += len(data)
+            self._outbox_counted += cost
+            budget.change(cost, 0, 0)
 
     def push(self) -> None:
         """By the owner: send what was queued; what the socket does not take goes to the output.
 
         Raises ClientDisconnected when the connection has failed.
         """
+        pieces, counted_bytes = self._take_outbox()
+        try:
+            for piece in pieces:
+                self._connection.write(piece)
+            self._sent = True
+            self._connection.settle()
+        finally:
+            self._connection.server.budget.change(-counted_bytes, 0, 0)  # now that the output is counted
+
+    def _take_outbox(self, *, close: bool = False) -> tuple[list[bytes], int]:
+        """By the owner: empty the outbox. Returns what was in it, and what the budget still counts for that.
+
+        :param close: nothing is put into it any more.
+        """
         with self._outbox_lock:
             pieces = list(self._outbox)
             self._outbox.clear()
             self._outbox_size = 0
-        for piece in pieces:
-            self._connection.write(piece)
-        self._sent = True
+            self._outbox_closed = self._outbox_closed or close
+            counted_bytes, self._outbox_counted = self._outbox_counted, 0
+        return pieces, counted_bytes
 
     # ---- the application ----
 
@@ -331,7 +377,7 @@ class HandlerDriver(Driver):
         connection = self._connection
         server = connection.server
         try:
-            complete = step_handshake(start_tls.tls, self._wait)
+            complete = step_handshake(connection, start_tls.tls, self._wait)
         except OSError as error:
             server.tls.handshake_failed()
             text = f"the TLS handshake failed: {safe_str(error)}"

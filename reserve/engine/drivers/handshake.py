@@ -24,10 +24,15 @@ __all__ = ["HandshakeDriver", "step_handshake"]
 _LOOK = 5  # bytes: enough of a client's first bytes to tell TLS from plain text, and HEAD from other methods
 
 
-def step_handshake(tls: TLSSocket, wait: Wait) -> bool:
+_SMALL = 4096
+"""Bytes that a handshake may keep while the server's memory budget is used up: today's ClientHellos have 2,000."""
+
+
+def step_handshake(connection: Connection, tls: TLSSocket, wait: Wait) -> bool:
     """Go on with a handshake as far as the socket allows; never blocks.
 
-    True: it is complete. False: it waits for the event that ``wait.events`` now names. Raises OSError when it failed.
+    True: it is complete. False: it waits for the event that ``wait.events`` now names. Raises OSError when it failed,
+    and when it keeps much while the server's memory budget is used up.
     """
     try:
         tls.handshake_now()
@@ -37,6 +42,9 @@ def step_handshake(tls: TLSSocket, wait: Wait) -> bool:
         wait.events = WRITE
     else:
         return True
+    held = tls.held
+    if held > _SMALL and not connection.server.budget.memory_for(held - connection.counted[0]):
+        raise TLSError("no room for large messages of handshakes for now (--buffer-memory)")
     return False
 
 
@@ -67,7 +75,7 @@ class HandshakeDriver(Driver):
                 return action
         assert self._tls is not None
         try:
-            complete = step_handshake(self._tls, self._wait)
+            complete = step_handshake(self._connection, self._tls, self._wait)
         except OSError as error:
             return self._fail(error)
         if complete:

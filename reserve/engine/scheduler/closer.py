@@ -96,7 +96,7 @@ class Closer:
         if connection.output is not None:
             connection.output.close()
             connection.output = None
-        connection.body_memory = connection.body_disk = 0
+        connection.body_memory = connection.body_disk = connection.tls_memory = 0
         connection.settle()
         if not connection.detached:
             close_socket(connection)

@@ -43,12 +43,16 @@ class Flusher:
             connection.settle()
             return True
         deadline = connection.write_deadline(output, now, sent)
+        if connection.tls is not None:
+            connection.settle_tls(connection.tls)
         connection.settle()
         self._queue.park(connection, WRITE, deadline, "write", FLUSHING)
         return False
 
     def wait_for_room(self, connection: Connection, output: Output, now: float) -> None:
         """Park a connection whose output has just found no room."""
+        if connection.tls is not None:
+            connection.settle_tls(connection.tls)
         connection.settle()
         self._queue.park(connection, WRITE, connection.write_deadline(output, now), "write", FLUSHING)
 

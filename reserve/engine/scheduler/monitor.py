@@ -160,6 +160,7 @@ class Monitor:
         True: it waits for a busy worker, and the caller has to try once more to add a worker.
         """
         self._refuse_overdue()  # first: they make room in the queue
+        connection.driver.count_run()
         connection.settle()
         grown = self._pool.grow()
         budget = connection.server.budget

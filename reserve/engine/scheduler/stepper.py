@@ -154,9 +154,11 @@ class Stepper:
             self._flusher.wait_for_room(connection, output, now)
         elif type(action) is Wait:
             queue, tls = self._queue, connection.tls
-            if tls is not None and action.events & READ and tls.pending():
-                queue.put(connection)  # the data is decrypted already, so the poller does not report it
-                return
+            if tls is not None:
+                if action.events & READ and tls.pending():
+                    queue.put(connection)  # the data is decrypted already, so the poller does not report it
+                    return
+                connection.settle_tls(tls)
             kind = action.kind
             queue.park(connection, action.events, action.deadline, kind, PARKED)
             wanted = queue.idle_wanted  # read after the connection is parked: see Admission.close_idle

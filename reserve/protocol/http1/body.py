@@ -49,6 +49,9 @@ class LengthDecoder:
 
     __slots__ = ("_length", "complete", "received", "rest")
 
+    held = 0
+    """As for :class:`ChunkedDecoder`."""
+
     def __init__(self, length: int) -> None:
         self._length = length
         self.received = 0
@@ -56,6 +59,11 @@ class LengthDecoder:
         self.complete = length == 0
         self.rest = b""
         """What was received after the body."""
+
+    @property
+    def missing(self) -> int:
+        """Bytes that certainly belong to the body and have not come yet."""
+        return self._length - self.received
 
     def feed(self, data: bytes) -> bytes:
         """Take what was received and return the content in it."""
@@ -106,6 +114,16 @@ class ChunkedDecoder:
         self.complete = False
         self.rest = b""
         """What was received after the body."""
+
+    @property
+    def missing(self) -> int:
+        """Bytes that certainly belong to the body and have not come yet: those of the current chunk."""
+        return self._missing if self._state == DATA else 0
+
+    @property
+    def held(self) -> int:
+        """Bytes of memory that an incomplete line and the trailer take."""
+        return len(self._line) + self._trailer.held
 
     @property
     def trailers(self) -> list[tuple[str, str]]:

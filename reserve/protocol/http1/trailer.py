@@ -28,6 +28,10 @@ FORBIDDEN_TRAILERS = frozenset({
 })  # fmt: skip
 
 
+FIELD_COST = 200
+"""Bytes of memory that a field takes in addition to its line: two strings and a tuple."""
+
+
 class TrailerReader:
     """Reads the field lines of one trailer section, up to the empty line. A :class:`ChunkedDecoder` owns it."""
 
@@ -42,6 +46,11 @@ class TrailerReader:
         self.fields: list[tuple[str, str]] = []
         """Names as they were sent and values without whitespace around them, in order; filled when the section ends."""
         self.complete = False
+
+    @property
+    def held(self) -> int:
+        """Bytes of memory that the fields take."""
+        return self._size + FIELD_COST * len(self._read)
 
     def feed(self, data: bytes, position: int) -> int:
         """Read lines of ``data`` from ``position`` on; return the position after what was read.

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextvars import ContextVar
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from reserve.apps.http.accesslog import AccessLog
+from reserve.apps.http.app import HTTPApp
 from reserve.apps.http.settings import HTTPSettings
+from reserve.gateways.wsgi import WSGIGateway
 from reserve.protocol.http1.limits import Limits
 from reserve.testing import MemoryClient
 from tests.apps.http.doubles import Recorder, returning
@@ -355,3 +359,39 @@ def test_a_request_that_is_refused_for_overload_gets_a_503() -> None:
     response = only(client._driver.refuse("overload") or b"")
     assert (response.status, response.fields["retry-after"], response.fields["connection"]) == (503, "1", "close")
     client.close()
+
+
+# ---- what a request holds while its client is slow ----
+
+
+def test_the_environ_of_a_head_with_many_fields_is_the_same_when_its_body_comes_later() -> None:
+    fields = [f"X-{number}: {number}" for number in range(100)]
+    raw = request("POST", "/a%41?b", "Referer: r", *fields, body=b"content")
+    app = Recorder()
+    at_once, later = MemoryClient(app), MemoryClient(app)
+    assert only(at_once.send(raw)).status == 200
+    for size in (7, 3, 0):
+        sent, raw = raw[: len(raw) - size], raw[len(raw) - size :]
+        assert app.bodies == [b"content"]
+        received = later.send(sent)
+        if size == 7:
+            head = later._driver._head  # type: ignore[attr-defined]
+            assert head.environ == {}
+    assert only(received).status == 200
+    first, second = app.environs
+    for environ in app.environs:
+        for key in ("wsgi.input", "wsgi.errors", "reserve.client_disconnected", "reserve.stopping", "REMOTE_PORT"):
+            environ.pop(key, None)
+    assert first == second
+    assert (second["PATH_INFO"], second["HTTP_X_99"]) == ("/aA", "99")
+
+
+def test_the_access_log_has_the_fields_of_a_head_with_many_fields_whose_body_came_too_slowly() -> None:
+    records: list[Any] = []
+    app = HTTPApp(WSGIGateway(Recorder()), HTTPSettings())
+    app.access_log = cast(AccessLog, SimpleNamespace(put=records.append))
+    client = MemoryClient(app)
+    fields = [f"X-{number}: {number}" for number in range(100)]
+    client.send(request("POST", "/", "Referer: from", "User-Agent: me", *fields, body=b"x" * 10)[:-10])
+    assert only(client.advance(1000)).status == 408
+    assert [(record.status, record.referer, record.user_agent) for record in records] == [(408, "from", "me")]

@@ -17,8 +17,8 @@ import pytest
 from reserve.engine.drivers.handler import HandlerApplication, Park
 from reserve.errors import ReserveError, UsageError
 from reserve.testing import FakeClock
-from tests.clients import receive, receive_all
-from tests.engine.conftest import Serve, publishing, upper_lines
+from tests.clients import close_with_reset, receive, receive_all
+from tests.engine.conftest import Serve, echo, publishing, upper_lines
 from tests.test_errors import ANYTHING, hostile
 from tests.waiting import PATIENCE, eventually
 
@@ -597,3 +597,78 @@ def test_a_socket_that_is_no_connection_of_the_server_is_refused(serve: Serve) -
     closed.close()
     with pytest.raises(UsageError):
         running.server.send(closed, b"x")
+
+
+# ---- the budget of memory ----
+
+
+def test_what_send_leaves_waiting_is_counted_and_refused_when_the_memory_is_used_up(serve: Serve) -> None:
+    sockets: SimpleQueue[socket.socket] = SimpleQueue()
+    entered, go_on = threading.Event(), threading.Event()
+
+    def handle(sock: socket.socket, address: Any, server: Any) -> Park:
+        def resume() -> None:
+            entered.set()
+            assert go_on.wait(PATIENCE)
+
+        sockets.put(sock)
+        return Park(resume)
+
+    running = serve(handle)
+    server = running.server
+    client = running.connect()
+    sock = sockets.get(timeout=PATIENCE)
+    client.sendall(b"go")
+    assert entered.wait(PATIENCE)  # while the handler runs, what is sent waits in the outbox
+    server._runtime.budget.memory_limit = 100_000
+    for _ in range(1000):
+        server.send(sock, b"x" * 90)
+    assert 90_000 <= server.stats().buffered <= 95_000  # few objects
+    with pytest.raises(ReserveError, match="buffer-memory"):
+        server.send(sock, b"y" * 20_000)
+    server._runtime.budget.memory_limit = 0
+    with pytest.raises(ReserveError, match="buffer-memory"):
+        server.send(sock, b"y")
+    go_on.set()
+    assert receive_all(client) == b"x" * 90_000
+    eventually(lambda: server.stats().connections == 0)
+    assert server.stats().buffered == 0
+
+
+def test_send_takes_a_little_while_the_memory_is_used_up(serve: Serve) -> None:
+    sockets: SimpleQueue[socket.socket] = SimpleQueue()
+    running = serve(publishing(sockets, echo))
+    client = running.connect()
+    sock = sockets.get(timeout=PATIENCE)
+    running.server._runtime.budget.memory_limit = -1
+    running.server.send(sock, b"x" * 4096)
+    assert receive(client, 4096) == b"x" * 4096
+    with pytest.raises(ReserveError, match="buffer-memory"):
+        running.server.send(sock, b"x" * 4097)
+
+
+@pytest.mark.parametrize("end", [socket.socket.close, close_with_reset])
+def test_what_send_queued_is_freed_when_the_connection_ends(serve: Serve, end: Callable[[socket.socket], None]) -> None:
+    sockets: SimpleQueue[socket.socket] = SimpleQueue()
+    entered, go_on = threading.Event(), threading.Event()
+
+    def handle(sock: socket.socket, address: Any, server: Any) -> Park:
+        def resume() -> None:
+            entered.set()
+            assert go_on.wait(PATIENCE)
+            raise ValueError("the handler fails, and nothing is sent")
+
+        sockets.put(sock)
+        return Park(resume)
+
+    running = serve(handle)
+    client = running.connect()
+    sock = sockets.get(timeout=PATIENCE)
+    client.sendall(b"go")
+    assert entered.wait(PATIENCE)
+    running.server.send(sock, b"x" * 50_000)
+    assert running.server.stats().buffered >= 50_000
+    end(client)
+    go_on.set()
+    eventually(lambda: running.server.stats().connections == 0)
+    assert running.server.stats().buffered == 0
