@@ -68,11 +68,24 @@ def check(deploy: Deploy, name: str, buffering: bool, cases: Sequence[Case], *, 
     ):
         list(pool.map(play_one, enumerate(cases)))
     entries, records = deployment.frontend.entries(), deployment.records()
-    problems[:0] = disagreements(entries, records, len(deployment.server.stdout), streaming=streaming)
+    lines = deployment.server.stdout
+    counted = len(lines) - (connects_without_entry(entries, lines) if name == "haproxy" else 0)
+    problems[:0] = disagreements(entries, records, counted, streaming=streaming)
     assert not problems, f"{len(problems)} of {len(cases)} cases:\n" + "\n".join(problems[:50])
     # The frontend did not refuse everything itself.
     assert sum(entry.forwarded for entry in entries) > 1.5 * len(cases)
     assert sum(record["uri"] == "/last" for record in records) > len(cases) / 10
+
+
+def connects_without_entry(entries: Sequence[Entry], lines: Sequence[str]) -> int:
+    """How many CONNECT requests with content HAProxy has sent and not logged: 3.0 closes such a connection silently.
+
+    reserve has refused them: the application received none of them, and none of the requests in their content.
+    """
+    refused = sum('"CONNECT ' in line and '" 501 ' in line for line in lines)
+    count = refused - sum(entry.method == "CONNECT" and entry.forwarded for entry in entries)
+    assert count in (0, 1)  # one case has content
+    return count
 
 
 def disagreements(
