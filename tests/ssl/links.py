@@ -26,9 +26,7 @@ def prepared(adapter: SSLAdapter, *protocols: str) -> SSLAdapter:
 @contextlib.contextmanager
 def linked(adapter: SSLAdapter, client: ssl.SSLContext | None, name: str | None = None) -> Iterator[Link]:
     """A connection before its handshake; ``name`` is the server name that the client sends."""
-    link = Link(adapter, client)
-    if client is not None and name is not None:
-        link.tls = client.wrap_bio(link._incoming, link._outgoing, server_hostname=name)
+    link = Link(adapter, client, name=name)
     try:
         yield link
     finally:

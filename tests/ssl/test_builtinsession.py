@@ -24,7 +24,7 @@ from tests.waiting import PATIENCE
 
 @contextlib.contextmanager
 def linked(version: str = "1.3") -> Iterator[Link]:
-    with linked_to(prepared(tls.adapter()), tls.client_context(version)) as link:
+    with linked_to(prepared(tls.adapter()), tls.client_context(version), "localhost") as link:
         yield link
 
 

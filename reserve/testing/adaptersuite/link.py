@@ -31,27 +31,33 @@ class Link:
 
     :param client: the client's context; None: the adapter does not encrypt, and neither does the client.
     :param session: a session of an earlier client, to resume.
+    :param name: the server name that the client sends, by default none. A context that checks it needs one.
     """
 
     def __init__(
-        self, adapter: SSLAdapter, client: ssl.SSLContext | None, session: ssl.SSLSession | None = None
+        self,
+        adapter: SSLAdapter,
+        client: ssl.SSLContext | None,
+        session: ssl.SSLSession | None = None,
+        *,
+        name: str | None = None,
     ) -> None:
         self.wire, server = socket.socketpair()
         """The client's socket, non-blocking."""
         self.wire.setblocking(False)
         server.setblocking(False)
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls: Any = None
+        """The client's ``ssl.SSLObject``."""
         try:
+            if client is not None:
+                self.tls = client.wrap_bio(self._incoming, self._outgoing, server_hostname=name, session=session)
             self.tls_socket: TLSSocket = adapter.secure(server)
             """The server's socket."""
         except BaseException:
             self.wire.close()
             server.close()
             raise
-        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.tls: Any = None
-        """The client's ``ssl.SSLObject``."""
-        if client is not None:
-            self.tls = client.wrap_bio(self._incoming, self._outgoing, session=session)
 
     def close(self) -> None:
         self.tls_socket.close()
