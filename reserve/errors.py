@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import errno
 import sys
-import traceback
-from dataclasses import dataclass
+from typing import NamedTuple
 
 __all__ = [
     "ApplicationError",
@@ -89,6 +88,8 @@ def format_exception(error: BaseException) -> str | None:
     and from 3.15 on the import of a parent package.
     """
     try:
+        import traceback  # not at the top, for sdlaunch: from CPython 3.14 on it imports dataclasses and inspect
+
         return "".join(traceback.format_exception(type(error), error, error.__traceback__)).rstrip()
     except BaseException:
         return None
@@ -145,8 +146,7 @@ class ReserveError(Exception):
     exit_code = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Correction:
+class Correction(NamedTuple):
     """What to write in place of arguments of the command line, so that the command can propose the whole line.
 
     The code that finds a mistake knows the wrong arguments, and not the line; the command (``reserve.cli.proposal``)

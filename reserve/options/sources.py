@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import cast
 
 from reserve.engine.settings import EngineSettings
@@ -246,7 +246,7 @@ def _convert(option: Option, source: str, value: object, parse: Callable[..., ob
         return result
     except UsageError as error:
         text, reason = str(error), error.reason
-        correction = None if error.correction is None else replace(error.correction, option=option.flag)
+        correction = None if error.correction is None else error.correction._replace(option=option.flag)
         raise UsageError(f"{source}: {reason}", text.removeprefix(reason), correction) from None
     except ValueError as error:
         reason = f" ({error})" if str(error) else ""

@@ -189,7 +189,7 @@ def test_a_batch_gets_the_responses_of_its_requests() -> None:
 def test_nesting_at_every_depth_has_a_complete_response() -> None:
     """Reading and writing fail at different depths, which differ between versions of Python."""
     kinds = set()
-    for depth in [*range(1, 100, 7), *range(100, sys.getrecursionlimit() + 200, 23), 5000, 20000]:
+    for depth in [*range(1, 100, 7), *range(100, sys.getrecursionlimit() + 200, 23), 5000, 20000, 100_000]:
         text = f'{{"jsonrpc":"2.0","id":1,"method":"echo","params":{"[" * depth}{"]" * depth}}}'
         response, reported = dispatched(text)
         kind = "result" if "result" in response else response["error"]["code"]

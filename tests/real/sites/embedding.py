@@ -1,5 +1,6 @@
 """A program with two servers of its own, one in a thread and one in the background; it prints its observations."""
 
+import ctypes  # noqa: F401 - from 3.5 on, libffi opens its own file at the first callback, and keeps it open
 import http.client
 import os
 import signal
