@@ -23,6 +23,10 @@ class EngineOptions(TypedDict, total=False):
     """How many interrupted threads that do not return are replaced. With one more of them the server is unhealthy.
     Default: ``4``.
     """
+    file_threads: int
+    """How many threads may wait for disks, to send files that are not in the page cache. They start when they are
+    needed. Default: ``4``.
+    """
     backlog: int
     """How many connections the kernel queues until the server accepts them. Default: ``1024``."""
     handshake_timeout: float

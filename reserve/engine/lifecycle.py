@@ -226,6 +226,7 @@ class Lifecycle:
                 with contextlib.suppress(OSError):
                     socket.close(fd)
         runtime.stopping = queue.closed = queue.abandoned = True
+        runtime.stepper.files.stopping = runtime.stepper.files.closed = True
         for wakeup in (runtime.poller.wakeup, acceptor.wakeup):
             wakeup.after_fork()
         runtime.log.after_fork()

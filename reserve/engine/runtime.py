@@ -130,6 +130,10 @@ class Runtime:
         """Tell the accept thread that there may be room for a new connection, or an idle one that can make room."""
         self.acceptor.capacity_freed()
 
+    def close_file(self, close: Callable[[], None], size: int) -> None:
+        """Close a file of ``size`` bytes by calling ``close``, on a file thread if the file is large."""
+        self.stepper.files.close_file(close, size)
+
     def flush_lent(self, connection: Connection) -> None:
         """Have the leader send the output of a connection that :meth:`Connection.lend` lends."""
         assert connection.output is not None, "a connection is lent to have its output sent"

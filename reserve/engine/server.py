@@ -192,6 +192,7 @@ class Server:
         return Stats(
             threads=len(pool.workers),
             busy=len(pool.busy()),
+            file_threads=len(runtime.stepper.files.threads),
             queued=len(self._queue),
             connections=len(connections),
             parked=states[State.PARKED],

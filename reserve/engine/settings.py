@@ -21,6 +21,7 @@ ENGINE_KINDS: Mapping[str, Kind] = {
     "threads": Range(1, 4096),
     "request_timeout": Seconds(0),
     "max_stuck": Count(0, 4096),
+    "file_threads": Count(1, 4096),
     "backlog": Count(1, 65535),
     "handshake_timeout": Seconds(0.001),
     "tls_check": Seconds(0),
@@ -62,6 +63,10 @@ class EngineSettings:
     max_stuck: int = 4
     """How many interrupted threads that do not return are replaced; with one more of them the server is unhealthy. Read
     by :class:`~reserve.engine.scheduler.workers.WorkerPool` and :class:`~reserve.engine.server.Server`.
+    """
+    file_threads: int = 4
+    """Threads that may wait for disks to read files that are sent and not in the page cache. They start when they are
+    needed. Read by :class:`~reserve.engine.scheduler.filethreads.FileThreads`.
     """
     backlog: int = 1024
     """Connections that the kernel queues until the server accepts them (``listen(2)``). Read by

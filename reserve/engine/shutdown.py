@@ -29,6 +29,8 @@ from reserve.engine.polling.clock import Clock
 from reserve.engine.polling.token import take
 from reserve.engine.runtime import Runtime
 from reserve.engine.scheduler.closer import Closer
+from reserve.engine.scheduler.filethreads import FileThread
+from reserve.engine.scheduler.workers import Worker
 from reserve.wait import wait_for
 
 __all__ = ["Shutdown"]
@@ -77,6 +79,7 @@ class Shutdown:
     def __init__(self, runtime: Runtime, clock: Clock, log: ErrorLog) -> None:
         self._queue = runtime.queue
         self._closer = runtime.stepper.closer
+        self._files = runtime.stepper.files
         self._pool = runtime.pool
         self._monitor = runtime.monitor
         self._wakeup = runtime.acceptor.wakeup  # signalled when a connection was closed, or the deadline has changed
@@ -176,10 +179,11 @@ class Shutdown:
             clock.unsubscribe(wakeup.signal)
 
     def _report_busy(self) -> None:
-        for worker in self._pool.busy():
-            connection = worker.connection
+        threads: list[Worker | FileThread] = [*self._pool.busy(), *self._files.busy()]
+        for own in threads:
+            connection = own.connection
             what = f" with {describe(connection)}" if connection is not None else ""
-            self._report(worker.thread, f"is still busy{what} at the end of the stop; it is left running in:")
+            self._report(own.thread, f"is still busy{what} at the end of the stop; it is left running in:")
 
     def _has_work(self, connection: Connection) -> bool:
         """Say whether closing the connection aborts a request or a handler. An idle one may not be closed yet.
@@ -216,18 +220,22 @@ class Shutdown:
         return helper
 
     def _close_remaining(self) -> None:
-        """Wait for the workers that are not in a handler, and close the connections that are left."""
+        """Wait for the threads that are not in a handler or in a call of a disk, and close the connections that are
+        left.
+        """
         connections = self._queue.connections
-        self._wake_blocked(list(connections.values()))
+        unsent, file_threads = self._files.stop()
+        self._wake_blocked(list(connections.values()), file_threads)
         workers = self._pool.workers
-        busy = {worker.thread for worker in workers if worker.connection is not None}
-        for thread in {self._monitor.thread, *(worker.thread for worker in workers)} - busy:
+        everyone: list[Worker | FileThread] = [*workers, *file_threads]
+        busy = {own.thread for own in everyone if own.connection is not None}
+        for thread in {self._monitor.thread, *(own.thread for own in everyone)} - busy:
             self.join(thread, "has not ended at the end of the stop")
         until = time.monotonic() + _BUSY_GRACE
         for thread in busy:  # reported before
             self.join(thread, "", max(0.0, until - time.monotonic()))
         with_final_run: deque[Connection] = deque()
-        for connection in self._queue.take_all():  # READY: no thread leads any more
+        for connection in (*self._queue.take_all(), *unsent):  # READY or for a disk: no thread leads any more
             if connection.lent:
                 # Its worker, which is stuck, would wait for the token without end.
                 connection.failed = True
@@ -237,15 +245,18 @@ class Shutdown:
         a_thread_leads = self._monitor.thread.is_alive() or any(
             worker.thread.is_alive() and worker.connection is None for worker in workers
         )
+        in_disk = [own.connection for own in file_threads if own.thread.is_alive()]  # each has the token, for ever
         for connection in list(connections.values()):
             # Lent or parked, or owned by a stuck worker, which closes the connection if its handler ever returns.
             if connection.lent:
                 connection.failed = True
-                if not a_thread_leads:
+                if not a_thread_leads and connection not in in_disk:
                     connection.return_token()  # the leader that had the token has ended without returning it
             elif take(connection.token) and self._closer.begin_close_now(connection, "stop"):
                 with_final_run.append(connection)
         self._make_final_runs(with_final_run)
+        for own in self._files.close():
+            self.join(own.thread, "has not closed the files of bodies and responses at the end of the stop")
 
     def _make_final_runs(self, connections: deque[Connection]) -> None:
         """Call ``on_close`` of the connections that are left, on other threads: one that blocks delays only a few."""
@@ -271,15 +282,16 @@ class Shutdown:
             connection.final_run = False
             self._closer.end_close_now(connection)
 
-    def _wake_blocked(self, connections: Sequence[Connection]) -> None:
-        """Wake the workers that are blocked on their connection, and abort their responses.
+    def _wake_blocked(self, connections: Sequence[Connection], file_threads: Sequence[FileThread]) -> None:
+        """Wake the workers that are blocked on their connection, and abort their responses and those that need a disk.
 
         The connection is reset, so that the client knows that its response is incomplete; after a plain close it could
         take the response for a complete one. The connection of a plain handler is shut down instead: its handler and
         its peer both see the end of the stream. Only the handler's protocol defines where its output ends.
         """
+        held = {own.connection for owners in (self._pool.workers, file_threads) for own in owners}
         for connection in connections:
             if isinstance(connection.driver, HandlerDriver):
                 self._queue.registry.while_open(connection, shutdown)
-            elif any(worker.connection is connection for worker in self._pool.workers):
+            elif connection in held:
                 self._queue.registry.while_open(connection, reset_now)

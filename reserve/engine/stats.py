@@ -18,6 +18,8 @@ class Stats:
     """Worker threads."""
     busy: int
     """Worker threads that run an application."""
+    file_threads: int
+    """Threads that wait for disks, or have done so in the last 30 seconds. See ``--file-threads``."""
     queued: int
     """Connections that wait for the leader or for a worker."""
     connections: int

@@ -225,6 +225,11 @@ OPTIONS: tuple[Option, ...] = (
         "max-stuck",
         "How many interrupted threads that do not return are replaced. With one more of them the server is unhealthy.",
     ),
+    _engine(
+        "file-threads",
+        "How many threads may wait for disks, to send files that are not in the page cache. They start when they are "
+        "needed.",
+    ),
     _engine("backlog", "How many connections the kernel queues until the server accepts them."),
     _engine("handler-timeout", "The timeout that the socket of a plain handler has at first."),
     _engine(

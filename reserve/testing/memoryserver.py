@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import socket
+from collections.abc import Callable
 from typing import Any
 
 from reserve.engine.connections.budget import Budget
@@ -137,6 +138,9 @@ class MemoryServer:
 
     def connection_closed(self, connection: Connection) -> None:
         """Nothing: there is one connection."""
+
+    def close_file(self, close: Callable[[], None], size: int) -> None:
+        close()
 
     def flush_lent(self, connection: Connection) -> None:
         connection.return_token()

@@ -102,6 +102,9 @@ class ServerDouble:
     def connection_closed(self, connection: Connection) -> None:
         self.closed.append(connection)
 
+    def close_file(self, close: Callable[[], None], size: int) -> None:
+        close()
+
 
 class TracedConnection(Connection):
     """A connection that allows only the transitions of its state that the table has, and remembers them."""

@@ -16,6 +16,7 @@ GUIDE = PAGE.with_name("adversity.md")
 BAD_VALUES = {
     "threads": ("4:2", "MIN:MAX"),
     "request-timeout": ("-1", "a time from 0"),
+    "file-threads": ("0", "a whole number from 1"),
     "max-stuck": ("x", "a whole number from 0"),
     "write-timeout": ("0", "a time from 1ms"),
     "write-rate": ("1k", "a whole number from 0"),

@@ -10,6 +10,7 @@ The other kind of body is read by the application itself: :mod:`reserve.apps.htt
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from enum import IntEnum
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -78,13 +79,17 @@ class BodyStore:
 
     :param memory: bytes that may stay in memory (``--body-memory``); a worker writes more than that to the file.
     :param folder: where the file is made (``--spool-dir``); None: the system's directory for temporary files.
+    :param close_file: see :class:`~reserve.engine.connections.spool.SpoolFile`.
     """
 
-    __slots__ = ("_file", "_folder", "_memory", "_pieces", "in_memory", "size")
+    __slots__ = ("_close_file", "_file", "_folder", "_memory", "_pieces", "in_memory", "size")
 
-    def __init__(self, memory: int, folder: str | None) -> None:
+    def __init__(
+        self, memory: int, folder: str | None, close_file: Callable[[Callable[[], None], int], None] | None = None
+    ) -> None:
         self._memory = memory
         self._folder = folder
+        self._close_file = close_file
         self._pieces: list[bytes] = []
         self._file: SpoolFile | None = None
         self.size = 0
@@ -118,7 +123,7 @@ class BodyStore:
     def spill(self) -> None:
         """Write what is in memory to the file. Raises OSError when the disk is full."""
         if self._file is None:
-            self._file = SpoolFile(self._folder, "reserve-body-")
+            self._file = SpoolFile(self._folder, "reserve-body-", self._close_file)
         for piece in self._pieces:
             self._file.append(piece)
         self._pieces.clear()
@@ -140,7 +145,7 @@ class BodyStore:
         """Free the memory and the file."""
         self._pieces.clear()
         self.in_memory = 0
-        if self._file is not None:
+        if self._file is not None and not self._file.file.closed:  # the application may have closed what it read
             self._file.close()
 
 
@@ -170,7 +175,7 @@ class BufferedBody:
         self._head_size = head_size if head_size > LARGE_HEAD else 0
         self._settings = settings
         self._started = now
-        self._store = BodyStore(settings.body_memory, settings.spool_dir)
+        self._store = BodyStore(settings.body_memory, settings.spool_dir, connection.server.close_file)
 
     @property
     def unparsed(self) -> bytes:

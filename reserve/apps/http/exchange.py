@@ -18,7 +18,14 @@ from typing import TYPE_CHECKING, Any
 from reserve.apps.http.accesslog import CLIENT_CLOSED_REQUEST
 from reserve.apps.http.context import HTTPContext, body_size
 from reserve.apps.http.spoolerrors import BUDGETS_USED_UP, log_cut_response, log_spool_error
-from reserve.engine.connections.backpressure import NO_ROOM_LIMITS, NoRoom, TooSlow, drain, make_room
+from reserve.engine.connections.backpressure import (
+    NO_ROOM_LIMITS,
+    NoRoom,
+    TooSlow,
+    drain,
+    make_room,
+    send_cached_file,
+)
 from reserve.engine.polling.token import new_token, take
 from reserve.errors import ApplicationError, ClientDisconnected, RemoteError, RequestTimeout, counted
 from reserve.protocol.http1.response import (
@@ -48,6 +55,7 @@ _CHECK_INTERVAL = 1.0
 """Seconds. How often the server looks for the end of a client while the application produces nothing. The first look
 comes after this time, too, because a client may shut down its side after its request and still read the response.
 """
+_NOWAIT = getattr(os, "RWF_NOWAIT", 0)  # Linux: read only what is in the page cache
 _BY_REFERENCE = 16384
 """Bytes. A waiting piece of at least this size is not copied into its chunk: see :attr:`Output.held`."""
 
@@ -246,6 +254,7 @@ class HTTPExchange:
         self._write(b"")
         if size:
             self._connection.write_file(fd, offset, size)
+            send_cached_file(self._connection)
         if remaining is not None:
             self.remaining = remaining - size
         self.bytes_sent += size
@@ -442,6 +451,13 @@ def _has_byte(fd: int, offset: int) -> bool:
     page, a file system in user space: anything).
     """
     try:
+        try:
+            if _NOWAIT:
+                return os.preadv(fd, (bytearray(1),), offset, _NOWAIT) > 0
+        except BlockingIOError:  # it is on a disk, and not in the page cache: the size of such a file is true
+            return True
+        except OSError:  # the file system does not say what is in the cache
+            pass
         return os.pread(fd, 1, offset) != b""
     except OSError:  # such as a file that is open for writing only
         return False

@@ -1,7 +1,7 @@
 """Backpressure, for an application that writes faster than its client reads: the output goes to a file, and when the
 file may not grow, the worker waits for the client.
 
-Runs only on the worker that runs the application and owns the connection. Both functions may block: on the disk, or
+Runs only on the worker that runs the application and owns the connection. The functions may block: on the disk, or
 until the client reads.
 """
 
@@ -14,13 +14,16 @@ from reserve.engine.connections.connection import Connection
 from reserve.engine.connections.output import Output
 from reserve.errors import ClientDisconnected
 
-__all__ = ["NO_ROOM_LIMITS", "NoRoom", "TooSlow", "drain", "make_room"]
+__all__ = ["NO_ROOM_LIMITS", "NoRoom", "TooSlow", "drain", "make_room", "send_cached_file"]
 
 NO_ROOM_LIMITS = (1.0, 65536)
 """The limits for a client while a worker waits for it because memory and disk are used up: the seconds that may pass
 without progress, and the bytes a second that it must take after that time. They are strict, so that clients cannot keep
 the workers busy.
 """
+
+
+_FIRST_SEND = 1048576  # bytes of a file that a worker sends itself
 
 
 class NoRoom(Exception):
@@ -43,7 +46,7 @@ def make_room(connection: Connection, memory: int, disk: int, folder: str | None
     the disk is full.
     """
     output = connection.output
-    if output is None or (not _is_full(connection) and _flush(connection, output)) or output.size <= memory:
+    if output is None or (not _is_full(connection) and _flush(connection, output, disk=False)) or output.size <= memory:
         return True
     if output.spooled + output.size > disk:
         return False
@@ -53,11 +56,29 @@ def make_room(connection: Connection, memory: int, disk: int, folder: str | None
     if budget.disk_for_response(output.size):
         if not budget.within_share(connection.counted[2], output.size):
             return False
-        output.spill(folder)
+        output.spill(folder, connection.server.close_file)
     elif not budget.memory_for(output.held - connection.counted[0]):
         raise NoRoom
     connection.settle()
     return True
+
+
+def send_cached_file(connection: Connection) -> None:
+    """Send what the socket takes of a file that was just written to the connection, if the page cache seems to have it.
+
+    That is the cheapest way, because the bytes are not copied, and a worker may wait if the cache lacks a part of them.
+    Otherwise, and if this fails, the file is left to the thread that steps the connection.
+    """
+    output = connection.output
+    if output is None or not output.file_probably_cached(_FIRST_SEND):
+        return
+    try:
+        done, _ = output.flush(connection.sink, _FIRST_SEND)
+    except OSError:  # it is raised once more for that thread, which closes the connection
+        return
+    if done:
+        connection.output = None
+    connection.settle()
 
 
 def drain(connection: Connection, limit: int, timeout: float, rate: int = 0) -> None:
@@ -88,10 +109,10 @@ def _is_full(connection: Connection) -> bool:
     return connection.armed != 0 and not connection.pending
 
 
-def _flush(connection: Connection, output: Output) -> bool:
+def _flush(connection: Connection, output: Output, *, disk: bool = True) -> bool:
     """Send as much as the socket takes; True when nothing waits any more."""
     try:
-        done, sent = output.flush(connection.sink)
+        done, sent = output.flush(connection.sink, disk=disk)
     except OSError as error:
         raise ClientDisconnected(f"the client went away: {error.strerror or error}") from None
     if sent and output.since is not None:

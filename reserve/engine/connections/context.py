@@ -6,6 +6,7 @@ parts of the engine below the server use only this protocol, so that they need n
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
 from reserve.engine.connections.budget import Budget
@@ -65,6 +66,9 @@ class ServerContext(Protocol[C]):
 
     def connection_closed(self, connection: C, /) -> None:
         """Tell the server that the descriptor of this connection is closed. The owner calls it."""
+
+    def close_file(self, close: Callable[[], None], size: int, /) -> None:
+        """Close a file of ``size`` bytes by calling ``close``, on another thread if that takes long."""
 
     def flush_lent(self, connection: C, /) -> None:
         """Have the leader send the output of a lent connection while its worker goes on.

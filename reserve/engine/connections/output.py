@@ -1,7 +1,8 @@
 """The output of a connection that could not be sent at once. The connection's owner sends it when the socket has room.
 
-The output refers to the data and does not copy it, and counts the memory. An object is counted once, even if several
-parts refer to it: forty parts that refer to one block count as one block.
+The thread that leads sends a part of a file only if it is in the page cache; else :attr:`Output.needs_disk` says that
+another thread has to send it. The output refers to the data and does not copy it, and counts the memory. An object is
+counted once, even if several parts refer to it: forty parts that refer to one block count as one block.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import math
 import os
 import socket
 from collections import deque
+from collections.abc import Callable
 
 from reserve.engine.connections.spool import SpoolFile
 
@@ -25,10 +27,13 @@ _NO_SENDFILE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 """Errors of sendfile from a file system that does not have it, such as those of the kernel before Linux 5.13."""
 _PART = 64  # bytes of memory that a part takes in addition to its data
 _RATE_STEP = 1048576  # bytes in the spool file that add the lowest rate once more
+_SHORTER = "the file became shorter while it was sent"
+_NOWAIT = getattr(os, "RWF_NOWAIT", 0)  # Linux: read only what is in the page cache
+_buffers: deque[memoryview] = deque()  # of PIECE bytes, for pieces of files; as many as threads have sent at once
 
 
 class FilePart:
-    """A range of a file that is sent from the page cache, at explicit offsets; owned by an :class:`Output`.
+    """A range of a file that is sent at explicit offsets; owned by an :class:`Output`.
 
     It duplicates the descriptor, so the application may close, move or read its file meanwhile.
 
@@ -38,16 +43,19 @@ class FilePart:
     :param spool: the file is the output's own spool file, so the next range may be joined to this one.
     """
 
-    __slots__ = ("fd", "left", "offset", "spool")
+    __slots__ = ("_cache_known", "fd", "left", "offset", "spool")
 
     def __init__(self, fd: int, offset: int, count: int, *, spool: bool = False) -> None:
         self.fd = os.dup(fd)
         self.offset = offset
         self.left = count
         self.spool = spool
+        self._cache_known = _NOWAIT != 0  # False: the file system does not say what is in the cache
 
     def send(self, sock: socket.socket) -> int:
-        """Send some of it. Raises BlockingIOError when there is no room, OSError when the file ends too early."""
+        """Send some of it; this waits for the disk if it has to. Raises BlockingIOError when the socket has no room,
+        OSError when the file ends too early.
+        """
         target = sock.fileno()
         if target >= 0 and hasattr(os, "sendfile"):
             try:
@@ -59,7 +67,7 @@ class FilePart:
         else:  # no such call on this platform, or a socket that is not the system's
             sent = self._read_and_send(sock)
         if sent == 0:
-            raise OSError("the file became shorter while it was sent")
+            raise OSError(_SHORTER)
         self.offset += sent
         self.left -= sent
         return sent
@@ -73,6 +81,48 @@ class FilePart:
             piece = os.read(self.fd, count)
         return sock.send(piece) if piece else 0
 
+    def send_cached(self, sock: socket.socket) -> int:
+        """Send some of it if that does not wait for the disk; -1: that is not known. Raises BlockingIOError when the
+        socket has no room.
+        """
+        if not self._cache_known:
+            return -1
+        count = min(self.left, PIECE)
+        try:
+            buffer = _buffers.pop()
+        except IndexError:
+            buffer = memoryview(bytearray(PIECE))
+        try:
+            try:
+                cached = os.preadv(self.fd, (buffer[:count],), self.offset, _NOWAIT)
+            except BlockingIOError:
+                return -1
+            except OSError:
+                self._cache_known = False
+                return -1
+            if not cached:
+                raise OSError(_SHORTER)
+            if cached < count and sock.fileno() < 0:
+                return -1  # what TLS sends again must not be shorter than it was
+            sent = sock.send(buffer[:cached])
+        finally:
+            _buffers.append(buffer)
+        self.offset += sent
+        self.left -= sent
+        return sent
+
+    def probably_cached(self, limit: int) -> bool:
+        """Say whether the page cache has the first and the last of the next ``limit`` bytes, and so as a rule all."""
+        if not self._cache_known:
+            return False
+        byte = bytearray(1)
+        try:
+            for offset in (self.offset, self.offset + min(self.left, limit) - 1):
+                os.preadv(self.fd, (byte,), offset, _NOWAIT)
+        except OSError:
+            return False
+        return True
+
     def close(self) -> None:
         """Close the duplicated descriptor. The output calls it when the range is sent or discarded."""
         os.close(self.fd)
@@ -85,7 +135,9 @@ class Output:
         "_objects",
         "_parts",
         "_spool",
+        "disk_since",
         "held",
+        "needs_disk",
         "progress_at",
         "sent",
         "since",
@@ -109,6 +161,10 @@ class Output:
         """When the socket first had no room, in seconds on the engine's clock."""
         self.progress_at = 0.0
         """When bytes were last sent, or ``since``, on the engine's clock."""
+        self.needs_disk = False
+        """The last :meth:`flush` ended because it would have had to wait for the disk."""
+        self.disk_since = 0.0
+        """When it was passed to a thread that waits for the disk, on the engine's clock."""
 
     def append(self, data: bytes | memoryview) -> None:
         """Append data by reference; small parts are joined. The caller must not change the data afterwards."""
@@ -130,15 +186,21 @@ class Output:
         """Append a range of a file. From now on the output closes the part."""
         self._parts.append(part)
 
-    def spill(self, folder: str | None) -> None:
+    def file_probably_cached(self, limit: int) -> bool:
+        """Say whether the next ``limit`` bytes are of a file and, as a rule, in the page cache."""
+        part = self._parts[0]
+        return isinstance(part, FilePart) and part.probably_cached(limit)
+
+    def spill(self, folder: str | None, close_file: Callable[[Callable[[], None], int], None] | None = None) -> None:
         """Move the parts that wait in memory to a file without a name. Only on a worker, because it blocks on the disk.
 
         :param folder: where the file is made; None: the system's directory for temporary files.
+        :param close_file: see :class:`~reserve.engine.connections.spool.SpoolFile`.
 
         Raises OSError when the disk is full. The parts that were not moved then stay in memory.
         """
         if self._spool is None:
-            self._spool = SpoolFile(folder, "reserve-response-")
+            self._spool = SpoolFile(folder, "reserve-response-", close_file)
         parts = self._parts
         kept: deque[bytes | memoryview | FilePart] = deque()
         try:
@@ -202,20 +264,27 @@ class Output:
             self.held -= entry[1]
             del self._objects[id(whole)]
 
-    def flush(self, sock: socket.socket, limit: float = math.inf) -> tuple[bool, int]:
+    def flush(self, sock: socket.socket, limit: float = math.inf, *, disk: bool = True) -> tuple[bool, int]:
         """Send until everything is sent (True), or the socket has no room or ``limit`` bytes are sent (False).
+
+        :param disk: the caller may wait for the disk. False: end before that, and set :attr:`needs_disk`.
 
         Returns this result and the number of bytes sent. Raises OSError when the connection or a file fails.
         """
         parts = self._parts
         total = 0
+        self.needs_disk = False
         try:
             while parts:
                 if total >= limit:
                     return False, total
                 part = parts[0]
                 if isinstance(part, FilePart):
-                    total += part.send(sock)
+                    count = part.send(sock) if disk else part.send_cached(sock)
+                    if count < 0:
+                        self.needs_disk = True
+                        return False, total
+                    total += count
                     if not part.left:
                         part.close()
                         parts.popleft()
@@ -250,6 +319,12 @@ class Output:
         if self._spool is not None:
             self._spool.close()
             self._spool = None
+
+    def extend_deadline(self, now: float) -> None:
+        """Give the peer the time back that passed since :attr:`disk_since`: the disk was slow, not the peer."""
+        if self.since is not None:
+            self.since += now - self.disk_since
+            self.progress_at += now - self.disk_since
 
     def lowest_rate(self, rate: int) -> float:
         """The average rate at which the peer has to read, in bytes a second: ``rate`` for a response that is in no

@@ -1,7 +1,8 @@
 """Sends the output that did not fit into the socket at once, when the socket has room again.
 
 Runs on the thread that steps the connection: the leader or the monitor, also for a *lent* connection, whose worker is
-still inside its run. It never waits for the peer.
+still inside its run. It never waits for the peer, nor for a disk: an output that needs one is passed to a file thread
+(:mod:`reserve.engine.scheduler.filethreads`), which calls :meth:`Flusher.flush_from_disk`.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from reserve.engine.connections.closing import reset, reset_now
 from reserve.engine.connections.connection import Connection
 from reserve.engine.connections.output import PIECE, Output
 from reserve.engine.connections.states import DEADLINE, FLUSHING
+from reserve.engine.polling.clock import Clock
 from reserve.engine.polling.poller import WRITE
 from reserve.engine.scheduler.closer import Closer
+from reserve.engine.scheduler.filethreads import FileThreads
 from reserve.engine.scheduler.readyqueue import ReadyQueue
 
 __all__ = ["Flusher"]
@@ -23,20 +26,34 @@ sends must not keep the leader busy. While other connections wait, the limit is 
 
 
 class Flusher:
-    """Sends the output of the connections of one server; owned by its stepper."""
+    """Sends the output of the connections of one server; owned by its stepper.
 
-    def __init__(self, queue: ReadyQueue, closer: Closer) -> None:
+    :param files: the threads that wait for disks.
+    """
+
+    def __init__(self, queue: ReadyQueue, closer: Closer, clock: Clock, files: FileThreads) -> None:
         self._queue = queue
         self._closer = closer
+        self._now = clock.now
+        self._files = files
 
     def flush(self, connection: Connection, output: Output, events: int, now: float) -> bool:
-        """Send what waits. True: everything is sent. False: the connection is parked until there is room, or closed."""
+        """Send what waits. True: everything is sent. False: the connection is parked until there is room, passed to a
+        file thread, or closed.
+        """
         if events & DEADLINE and connection.wait_kind == "write":
             # Do not try to send again: the kernel may accept a little into its buffer although the peer reads nothing.
             reset(connection)  # an orderly close would keep the unsent bytes in kernel memory
             self._closer.close(connection, "timeout")
             return False
-        done, sent = output.flush(connection.sink, self._limit())
+        done, sent = output.flush(connection.sink, self._limit(), disk=False)
+        if output.needs_disk:
+            if self._submit(connection, output, now, sent):
+                return False
+            done, sent = output.flush(connection.sink, PIECE)
+        return self._after_flush(connection, output, done, sent, now)
+
+    def _after_flush(self, connection: Connection, output: Output, done: bool, sent: int, now: float) -> bool:
         if done:
             connection.output = None
             connection.wait_kind = ""
@@ -49,6 +66,40 @@ class Flusher:
         self._queue.park(connection, WRITE, deadline, "write", FLUSHING)
         return False
 
+    def _submit(self, connection: Connection, output: Output, now: float, sent: int) -> bool:
+        """Pass the connection to a file thread, because the next bytes are not in the page cache. False: there is no
+        thread, and the caller has to wait for the disk itself.
+        """
+        connection.write_deadline(output, now, sent)
+        connection.settle()
+        output.disk_since = now
+        try:
+            self._files.submit(connection)
+        except RuntimeError:
+            return False
+        return True
+
+    def flush_from_disk(self, connection: Connection) -> bool:
+        """By a file thread, which owns the connection now: send, and wait for the disk.
+
+        True: everything is sent, and the thread has to pass the connection on.
+        """
+        if connection.lent:
+            while True:
+                try:
+                    self.flush_lent(connection, 0, self._now(), disk=True)
+                    return False
+                except MemoryError:  # its worker waits for the token
+                    continue
+        output = connection.output
+        assert output is not None, "only an output is passed to a file thread"
+        done, sent = output.flush(connection.sink, _TURN)
+        if self._queue.closed:
+            raise OSError("the server has stopped")
+        now = self._now()
+        output.extend_deadline(now)
+        return self._after_flush(connection, output, done, sent, now)
+
     def wait_for_room(self, connection: Connection, output: Output, now: float) -> None:
         """Park a connection whose output has just found no room."""
         if connection.tls is not None:
@@ -56,8 +107,10 @@ class Flusher:
         connection.settle()
         self._queue.park(connection, WRITE, connection.write_deadline(output, now), "write", FLUSHING)
 
-    def flush_lent(self, connection: Connection, events: int, now: float) -> None:
+    def flush_lent(self, connection: Connection, events: int, now: float, *, disk: bool = False) -> None:
         """Send for a worker that is still inside its run. The worker gets the token back, also after an error.
+
+        :param disk: a file thread calls it, which waits for the disk.
 
         After a MemoryError, call it again.
         """
@@ -67,7 +120,14 @@ class Flusher:
             if output is not None and events & DEADLINE:
                 raise TimeoutError
             if output is not None:
-                done, sent = output.flush(connection.sink, self._limit())
+                done, sent = output.flush(connection.sink, _TURN if disk else self._limit(), disk=disk)
+                if disk:
+                    now = self._now()
+                    output.extend_deadline(now)
+                elif output.needs_disk and connection.reclaim_waiter is None:
+                    if self._submit(connection, output, now, sent):
+                        return
+                    done, sent = output.flush(connection.sink, PIECE)
             if output is not None and not done and connection.reclaim_waiter is None:
                 connection.settle()
                 deadline = connection.write_deadline(output, now, sent)

@@ -18,6 +18,7 @@ from reserve.engine.logs.errorlog import ErrorLog
 from reserve.engine.polling.clock import Clock
 from reserve.engine.polling.poller import READ
 from reserve.engine.scheduler.closer import Closer
+from reserve.engine.scheduler.filethreads import FileThreads
 from reserve.engine.scheduler.flusher import Flusher
 from reserve.engine.scheduler.readyqueue import ReadyQueue
 from reserve.engine.scheduler.runqueue import LATE
@@ -39,7 +40,9 @@ class Stepper:
         self._lock = threading.Lock()
         self.closer = Closer(queue, settings, log)
         """Closes the connections that the stepper ends."""
-        self._flusher = Flusher(queue, self.closer)
+        self.files = FileThreads(settings.file_threads, self.flush_from_disk, log)
+        """Send what only a disk has, for the flusher."""
+        self._flusher = Flusher(queue, self.closer, clock, self.files)
         self.refused = 0
         """Requests that were refused: no worker was free in time, or the response did not begin in time."""
 
@@ -89,6 +92,22 @@ class Stepper:
             self._log.failure("a protocol driver failed; the connection is closed", error)
             self.closer.close(connection, "error")
         return False
+
+    def flush_from_disk(self, connection: Connection) -> None:
+        """By a file thread that was given the connection: send its output, and pass it on."""
+        try:
+            if self._flusher.flush_from_disk(connection):
+                self._queue.put(connection)  # the leader steps it
+            return
+        except OSError:  # of the peer or of the file
+            reason = "lost"
+        except Exception as error:
+            self._log.failure("an output could not be sent; the connection is closed", error)
+            reason = "error"
+        if self._queue.closed:
+            self.closer.close_now(connection, "stop")
+        else:
+            self.closer.close(connection, reason)
 
     def refuse(self, connection: Connection, reason: str, why: str = "") -> None:
         """By the owner: send the driver's refusal, if its protocol has any, and close.

@@ -23,9 +23,10 @@ def pair() -> Iterator[Pair]:
     with two:
         one.setblocking(False)
         two.settimeout(PATIENCE)
-        connection = Connection(
-            cast(Any, SimpleNamespace(budget=Budget(10_000_000, 100_000_000), others_wait=False)), one, ""
+        server = SimpleNamespace(
+            budget=Budget(10_000_000, 100_000_000), others_wait=False, close_file=lambda close, size: close()
         )
+        connection = Connection(cast(Any, server), one, "")
         yield connection, two
         if connection.output is not None:
             connection.output.close()

@@ -154,3 +154,68 @@ def test_small_parts_are_joined_except_the_first_which_may_have_been_tried() -> 
     assert output.flush(cast(Any, sock)) == (True, 3000)
     assert sent == [b"000", b"".join(b"%03d" % number for number in range(1, 1000))]
     assert output.held == 0
+
+
+needs_nowait = pytest.mark.skipif(not hasattr(os, "RWF_NOWAIT"), reason="this platform cannot tell what is cached")
+
+
+def _with_file(path: Path, count: int) -> Output:
+    """The output of ten bytes in memory and a file of ``count`` bytes."""
+    path.write_bytes(b"f" * count)
+    output = Output()
+    output.append(b"in memory.")
+    with path.open("rb") as file:
+        output.append_file(FilePart(file.fileno(), 0, count))
+    return output
+
+
+@needs_nowait
+@pytest.mark.parametrize("error", [BlockingIOError(), OSError(errno.EOPNOTSUPP, "Operation not supported")])
+def test_a_thread_that_must_not_wait_sends_what_comes_before_a_file_that_is_not_in_the_cache(
+    error: OSError, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: Any) -> int:
+        raise error
+
+    output, sock = _with_file(tmp_path / "file", 1000), MemorySocket()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "preadv", fail)
+        assert output.flush(cast(Any, sock), disk=False) == (False, 10)
+        assert output.needs_disk
+        assert not output.file_probably_cached(100)
+    assert output.flush(cast(Any, sock)) == (True, 1000)
+    assert not output.needs_disk
+    assert bytes(sock.outgoing) == b"in memory." + b"f" * 1000
+
+
+@needs_nowait
+@pytest.mark.parametrize("descriptor", [True, False], ids=["plain", "tls"])
+def test_a_part_of_a_piece_in_the_cache_is_sent_except_under_tls(
+    descriptor: bool, pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TLS may have begun to send a longer piece, and must then be given at least as much again."""
+    preadv = os.preadv
+    calls = [0]
+
+    def short(fd: int, buffers: Any, offset: int, flags: int) -> int:
+        calls[0] += 1
+        if calls[0] > 1:
+            raise BlockingIOError
+        return preadv(fd, (buffers[0][:100],), offset)
+
+    connection, _ = pair
+    sock = cast(Any, connection.sock if descriptor else MemorySocket())
+    output = _with_file(tmp_path / "file", 1000)
+    monkeypatch.setattr(os, "preadv", short)
+    assert output.flush(sock, disk=False) == (False, 110 if descriptor else 10)
+    assert output.needs_disk
+    output.close()
+
+
+def test_the_time_that_a_disk_takes_is_not_the_time_of_the_client() -> None:
+    output = Output()
+    output.append(b"x" * 10)
+    assert output.deadline(1000.0, 0, 30.0, 500) == 1030.0
+    output.disk_since = 1010.0
+    output.extend_deadline(1050.0)
+    assert output.deadline(1050.0, 0, 30.0, 500) == 1070.0

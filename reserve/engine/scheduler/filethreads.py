@@ -1,0 +1,190 @@
+"""The threads that wait for disks, so that the thread that leads does not.
+
+The leader sends what is in the page cache. When the next bytes of an output are in a file and not in the cache, it
+passes the connection to a :class:`FileThreads`, one of whose threads reads the disk, sends, and passes the connection
+on, to the poller or to the leader. The threads also close large files, because the system frees their blocks then. The
+first one is started when it is needed, and each ends when it has been idle for a while.
+
+A disk that never responds (an NFS server that is gone) keeps as many of the threads as there are such files, up to all
+of them. Then files that are not in the cache wait, and nothing else does.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+
+from reserve.engine.connections.connection import Connection
+from reserve.engine.connections.states import FLUSHING, OWNED
+from reserve.engine.logs.errorlog import ErrorLog
+
+__all__ = ["LARGE", "FileThread", "FileThreads"]
+
+LARGE = 1048576
+"""Bytes. A file of at least this size is closed on one of the threads: to free 64 MB takes 20 ms and more."""
+_IDLE = 30.0
+"""Seconds without work after which a thread ends."""
+
+Job = Connection | Callable[[], None]
+Jobs = SimpleQueue[Job | None]
+
+
+class FileThread:
+    """One of the threads, and what it does; owned by its :class:`FileThreads`. Only that thread writes it.
+
+    :param target: called on the thread, with this object and the queue of its jobs.
+    :param name: of the thread.
+    """
+
+    __slots__ = ("connection", "thread")
+
+    def __init__(self, target: Callable[[FileThread, Jobs], None], jobs: Jobs, name: str) -> None:
+        self.connection: Connection | None = None
+        """The connection whose output it sends now, which it owns."""
+        self.thread = threading.Thread(target=target, args=(self, jobs), name=name, daemon=True)
+
+
+class FileThreads:
+    """The threads of one server that wait for disks; owned by its stepper.
+
+    :param limit: how many there may be (``--file-threads``).
+    :param flush: called on one of them, with a connection that the thread then owns.
+    """
+
+    def __init__(self, limit: int, flush: Callable[[Connection], None], log: ErrorLog) -> None:
+        self._limit = limit
+        self._flush = flush
+        self._log = log
+        self._lock = threading.Lock()
+        self._jobs: Jobs = SimpleQueue()
+        self._unfinished = 0
+        self._created = 0
+        self.stopping = False
+        """No more connections are taken."""
+        self.closed = False
+        """Nothing more is taken. Also in a forked child, which has none of the threads."""
+        self.threads: tuple[FileThread, ...] = ()
+        """Replaced as a whole while the lock is held; read without it."""
+
+    def busy(self) -> list[FileThread]:
+        """The threads that send an output now."""
+        return [own for own in self.threads if own.connection is not None]
+
+    # ---- any thread ----
+
+    def submit(self, connection: Connection) -> None:
+        """By the owner: pass on a connection whose output needs the disk. It counts as FLUSHING from now on.
+
+        Raises RuntimeError when the server is stopped, or when there is no thread and none can be started; the caller
+        still owns the connection then.
+        """
+        if self.stopping:
+            raise RuntimeError("the server is stopped")
+        connection.state = FLUSHING
+        try:
+            self._put(connection)
+        except BaseException:
+            connection.state = OWNED
+            raise
+
+    def close_file(self, close: Callable[[], None], size: int) -> None:
+        """Close a file by calling ``close``: on one of the threads, if the file is large.
+
+        :param size: bytes of the file.
+        """
+        if size >= LARGE and not self.closed:
+            try:
+                return self._put(close)
+            except (RuntimeError, MemoryError):  # no thread
+                pass
+        return close()
+
+    def _put(self, job: Job) -> None:
+        with self._lock:
+            if self._unfinished >= len(self.threads) < self._limit:
+                self._start()
+            self._unfinished += 1
+            try:
+                self._jobs.put(job)
+            except BaseException:
+                self._unfinished -= 1
+                raise
+
+    def _start(self) -> None:
+        """Start one more thread. Raises RuntimeError when there is none and none can be started."""
+        self._created += 1
+        new = FileThread(self._main, self._jobs, f"reserve-file-{self._created}")
+        before = self.threads
+        self.threads = (*before, new)
+        try:
+            new.thread.start()
+        except BaseException as error:
+            self.threads = before
+            if not before or not issubclass(type(error), RuntimeError):
+                raise
+
+    # ---- the threads ----
+
+    def _main(self, own: FileThread, jobs: Jobs) -> None:
+        while True:
+            try:
+                job = jobs.get(timeout=_IDLE)
+            except Empty:
+                if self._may_leave(own, jobs):
+                    return
+                continue
+            if job is None:
+                return
+            try:
+                if isinstance(job, Connection):
+                    own.connection = job
+                    self._flush(job)
+                else:
+                    job()
+            except BaseException as error:  # the thread goes on with the other jobs
+                self._log.failure(f"{own.thread.name} failed and goes on", error)
+            own.connection = job = None
+            with self._lock:
+                if own in self.threads:
+                    self._unfinished -= 1
+
+    def _may_leave(self, own: FileThread, jobs: Jobs) -> bool:
+        with self._lock:
+            if own not in self.threads or not jobs.empty():
+                return False
+            self.threads = tuple(thread for thread in self.threads if thread is not own)
+            return True
+
+    # ---- the shutdown ----
+
+    def stop(self) -> tuple[list[Connection], tuple[FileThread, ...]]:
+        """Take no more connections. Returns those that no thread has taken, which the caller owns from now on, and the
+        threads, each of which ends after its present job. Files are still closed, by other threads.
+        """
+        self.stopping = True
+        return self._end()
+
+    def close(self) -> tuple[FileThread, ...]:
+        """Take nothing more. Returns the threads, each of which ends when it has closed the files that wait."""
+        self.closed = True
+        return self._end()[1]
+
+    def _end(self) -> tuple[list[Connection], tuple[FileThread, ...]]:
+        with self._lock:
+            jobs, self._jobs = self._jobs, SimpleQueue()
+            threads, self.threads = self.threads, ()
+            self._unfinished = 0
+        left: list[Job] = []
+        with suppress(Empty):
+            while True:
+                job = jobs.get_nowait()
+                if job is not None:
+                    left.append(job)
+        for job in left:
+            if not isinstance(job, Connection):
+                jobs.put(job)
+        for _ in threads:
+            jobs.put(None)
+        return [job for job in left if isinstance(job, Connection)], threads
