@@ -39,7 +39,7 @@ class Stats:
     (``--max-connections``).
     """
     handled: int
-    """Runs of handlers that ended since the start (for HTTP: requests, and pieces of bodies written to files)."""
+    """Runs of handlers that ended since the start (for HTTP: requests)."""
     buffered: int
     """Bytes of bodies, responses and heads that wait in memory."""
     spooled: int

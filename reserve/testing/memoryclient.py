@@ -13,7 +13,7 @@ from reserve.apps.http.app import HTTPApp
 from reserve.apps.http.context import HTTPContext
 from reserve.apps.http.settings import HTTPSettings
 from reserve.engine.connections.application import Application
-from reserve.engine.connections.driver import AGAIN, RUN, Action, Close, Wait
+from reserve.engine.connections.driver import AGAIN, RUN, STORE, Action, Close, Wait
 from reserve.engine.polling.poller import READ
 from reserve.engine.polling.timers import NEVER
 from reserve.gateways.exchange import WSGIApplication
@@ -180,8 +180,8 @@ class MemoryClient:
                 else:
                     self._flushed()
                 return
-            if action is RUN:
-                self._driver.run()
+            if action is RUN or action is STORE:
+                (self._driver.run if action is RUN else self._driver.store)()
                 action = Wait("", READ)
                 unread = -1
             elif action is AGAIN:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from reserve.apps.http.settings import HTTPSettings
+from reserve.engine.connections.spool import SpoolFile
 from tests.apps.http.responses import receive, request
 from tests.clients import until_closed
 from tests.overload.site import Site, over_both, serving
@@ -150,6 +151,58 @@ def test_a_stop_waits_for_a_slow_disk_until_its_deadline(disk: Disk) -> None:
         stopper.join(PATIENCE)
         assert not stopper.is_alive()
         assert site.server.aborted == 0
+
+
+def test_nobody_else_waits_while_bodies_are_written_to_a_slow_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append, release, threads = SpoolFile.append, threading.Event(), list[str]()
+
+    def slow(file: SpoolFile, data: bytes | memoryview) -> None:
+        threads.append(threading.current_thread().name)
+        release.wait(PATIENCE)
+        append(file, data)
+
+    def app(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [str(len(environ["wsgi.input"].read())).encode()]
+
+    monkeypatch.setattr(SpoolFile, "append", slow)
+    http = HTTPSettings(access_log=False, health_path="/health", spool_dir=str(tmp_path))
+    with serving(app, http=http, threads=1, file_threads=2) as site:
+        clients = [site.connect(request("POST", "/", "Connection: close", body=b"x" * 600_000)) for _ in range(4)]
+        eventually(lambda: len(threads) == 2)
+        for _ in range(3):
+            assert site.fetch(HEALTH).text == "ok\n"
+            assert site.fetch().body == b"0"
+        site.wait_for_stats(busy=0, file_threads=2)
+        release.set()
+        for client in clients:
+            assert receive(client).body == b"600000"
+            client.close()
+        site.wait_released()
+    assert {name.rpartition("-")[0] for name in threads} == {"reserve-file"}
+
+
+def test_a_stop_does_not_wait_for_a_disk_that_does_not_take_a_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    append, begun, release = SpoolFile.append, threading.Event(), threading.Event()
+
+    def slow(file: SpoolFile, data: bytes | memoryview) -> None:
+        begun.set()
+        release.wait(PATIENCE)
+        append(file, data)
+
+    monkeypatch.setattr(SpoolFile, "append", slow)
+    with serving(lambda environ, start_response: [], http=HTTP, threads=1, file_threads=1) as site:
+        clients = [site.connect(request("POST", "/", body=b"x" * 600_000)) for _ in range(2)]
+        assert begun.wait(PATIENCE)
+        eventually(lambda: site.stats().connections == 2 and site.stats().buffered >= 500_000)
+        site.server.stop(0)
+        assert site.server.aborted == 2
+        for client in clients:
+            until_closed(client)
+        release.set()
+        site.wait_for_stats(connections=0, buffered=0, spooled=0)
 
 
 def test_without_threads_the_file_is_sent_all_the_same(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:

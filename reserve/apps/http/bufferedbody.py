@@ -1,8 +1,8 @@
 """A body that is received before its application runs: to memory, and past a limit to a file without a name.
 
-The thread that steps the connection calls :meth:`BufferedBody.receive`, which never blocks. A worker calls
-:meth:`BufferedBody.spill` and :meth:`BufferedBody.open`, because they touch the disk. Whenever the body waits for its
-client or for a worker, what it holds is counted into the server's budget.
+The thread that steps the connection calls :meth:`BufferedBody.receive`, which never blocks. A file thread calls
+:meth:`BufferedBody.spill`, and a worker :meth:`BufferedBody.open`, because they touch the disk. Whenever the body waits
+for its client or for another thread, what it holds is counted into the server's budget.
 
 The other kind of body is read by the application itself: :mod:`reserve.apps.http.streamedbody`.
 """
@@ -62,7 +62,7 @@ class Progress(IntEnum):
     WAITING = 0
     """The client has to send more."""
     FULL = 1
-    """A worker has to write what has been received to the file."""
+    """A file thread has to write what has been received to the file; after the end of the body, too."""
     COMPLETE = 2
     """The end of the body has been received."""
     MORE = 3
@@ -119,6 +119,11 @@ class BodyStore:
         A body that does not stay in memory is written in blocks of at least 256 KiB if its client is quick.
         """
         return self.in_memory >= _SPILL_SIZE and (self.too_large or self._file is not None)
+
+    @property
+    def incomplete(self) -> bool:
+        """The file has the beginning, and not all."""
+        return self._file is not None and self.in_memory > 0
 
     def spill(self) -> None:
         """Write what is in memory to the file. Raises OSError when the disk is full."""
@@ -206,6 +211,7 @@ class BufferedBody:
             if store.full or (store.in_memory and not budget.memory_for(0)):
                 if not budget.disk_for_body(store.in_memory):
                     raise RemoteError(507, "no room for request bodies for now (--buffer-memory, --spool-disk)")
+                self.settle()
                 return FULL
             if left <= 0 or now() >= end:
                 self.settle()
@@ -218,6 +224,7 @@ class BufferedBody:
                     data = receive(min(_RECEIVE_SIZE, decoder.missing + BEYOND))
                 except (BlockingIOError, InterruptedError):
                     if store.too_large and budget.disk_for_body(store.in_memory):
+                        self.settle()
                         return FULL  # without room on the disk, it stays in memory until it is full
                     fixed = self._head_size + decoder.held
                     if fixed > LARGE_HEAD and not budget.memory_for(fixed + store.in_memory - connection.counted[0]):
@@ -233,7 +240,7 @@ class BufferedBody:
             if payload:
                 store.add(payload)
         self._count()
-        return COMPLETE
+        return FULL if store.incomplete else COMPLETE
 
     def _count(self) -> None:
         store, connection, decoder = self._store, self._connection, self._decoder

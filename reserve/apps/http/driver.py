@@ -20,7 +20,7 @@ from reserve.apps.http.phases import BODY, HEAD, QUEUED, RESPONDING, REVOKED, SP
 from reserve.apps.http.spoolerrors import body_error, store_response
 from reserve.apps.http.streamedbody import StreamedBody
 from reserve.engine.connections.closing import reset
-from reserve.engine.connections.driver import AGAIN, CLOSE, LINGER, RUN, Action
+from reserve.engine.connections.driver import AGAIN, CLOSE, LINGER, RUN, STORE, Action
 from reserve.engine.connections.states import CLOSE_IDLE
 from reserve.engine.polling.poller import READ
 from reserve.errors import ClientDisconnected, RemoteError, RequestTimeout
@@ -179,7 +179,7 @@ class HTTPDriver(HTTPBaseDriver):
             return RUN
         if progress is FULL:
             self._phase = SPILL
-            return RUN
+            return STORE
         if progress is MORE:
             return AGAIN
         if progress is DISCONNECTED:
@@ -233,6 +233,17 @@ class HTTPDriver(HTTPBaseDriver):
                 return self._receive_head(now)
         return action
 
+    # ---- on a file thread, or on a worker if there is none ----
+
+    def store(self) -> None:
+        """Write what has been received of the body to its file."""
+        body = self._buffered_body
+        assert body is not None
+        try:
+            body.spill()
+        except OSError as error:  # the disk takes no more of the body
+            self._worker_error = body_error(self._context, self._connection, error)
+
     # ---- on a worker ----
 
     def run(self) -> None:
@@ -241,9 +252,7 @@ class HTTPDriver(HTTPBaseDriver):
         assert head is not None
         try:
             if self._phase is SPILL:
-                assert body is not None
-                body.spill()
-                return
+                return self.store()
             content = BytesIO() if head.length == 0 else self._open_body(head)
         except OSError as error:  # the disk takes no more of the body
             self._worker_error = body_error(self._context, connection, error)

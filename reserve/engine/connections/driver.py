@@ -3,7 +3,7 @@
 A *driver* belongs to one connection. Its steps never block: a step receives, and returns what the connection waits for.
 A step runs on the thread that leads, which may be the monitor, so it calls no application code, writes no log and uses
 no disk. For everything that may block a step returns :data:`RUN`; then a worker, which does not lead meanwhile, calls
-:meth:`Driver.run`.
+:meth:`Driver.run`. For writing to a disk alone it returns :data:`STORE`, which needs no worker.
 """
 
 from __future__ import annotations
@@ -12,7 +12,21 @@ from typing import TypeAlias
 
 from reserve.engine.polling.timers import NEVER
 
-__all__ = ["AGAIN", "CLOSE", "IDLE_KINDS", "LINGER", "RUN", "Action", "Again", "Close", "Driver", "Run", "Wait"]
+__all__ = [
+    "AGAIN",
+    "CLOSE",
+    "IDLE_KINDS",
+    "LINGER",
+    "RUN",
+    "STORE",
+    "Action",
+    "Again",
+    "Close",
+    "Driver",
+    "Run",
+    "Store",
+    "Wait",
+]
 
 
 class Wait:
@@ -43,6 +57,12 @@ class Run:
     __slots__ = ()
 
 
+class Store:
+    """Call :meth:`Driver.store` on a thread that may wait for a disk, then step again."""
+
+    __slots__ = ()
+
+
 class Close:
     """Close the connection when its output has been sent.
 
@@ -64,10 +84,11 @@ class Again:
 
 AGAIN = Again()
 RUN = Run()
+STORE = Store()
 CLOSE = Close(linger=False)
 LINGER = Close(linger=True)
 
-Action: TypeAlias = "Wait | Run | Again | Close"
+Action: TypeAlias = "Wait | Run | Store | Again | Close"
 """What a driver wants next."""
 
 
@@ -92,6 +113,13 @@ class Driver:
         """Do what may block: application code, a file. On a worker. An exception is logged and closes the connection.
 
         Called after :meth:`step` returned RUN, and once more when :meth:`on_close` returned True.
+        """
+        raise NotImplementedError
+
+    def store(self) -> None:
+        """Write to a disk, which may block. On a file thread. An exception is logged and closes the connection.
+
+        Called after :meth:`step` returned STORE. If there is no such thread, a worker calls :meth:`run` instead.
         """
         raise NotImplementedError
 

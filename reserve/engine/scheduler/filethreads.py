@@ -2,8 +2,9 @@
 
 The leader sends what is in the page cache. When the next bytes of an output are in a file and not in the cache, it
 passes the connection to a :class:`FileThreads`, one of whose threads reads the disk, sends, and passes the connection
-on, to the poller or to the leader. The threads also close large files, because the system frees their blocks then. The
-first one is started when it is needed, and each ends when it has been idle for a while.
+on, to the poller or to the leader. The same threads write the bodies of requests to files, and close large files,
+because the system frees their blocks then. The first one is started when it is needed, and each ends when it has been
+idle for a while.
 
 A disk that never responds (an NFS server that is gone) keeps as many of the threads as there are such files, up to all
 of them. Then files that are not in the cache wait, and nothing else does.
@@ -17,7 +18,7 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 
 from reserve.engine.connections.connection import Connection
-from reserve.engine.connections.states import FLUSHING, OWNED
+from reserve.engine.connections.states import FLUSHING, OWNED, READY
 from reserve.engine.logs.errorlog import ErrorLog
 
 __all__ = ["LARGE", "FileThread", "FileThreads"]
@@ -27,7 +28,7 @@ LARGE = 1048576
 _IDLE = 30.0
 """Seconds without work after which a thread ends."""
 
-Job = Connection | Callable[[], None]
+Job = tuple[Connection, Callable[[Connection], None]] | Callable[[], None]
 Jobs = SimpleQueue[Job | None]
 
 
@@ -42,7 +43,7 @@ class FileThread:
 
     def __init__(self, target: Callable[[FileThread, Jobs], None], jobs: Jobs, name: str) -> None:
         self.connection: Connection | None = None
-        """The connection whose output it sends now, which it owns."""
+        """The connection whose output it sends or whose body it stores now, which it owns."""
         self.thread = threading.Thread(target=target, args=(self, jobs), name=name, daemon=True)
 
 
@@ -50,12 +51,20 @@ class FileThreads:
     """The threads of one server that wait for disks; owned by its stepper.
 
     :param limit: how many there may be (``--file-threads``).
-    :param flush: called on one of them, with a connection that the thread then owns.
+    :param flush: called on one of them, with a connection that the thread then owns, to send its output.
+    :param store: the same, to store the body of its request.
     """
 
-    def __init__(self, limit: int, flush: Callable[[Connection], None], log: ErrorLog) -> None:
+    def __init__(
+        self,
+        limit: int,
+        flush: Callable[[Connection], None],
+        store: Callable[[Connection], None],
+        log: ErrorLog,
+    ) -> None:
         self._limit = limit
         self._flush = flush
+        self._store = store
         self._log = log
         self._lock = threading.Lock()
         self._jobs: Jobs = SimpleQueue()
@@ -69,8 +78,13 @@ class FileThreads:
         """Replaced as a whole while the lock is held; read without it."""
 
     def busy(self) -> list[FileThread]:
-        """The threads that send an output now."""
+        """The threads that send an output or store a body now."""
         return [own for own in self.threads if own.connection is not None]
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that no thread has begun (may be out of date at once)."""
+        return self._jobs.qsize()
 
     # ---- any thread ----
 
@@ -84,9 +98,25 @@ class FileThreads:
             raise RuntimeError("the server is stopped")
         connection.state = FLUSHING
         try:
-            self._put(connection)
+            self._put((connection, self._flush))
         except BaseException:
             connection.state = OWNED
+            raise
+
+    def submit_store(self, connection: Connection) -> None:
+        """By the owner: pass on a connection whose driver wants to store a body. It is READY, and wants a worker.
+
+        Raises RuntimeError as :meth:`submit` does.
+        """
+        if self.stopping:
+            raise RuntimeError("the server is stopped")
+        connection.state = READY
+        connection.wants_worker = True
+        try:
+            self._put((connection, self._store))
+        except BaseException:
+            connection.state = OWNED
+            connection.wants_worker = False
             raise
 
     def close_file(self, close: Callable[[], None], size: int) -> None:
@@ -138,9 +168,9 @@ class FileThreads:
             if job is None:
                 return
             try:
-                if isinstance(job, Connection):
-                    own.connection = job
-                    self._flush(job)
+                if isinstance(job, tuple):
+                    own.connection, act = job
+                    act(job[0])
                 else:
                     job()
             except BaseException as error:  # the thread goes on with the other jobs
@@ -183,8 +213,8 @@ class FileThreads:
                 if job is not None:
                     left.append(job)
         for job in left:
-            if not isinstance(job, Connection):
+            if not isinstance(job, tuple):
                 jobs.put(job)
         for _ in threads:
             jobs.put(None)
-        return [job for job in left if isinstance(job, Connection)], threads
+        return [job[0] for job in left if isinstance(job, tuple)], threads

@@ -11,7 +11,7 @@ import threading
 
 from reserve.engine.connections.closing import shutdown_write
 from reserve.engine.connections.connection import Connection
-from reserve.engine.connections.driver import AGAIN, IDLE_KINDS, LINGER, RUN, Action, Close, Wait
+from reserve.engine.connections.driver import AGAIN, IDLE_KINDS, LINGER, RUN, STORE, Action, Close, Wait
 from reserve.engine.connections.peers import address_of, describe, name_of
 from reserve.engine.connections.states import DEADLINE, OWNED, PARKED
 from reserve.engine.logs.errorlog import ErrorLog
@@ -40,8 +40,8 @@ class Stepper:
         self._lock = threading.Lock()
         self.closer = Closer(queue, settings, log)
         """Closes the connections that the stepper ends."""
-        self.files = FileThreads(settings.file_threads, self.flush_from_disk, log)
-        """Send what only a disk has, for the flusher."""
+        self.files = FileThreads(settings.file_threads, self.flush_from_disk, self.store, log)
+        """They send what only a disk has, and store bodies."""
         self._flusher = Flusher(queue, self.closer, clock, self.files)
         self.refused = 0
         """Requests that were refused: no worker was free in time, or the response did not begin in time."""
@@ -82,6 +82,15 @@ class Stepper:
                 action = connection.driver.step(events, now)
             if action is RUN:
                 return True
+            if action is STORE:
+                if self.files.waiting > self._settings.max_queued:  # each holds memory
+                    self.refuse(connection, "overload", "more bodies wait for the disk than --max-queued allows")
+                    return False
+                try:
+                    self.files.submit_store(connection)
+                except RuntimeError:  # no thread: a worker does it
+                    return True
+                return False
             self._apply(connection, action, now, late)
         except OSError as error:
             if isinstance(error, TLSError):  # the peer sent invalid TLS; all other errors mean that the peer is gone
@@ -108,6 +117,22 @@ class Stepper:
             self.closer.close_now(connection, "stop")
         else:
             self.closer.close(connection, reason)
+
+    def store(self, connection: Connection) -> None:
+        """By a file thread that was given the connection: have its driver store a body, and pass the connection on."""
+        failed = False
+        try:
+            connection.driver.store()
+        except Exception as error:
+            self._log.failure("what was received could not be stored; the connection is closed", error)
+            failed = True
+        connection.wants_worker = False
+        if self._queue.closed:
+            self.closer.close_now(connection, "stop")
+        elif failed:
+            self.closer.close(connection, "error")
+        else:
+            self._queue.put(connection)
 
     def refuse(self, connection: Connection, reason: str, why: str = "") -> None:
         """By the owner: send the driver's refusal, if its protocol has any, and close.

@@ -29,7 +29,7 @@ class Fixture:
         self.log: list[str] = []
         log = ErrorLog()
         log.failure = lambda text, error, kind="": self.log.append(f"{text}: {error}")  # type: ignore[method-assign]
-        self.files = FileThreads(2, self._flush, log)
+        self.files = FileThreads(2, self._flush, self._flush, log)
 
     def _flush(self, connection: Connection) -> None:
         self.begun.put(connection)
