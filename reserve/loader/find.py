@@ -34,7 +34,7 @@ from reserve.loader.importer import (
     usable_names,
     user_code,
 )
-from reserve.loader.otherservers import has_foreign_name
+from reserve.loader.otherservers import converted, has_foreign_name
 from reserve.loader.shadowing import is_stdlib_module, refuse_shadowed
 from reserve.suggest import nearest
 
@@ -132,13 +132,38 @@ def complete_words(words: Sequence[str]) -> list[str]:
         first, rest = "wsgi", rest[1:]
     if first in _WSGI:
         name = rest[0] if rest else _EXAMPLE
-        return [*_WSGI, *_module_words(name), *rest[1:]]
+        return [*_WSGI, *_name_and_rest(name, rest[1:])]
     if first in bundled_names():
         return [first, *rest]
     if not first:
         return [*_WSGI, _EXAMPLE]
+    words = _name_and_rest(first, rest)
+    return words if _is_handler(words[0]) else [*_WSGI, *words]
+
+
+def _name_and_rest(first: str, rest: Sequence[str]) -> list[str]:
+    """A name and what follows it. If it takes no arguments, options of other servers become ours."""
     name, *options = _module_words(first)
-    return [*(() if _is_handler(name) else _WSGI), name, *options, *rest]
+    meant = None if _takes_arguments(name) else converted([name, *rest], lambda argument: None)
+    if meant is None:
+        return [name, *options, *rest]
+    for position, word in enumerate(meant[1:], 1):
+        if word.isdecimal() and not meant[position - 1].startswith("-"):
+            meant[position : position + 1] = ["--bind", f"localhost:{word}"]
+            break
+    return [meant[0], *options, *meant[1:]]
+
+
+def _takes_arguments(name: str) -> bool:
+    """Whether an application has a ``launch(args)``, or may have one."""
+    module, _, attribute = name.partition(":")
+    if attribute:
+        return attribute == "launch"
+    try:
+        with open(_find_source(module) or "", "rb") as file:
+            return b"launch" in file.read()
+    except OSError:
+        return True
 
 
 def _module_words(name: str) -> list[str]:

@@ -183,12 +183,14 @@ def converted(words: Sequence[str], nearest_flag: Callable[[str], str | None]) -
     :param nearest_flag: finds the option of ours that a name resembles.
     """
     result: list[str] = []
+    plain: list[int] = []  # the indices in result of the words that are no options and no values
     addresses: dict[str, str] = {}
     is_call = False
     remaining = list(words)
     while remaining:
         word = remaining.pop(0)
         if not word.startswith("-") or word == "-":
+            plain.append(len(result))
             result.append(word)
             continue
         name, value = _split(word)
@@ -216,11 +218,11 @@ def converted(words: Sequence[str], nearest_flag: Callable[[str], str | None]) -
             result += [entry.flag] if entry.flag else []
         elif entry.value and value:
             result += [entry.flag, entry.value.format(value)]
+    if is_call:
+        position = next((index for index in plain if ":" in result[index] and not result[index].endswith(")")), None)
+        if position is not None:
+            result[position] += "()"
     if addresses:  # --host and --port are one address
         host, port = addresses.get("{}:8080", "localhost"), addresses.get("localhost:{}", "8080")
         result += ["--bind", f"[{host}]:{port}" if ":" in host else f"{host}:{port}"]
-    if is_call:
-        result = [
-            f"{word}()" if ":" in word and not word.startswith("-") and ")" not in word else word for word in result
-        ]
     return result

@@ -107,6 +107,11 @@ def test_the_proposed_line_is_valid(
         ("--http :9090 --wsgi-file others.py --master --processes 4", "--bind :9090 app http wsgi others --threads 4"),
         ("app http wsgi others:create --factory --keepalive 4", "app http wsgi 'others:create()' --keep-alive 4"),
         ("-v", "--version"),
+        (
+            "others:create --factory --host 127.0.0.1 --port 8000 -w 2 --log-file -",
+            "app http wsgi 'others:create()' --threads 2 --bind 127.0.0.1:8000",
+        ),
+        ("others.py 8000 --workers 4", "app http wsgi others --bind localhost:8000 --threads 4"),
         ("app http wsgi blog --workers 4", "app http wsgi blog --threads 4"),
     ],
 )

@@ -75,7 +75,7 @@ def free_port() -> int:
         ("", r"the application's name is missing \(reserve -h prints the help\); write: .*reserve app http wsgi blog"),
         ("http wsgi blog", "the word 'app' is missing; write: .*reserve app http wsgi blog"),
         ("app", r"the application's name is missing \(.+\); write: .*reserve app http wsgi blog"),
-        ("--thread 4 app good", r"there is no server option --thread; did you mean --threads\?"),
+        ("--thread 4 app good", "there is no server option --thread; write: .*reserve --threads 4 app good"),
         (
             "app good -b 127.0.0.1:0 --thread 4",
             r"there is no option --thread; did you mean --threads\? put it after -- to pass it on",
