@@ -360,7 +360,8 @@ def check_settings(settings: Any, kinds: Mapping[str, Kind], prefix: str = "") -
         if not kind.accepts(value) and not (value is None and default is None):
             option = f"--{prefix}{name}".replace("_", "-")
             subject = f"{name}={value!r:.100} ({option})"
-            types = str(by_name[name].type)  # a text, because the annotations are not evaluated
+            # A text, because the annotations are not evaluated. The allowed words are in the message already.
+            types = re.sub(r"Literal\[[^]]*\]", "str", str(by_name[name].type))
             if not _has_type(value, types):
                 right = _python_value(kind, value, default)
                 raise UsageError(

@@ -26,6 +26,7 @@ from reserve.engine.connections.states import NOTIFY, State
 from reserve.engine.drivers.handler import HandlerDriver
 from reserve.engine.logs.errorlog import ErrorLog
 from reserve.engine.polling.clock import Clock
+from reserve.engine.polling.patching import SystemThread
 from reserve.engine.polling.token import take
 from reserve.engine.runtime import Runtime
 from reserve.engine.scheduler.closer import Closer
@@ -210,7 +211,7 @@ class Shutdown:
 
     def _start_helper(self, function: Callable[[], object]) -> threading.Thread | None:
         """Call a function on a thread of its own. None: there was no thread for it, and this one has called it."""
-        helper = threading.Thread(target=function, name="reserve-stop", daemon=True)
+        helper = SystemThread(target=function, name="reserve-stop", daemon=True)
         try:
             helper.start()
         except RuntimeError:
