@@ -372,11 +372,8 @@ def check_settings(settings: Any, kinds: Mapping[str, Kind], prefix: str = "") -
 
 
 def _has_type(value: object, types: str) -> bool:
-    """Whether a value has one of the types of an annotation, as ``int | tuple[int, int]`` or ``Literal["on", "off"]``.
-
-    An int is also a float, and any str has the type of a choice of words.
-    """
-    names = ["str" if name == "Literal" else name for name in re.findall(r"\w+", types)]
+    """Whether a value has one of the types of an annotation, as ``int | tuple[int, int]``; an int is also a float."""
+    names = re.findall(r"\w+", types)
     if isinstance(value, bool):
         return "bool" in names
     return any(base.__name__ in names for base in type(value).__mro__) or (isinstance(value, int) and "float" in names)
