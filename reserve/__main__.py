@@ -44,9 +44,14 @@ def main() -> int:
     from reserve.cli.console import Console
     from reserve.cli.forceexit import ForceExit
     from reserve.cli.signals import StopSignals
+    from reserve.errors import StartupError
 
-    console = Console().start()
-    force_exit = ForceExit(console)
+    try:
+        console = Console().start()
+        force_exit = ForceExit(console).start()
+    except StartupError as error:  # no thread can be started, so this one writes
+        os.write(2, f"reserve: {error}\n".encode())
+        return error.exit_code
     signals = StopSignals(console, force_exit)
     atexit.register(_at_exit, signals, force_exit)
     exit_code = 1

@@ -37,7 +37,7 @@ ALLOWED: dict[str, set[str]] = {
     "testing": _SERVING,
     "cli": _SERVING | {"options"},
     "__init__": _SERVING,
-    "__main__": {"cli"},
+    "__main__": {"cli", "errors"},
 }
 VALUES = {
     "reserve.apps.http.settings",

@@ -15,6 +15,7 @@ from types import TracebackType
 
 from reserve.engine.logs.linestream import LineStream
 from reserve.engine.polling.patching import SystemThread
+from reserve.engine.polling.threads import start_thread
 
 __all__ = ["Console"]
 
@@ -34,7 +35,8 @@ class Console:
         self._thread = SystemThread(target=self._run, name="reserve-console", daemon=True)
 
     def start(self) -> Console:
-        self._thread.start()
+        """Start the thread. Raises StartupError when the system starts no more."""
+        start_thread(self._thread)
         return self
 
     def write(self, text: str, timeout: float = WRITE_TIMEOUT, *, last: bool = False) -> None:

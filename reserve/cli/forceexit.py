@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 from reserve.cli.console import Console
 from reserve.engine.polling.patching import SystemThread
+from reserve.engine.polling.threads import start_thread
 
 __all__ = ["ABORTED", "ForceExit"]
 
@@ -25,7 +26,8 @@ ABORTED = 3
 class ForceExit:
     """The deadline of the process, and the thread that enforces it; the program ``reserve`` has one.
 
-    Any thread may call its methods. The thread starts with the first deadline.
+    Any thread may call its methods. The thread runs from the start of the process: at its end there may be none to be
+    had (a limit on threads or memory that is reached), and that is the time when it is needed.
 
     :param console: where the thread writes why it exits.
     :param exit_process: ends the process at once with an exit code.
@@ -39,17 +41,21 @@ class ForceExit:
     def __init__(self, console: Console, exit_process: Callable[[int], object] = os._exit) -> None:
         self._console = console
         self._exit_process = exit_process
-        self._lock = threading.Lock()
         self._changed = threading.Semaphore(0)
-        self._thread: threading.Thread | None = None
+        self._thread = SystemThread(target=self._run, name="reserve-force-exit", daemon=True)
         self._deadline = float("inf")
         self._report_at = float("inf")
         self._exit_code: int | None = None
 
+    def start(self) -> ForceExit:
+        """Start the thread. Raises StartupError when the system starts no more."""
+        start_thread(self._thread)
+        return self
+
     def exit_within(self, timeout: float) -> None:
         """Exit after ``timeout`` and :attr:`GRACE` seconds at the latest. Of several deadlines the earliest holds."""
         self._deadline = min(self._deadline, time.monotonic() + timeout + self.GRACE)
-        self._wake_thread()
+        self._changed.release()
 
     def begin_exit(self, exit_code: int, timeout: float) -> None:
         """The main thread calls it when only the shutdown of the interpreter remains.
@@ -74,21 +80,22 @@ class ForceExit:
         """Exit at once; with :data:`ABORTED` if the start did not fail."""
         self._exit_process(self._exit_code or ABORTED)
 
-    def _wake_thread(self) -> None:
-        with self._lock:
-            if self._thread is None:
-                self._thread = SystemThread(target=self._run, name="reserve-force-exit", daemon=True)
-                self._thread.start()
-        self._changed.release()
-
     def _run(self) -> None:
+        try:
+            self._wait()
+            self._console.write(f"reserve: the process exits now; {self._blocked_by()}\n", 0.1)
+        except MemoryError:  # late, or without a reason, but it exits
+            while time.monotonic() < self._deadline:
+                time.sleep(0.1)
+        self.exit_now()
+
+    def _wait(self) -> None:
         while (now := time.monotonic()) < self._deadline:
             if now >= self._report_at:
                 self._report_at = float("inf")
                 self._report_threads(self._deadline - now - self.GRACE)
-            self._changed.acquire(timeout=min(max(0.0, min(self._deadline, self._report_at) - now), 3600.0))
-        self._console.write(f"reserve: the process exits now; {self._blocked_by()}\n", 0.1)
-        self.exit_now()
+            until = min(self._deadline, self._report_at)
+            self._changed.acquire(timeout=None if until == float("inf") else min(max(0.0, until - now), 3600.0))
 
     def _report_threads(self, remaining: float) -> None:
         names = _non_daemon_threads()

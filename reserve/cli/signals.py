@@ -29,6 +29,7 @@ from reserve.cli.early.signaltable import Reaction, is_handled, name_of, reactio
 from reserve.cli.forceexit import ForceExit
 from reserve.engine import fork
 from reserve.engine.polling.patching import SystemThread
+from reserve.engine.polling.threads import start_thread
 
 __all__ = ["StopSignals"]
 
@@ -120,6 +121,7 @@ class StopSignals:
         :param log: gets a line for each signal that means nothing.
         :param on_sighup: the signal thread calls it for each SIGHUP that does not come from a closed terminal. While it
             runs, other signals wait.
+        :raises StartupError: the system starts no more threads.
         """
         if threading.current_thread() is not threading.main_thread():
             return
@@ -133,7 +135,7 @@ class StopSignals:
         thread = SystemThread(
             target=self._run, args=(reader, server, log, on_sighup), name="reserve-signals", daemon=True
         )
-        thread.start()
+        start_thread(thread)
         self._thread = thread
         fork.watch(self)
         os.write(writer, bytes(self._received))

@@ -21,6 +21,7 @@ from reserve.engine.hooks import Hooks
 from reserve.engine.logs.errorlog import ErrorLog
 from reserve.engine.polling.clock import Clock
 from reserve.engine.polling.poller import WRITE, Poller, new_poller
+from reserve.engine.polling.threads import start_thread
 from reserve.engine.polling.waiter import Alarm
 from reserve.engine.scheduler.handoff import HandOff, default_policy
 from reserve.engine.scheduler.monitor import Monitor
@@ -86,7 +87,7 @@ class Runtime:
         """Start all threads, the accept thread last: every connection that it accepts needs the others."""
         self.monitor.start(self.queue, self.stepper, self.pool, self.request_watchdog)
         self.pool.start()
-        self.acceptor.thread.start()
+        start_thread(self.acceptor.thread)
 
     def abort_start(self) -> None:
         """End the threads that were started, because one of them could not be started. Does not wait for them."""

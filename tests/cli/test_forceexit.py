@@ -44,6 +44,7 @@ class RecordedExit(ForceExit):
         self.codes: list[int] = []
         self.exited = threading.Event()
         super().__init__(console, self._record)
+        self.start()
 
     def _record(self, code: int) -> None:
         self.codes.append(code)

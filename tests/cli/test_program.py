@@ -31,6 +31,10 @@ def application(environ, start_response):
         print("x" * 200_000, file=sys.stderr)
     if path == "/hold":
         open(os.environ["GATE"], "rb").read()
+    if path == "/limit":
+        def refused(self):
+            raise RuntimeError("can't start new thread")
+        threading.Thread.start = refused
     if path == "/thread":
         threading.Thread(target=lambda: open(os.environ["GATE"], "rb").read(), name="mailer", daemon=False).start()
     start_response("200 OK", [("Content-Length", "2")])
@@ -515,3 +519,41 @@ def test_a_second_signal_does_not_wait_for_a_handler(tmp_path: Path) -> None:
             process.send_signal(signal.SIGTERM)
             process.communicate(timeout=PATIENCE)
             assert process.returncode == 3
+
+
+# ---- no threads ----
+
+
+def test_the_program_exits_in_time_although_no_thread_can_be_started_any_more(directory: Path) -> None:
+    with command(directory, "--stop-timeout", "0s") as (process, port):
+        for path in ("/thread", "/limit"):
+            assert get(port, path).endswith(b"ok")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 3
+        assert "non-daemon threads of the application still run: mailer" in read_until(process, "exits now")
+
+
+@pytest.mark.parametrize(
+    "name", ["console", "force-exit", "signals", "log", "access-log", "monitor", "worker-2", "accept"]
+)
+def test_a_start_without_threads_fails_with_one_sentence(directory: Path, name: str) -> None:
+    prologue = f"""
+import threading
+start = threading.Thread.start
+def refused(self):
+    if self.name == "reserve-{name}":
+        raise RuntimeError("can't start new thread")
+    start(self)
+threading.Thread.start = refused"""
+    with command(directory, prologue=prologue) as (process, _):
+        assert process.wait(PATIENCE) == 1
+        assert process.stderr is not None
+        lines = process.stderr.read().splitlines()
+        (line,) = [
+            line for line in lines if line.startswith(f"reserve: the thread reserve-{name} could not be started")
+        ]
+        assert "(can't start new thread)" in line
+        assert "ulimit -u, the pids and memory limits of the container or cgroup" in line
+        assert "--threads" in line
+        assert line == lines[-1]
+        assert not any("Traceback" in line for line in lines)

@@ -13,7 +13,7 @@ import pytest
 from reserve.engine.connections.application import Application
 from reserve.engine.connections.connection import Connection
 from reserve.engine.server import Hooks, Server
-from reserve.errors import UsageError
+from reserve.errors import StartupError, UsageError
 from reserve.sockets.listeners import listen
 from tests.clients import receive
 from tests.engine.conftest import MakePoller, Serve, echo
@@ -61,7 +61,7 @@ def test_a_start_that_fails_closes_everything(
             raise RuntimeError("cannot start")
 
         monkeypatch.setattr(server._runtime.pool.workers[1].thread, "start", start)
-    with pytest.raises(RuntimeError, match="cannot start"):
+    with pytest.raises(StartupError if failing == "worker" else RuntimeError, match="cannot start"):
         server.serve_in_background()
     server.stop()
     assert listener.fileno() == -1

@@ -15,7 +15,7 @@ from reserve.engine.connections.connection import Connection
 from reserve.engine.drivers.handler import Park
 from reserve.engine.polling.token import take
 from reserve.engine.server import Hooks, Server
-from reserve.errors import ClientDisconnected
+from reserve.errors import ClientDisconnected, StartupError
 from reserve.sockets.listeners import listen
 from reserve.testing import FakeClock
 from tests.clients import receive, receive_all
@@ -316,8 +316,11 @@ def test_a_hook_may_call_stop(serve: Serve) -> None:
     assert running.server.aborted == 0
 
 
-def test_calls_of_on_close_that_block_are_given_up_and_the_others_are_made(serve: Serve, blocker: Blocker) -> None:
+def test_calls_of_on_close_that_block_are_given_up_and_the_others_are_made(
+    serve: Serve, blocker: Blocker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One blocks the only worker, others wait for it until the deadline; then the next one blocks, too."""
+    monkeypatch.setattr("reserve.engine.shutdown._GRACE", PATIENCE)
     closed = SimpleQueue[str]()
 
     def handle(sock: socket.socket, address: Any, server: Any) -> Park:
@@ -377,7 +380,7 @@ def test_a_start_that_fails_does_not_wait_for_a_hook_without_a_limit(
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(server._runtime.acceptor.thread, "start", fail)
-    with pytest.raises(RuntimeError):
+    with pytest.raises(StartupError):
         server.serve_in_background()
     log.wait("reserve-worker-1 has not ended after a failed start; it is left running in:")
 

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple, Protocol
 from reserve.engine.logs.ratelimit import RateLimiter, reason_of
 from reserve.engine.polling.clock import Clock, SystemClock
 from reserve.engine.polling.patching import SystemThread
+from reserve.engine.polling.threads import start_thread
 from reserve.engine.polling.waiter import Waiter
 from reserve.errors import describe_exception, print_exception
 
@@ -82,7 +83,7 @@ class LineWriter:
         self.thread = SystemThread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
-        self.thread.start()
+        start_thread(self.thread)
 
     def put(self, item: Any) -> None:
         """Add an item; never blocks. Any thread."""

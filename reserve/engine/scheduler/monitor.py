@@ -17,6 +17,7 @@ from reserve.engine.logs.errorlog import ErrorLog
 from reserve.engine.polling.clock import Clock, SystemClock
 from reserve.engine.polling.patching import SystemThread
 from reserve.engine.polling.poller import RETRY
+from reserve.engine.polling.threads import start_thread
 from reserve.engine.polling.timers import NEVER
 from reserve.engine.polling.waiter import Alarm
 from reserve.engine.scheduler.handoff import HandOff
@@ -75,7 +76,7 @@ class Monitor:
         self._request_watchdog = request_watchdog
         if request_watchdog is not None:
             self._clock.subscribe(self._alarm.wake)
-        self.thread.start()
+        start_thread(self.thread)
 
     def close(self) -> None:
         """End the thread soon. The queue is closed before."""

@@ -17,6 +17,7 @@ from reserve.engine.logs.errorlog import ErrorLog
 from reserve.engine.polling.clock import Clock, SystemClock
 from reserve.engine.polling.patching import SystemThread, green_library
 from reserve.engine.polling.poller import RETRY
+from reserve.engine.polling.threads import LIMITS, start_thread
 from reserve.engine.polling.timers import NEVER
 from reserve.engine.scheduler.lead import Follower
 from reserve.engine.scheduler.readyqueue import ReadyQueue
@@ -100,7 +101,7 @@ class WorkerPool:
 
     def start(self) -> None:
         for worker in self.workers:
-            worker.thread.start()
+            start_thread(worker.thread)
 
     def busy(self) -> list[Worker]:
         """Workers that are inside a run now."""
@@ -136,12 +137,14 @@ class WorkerPool:
             self.workers = (*self.workers, worker)
         try:
             worker.thread.start()
-        except RuntimeError as error:  # the system starts no more threads: the pool goes on with those it has
+        except (RuntimeError, MemoryError) as error:  # the pool goes on with the threads it has
             with self._lock:
                 self._remove(worker)
             if not self._cannot_grow:  # logged once, not for every request that waits
                 self._cannot_grow = True
-                self._log.error(f"no thread could be started in addition to the {len(self.workers)} that run: {error}")
+                self._log.error(
+                    f"no thread could be started in addition to the {len(self.workers)} that run: {error}; {LIMITS}"
+                )
             return False
         self._cannot_grow = False
         return True

@@ -1,0 +1,55 @@
+"""Starting threads: what is said when the system starts no more, and that a server that cannot start leaves nothing."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from reserve import ReserveWSGIServer, listen
+from reserve.engine.polling.threads import start_thread
+from reserve.errors import StartupError
+from tests.waiting import PATIENCE
+
+
+def app(environ: object, start_response: object) -> list[bytes]:
+    return []
+
+
+@pytest.mark.parametrize("error", [RuntimeError("can't start new thread"), MemoryError()])
+def test_the_message_names_the_thread_and_the_limits(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(thread: threading.Thread) -> None:
+        raise error
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    with pytest.raises(StartupError) as caught:
+        start_thread(threading.Thread(name="mine"))
+    text = str(caught.value)
+    assert text.startswith(f"the thread mine could not be started ({str(error) or 'out of memory'}); ")
+    for part in ("threads run in this process", "ulimit -u", "pids", "ulimit -v", "--threads"):
+        assert part in text
+
+
+@pytest.mark.parametrize("count", range(6))
+def test_a_server_whose_threads_cannot_all_be_started_leaves_nothing(
+    count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its logs, its monitor, its workers and its accept thread; the test fails if a thread or a descriptor is left."""
+    start = threading.Thread.start
+    started: list[threading.Thread] = []
+
+    def refused(thread: threading.Thread) -> None:
+        if len(started) == count:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    server = ReserveWSGIServer(listen("127.0.0.1:0"), app, threads=2, access_log=True)
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    with pytest.raises(StartupError, match="could not be started"):
+        server.serve_in_background()
+    assert len(started) == count
+    for thread in started:
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+    server.stop()
