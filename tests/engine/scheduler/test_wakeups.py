@@ -13,7 +13,7 @@ from tests.waiting import PATIENCE, eventually
 def test_an_idle_server_makes_no_wake_ups(serve: Serve, make_poller: MakePoller) -> None:
     poller = make_poller()
     timeouts = recorded_polls(poller)
-    running = serve(echo, poller=poller)
+    running = serve(echo, poller=poller, idle_timeout=0)  # no deadline of a connection ends a poll
     clients = [running.connect() for _ in range(5)]
     for client in clients:
         client.sendall(b"x")
