@@ -138,6 +138,15 @@ class Acceptor:
         """End the loop. Any thread, any signal handler, any number of times."""
         self._stopping = True
         self.wakeup.signal()
+        if self.wakeup.lost:
+            self._connect_to_listeners()
+
+    def _connect_to_listeners(self) -> None:
+        """Wake the accept thread, whose other descriptor was closed, with a connection that ends at once."""
+        for listener in self._listeners:
+            with contextlib.suppress(OSError), socket.socket(listener.family, listener.type) as sock:
+                sock.setblocking(False)
+                sock.connect(listener.getsockname())
 
     def capacity_freed(self) -> None:
         """Try again: there may be room for one more. Any thread."""
@@ -192,10 +201,11 @@ class Acceptor:
             self._look_for_patches()
         for key, _ in selector.select(timeout):
             if key.fd == self.wakeup.fd:
-                if (
-                    not self.wakeup.clear()
-                ):  # the application has closed its descriptor, which now always polls as ready
-                    time.sleep(RETRY)
+                if not self.wakeup.clear():  # the application has closed its descriptor
+                    selector.unregister(key.fd)
+                    while not self.wakeup.reopen() and not self._stopping:
+                        time.sleep(RETRY)
+                    selector.register(self.wakeup.fd, selectors.EVENT_READ)
             elif not self._accept(cast(socket.socket, key.fileobj)) and key.fileobj in self._dead:
                 selector.unregister(key.fileobj)
 

@@ -82,12 +82,20 @@ class Runtime:
         self.monitor = Monitor(policy, alarm, log, clock)
         self.admission = Admission(self, self.queue, endpoints.by_listener)
         self.acceptor = Acceptor(endpoints.listeners, self.admission, on_end, log, clock)
+        self.poller.wakeup.on_lost = self.acceptor.wakeup.on_lost = self._report_lost
 
     def start(self) -> None:
         """Start all threads, the accept thread last: every connection that it accepts needs the others."""
         self.monitor.start(self.queue, self.stepper, self.pool, self.request_watchdog)
         self.pool.start()
         start_thread(self.acceptor.thread)
+
+    def _report_lost(self) -> None:
+        self.log.error(
+            "a descriptor of the server was closed by another part of this program (os.closerange, or a second close "
+            "of one number); the server goes on with another one, but connections of clients may be damaged, too",
+            "descriptors of the server that were closed by another part of this program",
+        )
 
     def abort_start(self) -> None:
         """End the threads that were started, because one of them could not be started. Does not wait for them."""

@@ -27,6 +27,7 @@ from reserve.engine.drivers.handler import HandlerDriver
 from reserve.engine.logs.errorlog import ErrorLog
 from reserve.engine.polling.clock import Clock
 from reserve.engine.polling.patching import SystemThread
+from reserve.engine.polling.poller import RETRY
 from reserve.engine.polling.token import take
 from reserve.engine.runtime import Runtime
 from reserve.engine.scheduler.closer import Closer
@@ -175,7 +176,8 @@ class Shutdown:
                     self.aborted += sum(map(self._has_work, list(self._queue.connections.values())))
                     return
                 wait_for(wakeup.fd, clock.timeout(deadline))
-                wakeup.clear()
+                if not wakeup.clear() and not wakeup.reopen():  # closed by the application
+                    time.sleep(RETRY)
         finally:
             clock.unsubscribe(wakeup.signal)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import selectors
 import socket
 import threading
 from types import SimpleNamespace
@@ -13,10 +15,12 @@ import pytest
 from reserve.apps.http.settings import HTTPSettings
 from reserve.engine.acceptor import Acceptor
 from reserve.engine.logs.errorlog import ErrorLog
-from reserve.engine.polling.poller import EpollPoller, PortablePoller, new_poller
+from reserve.engine.polling.poller import READ, EpollPoller, PortablePoller, new_poller
+from reserve.engine.polling.wakeup import Wakeup
 from reserve.engine.server import Hooks
 from reserve.sockets.listeners import listen
 from reserve.testing import FakeClock
+from reserve.wait import wait_for
 from tests.adversity.holding import honest
 from tests.apps.http.responses import receive, request
 from tests.clients import connect
@@ -85,19 +89,108 @@ def test_a_closed_wakeup_does_not_make_the_accept_thread_spin(monkeypatch: pytes
     pauses: list[float] = []
     monkeypatch.setattr("reserve.engine.acceptor.time", SimpleNamespace(sleep=pauses.append))
     acceptor = Acceptor([], Admits([]), lambda: None, ErrorLog())
-    fd = acceptor.wakeup.fd
-    selector: Any = SimpleNamespace(select=lambda timeout: [(SimpleNamespace(fd=acceptor.wakeup.fd), 1)])
-    try:
-        for _ in range(3):
-            acceptor._turn(selector)  # without a signal: an event may be spurious
-        assert pauses == []
-        acceptor.wakeup.fd = -1
-        for _ in range(3):
-            acceptor._turn(selector)
-        assert len(pauses) == 3
-    finally:
-        acceptor.wakeup.fd = fd
-        acceptor.wakeup.close()
+    with selectors.DefaultSelector() as selector:
+        selector.register(acceptor.wakeup.fd, selectors.EVENT_READ)
+        spurious: Any = SimpleNamespace(
+            select=lambda timeout: [(SimpleNamespace(fd=acceptor.wakeup.fd), 1)],
+            register=selector.register,
+            unregister=selector.unregister,
+        )
+        try:
+            for _ in range(3):
+                acceptor._turn(spurious)  # without a signal: an event may be spurious
+            fd, eventfd = acceptor.wakeup.fd, acceptor.wakeup._eventfd
+            os.close(fd)
+            assert os.open(os.devnull, os.O_RDONLY) == fd
+            acceptor._turn(spurious)
+            acceptor.wakeup.signal()
+            assert selector.select(0)
+            assert pauses == []
+        finally:
+            acceptor.wakeup.close()
+            os.close(fd)
+            if eventfd >= 0:
+                os.close(eventfd)  # is left: its number might have belonged to another file, too
+
+
+class Number:
+    """A descriptor of a server that the application closes; its number is that of a client's connection afterwards."""
+
+    def __init__(self, fd: int) -> None:
+        self.ours, theirs = socket.socketpair()
+        os.dup2(theirs.fileno(), fd)  # closes the descriptor of the server
+        theirs.close()
+        self.fd = fd
+
+    def close(self) -> bytes:
+        """What the client has received. The number still belongs to its connection."""
+        os.close(self.fd)
+        with self.ours as client:
+            client.settimeout(PATIENCE)
+            return client.recv(100)
+
+
+@pytest.mark.parametrize("portable", [False, True])
+@pytest.mark.parametrize("which", ["fd", "other"])
+def test_a_signal_never_reaches_a_client_whose_connection_has_the_number(portable: bool, which: str) -> None:
+    wakeup = Wakeup(portable=portable)
+    lost: list[int] = []
+    wakeup.on_lost = lambda: lost.append(1)
+    other = wakeup._eventfd if wakeup._pair is None else wakeup._pair[1].fileno()
+    left = other if which == "fd" and not portable and wakeup._pair is None else -1
+    number = Number(wakeup.fd if which == "fd" else other)
+    for _ in range(3):
+        wakeup.signal()
+    if not wakeup.clear() or wakeup.lost:
+        assert wakeup.reopen()
+    assert lost
+    wakeup.signal()
+    assert wait_for(wakeup.fd, 0)
+    assert wakeup.clear()
+    wakeup.close()
+    if left >= 0:
+        os.close(left)  # its number might have belonged to another file, too
+    assert number.close() == b""
+
+
+def test_a_server_whose_wakeups_are_closed_goes_on_and_no_byte_reaches_a_client() -> None:
+    from reserve.apps.http.server import ReserveWSGIServer
+
+    log: list[str] = []
+    hooks = Hooks(error_log=lambda level, text: log.append(text))
+    server = ReserveWSGIServer(listen("127.0.0.1:0"), honest, threads=2, hooks=hooks, access_log=False)
+    with server:
+        wakeups = server._runtime.poller.wakeup, server._runtime.acceptor.wakeup
+        numbers = []
+        for wakeup in wakeups:
+            fds = {wakeup.fd, wakeup._eventfd if wakeup._pair is None else wakeup._pair[1].fileno()}
+            numbers += [Number(fd) for fd in fds]
+            for _ in range(5):
+                wakeup.signal()
+                with connect(server.addresses[0]) as client:
+                    client.sendall(request())
+                    assert receive(client).status == 200
+        server.stop()
+    assert [number.close() for number in numbers] == [b""] * len(numbers)
+    assert any("closed by another part of this program" in line for line in log)
+
+
+@pytest.mark.skipif(type(new_poller()) is not EpollPoller, reason="this platform has no epoll")
+def test_a_connection_that_gets_the_number_of_the_wakeup_does_not_take_its_place() -> None:
+    poller = EpollPoller()
+    lost: list[int] = []
+    poller.wakeup.on_lost = lambda: lost.append(1)
+    fd = poller.wakeup.fd
+    number = Number(fd)
+    poller.add(fd, READ)
+    assert lost == [1]
+    poller.wakeup.signal()
+    assert [event[0] for event in poller.poll(None)] == [poller.wakeup.fd]
+    number.ours.send(b"x")
+    assert [event[0] for event in poller.poll(None)] == [fd]
+    poller.close()
+    os.close(fd)
+    number.ours.close()
 
 
 def test_without_a_listener_the_health_check_fails() -> None:

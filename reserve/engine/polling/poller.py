@@ -60,9 +60,7 @@ class EpollPoller:
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
-        self.wakeup = Wakeup()
-        # Edge-triggered: each signal is one event and the counter never has to be read.
-        self._epoll.register(self.wakeup.fd, select.EPOLLIN | select.EPOLLET)
+        self.wakeup = Wakeup(epoll=self._epoll)
         # RDHUP only for connections that wait to read: one that waits to write would get the event again and again.
         self._masks = {
             mask: mask | select.EPOLLONESHOT | (select.EPOLLRDHUP if mask & READ else 0)
@@ -71,6 +69,8 @@ class EpollPoller:
         self._masks[HANGUP] = select.EPOLLRDHUP | select.EPOLLONESHOT
 
     def add(self, fd: int, mask: int) -> None:
+        if fd == self.wakeup.fd:  # closed by the application, and the number is that of a connection now
+            self.wakeup.replace_eventfd()
         self._epoll.register(fd, self._masks[mask])
 
     def arm(self, fd: int, mask: int) -> None:
@@ -85,8 +85,8 @@ class EpollPoller:
         return self._epoll.poll(timeout, self.BATCH)
 
     def close(self) -> None:
-        self._epoll.close()
         self.wakeup.close()
+        self._epoll.close()
 
 
 class PortablePoller:
@@ -131,7 +131,8 @@ class PortablePoller:
         events = []
         for key, mask in keys:
             if key.fd == self.wakeup.fd:
-                self.wakeup.clear()
+                if not self.wakeup.clear():
+                    self._reopen_wakeup()
             else:
                 self._selector.unregister(key.fd)
                 seen = READ if mask & selectors.EVENT_READ else 0
@@ -152,6 +153,13 @@ class PortablePoller:
                 with contextlib.suppress(OSError, ValueError):
                     self._selector.register(fd, wanted)
 
+    def _reopen_wakeup(self) -> None:
+        """The application has closed the descriptor of the wakeup."""
+        with contextlib.suppress(KeyError):
+            self._selector.unregister(self.wakeup.fd)
+        if self.wakeup.reopen():
+            self._selector.register(self.wakeup.fd, selectors.EVENT_READ)
+
     def _drop_closed(self) -> bool:
         """Stop watching the descriptors that are closed; say whether there were any."""
         found = False
@@ -161,6 +169,8 @@ class PortablePoller:
             except (OSError, ValueError):
                 self._selector.unregister(key.fd)
                 found = True
+                if key.fd == self.wakeup.fd:
+                    self._reopen_wakeup()
         return found
 
     def close(self) -> None:

@@ -1,6 +1,11 @@
 """A descriptor that another thread, or a signal handler, makes readable to wake the thread that polls it.
 
-It is an eventfd on Linux, otherwise a socket pair. :meth:`Wakeup.signal` makes one system call and takes no lock.
+On Linux no byte is written for that. An eventfd that is always readable is registered with an epoll object, for one
+event at a time, and :meth:`Wakeup.signal` asks for the next one: one system call (``epoll_ctl``), without a lock. The
+kernel knows the eventfd by its file and not only by its number. So when an application has closed descriptors that are
+not its own (``os.closerange(3, n)``, a library that closes a number twice), and a number belongs to the connection of
+a client now, the call fails. A write would have put its bytes into what that client receives. Elsewhere it is a socket
+pair, whose identity is checked before each use.
 """
 
 from __future__ import annotations
@@ -10,46 +15,56 @@ import select
 import socket
 import time
 from collections import deque
+from collections.abc import Callable
 
 __all__ = ["Wakeup"]
+
+_NEXT_EVENT = getattr(select, "EPOLLIN", 0) | getattr(select, "EPOLLONESHOT", 0)
+_ABANDONED: list[object] = []
+"""Objects whose number may belong to another file: when they are freed, they would close it."""
 
 
 class Wakeup:
     """One such descriptor; owned by a poller or by the accept thread.
 
-    The owner registers :attr:`fd` for reading, and calls :meth:`clear` when it is readable (with an edge-triggered
-    poller it need not). Any thread and any signal handler calls :meth:`signal`.
+    The owner registers :attr:`fd` for reading, and calls :meth:`clear` when it is readable. Any thread and any signal
+    handler calls :meth:`signal`.
 
     The descriptors of one that is never closed (a server that was never started nor stopped, a constructor that failed)
     are closed when it is freed, without a ``__del__``: it may be freed on a worker, where the interrupt of
     ``--request-timeout`` would be raised in ``__del__``, be ignored there, and so be lost.
 
     :param portable: use a socket pair on every platform.
+    :param epoll: the poller's: each signal is an event of it, for the number :attr:`fd`, which the owner neither
+        registers nor clears. None: an epoll object of its own is :attr:`fd`.
     """
 
-    __slots__ = ("_closed", "_owner", "_pair", "_signalling", "fd")
+    __slots__ = ("_closed", "_epoll", "_eventfd", "_identities", "_owner", "_pair", "_shared", "_signalling", "fd",
+                 "lost", "on_lost")  # fmt: skip
 
-    def __init__(self, *, portable: bool = False) -> None:
+    def __init__(self, *, portable: bool = False, epoll: select.epoll | None = None) -> None:
         self._pair: tuple[socket.socket, socket.socket] | None = None
+        self._identities: tuple[object, object] = (None, None)
+        self._epoll: select.epoll | None = None
+        self._eventfd = -1
         self._owner: select.epoll | None = None
         """Closes the eventfd, also when it is freed: an epoll object does so with any descriptor, and never warns."""
+        self._shared = epoll is not None
         self._closed = False
         self.fd = -1
+        self.lost = False
+        """The thread that polls cannot be woken, because :attr:`fd` was closed: see :meth:`reopen`."""
+        self.on_lost: Callable[[], object] = _do_nothing
+        """Called when another part of the program has closed a descriptor of this object. Any thread."""
         self._signalling: deque[bool] = deque()
         """One item for each thread that is inside :meth:`signal`."""
         if hasattr(os, "eventfd") and hasattr(select, "epoll") and not portable:
-            self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-            try:
-                self._owner = select.epoll.fromfd(self.fd)
-            except BaseException:  # out of memory
-                os.close(self.fd)
-                raise
+            self._epoll = epoll if epoll is not None else select.epoll()
+            self._add_eventfd(self._epoll)
+            if epoll is None:
+                self.fd = self._epoll.fileno()
         else:
-            reader, writer = socket.socketpair()
-            reader.setblocking(False)
-            writer.setblocking(False)
-            self._pair = reader, writer
-            self.fd = reader.fileno()
+            self._open_pair()
 
     def signal(self) -> None:
         """Make the descriptor readable; does nothing when it is readable already, or closed."""
@@ -61,27 +76,38 @@ class Wakeup:
 
     def _signal(self) -> None:
         # This thread adds its item before it reads _closed; close() sets _closed before it waits until no item is left.
-        # So no thread writes to the number after it may belong to another file.
+        # So no thread uses the numbers after close() has closed them.
         self._signalling.append(True)
         try:
             if not self._closed:
-                if self._pair is None:
-                    os.eventfd_write(self.fd, 1)
+                epoll = self._epoll
+                if epoll is not None:
+                    epoll.modify(self._eventfd, _NEXT_EVENT)
                 else:
-                    self._pair[1].send(b"\0")
+                    self._send()
         except BlockingIOError:  # it is readable already
             pass
+        except OSError:  # a number is not ours any more
+            self.replace_eventfd()
         finally:
             try:  # noqa: SIM105 - nothing may be allocated here: close() would wait for ever for an item that stays
                 self._signalling.pop()
             except IndexError:  # this is a child that a signal handler has forked: see after_fork()
                 pass
 
+    def _send(self) -> None:
+        if self._pair is None or not self._is_ours(1):
+            raise OSError("closed by another part of the program")
+        self._pair[1].send(b"\0")
+
     def clear(self) -> bool:
         """Make the descriptor unreadable again, by its owner. False: it has been closed."""
         try:
-            if self._pair is None:
-                os.eventfd_read(self.fd)
+            if self._epoll is not None:
+                if not self._shared:
+                    self._epoll.poll(0)
+            elif self._pair is None or not self._is_ours(0):
+                return False
             else:
                 while self._pair[0].recv(4096):
                     pass
@@ -91,18 +117,112 @@ class Wakeup:
             return False
         return True
 
+    # ---- when another part of the program has closed a descriptor ----
+
+    def replace_eventfd(self) -> None:
+        """Another part of the program has closed the eventfd: go on with a new one. Any thread.
+
+        If :attr:`fd` itself is closed, only its owner can go on with another one: see :meth:`reopen`.
+        """
+        try:
+            if self._epoll is None:
+                raise OSError
+            _ABANDONED.append(self._owner)
+            self._add_eventfd(self._epoll)
+            self._epoll.modify(self._eventfd, _NEXT_EVENT)
+        except (OSError, ValueError):
+            self.lost = True
+        self.on_lost()
+
+    def reopen(self) -> bool:
+        """By the owner, after :meth:`clear` returned False: go on with another :attr:`fd`. False: there is none."""
+        if self._closed or self._shared:
+            return False
+        try:
+            if self._epoll is not None:
+                _ABANDONED.extend((self._epoll, self._owner))
+                self._epoll = select.epoll()
+                self._add_eventfd(self._epoll)
+                self.fd = self._epoll.fileno()
+            else:
+                self._close_pair()
+                self._open_pair()
+        except OSError:
+            return False
+        if not self.lost:
+            self.on_lost()
+        self.lost = False
+        return True
+
+    def _add_eventfd(self, epoll: select.epoll) -> None:
+        eventfd = os.eventfd(1, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        try:
+            owner = select.epoll.fromfd(eventfd)
+        except BaseException:  # out of memory
+            os.close(eventfd)
+            raise
+        epoll.register(eventfd, select.EPOLLONESHOT)  # no event before the first signal
+        self._owner = owner
+        self._eventfd = eventfd
+        if self._shared:
+            self.fd = eventfd
+
+    def _open_pair(self) -> None:
+        reader, writer = socket.socketpair()
+        reader.setblocking(False)
+        writer.setblocking(False)
+        self._pair = reader, writer
+        self._identities = _identity(reader.fileno()), _identity(writer.fileno())
+        self.fd = reader.fileno()
+
+    def _is_ours(self, end: int) -> bool:
+        return self._pair is not None and _identity(self._pair[end].fileno()) == self._identities[end]
+
+    def _close_pair(self) -> None:
+        for end, sock in enumerate(self._pair or ()):
+            if self._is_ours(end):
+                sock.close()
+            else:
+                sock.detach()
+
     def after_fork(self) -> None:
         """In a forked child, before :meth:`close`: forget the parent's threads that are inside :meth:`signal`."""
         self._signalling.clear()
 
     def close(self) -> None:
-        """Close the descriptors. The owner calls it when no thread polls them any more."""
+        """Close the descriptors, but not a number that belongs to another file now. The owner calls it when no thread
+        polls them any more; an epoll object that was passed in is still open then.
+        """
+        if self._closed:
+            return
         self._closed = True
         while self._signalling:
             time.sleep(0)
         self.fd = -1
+        if self._epoll is None:
+            self._close_pair()
+            return
+        try:
+            self._epoll.modify(self._eventfd, select.EPOLLONESHOT)
+        except (OSError, ValueError):
+            _ABANDONED.append(self._owner)
+            if not self._shared:
+                _ABANDONED.append(self._epoll)
+            return
         if self._owner is not None:
             self._owner.close()
-        elif self._pair is not None:
-            for sock in self._pair:
-                sock.close()
+        if not self._shared:
+            self._epoll.close()
+
+
+def _identity(fd: int) -> object:
+    """What tells an open file from every other one; None: closed, or the platform cannot tell."""
+    try:
+        status = os.fstat(fd)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _do_nothing() -> None:
+    """The reaction to a lost descriptor that nothing has set."""
