@@ -91,9 +91,12 @@ class Runtime:
         start_thread(self.acceptor.thread)
 
     def _report_lost(self) -> None:
+        what_follows = "the server goes on with another one, but connections of clients may be damaged, too"
+        if self.poller.wakeup.lost:
+            what_follows = "without it the server cannot go on: start it again"
         self.log.error(
             "a descriptor of the server was closed by another part of this program (os.closerange, or a second close "
-            "of one number); the server goes on with another one, but connections of clients may be damaged, too",
+            f"of one number); {what_follows}",
             "descriptors of the server that were closed by another part of this program",
         )
 

@@ -193,6 +193,21 @@ def test_a_connection_that_gets_the_number_of_the_wakeup_does_not_take_its_place
     number.ours.close()
 
 
+@pytest.mark.skipif(type(new_poller()) is not EpollPoller, reason="this platform has no epoll")
+def test_a_wakeup_whose_poller_was_closed_says_so_once() -> None:
+    poller = EpollPoller()
+    lost: list[bool] = []
+    poller.wakeup.on_lost = lambda: lost.append(poller.wakeup.lost)
+    number = Number(poller._epoll.fileno())
+    eventfd = poller.wakeup._eventfd
+    for _ in range(3):
+        poller.wakeup.signal()
+    assert lost == [True]
+    poller.wakeup.close()
+    os.close(eventfd)  # is left: its number might have belonged to another file, too
+    assert number.close() == b""
+
+
 def test_without_a_listener_the_health_check_fails() -> None:
     from reserve.apps.http.app import HTTPApp
     from reserve.engine.server import Server

@@ -124,6 +124,8 @@ class Wakeup:
 
         If :attr:`fd` itself is closed, only its owner can go on with another one: see :meth:`reopen`.
         """
+        if self.lost:
+            return
         try:
             if self._epoll is None:
                 raise OSError
