@@ -87,12 +87,12 @@ listeners = listen("127.0.0.1:0")
 listeners[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # so that the system takes little of a response
 options = dict(threads=2, buffer_memory=int(sys.argv[1]), linger_timeout=0, keep_alive=600.0, head_timeout=600.0,
                body_timeout=600.0, handshake_timeout=600.0, write_timeout=600.0, max_connections=10**6)
+options["hooks"] = reserve.Hooks(error_log=lambda *_: None)  # a stop with connections has a line
 if sys.argv[2] == "handler":
     del options["keep_alive"], options["head_timeout"], options["body_timeout"]
     server = reserve.Server(listeners, handle, **options)
 else:
-    hooks = reserve.Hooks(error_log=lambda *_: None)
-    server = ReserveWSGIServer(listeners, app, access_log=False, hooks=hooks, **options)
+    server = ReserveWSGIServer(listeners, app, access_log=False, **options)
     if sys.argv[2]:
         from reserve.ssl import BuiltinSSLAdapter
         server.ssl_adapter = BuiltinSSLAdapter(sys.argv[2], sys.argv[3])
