@@ -203,7 +203,7 @@ def test_a_wakeup_whose_poller_was_closed_says_so_once() -> None:
     for _ in range(3):
         poller.wakeup.signal()
     assert lost == [True]
-    poller.wakeup.close()
+    poller.close()
     os.close(eventfd)  # is left: its number might have belonged to another file, too
     assert number.close() == b""
 

@@ -86,7 +86,8 @@ class EpollPoller:
 
     def close(self) -> None:
         self.wakeup.close()
-        self._epoll.close()
+        if not self.wakeup.lost:  # else its number may belong to another file
+            self._epoll.close()
 
 
 class PortablePoller:

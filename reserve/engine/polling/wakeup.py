@@ -208,7 +208,7 @@ class Wakeup:
             self._epoll.modify(self._eventfd, select.EPOLLONESHOT)
         except (OSError, ValueError):
             _ABANDONED.append(self._owner)
-            if not self._shared:
+            if self.lost or not self._shared:
                 _ABANDONED.append(self._epoll)
             return
         if self._owner is not None:
