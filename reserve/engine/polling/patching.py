@@ -35,6 +35,15 @@ _SERVERS = {
 class SystemThread(threading.Thread):
     """A thread of the engine; owned by the object that starts it."""
 
+    def start(self) -> None:
+        """Start it. Raises RuntimeError when the system starts no more threads, and when a library of green threads
+        would run it inside the calling thread, and perhaps never return.
+        """
+        library = green_library()
+        if library:
+            raise RuntimeError(f"{library} has replaced the threads of the system")
+        super().start()
+
     def _delete(self) -> None:
         # The end of a thread of threading: it looks for itself by its number, which is another one if a library has
         # replaced get_ident() meanwhile.

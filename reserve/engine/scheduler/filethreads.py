@@ -20,6 +20,7 @@ from queue import Empty, SimpleQueue
 from reserve.engine.connections.connection import Connection
 from reserve.engine.connections.states import FLUSHING, OWNED, READY
 from reserve.engine.logs.errorlog import ErrorLog
+from reserve.engine.polling.patching import SystemThread
 
 __all__ = ["LARGE", "FileThread", "FileThreads"]
 
@@ -44,7 +45,7 @@ class FileThread:
     def __init__(self, target: Callable[[FileThread, Jobs], None], jobs: Jobs, name: str) -> None:
         self.connection: Connection | None = None
         """The connection whose output it sends or whose body it stores now, which it owns."""
-        self.thread = threading.Thread(target=target, args=(self, jobs), name=name, daemon=True)
+        self.thread = SystemThread(target=target, args=(self, jobs), name=name, daemon=True)
 
 
 class FileThreads:
