@@ -3,7 +3,8 @@
 Any thread may raise them; this module imports nothing of reserve. There are three groups, because each is handled in
 another place: a mistake at start (:class:`UsageError`, :class:`StartupError`) becomes a sentence on standard error and
 an exit code; a mistake of a client (:class:`RemoteError`) becomes an HTTP response and a log line; a mistake of an
-application (:class:`ApplicationError`) becomes a 500 response and a traceback in the error log.
+application (:class:`ApplicationError`) becomes a 500 response and a traceback in the error log. :class:`ServerFailed`
+is none of these: the server itself had to end.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ __all__ = [
     "RemoteError",
     "RequestTimeout",
     "ReserveError",
+    "ServerFailed",
     "StartupError",
     "TLSError",
     "UsageError",
@@ -197,6 +199,15 @@ class StartupError(_StartMistake):
 
     The command exits with 1.
     """
+
+
+class ServerFailed(ReserveError):
+    """The server could not go on and has stopped: another part of the program has closed one of its descriptors.
+
+    The error log has the text already.
+    """
+
+    exit_code = 4
 
 
 class RemoteError(ReserveError):

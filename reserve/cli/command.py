@@ -28,7 +28,7 @@ from reserve.cli.server import make_server
 from reserve.cli.signals import StopSignals
 from reserve.cli.stderrlog import configure_logging, enable_loggers
 from reserve.cli.tls import make_adapter
-from reserve.errors import Correction, ReserveError, StartupError, UsageError, safe_str, type_name
+from reserve.errors import Correction, ReserveError, ServerFailed, StartupError, UsageError, safe_str, type_name
 from reserve.loader.arguments import Arguments
 from reserve.loader.directory import working_directory
 from reserve.loader.find import FoundApplication, find
@@ -76,7 +76,7 @@ def run(argv: Sequence[str], console: Console, signals: StopSignals) -> int:
     :param argv: the command line without the name of the program.
     :param signals: installed, and not closed here. Its ``stop_timeout`` becomes ``--stop-timeout``.
     :returns: the exit code: 0 stopped, 1 could not start, 2 wrong usage, 3 the shutdown aborted requests or left
-        threads running.
+        threads running, 4 the server could not go on.
     """
     command = None
     try:
@@ -184,8 +184,14 @@ def _serve(
         reload = _log_sighup(server) if adapter is None else partial(server.reload_tls, wait=False)
         signals.serve(server, server.log, reload)
         console.write(text)
-        server.start()  # closes the listeners; releasing them once more does nothing
+        exit_code = 0
+        try:
+            server.start()  # closes the listeners; releasing them once more does nothing
+        except ServerFailed as error:  # the error log has its text
+            exit_code = error.exit_code
         console.write(STOPPED, last=True)
+    if exit_code:
+        return exit_code
     return ABORTED if server.aborted else 0
 
 

@@ -11,15 +11,20 @@ until it has the lock, and while a server runs the main thread waits for its end
 interpreter writes the number of each signal to a pipe (``signal.set_wakeup_fd``), and the thread ``reserve-signals``
 reads the pipe and acts; the handlers themselves return at once. That thread queues a message and stops the server. It
 writes only to the :class:`~reserve.cli.console.Console`, and does not wait for it, so that no output can block it.
+
+If the application closes the pipe (``os.closerange``), the handlers pass the signals on themselves, on the main thread.
 """
 
 from __future__ import annotations
 
 import os
+import queue
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from types import FrameType
 from typing import Any, Protocol
 
@@ -28,7 +33,9 @@ from reserve.cli.early.signals import EarlySignals, has_terminal
 from reserve.cli.early.signaltable import Reaction, is_handled, name_of, reaction_to
 from reserve.cli.forceexit import ForceExit
 from reserve.engine import fork
+from reserve.engine.polling.highnumber import move_up
 from reserve.engine.polling.patching import SystemThread
+from reserve.engine.polling.signalwakeup import call_on_main_thread
 from reserve.engine.polling.threads import start_thread
 
 __all__ = ["StopSignals"]
@@ -91,6 +98,13 @@ class StopSignals:
         """Its read end and its write end. A pipe has room for 65536 signals, a socket for less than 300, and one that
         finds no room is lost."""
         self._thread: threading.Thread | None = None
+        self._handled: Counter[int] = Counter()
+        self._from_pipe: Counter[int] = Counter()
+        """How often each signal came to the handler, and how often to the thread."""
+        self._pipe_lost = False
+        """The thread has found that the application has closed the pipe."""
+        self._passed_on: queue.SimpleQueue[int] = queue.SimpleQueue()
+        """The signals that the handlers pass to the thread because the pipe was closed."""
 
     def install(self, early: EarlySignals | None = None) -> None:
         """From now on a signal interrupts the start.
@@ -128,9 +142,11 @@ class StopSignals:
         for number in self._previous_handlers:
             if reaction_to(number) in _TAKEN_BACK:
                 signal.signal(number, self._handle)
-        self._pipe = reader, writer = os.pipe()
+        reader, writer = (move_up(fd) for fd in os.pipe())
+        self._pipe = reader, writer
         os.set_blocking(writer, False)
         self._previous_wakeup_fd = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        self._handled.update(self._received)
         self._server = server  # from here on the handlers return at once, and the thread finds each signal in the pipe
         thread = SystemThread(
             target=self._run, args=(reader, server, log, on_sighup), name="reserve-signals", daemon=True
@@ -149,8 +165,10 @@ class StopSignals:
             self._previous_handlers = dict.fromkeys(self._previous_handlers, signal.SIG_IGN)
         self._restore_handlers()
         if self._thread is not None and self._pipe is not None:
-            os.set_blocking(self._pipe[1], True)
-            os.write(self._pipe[1], _CLOSE)
+            self._passed_on.put(_CLOSE[0])
+            with suppress(OSError):  # closed by the application
+                os.set_blocking(self._pipe[1], True)
+                os.write(self._pipe[1], _CLOSE)
             self._thread.join(_JOIN_TIMEOUT)
             if self._thread.is_alive():  # it may read from the pipe once more
                 self._pipe = None
@@ -170,7 +188,10 @@ class StopSignals:
                 signal.signal(number, signal.SIG_DFL if previous is None else previous)
         if self._server is not None:
             self._server = None
-            signal.set_wakeup_fd(self._previous_wakeup_fd)
+            try:
+                signal.set_wakeup_fd(self._previous_wakeup_fd)
+            except (OSError, ValueError):  # closed meanwhile
+                signal.set_wakeup_fd(-1)
 
     def _is_own(self, number: int) -> bool:
         """Whether the application has not installed a handler of its own for the signal."""
@@ -178,12 +199,19 @@ class StopSignals:
 
     def _close_pipe(self) -> None:
         for fd in self._pipe or ():
-            os.close(fd)
+            with suppress(OSError):  # closed by the application
+                os.close(fd)
         self._pipe = self._thread = None
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         """The signal handler, on the main thread."""
         if self._server is not None:
+            self._handled[number] += 1
+            if self._pipe is not None and (self._pipe_lost or not _is_open(self._pipe[1])):
+                self._give_up_pipe()
+                if self._handled[number] > self._from_pipe[number]:  # else the thread has got it before
+                    self._passed_on.put(number)
+                self._handled[number] = max(self._handled[number], self._from_pipe[number])
             return
         if reaction_to(number) not in _STOPPING and not (number == _SIGHUP and self._terminal_closed()):
             if number not in self._received:
@@ -195,31 +223,64 @@ class StopSignals:
         if self._force_exit is not None:  # the start has failed, and something blocks the exit of the process
             self._force_exit.exit_now()
 
+    def _give_up_pipe(self) -> None:
+        """By the main thread: the application has closed the pipe. Else the interpreter reports an error each time."""
+        if self._server is not None and self._pipe is not None:
+            current = signal.set_wakeup_fd(-1)
+            if current not in (-1, self._pipe[1]):
+                signal.set_wakeup_fd(current)
+
+    def _read(self, reader: int, log: _Log) -> Iterator[int]:
+        """The signals, one by one: from the pipe, and if the application closes it, from the handlers."""
+        while True:
+            try:
+                numbers = os.read(reader, 4096)
+            except OSError:
+                numbers = b""
+            self._from_pipe.update(numbers)
+            yield from numbers
+            if not numbers:
+                break
+        self._pipe_lost = True
+        given_up = threading.Event()
+
+        def give_up() -> None:
+            self._give_up_pipe()
+            given_up.set()
+
+        if call_on_main_thread(give_up):
+            given_up.wait(_JOIN_TIMEOUT)
+        log.warning(
+            "the pipe that tells the server of signals was closed by another part of this program (os.closerange, or a "
+            "second close of one number); signals have their effect nevertheless"
+        )
+        while True:
+            yield self._passed_on.get()
+
     def _terminal_closed(self) -> bool:
         """Whether a SIGHUP was sent because the terminal closed, and ``nohup`` did not ask to ignore that."""
         ignored = _SIGHUP is not None and self._previous_handlers.get(_SIGHUP) is signal.SIG_IGN
         return self._had_terminal and not ignored and not has_terminal()
 
     def _run(self, reader: int, server: _Stoppable, log: _Log, on_sighup: Callable[[], object]) -> None:
-        while True:
-            for number in os.read(reader, 4096):
-                if number == _CLOSE[0]:
-                    return
-                reaction = reaction_to(number)
-                if reaction is Reaction.STOP:
+        for number in self._read(reader, log):
+            if number == _CLOSE[0]:
+                return
+            reaction = reaction_to(number)
+            if reaction is Reaction.STOP:
+                self._stop(server, number)
+            elif reaction is Reaction.RELOAD:
+                if not self._terminal_closed():
+                    on_sighup()
+                elif self._stop_count == 0:  # the kernel and the shell send one each
                     self._stop(server, number)
-                elif reaction is Reaction.RELOAD:
-                    if not self._terminal_closed():
-                        on_sighup()
-                    elif self._stop_count == 0:  # the kernel and the shell send one each
-                        self._stop(server, number)
-                elif not self._is_own(number):  # the handler of the application acts, on the main thread
-                    continue
-                elif reaction is Reaction.STOP_AT_ONCE:
-                    self._stop_count = max(self._stop_count, 1)
-                    self._stop(server, number)
-                else:
-                    _report(number, log)
+            elif not self._is_own(number):  # the handler of the application acts, on the main thread
+                continue
+            elif reaction is Reaction.STOP_AT_ONCE:
+                self._stop_count = max(self._stop_count, 1)
+                self._stop(server, number)
+            else:
+                _report(number, log)
 
     def line_start(self, number: int | None = None) -> str:
         """What the first message after a signal begins with: a line end if the terminal shows the key (``^C``) in it.
@@ -254,6 +315,14 @@ class StopSignals:
             server.request_stop(0)
             if force_exit is not None:
                 force_exit.exit_within(0)
+
+
+def _is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
 
 
 def _report(number: int, log: _Log) -> None:

@@ -34,6 +34,10 @@ _PAUSE = 1.0  # seconds until the next attempt if no connection was closed: anot
 _SYSTEM = SystemClock()
 
 
+def _ignore(what: str) -> None:
+    """What happens without listeners when nothing was given."""
+
+
 class Admits(Protocol):
     """What the accept thread needs from the admission: :class:`~reserve.engine.admission.Admission` implements it."""
 
@@ -107,6 +111,8 @@ class Acceptor:
     :param listeners: non-blocking listening sockets.
     :param admission: what takes each new connection over, and knows the limit.
     :param on_end: called on the same thread when :meth:`stop` ended the loop: the server's shutdown.
+    :param on_failure: called on the same thread, with the reason, when no listener is left.
+    :param addresses: of the listeners, which one that was closed could not tell.
     """
 
     def __init__(
@@ -116,8 +122,12 @@ class Acceptor:
         on_end: Callable[[], None],
         log: ErrorLog,
         clock: Clock = _SYSTEM,
+        on_failure: Callable[[str], object] = _ignore,
+        addresses: Sequence[Any] = (),
     ) -> None:
         self._listeners = listeners
+        self._on_failure = on_failure
+        self._addresses = addresses
         self._admission = admission
         self._on_end = on_end
         self._log = log
@@ -142,11 +152,14 @@ class Acceptor:
             self._connect_to_listeners()
 
     def _connect_to_listeners(self) -> None:
-        """Wake the accept thread, whose other descriptor was closed, with a connection that ends at once."""
-        for listener in self._listeners:
+        """Wake the accept thread, whose other descriptor was closed, with a connection that ends at once.
+
+        While the thread waits for a listener, the kernel keeps the listener open, even if its number was closed.
+        """
+        for listener, address in zip(self._listeners, self._addresses, strict=False):
             with contextlib.suppress(OSError), socket.socket(listener.family, listener.type) as sock:
                 sock.setblocking(False)
-                sock.connect(listener.getsockname())
+                sock.connect(address)
 
     def capacity_freed(self) -> None:
         """Try again: there may be room for one more. Any thread."""
@@ -250,12 +263,13 @@ class Acceptor:
         """Stop using a listener that another part of this program has closed or shut down: it never recovers."""
         self._dead.append(listener)
         left = len(self._listeners) - len(self._dead)
-        others = f"{left} more {'listens' if left == 1 else 'listen'}"
-        none = "none is left: no client can connect, and the health check says unhealthy"
-        self._log.error(
-            f"a listening socket was closed by another part of this program ({error.strerror}); "
-            f"{others if left else none}"
-        )
+        if left:
+            self._log.error(
+                f"a listening socket was closed by another part of this program ({error.strerror}); "
+                f"{left} more {'listens' if left == 1 else 'listen'}"
+            )
+        else:
+            self._on_failure(f"its last listening socket, without which no client can connect ({error.strerror})")
 
     def _pause(self, why: str, over: Callable[[], bool] = lambda: False) -> None:
         """Wait for room, without polling the listeners: they stay readable, so a poll would return at once.

@@ -17,7 +17,7 @@ from reserve.engine.connections.application import Application
 from reserve.engine.endpoints import Endpoints
 from reserve.engine.hooks import Hooks
 from reserve.engine.polling.clock import Clock
-from reserve.engine.polling.patching import refuse_green_threads
+from reserve.engine.polling.patching import SystemThread, refuse_green_threads
 from reserve.engine.polling.poller import Poller
 from reserve.engine.polling.signalwakeup import SignalWakeup
 from reserve.engine.polling.token import new_token, take
@@ -25,9 +25,12 @@ from reserve.engine.runtime import Runtime
 from reserve.engine.scheduler.handoff import HandOff
 from reserve.engine.settings import EngineSettings
 from reserve.engine.shutdown import Shutdown
-from reserve.errors import UsageError
+from reserve.errors import ServerFailed, UsageError
 
 __all__ = ["Lifecycle"]
+
+_PATIENCE = 0.5
+"""Seconds after which a stop does without an accept thread that could not be woken."""
 
 
 class Lifecycle:
@@ -46,9 +49,14 @@ class Lifecycle:
         policy: HandOff | None,
     ) -> None:
         self._endpoints = endpoints
-        self.runtime = Runtime(facade, settings, hooks, clock, endpoints, poller, policy, self._end)
+        self.runtime = Runtime(facade, settings, hooks, clock, endpoints, poller, policy, self._end, self.fail)
         self.shutdown = Shutdown(self.runtime, clock, self.runtime.log)
+        self._rescue_token = new_token(present=True)
         self._start_token = new_token(present=True)
+        self._failure_token = new_token(present=True)
+        self._end_token = new_token(present=True)
+        self.failure: ServerFailed | None = None
+        """Why the server has ended although nobody asked for it; None: it has not."""
         self.ready = threading.Event()
         """Connections are accepted."""
         self.finished = threading.Event()
@@ -59,7 +67,7 @@ class Lifecycle:
         self._launching: int | None = None
 
     def start(self) -> None:
-        """Start every thread and block until the server has stopped.
+        """Start every thread and block until the server has stopped. Raises ServerFailed when it could not go on.
 
         An exception in the calling thread, such as KeyboardInterrupt, stops the server and is raised again; a second
         one ends the wait for requests in flight.
@@ -83,6 +91,8 @@ class Lifecycle:
             finally:
                 self._blocked_in_start = None
         self._wait_finished()
+        if self.failure is not None:
+            raise self.failure
 
     def serve_in_background(self) -> None:
         """Start every thread and return."""
@@ -99,6 +109,33 @@ class Lifecycle:
         self.shutdown.not_later_than(deadline)
         server.stopping = True
         self.runtime.acceptor.stop()
+        if self.runtime.acceptor.wakeup.lost and not self.finished.is_set() and take(self._rescue_token):
+            with contextlib.suppress(RuntimeError, MemoryError):
+                SystemThread(target=self._rescue, name="reserve-stop", daemon=True).start()
+
+    def fail(self, closed: str) -> None:
+        """Say once that the server cannot go on, and begin to stop it. Any thread.
+
+        :param closed: what another part of the program has closed.
+        """
+        if self.finished.is_set() or not take(self._failure_token):
+            return
+        text = (
+            f"the server cannot go on, and stops: another part of this program has closed {closed}; start it again, "
+            "and look in the application and its libraries for os.closerange, or for os.close of a number that was "
+            "closed before"
+        )
+        self.failure = ServerFailed(text)
+        self.runtime.log.error(text)
+        self.request_stop()
+
+    def _rescue(self) -> None:
+        """Shut down on this thread if the accept thread cannot be woken: its descriptor and the listeners are closed.
+
+        It is left where it waits; when it ever comes back, it finds that the shutdown was begun.
+        """
+        self.runtime.acceptor.thread.join(_PATIENCE)
+        self._end()
 
     def stop(self, timeout: float | None = None) -> None:
         """Request the stop and wait until it is complete; a thread that the shutdown waits for does not wait for it.
@@ -166,7 +203,9 @@ class Lifecycle:
     # ---- the shutdown ----
 
     def _end(self) -> None:
-        """Shut down. The accept thread calls it when its loop is over."""
+        """Shut down. The accept thread calls it when its loop is over, or another thread in its place. Once."""
+        if not take(self._end_token):
+            return
         server = self.runtime
         server.stopping = True  # also when the accept loop itself failed
         try:
@@ -205,7 +244,7 @@ class Lifecycle:
             pass
         acceptor = self.runtime.acceptor.thread
         if acceptor.ident is not None:
-            acceptor.join()
+            acceptor.join(None if self._rescue_token else _PATIENCE)  # it may wait for what is closed
 
     # ---- in a forked child ----
 

@@ -45,6 +45,7 @@ class Runtime:
     :param poller: None: the best one of this platform.
     :param policy: which thread polls while a handler runs; None: the one that fits this interpreter.
     :param on_end: called on the accept thread when its loop is over: the server's shutdown.
+    :param on_failure: called by any thread that finds that the server cannot go on, with what was closed.
     """
 
     def __init__(
@@ -57,8 +58,10 @@ class Runtime:
         poller: Poller | None,
         policy: HandOff | None,
         on_end: Callable[[], None],
+        on_failure: Callable[[str], None],
     ) -> None:
         self.facade = facade
+        self._on_failure = on_failure
         self.settings = settings
         self.hooks = hooks
         self.clock = clock
@@ -81,7 +84,9 @@ class Runtime:
         )
         self.monitor = Monitor(policy, alarm, log, clock)
         self.admission = Admission(self, self.queue, endpoints.by_listener)
-        self.acceptor = Acceptor(endpoints.listeners, self.admission, on_end, log, clock)
+        self.acceptor = Acceptor(
+            endpoints.listeners, self.admission, on_end, log, clock, on_failure, endpoints.addresses
+        )
         self.poller.wakeup.on_lost = self.acceptor.wakeup.on_lost = self._report_lost
 
     def start(self) -> None:
@@ -91,12 +96,12 @@ class Runtime:
         start_thread(self.acceptor.thread)
 
     def _report_lost(self) -> None:
-        what_follows = "the server goes on with another one, but connections of clients may be damaged, too"
         if self.poller.wakeup.lost:
-            what_follows = "without it the server cannot go on: start it again"
+            self._on_failure("the descriptor with which it waits for its connections")
+            return
         self.log.error(
             "a descriptor of the server was closed by another part of this program (os.closerange, or a second close "
-            f"of one number); {what_follows}",
+            "of one number); the server goes on with another one, but connections of clients may be damaged, too",
             "descriptors of the server that were closed by another part of this program",
         )
 

@@ -28,7 +28,7 @@ from reserve.engine.polling.poller import Poller
 from reserve.engine.scheduler.handoff import HandOff
 from reserve.engine.settings import EngineSettings, with_changes
 from reserve.engine.stats import Stats
-from reserve.errors import UsageError, short_repr, type_name
+from reserve.errors import ServerFailed, UsageError, short_repr, type_name
 from reserve.keywords import ServerOptions
 from reserve.paramtypes import keyword_names, shows_settings
 
@@ -123,7 +123,8 @@ class Server:
         """Serve, and block until the server has stopped.
 
         On the main thread a KeyboardInterrupt stops the server as :meth:`stop` does and is raised again. Raises
-        UsageError when the server was started before.
+        UsageError when the server was started before, and ServerFailed, after the server has stopped, when it could not
+        go on because another part of the program has closed its descriptors: see :attr:`failure`.
         """
         self._lifecycle.start()
 
@@ -219,6 +220,16 @@ class Server:
     def healthy(self) -> bool:
         """The server takes requests: not stopping, a listener is open, and at most ``max_stuck`` threads are stuck."""
         return self._runtime.healthy
+
+    @property
+    def failure(self) -> ServerFailed | None:
+        """Why the server has ended, or ends, although nobody asked for it; None: it has not.
+
+        Another part of the program has closed the descriptor with which the server waits for its connections, or its
+        last listening socket. The error log has one line about it, requests in flight are finished as by :meth:`stop`,
+        :meth:`start` raises this error afterwards, and :meth:`stop` returns as always.
+        """
+        return self._lifecycle.failure
 
     @property
     def aborted(self) -> int:

@@ -84,6 +84,7 @@ class Shutdown:
         self._files = runtime.stepper.files
         self._pool = runtime.pool
         self._monitor = runtime.monitor
+        self._poller_wakeup = runtime.poller.wakeup
         self._wakeup = runtime.acceptor.wakeup  # signalled when a connection was closed, or the deadline has changed
         self._clock = clock
         self._log = log
@@ -166,10 +167,16 @@ class Shutdown:
         """Close the idle connections, and wait for the others until the deadline."""
         wakeup, clock = self._wakeup, self._clock
         clock.subscribe(wakeup.signal)
+        if not wakeup.clear():  # closed by the application: else this thread would wait for another file
+            wakeup.reopen()
         try:
             for connection in list(self._queue.connections.values()):
+                if self._poller_wakeup.lost and connection.state is not State.OWNED:
+                    # Nothing reports its events any more. The end of its stream wakes a leader that still waits in the
+                    # poller that was closed.
+                    self._queue.registry.while_open(connection, shutdown)
                 self._queue.notify(connection, NOTIFY)
-            while self._queue.connections:
+            while self._queue.connections and (not self._poller_wakeup.lost or self._has_owner()):
                 deadline = self._deadline if self._deadline is not None else clock.now()
                 if clock.now() >= deadline:
                     self._report_busy()
@@ -180,6 +187,10 @@ class Shutdown:
                     time.sleep(RETRY)
         finally:
             clock.unsubscribe(wakeup.signal)
+
+    def _has_owner(self) -> bool:
+        """Whether a thread is inside a request: no other connection goes on after the poller is lost."""
+        return bool(self._pool.busy() or self._files.busy())
 
     def _report_busy(self) -> None:
         threads: list[Worker | FileThread] = [*self._pool.busy(), *self._files.busy()]
@@ -233,7 +244,10 @@ class Shutdown:
         everyone: list[Worker | FileThread] = [*workers, *file_threads]
         busy = {own.thread for own in everyone if own.connection is not None}
         for thread in {self._monitor.thread, *(own.thread for own in everyone)} - busy:
-            self.join(thread, "has not ended at the end of the stop")
+            if self._poller_wakeup.lost:  # one may wait for ever in the poller that was closed
+                self.join(thread, "", _GRACE)
+            else:
+                self.join(thread, "has not ended at the end of the stop")
         until = time.monotonic() + _BUSY_GRACE
         for thread in busy:  # reported before
             self.join(thread, "", max(0.0, until - time.monotonic()))

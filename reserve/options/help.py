@@ -56,6 +56,7 @@ _SIGNALS = """\
 | 1 | the server could not start: an address in use, an application that cannot be imported, a signal during the start |
 | 2 | wrong usage |
 | 3 | requests were aborted or threads left running: `--stop-timeout` was over, or a second signal or SIGQUIT came |
+| 4 | the server could not go on: the application or a library in it has closed descriptors of the server |
 | another | the application called `sys.exit` with it during the start |
 
 After the last request, non-daemon threads of the application and its `atexit` functions have the rest of
@@ -131,7 +132,8 @@ def help_text(program: str = "", names: tuple[str, ...] = (), arguments: str = "
         ),
         *_wrapped(
             "Exit codes: 0 stopped, and no request was aborted; 1 could not start; 2 wrong usage; 3 requests were "
-            "aborted or threads left running (--stop-timeout was over, or a second signal came).",
+            "aborted or threads left running (--stop-timeout was over, or a second signal came); 4 the server could "
+            "not go on (its descriptors were closed).",
             width,
         ),
     ]

@@ -7,6 +7,7 @@ can connect whom the final permissions keep out.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -78,7 +79,8 @@ def release(sock: socket.socket) -> None:
             if pid == os.getpid() and status is not None and _identity(status) == identity:
                 os.unlink(path)
     finally:
-        sock.close()
+        with contextlib.suppress(OSError):  # another part of the program has closed it
+            sock.close()
 
 
 def find_owner(text: str) -> tuple[int, int]:

@@ -1,4 +1,5 @@
-"""An application that closes descriptors of the server: nothing spins, the log stays short, the health check fails."""
+"""An application that closes descriptors of the server: nothing spins, the log stays short, and the server goes on or
+ends in order."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import os
 import selectors
 import socket
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,6 +26,7 @@ from reserve.wait import wait_for
 from tests.adversity.holding import honest
 from tests.apps.http.responses import receive, request
 from tests.clients import connect
+from tests.engine.programs import run_program
 from tests.engine.test_acceptor import Admits
 from tests.waiting import PATIENCE, eventually
 
@@ -111,6 +114,19 @@ def test_a_closed_wakeup_does_not_make_the_accept_thread_spin(monkeypatch: pytes
             os.close(fd)
             if eventfd >= 0:
                 os.close(eventfd)  # is left: its number might have belonged to another file, too
+
+
+class Holding:
+    """An application whose requests wait until the test lets them go on."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Event()
+        self.go_on = threading.Event()
+
+    def __call__(self, environ: Any, start_response: Any) -> list[bytes]:
+        self.entered.set()
+        assert self.go_on.wait(PATIENCE)
+        return honest(environ, start_response)
 
 
 class Number:
@@ -208,16 +224,17 @@ def test_a_wakeup_whose_poller_was_closed_says_so_once() -> None:
     assert number.close() == b""
 
 
-def test_without_a_listener_the_health_check_fails() -> None:
+def test_without_a_listener_the_server_finishes_its_requests_and_ends() -> None:
     from reserve.apps.http.app import HTTPApp
     from reserve.engine.server import Server
     from reserve.gateways.wsgi import WSGIGateway
 
     log: list[str] = []
     listeners = [*listen("127.0.0.1:0"), *listen("127.0.0.1:0")]
-    app = HTTPApp(WSGIGateway(honest), HTTPSettings(access_log=False, health_path="/health"))
+    holding = Holding()
+    app = HTTPApp(WSGIGateway(holding), HTTPSettings(access_log=False, health_path="/health"))
     hooks = Hooks(error_log=lambda level, text: log.append(text))
-    with Server(listeners, app, threads=1, hooks=hooks) as server, connect(server.addresses[0]) as client:
+    with Server(listeners, app, threads=2, hooks=hooks) as server, connect(server.addresses[0]) as client:
 
         def health() -> int:
             client.sendall(request("GET", "/health"))
@@ -228,10 +245,118 @@ def test_without_a_listener_the_health_check_fails() -> None:
         eventually(lambda: len(log) == 1)
         assert "1 more listens" in log[0]
         assert health() == 200
-        listeners[1].shutdown(socket.SHUT_RDWR)
-        eventually(lambda: len(log) == 2)
-        assert "none is left" in log[1]
-        assert not server.healthy
-        assert health() == 503
         client.sendall(request("GET", "/"))
-        assert receive(client).status == 200  # open connections are served
+        assert holding.entered.wait(PATIENCE)
+        listeners[1].shutdown(socket.SHUT_RDWR)
+        eventually(lambda: server.failure is not None)
+        assert "its last listening socket" in str(server.failure)
+        assert not server.healthy
+        holding.go_on.set()
+        assert receive(client).status == 200
+        assert server._lifecycle.finished.wait(PATIENCE)
+    assert log[1:] == [str(server.failure)]
+
+
+@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize("found_by", ["wakeup", "poll"])
+def test_without_its_poller_the_server_finishes_its_requests_and_ends(make: type, found_by: str) -> None:
+    from reserve.apps.http.server import ReserveWSGIServer
+
+    polls: list[float | None] = []
+
+    class Poller(make):  # type: ignore[misc]
+        def poll(self, timeout: float | None) -> list[tuple[int, int]]:
+            polls.append(timeout)
+            found: list[tuple[int, int]] = super().poll(timeout)
+            return found
+
+    log: list[str] = []
+    holding = Holding()
+    poller = Poller()
+    hooks = Hooks(error_log=lambda level, text: log.append(text))
+    server = ReserveWSGIServer(
+        listen("127.0.0.1:0"), holding, threads=2, poller=poller, hooks=hooks, access_log=False, clock=FakeClock()
+    )
+    with server, connect(server.addresses[0]) as idle, connect(server.addresses[0]) as client:
+        client.sendall(request())
+        assert holding.entered.wait(PATIENCE)
+        eventually(lambda: server.stats().parked == 1)
+        count = len(polls)
+        eventfd = poller.wakeup._eventfd
+        number = Number((poller._epoll if make is EpollPoller else poller._selector).fileno())
+        if found_by == "wakeup":
+            poller.wakeup.signal()
+        else:
+            idle.shutdown(socket.SHUT_WR)  # the thread that waits in the poller returns from it once more
+        if make is PortablePoller:
+            poller.wakeup.signal()
+        eventually(lambda: server.failure is not None)
+        assert "the descriptor with which it waits for its connections" in str(server.failure)
+        assert idle.recv(1) == b""
+        assert len(polls) - count < 20  # it waits, and does not try again and again
+        holding.go_on.set()
+        assert receive(client).status == 200
+        assert server._lifecycle.finished.wait(PATIENCE)
+        server.stop()
+    assert len(polls) - count < 20
+    assert [line for line in log if "cannot go on" in line] == [str(server.failure)]
+    assert len(log) <= 2, log
+    if eventfd >= 0:
+        os.close(eventfd)  # is left: its number might have belonged to another file, too
+    assert number.close() == b""
+
+
+STARTED = """
+import os, threading
+from reserve import Hooks, Server, listen
+from reserve.errors import ServerFailed
+log = []
+def handle(sock, address, server):
+    return None
+def make(listeners):
+    return Server(listeners, handle, threads=2, hooks=Hooks(error_log=lambda level, text: log.append(text)))
+"""
+
+
+def test_start_of_an_embedded_server_raises_why_it_could_not_go_on() -> None:
+    program = f"""{STARTED}
+server = make(listen("127.0.0.1:0"))
+def close():
+    server.wait_ready()
+    os.closerange(3, 70000)
+    server._runtime.poller.wakeup.signal()
+    server.stop()
+    print("stopped", flush=True)
+thread = threading.Thread(target=close)
+thread.start()
+try:
+    server.start()
+except ServerFailed as error:
+    print(error is server.failure, [line for line in log if "cannot go on" in line] == [str(error)])
+thread.join()
+print(len(log) <= 3 or log)
+"""
+    assert sorted(run_program(program).splitlines()) == ["True", "True True", "stopped"]
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="this platform has no UNIX sockets")
+def test_a_stop_does_without_an_accept_thread_that_cannot_be_woken(tmp_path: Path) -> None:
+    program = f"""{STARTED}
+path = {str(tmp_path / "s.sock")!r}
+server = make(listen("unix:" + path))
+server.serve_in_background()
+main = server._runtime.acceptor.thread.native_id
+def blocked():
+    with open(f"/proc/self/task/{{main}}/stat") as stat:
+        return stat.read().rpartition(")")[2].split()[0] == "S"
+if os.path.exists("/proc/self/task"):
+    while not blocked():
+        pass
+os.unlink(path)
+acceptor = server._runtime.acceptor
+for fd in (server._endpoints.listeners[0].fileno(), acceptor.wakeup.fd, acceptor.wakeup._eventfd):
+    os.close(fd)
+server.stop()
+print(server.stats().connections, len(log) <= 2 or log)
+"""
+    assert run_program(program) == "0 True\n"

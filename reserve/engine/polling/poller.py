@@ -8,6 +8,7 @@ event. An event is a hint: it may be spurious, and may even belong to an earlier
 from __future__ import annotations
 
 import contextlib
+import errno
 import select
 import selectors
 from collections import deque
@@ -23,6 +24,10 @@ READ = 1
 """There are bytes to receive, or the end of the stream."""
 WRITE = 4
 """The socket's send buffer has room."""
+_GONE = {errno.EBADF, errno.EINVAL}
+"""Errors of a poller whose descriptor was closed, and whose number may belong to another file."""
+_ABANDONED: list[object] = []
+"""Objects whose number may belong to another file: when they are freed, they would close it."""
 HANGUP = 0x2018
 """The peer closed its side or the connection failed (with epoll: RDHUP, HUP, ERR); the next receive tells which."""
 
@@ -34,7 +39,12 @@ class Poller(Protocol):
     """
 
     wakeup: Wakeup
-    """Makes :meth:`poll` return. Any thread may signal it."""
+    """Makes :meth:`poll` return. Any thread may signal it.
+
+    It is lost when another part of the program has closed the descriptor that the poller waits with. From then on
+    there are no events: :meth:`add` and :meth:`arm` raise OSError, and :meth:`poll` returns for a wake-up or after its
+    timeout, so that the server can end.
+    """
 
     def add(self, fd: int, mask: int) -> None:
         """Watch a new descriptor until its next event."""
@@ -71,10 +81,18 @@ class EpollPoller:
     def add(self, fd: int, mask: int) -> None:
         if fd == self.wakeup.fd:  # closed by the application, and the number is that of a connection now
             self.wakeup.replace_eventfd()
-        self._epoll.register(fd, self._masks[mask])
+        try:
+            self._epoll.register(fd, self._masks[mask])
+        except OSError:
+            self.wakeup.signal()  # finds out whether it is this poller that was closed, or only the connection
+            raise
 
     def arm(self, fd: int, mask: int) -> None:
-        self._epoll.modify(fd, self._masks[mask])
+        try:
+            self._epoll.modify(fd, self._masks[mask])
+        except OSError:
+            self.wakeup.signal()
+            raise
 
     def remove(self, fd: int) -> None:
         # OSError: closed by its handler, and so unregistered. ValueError: this poller has been closed.
@@ -82,7 +100,16 @@ class EpollPoller:
             self._epoll.unregister(fd)
 
     def poll(self, timeout: float | None) -> list[tuple[int, int]]:
-        return self._epoll.poll(timeout, self.BATCH)
+        wakeup = self.wakeup
+        if not wakeup.lost:
+            try:
+                return self._epoll.poll(timeout, self.BATCH)
+            except OSError as error:
+                if error.errno not in _GONE:
+                    raise
+            wakeup.give_up()
+        wakeup.substitute.wait(timeout)
+        return []
 
     def close(self) -> None:
         self.wakeup.close()
@@ -106,26 +133,36 @@ class PortablePoller:
         self._waiting = False
 
     def add(self, fd: int, mask: int) -> None:
-        self._changes.append((fd, mask))
-        if self._waiting:
-            self.wakeup.signal()
+        if self.wakeup.lost:
+            raise OSError(errno.EBADF, "the poller was closed by another part of the program")
+        self._change(fd, mask)
 
     arm = add
 
     def remove(self, fd: int) -> None:
-        self.add(fd, 0)
+        self._change(fd, 0)
+
+    def _change(self, fd: int, mask: int) -> None:
+        self._changes.append((fd, mask))
+        if self._waiting:
+            self.wakeup.signal()
 
     def poll(self, timeout: float | None) -> list[tuple[int, int]]:
+        if self.wakeup.lost:
+            self.wakeup.substitute.wait(timeout)
+            return []
         self._waiting = True
         # After the flag is set: a change that is queued after this call finds it set and ends the select() below.
         self._apply()
         try:
             keys = self._selector.select(timeout)
-        except (OSError, ValueError):
+        except (OSError, ValueError) as error:
             # select(2) fails as a whole when one of its descriptors is closed: the removal has been queued, or a
             # handler has closed its socket and is still running.
             if not self._changes and not self._drop_closed():
-                raise
+                if getattr(error, "errno", errno.EBADF) not in _GONE:
+                    raise
+                self.wakeup.give_up()
             keys = []
         finally:
             self._waiting = False
@@ -175,7 +212,10 @@ class PortablePoller:
         return found
 
     def close(self) -> None:
-        self._selector.close()
+        if self.wakeup.lost:  # its number may belong to another file
+            _ABANDONED.append(self._selector)
+        else:
+            self._selector.close()
         self.wakeup.close()
 
 

@@ -10,12 +10,16 @@ pair, whose identity is checked before each use.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import socket
 import time
 from collections import deque
 from collections.abc import Callable
+
+from reserve.engine.polling.highnumber import move_up
+from reserve.engine.polling.waiter import Waiter
 
 __all__ = ["Wakeup"]
 
@@ -39,14 +43,18 @@ class Wakeup:
         registers nor clears. None: an epoll object of its own is :attr:`fd`.
     """
 
-    __slots__ = ("_closed", "_epoll", "_eventfd", "_identities", "_owner", "_pair", "_shared", "_signalling", "fd",
-                 "lost", "on_lost")  # fmt: skip
+    __slots__ = ("_alarm", "_closed", "_epoll", "_eventfd", "_identities", "_owner", "_pair", "_shared", "_signalling",
+                 "fd", "lost", "on_lost", "substitute")  # fmt: skip
 
     def __init__(self, *, portable: bool = False, epoll: select.epoll | None = None) -> None:
         self._pair: tuple[socket.socket, socket.socket] | None = None
         self._identities: tuple[object, object] = (None, None)
         self._epoll: select.epoll | None = None
         self._eventfd = -1
+        self._alarm: select.epoll | None = None
+        """An eventfd in the poller's epoll object with a high number, which no other file gets. It is written to when
+        the object was closed, because a thread that waits in it at that moment cannot be woken with its number.
+        """
         self._owner: select.epoll | None = None
         """Closes the eventfd, also when it is freed: an epoll object does so with any descriptor, and never warns."""
         self._shared = epoll is not None
@@ -56,6 +64,8 @@ class Wakeup:
         """The thread that polls cannot be woken, because :attr:`fd` was closed: see :meth:`reopen`."""
         self.on_lost: Callable[[], object] = _do_nothing
         """Called when another part of the program has closed a descriptor of this object. Any thread."""
+        self.substitute = Waiter()
+        """Where the thread that polls waits while this object is :attr:`lost`: each signal wakes it then."""
         self._signalling: deque[bool] = deque()
         """One item for each thread that is inside :meth:`signal`."""
         if hasattr(os, "eventfd") and hasattr(select, "epoll") and not portable:
@@ -63,6 +73,12 @@ class Wakeup:
             self._add_eventfd(self._epoll)
             if epoll is None:
                 self.fd = self._epoll.fileno()
+            else:
+                low = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+                alarm = select.epoll.fromfd(move_up(low))
+                if alarm.fileno() != low:  # else a client might receive what is written to it
+                    epoll.register(alarm.fileno(), select.EPOLLIN)
+                    self._alarm = alarm
         else:
             self._open_pair()
 
@@ -83,12 +99,15 @@ class Wakeup:
                 epoll = self._epoll
                 if epoll is not None:
                     epoll.modify(self._eventfd, _NEXT_EVENT)
+                elif self.lost:
+                    self.substitute.wake()
                 else:
                     self._send()
         except BlockingIOError:  # it is readable already
             pass
         except OSError:  # a number is not ours any more
             self.replace_eventfd()
+            self.substitute.wake()
         finally:
             try:  # noqa: SIM105 - nothing may be allocated here: close() would wait for ever for an item that stays
                 self._signalling.pop()
@@ -133,8 +152,18 @@ class Wakeup:
             self._add_eventfd(self._epoll)
             self._epoll.modify(self._eventfd, _NEXT_EVENT)
         except (OSError, ValueError):
-            self.lost = True
+            self.give_up()
+            return
         self.on_lost()
+
+    def give_up(self) -> None:
+        """What the owner polls with was closed: from now on it waits at :attr:`substitute`. Any thread."""
+        if not self.lost:
+            self.lost = True
+            if self._alarm is not None:
+                with contextlib.suppress(OSError):  # it was closed, too
+                    os.eventfd_write(self._alarm.fileno(), 1)
+            self.on_lost()
 
     def reopen(self) -> bool:
         """By the owner, after :meth:`clear` returned False: go on with another :attr:`fd`. False: there is none."""
@@ -201,6 +230,8 @@ class Wakeup:
         while self._signalling:
             time.sleep(0)
         self.fd = -1
+        if self._alarm is not None:
+            self._alarm.close()  # does nothing if it was closed before
         if self._epoll is None:
             self._close_pair()
             return

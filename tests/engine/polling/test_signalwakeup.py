@@ -103,6 +103,39 @@ two.close()
     assert run_program(program) == "True\n"
 
 
+@pytest.mark.parametrize("ends", ["_writer", "_reader", "_writer _reader"])
+def test_a_signal_is_handled_after_the_program_has_closed_the_descriptors(ends: str) -> None:
+    program = f"""{SERVING}
+signal.signal(signal.SIGTERM, lambda number, frame: (print("handled"), server.request_stop()))
+def close():
+    server.wait_ready()
+    wakeup = server._lifecycle.signal_wakeup
+    for end in {ends.split()}:
+        os.close(getattr(wakeup, end).fileno())
+    # Connections of clients get the lowest numbers that are free.
+    clients = [socket.socketpair() for _ in range(20)]
+    wakeup.signal()
+    while not wakeup._lost:
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert server._lifecycle.finished.wait(20)
+    for one, two in clients:
+        two.setblocking(False)
+        try:
+            print("received", two.recv(10))
+        except BlockingIOError:
+            pass
+        one.close()
+        two.close()
+thread = threading.Thread(target=close)
+thread.start()
+server.start()
+thread.join()
+print("stopped")
+"""
+    assert run_program(program) == "handled\nstopped\n"
+
+
 @needs_fork
 @pytest.mark.parametrize("place", ["handler", "signal handler"])
 def test_a_forked_child_closes_the_descriptors_that_the_main_thread_waits_with(place: str) -> None:
