@@ -71,7 +71,7 @@ def _read(pieces: Iterable[bytes], limits: Limits, stream: Stream) -> None:
                 content.append(decoder.feed(data))
                 data = decoder.rest
             if decoder.complete:
-                trailers = list(getattr(decoder, "trailers", ()))
+                trailers = list(decoder.trailers or ())
                 stream.requests.append(Request(facts(head), b"".join(content), trailers, fed - len(data)))
                 stream.pending = None
                 if not head.keep_alive:

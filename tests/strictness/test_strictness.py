@@ -237,9 +237,14 @@ def statuses(node: ast.expr) -> Iterator[int]:
         yield from statuses(node.orelse)
 
 
+def called(node: ast.Call) -> str:
+    """The name of the function or the method."""
+    return str(getattr(node.func, "id", getattr(node.func, "attr", "")))
+
+
 def refusals_in(source: str) -> Iterator[tuple[int, str]]:
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("RemoteError", "refusal"):
+        if isinstance(node, ast.Call) and called(node) in ("RemoteError", "refusal"):
             for status in statuses(node.args[0]):
                 for message in patterns(node.args[1]):
                     yield status, message

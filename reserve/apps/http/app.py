@@ -13,7 +13,6 @@ from reserve.apps.http.redirect import RedirectApp
 from reserve.apps.http.settings import HTTPSettings
 from reserve.paramtypes import check_settings
 from reserve.protocol.http1.limits import LIMIT_KINDS, Limits
-from reserve.protocol.http1.response import refusal
 
 if TYPE_CHECKING:
     from reserve.engine.connections.connection import Connection
@@ -72,13 +71,15 @@ class HTTPApp(HTTPContext):
 
         :param first: the first bytes that the client has sent.
         """
-        return refusal(
+        return self.codec.refusal(
             400,
             "This port speaks TLS: the address begins with https://.",
+            request=None,
+            block=first,
+            head_request=first == b"HEAD ",
             date=self.date_line(),
             server=self.server_line,
-            head_request=first == b"HEAD ",
-        )
+        ).data
 
     def start(self, server: ServerContext[Connection]) -> None:
         """Start the access log, before the first connection."""

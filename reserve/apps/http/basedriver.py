@@ -1,4 +1,4 @@
-"""The part of the HTTP/1 driver that needs no worker: receives the heads, and sends responses that need no application.
+"""The part of the HTTP driver that needs no worker: receives the heads, and sends responses that need no application.
 
 The thread that owns the connection receives and checks a head; :meth:`HTTPBaseDriver._begin_request`, of the derived
 class, decides what follows. Responses that need no application are made here: refusals, and those of
@@ -13,15 +13,12 @@ from typing import TYPE_CHECKING
 
 from reserve.apps.http.accesslog import CLIENT_CLOSED_REQUEST, MAX_FIELD, Record, cut
 from reserve.apps.http.bufferedbody import LARGE_HEAD, large_head_error
-from reserve.apps.http.context import HTTPContext, body_size
+from reserve.apps.http.context import HTTPContext
 from reserve.engine.connections.driver import AGAIN, CLOSE, LINGER, Action, Driver, Wait
 from reserve.engine.connections.states import CLOSE_IDLE
 from reserve.engine.polling.poller import READ
 from reserve.errors import ClientDisconnected, RemoteError
-from reserve.protocol.http1.fields import log_fields
-from reserve.protocol.http1.head import Head, HeadReader, parse_head
-from reserve.protocol.http1.requestline import method_of
-from reserve.protocol.http1.response import Framing, refusal, response_head
+from reserve.protocol.codec import NONE, Head
 
 if TYPE_CHECKING:
     from reserve.engine.connections.connection import Connection
@@ -30,7 +27,6 @@ __all__ = ["HTTPBaseDriver"]
 
 _RECEIVE_SIZE = 4096
 """Bytes. What arrives after a request is kept while its response is sent, so little of it is received at a time."""
-_MAX_LOGGED_LINE = 4096  # bytes of a malformed request line that the access log shows
 _MAX_LOGGED_TARGET = 200  # characters of a target that a line of the error log shows
 
 
@@ -45,12 +41,14 @@ class HTTPBaseDriver(Driver, ABC):
     __slots__ = (
         "_base_environ",
         "_block",
+        "_codec",
         "_connection",
         "_context",
         "_head",
         "_head_deadline",
         "_head_size",
         "_limits",
+        "_parse_head",
         "_reader",
         "_unix_socket",
         "_unparsed",
@@ -63,7 +61,9 @@ class HTTPBaseDriver(Driver, ABC):
         self._unix_socket = not isinstance(connection.peer, tuple)
         self._limits = context.settings.limits
         self._base_environ = context.base_environ(connection)
-        self._reader = HeadReader(self._limits)
+        codec = self._codec = context.codec
+        self._parse_head = codec.parse_head
+        self._reader = codec.make_reader(self._limits, self._reply)
         self._unparsed = b""
         """What was received after a request."""
         self._head: Head | None = None
@@ -103,23 +103,34 @@ class HTTPBaseDriver(Driver, ABC):
             if head is not None:
                 self._log_refusal(head, CLIENT_CLOSED_REQUEST, 0)
             return None
-        data = refusal(
+        refusal = self._codec.refusal(
             503,
             "The application did not respond in time."
             if reason == "timeout"
             else "The server is overloaded; try again in a moment.",
+            request=head,
+            block=b"",
+            head_request=head is not None and head.method == "HEAD",
             date=self._context.date_line(),
             server=self._context.server_line,
-            head_request=head is not None and head.method == "HEAD",
             extra=[("Retry-After", "1")],
         )
         if head is not None:
-            self._log_refusal(head, 503, body_size(data))
-        return data
+            self._log_refusal(head, 503, refusal.body_size)
+        return refusal.data
 
     def describe(self) -> str:
         head = self._head
         return "" if head is None else f"{head.method} {head.target[:_MAX_LOGGED_TARGET]}"
+
+    def _reply(self, data: bytes) -> None:
+        """Send a message of the protocol that is no response, when a reader or a decoder has received its cause. By the
+        thread that has called that: the owner, or a worker during its run.
+        """
+        connection = self._connection
+        if connection.lent:
+            connection.reclaim()
+        connection.write(data)
 
     # ---- between two requests ----
 
@@ -158,7 +169,7 @@ class HTTPBaseDriver(Driver, ABC):
                     self._count_head(0)
                 refuse_underscores = self._context.settings.underscores == "refuse"
                 try:
-                    head = self._head = parse_head(
+                    head = self._head = self._parse_head(
                         block,
                         self._base_environ,
                         self._limits,
@@ -199,7 +210,7 @@ class HTTPBaseDriver(Driver, ABC):
     def _refuse_incomplete_head(self, error: RemoteError) -> Action:
         """Refuse a request whose head is not complete, and free the bytes of it that have been received."""
         received = self._reader.prefix
-        self._reader = HeadReader(self._limits)
+        self._reader = self._codec.make_reader(self._limits, self._reply)
         self._count_head(0)
         return self._refuse(error, received)
 
@@ -222,7 +233,9 @@ class HTTPBaseDriver(Driver, ABC):
 
     def _is_health_check(self, head: Head, health_path: str) -> bool:
         """Whether a request is for ``--health-path``, which is not empty."""
-        return head.length == 0 and head.environ["PATH_INFO"] == health_path and head.method in ("GET", "HEAD")
+        environ = head.environ
+        path = environ["SCRIPT_NAME"] + environ["PATH_INFO"]
+        return head.length == 0 and path == health_path and head.method in ("GET", "HEAD")
 
     def _respond_to_health_check(self, head: Head, now: float) -> Action:
         healthy = self._connection.server.healthy
@@ -243,9 +256,10 @@ class HTTPBaseDriver(Driver, ABC):
         """
         has_body = head.length != 0
         settings = self._context.settings
-        response = response_head(
+        response = self._codec.response_head(
             status,
             headers,
+            request=head,
             minor=head.minor,
             head_request=head.method == "HEAD",
             keep_alive=(
@@ -255,7 +269,11 @@ class HTTPBaseDriver(Driver, ABC):
             date=self._context.date_line(),
             server=self._context.server_line,
         )
-        self._connection.write(response.data + (body if response.framing is Framing.LENGTH else b""))
+        if response.framing is NONE:
+            body = b""
+        elif response.chunk is not None:
+            body = b"".join(response.chunk(body))
+        self._connection.write(response.data + body + response.last_chunk)
         self._head = None
         action = self._after_response(response.keep_alive, head.keep_alive or has_body, now)
         # Each request of a pipeline gets a turn of its own, because the other connections wait for this thread.
@@ -264,7 +282,7 @@ class HTTPBaseDriver(Driver, ABC):
     def _refuse(self, error: RemoteError, block: bytes = b"", *, logged: bool = False) -> Action:
         """Send the last response of this connection, which says what is wrong with the request.
 
-        :param block: bytes that begin with the request line, where the head is incomplete or malformed.
+        :param block: the beginning of the head, where that is incomplete or malformed.
         :param logged: the error log has a line about it already, with more than the client is told.
         """
         if not logged:
@@ -272,27 +290,20 @@ class HTTPBaseDriver(Driver, ABC):
             self._context.log_warning(self._connection, f"{status} {error.message}", f"requests refused with {status}")
         self._unparsed = b""
         head = self._head
-        line = ""
-        if head is not None:
-            method = head.method
-        else:
-            beginning, line_end, _ = block[:_MAX_LOGGED_LINE].decode("latin-1").partition("\r\n")
-            method = method_of(beginning)
-            if line_end:
-                line = beginning
-            elif method:  # incomplete, as when it is too long: what has come of it, without what may be fields
-                line = beginning.partition("\n")[0].rstrip("\r")
-        data = refusal(
+        refused = head if head is not None else self._codec.describe_refused(block)
+        data, body_size = self._codec.refusal(
             error.status,
             error.message,
+            request=head,
+            block=block,
+            head_request=refused.method == "HEAD",
             date=self._context.date_line(),
             server=self._context.server_line,
-            head_request=method == "HEAD",
         )
-        if head is not None:
-            self._log_refusal(head, error.status, body_size(data))
-        elif self._context.access_log is not None:
-            self._log_response(line or "-", error.status, body_size(data), *log_fields(block))
+        if isinstance(refused, Head):
+            self._log_refusal(refused, error.status, body_size)
+        else:
+            self._log_response(refused.line or "-", error.status, body_size, refused.referer, refused.user_agent)
         try:
             self._connection.write(data)
         except ClientDisconnected:
@@ -307,7 +318,7 @@ class HTTPBaseDriver(Driver, ABC):
             # An application that runs too long may have put any object there.
             referer, user_agent = (value if isinstance(value, str) else "" for value in fields)
         else:
-            referer, user_agent = log_fields(self._block)
+            _, _, referer, user_agent = self._codec.describe_refused(self._block)
         self._log_response(head, status, bytes_sent, referer, user_agent)
 
     def _log_response(self, request: Head | str, status: int, bytes_sent: int, referer: str, user_agent: str) -> None:
@@ -318,12 +329,16 @@ class HTTPBaseDriver(Driver, ABC):
         """
         log = self._context.access_log
         if log is not None:
-            line = request if isinstance(request, str) else f"{request.method} {request.target} HTTP/1.{request.minor}"
+            host = self._base_environ["REMOTE_ADDR"]
+            if isinstance(request, str):
+                line = request
+            else:
+                line = f"{request.method} {request.target} {request.version}"
+                host = request.remote_addr or host
             if len(line) > MAX_FIELD:
                 line = cut(line)
             if len(referer) > MAX_FIELD:
                 referer = cut(referer)
             if len(user_agent) > MAX_FIELD:
                 user_agent = cut(user_agent)
-            host = self._base_environ["REMOTE_ADDR"]
             log.put(Record(time.time(), host, line, status, bytes_sent, referer, user_agent))

@@ -20,7 +20,7 @@ from reserve.errors import RemoteError
 if TYPE_CHECKING:
     from reserve.apps.http.settings import HTTPSettings
     from reserve.engine.connections.connection import Connection
-    from reserve.protocol.http1.body import ChunkedDecoder, LengthDecoder
+    from reserve.protocol.codec import Decoder
 
 __all__ = [
     "BEYOND",
@@ -168,7 +168,7 @@ class BufferedBody:
     def __init__(
         self,
         connection: Connection,
-        decoder: LengthDecoder | ChunkedDecoder,
+        decoder: Decoder,
         unparsed: bytes,
         settings: HTTPSettings,
         now: float,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from reserve.engine.connections.application import Application
 from reserve.engine.connections.peers import address_of, name_of, peer_of
+from reserve.protocol.http1.codec import HTTP1Codec
 from reserve.protocol.http1.response import http_date
 
 if TYPE_CHECKING:
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
     from reserve.apps.http.settings import HTTPSettings
     from reserve.engine.connections.connection import Connection
     from reserve.gateways.wsgi import WSGIGateway
+    from reserve.protocol.codec import Codec
 
-__all__ = ["DateCache", "HTTPContext", "body_size"]
+__all__ = ["DateCache", "HTTPContext"]
 
 
 class DateCache:
@@ -52,6 +54,9 @@ class HTTPContext(Application):
     :param gateway: runs the WSGI application, and makes the base of the environ.
     :param settings: limits, timeouts and the rest; see :class:`~reserve.apps.http.settings.HTTPSettings`.
     """
+
+    codec: Codec = HTTP1Codec()
+    """The protocol. An application of another protocol sets its own, before the server starts."""
 
     def __init__(self, gateway: WSGIGateway, settings: HTTPSettings) -> None:
         self.gateway = gateway
@@ -111,8 +116,3 @@ class HTTPContext(Application):
             software=self.settings.server_header or "reserve",
             extra=extra,
         )
-
-
-def body_size(response: bytes) -> int:
-    """How many bytes of a complete response belong to its body."""
-    return len(response) - response.index(b"\r\n\r\n") - 4

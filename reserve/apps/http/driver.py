@@ -1,4 +1,4 @@
-"""Drives one HTTP/1 connection with an application: receives requests off the workers, responds to them on workers.
+"""Drives one HTTP connection with an application: receives requests off the workers, responds to them on workers.
 
 The engine calls :meth:`HTTPDriver.step` on the thread that owns the connection, and :meth:`HTTPDriver.run` on a worker.
 ``step`` receives a head (:class:`~reserve.apps.http.basedriver.HTTPBaseDriver`), and the body after it to memory. Then
@@ -24,13 +24,11 @@ from reserve.engine.connections.driver import AGAIN, CLOSE, LINGER, RUN, STORE, 
 from reserve.engine.connections.states import CLOSE_IDLE
 from reserve.engine.polling.poller import READ
 from reserve.errors import ClientDisconnected, RemoteError, RequestTimeout
-from reserve.protocol.http1.body import ChunkedDecoder, LengthDecoder
-from reserve.protocol.http1.head import Head, parse_head
-from reserve.protocol.http1.response import CONTINUE
 
 if TYPE_CHECKING:
     from reserve.apps.http.context import HTTPContext
     from reserve.engine.connections.connection import Connection
+    from reserve.protocol.codec import Decoder, Head
 
 __all__ = ["HTTPDriver"]
 
@@ -65,7 +63,7 @@ class HTTPDriver(HTTPBaseDriver):
     def __init__(self, context: HTTPContext, connection: Connection) -> None:
         super().__init__(context, connection)
         self._phase = HEAD
-        self._decoder: LengthDecoder | ChunkedDecoder | None = None
+        self._decoder: Decoder | None = None
         # A request that has a body has one of these two.
         self._buffered_body: BufferedBody | None = None
         self._streamed_body: StreamedBody | None = None
@@ -153,16 +151,16 @@ class HTTPDriver(HTTPBaseDriver):
             self._phase = QUEUED
             return RUN
         connection = self._connection
-        decoder = self._decoder = ChunkedDecoder(self._limits) if length is None else LengthDecoder(length)
+        decoder = self._decoder = self._codec.make_decoder(head, self._limits, self._reply)
         unparsed, self._unparsed = self._unparsed, b""
-        expect_continue = head.expect_continue
-        if settings.stream_bodies or (expect_continue and settings.expect == "app"):
-            self._streamed_body = StreamedBody(connection, decoder, unparsed, settings, expect_continue=expect_continue)
+        interim = self._codec.continue_response if head.expect_continue else b""
+        if settings.stream_bodies or (interim and settings.expect == "app"):
+            self._streamed_body = StreamedBody(connection, decoder, unparsed, settings, interim=interim)
             self._phase = QUEUED
             return RUN
         self._buffered_body = BufferedBody(connection, decoder, unparsed, settings, now, self._head_size)
-        if expect_continue and not unparsed:
-            connection.write(CONTINUE)
+        if interim and not unparsed:
+            connection.write(interim)
         return self._receive_body()
 
     def _receive_body(self) -> Action:
@@ -259,6 +257,8 @@ class HTTPDriver(HTTPBaseDriver):
             return
         environ = head.environ
         environ["wsgi.input"] = content
+        if self._codec.errors is not None:
+            environ["wsgi.errors"] = self._codec.errors(head, self._reply)
         streamed_body = self._streamed_body
         exchange = self._exchange = HTTPExchange(
             self._context, connection, head, None if streamed_body is None else streamed_body.raw
@@ -288,8 +288,12 @@ class HTTPDriver(HTTPBaseDriver):
         content: BinaryIO
         if not head.environ:
             refuse_underscores = self._context.settings.underscores == "refuse"
-            head.environ = parse_head(
-                self._block, self._base_environ, self._limits, refuse_underscores=refuse_underscores
+            head.environ = self._parse_head(
+                self._block,
+                self._base_environ,
+                self._limits,
+                refuse_underscores=refuse_underscores,
+                unix_socket=self._unix_socket,
             ).environ
         environ = head.environ
         self._block = b""
@@ -298,14 +302,16 @@ class HTTPDriver(HTTPBaseDriver):
             if head.length is None:
                 # Django and others read this field only; the body is not chunked any more.
                 environ["CONTENT_LENGTH"] = str(body.size)
-                del environ["HTTP_TRANSFER_ENCODING"]
+                if "HTTP_TRANSFER_ENCODING" in environ:
+                    del environ["HTTP_TRANSFER_ENCODING"]
         else:
             assert self._streamed_body is not None
             content = self._streamed_body.open()
-        if head.length is None:
-            assert isinstance(self._decoder, ChunkedDecoder)
+        assert self._decoder is not None
+        trailers = self._decoder.trailers
+        if trailers is not None:
             # Complete after a buffered body; the end of a streamed body fills it.
-            environ["wsgi.trailers"] = self._decoder.trailers
+            environ["wsgi.trailers"] = trailers
         return content
 
     def _clean_up(self, body: BufferedBody | None, content: BinaryIO) -> None:
@@ -328,7 +334,7 @@ class HTTPDriver(HTTPBaseDriver):
 
     def _forget_request(self, head: Head, exchange: HTTPExchange) -> None:
         """After the application: keep little of the request while its client reads the response."""
-        self._head = Head(head.method, head.target[:_SHOWN_TARGET], head.minor, {}, head.keep_alive, 0, False)
+        self._head = head.without_environ(_SHOWN_TARGET)
         self._decoder = None
         exchange.forget_request(self._head)
         unparsed = len(self._unparsed)

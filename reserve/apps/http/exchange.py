@@ -12,11 +12,11 @@ import io
 import os
 import stat
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from reserve.apps.http.accesslog import CLIENT_CLOSED_REQUEST
-from reserve.apps.http.context import HTTPContext, body_size
+from reserve.apps.http.context import HTTPContext
 from reserve.apps.http.spoolerrors import BUDGETS_USED_UP, log_cut_response, log_spool_error
 from reserve.engine.connections.backpressure import (
     NO_ROOM_LIMITS,
@@ -28,24 +28,12 @@ from reserve.engine.connections.backpressure import (
 )
 from reserve.engine.polling.token import new_token, take
 from reserve.errors import ApplicationError, ClientDisconnected, RemoteError, RequestTimeout, counted
-from reserve.protocol.http1.response import (
-    CHUNKED,
-    LAST_CHUNK,
-    LENGTH,
-    NONE,
-    UNTIL_CLOSE,
-    Framing,
-    ResponseHead,
-    chunk,
-    refusal,
-    response_head,
-)
+from reserve.protocol.codec import LENGTH, NONE, UNTIL_CLOSE, Framing, Head, ResponseHead
 from reserve.wait import peer_closed
 
 if TYPE_CHECKING:
     from reserve.apps.http.streamedbody import RawBodyReader
     from reserve.engine.connections.connection import Connection
-    from reserve.protocol.http1.head import Head
 
 __all__ = ["HTTPExchange"]
 
@@ -75,10 +63,12 @@ class HTTPExchange:
         "_body_in_memory",
         "_check_at",
         "_checked_bytes",
+        "_chunk",
         "_connection",
         "_context",
         "_framing",
         "_head",
+        "_last_chunk",
         "_may_keep_alive",
         "_response_head",
         "_spool_failed",
@@ -103,6 +93,8 @@ class HTTPExchange:
         self._response_head: bytes | None = None
         """The encoded head, until it is sent."""
         self._framing: Framing = NONE
+        self._chunk: Callable[[bytes], tuple[bytes, ...]] | None = None
+        self._last_chunk = b""
         self._unsized_head: tuple[str, list[tuple[str, str]]] | None = None
         """What :meth:`begin` was given without a length."""
         self.environ: dict[str, Any] = head.environ
@@ -144,9 +136,10 @@ class HTTPExchange:
             self._may_keep_alive = False
         if self._body is not None and not self._body.begin_response():
             self._may_keep_alive = False  # the rest of the body must not be taken for the next request
-        response: ResponseHead = response_head(
+        response: ResponseHead = self._context.codec.response_head(
             status,
             headers,
+            request=head,
             minor=head.minor,
             head_request=head.method == "HEAD",
             keep_alive=self._may_keep_alive,
@@ -164,6 +157,8 @@ class HTTPExchange:
             )
         self._response_head = response.data
         self._framing = response.framing
+        self._chunk = response.chunk
+        self._last_chunk = response.last_chunk
         self.bodiless = response.framing is NONE
         self.remaining = response.length
         self._unsized_head = (status, headers) if length is None else None
@@ -174,25 +169,21 @@ class HTTPExchange:
         count = len(data)
         if not count:
             return
-        more: Sequence[bytes] = ()
         framing = self._framing
+        chunk = self._chunk
         if framing is LENGTH:
             remaining = self.remaining
             assert remaining is not None
             if count != remaining and (last or count > remaining):
                 self._check_length(count)
             if count > remaining:
-                self._write(data[:remaining])
+                if remaining:
+                    self._write(data[:remaining] if chunk is None else b"".join(chunk(data[:remaining])))
                 self.bytes_sent += remaining
                 self.remaining = 0
                 self.keep_alive = False
                 raise _too_long(count - remaining)
             self.remaining = remaining - count
-        elif framing is CHUNKED:
-            if count >= _BY_REFERENCE and self._connection.output is not None:
-                data, *more = chunk(data)
-            else:
-                data = b"".join(chunk(data))
         elif framing is NONE:
             if not self.started:
                 self._write(b"")
@@ -200,7 +191,12 @@ class HTTPExchange:
                 self.check_connected()  # an application may call write() for ever
             return
         self.bytes_sent += count
-        self._write(data, *more)
+        if chunk is None:
+            self._write(data)
+        elif count >= _BY_REFERENCE and self._connection.output is not None:
+            self._write(*chunk(data))
+        else:
+            self._write(b"".join(chunk(data)))
         if self._connection.output is not None and self.remaining != 0 and not self._body_in_memory:
             self._connection.lend()
 
@@ -239,7 +235,7 @@ class HTTPExchange:
             self._begin_file(*self._unsized_head, fd, offset, size)
         remaining = self.remaining
         framing = self._framing
-        if size <= 0 or framing is CHUNKED:
+        if size <= 0 or (self._chunk is not None and framing is not NONE):
             return False
         if framing is NONE:
             return True
@@ -281,8 +277,8 @@ class HTTPExchange:
     def finish(self) -> None:
         if self._framing is LENGTH and self.remaining:
             raise _too_short(self.remaining)
-        if self._framing is CHUNKED:
-            self._write(LAST_CHUNK)
+        if self._last_chunk:
+            self._write(self._last_chunk)
         elif not self.started:
             self._write(b"")
 
@@ -329,19 +325,21 @@ class HTTPExchange:
         self.status = status
         self.started = True
         self._response_head = None
-        data = refusal(
+        data, body_size = self._context.codec.refusal(
             status,
             message,
+            request=self._head,
+            block=b"",
+            head_request=self._head.method == "HEAD",
             date=self._context.date_line(),
             server=self._context.server_line,
-            head_request=self._head.method == "HEAD",
         )
         connection = self._connection
         with contextlib.suppress(ClientDisconnected):  # the client has disconnected
             if connection.lent:
                 connection.reclaim()
             connection.write(data)
-            self.bytes_sent = body_size(data)
+            self.bytes_sent = body_size
 
     def _check_length(self, count: int) -> None:
         """Before the head is sent: refuse a body whose rest, ``count`` bytes, does not make its Content-Length. Then

@@ -18,12 +18,11 @@ from typing import TYPE_CHECKING
 from reserve.apps.http.bufferedbody import BEYOND
 from reserve.engine.polling.wakeup import Wakeup
 from reserve.errors import ClientDisconnected, RemoteError, RequestTimeout, counted
-from reserve.protocol.http1.response import CONTINUE
 
 if TYPE_CHECKING:
     from reserve.apps.http.settings import HTTPSettings
     from reserve.engine.connections.connection import Connection
-    from reserve.protocol.http1.body import ChunkedDecoder, LengthDecoder
+    from reserve.protocol.codec import Decoder
 
 __all__ = ["BodyRefused", "InputStream", "RawBodyReader", "StreamedBody"]
 
@@ -59,7 +58,7 @@ class RawBodyReader(io.RawIOBase):
     def __init__(
         self,
         connection: Connection,
-        decoder: LengthDecoder | ChunkedDecoder,
+        decoder: Decoder,
         unparsed: bytes,
         before_first_read: Callable[[], None] | None,
         allowance: Callable[[int], float],
@@ -199,7 +198,7 @@ class StreamedBody:
 
     :param decoder: knows where the body ends.
     :param unparsed: the bytes that were received after the head.
-    :param expect_continue: the client waits for a 100 (Continue) before it sends the body.
+    :param interim: the 100 (Continue) that the client waits for before it sends the body; empty: it waits for none.
     """
 
     __slots__ = ("_wakeup", "raw")
@@ -207,11 +206,11 @@ class StreamedBody:
     def __init__(
         self,
         connection: Connection,
-        decoder: LengthDecoder | ChunkedDecoder,
+        decoder: Decoder,
         unparsed: bytes,
         settings: HTTPSettings,
         *,
-        expect_continue: bool,
+        interim: bytes,
     ) -> None:
         server = connection.server
         self._wakeup = _new_wakeup() if server.settings.request_timeout > 0 else None
@@ -220,7 +219,7 @@ class StreamedBody:
             connection,
             decoder,
             unparsed,
-            partial(connection.write, CONTINUE) if expect_continue and not unparsed else None,
+            partial(connection.write, interim) if interim and not unparsed else None,
             settings.body_allowance,
             server.clock.now,
             self._wakeup,

@@ -51,6 +51,8 @@ class LengthDecoder:
 
     held = 0
     """As for :class:`ChunkedDecoder`."""
+    trailers: list[tuple[str, str]] | None = None
+    """Such a body has no trailer section."""
 
     def __init__(self, length: int) -> None:
         self._length = length

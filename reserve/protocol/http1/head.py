@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 from reserve.errors import RemoteError
+from reserve.protocol.codec import Head
 from reserve.protocol.http1.fields import DROPPED, ENVIRON_KEYS, SINGLETONS, find_fields
 from reserve.protocol.http1.framing import body_length, client_keeps_alive, expects_continue
 from reserve.protocol.http1.headreader import HeadReader
@@ -22,36 +23,6 @@ from reserve.protocol.http1.limits import Limits
 from reserve.protocol.http1.requestline import METHODS, decode_path, parse_request_line
 
 __all__ = ["Head", "HeadReader", "parse_head"]
-
-
-class Head:
-    """A request head that passed every check: made by :func:`parse_head`, owned by the driver of the connection."""
-
-    __slots__ = ("environ", "expect_continue", "keep_alive", "length", "method", "minor", "target")
-
-    def __init__(
-        self,
-        method: str,
-        target: str,
-        minor: int,
-        environ: dict[str, Any],
-        keep_alive: bool,
-        length: int | None,
-        expect_continue: bool,
-    ) -> None:
-        self.method = method
-        self.target = target
-        """As it was sent."""
-        self.minor = minor
-        """0 or 1: the minor version as which the request is served."""
-        self.environ = environ
-        """A copy of the base environ with the CGI and HTTP_* keys of this request (PEP 3333)."""
-        self.keep_alive = keep_alive
-        """Whether the client allows another request on the connection."""
-        self.length = length
-        """Bytes of body; 0 for no body, None for a chunked one."""
-        self.expect_continue = expect_continue
-        """Whether the client waits for a 100 (Continue) before it sends the body."""
 
 
 def parse_head(

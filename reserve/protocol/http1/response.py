@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from enum import IntEnum
 
 from reserve.errors import ApplicationError
+from reserve.protocol.codec import CHUNKED, LENGTH, NONE, UNTIL_CLOSE, Framing, ResponseHead
 from reserve.protocol.http1.responsefields import (
     CACHED_LINES,
     CACHED_STATUS,
@@ -47,42 +47,6 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
 
 
-class Framing(IntEnum):
-    """How the client learns where a response body ends."""
-
-    NONE = 0
-    """Nothing follows the head."""
-    LENGTH = 1
-    """Exactly ``length`` bytes follow."""
-    CHUNKED = 2
-    """:func:`chunk` for each piece, then :data:`LAST_CHUNK`."""
-    UNTIL_CLOSE = 3
-    """The body ends when the connection does."""
-
-
-# An attribute of an enum class costs a lookup in its metaclass; the hot path takes these.
-NONE, LENGTH, CHUNKED, UNTIL_CLOSE = Framing.NONE, Framing.LENGTH, Framing.CHUNKED, Framing.UNTIL_CLOSE
-
-
-class ResponseHead:
-    """A response head, and what has to follow it: made by :func:`response_head`, used by its caller, never changed."""
-
-    __slots__ = ("data", "dropped", "framing", "keep_alive", "length")
-
-    def __init__(
-        self, data: bytes, framing: Framing, length: int | None, keep_alive: bool, dropped: tuple[str, ...]
-    ) -> None:
-        self.data = data
-        """From the status line to the empty line."""
-        self.framing = framing
-        self.length = length
-        """Bytes of body to send when the framing is LENGTH, otherwise None."""
-        self.keep_alive = keep_alive
-        """Whether the connection may be used for another request after this response."""
-        self.dropped = dropped
-        """The application's hop-by-hop fields, which are not sent; names in lower case."""
-
-
 def response_head(
     status: str,
     headers: list[tuple[str, str]],
@@ -93,6 +57,7 @@ def response_head(
     length: int | None,
     date: bytes,
     server: bytes,
+    request: object = None,
 ) -> ResponseHead:
     """Check and encode the status and headers that an application passed to ``start_response``.
 
@@ -105,6 +70,7 @@ def response_head(
         precedence.
     :param date: a complete ``Date`` line with its line end, sent unless the application sent one.
     :param server: a complete ``Server`` line or nothing, likewise.
+    :param request: not used: an HTTP/1 response carries nothing of its request. Other protocols have it.
     :raises ApplicationError: names the field and the rule.
     """
     try:
@@ -182,6 +148,8 @@ def response_head(
     elif not minor:
         lines.append(b"Connection: keep-alive\r\n")
     lines.append(b"\r\n")
+    if framing is CHUNKED:
+        return ResponseHead(b"".join(lines), framing, total, keep_alive, dropped, chunk, LAST_CHUNK)
     return ResponseHead(b"".join(lines), framing, total, keep_alive, dropped)
 
 

@@ -89,7 +89,7 @@ def read_body(
         content = b"".join([decoder.feed(piece) for piece in pieces])
     except RemoteError as error:
         return error.status
-    return content, decoder.complete, decoder.rest, decoder.received, getattr(decoder, "trailers", [])
+    return content, decoder.complete, decoder.rest, decoder.received, decoder.trailers or []
 
 
 def chunked(data: bytes, limits: Limits = LIMITS) -> Any:
@@ -121,7 +121,7 @@ def read_messages(pieces: list[bytes], limits: Limits = LIMITS, *, refuse_unders
                     content += decoder.feed(piece)
                     piece = decoder.rest
                 if decoder.complete:
-                    messages.append((facts(head), content, list(getattr(decoder, "trailers", []))))
+                    messages.append((facts(head), content, list(decoder.trailers or [])))
                     decoder = None
     except RemoteError as error:
         return [*messages, (error.status, error.message)]
