@@ -66,7 +66,8 @@ class PathInfoDispatcher:
 def mounted_at(root: str, app: WSGIApplication) -> WSGIApplication:
     """Return an application that moves ``root`` to SCRIPT_NAME, and calls ``app``.
 
-    A frontend may have removed the root from the path already; then the path stays the same.
+    A frontend may have removed the root from the path already; then the path stays the same. A web server that speaks
+    SCGI or the like may have moved it to SCRIPT_NAME; then both stay the same.
 
     :param root: decoded, like ``/shop``, without a slash at its end.
     """
@@ -74,8 +75,10 @@ def mounted_at(root: str, app: WSGIApplication) -> WSGIApplication:
     below = root + "/"
 
     def mounted(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        path = environ.get("PATH_INFO", "")
-        environ["SCRIPT_NAME"] = root + environ.get("SCRIPT_NAME", "")
+        path, script = environ.get("PATH_INFO", ""), environ.get("SCRIPT_NAME", "")
+        if script == root or script.startswith(below):  # a web server has told it, in a variable
+            return app(environ, start_response)
+        environ["SCRIPT_NAME"] = root + script
         if path == root or path.startswith(below):
             environ["PATH_INFO"] = path[len(root) :]
         return app(environ, start_response)

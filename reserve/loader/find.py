@@ -45,6 +45,8 @@ _BUNDLED = "reserve.apps"
 _EXAMPLES = "reserve.examples"
 """The package of the examples, which are WSGI applications."""
 _WSGI = ("http", "wsgi")
+_PROTOCOLS = ("http", "scgi", "uwsgi")
+"""The applications of reserve that serve ``wsgi NAME``."""
 """What stands before the name of a WSGI application."""
 _EXAMPLE = "blog"
 """The name in a proposed line for a user who gave none."""
@@ -128,11 +130,12 @@ def complete_words(words: Sequence[str]) -> list[str]:
     :param words: what stands there, or should stand there. Empty: an example is named.
     """
     first, *rest = words or ("",)
-    if first == "http" and rest[:1] == ["wsgi"]:
+    protocol = first if first in _PROTOCOLS else "http"
+    if first == protocol and rest[:1] == ["wsgi"]:
         first, rest = "wsgi", rest[1:]
-    if first in _WSGI:
+    if first in (protocol, "wsgi"):
         name = rest[0] if rest else _EXAMPLE
-        return [*_WSGI, *_name_and_rest(name, rest[1:])]
+        return [protocol, "wsgi", *_name_and_rest(name, rest[1:])]
     if first in bundled_names():
         return [first, *rest]
     if not first:

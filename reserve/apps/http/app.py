@@ -52,7 +52,7 @@ class HTTPApp(HTTPContext):
         check_settings(settings.limits, LIMIT_KINDS)
         self.use_settings(settings)
 
-    def redirect_application(self, port: int) -> RedirectApp:
+    def redirect_application(self, port: int) -> RedirectApp | None:
         """Make the application for listeners of plain HTTP whose clients are sent to https (``--redirect-http``).
 
         :param port: the TCP port of https.
@@ -64,7 +64,7 @@ class HTTPApp(HTTPContext):
     # ---- called by the server ----
 
     url_scheme = "http"
-    alpn_protocols = ("http/1.1", "http/1.0")
+    alpn_protocols: tuple[str, ...] = ("http/1.1", "http/1.0")
 
     def refuse_plain(self, first: bytes) -> bytes:
         """The response to a client that speaks plain HTTP to a port of TLS.

@@ -1,36 +1,19 @@
 """``reserve app http wsgi NAME [--mount /PREFIX=NAME ...] [args...]``: makes an HTTP application from its arguments.
 
-Runs on the main thread at start. ``ARGUMENTS`` describes what is accepted; the command has taken the server's own
-options out before. All other arguments, and those after ``--``, belong to the application called NAME.
+Runs on the main thread at start. ``reserve/apps/_wsgi.py`` has what it shares with the other protocols.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from reserve.errors import Correction, StartupError, UsageError, short_repr
-from reserve.loader.arguments import Arguments, correct_options, option_hint
-from reserve.loader.asgi import refuse_async
-from reserve.loader.find import complete_words, load_application
-from reserve.loader.importer import WSGI_NAMES, explain_none, signature_error
+from reserve.apps._wsgi import ARGUMENTS, launch_wsgi
 
 if TYPE_CHECKING:
     from reserve.apps.http.app import HTTPApp
 
 __all__ = ["ARGUMENTS", "launch"]
-
-ARGUMENTS = """\
-wsgi NAME              serve a WSGI application: a module with launch(args), application or app, or
-                       module:application, or a factory as "shop:create_app('test')"
---mount /PREFIX=NAME   serve another one below a path; may be repeated; NAME itself is mounted at /
-"""
-
-_KINDS = ("wsgi",)
-_MOUNT = "--mount"
-_HELP = {"-h", "--help"}
-_PREFIXES = ("reserve.examples",)
 
 
 def launch(args: Sequence[str]) -> HTTPApp:
@@ -40,136 +23,10 @@ def launch(args: Sequence[str]) -> HTTPApp:
     :raises UsageError: unknown arguments, a malformed mount, or two mounts of one prefix.
     :raises StartupError: an application that cannot be imported or launched.
     """
-    arguments = Arguments.of(args)
-    remaining, mounts = _take_mounts(arguments.before)
-    if remaining[:1] != ["wsgi"]:
-        if remaining and remaining[0].startswith("-"):
-            raise _unknown_option(remaining, arguments)
-        if not remaining and not _HELP.isdisjoint(arguments.after):
-            raise _refuse_help()
-        what = f"{remaining[0]!r} is none of its kinds" if remaining else "the kind of application is missing"
-        right = ("http", "wsgi") if remaining[:1] == ["asgi"] else tuple(complete_words(["http", *remaining[:1]]))
-        raise UsageError(
-            f"app http: {what} ({', '.join(_KINDS)})",
-            "; write: reserve app http wsgi NAME",
-            Correction(wrong=("http", *remaining[:1]), right=right),
-        )
-    remaining = remaining[1:]
-    if remaining and remaining[0].startswith("-"):
-        raise _unknown_option(remaining, arguments)
-    if not remaining and not mounts:
-        if not _HELP.isdisjoint(arguments.after):
-            raise _refuse_help()
-        raise UsageError(
-            "app http wsgi: the application's name is missing",
-            "; write: reserve app http wsgi NAME",
-            Correction(wrong=("http", "wsgi"), right=tuple(complete_words(["wsgi"]))),
-        )
-    if not remaining and arguments.after:
-        raise UsageError(f"with only --mount, no application takes the arguments after --: {' '.join(arguments.after)}")
-    if remaining and "/" in mounts:
-        raise UsageError(f"both {remaining[0]} and {mounts['/']} would be mounted at /; leave one of them out")
+    return launch_wsgi(args, "http", _app_class)
 
+
+def _app_class() -> type[HTTPApp]:
     from reserve.apps.http.app import HTTPApp
-    from reserve.apps.http.settings import HTTPSettings
-    from reserve.gateways.dispatch import PathInfoDispatcher
-    from reserve.gateways.wsgi import WSGIGateway
 
-    if not mounts:
-        app = _load(remaining[0], arguments, remaining[1:], arguments.after, "")
-        return HTTPApp(WSGIGateway(app), HTTPSettings())
-    mapping = {}
-    if remaining:
-        mapping["/"] = _load(remaining[0], arguments, remaining[1:], arguments.after, "/")
-    for prefix, name in mounts.items():
-        mapping[prefix] = _load(name, arguments, (), (), prefix)
-    return HTTPApp(WSGIGateway(PathInfoDispatcher(mapping)), HTTPSettings())
-
-
-def _refuse_help() -> UsageError:
-    """The message about ``-- -h`` without an application."""
-    return UsageError(
-        "app http: what follows -- is for an application, and none is named",
-        "; write: reserve app http -h",
-        Correction(end=("-h",), drop_after=True),
-    )
-
-
-def _take_mounts(args: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """Take ``--mount`` out, at any position. Returns the other arguments, and names of applications by prefix."""
-    remaining: list[str] = []
-    mounts: dict[str, str] = {}
-    iterator = iter(args)
-    for argument in iterator:
-        flag, equals, value = argument.partition("=")
-        if flag != _MOUNT:
-            remaining.append(argument)
-            continue
-        if not equals:
-            following = next(iterator, None)
-            if following is None:
-                raise UsageError("--mount needs a value: /PREFIX=NAME, as /blog=blog")
-            value = following
-        prefix, _, name = value.partition("=")
-        if not prefix.startswith("/") or not name:
-            raise UsageError(f"--mount wants /PREFIX=NAME, as /blog=blog; it got {value!r}")
-        prefix = prefix.rstrip("/") or "/"
-        if prefix in mounts:
-            raise UsageError(f"--mount {prefix} is given twice, for {mounts[prefix]} and for {name}")
-        mounts[prefix] = name
-    return remaining, mounts
-
-
-def _load(
-    name: str, arguments: Arguments, before: Sequence[str], after: Sequence[str], prefix: str
-) -> Callable[..., Any]:
-    """Import and launch one WSGI application.
-
-    :param before: its own arguments left of ``--``.
-    :param after: those right of ``--``.
-    :param prefix: where it is mounted, for the start banner; empty: it is the only application.
-    """
-    served = len(arguments.served)
-    args = arguments.derive(f"wsgi {name}", before, after, reserved=(_MOUNT,))
-    app = load_application(name, args, packages=_PREFIXES, attributes=WSGI_NAMES)
-    if not callable(app):
-        hint = explain_none(name, "the application") if app is None else ""
-        raise StartupError(f"{name} gave {short_repr(app)}, which is not a WSGI application{hint}")
-    refuse_async(name, app, "a WSGI application", ())
-    _check_signature(name, app)
-    if prefix:
-        arguments.served[served:] = [f"{prefix} -> {line}" for line in arguments.served[served:]]
-    return cast("Callable[..., Any]", app)
-
-
-def _check_signature(name: str, app: Callable[..., Any]) -> None:
-    """Raise StartupError for what does not take (environ, start_response); mostly a factory that was not called."""
-    reason = signature_error(app, 2)
-    if reason:
-        hint, correction = "", None
-        if not name.endswith(")"):
-            factory = f"{name}()" if ":" in name else _first_usable(name)
-            hint = f'; for a factory write "{factory}"' if ":" in name else ""
-            if factory and not signature_error(app, 0):
-                correction = Correction(wrong=(name,), right=(factory,))
-        if not signature_error(app, 3):
-            hint = f"; for a handler(socket, client_address, server) write: reserve app {name}"
-            correction = Correction(wrong=("http", "wsgi", name), right=(name,))
-        raise StartupError(
-            f"{name} cannot be called as a WSGI application, with (environ, start_response): {reason}", hint, correction
-        )
-
-
-def _first_usable(name: str) -> str:
-    """The call of the function that a module has in place of its application; empty: there is none."""
-    module = sys.modules.get(name)
-    names = [one for one in WSGI_NAMES if module is not None and hasattr(module, one)]
-    return f"{name}:{names[0]}()" if names else ""
-
-
-def _unknown_option(words: Sequence[str], arguments: Arguments) -> UsageError:
-    """The error about an option before the name. ``words`` begins with it."""
-    flags = (*arguments.reserved, _MOUNT)
-    why, hint = option_hint(words[0], flags)
-    hint = hint or ("" if why else f"; it takes:\n{ARGUMENTS.rstrip()}")
-    return UsageError(f"app http takes no {words[0]}{why}", hint, correct_options(words, flags))
+    return HTTPApp

@@ -1,0 +1,84 @@
+"""The application of a protocol that web servers speak: the machine of HTTP, with the variables of the web server."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from reserve.apps.http.app import HTTPApp
+from reserve.errors import UsageError
+
+if TYPE_CHECKING:
+    from reserve.engine.connections.connection import Connection
+
+__all__ = ["CGIApp"]
+
+_NOT_FOR_WEB_SERVERS: Mapping[str, str] = {
+    "expect": "the web server sends the 100 (Continue)",
+    "keep-alive": "each connection has one request",
+    "max-chunk-extensions": "the web server decodes chunks",
+    "max-chunk-line": "the web server decodes chunks",
+    "max-chunk-overhead": "the web server decodes chunks",
+    "max-trailer": "the web server drops trailer fields",
+    "max-trailer-fields": "the web server drops trailer fields",
+    "server-header": "the web server sends its own Server field",
+    "underscores": "the names of all variables have underscores",
+}
+"""The options of HTTP that have no meaning behind a web server, and why."""
+
+
+class CGIApp(HTTPApp):
+    """Base of the applications behind a web server, which tells them in variables who the client is.
+
+    A server has one and owns it. Subclasses set ``codec`` and :attr:`protocol`.
+
+    The other end of a connection is the web server. So its address and its TLS are not those of the environ.
+    """
+
+    url_scheme = ""
+    alpn_protocols = ()
+    protocol = ""
+    """The name of the protocol, for messages."""
+    options_without_use: Mapping[str, str] = _NOT_FOR_WEB_SERVERS
+    """Names of options that are refused, and why."""
+
+    def configure(self, values: Mapping[str, Any], given: Sequence[str] = ()) -> None:
+        for source in given:
+            # --keep-alive, the environment variable RESERVE_KEEP_ALIVE, keep_alive in reserve.toml
+            words = re.findall(r"[a-z-]+", source.lower().replace("_", "-"))
+            for word in words:
+                reason = self.options_without_use.get(word.removeprefix("--").removeprefix("reserve-"))
+                if reason:
+                    raise UsageError(f"{source} is for HTTP (reserve app http); with {self.protocol} {reason}")
+        super().configure(values, given)
+
+    def redirect_application(self, port: int) -> None:
+        """There are no redirects: the web server knows whether its client uses https."""
+        return None
+
+    def refuse_plain(self, first: bytes) -> bytes:
+        return self.codec.refusal(
+            400,
+            "This port speaks TLS.",
+            request=None,
+            block=b"",
+            head_request=False,
+            date=b"",
+            server=b"",
+        ).data
+
+    def base_environ(self, connection: Connection) -> dict[str, Any]:
+        server = connection.server
+        return self.gateway.base_environ(
+            server_name="",
+            server_port="",
+            remote_addr="",
+            remote_port="",
+            url_scheme="http",
+            software=self.settings.server_header or "reserve",
+            extra={
+                "reserve.client_disconnected": connection.peer_closed,
+                "reserve.stopping": lambda: server.stopping,
+            },
+        )

@@ -1,0 +1,171 @@
+"""From the variables that a web server sends to a WSGI environ: one rule for SCGI, uwsgi and every other such protocol.
+
+The variables are those of CGI (RFC 3875), but web servers differ in which of them they send, and in what these mean:
+``reserve/docs/webservers.md`` has a table. Any thread may call these functions; they keep no state. The web server is
+trusted: it has received and checked the request, so its variables say who the client is and which scheme it speaks.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import quote
+
+from reserve.errors import RemoteError, counted
+from reserve.protocol.codec import Head
+from reserve.protocol.http1.fields import SINGLETONS
+from reserve.protocol.http1.framing import body_length
+from reserve.protocol.http1.limits import Limits
+from reserve.protocol.http1.requestline import ABSOLUTE, METHOD, decode_path
+
+__all__ = ["CGIHead", "request_head", "split_path"]
+
+NAME = re.compile(r"[!-<>-~]+").fullmatch
+"""Printable ASCII without a space and an equals sign."""
+CONTROL = re.compile(r"[\0\r\n]").search
+ONE_LINE = frozenset(("CONTENT_TYPE", "QUERY_STRING", "REQUEST_URI", "SERVER_PROTOCOL"))
+"""Variables that may have no line end; neither may those of header fields. A decoded path may."""
+MAY_BE_EMPTY = frozenset(("PATH_INFO", "QUERY_STRING", "SCRIPT_NAME"))
+OURS = ("reserve.", "wsgi.")
+"""Beginnings of the names that a server sets itself, and that no variable replaces."""
+TRUE = frozenset(("1", "on", "true", "yes"))
+
+
+class CGIHead(Head):
+    """The head of a request that a web server has received. Made by :func:`request_head`."""
+
+    __slots__ = ("remote_addr", "version")
+
+    remote_addr: str
+    version: str
+
+    def __init__(self, method: str, target: str, environ: dict[str, Any], length: int | None) -> None:
+        super().__init__(method, target, 0, environ, False, length, False)
+        self.remote_addr = environ["REMOTE_ADDR"]
+        self.version = environ["SERVER_PROTOCOL"]
+
+
+def request_head(
+    variables: list[tuple[str, str]], base: dict[str, Any], limits: Limits, *, framed: bool = False
+) -> CGIHead:
+    """Make the head of a request from its variables.
+
+    :param variables: names and values in the order in which they came, as latin-1 (PEP 3333).
+    :param base: the environ of the connection; it is copied, and the variables replace what is in it.
+    :param limits: ``max_request_line`` is for REQUEST_URI; ``max_field`` and ``max_fields`` are for the ``HTTP_*``
+        variables, which are the header fields; the caller has checked ``max_head``.
+    :param framed: the protocol itself shows where the body ends, whatever CONTENT_LENGTH says.
+    :raises RemoteError: 400, 411, 413, 414 or 431.
+
+    - Of a variable that is repeated the last one counts. Repeated header fields are joined, as in HTTP, or refused,
+      and so is a repeated CONTENT_LENGTH.
+    - A variable without a value counts as not given (RFC 3875 section 4.1), except header fields, QUERY_STRING and the
+      two parts of the path.
+    - HTTP_PROXY is dropped, because client libraries take it for a setting. HTTP_CONTENT_LENGTH and HTTP_CONTENT_TYPE,
+      which some web servers add, stand in for the variables without HTTP where these are missing.
+    """
+    environ = base.copy()
+    given: dict[str, str] = {}
+    fields = 0
+    for name, value in variables:
+        if not NAME(name):
+            raise RemoteError(400, f"{name[:60]!r} is not the name of a variable (RFC 3875 section 4.1)")
+        if name.startswith("HTTP_"):
+            fields += 1
+            if fields > limits.max_fields:
+                raise RemoteError(431, f"more than {counted(limits.max_fields, 'field')} (--max-fields)")
+            if len(name) + len(value) > limits.max_field:
+                raise RemoteError(431, f"{name[:60]} is longer than {limits.max_field} bytes (--max-field)")
+            if CONTROL(value):
+                raise RemoteError(400, f"{name[:60]} has a line end or a NUL in its value (RFC 9110 section 5.5)")
+            value = value.strip(" \t")
+            if name in given:
+                if name in SINGLETONS:
+                    raise RemoteError(400, f"{name} occurs twice, only one is allowed (RFC 9110 section 5.3)")
+                value = f"{given[name]}{'; ' if name == 'HTTP_COOKIE' else ', '}{value}"
+        elif name == "CONTENT_LENGTH":
+            if name in given:
+                raise RemoteError(400, "CONTENT_LENGTH occurs twice (RFC 9112 section 6.3)")
+        elif name in ONE_LINE and CONTROL(value):
+            raise RemoteError(400, f"{name} has a line end or a NUL in its value (RFC 3875 section 4.1)")
+        if not value and name[:5] != "HTTP_" and name not in MAY_BE_EMPTY:
+            given.pop(name, None)
+        elif not name.startswith(OURS):
+            given[name] = value
+    given.pop("HTTP_PROXY", None)
+    for name in ("CONTENT_LENGTH", "CONTENT_TYPE"):
+        stand_in = given.pop(f"HTTP_{name}", "")
+        if stand_in:
+            given.setdefault(name, stand_in)
+
+    method = given.get("REQUEST_METHOD", "")
+    match = METHOD(method)
+    if not method or match is None or match.end() != len(method):
+        what = f"REQUEST_METHOD {method[:30]!r} is not a token" if method else "there is no REQUEST_METHOD"
+        raise RemoteError(400, f"{what} (RFC 3875 section 4.1.12)")
+    uri = given.get("REQUEST_URI", "")
+    if len(uri) > limits.max_request_line:
+        raise RemoteError(414, f"REQUEST_URI is longer than {limits.max_request_line} bytes (--max-request-line)")
+    script, path = split_path(given)
+    given["SCRIPT_NAME"], given["PATH_INFO"] = script, path
+    given.setdefault("QUERY_STRING", "")
+    given.setdefault("SERVER_PROTOCOL", "HTTP/1.0")
+    environ.update(given)
+
+    https = given.get("HTTPS", given.get("REQUEST_SCHEME", "")).lower()
+    if https == "https" or https in TRUE:
+        environ["wsgi.url_scheme"] = "https"
+        environ["HTTPS"] = "on"
+        if "SERVER_PORT" not in given:
+            environ["SERVER_PORT"] = "443"
+
+    length: int | None = None if framed else 0
+    if "CONTENT_LENGTH" in environ:
+        stated = body_length({"CONTENT_LENGTH": given["CONTENT_LENGTH"]}, 1, limits)
+        environ["CONTENT_LENGTH"] = str(stated)
+        length = None if framed else stated
+    elif not framed and "HTTP_TRANSFER_ENCODING" in environ:
+        raise RemoteError(
+            411,
+            "the body of the request is chunked, and the web server states no length (RFC 9110 section 15.5.12)",
+        )
+    if "HTTP_TRANSFER_ENCODING" in environ:
+        del environ["HTTP_TRANSFER_ENCODING"]  # the web server has removed the coding
+    if not uri:
+        query = given["QUERY_STRING"]
+        uri = quote(script + path, "/%", encoding="latin-1") + (f"?{query}" if query else "")
+    target = uri if uri.isascii() and uri.isprintable() else quote(uri, _URI, encoding="latin-1")
+    return CGIHead(method, target, environ, length)
+
+
+_URI = "!#$%&'()*+,/:;=?@[]"
+
+
+def split_path(variables: dict[str, str]) -> tuple[str, str]:
+    """SCRIPT_NAME and PATH_INFO as PEP 3333 wants them: together the decoded path of the request.
+
+    1. A web server that sends PATH_INFO has made the division (nginx's uwsgi_params, Apache's mod_proxy_uwsgi,
+       lighttpd). A slash at the end of SCRIPT_NAME becomes, or already is, the first one of PATH_INFO.
+    2. Otherwise the path is DOCUMENT_URI (nginx, which decodes and rewrites it) or that of REQUEST_URI, decoded. A
+       SCRIPT_NAME that is a beginning of it, up to a slash, is what the configuration says.
+    3. Every other SCRIPT_NAME is the whole path (Apache's mod_proxy_scgi and mod_proxy_fcgi, nginx's fastcgi_params,
+       lighttpd). It becomes PATH_INFO: the application is mounted at the root.
+    """
+    script, path = variables.get("SCRIPT_NAME", ""), variables.get("PATH_INFO")
+    if path is not None and (path or script):
+        if script.endswith("/"):
+            return script[:-1], path if path.startswith("/") else f"/{path}"
+        return script, path
+    whole = variables.get("DOCUMENT_URI") or _path_of(variables.get("REQUEST_URI", ""))
+    if not script:
+        return "", whole
+    root = script.removesuffix("/")
+    if len(whole) > len(script) and whole.startswith(f"{root}/"):
+        return root, whole[len(root) :]
+    return "", script
+
+
+def _path_of(uri: str) -> str:
+    """The decoded path of a REQUEST_URI, which may be a whole URI."""
+    match = None if uri.startswith("/") else ABSOLUTE(uri)
+    return decode_path((match[2] or "/") if match is not None else uri.partition("?")[0])

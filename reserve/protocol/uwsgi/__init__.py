@@ -1,0 +1,1 @@
+"""The uwsgi protocol (https://uwsgi-docs.readthedocs.io/en/latest/Protocol.html), as web servers speak it."""
