@@ -57,16 +57,9 @@ class CGIApp(HTTPApp):
         """There are no redirects: the web server knows whether its client uses https."""
         return None
 
-    def refuse_plain(self, first: bytes) -> bytes:
-        return self.codec.refusal(
-            400,
-            "This port speaks TLS.",
-            request=None,
-            block=b"",
-            head_request=False,
-            date=b"",
-            server=b"",
-        ).data
+    def refuse_plain(self, first: bytes) -> None:
+        """There is no response: the server asks for it when a client speaks HTTP, which is not the protocol here."""
+        return None
 
     def base_environ(self, connection: Connection) -> dict[str, Any]:
         server = connection.server

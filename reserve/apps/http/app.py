@@ -66,7 +66,7 @@ class HTTPApp(HTTPContext):
     url_scheme = "http"
     alpn_protocols: tuple[str, ...] = ("http/1.1", "http/1.0")
 
-    def refuse_plain(self, first: bytes) -> bytes:
+    def refuse_plain(self, first: bytes) -> bytes | None:
         """The response to a client that speaks plain HTTP to a port of TLS.
 
         :param first: the first bytes that the client has sent.

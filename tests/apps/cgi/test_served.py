@@ -1,0 +1,128 @@
+"""A server of SCGI or uwsgi on real sockets: TCP, UNIX and TLS, busy workers, broken frames, a stop."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reserve.apps.http.settings import HTTPSettings
+from reserve.testing import RunningServer, running
+from tests import tls
+from tests.apps.cgi.protocols import Protocol, each_broken_frame, each_protocol
+from tests.apps.http.doubles import QUIET, Gate, Recorder, hello, hooks_logging_to
+from tests.apps.http.responses import Response
+from tests.clients import until_closed
+from tests.waiting import eventually
+
+
+def ask(served: RunningServer, protocol: Protocol, raw: bytes = b"") -> Response:
+    return protocol.read(served.exchange(raw or protocol.request()))
+
+
+@each_protocol
+@pytest.mark.parametrize("family", ["tcp", "unix"])
+def test_requests_are_served_over_tcp_and_unix_sockets(protocol: Protocol, family: str, short_path: Path) -> None:
+    app = Recorder()
+    address = "127.0.0.1:0" if family == "tcp" else f"unix:{short_path}/socket"
+    with running(protocol.app(app), address=address) as served:
+        for number in range(3):
+            assert ask(served, protocol, protocol.request(f"/{number}", b"x" * 100_000, {}, "POST")).status == 200
+    assert app.paths == ["/0", "/1", "/2"]
+    assert {environ["REMOTE_ADDR"] for environ in app.environs} == {"192.0.2.7"}
+    assert not {name for name in app.environs[0] if name.startswith("X_REMOTE")}  # those of the web server
+
+
+@each_protocol
+def test_tls_is_that_of_the_web_server_and_not_of_its_client(protocol: Protocol) -> None:
+    app = Recorder()
+    with running(protocol.app(app), ssl_adapter=tls.adapter()) as served:
+        for more in ({}, {"HTTPS": "on"}):
+            with tls.wrap_client(served.connect()) as client:
+                client.sendall(protocol.request("/", b"", more))
+                received, unclean = until_closed(client)
+                assert (protocol.read(received).status, unclean) == (200, False)
+        with served.connect() as client:
+            client.sendall(protocol.request())
+            assert until_closed(client)[0] == b""
+    plain, secure = app.environs
+    assert (plain["wsgi.url_scheme"], secure["wsgi.url_scheme"]) == ("http", "https")
+    assert not {name for name in plain if name.startswith(("SSL_", "HTTPS"))}
+
+
+@each_broken_frame
+def test_a_broken_frame_costs_one_line_and_no_worker(protocol: Protocol, frame: bytes) -> None:
+    log: list[str] = []
+    with running(protocol.app(hello), threads=1, hooks=hooks_logging_to(log)) as served:
+        with served.connect() as client:
+            client.sendall(frame)
+            received, _ = until_closed(client)
+            assert protocol.read(received).status in (400, 411, 431, 501)
+        assert ask(served, protocol).body == b"hello "
+        assert served.server.stats().threads == 1
+    assert len(log) == 1
+
+
+@each_protocol
+def test_health_checks_need_no_worker_and_a_full_queue_refuses(protocol: Protocol) -> None:
+    gate = Gate()
+    settings = HTTPSettings(access_log=False, health_path="/health")
+    with (
+        running(protocol.app(gate, settings), threads=1, max_queued=1) as served,
+        served.connect() as busy,
+        served.connect() as queued,
+    ):
+        busy.sendall(protocol.request("/wait"))
+        gate.wait_entered()
+        queued.sendall(protocol.request("/queued"))
+        eventually(lambda: served.server.stats().queued == 1)
+        assert ask(served, protocol, protocol.request("/health")).body == b"ok\n"
+        refused = ask(served, protocol, protocol.request("/refused"))
+        assert (refused.status, refused.fields["retry-after"]) == (503, "1")
+        gate.release()
+        assert [protocol.read(until_closed(client)[0]).body for client in (busy, queued)] == [b"served"] * 2
+
+
+@each_protocol
+def test_a_stop_waits_for_requests_in_flight(protocol: Protocol) -> None:
+    gate = Gate()
+    with running(protocol.app(gate), threads=1) as served, served.connect() as busy, served.connect() as idle:
+        busy.sendall(protocol.request("/wait"))
+        gate.wait_entered()
+        served.server.request_stop()
+        assert until_closed(idle) == (b"", False)
+        gate.release()
+        assert protocol.read(until_closed(busy)[0]).body == b"served"
+
+
+@each_protocol
+def test_a_response_that_fails_half_way_is_reset(protocol: Protocol) -> None:
+    def app(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [])
+        yield b"half"
+        raise ValueError("no")
+
+    with running(protocol.app(app), hooks=hooks_logging_to([])) as served, served.connect() as client:
+        client.sendall(protocol.request())
+        assert until_closed(client)[1], "its end looks like that of a complete response"
+
+
+@each_protocol
+def test_a_request_timeout_is_a_503(protocol: Protocol) -> None:
+    gate = Gate()
+    with running(protocol.app(gate, QUIET), threads=1, request_timeout=0.05, hooks=hooks_logging_to([])) as served:
+        with served.connect() as client:
+            client.sendall(protocol.request("/wait"))
+            gate.wait_entered()
+            assert protocol.read(until_closed(client)[0]).status == 503
+        gate.release()
+
+
+@each_protocol
+def test_a_web_server_may_shut_its_side_down_after_the_request(protocol: Protocol) -> None:
+    with running(protocol.app(hello)) as served, served.connect() as client:
+        client.sendall(protocol.request("/", b"body", {}, "POST"))
+        client.shutdown(socket.SHUT_WR)
+        assert protocol.read(until_closed(client)[0]).body == b"hello body"
