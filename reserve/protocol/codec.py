@@ -282,6 +282,8 @@ class Codec:
     """Checks and encodes the head of a response, and decides how its body is framed."""
     errors: ErrorsFactory | None = None
     """Makes ``wsgi.errors``, if the protocol carries its own; None: that of the gateway."""
+    reset_when_short: bool = False
+    """An aborted response is reset even if it has a length, because some clients do not look at that."""
     continue_response: bytes = b""
     """The interim response to a client that waits before it sends its body; see :attr:`Head.expect_continue`."""
 

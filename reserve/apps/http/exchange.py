@@ -286,7 +286,7 @@ class HTTPExchange:
         self.keep_alive = False
         if not self.started:
             self._respond_to_failed_read()
-        elif self._framing is UNTIL_CLOSE:
+        elif self._framing is UNTIL_CLOSE or self._context.codec.reset_when_short:
             self.must_reset = True
 
     def fail(self) -> None:

@@ -30,6 +30,8 @@ class CGICodec(Codec):
         the former.
     """
 
+    reset_when_short = True  # Apache's mod_proxy_scgi drops the length
+
     def __init__(self, status_line: bytes = STATUS) -> None:
         self._status_line = status_line
         self.response_head = self._response_head

@@ -98,9 +98,12 @@ def test_a_stop_waits_for_requests_in_flight(protocol: Protocol) -> None:
 
 
 @each_protocol
-def test_a_response_that_fails_half_way_is_reset(protocol: Protocol) -> None:
+@pytest.mark.parametrize("headers", [[], [("Content-Length", "100")]], ids=["without a length", "with a length"])
+def test_a_response_that_fails_half_way_is_reset(protocol: Protocol, headers: list[tuple[str, str]]) -> None:
+    """Even one with a length, which some web servers drop."""
+
     def app(environ: Any, start_response: Any) -> Any:
-        start_response("200 OK", [])
+        start_response("200 OK", headers)
         yield b"half"
         raise ValueError("no")
 
