@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tests.fuzz import webservers
+
 HOST = b"Host: a.test\r\n"
 
 REQUEST_LINES = [
@@ -124,4 +126,9 @@ def _streams() -> list[bytes]:
 
 STREAMS = _streams()
 
-SEEDS: dict[str, list[bytes]] = {"head": HEADS, "chunked": CHUNKED, "stream": STREAMS + HEADS}
+SEEDS: dict[str, list[bytes]] = {
+    "head": HEADS,
+    "chunked": CHUNKED,
+    "stream": STREAMS + HEADS,
+    **webservers.SEEDS,
+}

@@ -15,6 +15,7 @@ from reserve.protocol.http1.body import ChunkedDecoder
 from reserve.protocol.http1.head import HeadReader, parse_head
 from reserve.protocol.http1.headreader import EMPTY_LINES
 from reserve.protocol.http1.limits import Limits
+from tests.fuzz import webservers
 from tests.fuzz.stream import BASE, Facts, Request, facts, plain, read_stream, write_chunked, write_head, write_request
 
 USUAL = Limits()
@@ -153,4 +154,9 @@ def _plain(request: Request) -> tuple[Facts, bytes, list[tuple[str, str]]]:
     return plain(request.head), request.body, request.trailers
 
 
-TARGETS: dict[str, Callable[[bytes], None]] = {"head": head, "chunked": chunked, "stream": stream}
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "head": head,
+    "chunked": chunked,
+    "stream": stream,
+    **webservers.TARGETS,
+}

@@ -9,7 +9,11 @@ from typing import Any
 import pytest
 
 from reserve.errors import RemoteError
+from reserve.protocol.cgi import environ
 from reserve.protocol.http1 import body, head, headreader, trailer
+from reserve.protocol.scgi import netstring
+from reserve.protocol.uwsgi import packet
+from tests.apps.cgi.protocols import SCGI, UWSGI
 from tests.fuzz import targets
 from tests.fuzz.mutation import LONGEST, TOKENS, mutate, mutated
 from tests.fuzz.seeds import SEEDS
@@ -104,6 +108,31 @@ def _trailers_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trailer.TrailerReader, "_add", lambda reader, line: add(reader, line[:1] + line))
 
 
+def _a_refused_head_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    reset = netstring.NetstringReader._reset
+
+    def keep(reader: netstring.NetstringReader) -> None:
+        if not hasattr(reader, "_buffer"):
+            reset(reader)
+
+    monkeypatch.setattr(netstring.NetstringReader, "_reset", keep)
+
+
+def _what_follows_a_head_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    feed = packet.PacketReader.feed
+
+    def lose(reader: packet.PacketReader, data: bytes) -> bytes | None:
+        block = feed(reader, data)
+        reader.rest = b""
+        return block
+
+    monkeypatch.setattr(packet.PacketReader, "feed", lose)
+
+
+def _a_variable_replaces_what_the_server_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environ, "OURS", ())
+
+
 @pytest.mark.parametrize(
     ("name", "fault", "data"),
     [
@@ -116,6 +145,10 @@ def _trailers_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
         ("stream", _a_size_line_in_pieces_is_refused, POST + b"3\r\nabc\r\n"),
         ("stream", _a_hyphen_is_doubled, b"GET / HTTP/1.1\r\nHost: a\r\nX-A: b\r\n\r\n"),
         ("stream", _trailers_are_lost, POST + b"0\r\nX: y\r\n\r\n"),
+        ("scgi", _a_refused_head_is_kept, b"1x"),
+        ("scgi", _a_variable_replaces_what_the_server_sets, SCGI.request("/", b"", {"wsgi.errors": "x"})),
+        ("uwsgi", _what_follows_a_head_is_lost, UWSGI.request("/", b"body")),
+        ("uwsgi", _a_variable_replaces_what_the_server_sets, UWSGI.request("/", b"", {"wsgi.errors": "x"})),
     ],
 )  # fmt: skip
 def test_a_target_finds_a_fault(
