@@ -45,9 +45,9 @@ _BUNDLED = "reserve.apps"
 _EXAMPLES = "reserve.examples"
 """The package of the examples, which are WSGI applications."""
 _WSGI = ("http", "wsgi")
+"""What stands before the name of a WSGI application."""
 _PROTOCOLS = ("http", "scgi", "uwsgi")
 """The applications of reserve that serve ``wsgi NAME``."""
-"""What stands before the name of a WSGI application."""
 _EXAMPLE = "blog"
 """The name in a proposed line for a user who gave none."""
 

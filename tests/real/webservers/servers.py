@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import reserve
+from tests.clients import free_port
 from tests.real.processes import running
 from tests.waiting import PATIENCE
 
@@ -33,12 +34,6 @@ def replaced(text: str, old: str, new: str) -> str:
     """The text with ``new`` in place of ``old``, which has to occur in it."""
     assert old in text, f"the configuration has no {old!r}"
     return text.replace(old, new)
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 class WebServer(ABC):

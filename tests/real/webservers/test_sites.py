@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from tests.authority import Authority
+from tests.clients import free_port
 from tests.real.serving import fetch
 from tests.real.test_frameworks import BINARY, multipart, require_framework, sha256
 from tests.real.webservers.conftest import KINDS, Deploy, Kind, each_kind
-from tests.real.webservers.servers import SOCKET, TEXT, WebServer, configuration, free_port, replaced
+from tests.real.webservers.servers import SOCKET, TEXT, WebServer, configuration, replaced
 
 pytestmark = pytest.mark.peer
 UTF8 = "\u00fc".encode().decode("latin-1")
