@@ -145,7 +145,7 @@ def split_path(variables: dict[str, str]) -> tuple[str, str]:
     """SCRIPT_NAME and PATH_INFO as PEP 3333 wants them: together the decoded path of the request.
 
     1. A web server that sends PATH_INFO has made the division (nginx's uwsgi_params, Apache's mod_proxy_uwsgi,
-       lighttpd). A slash at the end of SCRIPT_NAME becomes, or already is, the first one of PATH_INFO.
+       lighttpd). Slashes at the end of SCRIPT_NAME are removed; PATH_INFO begins with one then.
     2. Otherwise the path is DOCUMENT_URI (nginx, which decodes and rewrites it) or that of REQUEST_URI, decoded. A
        SCRIPT_NAME that is a beginning of it, up to a slash, is what the configuration says.
     3. Every other SCRIPT_NAME is the whole path (Apache's mod_proxy_scgi and mod_proxy_fcgi, nginx's fastcgi_params,
@@ -154,12 +154,12 @@ def split_path(variables: dict[str, str]) -> tuple[str, str]:
     script, path = variables.get("SCRIPT_NAME", ""), variables.get("PATH_INFO")
     if path is not None and (path or script):
         if script.endswith("/"):
-            return script[:-1], path if path.startswith("/") else f"/{path}"
+            return script.rstrip("/"), path if path.startswith("/") else f"/{path}"
         return script, path
     whole = variables.get("DOCUMENT_URI") or _path_of(variables.get("REQUEST_URI", ""))
     if not script:
         return "", whole
-    root = script.removesuffix("/")
+    root = script.rstrip("/")
     if len(whole) > len(script) and whole.startswith(f"{root}/"):
         return root, whole[len(root) :]
     return "", script

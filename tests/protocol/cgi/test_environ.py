@@ -67,6 +67,8 @@ def refused(*more: tuple[str, str], limits: Limits | None = None, **variables: s
         # a slash at the end of SCRIPT_NAME
         ({"SCRIPT_NAME": "/", "PATH_INFO": "/x"}, ("", "/x")),
         ({"SCRIPT_NAME": "/", "PATH_INFO": ""}, ("", "/")),
+        ({"SCRIPT_NAME": "//", "PATH_INFO": "/x"}, ("", "/x")),
+        ({"REQUEST_URI": "/app/x", "SCRIPT_NAME": "/app//"}, ("", "/app//")),
         ({"SCRIPT_NAME": "/app/", "PATH_INFO": "x"}, ("/app", "/x")),
         ({"REQUEST_URI": "/app/x", "SCRIPT_NAME": "/app/"}, ("/app", "/x")),
         # neither
