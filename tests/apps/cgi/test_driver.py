@@ -8,6 +8,7 @@ import pytest
 
 from reserve.apps.http.settings import HTTPSettings
 from reserve.protocol.http1.limits import Limits
+from reserve.testing import MemoryClient
 from tests.apps.cgi.protocols import Protocol, each_broken_frame, each_protocol
 from tests.apps.http.doubles import STREAM, Recorder, hello, returning
 from tests.protocol.http1.delivery import deliveries
@@ -186,8 +187,6 @@ def test_the_access_log_has_the_client_of_the_web_server(protocol: Protocol) -> 
         put = records.append
 
     app.access_log = Log()  # type: ignore[assignment]
-    from reserve.testing import MemoryClient
-
     more = {"HTTP_REFERER": "r", "HTTP_USER_AGENT": "u", "SERVER_PROTOCOL": "HTTP/2.0"}
     MemoryClient(app).send(protocol.request("/a?b", b"", more))
     MemoryClient(app).send(protocol.broken[-1])
@@ -196,3 +195,46 @@ def test_the_access_log_has_the_client_of_the_web_server(protocol: Protocol) -> 
     assert (first.referer, first.user_agent, first.bytes_sent) == ("r", "u", 6)
     assert second.status in (400, 411)
     assert second.bytes_sent > 0
+
+
+@each_protocol
+def test_a_head_with_many_variables_is_made_again_after_a_slow_body(protocol: Protocol) -> None:
+    """The environ of such a head is not kept while the web server sends the body."""
+    app = Recorder()
+    client = protocol.client(app)
+    fields = {f"HTTP_X{number}": str(number) for number in range(60)}
+    raw = protocol.request("/a", b"body", fields, "POST")
+    assert client.send(raw[:-2]) == b""
+    assert protocol.read(client.send(raw[-2:])).status == 200
+    environ = app.environs[0]
+    assert {name: environ[name] for name in fields} == fields
+    assert (environ["PATH_INFO"], environ["REMOTE_ADDR"], app.bodies) == ("/a", "192.0.2.7", [b"body"])
+
+
+@each_protocol
+def test_a_slow_head_with_many_variables_is_logged_with_its_client(protocol: Protocol) -> None:
+    app = protocol.app(hello)
+    records: list[Any] = []
+
+    class Log:
+        put = records.append
+
+    app.access_log = Log()  # type: ignore[assignment]
+    client = MemoryClient(app)
+    fields = {f"HTTP_X{number}": str(number) for number in range(60)} | {"HTTP_REFERER": "r", "HTTP_USER_AGENT": "u"}
+    assert client.send(protocol.request("/a", b"body", fields, "POST")[:-2]) == b""
+    assert protocol.read(client.advance(21)).status == 408
+    (record,) = records
+    assert (record.host, record.request, record.status) == ("192.0.2.7", "POST /a HTTP/1.1", 408)
+    assert (record.referer, record.user_agent) == ("r", "u")
+
+
+@each_protocol
+def test_what_is_kept_of_a_request_during_its_response_still_names_its_client(protocol: Protocol) -> None:
+    reader = protocol.make_app.codec.make_reader(Limits(), lambda data: None)
+    block = reader.feed(protocol.request("/a" * 200))
+    assert block is not None
+    head = protocol.make_app.codec.parse_head(block, {"REMOTE_ADDR": "", "SCRIPT_NAME": ""}, Limits())
+    kept = head.without_environ(200)
+    assert (kept.remote_addr, kept.version, kept.method) == ("192.0.2.7", "HTTP/1.1", "GET")
+    assert (kept.environ, kept.length, len(kept.target), len(head.target)) == ({}, 0, 200, 400)

@@ -10,6 +10,7 @@ from reserve.apps.http.launch import ARGUMENTS
 from reserve.errors import UsageError
 from reserve.loader.arguments import Arguments
 from reserve.loader.find import bundled_names, find
+from reserve.testing import MemoryClient
 from tests.apps.cgi.protocols import Protocol, each_protocol
 from tests.projects import Project
 
@@ -35,8 +36,6 @@ def test_applications_are_mounted(protocol: Protocol, project: Project) -> None:
         Arguments([f"reserve {protocol.name}", "wsgi", "cgi_a", "--mount", "/b=cgi_b:app"], reserved=["--bind"])
     )
     assert type(app) is protocol.make_app
-    from reserve.testing import MemoryClient
-
     for path, expected in (("/x", b"cgi_a/x"), ("/b/x", b"cgi_b/b/x")):
         assert protocol.read(MemoryClient(app).send(protocol.request(path))).body == expected
 

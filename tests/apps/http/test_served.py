@@ -421,3 +421,21 @@ def test_a_client_that_sends_the_path_of_the_unix_socket_as_its_host_is_served(q
     if "/" in quote(path):
         with running(app, http=QUIET) as served:
             assert fetch(served, raw).status == 400
+
+
+def test_the_path_of_the_unix_socket_as_host_is_accepted_when_the_environ_is_made_again(short_path: Path) -> None:
+    """That of a head with many fields is, when its body comes later."""
+    hosts: list[str] = []
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        hosts.append(environ["HTTP_HOST"])
+        return hello(environ, start_response)
+
+    path = short_path / "socket"
+    raw = f"POST / HTTP/1.1\r\nHost: {path}\r\n" + "".join(f"X{n}: {n}\r\n" for n in range(60))
+    with running(app, http=QUIET, address=f"unix:{path}") as served, served.connect() as client:
+        client.sendall(f"{raw}Content-Length: 4\r\n\r\nbo".encode())
+        eventually(lambda: (now := served.server.stats()).parked == now.accepted == 1)
+        client.sendall(b"dy")
+        assert receive(client).body == b"hello body"
+    assert hosts == ["localhost"]
