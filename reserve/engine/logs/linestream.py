@@ -8,8 +8,10 @@ Used by one thread at a time, which may have to wait for a disk or a terminal.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
+import stat
 import time
 from collections.abc import Callable, Sequence
 from itertools import accumulate
@@ -25,6 +27,8 @@ class LineStream:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._identity = _identity_of_socket(self._descriptor())
+        """What the descriptor was at first, if a socket (that of a log service); None: something else."""
         self._mid_line = False
         """The last byte that was written is not the end of a line."""
         self.error: Exception | None = None
@@ -66,6 +70,11 @@ class LineStream:
 
     def _send(self, fd: int, data: bytes) -> int:
         done = 0
+        identity = _identity_of_socket(fd)
+        if identity not in (None, self._identity):
+            # The application has closed the descriptor, and a connection has its number now: that of a client.
+            self.error = OSError(errno.EBADF, "its descriptor was closed, and its number belongs to a socket now")
+            return 0
         while done < len(data):
             try:
                 done += os.write(fd, data[done : done + io.DEFAULT_BUFFER_SIZE])
@@ -75,6 +84,15 @@ class LineStream:
                 self.error = error
                 break
         return done
+
+
+def _identity_of_socket(fd: int) -> tuple[int, int] | None:
+    """What tells a socket from every other one; None: it is none, or closed."""
+    try:
+        status = os.fstat(fd)
+    except OSError:
+        return None
+    return (status.st_dev, status.st_ino) if stat.S_ISSOCK(status.st_mode) else None
 
 
 class LossCounter:

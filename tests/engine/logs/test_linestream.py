@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import socket
 import threading
 from collections.abc import Iterator
 
@@ -122,3 +123,20 @@ def test_lost_lines_are_reported_in_two_messages_and_repeated_losses_in_no_more(
     losses.close()
     losses.close()
     assert messages[4:] == [full, 4]
+
+
+@pytest.mark.parametrize("before", ["file", "socket"])
+def test_no_line_is_sent_to_a_client_whose_connection_has_the_number_of_the_log(before: str) -> None:
+    log, service = socket.socketpair()
+    fd = os.open(os.devnull, os.O_WRONLY) if before == "file" else log.detach()
+    client, connection = socket.socketpair()
+    with open(fd, "w", encoding="utf-8") as stream, client, connection, service, log:
+        lines = LineStream(stream)
+        assert lines.write(["one"]) == 1
+        assert lines.error is None
+        os.dup2(connection.fileno(), fd)  # closes the log
+        assert lines.write(["two"]) == 0
+        assert isinstance(lines.error, OSError)
+        client.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            client.recv(10)
