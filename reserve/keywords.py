@@ -30,10 +30,20 @@ class EngineOptions(TypedDict, total=False):
     backlog: int
     """How many connections the kernel queues until the server accepts them. Default: ``1024``."""
     handshake_timeout: float
-    """How long a TLS handshake may take, from the start of the connection. Unit: seconds. Default: ``5.0``."""
+    """How long a TLS handshake may take, from the start of the connection; with proxy-protocol also how long the header
+    before it may take, with TLS or without. Unit: seconds. Default: ``5.0``.
+    """
     tls_check: float
     """While clients connect, the server checks the files of the certificates this often, and loads them again when they
     have changed; 0: never. Unit: seconds. Default: ``10.0``.
+    """
+    trusted_proxies: str
+    """Frontends whose word about their clients is believed: addresses, networks (192.0.2.0/24), and unix for every peer
+    on a UNIX socket, with commas between them. See proxy-protocol and forwarded-fields. Unit: a list. Default: ``''``.
+    """
+    proxy_protocol: Literal["off", "v1", "v2", "any"]
+    """Every connection begins with a header of the PROXY protocol, of this version, from one of trusted-proxies; others
+    are closed. It names the client. Default: ``'off'``.
     """
     handler_timeout: float
     """The timeout that the socket of a plain handler has at first. Unit: seconds. Default: ``60.0``."""
@@ -132,6 +142,12 @@ class WSGIServerOptions(EngineOptions, total=False):
     health_path: str
     """A path to which the server itself responds, even while every worker is busy: 200, or 503 when the server is
     unhealthy. Unit: a path. Default: ``''``.
+    """
+    forwarded_fields: str
+    """The header fields about clients that the trusted-proxies set: forwarded alone, or some of x-forwarded-for,
+    -proto, -host, -port and -prefix, with commas between them. With trusted-proxies, all others of these six are
+    removed from every request, and all six from requests of others. Unit: names of header fields. Default:
+    ``'x-forwarded-for,x-forwarded-proto'``.
     """
     access_log: bool
     """Write one line for each request to standard output (combined format). Default: ``False``."""

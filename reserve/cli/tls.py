@@ -26,6 +26,8 @@ def make_adapter(values: Values) -> SSLAdapter | None:
     certs = cast("tuple[str, ...]", values["tls_cert"])
     if not certs:
         for setting in values.given.values():
+            if setting.option.name == "handshake-timeout" and values["proxy_protocol"] != "off":
+                continue  # it limits the header of the PROXY protocol, too
             if setting.option.name in NEED_TLS and setting.value not in ((), ""):
                 raise UsageError(f"{setting.source} is for TLS, which needs a certificate: --tls-cert FILE")
         return None

@@ -16,6 +16,7 @@ from reserve.engine.connections.context import ServerContext
 from reserve.engine.connections.driver import IDLE_KINDS
 from reserve.engine.connections.states import CLOSE_IDLE, State
 from reserve.engine.drivers.handshake import HandshakeDriver
+from reserve.engine.drivers.proxyheader import ProxyDriver
 from reserve.engine.endpoints import Endpoint
 from reserve.engine.scheduler.readyqueue import ReadyQueue
 
@@ -35,6 +36,7 @@ class Admission:
         self._queue = queue
         self._endpoints = endpoints
         self._most = server.settings.max_connections
+        self._with_proxy_header = server.settings.proxy_protocol != "off"
         self.reclaimed = 0
         """Idle connections that were told to close so far, because new clients needed their places."""
 
@@ -76,6 +78,11 @@ class Admission:
             connection = Connection(server, sock, peer)
             if with_tls and adapter is not None:
                 server.tls.check_files()
+            else:
+                adapter = None
+            if self._with_proxy_header:
+                connection.driver = ProxyDriver(connection, adapter, application)
+            elif adapter is not None:
                 connection.driver = HandshakeDriver(connection, adapter, application)
             else:
                 connection.driver = application.make_driver(connection)

@@ -237,7 +237,8 @@ class Server:
         return self._lifecycle.shutdown.aborted
 
     def peer(self, sock: socket.socket) -> Peer:
-        """The raw address of the peer and, on a UNIX socket, the process that connected.
+        """The raw address of the peer, on a UNIX socket the process that connected, and after a header of the PROXY
+        protocol what it says (:attr:`Peer.proxy`).
 
         Raises UsageError for a socket that is not a connection of this server.
         """

@@ -9,10 +9,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from reserve.errors import UsageError
-from reserve.paramtypes import Count, Kind, Range, Seconds, Size, check_settings
+from reserve.paramtypes import Choice, Count, Kind, Range, Seconds, Size, Text, check_settings
+from reserve.sockets.proxies import are_proxies
 from reserve.suggest import suggestion
 
 __all__ = ["ENGINE_KINDS", "EngineSettings", "with_changes"]
@@ -25,6 +26,10 @@ ENGINE_KINDS: Mapping[str, Kind] = {
     "backlog": Count(1, 65535),
     "handshake_timeout": Seconds(0.001),
     "tls_check": Seconds(0),
+    "trusted_proxies": Text(
+        "addresses, networks (192.0.2.0/24) and the word unix, with commas between them", are_proxies, "LIST", "a list"
+    ),
+    "proxy_protocol": Choice(("off", "v1", "v2", "any")),
     "handler_timeout": Seconds(0.001),
     "idle_timeout": Seconds(0),
     "write_timeout": Seconds(0.001),
@@ -73,12 +78,23 @@ class EngineSettings:
     :func:`~reserve.sockets.listeners.listen`, to which the command passes it.
     """
     handshake_timeout: float = 5.0
-    """Seconds that a TLS handshake may take, from the start of the connection. Read by
-    :class:`~reserve.engine.drivers.handshake.HandshakeDriver` and :func:`~reserve.engine.drivers.starttls.start_tls`.
+    """Seconds that a TLS handshake may take, from the start of the connection; and, before it, as many for a header of
+    the PROXY protocol. Read by :class:`~reserve.engine.drivers.handshake.HandshakeDriver`,
+    :func:`~reserve.engine.drivers.starttls.start_tls` and :class:`~reserve.engine.drivers.proxyheader.ProxyDriver`.
     """
     tls_check: float = 10.0
     """Seconds between two checks of the certificates' files, which are made only while clients connect. 0: never. Read
     by :class:`~reserve.engine.tls.ServerTLS`.
+    """
+    trusted_proxies: str = ""
+    """The frontends whose word about their clients is believed: addresses, networks, and ``unix`` for every peer on a
+    UNIX socket, with commas between them. Empty: none. Read by
+    :class:`~reserve.engine.drivers.proxyheader.ProxyDriver` and :class:`~reserve.apps.http.context.HTTPContext`.
+    """
+    proxy_protocol: Literal["off", "v1", "v2", "any"] = "off"
+    """Every connection, on all listeners, begins with a header of the PROXY protocol, of this version: ``v1``, ``v2``
+    or ``any`` of both; ``off``: none does. It needs :attr:`trusted_proxies`. Read by
+    :class:`~reserve.engine.admission.Admission` and :class:`~reserve.engine.drivers.proxyheader.ProxyDriver`.
     """
     handler_timeout: float = 60.0
     """Seconds: the timeout that the socket of a plain handler has at first. Read by
@@ -140,6 +156,11 @@ class EngineSettings:
 
     def __post_init__(self) -> None:
         check_settings(self, ENGINE_KINDS)
+        if self.proxy_protocol != "off" and not self.trusted_proxies:
+            raise UsageError(
+                f"proxy_protocol is {self.proxy_protocol}, and no frontend is trusted: trusted_proxies "
+                "(--trusted-proxies) names their addresses"
+            )
 
     @property
     def thread_range(self) -> tuple[int, int]:

@@ -38,7 +38,7 @@ def _none(names: str, why: str, *, is_flag: bool = False) -> ForeignOption:
     return ForeignOption(names, "", why, "", is_flag)
 
 
-_BEHIND = "the server trusts no forwarded fields; reserve/docs/behind.md says what the frontend and the application do"
+_BEHIND = "--trusted-proxies and --forwarded-fields say what is believed of a frontend, see reserve/docs/behind.md"
 _STDOUT = "the access log goes to standard output; > FILE after the command puts it into a file"
 _STDERR = "the error log goes to standard error; 2> FILE after the command puts it into a file"
 _ONE_PROCESS = "reserve is one process with threads, and starts no other ones"
@@ -125,10 +125,12 @@ FOREIGN: tuple[ForeignOption, ...] = (
     _none("--expose-tracebacks", "tracebacks go to the error log, and never to a client", is_flag=True),
     _none("--lifespan --ws", "WSGI has neither WebSockets nor lifespan events"),
     # behind a frontend
-    _none("--forwarded-allow-ips --trusted-proxy --trusted-proxy-count --trusted-proxy-headers", _BEHIND),
-    _none("--url-scheme --secure-scheme-headers --forwarder-headers --proxy-allow-from", _BEHIND),
+    ForeignOption(
+        "--forwarded-allow-ips --trusted-proxy --proxy-allow-from --proxy-protocol-from", "--trusted-proxies LIST"
+    ),
+    ForeignOption("--trusted-proxy-headers", "--forwarded-fields LIST"),
+    _none("--url-scheme --secure-scheme-headers --forwarder-headers --trusted-proxy-count", _BEHIND),
     _none("--proxy-headers --clear-untrusted-proxy-headers --log-untrusted-proxy-headers", _BEHIND, is_flag=True),
-    _none("--proxy-protocol --proxy-protocol-from", "reserve does not read the PROXY protocol"),
     # logs
     _none("--access-logfile --access-log-file", _STDOUT),
     ForeignOption("--disable-logging -L --no-log", "--no-access-log", value="", is_flag=True),

@@ -72,7 +72,7 @@ class Values:
     def engine(self) -> EngineSettings:
         """The settings of the server."""
         fields = {option.field: self._values[option.field] for option in OPTIONS if option.home is EngineSettings}
-        return EngineSettings(**cast("dict[str, int]", fields))
+        return EngineSettings(**cast("dict[str, int]", fields))  # type: ignore[arg-type]
 
     def tls(self) -> TLSSettings:
         """The settings of the TLS adapter, without the certificates."""

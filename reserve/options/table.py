@@ -207,7 +207,8 @@ OPTIONS: tuple[Option, ...] = (
     ),
     _tls(
         "handshake-timeout",
-        "How long a TLS handshake may take, from the start of the connection.",
+        "How long a TLS handshake may take, from the start of the connection; with proxy-protocol also how long the "
+        "header before it may take, with TLS or without.",
         EngineSettings,
     ),
     _engine(
@@ -231,6 +232,16 @@ OPTIONS: tuple[Option, ...] = (
         "needed.",
     ),
     _engine("backlog", "How many connections the kernel queues until the server accepts them."),
+    _engine(
+        "trusted-proxies",
+        "Frontends whose word about their clients is believed: addresses, networks (192.0.2.0/24), and unix for every "
+        "peer on a UNIX socket, with commas between them. See proxy-protocol and forwarded-fields.",
+    ),
+    _engine(
+        "proxy-protocol",
+        "Every connection begins with a header of the PROXY protocol, of this version, from one of trusted-proxies; "
+        "others are closed. It names the client.",
+    ),
     _engine("handler-timeout", "The timeout that the socket of a plain handler has at first."),
     _engine(
         "idle-timeout",
@@ -304,6 +315,12 @@ OPTIONS: tuple[Option, ...] = (
         "health-path",
         "A path to which the server itself responds, even while every worker is busy: 200, or 503 when the server is "
         "unhealthy.",
+    ),
+    _http(
+        "forwarded-fields",
+        "The header fields about clients that the trusted-proxies set: forwarded alone, or some of x-forwarded-for, "
+        "-proto, -host, -port and -prefix, with commas between them. With trusted-proxies, all others of these six are "
+        "removed from every request, and all six from requests of others.",
     ),
     _http("access-log", "Write one line for each request to standard output (combined format)."),
     _http("server-header", "The Server field of every response; empty: none."),

@@ -60,10 +60,7 @@ class Head:
     A protocol that has to know more of a request, such as its number, derives a class.
     """
 
-    __slots__ = ("environ", "expect_continue", "keep_alive", "length", "method", "minor", "target")
-
-    remote_addr: str = ""
-    """The client's address where the protocol tells it; empty: the client is the other end of the connection."""
+    __slots__ = ("environ", "expect_continue", "keep_alive", "length", "method", "minor", "remote_addr", "target")
 
     def __init__(
         self,
@@ -86,6 +83,10 @@ class Head:
         """Whether the client allows another request on the connection."""
         self.length = length
         """Bytes of body; 0: none follows on the connection; None: the decoder finds its end (HTTP/1: chunked)."""
+        self.remote_addr = ""
+        """The client's address for the logs, where the protocol or a trusted frontend tells it; empty: the client is
+        the other end of the connection.
+        """
         self.expect_continue = expect_continue
         """Whether the client waits for a 100 (Continue) before it sends the body."""
 

@@ -126,9 +126,30 @@ def _streams() -> list[bytes]:
 
 STREAMS = _streams()
 
+V2 = b"\r\n\r\n\0\r\nQUIT\n"
+IPV4 = bytes.fromhex("cb007109c6336401c3cb01bb")
+PROXY_HEADERS = [
+    b"PROXY TCP4 203.0.113.9 198.51.100.1 50123 443\r\nx", b"PROXY TCP6 2001:db8::9 ::1 1 65535\r\n",
+    b"PROXY UNKNOWN\r\nGET / HTTP/1.1\r\n", b"PROXY UNKNOWN " + b"x" * 91 + b"\r\n",
+    b"PROXY TCP4 1.2.3.4 1.2.3.4 1 2\n",
+    b"GET / HTTP/1.1\r\n", V2 + b"\x21\x11\0\x0c" + IPV4 + b"x", V2 + b"\x20\0\0\0PROXY ",
+    V2 + b"\x21\x21\0\x24" + bytes(36), V2 + b"\x21\x31\0\xd8" + b"/run/a".ljust(216, b"\0"),
+    V2 + b"\x21\x11\0\x1d" + IPV4 + b"\x01\0\x02h2\x20\0\x09\x07\0\0\0\0\x21\0\x01T",
+    V2 + b"\x21\x11\0\x13" + IPV4 + b"\x03\0\x04abcd", V2 + b"\x21\x11\0\x0f" + IPV4 + b"\x02\0\x09", V2 + b"\x31",
+    V2 + b"\x21\x11\xff\xff",
+]  # fmt: skip
+
+FORWARDED = [
+    b"for=203.0.113.9;proto=https;host=a.test, for=10.0.0.2", b'for="[2001:db8::9]:4711";by=_me', b'for=1.1.1.1;by="',
+    b'for="a\\"b, c"', b"unknown", b"1.1.1.1, 10.0.0.2, 10.0.0.3:80", b"[::1]:5, 10.1.1.1", b"https, http",
+    b"a.test:8080", b"443", b"/shop/", b"//evil.test", b"/%2Fa", b"\xb2.1.1.1", b",,,", b"",
+]  # fmt: skip
+
 SEEDS: dict[str, list[bytes]] = {
     "head": HEADS,
     "chunked": CHUNKED,
     "stream": STREAMS + HEADS,
+    "proxy": PROXY_HEADERS,
+    "forwarded": FORWARDED,
     **webservers.SEEDS,
 }

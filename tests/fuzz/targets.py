@@ -9,12 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from ipaddress import ip_address
+from typing import Any
 
 from reserve.errors import RemoteError
 from reserve.protocol.http1.body import ChunkedDecoder
 from reserve.protocol.http1.head import HeadReader, parse_head
 from reserve.protocol.http1.headreader import EMPTY_LINES
 from reserve.protocol.http1.limits import Limits
+from reserve.protocol.proxy.forwarded import FIELD_NAMES, KEYS, MAX_HOPS, ForwardedFields
+from reserve.protocol.proxy.header import ProxyHeader, ProxyHeaderError
+from reserve.protocol.proxy.reader import MAX_V2, ProxyReader
 from tests.fuzz import webservers
 from tests.fuzz.stream import BASE, Facts, Request, facts, plain, read_stream, write_chunked, write_head, write_request
 
@@ -26,6 +31,10 @@ TIGHT = Limits(
 NARROW = replace(TIGHT, max_chunk_line=17)  # too short for the fast path of complete chunks
 LIMITS = (USUAL, TIGHT, NARROW)
 WIDE = Limits(max_request_line=10**6, max_field=10**6, max_head=10**6, max_fields=10**4)
+BEHIND: dict[str, Any] = {
+    "REMOTE_ADDR": "10.0.0.1", "REMOTE_PORT": "1", "SERVER_NAME": "a", "SERVER_PORT": "80", "SCRIPT_NAME": "",
+    "HTTP_HOST": "a.test", "wsgi.url_scheme": "http",
+}  # fmt: skip
 GOOD = b"GET /good HTTP/1.1\r\nHost: a\r\n\r\n"
 
 ReadHead = tuple[Facts, bytes, bytes]
@@ -154,9 +163,78 @@ def _plain(request: Request) -> tuple[Facts, bytes, list[tuple[str, str]]]:
     return plain(request.head), request.body, request.trailers
 
 
+def proxy(data: bytes) -> None:
+    _, payload, pieces = unpack(data)
+    at_once, other = read_proxy_header([payload]), read_proxy_header(pieces)
+    assert type(other[0]) is type(at_once[0]), f"at once: {at_once!r}, in pieces: {other!r}"
+    header, rest = at_once
+    if isinstance(header, str):
+        return
+    assert other == at_once, f"at once: {at_once!r}, in pieces: {other!r}"
+    if header is None:
+        assert rest == b""
+        return
+    assert payload.endswith(rest)
+    end = len(payload) - len(rest)
+    assert end <= MAX_V2
+    assert read_proxy_header([payload[:end]]) == (header, b""), "bytes after a header changed it"
+    assert read_proxy_header([payload[: end - 1]]) == (None, b""), "a header was complete before its last byte"
+
+
+def read_proxy_header(pieces: list[bytes]) -> tuple[ProxyHeader | str | None, bytes]:
+    """The header, or the message of a refusal, or None; and the bytes that are not part of the header."""
+    reader = ProxyReader()
+    waiting = b""
+    for piece in pieces:
+        waiting += piece
+        while waiting and reader.header is None:
+            try:
+                taken = reader.feed(waiting[: reader.wanted])
+            except ProxyHeaderError as error:
+                return str(error), b""
+            assert 0 < taken <= len(waiting)
+            waiting = waiting[taken:]
+    return reader.header, waiting
+
+
+def forwarded(data: bytes) -> None:
+    """The payload is the value of a field; its first byte chooses the field."""
+    _, payload, _ = unpack(data)
+    name = FIELD_NAMES[data[0] % len(FIELD_NAMES)] if data else FIELD_NAMES[0]
+    value = payload.decode("latin-1")
+    asked: list[str] = []
+
+    def trusts(host: str) -> bool:
+        assert host == str(ip_address(host))
+        asked.append(host)
+        return host.startswith("10.")
+
+    fields = ForwardedFields(name, trusts)
+    stranger = dict(BEHIND, **{KEYS[name]: value})
+    fields.apply(stranger, trusted=False)
+    assert stranger == BEHIND, "a stranger has changed the environ"
+    environ = dict(BEHIND, **{KEYS[name]: value})
+    try:
+        fields.apply(environ, trusted=True)
+    except RemoteError:
+        return
+    assert len(asked) <= MAX_HOPS
+    address = environ["REMOTE_ADDR"]
+    assert address == "" or address == str(ip_address(address))
+    assert environ["wsgi.url_scheme"] in ("http", "https")
+    assert int(environ["SERVER_PORT"]) >= 0
+    assert not environ["SCRIPT_NAME"].startswith("//")
+    if name in ("forwarded", "x-forwarded-for"):
+        appended = dict(BEHIND, **{KEYS[name]: f"{value}, {'for=' * (name == 'forwarded')}192.0.2.7"})
+        fields.apply(appended, trusted=True)
+        assert appended["REMOTE_ADDR"] == "192.0.2.7", "what a client sends hides what the frontend appends"
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "head": head,
     "chunked": chunked,
     "stream": stream,
+    "proxy": proxy,
+    "forwarded": forwarded,
     **webservers.TARGETS,
 }

@@ -24,6 +24,7 @@ SAMPLES = {
     "--env": "A=b",
     "--bind": "127.0.0.1:8081",
     "--root-path": "/shop",
+    "--trusted-proxies": "127.0.0.1",
     "--unix-owner": "root",
 }
 

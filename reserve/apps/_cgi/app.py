@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from reserve.apps.http.app import HTTPApp
 from reserve.errors import UsageError
+from reserve.protocol.proxy.forwarded import ForwardedParser, forwarded_fields
+from reserve.sockets.proxies import trusted_proxies
 
 if TYPE_CHECKING:
     from reserve.engine.connections.connection import Connection
@@ -60,6 +62,12 @@ class CGIApp(HTTPApp):
     def refuse_plain(self, first: bytes) -> None:
         """There is no response: the server asks for it when a client speaks HTTP, which is not the protocol here."""
         return None
+
+    def head_parser(self, connection: Connection) -> ForwardedParser:
+        """Judge header fields by the address that the web server tells: whether its client is a trusted proxy."""
+        proxies = trusted_proxies(connection.server.settings.trusted_proxies)
+        fields = forwarded_fields(self.settings.forwarded_fields, proxies.trusts)
+        return ForwardedParser(self.codec.parse_head, fields, "", trusted=False)
 
     def base_environ(self, connection: Connection) -> dict[str, Any]:
         server = connection.server

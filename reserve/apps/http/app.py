@@ -13,6 +13,7 @@ from reserve.apps.http.redirect import RedirectApp
 from reserve.apps.http.settings import HTTPSettings
 from reserve.paramtypes import check_settings
 from reserve.protocol.http1.limits import LIMIT_KINDS, Limits
+from reserve.protocol.proxy.forwarded import USUAL_FIELDS
 
 if TYPE_CHECKING:
     from reserve.engine.connections.connection import Connection
@@ -84,6 +85,10 @@ class HTTPApp(HTTPContext):
     def start(self, server: ServerContext[Connection]) -> None:
         """Start the access log, before the first connection."""
         self.gateway.use_log(server.log.failure, server.log.warning)
+        if self.settings.forwarded_fields != USUAL_FIELDS and not server.settings.trusted_proxies:
+            server.log.warning(
+                "--forwarded-fields has no effect without --trusted-proxies: no field is read or removed"
+            )
         if self.settings.access_log:
             self.access_log = AccessLog(server.log)
             self.access_log.start()

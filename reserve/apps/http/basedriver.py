@@ -19,9 +19,11 @@ from reserve.engine.connections.states import CLOSE_IDLE
 from reserve.engine.polling.poller import READ
 from reserve.errors import ClientDisconnected, RemoteError
 from reserve.protocol.codec import NONE, Head
+from reserve.protocol.proxy.forwarded import PREFIX_KEY
 
 if TYPE_CHECKING:
     from reserve.engine.connections.connection import Connection
+    from reserve.protocol.codec import ParseHead
 
 __all__ = ["HTTPBaseDriver"]
 
@@ -62,7 +64,9 @@ class HTTPBaseDriver(Driver, ABC):
         self._limits = context.settings.limits
         self._base_environ = context.base_environ(connection)
         codec = self._codec = context.codec
-        self._parse_head = codec.parse_head
+        self._parse_head: ParseHead = codec.parse_head
+        if connection.server.settings.trusted_proxies:
+            self._parse_head = context.head_parser(connection)
         self._reader = codec.make_reader(self._limits, self._reply)
         self._unparsed = b""
         """What was received after a request."""
@@ -122,6 +126,10 @@ class HTTPBaseDriver(Driver, ABC):
     def describe(self) -> str:
         head = self._head
         return "" if head is None else f"{head.method} {head.target[:_MAX_LOGGED_TARGET]}"
+
+    def client(self) -> str:
+        head = self._head
+        return "" if head is None else head.remote_addr
 
     def _reply(self, data: bytes) -> None:
         """Send a message of the protocol that is no response, when a reader or a decoder has received its cause. By the
@@ -235,6 +243,8 @@ class HTTPBaseDriver(Driver, ABC):
         """Whether a request is for ``--health-path``, which is not empty."""
         environ = head.environ
         path = environ["SCRIPT_NAME"] + environ["PATH_INFO"]
+        if PREFIX_KEY in environ:  # a frontend has removed it, so it is no part of the path that came
+            path = path.removeprefix(environ[PREFIX_KEY])
         return head.length == 0 and path == health_path and head.method in ("GET", "HEAD")
 
     def _respond_to_health_check(self, head: Head, now: float) -> Action:

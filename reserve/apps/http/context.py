@@ -10,9 +10,11 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from reserve.engine.connections.application import Application
-from reserve.engine.connections.peers import address_of, name_of, peer_of
+from reserve.engine.connections.peers import address_of, name_of_client, peer_of
 from reserve.protocol.http1.codec import HTTP1Codec
 from reserve.protocol.http1.response import http_date
+from reserve.protocol.proxy.forwarded import ForwardedParser, forwarded_fields
+from reserve.sockets.proxies import trusted_proxies
 
 if TYPE_CHECKING:
     from reserve.apps.http.accesslog import AccessLog
@@ -78,7 +80,20 @@ class HTTPContext(Application):
         :param kind: what the message has in common with others; the log counts repeated messages of one kind.
         """
         server = connection.server
-        server.log.warning(f"{name_of(address_of(connection.peer))}: {message}", kind)
+        server.log.warning(f"{name_of_client(connection)}: {message}", kind)
+
+    def head_parser(self, connection: Connection) -> ForwardedParser:
+        """What parses the heads of ``connection`` if there are ``--trusted-proxies``: it also reads or removes the
+        fields in which frontends say who their clients are.
+        """
+        proxies = trusted_proxies(connection.server.settings.trusted_proxies)
+        header = connection.proxy
+        if header is None or header.local:
+            is_proxy = proxies.trusts_peer(connection.peer)
+        else:  # the peer is a proxy, but the fields may be the client's own
+            is_proxy = isinstance(header.source, tuple) and proxies.trusts(header.source[0])
+        fields = forwarded_fields(self.settings.forwarded_fields, proxies.trusts)
+        return ForwardedParser(self.codec.parse_head, fields, address_of(connection.peer)[0], trusted=is_proxy)
 
     def base_environ(self, connection: Connection) -> dict[str, Any]:
         """The part of the environ that is the same for every request of ``connection``."""
@@ -89,12 +104,20 @@ class HTTPContext(Application):
             "reserve.stopping": lambda: server.stopping,
         }
         tls = connection.tls
+        https = tls is not None
         if tls is not None:
             extra.update(tls.environ())
-        try:
-            address = connection.sock.getsockname()
-        except OSError:  # some systems forget the address of a connection that the client has reset
-            address = ""
+        address: Any = None
+        header = connection.proxy
+        if header is not None:
+            extra["reserve.proxy_header"] = header
+            address = header.destination
+            https = https or (header.ssl is not None and header.ssl.encrypted)
+        if address is None:
+            try:
+                address = connection.sock.getsockname()
+            except OSError:  # some systems forget the address of a connection that the client has reset
+                address = ""
         if isinstance(address, tuple):
             name, server_port = address[0], str(address[1])
             name = name[7:] if name.startswith("::ffff:") and "." in name else name
@@ -102,7 +125,7 @@ class HTTPContext(Application):
         else:
             name, server_port = "localhost", ""
             peer = peer_of(connection)
-            if peer.pid is not None:
+            if peer.pid is not None and (header is None or header.local):
                 # cheroot's names for these three.
                 extra["X_REMOTE_PID"] = str(peer.pid)
                 extra["X_REMOTE_UID"] = str(peer.uid)
@@ -112,7 +135,7 @@ class HTTPContext(Application):
             server_port=server_port,
             remote_addr=host,
             remote_port=str(port) if host else "",
-            url_scheme="http" if tls is None else "https",
+            url_scheme="https" if https else "http",
             software=self.settings.server_header or "reserve",
             extra=extra,
         )

@@ -12,6 +12,7 @@ from typing import Literal
 
 from reserve.paramtypes import Choice, Count, Flag, Kind, Seconds, Size, Text, check_settings
 from reserve.protocol.http1.limits import Limits
+from reserve.protocol.proxy.forwarded import USUAL_FIELDS, is_choice_of_fields
 
 __all__ = ["EMBEDDED", "HTTP_KINDS", "HTTPSettings"]
 
@@ -37,6 +38,13 @@ HTTP_KINDS: Mapping[str, Kind] = {
     "expect": Choice(("server", "app")),
     "underscores": Choice(("drop", "refuse")),
     "health_path": Text("a path that begins with /, without ? and #, or nothing", _is_path, "PATH", "a path"),
+    "forwarded_fields": Text(
+        "forwarded alone, or some of x-forwarded-for, x-forwarded-proto, x-forwarded-host, x-forwarded-port and "
+        "x-forwarded-prefix, with commas between them, or nothing",
+        is_choice_of_fields,
+        "LIST",
+        "names of header fields",
+    ),
     "access_log": Flag(),
     "server_header": Text("printable ASCII without blanks at its ends, or nothing", _is_header, "TEXT"),
     "root_path": Text("a path that begins with /, without ? and #, or nothing", _is_path, "PATH", "a path"),
@@ -107,6 +115,10 @@ class HTTPSettings:
     health_path: str = ""
     """A path that the server itself responds to, also while every worker is busy. Empty: none. Read by
     :class:`~reserve.apps.http.driver.HTTPDriver` and :class:`~reserve.apps.http.redirect.RedirectDriver`.
+    """
+    forwarded_fields: str = USUAL_FIELDS
+    """The header fields about clients that the proxies in ``trusted_proxies`` set themselves: names in lower case with
+    commas between them. No effect without ``trusted_proxies``. Read by :class:`~reserve.apps.http.context.HTTPContext`.
     """
     access_log: bool = True
     """Write one line for each request to standard output (combined format). Read by

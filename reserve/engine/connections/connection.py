@@ -28,6 +28,7 @@ from reserve.errors import ClientDisconnected
 from reserve.wait import peer_closed, wait_for
 
 if TYPE_CHECKING:
+    from reserve.protocol.proxy.header import ProxyHeader
     from reserve.ssl.tlssocket import TLSSocket
 
 __all__ = ["NO_DRIVER", "Connection"]
@@ -63,6 +64,7 @@ class Connection:
         "output",
         "peer",
         "pending",
+        "proxy",
         "queued_at",
         "reclaim_waiter",
         "recv",
@@ -85,6 +87,9 @@ class Connection:
         self.sock = sock
         self.fd = sock.fileno()
         self.peer = peer
+        """The raw address of the client: of the other end, or, after a header of the PROXY protocol, the one in it."""
+        self.proxy: ProxyHeader | None = None
+        """The header of the PROXY protocol that the connection began with."""
         self.recv: Callable[[int], bytes] = sock.recv
         self.send: Callable[[bytes | memoryview], int] = sock.send
         self.sink: Any = sock

@@ -173,6 +173,12 @@ class Driver:
         """The current request for a log line (``GET /path``); empty: there is none. Any thread."""
         return ""
 
+    def client(self) -> str:
+        """The client of the current request, where a frontend that is trusted has named it, for log lines; empty: the
+        peer is the client. Any thread.
+        """
+        return ""
+
     def on_close(self, reason: str) -> bool:
         """Prepare for the close: the owner is about to close the socket.
 

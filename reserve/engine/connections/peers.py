@@ -7,31 +7,56 @@ from __future__ import annotations
 
 import socket
 import sys
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reserve.engine.connections.connection import Connection
 
-__all__ = ["Peer", "address_of", "describe", "name_of", "peer_of"]
+if TYPE_CHECKING:
+    from reserve.protocol.proxy.header import ProxyHeader
+
+__all__ = ["Peer", "address_of", "describe", "name_of", "name_of_client", "peer_of"]
 
 
-class Peer(NamedTuple):
-    """The other end of a connection, as the system knows it."""
-
+class _Peer(NamedTuple):
     address: Any
-    """As ``accept`` returned it: a tuple for TCP, a path (mostly empty) for UNIX sockets."""
+    """The client's, as ``accept`` returns addresses: a tuple for TCP, a path (mostly empty) for UNIX sockets. After a
+    header of the PROXY protocol with an address, that one.
+    """
     pid: int | None
     """``pid``, ``uid`` and ``gid`` come from SO_PEERCRED; None: it is no UNIX socket on Linux."""
     uid: int | None
     gid: int | None
 
 
+class Peer(_Peer):
+    """The other end of a connection, as the system knows it, a tuple of four; and the client behind a frontend, if one
+    was named.
+    """
+
+    proxy: ProxyHeader | None = None
+    """The header of the PROXY protocol that the connection began with. Then ``pid``, ``uid`` and ``gid`` are the
+    frontend's. None: there was none.
+    """
+    proxy_address: Any = None
+    """The frontend's address, if ``proxy`` is set; None also if the system does not know it any more."""
+
+
 def peer_of(connection: Connection) -> Peer:
-    """The raw address and, on a UNIX socket, the process that connected."""
+    """The raw address, on a UNIX socket the process that connected, and what a frontend says of its client."""
     pid = uid = gid = None
     if connection.sock.family == getattr(socket, "AF_UNIX", None) and hasattr(socket, "SO_PEERCRED"):
         raw = connection.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
         pid, uid, gid = (int.from_bytes(raw[at : at + 4], sys.byteorder, signed=True) for at in (0, 4, 8))
-    return Peer(connection.peer, pid, uid, gid)
+    peer = Peer(connection.peer, pid, uid, gid)
+    header = connection.proxy
+    if header is None:
+        return peer
+    try:
+        frontend = connection.sock.getpeername()
+    except OSError:
+        frontend = None
+    peer.proxy, peer.proxy_address = header, frontend
+    return peer
 
 
 def address_of(raw: Any) -> tuple[str, int]:
@@ -45,8 +70,17 @@ def address_of(raw: Any) -> tuple[str, int]:
 def describe(connection: Connection) -> str:
     """The name of the current request in log lines: ``GET /path from 192.0.2.1:50000``; only the client without one."""
     request = connection.driver.describe()
-    name = name_of(address_of(connection.peer))
+    name = name_of_client(connection)
     return f"{request} from {name}" if request else name
+
+
+def name_of_client(connection: Connection) -> str:
+    """The name of the client in log lines: that of the peer, after the client that a trusted frontend has named in its
+    current request: ``203.0.113.9 through 192.0.2.1:50000``.
+    """
+    client = connection.driver.client()
+    name = name_of(address_of(connection.peer))
+    return f"{client} through {name}" if client else name
 
 
 def name_of(address: tuple[str, int]) -> str:

@@ -34,9 +34,8 @@ TRUE = frozenset(("1", "on", "true", "yes"))
 class CGIHead(Head):
     """The head of a request that a web server has received. Made by :func:`request_head`."""
 
-    __slots__ = ("remote_addr", "version")
+    __slots__ = ("version",)
 
-    remote_addr: str
     version: str
 
     def __init__(self, method: str, target: str, environ: dict[str, Any], length: int | None) -> None:

@@ -15,6 +15,7 @@ from tests.apps.cgi.protocols import Protocol, each_broken_frame, each_protocol
 from tests.apps.http.doubles import QUIET, Gate, Recorder, hello, hooks_logging_to
 from tests.apps.http.responses import Response
 from tests.clients import until_closed
+from tests.protocol.proxy.headers import V1
 from tests.waiting import eventually
 
 
@@ -33,6 +34,41 @@ def test_requests_are_served_over_tcp_and_unix_sockets(protocol: Protocol, famil
     assert app.paths == ["/0", "/1", "/2"]
     assert {environ["REMOTE_ADDR"] for environ in app.environs} == {"192.0.2.7"}
     assert not {name for name in app.environs[0] if name.startswith("X_REMOTE")}  # those of the web server
+
+
+@each_protocol
+def test_header_fields_are_believed_if_the_client_of_the_web_server_is_a_trusted_proxy(
+    protocol: Protocol, short_path: Path
+) -> None:
+    """A second frontend is in front of the web server, which passes its fields on."""
+    app = Recorder()
+    told = {
+        "HTTP_X_FORWARDED_FOR": "1.1.1.1, 203.0.113.9",
+        "HTTP_X_FORWARDED_PROTO": "https",
+        "HTTP_FORWARDED": "for=1.1.1.1",
+    }
+    every = {"trusted_proxies": "192.0.2.7"}
+    for more in (told, {**told, "REMOTE_ADDR": "192.0.2.8"}, {**told, "REMOTE_ADDR": ""}):
+        with running(protocol.app(app), **every) as served:
+            assert ask(served, protocol, protocol.request("/", b"", more)).status == 200
+    with running(protocol.app(app), address=f"unix:{short_path}/s", trusted_proxies="unix,127.0.0.1") as served:
+        for address in ("", "unix:", "192.0.2.7"):
+            assert ask(served, protocol, protocol.request("/", b"", {**told, "REMOTE_ADDR": address})).status == 200
+    first, *others = app.environs
+    assert (first["REMOTE_ADDR"], first["wsgi.url_scheme"]) == ("203.0.113.9", "https")
+    assert not any("HTTP_FORWARDED" in environ for environ in app.environs)
+    for environ in others:
+        assert environ["REMOTE_ADDR"] in ("192.0.2.7", "192.0.2.8", "", "unix:")
+        assert environ["wsgi.url_scheme"] == "http"
+        assert "HTTP_X_FORWARDED_FOR" not in environ
+
+
+@each_protocol
+def test_a_header_of_the_proxy_protocol_is_read_before_the_frame(protocol: Protocol) -> None:
+    app = Recorder()
+    with running(protocol.app(app), proxy_protocol="any", trusted_proxies="127.0.0.1") as served:
+        assert ask(served, protocol, V1 + protocol.request()).status == 200
+    assert app.environs[0]["REMOTE_ADDR"] == "192.0.2.7"  # the web server knows its client better than its own frontend
 
 
 @each_protocol

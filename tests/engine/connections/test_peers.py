@@ -9,7 +9,8 @@ from typing import Any, cast
 import pytest
 
 from reserve.engine.connections.connection import Connection
-from reserve.engine.connections.peers import address_of, describe, name_of, peer_of
+from reserve.engine.connections.peers import address_of, describe, name_of, name_of_client, peer_of
+from reserve.protocol.proxy.header import ProxyHeader
 from reserve.testing import MemorySocket
 from tests.engine.world import set_driver
 
@@ -42,8 +43,27 @@ def test_an_application_sees_a_host_and_a_port(raw: Any, address: tuple[str, int
 )
 def test_a_log_line_names_the_request_and_the_client(request_line: str, line: str) -> None:
     connection = Connection(cast(Any, None), cast(Any, MemorySocket()), ("2001:db8::1", 5, 0, 0))
-    set_driver(connection, describe=lambda: request_line)
+    set_driver(connection, describe=lambda: request_line, client=lambda: "")
     assert describe(connection) == line
+
+
+def test_a_log_line_names_the_client_behind_a_frontend() -> None:
+    connection = Connection(cast(Any, None), cast(Any, MemorySocket()), ("192.0.2.1", 5))
+    set_driver(connection, describe=lambda: "GET /path", client=lambda: "203.0.113.9")
+    assert name_of_client(connection) == "203.0.113.9 through 192.0.2.1:5"
+    assert describe(connection) == "GET /path from 203.0.113.9 through 192.0.2.1:5"
+
+
+def test_what_a_frontend_says_is_part_of_the_peer() -> None:
+    one, two = socket.socketpair()
+    with one, two:
+        connection = Connection(cast(Any, None), one, "")
+        assert (peer_of(connection).proxy, peer_of(connection).proxy_address) == (None, None)
+        connection.proxy = ProxyHeader(1, local=False, source=("203.0.113.9", 7))
+        connection.peer = connection.proxy.source
+        peer = peer_of(connection)
+        assert (peer.address, peer.proxy, peer.proxy_address) == (("203.0.113.9", 7), connection.proxy, "")
+        assert len(peer) == 4
 
 
 @pytest.mark.skipif(not hasattr(socket, "SO_PEERCRED"), reason="Linux")

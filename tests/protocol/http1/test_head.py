@@ -27,6 +27,7 @@ def test_the_environ_of_an_ordinary_request() -> None:
         "minor": 1,
         "keep_alive": True,
         "length": 5,
+        "remote_addr": "",
         "expect_continue": False,
         "environ": {
             **BASE,

@@ -1,0 +1,66 @@
+"""Which peers are trusted frontends."""
+
+from __future__ import annotations
+
+import pytest
+
+from reserve.sockets.proxies import TrustedProxies, are_proxies
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "expected"),
+    [
+        ("", "127.0.0.1", False),
+        ("127.0.0.1", "127.0.0.1", True),
+        ("127.0.0.1", "127.0.0.2", False),
+        ("10.0.0.0/8, 2001:db8::/32", "10.255.0.1", True),
+        ("10.0.0.0/8, 2001:db8::/32", "11.0.0.1", False),
+        ("10.0.0.0/8, 2001:db8::/32", "2001:db8::1", True),
+        ("10.0.0.0/8, 2001:db8::/32", "2001:db9::1", False),
+        ("10.0.0.0/8", "::ffff:10.0.0.1", True),
+        ("10.0.0.0/8", "::ffff:11.0.0.1", False),
+        ("::/0", "10.0.0.1", False),
+        ("0.0.0.0/0", "::1", False),
+        ("unix", "", False),
+        ("unix", "unix", False),
+        ("0.0.0.0/0", "unknown", False),
+        ("0.0.0.0/0", "10.0.0.1:80", False),
+    ],
+)
+def test_addresses(text: str, host: str, expected: bool) -> None:
+    assert TrustedProxies(text).trusts(host) is expected
+
+
+def test_peers() -> None:
+    proxies = TrustedProxies("unix,::1,192.0.2.0/24")
+    for raw, expected in [
+        (("::1", 5, 0, 0), True),
+        (("::ffff:192.0.2.7", 5, 0, 0), True),
+        (("192.0.3.7", 5), False),
+        ("", True),
+        ("/run/a", True),
+        (b"\0a", True),
+    ]:
+        assert proxies.trusts_peer(raw) is expected, raw
+    assert not TrustedProxies("::/0,0.0.0.0/0").trusts_peer("")
+
+
+@pytest.mark.parametrize(
+    ("text", "allowed"),
+    [
+        ("", True),
+        ("unix", True),
+        ("192.0.2.1,unix , ::1", True),
+        ("192.0.2.0/255.255.255.0", True),
+        ("192.0.2.1/24", False),
+        ("192.0.2.1,", False),
+        (",", False),
+        ("localhost", False),
+        ("*", False),
+        ("fe80::1%eth0", False),
+        ("192.0.2.1 unix", False),
+        ("UNIX", False),
+    ],
+)
+def test_values_of_the_option(text: str, allowed: bool) -> None:
+    assert are_proxies(text) is allowed
