@@ -116,7 +116,8 @@ class Runtime:
 
     def inner_threads(self) -> list[threading.Thread]:
         """The threads that a shutdown, on the accept thread, waits for."""
-        return [self.monitor.thread, *(worker.thread for worker in self.pool.workers)]
+        pool = self.pool
+        return [self.monitor.thread, *(worker.thread for worker in (*pool.workers, *pool.upgraded))]
 
     def close(self) -> None:
         """Close the descriptors; the threads have ended, or were never started."""
@@ -146,6 +147,10 @@ class Runtime:
     def capacity_freed(self) -> None:
         """Tell the accept thread that there may be room for a new connection, or an idle one that can make room."""
         self.acceptor.capacity_freed()
+
+    def upgrade(self, connection: Connection) -> bool:
+        """The application takes the connection over: from now on its thread is none of the pool."""
+        return self.pool.upgrade(connection)
 
     def close_file(self, close: Callable[[], None], size: int) -> None:
         """Close a file of ``size`` bytes by calling ``close``, on a file thread if the file is large."""

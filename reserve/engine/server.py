@@ -193,6 +193,7 @@ class Server:
         return Stats(
             threads=len(pool.workers),
             busy=len(pool.busy()),
+            upgraded=len(pool.upgraded),
             file_threads=len(runtime.stepper.files.threads),
             queued=len(self._queue),
             connections=len(connections),

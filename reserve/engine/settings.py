@@ -22,6 +22,7 @@ ENGINE_KINDS: Mapping[str, Kind] = {
     "threads": Range(1, 4096),
     "request_timeout": Seconds(0),
     "max_stuck": Count(0, 4096),
+    "max_upgraded": Count(0, 100000),
     "file_threads": Count(1, 4096),
     "backlog": Count(1, 65535),
     "handshake_timeout": Seconds(0.001),
@@ -68,6 +69,11 @@ class EngineSettings:
     max_stuck: int = 4
     """How many interrupted threads that do not return are replaced; with one more of them the server is unhealthy. Read
     by :class:`~reserve.engine.scheduler.workers.WorkerPool` and :class:`~reserve.engine.server.Server`.
+    """
+    max_upgraded: int = 1000
+    """Threads that may each serve one connection that its application has taken over (an upgrade, as WebSocket). They
+    do not count as ``threads``. 0: no connection can be taken over. Read by
+    :class:`~reserve.engine.scheduler.workers.WorkerPool`.
     """
     file_threads: int = 4
     """Threads that may wait for disks to read files that are sent and not in the page cache. They start when they are

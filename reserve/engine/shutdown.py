@@ -194,7 +194,7 @@ class Shutdown:
 
     def _report_busy(self) -> None:
         threads: list[Worker | FileThread] = [*self._pool.busy(), *self._files.busy()]
-        for own in threads:
+        for own in threads:  # without those whose connection is taken over: they still have to be woken
             connection = own.connection
             what = f" with {describe(connection)}" if connection is not None else ""
             self._report(own.thread, f"is still busy{what} at the end of the stop; it is left running in:")
@@ -240,7 +240,8 @@ class Shutdown:
         connections = self._queue.connections
         unsent, file_threads = self._files.stop()
         self._wake_blocked(list(connections.values()), file_threads)
-        workers = self._pool.workers
+        upgraded = self._pool.upgraded
+        workers = (*self._pool.workers, *upgraded)
         everyone: list[Worker | FileThread] = [*workers, *file_threads]
         busy = {own.thread for own in everyone if own.connection is not None}
         for thread in {self._monitor.thread, *(own.thread for own in everyone)} - busy:
@@ -249,8 +250,10 @@ class Shutdown:
             else:
                 self.join(thread, "has not ended at the end of the stop")
         until = time.monotonic() + _BUSY_GRACE
-        for thread in busy:  # reported before
-            self.join(thread, "", max(0.0, until - time.monotonic()))
+        ends_now = {worker.thread for worker in upgraded}  # the others are reported already
+        for thread in busy:
+            how = "is still busy with a connection that its application has taken over" if thread in ends_now else ""
+            self.join(thread, how, max(0.0, until - time.monotonic()))
         with_final_run: deque[Connection] = deque()
         for connection in (*self._queue.take_all(), *unsent):  # READY or for a disk: no thread leads any more
             if connection.lent:
@@ -304,11 +307,13 @@ class Shutdown:
 
         The connection is reset, so that the client knows that its response is incomplete; after a plain close it could
         take the response for a complete one. The connection of a plain handler is shut down instead: its handler and
-        its peer both see the end of the stream. Only the handler's protocol defines where its output ends.
+        its peer both see the end of the stream. Only the handler's protocol defines where its output ends. The same
+        is true of a connection that a WSGI application has taken over.
         """
         held = {own.connection for owners in (self._pool.workers, file_threads) for own in owners}
+        taken_over = {worker.connection for worker in self._pool.upgraded}
         for connection in connections:
-            if isinstance(connection.driver, HandlerDriver):
+            if isinstance(connection.driver, HandlerDriver) or connection in taken_over:
                 self._queue.registry.while_open(connection, shutdown)
             elif connection in held:
                 self._queue.registry.while_open(connection, reset_now)

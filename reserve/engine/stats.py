@@ -18,6 +18,10 @@ class Stats:
     """Worker threads."""
     busy: int
     """Worker threads that run an application."""
+    upgraded: int
+    """Threads that each serve one connection that its application has taken over, beside those of ``threads``. See
+    ``--max-upgraded``.
+    """
     file_threads: int
     """Threads that wait for disks, or have done so in the last 30 seconds. See ``--file-threads``."""
     queued: int

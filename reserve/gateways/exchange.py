@@ -54,6 +54,11 @@ class Exchange(Protocol):
         ...
 
     @property
+    def upgraded(self) -> bool:
+        """The application has taken the connection over: what it returns or raises has no effect on the client."""
+        ...
+
+    @property
     def bodiless(self) -> bool:
         """After :meth:`begin`: this response has no body (HEAD, 204, 205, 304), whatever the application makes."""
         ...

@@ -221,6 +221,9 @@ class WSGIGateway:
 
     def _report(self, exchange: Exchange, what: str, error: BaseException) -> None:
         message = f"{request_line(exchange.environ)}: {what}: {type_name(error)}"
+        if exchange.upgraded:  # an exception is how most of these applications end
+            _LOGGER.debug("%s", message, exc_info=error)
+            return
         try:
             self._log(message, error)
         except BaseException as failure:

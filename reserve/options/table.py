@@ -227,6 +227,11 @@ OPTIONS: tuple[Option, ...] = (
         "How many interrupted threads that do not return are replaced. With one more of them the server is unhealthy.",
     ),
     _engine(
+        "max-upgraded",
+        "How many threads may each serve one connection that its application has taken over, as for WebSocket, in "
+        "addition to --threads. Beyond it such a request gets a 503. 0: no connection can be taken over.",
+    ),
+    _engine(
         "file-threads",
         "How many threads may wait for disks, to send files that are not in the page cache. They start when they are "
         "needed.",

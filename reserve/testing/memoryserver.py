@@ -139,6 +139,9 @@ class MemoryServer:
     def connection_closed(self, connection: Connection) -> None:
         """Nothing: there is one connection."""
 
+    def upgrade(self, connection: Connection) -> bool:
+        return True
+
     def close_file(self, close: Callable[[], None], size: int) -> None:
         close()
 

@@ -33,6 +33,7 @@ class FakeExchange:
     ) -> None:
         self.environ = environ
         self.started = False
+        self.upgraded = False
         self.disconnect_after = disconnect_after
         self.takes_files = takes_files
         self.eager = eager

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 from contextvars import Context
 from io import BytesIO
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from reserve.apps.http.basedriver import HTTPBaseDriver
 from reserve.apps.http.bufferedbody import COMPLETE, DISCONNECTED, FULL, LARGE_HEAD, MORE, BufferedBody
@@ -24,6 +24,8 @@ from reserve.engine.connections.driver import AGAIN, CLOSE, LINGER, RUN, STORE, 
 from reserve.engine.connections.states import CLOSE_IDLE
 from reserve.engine.polling.poller import READ
 from reserve.errors import ClientDisconnected, RemoteError, RequestTimeout
+from reserve.gateways.upgradedsocket import SOCKET_KEYS, UpgradedSocket
+from reserve.protocol.http1.framing import asks_for_upgrade
 
 if TYPE_CHECKING:
     from reserve.apps.http.context import HTTPContext
@@ -266,10 +268,17 @@ class HTTPDriver(HTTPBaseDriver):
         self._phase = RESPONDING
         # Read before the application may change its environ: what it writes there does not get into the access log.
         referer, user_agent = environ.get("HTTP_REFERER", ""), environ.get("HTTP_USER_AGENT", "")
+        upgraded_socket = None
+        if "HTTP_UPGRADE" in environ and streamed_body is None and asks_for_upgrade(environ, head.minor):
+            upgraded_socket = self._offer_upgrade(environ, exchange)
         try:
             # Threads are reused: what one request sets in context variables (PEP 567) must not be there for the next.
             Context().run(self._context.gateway.respond, exchange)
         finally:
+            if upgraded_socket is not None:
+                upgraded_socket.end()
+                if exchange.status == 101:
+                    exchange.bytes_sent = upgraded_socket.bytes_sent
             if connection.lent or head.length != 0 or connection.body_memory:
                 self._clean_up(body, content)
         if exchange.expired:
@@ -281,6 +290,22 @@ class HTTPDriver(HTTPBaseDriver):
                 self._forget_request(head, exchange)
         if self._context.access_log is not None and self._phase is not REVOKED:
             self._log_response(head, exchange.status, exchange.bytes_sent, referer, user_agent)
+
+    def _offer_upgrade(self, environ: dict[str, Any], exchange: HTTPExchange) -> UpgradedSocket | None:
+        """Let the application take the connection over, if it likes."""
+        connection = self._connection
+        if not connection.server.settings.max_upgraded:
+            return None
+
+        def take_over() -> bytes:
+            exchange.upgrade()
+            early, self._unparsed = self._unparsed, b""
+            return early
+
+        sock = UpgradedSocket(connection.sock, take_over)
+        for key in SOCKET_KEYS:
+            environ[key] = sock
+        return sock
 
     def _open_body(self, head: Head) -> BinaryIO:
         """Make ``wsgi.input`` of a request that has a body, and complete its environ. Raises OSError from the disk."""

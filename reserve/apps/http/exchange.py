@@ -82,6 +82,7 @@ class HTTPExchange:
         "remaining",
         "started",
         "status",
+        "upgraded",
     )
 
     def __init__(self, context: HTTPContext, connection: Connection, head: Head, body: RawBodyReader | None) -> None:
@@ -117,6 +118,8 @@ class HTTPExchange:
         self.status = CLIENT_CLOSED_REQUEST
         self.started = False
         self.remaining: int | None = None
+        self.upgraded = False
+        """The application has taken the connection over, or was refused that: the exchange sends nothing more."""
         self.must_reset = False
         """The response would look complete although it is not; only a reset tells the client."""
 
@@ -132,6 +135,8 @@ class HTTPExchange:
 
     def begin(self, status: str, headers: list[tuple[str, str]], length: int | None) -> None:
         head = self._head
+        if self.upgraded:
+            return
         if self._connection.server.stopping:
             self._may_keep_alive = False
         if self._body is not None and not self._body.begin_response():
@@ -284,6 +289,8 @@ class HTTPExchange:
 
     def abort(self) -> None:
         self.keep_alive = False
+        if self.upgraded:
+            return
         if not self.started:
             self._respond_to_failed_read()
         elif self._framing is UNTIL_CLOSE or self._context.codec.reset_when_short:
@@ -295,6 +302,34 @@ class HTTPExchange:
             return
         self.keep_alive = False
         self._send_refusal(500, "The application failed. The server's error log says how.")
+
+    # ---- by the application ----
+
+    def upgrade(self) -> None:
+        """The application takes the connection over: it sends the response itself, and has no time limit any more. By
+        any thread, during the run.
+
+        Raises ApplicationError when a response has begun, ClientDisconnected when too many connections are taken over
+        (the client gets a 503), RequestTimeout when the time of the request is over.
+        """
+        if self.started:
+            raise ApplicationError("reserve.socket was used after the response had begun")
+        if self._token is not None and not take(self._token):
+            raise RequestTimeout
+        self.upgraded = self.started = True
+        self.keep_alive = False
+        connection = self._connection
+        if connection.server.upgrade(connection):
+            self.status = 101
+            return
+        message = "As many connections are upgraded as the server allows; try again in a moment."
+        self._context.log_warning(
+            connection,
+            "503 for an upgrade: as many connections are taken over as --max-upgraded allows",
+            "upgrades refused because of --max-upgraded",
+        )
+        self._write_refusal(503, message, [("Retry-After", "1")])
+        raise ClientDisconnected("as many connections are taken over as --max-upgraded allows; the client got a 503")
 
     # ---- the time limit of the request ----
 
@@ -322,6 +357,9 @@ class HTTPExchange:
         """Respond for the application, which has sent nothing."""
         if self._token is not None and not take(self._token):
             return  # the monitor sends its refusal
+        self._write_refusal(status, message)
+
+    def _write_refusal(self, status: int, message: str, extra: Iterable[tuple[str, str]] = ()) -> None:
         self.status = status
         self.started = True
         self._response_head = None
@@ -333,6 +371,7 @@ class HTTPExchange:
             head_request=self._head.method == "HEAD",
             date=self._context.date_line(),
             server=self._context.server_line,
+            extra=extra,
         )
         connection = self._connection
         with contextlib.suppress(ClientDisconnected):  # the client has disconnected
@@ -356,6 +395,8 @@ class HTTPExchange:
         """Send bytes of the framed response, and the head first if it has not been sent."""
         head = self._response_head
         connection = self._connection
+        if self.upgraded:
+            raise ClientDisconnected("the application has taken the connection over")
         if connection.lent:
             connection.reclaim()
         if head is not None and self._token is not None and not take(self._token):

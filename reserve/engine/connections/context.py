@@ -67,6 +67,14 @@ class ServerContext(Protocol[C]):
     def connection_closed(self, connection: C, /) -> None:
         """Tell the server that the descriptor of this connection is closed. The owner calls it."""
 
+    def upgrade(self, connection: C, /) -> bool:
+        """Called during a run: the application takes the connection over, and its worker leaves the pool. When the run
+        is over, the connection is stepped as always, and the thread ends.
+
+        False: as many connections are taken over as ``--max-upgraded`` allows.
+        """
+        ...
+
     def close_file(self, close: Callable[[], None], size: int, /) -> None:
         """Close a file of ``size`` bytes by calling ``close``, on another thread if that takes long."""
 

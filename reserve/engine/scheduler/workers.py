@@ -2,7 +2,8 @@
 
 A worker is busy only while :meth:`Driver.run` runs. No exception of an application ends a worker. The pool grows while
 requests wait and no worker is free, and shrinks again when workers have been idle for a while. In a pool of fixed size
-no worker wakes up to check that.
+no worker wakes up to check that. A worker whose application takes its connection over leaves the pool, which replaces
+it, and ends with that connection.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class Worker(Follower):
     :param name: of the thread.
     """
 
-    __slots__ = ("connection", "guard", "handled", "interrupted", "run_due", "seen", "thread")
+    __slots__ = ("connection", "guard", "handled", "interrupted", "run_due", "seen", "thread", "upgraded")
 
     def __init__(self, target: Callable[[Worker], None], name: str) -> None:
         super().__init__()
@@ -61,6 +62,8 @@ class Worker(Follower):
         """
         self.interrupted = False
         """RequestTimeout was raised in the run. Written like ``run_due``."""
+        self.upgraded = False
+        """The application has taken the connection of the run over. Written by the pool, with its lock."""
         self.thread = SystemThread(target=target, args=(self,), name=name, daemon=True)
 
 
@@ -91,6 +94,7 @@ class WorkerPool:
         self._timed = settings.request_timeout > 0
         self._now = clock.now
         self._max_stuck = settings.max_stuck
+        self._max_upgraded = settings.max_upgraded
         self._lock = threading.Lock()
         self._created = 0
         self._stuck: list[Worker] = []
@@ -98,6 +102,8 @@ class WorkerPool:
         self._cannot_grow = False
         self.workers: tuple[Worker, ...] = tuple(self._make() for _ in range(self._min))
         """Replaced as a whole while the lock is held; read without the lock."""
+        self.upgraded: tuple[Worker, ...] = ()
+        """The workers that have left the pool with a connection that is taken over. Replaced and read likewise."""
 
     def start(self) -> None:
         for worker in self.workers:
@@ -167,6 +173,23 @@ class WorkerPool:
                 f"{self._max_stuck}: no more are replaced, and the health check says unhealthy"
             )
 
+    # ---- by the application, during a run ----
+
+    def upgrade(self, connection: Connection) -> bool:
+        """See :meth:`~reserve.engine.connections.context.ServerContext.upgrade`."""
+        with self._lock:
+            workers = [worker for worker in self.workers if worker.connection is connection]
+            if not workers or len(self.upgraded) >= self._max_upgraded:
+                return False
+            (worker,) = workers
+            self._remove(worker)
+            worker.upgraded = True
+            worker.handled = 0  # the pool counts the runs before this one
+            self.upgraded = (*self.upgraded, worker)
+        if len(self.workers) < self._min:
+            self.grow()
+        return True
+
     # ---- by the workers ----
 
     def _make(self) -> Worker:
@@ -178,6 +201,12 @@ class WorkerPool:
             self.workers = tuple(other for other in self.workers if other is not worker)
             self._former_handled += worker.handled
 
+    def _end_upgrade(self, worker: Worker) -> None:
+        """By the worker, after its run."""
+        with self._lock:
+            self._former_handled += worker.handled
+            self.upgraded = tuple(other for other in self.upgraded if other is not worker)
+
     def _may_leave(self, worker: Worker) -> bool:
         with self._lock:
             if len(self.workers) <= self._min or len(self._queue):
@@ -188,7 +217,7 @@ class WorkerPool:
     def _main(self, worker: Worker) -> None:
         self._hook(self._on_start, "on_thread_start")
         going_on = True
-        while going_on and not self._queue.closed:
+        while going_on and not self._queue.closed and not worker.upgraded:
             try:
                 going_on = self._serve(worker)
             except BaseException as error:
@@ -248,7 +277,11 @@ class WorkerPool:
             going_on = self._run_timed(worker, connection) if self._timed else self._run(worker, connection)
             if kept:
                 queue.retake_lead(worker)
-            if worker.guard.given_up:
+            if worker.guard.given_up or worker.upgraded:
+                if worker.upgraded:
+                    self._end_upgrade(worker)
+                    if going_on and stepper.advance(connection):
+                        queue.put(connection)
                 if worker.leads:
                     worker.leads = False
                     queue.lead.hand_over()

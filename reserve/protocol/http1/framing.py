@@ -22,7 +22,7 @@ from reserve.errors import RemoteError, counted
 from reserve.protocol.http1.fields import TOKEN
 from reserve.protocol.http1.limits import Limits
 
-__all__ = ["body_length", "client_keeps_alive", "expects_continue"]
+__all__ = ["asks_for_upgrade", "body_length", "client_keeps_alive", "expects_continue"]
 
 LENGTH_DIGITS = 19
 """More digits than any length has; leading zeros count too."""
@@ -73,6 +73,15 @@ def client_keeps_alive(value: str, minor: int) -> bool:
     """Whether a Connection field allows another request (RFC 9112 section 9.3); "close" overrides "keep-alive"."""
     options = [option.strip(" \t") for option in value.lower().split(",")]
     return "close" not in options and (minor == 1 or "keep-alive" in options)
+
+
+def asks_for_upgrade(environ: dict[str, Any], minor: int) -> bool:
+    """Whether a request that has an Upgrade field asks for another protocol (RFC 9110 section 7.8).
+
+    A client of HTTP/1.0 does not, nor one whose Connection field does not name the field.
+    """
+    options = environ.get("HTTP_CONNECTION", "").lower().split(",")
+    return minor == 1 and "upgrade" in [option.strip(" \t") for option in options]
 
 
 def expects_continue(value: str, minor: int, length: int | None) -> bool:
