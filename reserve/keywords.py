@@ -27,6 +27,10 @@ class EngineOptions(TypedDict, total=False):
     """How many threads may each serve one connection that its application has taken over, as for WebSocket, in addition
     to --threads. Beyond it such a request gets a 503. 0: no connection can be taken over. Default: ``1000``.
     """
+    max_waiting: int
+    """How many requests that only wait, as event streams and long polls do, need not count as --threads, when they say
+    so with reserve.waiting. Each has a thread of its own. 0: all count. Default: ``256``.
+    """
     file_threads: int
     """How many threads may wait for disks, to send files that are not in the page cache. They start when they are
     needed. Default: ``4``.

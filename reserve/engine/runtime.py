@@ -28,9 +28,10 @@ from reserve.engine.scheduler.monitor import Monitor
 from reserve.engine.scheduler.readyqueue import ReadyQueue
 from reserve.engine.scheduler.requesttimeout import RequestWatchdog
 from reserve.engine.scheduler.stepper import Stepper
-from reserve.engine.scheduler.workers import WorkerPool
+from reserve.engine.scheduler.workers import Waiting, WorkerPool
 from reserve.engine.settings import EngineSettings
 from reserve.engine.tls import ServerTLS
+from reserve.errors import UsageError, short_repr
 
 __all__ = ["Runtime"]
 
@@ -151,6 +152,33 @@ class Runtime:
     def upgrade(self, connection: Connection) -> bool:
         """The application takes the connection over: from now on its thread is none of the pool."""
         return self.pool.upgrade(connection)
+
+    def waiting(self) -> Waiting:
+        """Make the context manager of a run that only waits. See :meth:`reserve.engine.server.Server.waiting`."""
+        return Waiting(self.pool)
+
+    def extend_deadline(self, seconds: float) -> None:
+        """Called in a run: let it go on for ``seconds`` from now, if ``--request-timeout`` would end it before.
+
+        Nothing happens on a thread that is no worker. Raises UsageError for what is no number of seconds.
+        """
+        if not isinstance(seconds, (int, float)) or not seconds >= 0:
+            raise UsageError(f"a deadline is a number of seconds from now, not {short_repr(seconds)}")
+        self.pool.extend(seconds)
+
+    def call_after_run(self, function: Callable[[], object]) -> None:
+        """Called in a run: call ``function()`` after it. See :meth:`WorkerPool.call_after_run`."""
+        self.pool.call_after_run(function)
+
+    def own_connection(self) -> Connection | None:
+        """The connection whose run the calling thread is in; None: it is in none."""
+        worker = self.pool.current()
+        return None if worker is None else worker.connection
+
+    def run_finished(self) -> None:
+        """By a worker that has called what follows a run: a shutdown waits for that."""
+        if self.stopping:
+            self.acceptor.wakeup.signal()
 
     def close_file(self, close: Callable[[], None], size: int) -> None:
         """Close a file of ``size`` bytes by calling ``close``, on a file thread if the file is large."""

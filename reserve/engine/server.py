@@ -10,6 +10,7 @@ from __future__ import annotations
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Unpack
 
 from reserve.engine.connections.application import Application
@@ -194,6 +195,7 @@ class Server:
             threads=len(pool.workers),
             busy=len(pool.busy()),
             upgraded=len(pool.upgraded),
+            waiting=pool.exempt_count(pool.waiting),
             file_threads=len(runtime.stepper.files.threads),
             queued=len(self._queue),
             connections=len(connections),
@@ -236,6 +238,16 @@ class Server:
     def aborted(self) -> int:
         """Requests that the shutdown aborted at its deadline, and threads that still run. 0: a clean shutdown."""
         return self._lifecycle.shutdown.aborted
+
+    def waiting(self) -> AbstractContextManager[bool]:
+        """``with server.waiting():`` a handler only waits in this block, for a message of another thread, say.
+
+        Meanwhile its thread does not count as one of ``threads``: another thread serves other connections in its place,
+        unless ``max_waiting`` threads wait already. At the end of the block the handler goes on at once, and the number
+        of threads decreases when handlers return. The value of ``as`` is False when the thread counts as before:
+        because of that limit, or because it is no worker of this server. A block within such a block changes nothing.
+        """
+        return self._runtime.waiting()
 
     def peer(self, sock: socket.socket) -> Peer:
         """The raw address of the peer, on a UNIX socket the process that connected, and after a header of the PROXY

@@ -23,6 +23,7 @@ ENGINE_KINDS: Mapping[str, Kind] = {
     "request_timeout": Seconds(0),
     "max_stuck": Count(0, 4096),
     "max_upgraded": Count(0, 100000),
+    "max_waiting": Count(0, 100000),
     "file_threads": Count(1, 4096),
     "backlog": Count(1, 65535),
     "handshake_timeout": Seconds(0.001),
@@ -74,6 +75,10 @@ class EngineSettings:
     """Threads that may each serve one connection that its application has taken over (an upgrade, as WebSocket). They
     do not count as ``threads``. 0: no connection can be taken over. Read by
     :class:`~reserve.engine.scheduler.workers.WorkerPool`.
+    """
+    max_waiting: int = 256
+    """How many requests that say that they only wait do not count as ``threads`` meanwhile: others run in their place.
+    Each has a thread. 0: all count. Read by :class:`~reserve.engine.scheduler.workers.WorkerPool`.
     """
     file_threads: int = 4
     """Threads that may wait for disks to read files that are sent and not in the page cache. They start when they are

@@ -164,7 +164,7 @@ class Shutdown:
             self._log.failure(failure, error)
 
     def _drain(self) -> None:
-        """Close the idle connections, and wait for the others until the deadline."""
+        """Close the idle connections, and wait until the deadline for the others and for what follows a request."""
         wakeup, clock = self._wakeup, self._clock
         clock.subscribe(wakeup.signal)
         if not wakeup.clear():  # closed by the application: else this thread would wait for another file
@@ -176,11 +176,14 @@ class Shutdown:
                     # poller that was closed.
                     self._queue.registry.while_open(connection, shutdown)
                 self._queue.notify(connection, NOTIFY)
-            while self._queue.connections and (not self._poller_wakeup.lost or self._has_owner()):
+            while self._pool.finishing() or (
+                self._queue.connections and (not self._poller_wakeup.lost or self._has_owner())
+            ):
                 deadline = self._deadline if self._deadline is not None else clock.now()
                 if clock.now() >= deadline:
                     self._report_busy()
                     self.aborted += sum(map(self._has_work, list(self._queue.connections.values())))
+                    self.aborted += self._pool.finishing()
                     return
                 wait_for(wakeup.fd, clock.timeout(deadline))
                 if not wakeup.clear() and not wakeup.reopen():  # closed by the application
@@ -196,7 +199,7 @@ class Shutdown:
         threads: list[Worker | FileThread] = [*self._pool.busy(), *self._files.busy()]
         for own in threads:  # without those whose connection is taken over: they still have to be woken
             connection = own.connection
-            what = f" with {describe(connection)}" if connection is not None else ""
+            what = f" with {describe(connection)}" if connection is not None else " after a response"
             self._report(own.thread, f"is still busy{what} at the end of the stop; it is left running in:")
 
     def _has_work(self, connection: Connection) -> bool:
@@ -244,6 +247,7 @@ class Shutdown:
         workers = (*self._pool.workers, *upgraded)
         everyone: list[Worker | FileThread] = [*workers, *file_threads]
         busy = {own.thread for own in everyone if own.connection is not None}
+        busy.update(worker.thread for worker in workers if worker.finishing)
         for thread in {self._monitor.thread, *(own.thread for own in everyone)} - busy:
             if self._poller_wakeup.lost:  # one may wait for ever in the poller that was closed
                 self.join(thread, "", _GRACE)
@@ -263,7 +267,7 @@ class Shutdown:
             elif self._closer.begin_close_now(connection, "stop"):
                 with_final_run.append(connection)
         a_thread_leads = self._monitor.thread.is_alive() or any(
-            worker.thread.is_alive() and worker.connection is None for worker in workers
+            worker.thread.is_alive() and worker.connection is None and not worker.finishing for worker in workers
         )
         in_disk = [own.connection for own in file_threads if own.thread.is_alive()]  # each has the token, for ever
         for connection in list(connections.values()):

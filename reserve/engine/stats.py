@@ -22,6 +22,8 @@ class Stats:
     """Threads that each serve one connection that its application has taken over, beside those of ``threads``. See
     ``--max-upgraded``.
     """
+    waiting: int
+    """Those of them that only wait, and do not count against the maximum of ``--threads``. See ``--max-waiting``."""
     file_threads: int
     """Threads that wait for disks, or have done so in the last 30 seconds. See ``--file-threads``."""
     queued: int

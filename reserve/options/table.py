@@ -232,6 +232,11 @@ OPTIONS: tuple[Option, ...] = (
         "addition to --threads. Beyond it such a request gets a 503. 0: no connection can be taken over.",
     ),
     _engine(
+        "max-waiting",
+        "How many requests that only wait, as event streams and long polls do, need not count as --threads, when they "
+        "say so with reserve.waiting. Each has a thread of its own. 0: all count.",
+    ),
+    _engine(
         "file-threads",
         "How many threads may wait for disks, to send files that are not in the page cache. They start when they are "
         "needed.",

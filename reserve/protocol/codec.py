@@ -285,6 +285,8 @@ class Codec:
     """Makes ``wsgi.errors``, if the protocol carries its own; None: that of the gateway."""
     reset_when_short: bool = False
     """An aborted response is reset even if it has a length, because some clients do not look at that."""
+    early_hints: Callable[[Iterable[tuple[str, str]]], bytes] | None = None
+    """Checks and encodes the fields of a 103 (Early Hints), which comes before the response; None: there is no such."""
     continue_response: bytes = b""
     """The interim response to a client that waits before it sends its body; see :attr:`Head.expect_continue`."""
 

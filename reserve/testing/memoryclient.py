@@ -181,7 +181,10 @@ class MemoryClient:
                     self._flushed()
                 return
             if action is RUN or action is STORE:
-                (self._driver.run if action is RUN else self._driver.store)()
+                if action is RUN:
+                    self._run()
+                else:
+                    self._driver.store()
                 action = Wait("", READ)
                 unread = -1
             elif action is AGAIN:
@@ -198,6 +201,20 @@ class MemoryClient:
             action = self._driver.step(READ if incoming else 0, self.clock.now())
             if isinstance(action, Wait) and len(incoming) == unread:
                 raise AssertionError("the driver waits for input, and does not read what is there")
+
+    def _run(self) -> None:
+        """Run the driver, and call what the application wants to have called afterwards."""
+        server = self.server
+        server.running = self._connection
+        try:
+            self._driver.run()
+        finally:
+            server.running = None
+            while server.after_run:
+                try:
+                    server.after_run.pop(0)()
+                except Exception as error:
+                    server.log.failure("a function of reserve.after_response failed", error)
 
     def _finish(self, reason: str) -> None:
         self.closed = True

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from reserve.engine.connections.budget import Budget
@@ -127,6 +128,10 @@ class MemoryServer:
         self.log = MemoryLog()
         self.hooks = Hooks()
         self.tls = ServerTLS(clock, self.log, 0.0)
+        self.running: Connection | None = None
+        """The connection whose run the test is in."""
+        self.after_run: list[Callable[[], object]] = []
+        """What is called after the run."""
 
     @property
     def facade(self) -> MemoryServer:
@@ -135,6 +140,22 @@ class MemoryServer:
 
     def capacity_freed(self) -> None:
         """Nothing: no client waits."""
+
+    def waiting(self) -> AbstractContextManager[bool]:
+        """Nothing: there are no threads that could run something else meanwhile."""
+        return nullcontext(False)
+
+    def extend_deadline(self, seconds: float) -> None:
+        """Nothing: no monitor interrupts a run in memory."""
+
+    def call_after_run(self, function: Callable[[], object]) -> None:
+        self.after_run.append(function)
+
+    def own_connection(self) -> Connection | None:
+        return self.running
+
+    def run_finished(self) -> None:
+        """Nothing: no shutdown waits for it."""
 
     def connection_closed(self, connection: Connection) -> None:
         """Nothing: there is one connection."""

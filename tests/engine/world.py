@@ -149,7 +149,9 @@ class World(ServerDouble):
         self.queue = ReadyQueue(self.poller, self.clock, AlwaysHandOver(), self.alarm)  # type: ignore[arg-type]
         self.stepper = Stepper(self.queue, self.clock, self.settings, self.log)
         self.monitor._queue, self.monitor._stepper = self.queue, self.stepper
-        self.monitor._pool = cast(Any, SimpleNamespace(workers=(), grow=lambda: None, is_exhausted=lambda: False))
+        self.monitor._pool = cast(
+            Any, SimpleNamespace(workers=(), grow_wanted=False, grow=lambda: None, is_exhausted=lambda: False)
+        )
         self.budget = Budget(1_000_000, 1_000_000)
         self.alarm.asleep = False
 

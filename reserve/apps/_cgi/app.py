@@ -70,7 +70,6 @@ class CGIApp(HTTPApp):
         return ForwardedParser(self.codec.parse_head, fields, "", trusted=False)
 
     def base_environ(self, connection: Connection) -> dict[str, Any]:
-        server = connection.server
         return self.gateway.base_environ(
             server_name="",
             server_port="",
@@ -78,8 +77,5 @@ class CGIApp(HTTPApp):
             remote_port="",
             url_scheme="http",
             software=self.settings.server_header or "reserve",
-            extra={
-                "reserve.client_disconnected": connection.peer_closed,
-                "reserve.stopping": lambda: server.stopping,
-            },
+            extra=self.callables(connection),
         )

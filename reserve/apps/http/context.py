@@ -7,6 +7,7 @@ The settings are changed only before the start.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from reserve.engine.connections.application import Application
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from reserve.apps.http.accesslog import AccessLog
     from reserve.apps.http.settings import HTTPSettings
     from reserve.engine.connections.connection import Connection
+    from reserve.engine.connections.context import ServerContext
     from reserve.gateways.wsgi import WSGIGateway
     from reserve.protocol.codec import Codec
 
@@ -47,6 +49,25 @@ class DateCache:
         return cached[1]
 
 
+def _callables(server: ServerContext[Connection]) -> dict[str, Any]:
+    """The keys of the environ with which an application asks something of its server. Those about a request are about
+    the one that the calling thread runs.
+    """
+
+    def send_early_hints(headers: Iterable[tuple[str, str]]) -> None:
+        connection = server.own_connection()
+        if connection is not None:
+            connection.driver.send_early_hints(headers)
+
+    return {
+        "wsgi.early_hints": send_early_hints,
+        "reserve.stopping": lambda: server.stopping,
+        "reserve.waiting": server.waiting,
+        "reserve.deadline": server.extend_deadline,
+        "reserve.after_response": server.call_after_run,
+    }
+
+
 class HTTPContext(Application):
     """The part of an HTTP application that its drivers and exchanges use.
 
@@ -65,6 +86,8 @@ class HTTPContext(Application):
         self.access_log: AccessLog | None = None
         """None: no request is logged. Set by the application when the server starts."""
         self.date_line = DateCache().line
+        self._callables: tuple[object, dict[str, Any]] = None, {}
+        """A server, and the keys of the environ that are the same for all its connections."""
         self.use_settings(settings)
 
     def use_settings(self, settings: HTTPSettings) -> None:
@@ -95,14 +118,17 @@ class HTTPContext(Application):
         fields = forwarded_fields(self.settings.forwarded_fields, proxies.trusts)
         return ForwardedParser(self.codec.parse_head, fields, address_of(connection.peer)[0], trusted=is_proxy)
 
+    def callables(self, connection: Connection) -> dict[str, Any]:
+        """The keys of the environ with which an application asks something of its server."""
+        server = connection.server
+        if self._callables[0] is not server:
+            self._callables = server, _callables(server)
+        return {"reserve.client_disconnected": connection.peer_closed, **self._callables[1]}
+
     def base_environ(self, connection: Connection) -> dict[str, Any]:
         """The part of the environ that is the same for every request of ``connection``."""
         host, port = address_of(connection.peer)
-        server = connection.server
-        extra: dict[str, Any] = {
-            "reserve.client_disconnected": connection.peer_closed,
-            "reserve.stopping": lambda: server.stopping,
-        }
+        extra = self.callables(connection)
         tls = connection.tls
         https = tls is not None
         if tls is not None:

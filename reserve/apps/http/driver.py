@@ -9,6 +9,7 @@ it asks for a worker, to write a body that is too large for the memory to a file
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 from contextvars import Context
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -306,6 +307,11 @@ class HTTPDriver(HTTPBaseDriver):
         for key in SOCKET_KEYS:
             environ[key] = sock
         return sock
+
+    def send_early_hints(self, headers: Iterable[tuple[str, str]]) -> None:
+        """By the application, on its worker: see :meth:`HTTPExchange.send_early_hints`."""
+        if self._exchange is not None and self._phase is RESPONDING:
+            self._exchange.send_early_hints(headers)
 
     def _open_body(self, head: Head) -> BinaryIO:
         """Make ``wsgi.input`` of a request that has a body, and complete its environ. Raises OSError from the disk."""

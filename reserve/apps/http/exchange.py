@@ -44,6 +44,8 @@ _CHECK_INTERVAL = 1.0
 comes after this time, too, because a client may shut down its side after its request and still read the response.
 """
 _NOWAIT = getattr(os, "RWF_NOWAIT", 0)  # Linux: read only what is in the page cache
+_MOST_HINTS = 16
+"""The most 103 (Early Hints) responses of one request; clients need not accept any number of them."""
 _BY_REFERENCE = 16384
 """Bytes. A waiting piece of at least this size is not copied into its chunk: see :attr:`Output.held`."""
 
@@ -68,6 +70,7 @@ class HTTPExchange:
         "_context",
         "_framing",
         "_head",
+        "_hints",
         "_last_chunk",
         "_may_keep_alive",
         "_response_head",
@@ -103,6 +106,8 @@ class HTTPExchange:
         # The thread that takes it responds: the worker with the application's head, or the monitor with a refusal when
         # that head did not come in time.
         self._token = new_token(present=True) if server.settings.request_timeout > 0 else None
+        self._hints = 0
+        """How many 103 (Early Hints) were sent."""
         self._spool_failed = False
         self._body_in_memory = False
         """The application has the whole body in memory, so moving the output to a file would free none."""
@@ -304,6 +309,30 @@ class HTTPExchange:
         self._send_refusal(500, "The application failed. The server's error log says how.")
 
     # ---- by the application ----
+
+    def send_early_hints(self, headers: Iterable[tuple[str, str]]) -> None:
+        """Send a 103 (Early Hints) at once; see :attr:`reserve.protocol.codec.Codec.early_hints`. By the worker.
+
+        Nothing is sent to a client of HTTP/1.0, or by a protocol without them, once the response has begun, and after
+        :data:`_MOST_HINTS` of them. If the client has not read what it was sent before, they leave with the response
+        at the latest.
+
+        Raises ApplicationError for a field that is not valid, ClientDisconnected when the client has disconnected,
+        RequestTimeout when the time of the request is over.
+        """
+        encode = self._context.codec.early_hints
+        data = b"" if encode is None else encode(headers)
+        if not data or not self._head.minor or self.started or self._hints >= _MOST_HINTS:
+            return
+        token = self._token
+        if token is not None and not take(token):
+            raise RequestTimeout
+        try:
+            self._hints += 1
+            self._connection.write(data)
+        finally:
+            if token is not None:
+                token.append(True)
 
     def upgrade(self) -> None:
         """The application takes the connection over: it sends the response itself, and has no time limit any more. By

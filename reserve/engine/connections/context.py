@@ -7,6 +7,7 @@ parts of the engine below the server use only this protocol, so that they need n
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
 
 from reserve.engine.connections.budget import Budget
@@ -63,6 +64,28 @@ class ServerContext(Protocol[C]):
 
     def capacity_freed(self) -> None:
         """Tell the accept thread that a new connection may fit now, or that an idle one can be closed for it."""
+
+    def waiting(self) -> AbstractContextManager[bool]:
+        """``with``: the run of the calling thread only waits. See :meth:`reserve.engine.server.Server.waiting`."""
+
+    def extend_deadline(self, seconds: float, /) -> None:
+        """The run that the calling thread is in may go on for ``seconds`` from now, whatever ``--request-timeout``
+        says, which it never shortens. Nothing happens on a thread that is no worker.
+
+        Raises UsageError for what is no number of seconds.
+        """
+
+    def call_after_run(self, function: Callable[[], object], /) -> None:
+        """Call ``function()`` after the run that the calling thread is in, on this thread. The connection goes on.
+
+        Raises UsageError on a thread that is no worker, and for what cannot be called.
+        """
+
+    def own_connection(self) -> Any:
+        """The connection whose run the calling thread is in; None: it is in none."""
+
+    def run_finished(self) -> None:
+        """By a worker: what follows a run is done, in case a shutdown waits for it."""
 
     def connection_closed(self, connection: C, /) -> None:
         """Tell the server that the descriptor of this connection is closed. The owner calls it."""

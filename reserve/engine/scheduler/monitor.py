@@ -132,7 +132,7 @@ class Monitor:
         """Count the workers that are in the same run as at the last look."""
         count = 0
         for worker in self._pool.workers:
-            if worker.connection is None:
+            if worker.connection is None or worker.exempt is not None:  # what it waits for does not keep the lead
                 worker.seen = -1
             else:
                 handled = worker.handled
@@ -178,6 +178,13 @@ class Monitor:
         self._stepper.refuse(connection, "overload", why)
         return False
 
+    def _grow_again(self) -> None:
+        """One worker less counts than when requests were queued: add workers for those that wait."""
+        self._pool.grow_wanted = False
+        for _ in range(len(self._queue.run_queue.waiting)):
+            if not self._pool.grow():
+                break
+
     def _refuse_overdue(self) -> None:
         """Refuse requests that have waited too long, and all of them when there is no worker and can be none."""
         run_queue = self._queue.run_queue
@@ -203,6 +210,8 @@ class Monitor:
             try:
                 if queue.lead.wake_follower():
                     break
+                if self._pool.grow_wanted:
+                    self._grow_again()
                 connection = queue.next_ready(queue.lead.followers)
                 if connection is not None:
                     connection.state = OWNED

@@ -220,6 +220,13 @@ class ReadyQueue:
         """After a run before which :meth:`yield_lead` returned True: lead again, unless another thread leads."""
         worker.leads = self.lead.take()
 
+    def give_lead(self, worker: Follower) -> None:
+        """By a worker that has the lead and ends, or blocks outside of a run: let another thread lead."""
+        self.lead.hand_over()
+        worker.leads = False
+        if self._alarm.asleep:
+            self._alarm.wake()
+
     def timed_run_begins(self) -> None:
         """By a worker that begins a run with a time limit: tell the monitor, which looks again when the time ends."""
         if self._alarm.asleep:

@@ -64,14 +64,19 @@ class RequestWatchdog:
                 worker.run_due = NEVER
                 if connection.driver.revoke():
                     guard.give_up()
+            elif now < worker.extended_to:
+                worker.run_due = worker.extended_to
             elif connection.driver.expire_run():
                 self.count += 1
                 worker.interrupted = True
                 worker.run_due = now + _GRACE
+                if worker.extended_to:
+                    what = "no response in the time that the application asked for (reserve.deadline)"
+                else:
+                    what = f"no response after {self._timeout:g} s (--request-timeout)"
                 self._log.stack(
                     logging.WARNING,
-                    f"{describe(connection)}: no response after {self._timeout:g} s (--request-timeout); "
-                    f"it is interrupted in {worker.thread.name}:",
+                    f"{describe(connection)}: {what}; it is interrupted in {worker.thread.name}:",
                     _frame(worker),
                 )
                 guard.interrupt()

@@ -4,6 +4,11 @@ A worker is busy only while :meth:`Driver.run` runs. No exception of an applicat
 requests wait and no worker is free, and shrinks again when workers have been idle for a while. In a pool of fixed size
 no worker wakes up to check that. A worker whose application takes its connection over leaves the pool, which replaces
 it, and ends with that connection.
+
+A worker may be exempt for a reason (:class:`Exemption`): then it does not count against the maximum, and the pool may
+have another one in its place. When the exemption ends, more workers than the maximum may run for a moment: the next of
+them that ends a run leaves the pool. Only the worker itself writes its exemption, and it takes no lock for that,
+because RequestTimeout may be raised in it at any moment.
 """
 
 from __future__ import annotations
@@ -11,6 +16,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextvars import copy_context
+from functools import partial
 
 from reserve.engine.connections.connection import Connection
 from reserve.engine.connections.states import OWNED
@@ -25,9 +32,9 @@ from reserve.engine.scheduler.readyqueue import ReadyQueue
 from reserve.engine.scheduler.runguard import RunGuard
 from reserve.engine.scheduler.stepper import Stepper
 from reserve.engine.settings import EngineSettings
-from reserve.errors import RequestTimeout
+from reserve.errors import RequestTimeout, UsageError, short_repr
 
-__all__ = ["Worker", "WorkerPool"]
+__all__ = ["Exemption", "Waiting", "Worker", "WorkerPool"]
 
 _SYSTEM = SystemClock()
 _RUNS_IN_A_ROW = 16
@@ -38,6 +45,18 @@ _IDLE = 30.0
 """Seconds without work after which a worker above the minimum ends."""
 
 
+class Exemption:
+    """A reason for which workers do not count against the maximum of ``--threads``. The pool has one object for each.
+
+    :param limit: how many workers may be exempt for this reason; the others count.
+    """
+
+    __slots__ = ("limit",)
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+
+
 class Worker(Follower):
     """One worker thread and what it does; owned by the pool. Only that thread writes it, except where noted.
 
@@ -45,7 +64,8 @@ class Worker(Follower):
     :param name: of the thread.
     """
 
-    __slots__ = ("connection", "guard", "handled", "interrupted", "run_due", "seen", "thread", "upgraded")
+    __slots__ = ("after_run", "connection", "exempt", "extended_to", "finishing", "guard", "handled", "interrupted",
+                 "run_due", "seen", "thread", "upgraded")  # fmt: skip
 
     def __init__(self, target: Callable[[Worker], None], name: str) -> None:
         super().__init__()
@@ -64,6 +84,14 @@ class Worker(Follower):
         """RequestTimeout was raised in the run. Written like ``run_due``."""
         self.upgraded = False
         """The application has taken the connection of the run over. Written by the pool, with its lock."""
+        self.extended_to = 0.0
+        """Until when the run may go on at least, whatever ``run_due`` says; the monitor reads it."""
+        self.exempt: Exemption | None = None
+        """Why it does not count against the maximum of ``--threads``; None: it counts."""
+        self.after_run: list[Callable[[], object]] = []
+        """What it calls after the run, when the connection has gone on without it."""
+        self.finishing = False
+        """It calls them now."""
         self.thread = SystemThread(target=target, args=(self,), name=name, daemon=True)
 
 
@@ -100,6 +128,11 @@ class WorkerPool:
         self._stuck: list[Worker] = []
         self._former_handled = 0
         self._cannot_grow = False
+        self._own = threading.local()
+        self.waiting = Exemption(settings.max_waiting)
+        """The run waits for something that is not the processor: see :class:`Waiting`."""
+        self.grow_wanted = False
+        """One worker less counts. Then the monitor, which clears it, adds workers for the requests that wait."""
         self.workers: tuple[Worker, ...] = tuple(self._make() for _ in range(self._min))
         """Replaced as a whole while the lock is held; read without the lock."""
         self.upgraded: tuple[Worker, ...] = ()
@@ -110,8 +143,16 @@ class WorkerPool:
             start_thread(worker.thread)
 
     def busy(self) -> list[Worker]:
-        """Workers that are inside a run now."""
-        return [worker for worker in self.workers if worker.connection is not None]
+        """Workers that are inside a run now, or call what follows it."""
+        return [worker for worker in self.workers if worker.connection is not None or worker.finishing]
+
+    def finishing(self) -> int:
+        """How many workers call what follows a run. See :meth:`call_after_run`."""
+        return sum(worker.finishing for worker in (*self.workers, *self.upgraded))
+
+    def exempt_count(self, reason: Exemption) -> int:
+        """How many workers are exempt for this reason."""
+        return sum(worker.exempt is reason for worker in self.workers)
 
     def handled(self) -> int:
         """Runs finished so far, also by workers that have ended."""
@@ -137,7 +178,7 @@ class WorkerPool:
         stuck = self.stuck()
         with self._lock:
             # Stuck workers beyond --max-stuck are not replaced: they count as if they were still in the pool.
-            if len(self.workers) + max(0, stuck - self._max_stuck) >= self._max or self._queue.closed:
+            if self._counted() + max(0, stuck - self._max_stuck) >= self._max or self._queue.closed:
                 return False
             worker = self._make()
             self.workers = (*self.workers, worker)
@@ -186,11 +227,71 @@ class WorkerPool:
             worker.upgraded = True
             worker.handled = 0  # the pool counts the runs before this one
             self.upgraded = (*self.upgraded, worker)
-        if len(self.workers) < self._min:
+        self._want_more()
+        if self._counted() < self._min:
             self.grow()
         return True
 
+    def current(self) -> Worker | None:
+        """The worker whose thread calls this; None: the caller is no worker of this pool."""
+        return getattr(self._own, "worker", None)
+
+    def exempt(self, worker: Worker, reason: Exemption) -> bool:
+        """By the worker, in its run: do not count it against the maximum until :meth:`end_exemption`, at most until the
+        end of the run. False: too many are exempt for this reason, and it counts as before.
+        """
+        if self._queue.closed:
+            return False
+        before = worker.exempt
+        # Set before it is counted: two workers at once may both be refused the last place, but never both get it.
+        worker.exempt = reason
+        if self.exempt_count(reason) > reason.limit:
+            worker.exempt = before
+            return False
+        self._want_more()
+        return True
+
+    def end_exemption(self, worker: Worker, reason: Exemption) -> None:
+        """By the worker: count it again, unless it is exempt for another reason now."""
+        if worker.exempt is reason:
+            worker.exempt = None
+
+    def extend(self, seconds: float) -> None:
+        """By a worker, in its run: ``--request-timeout`` does not end within ``seconds`` from now. It never becomes
+        shorter. Nothing happens on another thread.
+        """
+        worker = self.current()
+        if worker is not None:
+            worker.extended_to = max(worker.extended_to, self._now() + seconds)
+
+    def call_after_run(self, function: Callable[[], object]) -> None:
+        """By a worker, in its run: call ``function()`` once when the run is over, on this thread, in a copy of the
+        caller's :class:`contextvars.Context`. The connection goes on meanwhile. The functions are called in the order
+        of these calls; a function may add others.
+
+        Raises UsageError on another thread, and for what cannot be called.
+        """
+        if not callable(function):
+            raise UsageError(f"what is called after the response is a function, not {short_repr(function)}")
+        worker = self.current()
+        if worker is None or (worker.connection is None and not worker.finishing):
+            raise UsageError(
+                "a function that is called after the response is added on the thread that runs the request, before the "
+                f"response ends; this is {threading.current_thread().name}"
+            )
+        worker.after_run.append(partial(copy_context().run, function))
+
+    def _want_more(self) -> None:
+        """Have the monitor add workers for the requests that wait, because one worker less counts."""
+        self.grow_wanted = True
+        if self._queue.monitor_leads:
+            self._queue.wake()
+
     # ---- by the workers ----
+
+    def _counted(self) -> int:
+        """How many workers count against the maximum."""
+        return sum(worker.exempt is None for worker in self.workers)
 
     def _make(self) -> Worker:
         self._created += 1
@@ -209,12 +310,23 @@ class WorkerPool:
 
     def _may_leave(self, worker: Worker) -> bool:
         with self._lock:
-            if len(self.workers) <= self._min or len(self._queue):
+            if self._counted() <= self._min or len(self._queue):
                 return False
             self._remove(worker)
             return True
 
+    def _leave_surplus(self, worker: Worker) -> bool:
+        """Between two runs: leave the pool if more workers count than the maximum, because exemptions have ended."""
+        with self._lock:
+            if self._counted() <= self._max:
+                return False
+            self._remove(worker)
+        if worker.leads:
+            self._queue.give_lead(worker)
+        return True
+
     def _main(self, worker: Worker) -> None:
+        self._own.worker = worker
         self._hook(self._on_start, "on_thread_start")
         going_on = True
         while going_on and not self._queue.closed and not worker.upgraded:
@@ -245,7 +357,10 @@ class WorkerPool:
         """Serve until the queue is closed (True), or the worker has to end, being surplus or given up (False)."""
         queue = self._queue
         while True:
-            connection = queue.get(worker, _IDLE if len(self.workers) > self._min else None)
+            count = len(self.workers)
+            if count > self._max and self._leave_surplus(worker):
+                return False
+            connection = queue.get(worker, _IDLE if count > self._min else None)
             if connection is not None:
                 connection.state = OWNED
                 try:
@@ -275,6 +390,9 @@ class WorkerPool:
         for _ in range(_RUNS_IN_A_ROW):
             kept = queue.yield_lead(worker)
             going_on = self._run_timed(worker, connection) if self._timed else self._run(worker, connection)
+            if worker.after_run:
+                self._finish(worker, connection, going_on, kept)
+                return not (worker.guard.given_up or worker.upgraded)
             if kept:
                 queue.retake_lead(worker)
             if worker.guard.given_up or worker.upgraded:
@@ -302,12 +420,41 @@ class WorkerPool:
         except BaseException as error:
             failure = error
         worker.handled += 1
+        worker.exempt = None
         return self._after(worker, connection, failure)
+
+    def _finish(self, worker: Worker, connection: Connection, going_on: bool, kept: bool) -> None:
+        """Call what was to be called after the run (:meth:`call_after_run`); other threads go on with the connection
+        and the lead.
+
+        :param going_on: the connection is still open, and owned by this thread.
+        :param kept: the worker intended to retake the lead after the run.
+        """
+        queue, server = self._queue, connection.server
+        if going_on:
+            queue.put(connection)
+        if kept:
+            queue.retake_lead(worker)
+        if worker.leads:
+            queue.give_lead(worker)
+        worker.finishing = True
+        functions = worker.after_run
+        while functions:
+            try:
+                functions.pop(0)()
+            except BaseException as error:
+                self._log.failure(f"{worker.thread.name}: a function of reserve.after_response failed", error)
+        worker.finishing = False
+        worker.exempt = None
+        if worker.upgraded:
+            self._end_upgrade(worker)
+        server.run_finished()
 
     def _run_timed(self, worker: Worker, connection: Connection) -> bool:
         """Like :meth:`_run`, for a run that the monitor may interrupt or give up."""
         failure: BaseException | None = None
         worker.run_due = self._now() + self._timeout
+        worker.extended_to = 0.0
         worker.interrupted = False
         worker.connection = connection
         worker.guard.enter(threading.get_ident())
@@ -325,6 +472,7 @@ class WorkerPool:
                 break
             except RequestTimeout:  # the interrupt came in the first line of leave(): call it again
                 continue
+        worker.exempt = None
         if not still_ours:
             return False
         worker.handled += 1
@@ -352,3 +500,36 @@ class WorkerPool:
         else:
             self._stepper.closer.close(connection, "error")
         return False
+
+
+class Waiting:
+    """``with server.waiting():`` a run that only waits is exempt. The application owns it, and uses it on one thread.
+
+    On a thread that is no worker of the pool the block does nothing, nor does a block within a block. RequestTimeout
+    may be raised in it at any moment; the end of the run ends what a block has left behind.
+    """
+
+    __slots__ = ("_pool", "_run", "_worker")
+
+    def __init__(self, pool: WorkerPool) -> None:
+        self._pool = pool
+        self._worker: Worker | None = None
+        """The worker that this block has exempted."""
+        self._run = -1
+        """The number of the run in which it has; a generator may be closed long after its run."""
+
+    def __enter__(self) -> bool:
+        """Begin to wait. False: the worker counts as before."""
+        worker = self._pool.current()
+        if worker is None or (worker.connection is None and not worker.finishing):
+            return False
+        if worker.exempt is not None:
+            return True
+        self._run = worker.handled
+        self._worker = worker
+        return self._pool.exempt(worker, self._pool.waiting)
+
+    def __exit__(self, *exc_info: object) -> None:
+        worker, self._worker = self._worker, None
+        if worker is not None and worker is self._pool.current() and worker.handled == self._run:
+            self._pool.end_exemption(worker, self._pool.waiting)

@@ -14,7 +14,7 @@ from reserve.protocol.http1.head import parse_head
 from reserve.protocol.http1.headreader import HeadReader
 from reserve.protocol.http1.limits import Limits
 from reserve.protocol.http1.requestline import method_of
-from reserve.protocol.http1.response import CONTINUE, refusal, response_head
+from reserve.protocol.http1.response import CONTINUE, early_hints, refusal, response_head
 
 __all__ = ["HTTP1Codec", "body_size"]
 
@@ -30,6 +30,7 @@ class HTTP1Codec(Codec):
     def __init__(self) -> None:
         self.parse_head = parse_head
         self.response_head = response_head
+        self.early_hints = early_hints
 
     def make_reader(self, limits: Limits, reply: Reply) -> Reader:
         return HeadReader(limits)

@@ -37,6 +37,7 @@ __all__ = [
     "Framing",
     "ResponseHead",
     "chunk",
+    "early_hints",
     "http_date",
     "refusal",
     "response_head",
@@ -151,6 +152,21 @@ def response_head(
     if framing is CHUNKED:
         return ResponseHead(b"".join(lines), framing, total, keep_alive, dropped, chunk, LAST_CHUNK)
     return ResponseHead(b"".join(lines), framing, total, keep_alive, dropped)
+
+
+def early_hints(headers: Iterable[tuple[str, str]]) -> bytes:
+    """Check and encode a 103 (Early Hints) response (RFC 8297), which precedes the final one; empty without fields.
+
+    :param headers: checked as those of :func:`response_head`. Fields that an interim response cannot have, because they
+        are about its body or the connection, are dropped (RFC 9110 sections 7.6.1 and 8.6, RFC 9112 section 6.1).
+    :raises ApplicationError: names the field and the rule.
+    """
+    lines = []
+    for item in headers:
+        line, kind = check_field(item)
+        if kind not in (CONTENT_LENGTH, CONNECTION, HOP_BY_HOP):
+            lines.append(line)
+    return b"".join((b"HTTP/1.1 103 Early Hints\r\n", *lines, b"\r\n")) if lines else b""
 
 
 def chunk(data: bytes) -> tuple[bytes, ...]:

@@ -43,6 +43,25 @@ def test_the_environ_is_that_of_pep_3333(protocol: Protocol) -> None:
 
 
 @each_protocol
+def test_the_environ_has_what_the_server_offers_and_there_are_no_early_hints(protocol: Protocol) -> None:
+    calls: list[str] = []
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        environ["wsgi.early_hints"]([("Link", "</a.css>; rel=preload")])
+        environ["reserve.after_response"](lambda: calls.append("after"))
+        environ["reserve.deadline"](5)
+        with environ["reserve.waiting"]() as granted:
+            calls.append(str(granted))
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [b"a"]
+
+    out = protocol.client(app).send(protocol.request())
+    assert protocol.read(out).body == b"a"
+    assert b"103" not in out
+    assert calls == ["False", "after"]
+
+
+@each_protocol
 def test_the_header_fields_of_the_connection_are_left_to_the_web_server(protocol: Protocol) -> None:
     app = returning("200 OK", [("Content-Type", "text/plain"), ("Connection", "close")], b"a", b"b", kind=iter)
     out = protocol.client(app).send(protocol.request())
