@@ -147,6 +147,10 @@ class WSGIServerOptions(EngineOptions, total=False):
     """What happens to a header field with an underscore in its name: drop the field, or refuse the request (400).
     Default: ``'drop'``.
     """
+    encoded_slashes: Literal["decode", "keep"]
+    """What an application gets for %2F in a path: decode, a slash, which nothing tells from the others; keep, %2F, as
+    from cheroot and CherryPy's server. Default: ``'decode'``.
+    """
     health_path: str
     """A path to which the server itself responds, even while every worker is busy: 200, or 503 when the server is
     unhealthy. Unit: a path. Default: ``''``.

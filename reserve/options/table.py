@@ -322,6 +322,11 @@ OPTIONS: tuple[Option, ...] = (
         "What happens to a header field with an underscore in its name: drop the field, or refuse the request (400).",
     ),
     _http(
+        "encoded-slashes",
+        "What an application gets for %2F in a path: decode, a slash, which nothing tells from the others; keep, %2F, "
+        "as from cheroot and CherryPy's server.",
+    ),
+    _http(
         "health-path",
         "A path to which the server itself responds, even while every worker is busy: 200, or 503 when the server is "
         "unhealthy.",

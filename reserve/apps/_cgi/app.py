@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["CGIApp"]
 
 _NOT_FOR_WEB_SERVERS: Mapping[str, str] = {
+    "encoded-slashes": "the web server decodes the path",
     "expect": "the web server sends the 100 (Continue)",
     "keep-alive": "each connection has one request",
     "max-chunk-extensions": "the web server decodes chunks",

@@ -12,6 +12,7 @@ from reserve.apps.http.driver import HTTPDriver
 from reserve.apps.http.redirect import RedirectApp
 from reserve.apps.http.settings import HTTPSettings
 from reserve.paramtypes import check_settings
+from reserve.protocol.http1.codec import HTTP1Codec
 from reserve.protocol.http1.limits import LIMIT_KINDS, Limits
 from reserve.protocol.proxy.forwarded import USUAL_FIELDS
 
@@ -38,6 +39,8 @@ class HTTPApp(HTTPContext):
 
     def use_settings(self, settings: HTTPSettings) -> None:
         super().use_settings(settings)
+        if isinstance(self.codec, HTTP1Codec):
+            self.codec = HTTP1Codec(keep_slashes=settings.encoded_slashes == "keep")
         self.gateway.mount(settings.root_path)
 
     def configure(self, values: Mapping[str, Any], given: Sequence[str] = ()) -> None:

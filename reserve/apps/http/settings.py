@@ -37,6 +37,7 @@ HTTP_KINDS: Mapping[str, Kind] = {
     "stream_bodies": Flag(),
     "expect": Choice(("server", "app")),
     "underscores": Choice(("drop", "refuse")),
+    "encoded_slashes": Choice(("decode", "keep")),
     "health_path": Text("a path that begins with /, without ? and #, or nothing", _is_path, "PATH", "a path"),
     "forwarded_fields": Text(
         "forwarded alone, or some of x-forwarded-for, x-forwarded-proto, x-forwarded-host, x-forwarded-port and "
@@ -110,6 +111,10 @@ class HTTPSettings:
     """
     underscores: Literal["drop", "refuse"] = "drop"
     """For a header field with an underscore in its name: ``drop`` the field, or ``refuse`` the request. Read by
+    :func:`~reserve.protocol.http1.head.parse_head`.
+    """
+    encoded_slashes: Literal["decode", "keep"] = "decode"
+    """What PATH_INFO has for ``%2F``: ``decode``, a slash (PEP 3333); ``keep``, ``%2F``, as in cheroot. Read by
     :func:`~reserve.protocol.http1.head.parse_head`.
     """
     health_path: str = ""

@@ -6,6 +6,7 @@ Any thread may use it; it has no state.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
 from reserve.protocol.codec import Codec, Decoder, Head, Reader, Refusal, RefusedRequest, Reply
 from reserve.protocol.http1.body import ChunkedDecoder, LengthDecoder
@@ -23,12 +24,15 @@ MAX_LOGGED_LINE = 4096
 
 
 class HTTP1Codec(Codec):
-    """HTTP/1.0 and HTTP/1.1. All applications of a process may share one."""
+    """HTTP/1.0 and HTTP/1.1. All applications of a process may share one.
+
+    :param keep_slashes: ``%2F`` stays in PATH_INFO as it is; see :func:`~reserve.protocol.http1.head.parse_head`.
+    """
 
     continue_response = CONTINUE
 
-    def __init__(self) -> None:
-        self.parse_head = parse_head
+    def __init__(self, *, keep_slashes: bool = False) -> None:
+        self.parse_head = partial(parse_head, keep_slashes=True) if keep_slashes else parse_head
         self.response_head = response_head
         self.early_hints = early_hints
 

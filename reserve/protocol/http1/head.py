@@ -20,7 +20,7 @@ from reserve.protocol.http1.framing import body_length, client_keeps_alive, expe
 from reserve.protocol.http1.headreader import HeadReader
 from reserve.protocol.http1.host import CACHED_HOSTS, check_host, is_socket_path
 from reserve.protocol.http1.limits import Limits
-from reserve.protocol.http1.requestline import METHODS, decode_path, parse_request_line
+from reserve.protocol.http1.requestline import METHODS, decode_path, decode_path_but_slashes, parse_request_line
 
 __all__ = ["Head", "HeadReader", "parse_head"]
 
@@ -31,6 +31,7 @@ def parse_head(
     limits: Limits,
     *,
     refuse_underscores: bool = False,
+    keep_slashes: bool = False,
     unix_socket: bool = False,
 ) -> Head:
     """Parse one complete head.
@@ -40,6 +41,7 @@ def parse_head(
     :param base: the part of the environ that is the same for each request of a connection, without HTTP_* and
         CONTENT_* keys; it is copied.
     :param refuse_underscores: a field with an underscore in its name is a 400 instead of being dropped.
+    :param keep_slashes: ``%2F`` stays in PATH_INFO as it is.
     :param unix_socket: the client has connected to a UNIX socket: a Host that is the path of a socket is accepted, and
         HTTP_HOST is ``localhost`` then.
     :raises RemoteError: 400, 413, 417, 431, 501 or 505; the rules are RFC 9110 and RFC 9112, read strictly.
@@ -79,7 +81,9 @@ def parse_head(
     environ = base.copy()
     environ["REQUEST_METHOD"] = method
     environ["REQUEST_URI"] = target
-    environ["PATH_INFO"] = decode_path(path) if "%" in path else path
+    if "%" in path:
+        path = decode_path_but_slashes(path) if keep_slashes else decode_path(path)
+    environ["PATH_INFO"] = path
     environ["QUERY_STRING"] = query
     environ["SERVER_PROTOCOL"] = "HTTP/1.1" if minor else "HTTP/1.0"
     size = len(environ)

@@ -26,6 +26,7 @@ __all__ = [
     "VERSION_COMPLETE",
     "RequestLine",
     "decode_path",
+    "decode_path_but_slashes",
     "invalid_request_line",
     "method_of",
     "parse_request_line",
@@ -60,6 +61,7 @@ SPACE = 32
 
 ESCAPES = re.compile(r"(?:%[0-9A-Fa-f]{2})+").sub
 MALFORMED = re.compile(r"%(?![0-9A-Fa-f]{2})").search
+ENCODED_SLASH = re.compile("%2[Ff]").split
 
 
 class RequestLine(NamedTuple):
@@ -210,3 +212,11 @@ def decode_path(path: str) -> str:
     if MALFORMED(path) is None:
         return unquote_to_bytes(path).decode("latin-1")
     return ESCAPES(_decode_run, path)
+
+
+def decode_path_but_slashes(path: str) -> str:
+    """As :func:`decode_path`, but an encoded slash stays, as ``%2F``: it belongs to a segment, and ends none.
+
+    A path with ``%252F`` gives the same text, as in cheroot, whose applications decode the slashes themselves.
+    """
+    return "%2F".join(map(decode_path, ENCODED_SLASH(path)))

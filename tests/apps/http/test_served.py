@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -423,6 +423,7 @@ def test_a_client_that_sends_the_path_of_the_unix_socket_as_its_host_is_served(q
             assert fetch(served, raw).status == 400
 
 
+<<<<<<< HEAD
 def test_the_path_of_the_unix_socket_as_host_is_accepted_when_the_environ_is_made_again(short_path: Path) -> None:
     """That of a head with many fields is, when its body comes later."""
     hosts: list[str] = []
@@ -439,3 +440,27 @@ def test_the_path_of_the_unix_socket_as_host_is_accepted_when_the_environ_is_mad
         client.sendall(b"dy")
         assert receive(client).body == b"hello body"
     assert hosts == ["localhost"]
+=======
+# ---- encoded slashes ----
+
+
+def _echo_path(environ: Any, start_response: Any) -> Any:
+    start_response("200 OK", [])
+    return [environ["PATH_INFO"].encode("latin-1")]
+
+
+@pytest.mark.parametrize(("encoded_slashes", "path"), [("decode", "/a/b c"), ("keep", "/a%2Fb c")])
+def test_the_setting_says_what_an_application_gets_for_an_encoded_slash(
+    encoded_slashes: Literal["decode", "keep"], path: str
+) -> None:
+    http = HTTPSettings(access_log=False, encoded_slashes=encoded_slashes)
+    with running(_echo_path, http=http, threads=1) as served, served.connect() as client:
+        client.sendall(request("GET", "/a%2fb%20c"))
+        assert receive(client).text == path
+        # The environ of a head with many fields is made a second time when its body has come.
+        fields = "".join(f"X-{number}: y\r\n" for number in range(40))
+        client.sendall(f"POST /a%2fb%20c HTTP/1.1\r\nHost: a\r\n{fields}Content-Length: 3\r\n\r\n".encode())
+        eventually(lambda: served.server.stats().parked == 1)
+        client.sendall(b"abc")
+        assert receive(client).text == path
+>>>>>>> 94c3650 (Let operators keep %2F undecoded in PATH_INFO, as applications of cheroot and CherryPy expect it)

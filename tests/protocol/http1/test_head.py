@@ -46,6 +46,26 @@ def test_the_environ_of_an_ordinary_request() -> None:
     assert base == BASE
 
 
+@pytest.mark.parametrize(
+    ("path", "kept"),
+    [
+        ("/a%2Fb", "/a%2Fb"),
+        ("/a%2fb%20c%2F", "/a%2Fb c%2F"),
+        ("/%252F", "/%2F"),  # decoded once: applications of cheroot cannot tell it from %2F, either
+        ("/%2%2F%zz%2F%e9", "/%2%2F%zz%2F\xe9"),
+        ("/%2F/plain", "/%2F/plain"),
+        ("/a%20b", "/a b"),
+        ("/plain", "/plain"),
+    ],
+)
+def test_an_encoded_slash_is_kept_if_that_is_asked_for(path: str, kept: str) -> None:
+    block = f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode()
+    environ = parse_head(block, BASE, LIMITS, keep_slashes=True).environ
+    assert (environ["PATH_INFO"], environ["REQUEST_URI"]) == (kept, path)
+    if "%252" not in path:
+        assert parse_head(block, BASE, LIMITS).environ["PATH_INFO"] == kept.replace("%2F", "/")
+
+
 def test_the_authority_of_the_target_overrides_host() -> None:
     assert head_of("GET http://other.test:1/ HTTP/1.1", "Host: a.test")["environ"]["HTTP_HOST"] == "other.test:1"
 
