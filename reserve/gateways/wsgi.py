@@ -4,7 +4,7 @@ One gateway serves all connections; many workers call :meth:`WSGIGateway.respond
 keeps only the kinds of warnings that it has logged. It guarantees that every exchange ends in exactly one of
 ``finish``, ``abort`` and ``fail``, and that the ``close()`` of a result is called exactly once however the response
 ended. Exceptions of an application do not leave it, not even SystemExit and KeyboardInterrupt, because they must not
-end a worker or the server; only RequestTimeout does.
+end a worker or the server; only RequestTimeout does. With ``on_interrupt`` a program decides about those two itself.
 """
 
 from __future__ import annotations
@@ -65,6 +65,8 @@ class WSGIGateway:
     :param log: gets one sentence and the exception for every failure of the application, on the worker.
     :param log_warning: gets one sentence for each kind of error of the application that is corrected, on the worker.
     :param errors: ``wsgi.errors``. Default: complete lines to standard error.
+    :param on_interrupt: gets a KeyboardInterrupt or SystemExit of the application, on the worker; its client then gets
+        no (further) response. Default: they are failures like all others.
     :raises UsageError: for a ``root_path`` that does not begin with a slash, or an ``app`` that cannot be called.
     """
 
@@ -78,6 +80,7 @@ class WSGIGateway:
         log: Callable[[str, BaseException], None] = log_error,
         log_warning: Callable[[str], None] = log_warning,
         errors: ErrorStream | None = None,
+        on_interrupt: Callable[[BaseException], None] | None = None,
     ) -> None:
         if not callable(app):
             raise UsageError(f"a WSGI application is a callable (environ, start_response), got {app!r:.80}")
@@ -92,6 +95,7 @@ class WSGIGateway:
         self._warned: set[str] = set()
         """The kinds of warnings that are in the log. Two workers may log the first one of a kind each."""
         self._errors = ErrorStream() if errors is None else errors
+        self._on_interrupt = on_interrupt
 
     def mount(self, root_path: str) -> None:
         """Set ``root_path`` (see the class). Called before the first request."""
@@ -197,10 +201,21 @@ class WSGIGateway:
             return
         if issubclass(kind, RequestTimeout) and not exchange.started:
             raise error  # the monitor, which raised it, logs it and sends the response
+        if self._on_interrupt is not None and issubclass(kind, (KeyboardInterrupt, SystemExit)):
+            exchange.abort()
+            self._interrupt(exchange, error)
+            return
         try:
             self._report(exchange, "the application failed", error)
         finally:
             exchange.fail()
+
+    def _interrupt(self, exchange: Exchange, error: BaseException) -> None:
+        assert self._on_interrupt is not None, "checked by every caller"
+        try:
+            self._on_interrupt(error)
+        except BaseException as failure:
+            self._report(exchange, "the hook for an interrupt failed", failure)
 
     def _close(self, exchange: Exchange, result: object) -> None:
         """Call ``close()`` of the result; an exception is reported, but does not change the response."""
@@ -211,7 +226,10 @@ class WSGIGateway:
         except ClientDisconnected as error:
             _LOGGER.debug("%s: close(): %s", request_line(exchange.environ), error)
         except BaseException as error:
-            self._report(exchange, "close() of the response failed", error)
+            if self._on_interrupt is not None and issubclass(type(error), (KeyboardInterrupt, SystemExit)):
+                self._interrupt(exchange, error)
+            else:
+                self._report(exchange, "close() of the response failed", error)
 
     def _flush_errors(self, exchange: Exchange) -> None:
         try:

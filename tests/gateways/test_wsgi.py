@@ -196,6 +196,44 @@ def test_wsgi_errors_that_cannot_be_written_are_reported() -> None:
     assert [text for text, _ in logged] == ["GET /page: wsgi.errors could not be written: OSError"]
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3)])
+@pytest.mark.parametrize("where", ["call", "body", "close"])
+def test_a_hook_for_interrupts_gets_them_and_the_client_gets_no_more(error: BaseException, where: str) -> None:
+    body = Closable(b"body", *([error] if where == "body" else []), on_close=error if where == "close" else None)
+
+    def app(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", PLAIN)
+        if where == "call":
+            raise error
+        return body
+
+    logged: list[tuple[str, BaseException]] = []
+    interrupts: list[BaseException] = []
+    gateway = WSGIGateway(app, log=lambda text, failure: logged.append((text, failure)), on_interrupt=interrupts.append)
+    exchange = FakeExchange(request(gateway))
+    gateway.respond(exchange)
+    assert exchange.violations == []
+    assert interrupts == [error]
+    assert logged == []
+    assert exchange.ends == ["finish" if where == "close" else "abort"]
+    assert body.closed == (where != "call")
+
+
+def test_a_hook_for_interrupts_that_fails_is_reported() -> None:
+    def app(environ: Any, start_response: Any) -> Any:
+        raise SystemExit
+
+    def hook(error: BaseException) -> None:
+        raise LookupError("hook")
+
+    logged: list[str] = []
+    gateway = WSGIGateway(app, log=lambda text, failure: logged.append(text), on_interrupt=hook)
+    exchange = FakeExchange(request(gateway))
+    gateway.respond(exchange)
+    assert logged == ["GET /page: the hook for an interrupt failed: LookupError"]
+    assert exchange.ends == ["abort"]
+
+
 def test_a_log_hook_that_fails_is_reported_and_changes_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
     def hook(message: str, error: BaseException) -> None:
         raise SystemExit("hook")

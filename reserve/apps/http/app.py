@@ -28,7 +28,7 @@ class HTTPApp(HTTPContext):
     """The application that a :class:`~reserve.engine.server.Server` serves HTTP with. It makes the drivers.
 
     The program that makes it calls :meth:`configure` before the server starts; from then on the server owns it and
-    calls the other methods.
+    calls the other methods. :meth:`use_settings` may replace the settings later, too.
 
     :param gateway: runs the WSGI application for each request.
     :param settings: limits, timeouts and the rest; see :class:`HTTPSettings`. Default: those of ``HTTPSettings()``.

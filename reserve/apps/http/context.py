@@ -1,7 +1,7 @@
 """What the connections of one HTTP application share: settings, prepared lines, logs, and the base of every environ.
 
 Made once for each application before the server starts, and read by every thread that serves one of its connections.
-The settings are changed only before the start.
+The settings are a frozen value, which is replaced as a whole.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class HTTPContext(Application):
     """The part of an HTTP application that its drivers and exchanges use.
 
     :class:`~reserve.apps.http.app.HTTPApp` and :class:`~reserve.apps.http.redirect.RedirectApp` derive from it; the
-    server owns those. Any thread may call every method but :meth:`use_settings`.
+    server owns those. Any thread may call every method.
 
     :param gateway: runs the WSGI application, and makes the base of the environ.
     :param settings: limits, timeouts and the rest; see :class:`~reserve.apps.http.settings.HTTPSettings`.
@@ -91,7 +91,9 @@ class HTTPContext(Application):
         self.use_settings(settings)
 
     def use_settings(self, settings: HTTPSettings) -> None:
-        """Replace the settings; only before the server starts."""
+        """Replace the settings. While the server runs, any thread may do it: times and what is decided for each request
+        follow at the next request of a connection, limits and SERVER_SOFTWARE at the next connection.
+        """
         self.settings = settings
         header = settings.server_header
         self.server_line = f"Server: {header}\r\n".encode("latin-1") if header else b""
