@@ -33,6 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "sdlaunch": _GROUND | {"sockets"},
     "engine": _GROUND | {"sockets", "ssl"},
     "apps": _SERVING,
+    "compat": _SERVING | {"__init__"},
     "options": _SERVING,
     "testing": _SERVING,
     "cli": _SERVING | {"options"},

@@ -106,7 +106,7 @@ _ENVIRON = """\
 - Field names become environ keys as PEP 3333 says. A name with an underscore would have the same key as the name with a
   hyphen. So its field is dropped before anything is stored, whatever the order; with `--underscores refuse` its request
   is refused.
-- A path is percent-decoded once, so that nothing tells `%2F` from a slash; with `--encoded-slashes keep` it stays `%2F`.
+- A path is percent-decoded once, so nothing tells `%2F` from a slash; with `--encoded-slashes keep` it stays `%2F`.
 - Values, paths and trailers are latin-1: each character is one byte as it was received (PEP 3333).
 - A chunked body that was received before the application runs has `CONTENT_LENGTH` and no `HTTP_TRANSFER_ENCODING`.
   With `--stream-bodies` the environ has `HTTP_TRANSFER_ENCODING` and no `CONTENT_LENGTH`, and `wsgi.input` ends where

@@ -1,0 +1,1 @@
+"""Servers with the names and the parameters of others, for programs that were written for those."""

@@ -1,0 +1,1 @@
+"""Where cheroot has its pool of threads: ``workers.threadpool``."""
