@@ -29,7 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "ssl": _GROUND,
     "loader": _GROUND,
     "gateways": _GROUND,
-    "examples": _GROUND,
+    "examples": _GROUND | {"Park", "Server"},  # as a user's program imports them
     "sdlaunch": _GROUND | {"sockets"},
     "engine": _GROUND | {"sockets", "ssl"},
     "apps": _SERVING,

@@ -14,7 +14,7 @@ import pytest
 from reserve import sdlaunch
 from reserve.cli.parser import app_arguments, parse_command_line
 from reserve.examples.blog import launch
-from reserve.loader.find import bundled_names
+from reserve.loader.find import application_names
 from reserve.loader.importer import parse_target
 from reserve.options.sources import collect
 from reserve.testing import running
@@ -73,7 +73,7 @@ def check(argv: list[str]) -> None:
         targets += arguments[1:2] if arguments[1] != "--mount" else []
         assert targets
         assert set(arguments) - {"wsgi", "--mount"} <= {*targets, *mounts}
-    elif name not in bundled_names():
+    elif name not in application_names():
         targets.append(name)
     for target in targets:
         parse_target(target)

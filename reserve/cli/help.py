@@ -8,7 +8,7 @@ import sys
 from reserve import __version__
 from reserve.cli.parser import CommandLine
 from reserve.engine.logs.linestream import LineStream
-from reserve.loader.find import FoundApplication, bundled_names, find
+from reserve.loader.find import application_names, find
 from reserve.options.help import help_text, short_help
 
 __all__ = ["print_help", "print_version"]
@@ -32,11 +32,9 @@ def _help(command: CommandLine) -> str:
     make = help_text if command.help_all else short_help
     width = shutil.get_terminal_size().columns
     if arguments[:1] != ("app",) or len(arguments) == 1 or arguments[1].startswith("-"):
-        return make(names=tuple(bundled_names()), width=width)
+        return make(names=tuple(application_names()), width=width)
     program = " ".join(argument for argument in arguments[1:4] if not argument.startswith("-"))
-    name = arguments[1]
-    application = find(name) if name in bundled_names() else FoundApplication(name=name, module=None)
-    return make(program, arguments=application.arguments, width=width)
+    return make(program, arguments=find(arguments[1]).arguments, width=width)
 
 
 def _print(text: str) -> None:

@@ -38,12 +38,22 @@ from reserve.loader.otherservers import converted, has_foreign_name
 from reserve.loader.shadowing import is_stdlib_module, refuse_shadowed
 from reserve.suggest import nearest
 
-__all__ = ["FoundApplication", "bundled_names", "complete_words", "find", "load_application", "put_directory_first"]
+__all__ = [
+    "FoundApplication",
+    "application_names",
+    "bundled_names",
+    "complete_words",
+    "find",
+    "load_application",
+    "put_directory_first",
+]
 
 _BUNDLED = "reserve.apps"
 """The package of reserve's own applications, one module or package each."""
 _EXAMPLES = "reserve.examples"
-"""The package of the examples, which are WSGI applications."""
+"""The package of the examples."""
+_HANDLERS = ("chat", "miniredis", "tlsecho")
+"""The examples that are handlers; the others are WSGI applications."""
 _WSGI = ("http", "wsgi")
 """What stands before the name of a WSGI application."""
 _PROTOCOLS = ("http", "scgi", "uwsgi")
@@ -58,13 +68,13 @@ class FoundApplication:
 
     name: str
     module: ModuleType | None
-    """The module of a bundled application, else None."""
+    """The module of a bundled application or of an example, else None."""
     note: str = ""
     """A message for the user, for instance that a local file is hidden by a bundled application."""
 
     @property
     def arguments(self) -> str:
-        """The help text about its own arguments; only a bundled application has one (``ARGUMENTS`` of its module)."""
+        """The help text about its own arguments, ``ARGUMENTS`` of a bundled application or of an example; or empty."""
         return "" if self.module is None else str(self.module.ARGUMENTS)
 
     def launch(self, args: Arguments) -> object:
@@ -76,6 +86,8 @@ class FoundApplication:
         """
         if self.module is None:
             return load_application(self.name, args)
+        if self.module.__name__.startswith(_EXAMPLES):
+            args.refuse_misspelt_options()
         return cast("Callable[[Arguments], object]", self.module.launch)(args)
 
 
@@ -85,8 +97,18 @@ def bundled_names() -> list[str]:
     return sorted(module.name for module in modules if not module.name.startswith("_"))
 
 
+def application_names() -> list[str]:
+    """The names of reserve's own applications, and of the examples that are handlers."""
+    return sorted([*bundled_names(), *_HANDLERS])
+
+
 def find(name: str) -> FoundApplication:
-    """Find an application. A bundled one is imported here; any other module only when it is launched."""
+    """Find an application. A bundled one is imported here; any other module only when it is launched.
+
+    An example is imported here, too. It hides no module of the user: one with its name has precedence.
+    """
+    if _is_example(name):
+        return FoundApplication(name=name, module=importlib.import_module(f"{_EXAMPLES}.{name}"))
     if name not in bundled_names():
         return FoundApplication(name=name, module=None)
     module = importlib.import_module(f"{_BUNDLED}.{name}")
@@ -98,6 +120,11 @@ def find(name: str) -> FoundApplication:
     if local is not None and local.origin is not None and not local.origin.startswith(bundled):
         note = f"{name} is reserve's own application and hides {local.origin}; {_advice(name, local.origin)}"
     return FoundApplication(name=name, module=module, note=note)
+
+
+def _is_example(name: str) -> bool:
+    """Whether a name means the example: a handler, and the import path has no such module."""
+    return name in _HANDLERS and _find_source(name) is None
 
 
 def _bundled_directories() -> list[str]:
@@ -136,7 +163,7 @@ def complete_words(words: Sequence[str]) -> list[str]:
     if first in (protocol, "wsgi"):
         name = rest[0] if rest else _EXAMPLE
         return [protocol, "wsgi", *_name_and_rest(name, rest[1:])]
-    if first in bundled_names():
+    if first in bundled_names() or _is_example(first):
         return [first, *rest]
     if not first:
         return [*_WSGI, _EXAMPLE]
@@ -248,7 +275,7 @@ def load_application(
         directory = working_directory()
         unreadable = "" if os.access(directory, os.R_OK | os.X_OK) else " (which this process may not read)"
         locations = [f"{directory}{unreadable} and the rest of the import path", *packages]
-        match = None if packages else nearest(name, bundled_names())
+        match = None if packages else nearest(name, application_names())
         raise StartupError(
             f"there is no module named {target.module}; looked in {', then in '.join(locations)}",
             f"; did you mean {match}?" if match else "",
@@ -301,7 +328,7 @@ def _correct_missing(name: str, match: str | None, arguments: Sequence[str], *, 
         return Correction(wrong=(name, *arguments), right=tuple(complete_words(words)))
     if not is_wsgi and _find_source(f"{_EXAMPLES}.{name}"):
         return Correction(wrong=(name,), right=(*_WSGI, name))
-    if not is_wsgi and name.partition(":")[0] in bundled_names():
+    if not is_wsgi and name.partition(":")[0] in application_names():
         return Correction(wrong=(name,), right=tuple(complete_words([name.partition(":")[0]])))
     stem = name.partition("(")[0]
     module, dot, attribute = stem.rpartition(".")

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
+import reserve
 from reserve.errors import StartupError, UsageError
-from reserve.loader.find import bundled_names, find, load_application, put_directory_first
+from reserve.loader.find import (
+    application_names,
+    bundled_names,
+    complete_words,
+    find,
+    load_application,
+    put_directory_first,
+)
 from tests.loader.arguments import arguments
 from tests.projects import Project
 
@@ -30,6 +39,32 @@ def test_a_bundled_application_comes_first_and_a_hidden_file_is_mentioned(projec
     )
     assert find("http.server").module is None
     assert find("http:launch").module is None
+
+
+def test_an_example_that_is_a_handler_has_a_name_and_hides_nothing(project: Project) -> None:
+    project()
+    examples = Path(reserve.__file__).parent / "examples"
+    names = {path.stem for path in examples.iterdir() if not path.name.startswith("_")}
+    assert set(application_names()) - set(bundled_names()) == names - {"blog"}
+    for name in names - {"blog"}:
+        application = find(name)
+        assert application.module is sys.modules[f"reserve.examples.{name}"]
+        assert application.arguments.startswith("--")
+        assert callable(application.launch(arguments()))
+        assert find(f"{name}:launch").module is None
+    project(chat="def launch(args):\n    return 'mine'\n")
+    found = find("chat")
+    assert (found.module, found.note, found.arguments) == (None, "", "")
+    assert found.launch(arguments()) == "mine"
+
+
+def test_the_name_of_an_example_is_completed_and_corrected(project: Project) -> None:
+    project()
+    assert complete_words(["chat", "--max-line", "5"]) == ["chat", "--max-line", "5"]
+    with pytest.raises(StartupError) as caught:
+        load_application("miniredi", arguments("--max-value", "5"))
+    assert caught.value.correction is not None
+    assert caught.value.correction.right == ("miniredis", "--max-value", "5")
 
 
 def test_launch_gets_a_plain_list_of_arguments(project: Project) -> None:

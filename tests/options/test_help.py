@@ -14,7 +14,7 @@ import pytest
 import reserve
 from reserve.apps.http import ARGUMENTS
 from reserve.cli.parser import app_arguments, parse_command_line
-from reserve.loader.find import bundled_names
+from reserve.loader.find import application_names
 from reserve.loader.importer import parse_target
 from reserve.options.help import help_text, reference_page, short_help
 from reserve.options.sources import collect
@@ -23,7 +23,7 @@ from reserve.paramtypes import Choice
 from tests.waiting import PATIENCE
 
 Help = Callable[[str, tuple[str, ...], str, int], str]
-NAMES = ("echo", "http", "jsons")
+NAMES = tuple(application_names())
 PAGE = Path(reserve.__file__).parent / "docs" / "options.md"
 
 
@@ -74,7 +74,7 @@ def test_the_examples_of_the_short_help_are_valid() -> None:
     for line in examples:
         command = parse_command_line(shlex.split(line)[1:])
         name, arguments = app_arguments(command)
-        assert name in bundled_names()
+        assert name in NAMES
         collect(command.given, {}, "/")
         if arguments:
             parse_target(arguments[1])
