@@ -14,6 +14,7 @@ from reserve.apps.http.context import HTTPContext
 from reserve.apps.http.settings import HTTPSettings
 from reserve.engine.connections.application import Application
 from reserve.engine.connections.driver import AGAIN, RUN, STORE, Action, Close, Wait
+from reserve.engine.drivers.handler import Handle, HandlerApplication
 from reserve.engine.polling.poller import READ
 from reserve.engine.polling.timers import NEVER
 from reserve.gateways.exchange import WSGIApplication
@@ -22,6 +23,10 @@ from reserve.testing.clock import FakeClock
 from reserve.testing.memoryserver import MemoryConnection, MemoryServer, MemorySocket
 
 __all__ = ["MemoryClient", "Response"]
+
+
+_MOST_AT_END = 100
+"""Runs of a handler after the end of the stream: one that does not notice the end would run for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +50,17 @@ class MemoryClient:
     when the driver asks for it, and flushes the output before anything else happens. The test owns it and calls its
     methods.
 
-    :param app: a WSGI application, or an :class:`~reserve.engine.connections.application.Application` of any protocol.
+    :param app: a WSGI application; with ``wsgi=False`` a plain handler; or an
+        :class:`~reserve.engine.connections.application.Application` of any protocol.
     :param settings: of the HTTP application; default: those of ``HTTPSettings()``. There is no access log.
     :param clock: decides about every deadline; :meth:`advance` advances it. Default: one of its own.
+    :param server: :attr:`server` of another client, so that a handler can send from one to the other; its clock is the
+        clock of both. Default: one of its own.
+
+    Handlers get as much of a socket and of a server as they need to receive, to send and to park: ``recv``, ``send``,
+    ``sendall``, ``makefile``, timeouts and ``shutdown``; ``server.send``, ``peer``, ``log``, ``settings`` and
+    ``stopping``. What a handler raises, the test gets. One that waits for its client in ``recv`` or ``sendall`` gets an
+    AssertionError: use :func:`~reserve.testing.running` for it, as for TLS.
 
     An application that has to wait for its client gets ClientDisconnected: for more of a streamed body than was sent,
     or for room beyond ``max_response_spool``. While it waits, the test cannot send or read. Use
@@ -56,13 +69,29 @@ class MemoryClient:
 
     def __init__(
         self,
-        app: WSGIApplication | Application,
+        app: WSGIApplication | Handle | Application,
         settings: HTTPSettings | None = None,
         clock: FakeClock | None = None,
+        *,
+        wsgi: bool = True,
+        server: MemoryServer | None = None,
     ) -> None:
-        self.clock = clock if clock is not None else FakeClock()
-        self.server = MemoryServer(self.clock)
-        factory = app if isinstance(app, Application) else HTTPApp(WSGIGateway(app), settings)
+        if server is None:
+            server = MemoryServer(clock if clock is not None else FakeClock())
+        self.server = server
+        self.clock = cast(FakeClock, server.clock)
+        if isinstance(app, Application):
+            factory: Application = app
+        elif wsgi:
+            factory = HTTPApp(WSGIGateway(cast(WSGIApplication, app)), settings)
+        else:
+            engine = server.settings
+            factory = HandlerApplication(
+                cast(Handle, app),
+                timeout=engine.handler_timeout,
+                max_output=engine.max_output,
+                idle_timeout=engine.idle_timeout,
+            )
         if isinstance(factory, HTTPContext):
             factory.gateway.use_log(self.server.log.failure, self.server.log.warning)
         self.socket = MemorySocket()
@@ -73,7 +102,9 @@ class MemoryClient:
         self._write_deadline = NEVER
         self.closed = False
         """The server has closed its end."""
+        server.connections[self.socket] = self._connection, self._step
         self._carry_out(self._driver.step(0, self.clock.now()))
+        server.deliver()
 
     @property
     def log(self) -> list[str]:
@@ -85,6 +116,7 @@ class MemoryClient:
         self.socket.incoming += data
         if not self.closed and self._flushed():
             self._carry_out(self._driver.step(READ, self.clock.now()))
+        self.server.deliver()
         return self.take()
 
     def end(self) -> bytes:
@@ -116,10 +148,11 @@ class MemoryClient:
                 self._finish("timeout")
         elif self._wait is not None and self._wait.deadline <= now:
             self._carry_out(self._driver.expired(self._wait.kind, now))
+        self.server.deliver()
         return self.take()
 
     def take(self) -> bytes:
-        """Return what the server has sent and no call has returned before."""
+        """Return what the server has sent and no call has returned before, to this client by others as well."""
         data = bytes(self.socket.outgoing)
         self.socket.outgoing.clear()
         return data
@@ -152,6 +185,12 @@ class MemoryClient:
             self.end()
         if not self.closed:
             self._finish("lost")
+        self.server.deliver()
+
+    def _step(self) -> None:
+        """A handler has sent something to this connection."""
+        if self._flushed():
+            self._carry_out(self._driver.step(0, self.clock.now()))
 
     def _flushed(self) -> bool:
         """Send what waits in the output; False while there is no room for all of it, or when the connection closed."""
@@ -172,6 +211,7 @@ class MemoryClient:
     def _carry_out(self, action: Action) -> None:
         """Carry out what the driver decided, and step it until it waits."""
         incoming = self.socket.incoming
+        runs_at_end = 0
         while True:
             if isinstance(action, Close):
                 self._closing = True
@@ -182,6 +222,9 @@ class MemoryClient:
                 return
             if action is RUN or action is STORE:
                 if action is RUN:
+                    runs_at_end += self.socket.ended and not incoming
+                    if runs_at_end > _MOST_AT_END:
+                        raise AssertionError("the handler goes on receiving after the end of the stream")
                     self._run()
                 else:
                     self._driver.store()
@@ -218,6 +261,7 @@ class MemoryClient:
 
     def _finish(self, reason: str) -> None:
         self.closed = True
+        del self.server.connections[self.socket]
         if self._driver.on_close(reason):
             self._connection.final_run = True
             self._driver.run()

@@ -5,20 +5,23 @@ Everything runs on the thread of the test, and nothing in here waits.
 
 from __future__ import annotations
 
+import io
 import logging
 import socket
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, cast
 
 from reserve.engine.connections.budget import Budget
 from reserve.engine.connections.connection import Connection
+from reserve.engine.connections.peers import Peer, peer_of
+from reserve.engine.drivers.handler import HandlerDriver
 from reserve.engine.hooks import Hooks
 from reserve.engine.logs.errorlog import ErrorLog
 from reserve.engine.polling.clock import Clock
 from reserve.engine.settings import EngineSettings
 from reserve.engine.tls import ServerTLS
-from reserve.errors import ClientDisconnected, describe_exception
+from reserve.errors import ClientDisconnected, UsageError, describe_exception
 
 __all__ = ["MemoryConnection", "MemoryLog", "MemoryServer", "MemorySocket"]
 
@@ -46,6 +49,7 @@ class MemorySocket:
         """The client has shut down its side."""
         self.shut: set[int] = set()
         """The arguments that the server has called :meth:`shutdown` with (SHUT_RD, SHUT_WR, SHUT_RDWR)."""
+        self._timeout: float | None = 0.0
 
     def fileno(self) -> int:
         return -1
@@ -57,7 +61,7 @@ class MemorySocket:
         if not self.incoming:
             if self.ended:
                 return b""
-            raise BlockingIOError
+            raise self._would_wait("send")
         data = bytes(self.incoming[: size if self.segment is None else min(size, self.segment)])
         if not flags & socket.MSG_PEEK:
             del self.incoming[: len(data)]
@@ -65,12 +69,32 @@ class MemorySocket:
 
     def send(self, data: bytes | memoryview) -> int:
         if self.room == 0:
-            raise BlockingIOError
+            raise self._would_wait("read")
         count = len(data) if self.room is None else min(len(data), self.room)
         self.outgoing += data[:count]
         if self.room is not None:
             self.room -= count
         return count
+
+    def sendall(self, data: bytes | memoryview) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[self.send(view) :]
+
+    def makefile(self, mode: str) -> io.BufferedIOBase:
+        raw = _MemoryFile(self)
+        if mode == "rwb":
+            return io.BufferedRWPair(raw, raw)
+        return io.BufferedReader(raw) if mode == "rb" else io.BufferedWriter(raw)
+
+    def settimeout(self, timeout: float | None) -> None:
+        self._timeout = timeout
+
+    def gettimeout(self) -> float | None:
+        return self._timeout
+
+    def setblocking(self, blocking: bool) -> None:
+        self._timeout = None if blocking else 0.0
 
     def shutdown(self, how: int) -> None:
         self.shut.add(how)
@@ -80,6 +104,37 @@ class MemorySocket:
 
     def detach(self) -> int:
         return -1
+
+    def _would_wait(self, action: str) -> Exception:
+        """What a call raises that has to wait until the client does something."""
+        if self._timeout == 0.0:
+            return BlockingIOError()
+        return AssertionError(f"the handler waits for its client to {action}, and a client in memory cannot meanwhile")
+
+
+class _MemoryFile(io.RawIOBase):
+    """What :meth:`MemorySocket.makefile` buffers."""
+
+    def __init__(self, sock: MemorySocket) -> None:
+        self._sock = sock
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        try:
+            data = self._sock.recv(len(buffer))
+        except BlockingIOError:
+            return None
+        buffer[: len(data)] = data
+        return len(data)
+
+    def write(self, data: Any) -> int:
+        self._sock.sendall(bytes(data))
+        return len(data)
 
 
 class MemoryLog(ErrorLog):
@@ -107,6 +162,9 @@ class MemoryConnection(Connection):
 
     __slots__ = ()
 
+    def writable_now(self) -> bool:
+        return cast(MemorySocket, self.sock).room != 0
+
     def wait(self, timeout: float | None, *, write: bool = False, wake: int = -1) -> bool:
         action = "read" if write else "send"
         raise ClientDisconnected(f"the application waits for its client to {action}, and a client in memory cannot")
@@ -132,11 +190,44 @@ class MemoryServer:
         """The connection whose run the test is in."""
         self.after_run: list[Callable[[], object]] = []
         """What is called after the run."""
+        self.connections: dict[MemorySocket, tuple[Connection, Callable[[], None]]] = {}
+        """Those that are open: by socket the connection, and a function that steps it."""
+        self._notified: list[MemorySocket] = []
 
     @property
     def facade(self) -> MemoryServer:
         """What handlers get as the server."""
         return self
+
+    # ---- for handlers ----
+
+    def send(self, sock: MemorySocket, data: bytes) -> None:
+        """As :meth:`reserve.Server.send`."""
+        connection = self._find(sock)
+        driver = connection.driver
+        if not isinstance(driver, HandlerDriver):
+            raise UsageError("send() is for connections of a plain handler")
+        driver.post(memoryview(data).tobytes())
+        self._notified.append(sock)
+
+    def peer(self, sock: MemorySocket) -> Peer:
+        """As :meth:`reserve.Server.peer`."""
+        return peer_of(self._find(sock))
+
+    def _find(self, sock: MemorySocket) -> Connection:
+        found = self.connections.get(sock)
+        if found is None:
+            raise UsageError("this socket is not (or no longer) a connection of this server")
+        return found[0]
+
+    def deliver(self) -> None:
+        """Step the connections that handlers have sent to."""
+        while self._notified:
+            _, step = self.connections.get(self._notified.pop(0), (None, None))
+            if step is not None:
+                step()
+
+    # ---- for drivers ----
 
     def capacity_freed(self) -> None:
         """Nothing: no client waits."""

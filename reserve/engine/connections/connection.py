@@ -295,6 +295,10 @@ class Connection:
             write = tls.cross == WRITE or (write and not tls.cross)
         return wait_for(self.fd, timeout, write=write, wake=wake)
 
+    def writable_now(self) -> bool:
+        """Say whether the socket takes bytes at this moment."""
+        return wait_for(self.fd, 0, write=True)
+
     def peer_closed(self) -> bool:
         """Say whether the peer has closed its side, as far as is known: bytes that wait to be read may hide it."""
         if self.tls is not None and peer_closed(self.sock.fileno()):

@@ -25,7 +25,6 @@ from reserve.engine.drivers.starttls import StartTLS
 from reserve.engine.polling.poller import READ, WRITE
 from reserve.engine.polling.timers import NEVER
 from reserve.errors import ApplicationError, ReserveError, UsageError, counted, safe_str, short_repr, type_name
-from reserve.wait import wait_for
 
 __all__ = ["Handle", "HandlerApplication", "HandlerDriver", "Park"]
 
@@ -250,7 +249,8 @@ class HandlerDriver(Driver):
         call, self._call = self._call, None
         assert call is not None
         self._park = None
-        connection.sock.settimeout(self._timeout)
+        if self._timeout != 0.0:  # else it is non-blocking, as it was for the engine
+            connection.sock.settimeout(self._timeout)
         result = None
         try:
             result = call()
@@ -409,7 +409,7 @@ class HandlerDriver(Driver):
         except OSError:
             return True  # the handler sees it when it reads
         if self._wait.events == WRITE:
-            return wait_for(connection.fd, 0, write=True)
+            return connection.writable_now()
         if connection.tls is not None:
             return connection.tls.readable_now()
         try:

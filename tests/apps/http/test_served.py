@@ -423,7 +423,6 @@ def test_a_client_that_sends_the_path_of_the_unix_socket_as_its_host_is_served(q
             assert fetch(served, raw).status == 400
 
 
-<<<<<<< HEAD
 def test_the_path_of_the_unix_socket_as_host_is_accepted_when_the_environ_is_made_again(short_path: Path) -> None:
     """That of a head with many fields is, when its body comes later."""
     hosts: list[str] = []
@@ -440,7 +439,8 @@ def test_the_path_of_the_unix_socket_as_host_is_accepted_when_the_environ_is_mad
         client.sendall(b"dy")
         assert receive(client).body == b"hello body"
     assert hosts == ["localhost"]
-=======
+
+
 # ---- encoded slashes ----
 
 
@@ -463,4 +463,3 @@ def test_the_setting_says_what_an_application_gets_for_an_encoded_slash(
         eventually(lambda: served.server.stats().parked == 1)
         client.sendall(b"abc")
         assert receive(client).text == path
->>>>>>> 94c3650 (Let operators keep %2F undecoded in PATH_INFO, as applications of cheroot and CherryPy expect it)
