@@ -275,7 +275,8 @@ def load_application(
         directory = working_directory()
         unreadable = "" if os.access(directory, os.R_OK | os.X_OK) else " (which this process may not read)"
         locations = [f"{directory}{unreadable} and the rest of the import path", *packages]
-        match = None if packages else nearest(name, application_names())
+        # wsgi is what stands after a name; it is no misspelt uwsgi.
+        match = None if packages or name == _WSGI[1] else nearest(name, application_names())
         raise StartupError(
             f"there is no module named {target.module}; looked in {', then in '.join(locations)}",
             f"; did you mean {match}?" if match else "",

@@ -118,23 +118,19 @@ def request_head(
         if "SERVER_PORT" not in given:
             environ["SERVER_PORT"] = "443"
 
-    length: int | None = None if framed else 0
-    if "CONTENT_LENGTH" in environ:
-        stated = body_length({"CONTENT_LENGTH": given["CONTENT_LENGTH"]}, 1, limits)
-        environ["CONTENT_LENGTH"] = str(stated)
-        length = None if framed else stated
-    elif not framed and "HTTP_TRANSFER_ENCODING" in environ:
-        raise RemoteError(
-            411,
-            "the body of the request is chunked, and the web server states no length (RFC 9110 section 15.5.12)",
-        )
     if "HTTP_TRANSFER_ENCODING" in environ:
+        if not framed and "CONTENT_LENGTH" not in environ:
+            raise RemoteError(
+                411,
+                "the body of the request is chunked, and the web server states no length (RFC 9110 section 15.5.12)",
+            )
         del environ["HTTP_TRANSFER_ENCODING"]  # the web server has removed the coding
+    length = body_length(environ, 1, limits)
     if not uri:
         query = given["QUERY_STRING"]
         uri = quote(script + path, "/%", encoding="latin-1") + (f"?{query}" if query else "")
     target = uri if uri.isascii() and uri.isprintable() else quote(uri, _URI, encoding="latin-1")
-    return CGIHead(method, target, environ, length)
+    return CGIHead(method, target, environ, None if framed else length)
 
 
 _URI = "!#$%&'()*+,/:;=?@[]"
