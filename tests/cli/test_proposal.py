@@ -121,6 +121,12 @@ def serves(line: str) -> bool:
         ("app http wsgi cli_factory", "app http wsgi 'cli_factory:create_app()'"),
         ("app cli_factory", "app http wsgi 'cli_factory:create_app()'"),
         ("app http wsgi cli_uncalled", "app http wsgi 'cli_uncalled:app()'"),
+        # other protocols
+        ("app scgi", "app scgi wsgi blog"),
+        ("app scgi wsgi", "app scgi wsgi blog"),
+        ("app uwsgi cli_shop:app", "app uwsgi wsgi cli_shop:app"),
+        ("uwsgi wsgi cli_shop:app", "app uwsgi wsgi cli_shop:app"),
+        ("app scgi wsgi cli_shop:create_app", "app scgi wsgi 'cli_shop:create_app()'"),
         # arguments of an application that takes none
         (f"{SHOP_LINE} app", SHOP_LINE),
         (f"{SHOP_LINE} 8000", f"{SHOP_LINE} --bind localhost:8000"),
