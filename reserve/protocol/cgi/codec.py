@@ -18,7 +18,6 @@ from reserve.protocol.http1.requestline import METHOD
 __all__ = ["CGICodec"]
 
 VERSION = b"HTTP/1.1 "
-STATUS = b"Status: "
 CLOSE = b"Connection: close\r\n\r\n"
 
 
@@ -26,13 +25,14 @@ class CGICodec(Codec):
     """A protocol with the variables and the responses of CGI. Subclasses set ``parse_head`` and make the reader.
 
     :param status_line: with what a response begins, before the code: ``Status:`` (RFC 3875 section 6.3.3), or the
-        version of HTTP where the web server reads a status line. An application's own field Status is not sent with
-        the former.
+        version of HTTP where the web server reads a status line.
+
+    An application's own field Status is not sent.
     """
 
     reset_when_short = True  # Apache's mod_proxy_scgi drops the length
 
-    def __init__(self, status_line: bytes = STATUS) -> None:
+    def __init__(self, status_line: bytes = b"Status: ") -> None:
         self._status_line = status_line
         self.response_head = self._response_head
 
@@ -50,8 +50,8 @@ class CGICodec(Codec):
         server: bytes,
     ) -> ResponseHead:
         """Make the head that HTTP/1.0 has, without what the web server adds."""
-        if self._status_line is STATUS:  # the web server would take the application's field for the status
-            headers = [item for item in headers if item[0].lower() != "status"]
+        # A web server would take a field Status for the status, lighttpd even after a status line.
+        headers = [item for item in headers if item[0].lower() != "status"]
         head = response.response_head(
             status,
             headers,

@@ -32,7 +32,8 @@ KINDS = {
     "nginx uwsgi": Kind(Nginx, "nginx", f"uwsgi_pass unix:{SOCKET}", "uwsgi", True),
     "apache scgi": Kind(Apache, "apache", "|scgi://", "scgi", False),
     "apache uwsgi": Kind(Apache, "apache", "|uwsgi://", "uwsgi", False),
-    "lighttpd scgi": Kind(Lighttpd, "lighttpd", "mod_scgi", "scgi", True),
+    "lighttpd scgi": Kind(Lighttpd, "lighttpd", '("mod_scgi")\nscgi.server', "scgi", True),
+    "lighttpd uwsgi": Kind(Lighttpd, "lighttpd", "scgi.protocol", "uwsgi", True),
 }
 each_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=list(KINDS))
 
