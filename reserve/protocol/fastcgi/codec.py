@@ -1,0 +1,182 @@
+"""FastCGI as a codec: joins the readers and writers of this folder for the application that serves it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+from reserve.protocol.cgi.codec import CGICodec
+from reserve.protocol.cgi.environ import CGIHead, request_head
+from reserve.protocol.codec import CHUNKED, UNTIL_CLOSE, Decoder, ErrorsOutput, Head, Reader, Refusal, Reply, ResponseHead
+from reserve.protocol.fastcgi.body import StdinDecoder, too_short
+from reserve.protocol.fastcgi.reader import BLOCK, RequestReader
+from reserve.protocol.fastcgi.records import (
+    HEADER,
+    KEEP_CONN,
+    STDOUT,
+    VERSION,
+    complete_pairs,
+    end_request,
+    find_abort,
+    read_pairs,
+    stream,
+)
+from reserve.protocol.http1.limits import Limits
+
+__all__ = ["FastCGICodec", "FastCGIHead", "parse_fastcgi_head"]
+
+
+class FastCGIHead(CGIHead):
+    """The head of a request, with its number."""
+
+    __slots__ = ("errors", "request_id")
+
+    def __init__(self, head: CGIHead, request_id: int) -> None:
+        super().__init__(head.method, head.target, head.environ, head.length)
+        self.request_id = request_id
+        self.errors: ErrorsOutput | None = None
+        """Its ``wsgi.errors``, which go to the web server; None: they do not, or the application does not run yet."""
+
+
+class FastCGICodec(CGICodec):
+    """FastCGI 1.0, as a responder. One for each application.
+
+    :param max_connections: what GET_VALUES gets as FCGI_MAX_CONNS and FCGI_MAX_REQS: one request on each connection.
+    """
+
+    def __init__(self, max_connections: int = 1) -> None:
+        super().__init__()
+        self.parse_head = parse_fastcgi_head
+        self.aborts = _aborts
+        self.set_max_connections(max_connections)
+
+    def set_max_connections(self, count: int) -> None:
+        """Before the first connection."""
+        number = b"%d" % count
+        self._values = {b"FCGI_MAX_CONNS": number, b"FCGI_MAX_REQS": number, b"FCGI_MPXS_CONNS": b"0"}
+
+    def make_reader(self, limits: Limits, reply: Reply) -> Reader:
+        return RequestReader(limits, self._values, reply)
+
+    def make_decoder(self, head: Head, limits: Limits, reply: Reply) -> Decoder:
+        assert isinstance(head, FastCGIHead)
+        return StdinDecoder(head.request_id, _stated(head), limits, self._values, reply)
+
+    def _response_head(
+        self,
+        status: str,
+        headers: list[tuple[str, str]],
+        *,
+        request: Head,
+        minor: int,
+        head_request: bool,
+        keep_alive: bool,
+        length: int | None,
+        date: bytes,
+        server: bytes,
+    ) -> ResponseHead:
+        head = super()._response_head(
+            status,
+            headers,
+            request=request,
+            minor=minor,
+            head_request=head_request,
+            keep_alive=keep_alive,
+            length=length,
+            date=date,
+            server=server,
+        )
+        assert isinstance(request, FastCGIHead)
+        request_id = request.request_id
+        head.data = b"".join(stream(STDOUT, request_id, head.data))
+        if head.framing is UNTIL_CLOSE:
+            head.framing = CHUNKED  # END_REQUEST tells where it ends
+        head.keep_alive = keep_alive
+        head.chunk = partial(stream, STDOUT, request_id)
+        head.last_chunk = _end(request_id)
+        return head
+
+    def refusal(
+        self,
+        status: int,
+        message: str,
+        *,
+        request: Head | None,
+        block: bytes,
+        head_request: bool,
+        date: bytes,
+        server: bytes,
+        extra: Iterable[tuple[str, str]] = (),
+    ) -> Refusal:
+        errors = b""
+        if isinstance(request, FastCGIHead):
+            request_id = request.request_id
+            if request.errors is not None:
+                errors = request.errors.finish()
+        elif block:
+            request_id = BLOCK.unpack_from(block)[0]
+        else:
+            return Refusal(b"", 0)  # there is no request that a response could be for
+        data, body_size = super().refusal(
+            status,
+            message,
+            request=request,
+            block=block,
+            head_request=head_request,
+            date=date,
+            server=server,
+            extra=extra,
+        )
+        return Refusal(b"".join((errors, *stream(STDOUT, request_id, data), _end(request_id))), body_size)
+
+    def variables(self, block: bytes) -> list[tuple[str, str]]:
+        return [_latin1(pair) for pair in complete_pairs(block, BLOCK.size)]
+
+
+def parse_fastcgi_head(
+    block: bytes,
+    base: dict[str, Any],
+    limits: Limits,
+    *,
+    refuse_underscores: bool = False,
+    unix_socket: bool = False,
+) -> FastCGIHead:
+    """Parse the variables of one request.
+
+    :param block: what :meth:`~reserve.protocol.fastcgi.reader.RequestReader.feed` returned.
+    :param base: the environ of the connection; it is copied.
+    :raises RemoteError: 400, 413, 414 or 431. The other parameters are those of HTTP.
+    """
+    request_id, flags, without_body = BLOCK.unpack_from(block)
+    variables = [_latin1(pair) for pair in read_pairs(block, BLOCK.size)]
+    head = FastCGIHead(request_head(variables, base, limits, framed=True), request_id)
+    head.keep_alive = flags & KEEP_CONN != 0
+    if without_body:
+        stated = _stated(head)
+        if stated:
+            raise too_short(0, stated)
+        head.length = 0
+    return head
+
+
+def _latin1(pair: tuple[bytes, bytes]) -> tuple[str, str]:
+    return pair[0].decode("latin-1"), pair[1].decode("latin-1")
+
+
+def _stated(head: Head) -> int | None:
+    """Its CONTENT_LENGTH. The driver replaces it only after the body."""
+    stated = head.environ.get("CONTENT_LENGTH")
+    return None if stated is None else int(stated)
+
+
+def _end(request_id: int) -> bytes:
+    """The ends of STDOUT and of the request."""
+    return HEADER.pack(VERSION, STDOUT, request_id, 0, 0) + end_request(request_id)
+
+
+def _aborts(head: Head, decoder: Decoder | None, unread: bytes) -> bool:
+    assert isinstance(head, FastCGIHead)
+    if isinstance(decoder, StdinDecoder) and not decoder.complete:
+        return decoder.aborts(unread)
+    return find_abort(unread, head.request_id)
