@@ -168,6 +168,9 @@ class ModelDriver:
     def count_run(self) -> None:
         self.world.owned_by_one(self.connection)
 
+    def client(self) -> str:
+        return ""
+
     def describe(self) -> str:
         return "model"
 

@@ -176,7 +176,7 @@ class World(ServerDouble):
 
 def set_driver(connection: Connection, **methods: Any) -> None:
     """Give the connection a driver that has ``on_close`` (without a final run) and ``methods``."""
-    defaults = {"on_close": lambda reason: False, "count_run": lambda: None}
+    defaults = {"on_close": lambda reason: False, "count_run": lambda: None, "client": lambda: ""}
     connection.driver = cast(Any, SimpleNamespace(**{**defaults, **methods}))
 
 

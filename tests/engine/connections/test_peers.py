@@ -43,7 +43,7 @@ def test_an_application_sees_a_host_and_a_port(raw: Any, address: tuple[str, int
 )
 def test_a_log_line_names_the_request_and_the_client(request_line: str, line: str) -> None:
     connection = Connection(cast(Any, None), cast(Any, MemorySocket()), ("2001:db8::1", 5, 0, 0))
-    set_driver(connection, describe=lambda: request_line, client=lambda: "")
+    set_driver(connection, describe=lambda: request_line)
     assert describe(connection) == line
 
 
