@@ -413,6 +413,19 @@ def test_attributes_that_are_changed_while_the_server_runs() -> None:
         client.close()
 
 
+def test_a_client_of_http_1_0_may_keep_its_connection() -> None:
+    with (
+        Serving(Server(ANY_PORT, hello)) as served,
+        socket.create_connection(served.server.bind_addr, PATIENCE) as client,
+    ):
+        for _ in range(2):
+            client.sendall(b"GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n")
+            received = b""
+            while not received.endswith(b"\r\n\r\nhello "):
+                received += client.recv(4096)
+            assert b"\r\nConnection: keep-alive\r\n" in received
+
+
 def test_http_1_0_closes_each_connection() -> None:
     server = Server(ANY_PORT, hello)
     server.protocol = "HTTP/1.0"
