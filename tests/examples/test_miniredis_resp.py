@@ -76,6 +76,7 @@ def test_any_bytes_give_commands_or_one_error(data: bytes, pieces: list[int]) ->
         (b"*1\r\n:1\r\n", "expected '$', got ':'"),
         (b"*1\r\n$1\r\nxyz", "a string does not end where its length says"),
         (encoded([b"123456789", b"12345678", b"123"]), "the command has more than the 19 bytes of --max-command"),
+        (b"GET 012345\r\n", "too big inline request"),
         (b"x" * (MAX_LINE + 1), "too big inline request"),
         (b"x" * (MAX_LINE + 1) + b"\r\n", "too big inline request"),
     ],

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 __all__ = ["NIL", "OK", "Limits", "Parser", "array", "bulk", "error", "integer"]
 
 MAX_LINE = 65536
-"""Bytes of a command that is a line."""
+"""Bytes of a command that is a line; fewer when one string may have fewer."""
 _MAX_HEADER = 32
 """Bytes of the line with a number."""
 _NUMBER = re.compile(rb"-?[0-9]{1,18}")
@@ -54,6 +54,7 @@ class Parser:
         self.error = ""
         """Why no more commands can be read; empty: they can. It is for the client."""
         self._limits = limits
+        self._max_line = min(MAX_LINE, limits.value)  # it may be one string
         self._is_roomy = limits.arguments >= _SIMPLE and limits.command >= _SIMPLE * len(_HEADERS)
         self._headers = _HEADERS if limits.value >= len(_HEADERS) else _HEADERS[: limits.value + 1]
         self._buffer = bytearray()
@@ -82,7 +83,7 @@ class Parser:
                 if self._missing and not self._continue_array(commands):
                     return commands
                 data = bytes(self._buffer)
-            taken = _take_simple(data, commands, self._headers) if self._is_roomy else 0
+            taken = _take_simple(data, commands, self._headers, self._max_line) if self._is_roomy else 0
             self._buffer = bytearray(data[taken:])
             while self._buffer and self._parse_next(commands):
                 pass
@@ -95,7 +96,7 @@ class Parser:
     def _parse_next(self, commands: list[list[bytes]]) -> bool:
         """Read the next command with all checks; False: it is not complete."""
         if self._buffer[0] != 42:  # "*"
-            line = self._take_line(MAX_LINE, "too big inline request")
+            line = self._take_line(self._max_line, "too big inline request")
             if line is None:
                 return False
             words = line.split()
@@ -161,41 +162,48 @@ class Parser:
         return line.removesuffix(b"\r")
 
 
-def _take_simple(data: bytes, commands: list[list[bytes]], headers: Sequence[bytes]) -> int:
-    """Add the complete commands at the beginning of ``data`` whose strings have no line ends and are short.
+def _take_simple(data: bytes, commands: list[list[bytes]], headers: Sequence[bytes], max_line: int) -> int:
+    """Add the complete commands at the beginning of ``data``, if all their strings are short and have no line ends.
 
-    Nearly every command is such a one. Splitting all of them at once is several times as fast as to look for the end of
-    each string; what this function does not recognize is read again with all checks.
+    Nearly all commands are such ones. To split all of them at once, and then to compare all lengths at once, takes a
+    third of the time that it takes to look for the end of each string. What this function does not recognize is read
+    again with all checks.
 
     :param headers: the header of a string, by its length: this function accepts no longer ones.
-    :returns: the number of bytes that those commands had.
+    :param max_line: bytes of a command that is a line.
+    :returns: the number of bytes that those commands had; 0: there are none, or not all their strings are as expected.
     """
     parts = data.split(b"\r\n")
     last = len(parts) - 1  # what follows the last line end
-    header = headers.__getitem__
+    found: list[list[bytes]] = []
+    texts: list[bytes] = []
+    lengths: list[bytes] = []
     at = 0
     while at < last:
-        head = parts[at]
-        count = _COUNTS.get(head)
+        count = _COUNTS.get(parts[at])
         if count is None:
-            if head[:1] == b"*" or b"\n" in head or len(head) > MAX_LINE:
+            head = parts[at]
+            if head[:1] == b"*" or b"\n" in head or len(head) > max_line:
                 break
             words = head.split()
             if words:
-                commands.append(words)
+                found.append(words)
             at += 1
             continue
         end = at + 1 + 2 * count
         if end > last:
             break
         arguments = parts[at + 2 : end : 2]
-        try:
-            if parts[at + 1 : end : 2] != list(map(header, map(len, arguments))):
-                break
-        except IndexError:  # a long string
-            break
-        commands.append(arguments)
+        lengths += parts[at + 1 : end : 2]
+        texts += arguments
+        found.append(arguments)
         at = end
+    try:
+        if list(map(headers.__getitem__, map(len, texts))) != lengths:
+            return 0
+    except IndexError:  # a long string
+        return 0
+    commands += found
     if at == last:
         return len(data) - len(parts[last])
     return sum(map(len, parts[:at])) + 2 * at
