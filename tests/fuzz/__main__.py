@@ -11,7 +11,9 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["reserve.errors", "reserve.protocol", "reserve.apps.http"]):
+with atheris.instrument_imports(
+    include=["reserve.errors", "reserve.protocol", "reserve.apps.http", "reserve.examples.miniredis"]
+):
     from tests.differential.targets import TARGETS as WITH_PEERS
     from tests.fuzz.targets import TARGETS
 

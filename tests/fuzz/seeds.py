@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.fuzz import webservers
+from tests.fuzz import redis, webservers
 
 HOST = b"Host: a.test\r\n"
 
@@ -152,4 +152,5 @@ SEEDS: dict[str, list[bytes]] = {
     "proxy": PROXY_HEADERS,
     "forwarded": FORWARDED,
     **webservers.SEEDS,
+    **redis.SEEDS,
 }

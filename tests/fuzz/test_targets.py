@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from reserve.errors import RemoteError
+from reserve.examples.miniredis import resp
 from reserve.protocol.cgi import environ
 from reserve.protocol.http1 import body, head, headreader, trailer
 from reserve.protocol.scgi import netstring
 from reserve.protocol.uwsgi import packet
 from tests.apps.cgi.protocols import SCGI, UWSGI
-from tests.fuzz import targets
+from tests.fuzz import redis, targets
 from tests.fuzz.mutation import LONGEST, TOKENS, mutate, mutated
 from tests.fuzz.seeds import SEEDS
 from tests.fuzz.targets import LIMITS, NARROW, TARGETS, TIGHT, USUAL, unpack
@@ -133,6 +134,10 @@ def _a_variable_replaces_what_the_server_sets(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(environ, "OURS", ())
 
 
+def _a_string_is_shorter_than_its_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resp, "_take_simple", lambda data, commands, headers, max_line: commands.append([b"a"]) or 0)
+
+
 @pytest.mark.parametrize(
     ("name", "fault", "data"),
     [
@@ -147,6 +152,7 @@ def _a_variable_replaces_what_the_server_sets(monkeypatch: pytest.MonkeyPatch) -
         ("stream", _trailers_are_lost, POST + b"0\r\nX: y\r\n\r\n"),
         ("scgi", _a_refused_head_is_kept, b"1x"),
         ("scgi", _a_variable_replaces_what_the_server_sets, SCGI.request("/", b"", {"wsgi.errors": "x"})),
+        ("resp", _a_string_is_shorter_than_its_length, redis.write([b"SET", b"a\r\nb"])),
         ("uwsgi", _what_follows_a_head_is_lost, UWSGI.request("/", b"body")),
         ("uwsgi", _a_variable_replaces_what_the_server_sets, UWSGI.request("/", b"", {"wsgi.errors": "x"})),
     ],
