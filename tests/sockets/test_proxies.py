@@ -32,11 +32,12 @@ def test_addresses(text: str, host: str, expected: bool) -> None:
 
 
 def test_peers() -> None:
-    proxies = TrustedProxies("unix,::1,192.0.2.0/24")
+    proxies = TrustedProxies("unix,::1,192.0.2.0/24,fe80::/10")
     for raw, expected in [
         (("::1", 5, 0, 0), True),
         (("::ffff:192.0.2.7", 5, 0, 0), True),
         (("192.0.3.7", 5), False),
+        (("fe80::1%eth0", 5, 0, 2), True),
         ("", True),
         ("/run/a", True),
         (b"\0a", True),
