@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 
+from reserve.engine.polling.patching import refuse_green_threads
 from reserve.errors import StartupError
 
 __all__ = ["LIMITS", "start_thread"]
@@ -18,8 +19,9 @@ LIMITS = "ulimit -u, the pids and memory limits of the container or cgroup, and 
 def start_thread(thread: threading.Thread) -> None:
     """Start a thread that the server needs.
 
-    :raises StartupError: the system starts no more threads.
+    :raises StartupError: the system starts no more threads, or a library of green threads has replaced them.
     """
+    refuse_green_threads()
     try:
         thread.start()
     except (RuntimeError, MemoryError) as error:
