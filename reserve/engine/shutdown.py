@@ -183,7 +183,7 @@ class Shutdown:
                 if clock.now() >= deadline:
                     self._report_busy()
                     self.aborted += sum(map(self._has_work, list(self._queue.connections.values())))
-                    self.aborted += self._pool.finishing()
+                    self.aborted += sum(worker.finishing for worker in self._pool.workers)
                     return
                 wait_for(wakeup.fd, clock.timeout(deadline))
                 if not wakeup.clear() and not wakeup.reopen():  # closed by the application

@@ -17,13 +17,13 @@ class Stats:
     threads: int
     """Worker threads."""
     busy: int
-    """Worker threads that run an application."""
+    """Worker threads that run an application, or a function after its response."""
+    waiting: int
+    """Those of them that only wait, and do not count against the maximum of ``--threads``. See ``--max-waiting``."""
     upgraded: int
     """Threads that each serve one connection that its application has taken over, beside those of ``threads``. See
     ``--max-upgraded``.
     """
-    waiting: int
-    """Those of them that only wait, and do not count against the maximum of ``--threads``. See ``--max-waiting``."""
     file_threads: int
     """Threads that wait for disks, or have done so in the last 30 seconds. See ``--file-threads``."""
     queued: int

@@ -19,7 +19,7 @@ from reserve.engine.scheduler.monitor import Monitor
 from reserve.engine.scheduler.readyqueue import ReadyQueue
 from reserve.engine.scheduler.requesttimeout import RequestWatchdog
 from reserve.engine.scheduler.stepper import Stepper
-from reserve.engine.scheduler.workers import Worker, WorkerPool
+from reserve.engine.scheduler.workers import Waiting, Worker, WorkerPool
 from reserve.engine.settings import EngineSettings
 from reserve.errors import RequestTimeout
 from tests.engine.interleave import ArmedPoller, Scheduler, Task
@@ -92,6 +92,7 @@ class ModelDriver:
         self.reasons: list[str] = []
         self.final_runs = 0
         self.expiries = 0
+        self.called = 0
         self.refused: list[str] = []
         self.begun = self.expired_run = self.revoked = self.responded = False
 
@@ -134,6 +135,11 @@ class ModelDriver:
             raise ValueError("the application fails")
         if self.expired_run:
             raise RequestTimeout  # as the token of the response does
+        if self.request == b"w":
+            with Waiting(self.world.pool):
+                self.world.scheduler.point()
+        if self.request == b"f":
+            self.world.pool.call_after_run(self.after_run)
         self.begun = True
         self.world.owned_by_one(connection)
         connection.write(RESPONSE)
@@ -144,6 +150,10 @@ class ModelDriver:
         self.finished = self.request == b"c"
         self.served += 1
         self.world.served += 1
+
+    def after_run(self) -> None:
+        self.called += 1
+        self.world.scheduler.point()
 
     def expired(self, kind: str, now: float) -> Action:
         assert now >= self.connection.deadline, "expired too early"
@@ -297,7 +307,7 @@ class ModelWorld(ServerDouble):
 
     LIMITS: ClassVar[dict[str, int]] = {
         "q": 2, "l": 1, "x": 1, "c": 1, "end": 1, "spurious": 1, "time": 2, "send": 1, "room": 2, "stop": 1,
-        "a": 1, "close-idle": 1, "u": 1,
+        "a": 1, "close-idle": 1, "u": 1, "w": 2, "f": 2,
     }  # fmt: skip
 
     def actions(self, alphabet: str) -> list[str]:
@@ -326,7 +336,7 @@ class ModelWorld(ServerDouble):
             return
         self.used[kind] = self.used.get(kind, 0) + 1
         connection, sock = self.all[index], self.sockets[index]
-        if kind in "qlxcau":
+        if kind in "qlxcauwf":
             sock.incoming += kind.encode()
         elif kind == "end":
             sock.ended = True
@@ -465,6 +475,7 @@ class ModelWorld(ServerDouble):
                 (
                     worker.thread.task.waiting is None, worker.thread.task.runnable, worker.leads,
                     self._index(worker.connection), worker._acquire.__self__._held, worker.run_due, worker.interrupted,
+                    worker.exempt is None, worker.finishing,
                 )
                 for worker in cast("tuple[Any, ...]", self.pool.workers)
             ),

@@ -2,7 +2,8 @@
 
 Between the steps, events from outside come in every order too: bytes and the end of the input, a spurious event, a
 deadline, a ``server.send``, room in the client's window, the connection limit, a request that waits for a worker too
-long or exceeds the limit of waiting requests, an application that is too slow or never returns, a stop.
+long or exceeds the limit of waiting requests, an application that is too slow or never returns, or that only waits or
+has something to do after its response, a stop.
 
 A step is what one thread does between two places where it can block: the poller, an application, the pause of the
 monitor, the waiter of a worker. What happens inside a step, between two threads, is explored by the tests with
@@ -42,6 +43,10 @@ STATES = int(os.environ.get("RESERVE_MODEL_STATES", "800"))
         ("q u end time stop", 1, 1, True, None, 1000),  # with a request timeout
         ("q u l time room", 1, 2, False, 1, 1000),
         ("u x time stop", 2, 2, False, None, 1000),
+        ("w q end stop", 1, 2, True, None, 1000),  # a request that waits takes no worker from the others
+        ("w time stop", 1, 2, False, 1, 1000),
+        ("f q end time", 1, 2, True, None, 1000),  # with a function that runs after the response
+        ("f w x stop", 2, 2, False, None, 1000),
     ],
 )
 def test_every_order(

@@ -102,6 +102,9 @@ class ServerDouble:
     def connection_closed(self, connection: Connection) -> None:
         self.closed.append(connection)
 
+    def run_finished(self) -> None:
+        """Nothing: no shutdown waits for it."""
+
     def close_file(self, close: Callable[[], None], size: int) -> None:
         close()
 
