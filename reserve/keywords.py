@@ -165,6 +165,24 @@ class WSGIServerOptions(EngineOptions, total=False):
     """Write one line for each request to standard output (combined format). Default: ``False``."""
     server_header: str
     """The Server field of every response; empty: none. Default: ``'reserve'``."""
+    ws_max_message: int
+    """The size of a WebSocket message from a client, after it is decompressed. Unit: bytes. Default: ``1048576``."""
+    ws_ping: float
+    """How long a WebSocket connection may be silent before the server sends a ping. 0: it sends none. Unit: seconds.
+    Default: ``20.0``.
+    """
+    ws_pong_timeout: float
+    """How long the client may take to send anything after a ping; then it is disconnected. Unit: seconds. Default:
+    ``20.0``.
+    """
+    ws_close_timeout: float
+    """How long the client may take for its close frame after the server's. Unit: seconds. Default: ``10.0``."""
+    ws_compression: bool
+    """Compress WebSocket messages for clients that offer permessage-deflate. Default: ``True``."""
+    ws_origins: str
+    """Which pages may open a WebSocket: same, those of the same host; any; or the origins themselves, with commas
+    between them. Clients without Origin, which are no browsers, always may. Default: ``'same'``.
+    """
     root_path: str
     """The SCRIPT_NAME below which everything is mounted. Unit: a path. Default: ``''``."""
     max_request_line: int

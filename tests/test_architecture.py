@@ -53,6 +53,7 @@ TRANSPORT = "reserve.protocol.proxy"
 """The one protocol that the engine knows: the header with which a frontend begins a connection of any protocol."""
 OPTIONAL = {
     # module: what it may import beside the standard library
+    "reserve.protocol.websocket.session": {"websockets"},
     "reserve.ssl.certificate": {"cryptography"},
     "reserve.ssl.pyopenssl": {"OpenSSL", "cryptography"},
 }

@@ -19,7 +19,7 @@ from reserve.loader.importer import WSGI_NAMES, explain_none, signature_error
 if TYPE_CHECKING:
     from reserve.apps.http.app import HTTPApp
 
-__all__ = ["ARGUMENTS", "launch_wsgi"]
+__all__ = ["ARGUMENTS", "launch_wsgi", "take_paths"]
 
 ARGUMENTS = """\
 wsgi NAME              serve a WSGI application: a module with launch(args), application or app, or
@@ -43,7 +43,7 @@ def launch_wsgi(args: Sequence[str], protocol: str, app_class: Callable[[], type
     :raises StartupError: an application that cannot be imported or launched.
     """
     arguments = Arguments.of(args)
-    remaining, mounts = _take_mounts(arguments.before)
+    remaining, mounts = take_paths(arguments.before, _MOUNT, "/PREFIX=NAME, as /blog=blog")
     if remaining[:1] != ["wsgi"]:
         if remaining and remaining[0].startswith("-"):
             raise _unknown_option(protocol, remaining, arguments)
@@ -96,27 +96,30 @@ def _refuse_help(protocol: str) -> UsageError:
     )
 
 
-def _take_mounts(args: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """Take ``--mount`` out, at any position. Returns the other arguments, and names of applications by prefix."""
+def take_paths(args: Sequence[str], option: str, form: str) -> tuple[list[str], dict[str, str]]:
+    """Take an option out, at any position. Returns the other arguments, and names of applications by path.
+
+    :param form: of its value, with an example.
+    """
     remaining: list[str] = []
     mounts: dict[str, str] = {}
     iterator = iter(args)
     for argument in iterator:
         flag, equals, value = argument.partition("=")
-        if flag != _MOUNT:
+        if flag != option:
             remaining.append(argument)
             continue
         if not equals:
             following = next(iterator, None)
             if following is None:
-                raise UsageError("--mount needs a value: /PREFIX=NAME, as /blog=blog")
+                raise UsageError(f"{option} needs a value: {form}")
             value = following
         prefix, _, name = value.partition("=")
         if not prefix.startswith("/") or not name:
-            raise UsageError(f"--mount wants /PREFIX=NAME, as /blog=blog; it got {value!r}")
+            raise UsageError(f"{option} wants {form}; it got {value!r}")
         prefix = prefix.rstrip("/") or "/"
         if prefix in mounts:
-            raise UsageError(f"--mount {prefix} is given twice, for {mounts[prefix]} and for {name}")
+            raise UsageError(f"{option} {prefix} is given twice, for {mounts[prefix]} and for {name}")
         mounts[prefix] = name
     return remaining, mounts
 

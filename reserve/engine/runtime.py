@@ -15,7 +15,7 @@ from reserve.engine.acceptor import Acceptor
 from reserve.engine.admission import Admission
 from reserve.engine.connections.budget import Budget
 from reserve.engine.connections.connection import Connection
-from reserve.engine.connections.states import FLUSHING
+from reserve.engine.connections.states import FLUSHING, NOTIFY
 from reserve.engine.endpoints import Endpoints
 from reserve.engine.hooks import Hooks
 from reserve.engine.logs.errorlog import ErrorLog
@@ -118,7 +118,7 @@ class Runtime:
     def inner_threads(self) -> list[threading.Thread]:
         """The threads that a shutdown, on the accept thread, waits for."""
         pool = self.pool
-        return [self.monitor.thread, *(worker.thread for worker in (*pool.workers, *pool.upgraded))]
+        return [self.monitor.thread, *(worker.thread for worker in (*pool.workers, *pool.upgraded, *pool.beside))]
 
     def close(self) -> None:
         """Close the descriptors; the threads have ended, or were never started."""
@@ -179,6 +179,14 @@ class Runtime:
         """By a worker that has called what follows a run: a shutdown waits for that."""
         if self.stopping:
             self.acceptor.wakeup.signal()
+
+    def run_beside(self, function: Callable[[], object]) -> bool:
+        """Call a function on a thread of its own, which is none of the pool's."""
+        return self.pool.run_beside(function)
+
+    def notify(self, connection: Connection) -> None:
+        """Have a connection stepped although nothing has arrived. Any thread."""
+        self.queue.notify(connection, NOTIFY)
 
     def close_file(self, close: Callable[[], None], size: int) -> None:
         """Close a file of ``size`` bytes by calling ``close``, on a file thread if the file is large."""

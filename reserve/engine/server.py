@@ -194,7 +194,7 @@ class Server:
         return Stats(
             threads=len(pool.workers),
             busy=len(pool.busy()),
-            upgraded=len(pool.upgraded),
+            upgraded=len(pool.upgraded) + len(pool.beside),
             waiting=pool.exempt_count(pool.waiting),
             file_threads=len(runtime.stepper.files.threads),
             queued=len(self._queue),

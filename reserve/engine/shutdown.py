@@ -279,6 +279,8 @@ class Shutdown:
             elif take(connection.token) and self._closer.begin_close_now(connection, "stop"):
                 with_final_run.append(connection)
         self._make_final_runs(with_final_run)
+        for worker in self._pool.beside:  # they end when their connection is closed
+            self.join(worker.thread, "has not ended at the end of the stop", _BUSY_GRACE)
         for own in self._files.close():
             self.join(own.thread, "has not closed the files of bodies and responses at the end of the stop")
 

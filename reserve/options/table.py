@@ -339,6 +339,16 @@ OPTIONS: tuple[Option, ...] = (
     ),
     _http("access-log", "Write one line for each request to standard output (combined format)."),
     _http("server-header", "The Server field of every response; empty: none."),
+    _http("ws-max-message", "The size of a WebSocket message from a client, after it is decompressed."),
+    _http("ws-ping", "How long a WebSocket connection may be silent before the server sends a ping. 0: it sends none."),
+    _http("ws-pong-timeout", "How long the client may take to send anything after a ping; then it is disconnected."),
+    _http("ws-close-timeout", "How long the client may take for its close frame after the server's."),
+    _http("ws-compression", "Compress WebSocket messages for clients that offer permessage-deflate."),
+    _http(
+        "ws-origins",
+        "Which pages may open a WebSocket: same, those of the same host; any; or the origins themselves, with commas "
+        "between them. Clients without Origin, which are no browsers, always may.",
+    ),
     _http("root-path", "The SCRIPT_NAME below which everything is mounted."),
     _limit("max-request-line", "The length of the request line with its CRLF; a longer one gets a 414."),
     _limit("max-field", "The length of a header field line with its CRLF; a longer one gets a 431."),

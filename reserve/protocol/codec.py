@@ -287,6 +287,8 @@ class Codec:
     """An aborted response is reset even if it has a length, because some clients do not look at that."""
     early_hints: Callable[[Iterable[tuple[str, str]]], bytes] | None = None
     """Checks and encodes the fields of a 103 (Early Hints), which comes before the response; None: there is no such."""
+    has_upgrades: bool = False
+    """A request may ask for another protocol on its connection (``Upgrade``)."""
     continue_response: bytes = b""
     """The interim response to a client that waits before it sends its body; see :attr:`Head.expect_continue`."""
 

@@ -254,6 +254,12 @@ class MemoryServer:
     def upgrade(self, connection: Connection) -> bool:
         return True
 
+    def run_beside(self, function: Callable[[], object]) -> bool:
+        return False
+
+    def notify(self, connection: Connection) -> None:
+        self.notified = True
+
     def close_file(self, close: Callable[[], None], size: int) -> None:
         close()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.fuzz import redis, webservers
+from tests.fuzz import redis, webservers, websocket
 
 HOST = b"Host: a.test\r\n"
 
@@ -153,4 +153,5 @@ SEEDS: dict[str, list[bytes]] = {
     "forwarded": FORWARDED,
     **webservers.SEEDS,
     **redis.SEEDS,
+    **websocket.SEEDS,
 }

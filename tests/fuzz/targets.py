@@ -20,7 +20,7 @@ from reserve.protocol.http1.limits import Limits
 from reserve.protocol.proxy.forwarded import FIELD_NAMES, KEYS, MAX_HOPS, ForwardedFields
 from reserve.protocol.proxy.header import ProxyHeader, ProxyHeaderError
 from reserve.protocol.proxy.reader import MAX_V2, ProxyReader
-from tests.fuzz import redis, webservers
+from tests.fuzz import redis, webservers, websocket
 from tests.fuzz.stream import BASE, Facts, Request, facts, plain, read_stream, write_chunked, write_head, write_request
 
 USUAL = Limits()
@@ -238,4 +238,5 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "forwarded": forwarded,
     **webservers.TARGETS,
     **redis.TARGETS,
+    **websocket.TARGETS,
 }

@@ -393,6 +393,14 @@ _ABORTED = (
         minor=0,
     ),
     ResponseRow(
+        "`reserve.socket`, on a request with `Upgrade`, after the first piece",
+        _OK + 'yield b"hello"; environ["reserve.socket"].send(b"x")',
+        fields=_CHUNKED,
+        log="reserve.socket was used after the response had begun",
+        ends=INCOMPLETE,
+        lines=("Connection: upgrade", "Upgrade: x"),
+    ),
+    ResponseRow(
         "a wrong piece after the first one",
         _OK + 'yield b"hello"; yield "text"',
         fields=_CHUNKED,

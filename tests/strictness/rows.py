@@ -121,6 +121,8 @@ class ResponseRow:
     method: str = "GET"
     minor: int = 1
     """Of the version in the request: HTTP/1.0 or HTTP/1.1."""
+    lines: tuple[str, ...] = ()
+    """More lines of the request's head."""
 
 
 def failure(name: str, code: str, log: str) -> ResponseRow:

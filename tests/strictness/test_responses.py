@@ -138,7 +138,7 @@ def read_all(client: socket.socket, method: str) -> tuple[str, list[str], bytes,
 def exchange(served: RunningServer, row: ResponseRow) -> None:
     """Send the request of a row, and check all that its client gets."""
     with served.connect() as client:
-        client.sendall(request(row.method, "/", minor=row.minor))
+        client.sendall(request(row.method, "/", *row.lines, minor=row.minor))
         if row.ends == OPEN:
             status, lines, body = read_one(client, row.method)
             client.sendall(request("GET", "/canary"))

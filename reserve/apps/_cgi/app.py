@@ -27,6 +27,12 @@ _NOT_FOR_WEB_SERVERS: Mapping[str, str] = {
     "max-trailer-fields": "the web server drops trailer fields",
     "server-header": "the web server sends its own Server field",
     "underscores": "the names of all variables have underscores",
+    "ws-close-timeout": "there is no WebSocket",
+    "ws-compression": "there is no WebSocket",
+    "ws-max-message": "there is no WebSocket",
+    "ws-origins": "there is no WebSocket",
+    "ws-ping": "there is no WebSocket",
+    "ws-pong-timeout": "there is no WebSocket",
 }
 """The options of HTTP that have no meaning behind a web server, and why."""
 

@@ -7,7 +7,7 @@ The settings are a frozen value, which is replaced as a whole.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from reserve.engine.connections.application import Application
@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from reserve.apps.http.settings import HTTPSettings
     from reserve.engine.connections.connection import Connection
     from reserve.engine.connections.context import ServerContext
+    from reserve.engine.connections.driver import Driver
     from reserve.gateways.wsgi import WSGIGateway
-    from reserve.protocol.codec import Codec
+    from reserve.protocol.codec import Codec, Head
 
-__all__ = ["DateCache", "HTTPContext"]
+__all__ = ["DateCache", "HTTPContext", "Upgrades"]
 
 
 class DateCache:
@@ -68,6 +69,24 @@ def _callables(server: ServerContext[Connection]) -> dict[str, Any]:
     }
 
 
+class Upgrades:
+    """The protocols that an application serves by ``Upgrade``, beside HTTP. A subclass implements :meth:`begin`."""
+
+    def begin(
+        self, context: HTTPContext, connection: Connection, head: Head, received: bytes, log: Callable[[int], None]
+    ) -> Driver | Any:
+        """Look at a request whose Connection and Upgrade fields ask for another protocol. By the thread that owns the
+        connection; it must not block.
+
+        :param received: what the client has sent after the request.
+        :param log: writes the line of the access log, with status 101; the driver calls it at the end of the
+            connection, with the bytes that were sent.
+        :return: the driver that goes on with the connection and sends the response; a refusal: its ``status``,
+            ``fields`` and ``message``; None: the HTTP application gets the request.
+        """
+        raise NotImplementedError
+
+
 class HTTPContext(Application):
     """The part of an HTTP application that its drivers and exchanges use.
 
@@ -80,6 +99,8 @@ class HTTPContext(Application):
 
     codec: Codec = HTTP1Codec()
     """The protocol. An application of another protocol sets its own, before the server starts."""
+    upgrades: Upgrades | None = None
+    """Other protocols on the same connections; None: there are none. Set before the server starts."""
 
     def __init__(self, gateway: WSGIGateway, settings: HTTPSettings) -> None:
         self.gateway = gateway

@@ -12,7 +12,7 @@ import contextlib
 from collections.abc import Iterable
 from contextvars import Context
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from reserve.apps.http.basedriver import HTTPBaseDriver
 from reserve.apps.http.bufferedbody import COMPLETE, DISCONNECTED, FULL, LARGE_HEAD, MORE, BufferedBody
@@ -21,7 +21,7 @@ from reserve.apps.http.phases import BODY, HEAD, QUEUED, RESPONDING, REVOKED, SP
 from reserve.apps.http.spoolerrors import body_error, store_response
 from reserve.apps.http.streamedbody import StreamedBody
 from reserve.engine.connections.closing import reset
-from reserve.engine.connections.driver import AGAIN, CLOSE, LINGER, RUN, STORE, Action
+from reserve.engine.connections.driver import AGAIN, CLOSE, LINGER, RUN, STORE, Action, Driver
 from reserve.engine.connections.states import CLOSE_IDLE
 from reserve.engine.polling.poller import READ
 from reserve.errors import ClientDisconnected, RemoteError, RequestTimeout
@@ -29,7 +29,7 @@ from reserve.gateways.upgradedsocket import SOCKET_KEYS, UpgradedSocket
 from reserve.protocol.http1.framing import asks_for_upgrade
 
 if TYPE_CHECKING:
-    from reserve.apps.http.context import HTTPContext
+    from reserve.apps.http.context import HTTPContext, Upgrades
     from reserve.engine.connections.connection import Connection
     from reserve.protocol.codec import Decoder, Head
 
@@ -147,6 +147,10 @@ class HTTPDriver(HTTPBaseDriver):
     def _begin_request(self, head: Head, now: float) -> Action:
         settings = self._context.settings
         length = head.length
+        if self._context.upgrades is not None and "HTTP_UPGRADE" in head.environ:
+            action = self._upgrade(self._context.upgrades, head, now)
+            if action is not None:
+                return action
         if length == 0:
             health_path = settings.health_path
             if health_path and self._is_health_check(head, health_path):
@@ -165,6 +169,26 @@ class HTTPDriver(HTTPBaseDriver):
         if interim and not unparsed:
             connection.write(interim)
         return self._receive_body()
+
+    def _upgrade(self, upgrades: Upgrades, head: Head, now: float) -> Action | None:
+        """Let another protocol go on with the connection, if it likes. None: it is a request for the application."""
+        connection = self._connection
+        fields = [head.environ.get(key, "") for key in ("HTTP_REFERER", "HTTP_USER_AGENT")]
+
+        def log(bytes_sent: int) -> None:
+            self._log_response(head, 101, bytes_sent, *fields)
+
+        outcome = upgrades.begin(self._context, connection, head, self._unparsed, log)
+        if outcome is None:
+            return None
+        if isinstance(outcome, Driver):
+            self._unparsed = b""
+            connection.driver = outcome
+            return outcome.step(0, now)
+        body = outcome.message.encode() + b"\n"
+        self._log_response(head, int(outcome.status[:3]), 0 if head.method == "HEAD" else len(body), *fields)
+        headers = [("Content-Type", "text/plain; charset=utf-8"), *outcome.fields]
+        return self._respond_immediately(head, now, outcome.status, headers, body)
 
     def _receive_body(self) -> Action:
         self._phase = BODY
@@ -270,8 +294,8 @@ class HTTPDriver(HTTPBaseDriver):
         # Read before the application may change its environ: what it writes there does not get into the access log.
         referer, user_agent = environ.get("HTTP_REFERER", ""), environ.get("HTTP_USER_AGENT", "")
         upgraded_socket = None
-        if "HTTP_UPGRADE" in environ and streamed_body is None and asks_for_upgrade(environ, head.minor):
-            upgraded_socket = self._offer_upgrade(environ, exchange)
+        if "HTTP_UPGRADE" in environ and self._codec.has_upgrades:
+            upgraded_socket = self._offer_upgrade(head, exchange)
         try:
             # Threads are reused: what one request sets in context variables (PEP 567) must not be there for the next.
             Context().run(self._context.gateway.respond, exchange)
@@ -292,10 +316,12 @@ class HTTPDriver(HTTPBaseDriver):
         if self._context.access_log is not None and self._phase is not REVOKED:
             self._log_response(head, exchange.status, exchange.bytes_sent, referer, user_agent)
 
-    def _offer_upgrade(self, environ: dict[str, Any], exchange: HTTPExchange) -> UpgradedSocket | None:
-        """Let the application take the connection over, if it likes."""
+    def _offer_upgrade(self, head: Head, exchange: HTTPExchange) -> UpgradedSocket | None:
+        """Let the application take the connection over, if it likes, and if the client asks for that."""
         connection = self._connection
-        if not connection.server.settings.max_upgraded:
+        if not connection.server.settings.max_upgraded or self._streamed_body is not None:
+            return None
+        if not asks_for_upgrade(head.environ, head.minor):
             return None
 
         def take_over() -> bytes:
@@ -305,7 +331,7 @@ class HTTPDriver(HTTPBaseDriver):
 
         sock = UpgradedSocket(connection.sock, take_over)
         for key in SOCKET_KEYS:
-            environ[key] = sock
+            head.environ[key] = sock
         return sock
 
     def send_early_hints(self, headers: Iterable[tuple[str, str]]) -> None:

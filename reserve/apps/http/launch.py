@@ -1,19 +1,28 @@
-"""``reserve app http wsgi NAME [--mount /PREFIX=NAME ...] [args...]``: makes an HTTP application from its arguments.
+"""``reserve app http wsgi NAME [args...]``, with ``--mount`` and ``--websocket``: makes an HTTP application.
 
 Runs on the main thread at start. ``reserve/apps/_wsgi.py`` has what it shares with the other protocols.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from reserve.apps._wsgi import ARGUMENTS, launch_wsgi
+from reserve.apps._wsgi import ARGUMENTS as WSGI_ARGUMENTS
+from reserve.apps._wsgi import launch_wsgi, take_paths
+from reserve.loader.arguments import Arguments
 
 if TYPE_CHECKING:
     from reserve.apps.http.app import HTTPApp
 
 __all__ = ["ARGUMENTS", "launch"]
+
+ARGUMENTS = f"""\
+{WSGI_ARGUMENTS}\
+--websocket /PATH=NAME serve a WebSocket handler, module:handler, at a path; may be repeated
+"""
+
+_WEBSOCKET = "--websocket"
 
 
 def launch(args: Sequence[str]) -> HTTPApp:
@@ -23,7 +32,31 @@ def launch(args: Sequence[str]) -> HTTPApp:
     :raises UsageError: unknown arguments, a malformed mount, or two mounts of one prefix.
     :raises StartupError: an application that cannot be imported or launched.
     """
-    return launch_wsgi(args, "http", _app_class)
+    arguments = Arguments.of(args)
+    remaining, websockets = take_paths(arguments.before, _WEBSOCKET, "/PATH=NAME, as /chat=chat:handle")
+    others = Arguments(
+        [*arguments[:1], *remaining, *arguments.after],
+        literal=len(arguments.after),
+        reserved=(*arguments.reserved, _WEBSOCKET),
+        served=arguments.served,
+    )
+    application = launch_wsgi(others, "http", _app_class)
+    if websockets:
+        _add_websockets(application, websockets, others)
+    return application
+
+
+def _add_websockets(application: HTTPApp, names: Mapping[str, str], arguments: Arguments) -> None:
+    """Import the WebSocket handlers, whose names are given by path."""
+    from reserve.apps.websocket.launch import load_handler
+    from reserve.apps.websocket.routes import WebSocketRoutes
+
+    handlers = {}
+    for path, name in names.items():
+        served = len(arguments.served)
+        handlers[path] = load_handler(name, arguments.derive(f"websocket {name}", (), ()))
+        arguments.served[served:] = [f"{path} -> {line}" for line in arguments.served[served:]]
+    application.upgrades = WebSocketRoutes(handlers)
 
 
 def _app_class() -> type[HTTPApp]:

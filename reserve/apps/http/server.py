@@ -40,6 +40,8 @@ class ReserveWSGIServer(Server):
     :param threads: how many requests run at the same time: a number, or the minimum and the maximum.
     :param ssl_adapter: speaks TLS on ``fds``: ``reserve.ssl.BuiltinSSLAdapter("cert.pem", "key.pem")``. The attribute
         of this name can be set instead, before the start.
+    :param websockets: WebSocket handlers by path, ``{"/chat": handle}``: requests there that ask for WebSocket do not
+        reach ``app``. See :mod:`reserve.apps.websocket.handlers`; needs ``reserve[websocket]``.
     :param redirect: listeners of plain HTTP whose clients are sent to https.
     :param redirect_port: the TCP port of https for those clients; None: the first TCP port of ``fds`` that has TLS.
     :param options: everything else by the name that the option has on the command line, with underscores:
@@ -60,6 +62,7 @@ class ReserveWSGIServer(Server):
         threads: int | tuple[int, int] = 16,
         *,
         ssl_adapter: Any = None,
+        websockets: Mapping[str, Any] | None = None,
         redirect: Descriptors = (),
         redirect_port: int | None = None,
         without_tls: Descriptors = (),
@@ -83,6 +86,10 @@ class ReserveWSGIServer(Server):
                 "redirect_port (--redirect-port) is for listeners of redirects, and there are none: redirect="
             )
         http = HTTPApp(WSGIGateway(app))
+        if websockets:
+            from reserve.apps.websocket.routes import WebSocketRoutes
+
+            http.upgrades = WebSocketRoutes(websockets)
         engine_options = {name: value for name, value in given.items() if name in _ENGINE_OPTIONS}
         http_options = {name: value for name, value in given.items() if name not in _ENGINE_OPTIONS}
         http.configure({**EMBEDDED, **http_options})

@@ -25,6 +25,11 @@ def _is_path(text: str) -> bool:
     return text == "" or (text.startswith("/") and "?" not in text and "#" not in text)
 
 
+def _is_origins(text: str) -> bool:
+    origins = [origin.strip() for origin in text.split(",")]
+    return text in ("same", "any") or all("://" in origin or origin == "null" for origin in origins)
+
+
 HTTP_KINDS: Mapping[str, Kind] = {
     "head_timeout": Seconds(0.001),
     "body_timeout": Seconds(0.001),
@@ -48,6 +53,12 @@ HTTP_KINDS: Mapping[str, Kind] = {
     ),
     "access_log": Flag(),
     "server_header": Text("printable ASCII without blanks at its ends, or nothing", _is_header, "TEXT"),
+    "ws_max_message": Size(1, 1024**3),
+    "ws_ping": Seconds(0),
+    "ws_pong_timeout": Seconds(0.001),
+    "ws_close_timeout": Seconds(0.001),
+    "ws_compression": Flag(),
+    "ws_origins": Text("same, any, or origins with commas between them", _is_origins),
     "root_path": Text("a path that begins with /, without ? and #, or nothing", _is_path, "PATH", "a path"),
 }
 """The values that each field allows, for programs and for the command alike."""
@@ -131,6 +142,31 @@ class HTTPSettings:
     """
     server_header: str = "reserve"
     """The Server field of every response. Empty: none. Read by :class:`~reserve.apps.http.context.HTTPContext`."""
+    ws_max_message: int = 1048576
+    """The size of a WebSocket message from a client, after it is decompressed; a larger one closes the connection with
+    1009. Read by :class:`~reserve.apps.websocket.routes.WebSocketRoutes`.
+    """
+    ws_ping: float = 20.0
+    """How long a WebSocket connection may be silent before the server sends a ping. 0: it sends none. Read by
+    :class:`~reserve.apps.websocket.driver.WebSocketDriver`.
+    """
+    ws_pong_timeout: float = 20.0
+    """How long the client may take to send anything after a ping; then the connection is closed with 1011. Read by
+    :class:`~reserve.apps.websocket.driver.WebSocketDriver`.
+    """
+    ws_close_timeout: float = 10.0
+    """How long the client may take for its close frame after the server's. Read by
+    :class:`~reserve.apps.websocket.driver.WebSocketDriver`.
+    """
+    ws_compression: bool = True
+    """Compress WebSocket messages for clients that offer permessage-deflate (RFC 7692). Read by
+    :class:`~reserve.apps.websocket.routes.WebSocketRoutes`.
+    """
+    ws_origins: str = "same"
+    """Which pages may open a WebSocket: ``same``, those whose Origin has the host of the request; ``any``; or the
+    origins themselves, with commas between them. Clients without Origin, which are no browsers, always may. Read by
+    :class:`~reserve.apps.websocket.routes.WebSocketRoutes`.
+    """
     root_path: str = ""
     """The SCRIPT_NAME that everything is mounted under. Read by :class:`~reserve.gateways.wsgi.WSGIGateway`."""
 

@@ -98,6 +98,16 @@ class ServerContext(Protocol[C]):
         """
         ...
 
+    def run_beside(self, function: Callable[[], object], /) -> bool:
+        """Call a function on a thread of its own, which is none of the pool's. It owns no connection.
+
+        False: there are as many such threads, and connections that are taken over, as ``--max-upgraded`` allows.
+        """
+        ...
+
+    def notify(self, connection: C, /) -> None:
+        """Have the connection stepped although nothing has arrived. If it is owned now, it is stepped afterwards."""
+
     def close_file(self, close: Callable[[], None], size: int, /) -> None:
         """Close a file of ``size`` bytes by calling ``close``, on another thread if that takes long."""
 

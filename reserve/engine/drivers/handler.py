@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import socket
 import sys
-import threading
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal, Protocol
@@ -18,22 +16,16 @@ from typing import Any, Literal, Protocol
 from reserve.engine.connections.application import Application
 from reserve.engine.connections.connection import Connection
 from reserve.engine.connections.driver import CLOSE, LINGER, RUN, Action, Driver, Wait
+from reserve.engine.connections.outbox import Outbox
 from reserve.engine.connections.peers import address_of, name_of
 from reserve.engine.connections.states import CLOSE_IDLE
 from reserve.engine.drivers.handshake import step_handshake
 from reserve.engine.drivers.starttls import StartTLS
 from reserve.engine.polling.poller import READ, WRITE
 from reserve.engine.polling.timers import NEVER
-from reserve.errors import ApplicationError, ReserveError, UsageError, counted, safe_str, short_repr, type_name
+from reserve.errors import ApplicationError, UsageError, safe_str, short_repr, type_name
 
 __all__ = ["Handle", "HandlerApplication", "HandlerDriver", "Park"]
-
-_SMALL = 4096
-"""Bytes. A smaller piece of an outbox is joined with the one before it; an outbox of at most this size is never refused
-because the memory budget is used up.
-"""
-_OBJECT = 64
-"""Bytes of memory that a piece takes in addition to its data."""
 
 Handle = Callable[[socket.socket, "tuple[str, int]", Any], Any]
 """Called with the connected socket, the client's (host, port), and the :class:`reserve.Server`, on a worker.
@@ -157,10 +149,6 @@ class HandlerDriver(Driver):
         "_idle_since",
         "_on_close",
         "_outbox",
-        "_outbox_closed",
-        "_outbox_counted",
-        "_outbox_lock",
-        "_outbox_size",
         "_park",
         "_reason",
         "_sent",
@@ -183,12 +171,7 @@ class HandlerDriver(Driver):
         self._timeout: float | None = application.timeout
         self._start_tls: StartTLS | None = None
         self._wait = Wait("first", READ, NEVER)
-        self._outbox: deque[bytes] = deque()
-        self._outbox_size = 0
-        self._outbox_counted = 0
-        """What the server's budget counts for the outbox, in bytes."""
-        self._outbox_closed = False
-        self._outbox_lock = threading.Lock()
+        self._outbox = Outbox(connection, application.max_output)
         if not application.client_speaks_first:
             self._call = self._start
         else:
@@ -281,69 +264,19 @@ class HandlerDriver(Driver):
     def on_close(self, reason: str) -> bool:
         self._reason = self._reason or reason
         self._park = self._call = None
-        _, counted_bytes = self._take_outbox(close=True)
-        self._connection.server.budget.change(-counted_bytes, 0, 0)
+        self._outbox.close()
         return self._on_close is not None
 
     # ---- server.send ----
 
     def post(self, data: bytes) -> None:
-        """Queue bytes for the peer. Any thread; the owner sends them. Raises ReserveError when too much waits.
-
-        What waits is counted into the server's budget. While that is used up, a connection takes up to 4 KiB.
-        """
-        budget = self._connection.server.budget
-        with self._outbox_lock:
-            if self._outbox_closed:
-                return  # the connection is closing: nothing is sent any more
-            output = self._connection.output  # read once: the owner may set it to None at any moment
-            waiting = self._outbox_size + (output.size if output is not None else 0)
-            if waiting + len(data) > self._application.max_output:
-                raise ReserveError(
-                    f"waiting for a peer that does not read: {counted(waiting, 'byte')}; {len(data)} more would pass "
-                    f"--max-output {self._application.max_output}"
-                )
-            if waiting + len(data) > _SMALL and not budget.memory_for(len(data)):
-                raise ReserveError(
-                    f"waiting for a peer that does not read: {counted(waiting, 'byte')}; there is no room for "
-                    f"{len(data)} more for now (--buffer-memory)"
-                )
-            outbox, cost = self._outbox, len(data)
-            if outbox and len(outbox[-1]) < _SMALL and len(data) < _SMALL:
-                outbox[-1] += data  # each object takes memory in addition to its bytes
-            else:
-                outbox.append(data)
-                cost += _OBJECT
-            self._outbox_size += len(data)
-            self._outbox_counted += cost
-            budget.change(cost, 0, 0)
+        """Queue bytes for the peer. Any thread; the owner sends them. See :meth:`Outbox.post`."""
+        self._outbox.post(data)
 
     def push(self) -> None:
-        """By the owner: send what was queued; what the socket does not take goes to the output.
-
-        Raises ClientDisconnected when the connection has failed.
-        """
-        pieces, counted_bytes = self._take_outbox()
-        try:
-            for piece in pieces:
-                self._connection.write(piece)
-            self._sent = True
-            self._connection.settle()
-        finally:
-            self._connection.server.budget.change(-counted_bytes, 0, 0)  # now that the output is counted
-
-    def _take_outbox(self, *, close: bool = False) -> tuple[list[bytes], int]:
-        """By the owner: empty the outbox. Returns what was in it, and what the budget still counts for that.
-
-        :param close: nothing is put into it any more.
-        """
-        with self._outbox_lock:
-            pieces = list(self._outbox)
-            self._outbox.clear()
-            self._outbox_size = 0
-            self._outbox_closed = self._outbox_closed or close
-            counted_bytes, self._outbox_counted = self._outbox_counted, 0
-        return pieces, counted_bytes
+        """By the owner: send what was queued. See :meth:`Outbox.push`."""
+        self._outbox.push()
+        self._sent = True
 
     # ---- the application ----
 

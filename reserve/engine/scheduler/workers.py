@@ -137,6 +137,8 @@ class WorkerPool:
         """Replaced as a whole while the lock is held; read without the lock."""
         self.upgraded: tuple[Worker, ...] = ()
         """The workers that have left the pool with a connection that is taken over. Replaced and read likewise."""
+        self.beside: tuple[Worker, ...] = ()
+        """The threads of :meth:`run_beside`. Replaced and read likewise."""
 
     def start(self) -> None:
         for worker in self.workers:
@@ -220,7 +222,7 @@ class WorkerPool:
         """See :meth:`~reserve.engine.connections.context.ServerContext.upgrade`."""
         with self._lock:
             workers = [worker for worker in self.workers if worker.connection is connection]
-            if not workers or len(self.upgraded) >= self._max_upgraded:
+            if not workers or self._upgrades_full():
                 return False
             (worker,) = workers
             self._remove(worker)
@@ -286,6 +288,41 @@ class WorkerPool:
         self.grow_wanted = True
         if self._queue.monitor_leads:
             self._queue.wake()
+
+    def run_beside(self, function: Callable[[], object]) -> bool:
+        """See :meth:`~reserve.engine.connections.context.ServerContext.run_beside`."""
+
+        def main(own: Worker) -> None:
+            try:
+                self._hook(self._on_start, "on_thread_start")
+                function()
+            except BaseException as error:
+                self._log.failure(f"{own.thread.name} failed", error)
+            finally:
+                if not self._queue.abandoned:
+                    self._hook(self._on_stop, "on_thread_stop")
+                with self._lock:
+                    self.beside = tuple(other for other in self.beside if other is not own)
+
+        if green_library():
+            return False
+        with self._lock:
+            if self._upgrades_full() or self._queue.closed:
+                return False
+            self._created += 1
+            own = Worker(main, f"reserve-upgraded-{self._created}")
+            self.beside = (*self.beside, own)
+        try:
+            own.thread.start()
+        except (RuntimeError, MemoryError) as error:
+            with self._lock:
+                self.beside = tuple(other for other in self.beside if other is not own)
+            self._log.error(f"no thread could be started for an upgraded connection: {error}")
+            return False
+        return True
+
+    def _upgrades_full(self) -> bool:
+        return len(self.upgraded) + len(self.beside) >= self._max_upgraded
 
     # ---- by the workers ----
 

@@ -8,7 +8,17 @@ from typing import Any
 
 from reserve.protocol.cgi.codec import CGICodec
 from reserve.protocol.cgi.environ import CGIHead, request_head
-from reserve.protocol.codec import CHUNKED, UNTIL_CLOSE, Decoder, ErrorsOutput, Head, Reader, Refusal, Reply, ResponseHead
+from reserve.protocol.codec import (
+    CHUNKED,
+    UNTIL_CLOSE,
+    Decoder,
+    ErrorsOutput,
+    Head,
+    Reader,
+    Refusal,
+    Reply,
+    ResponseHead,
+)
 from reserve.protocol.fastcgi.body import StdinDecoder, too_short
 from reserve.protocol.fastcgi.reader import BLOCK, RequestReader
 from reserve.protocol.fastcgi.records import (

@@ -29,6 +29,7 @@ class HTTP1Codec(Codec):
     :param keep_slashes: ``%2F`` stays in PATH_INFO as it is; see :func:`~reserve.protocol.http1.head.parse_head`.
     """
 
+    has_upgrades = True
     continue_response = CONTINUE
 
     def __init__(self, *, keep_slashes: bool = False) -> None:

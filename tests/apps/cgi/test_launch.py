@@ -6,7 +6,7 @@ from importlib import import_module
 
 import pytest
 
-from reserve.apps.http.launch import ARGUMENTS
+from reserve.apps._wsgi import ARGUMENTS
 from reserve.errors import UsageError
 from reserve.loader.arguments import Arguments
 from reserve.loader.find import bundled_names, find
