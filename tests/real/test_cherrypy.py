@@ -24,6 +24,7 @@ from tests.real.test_frameworks import multipart, require_framework
 from tests.tls import client_context, issued
 from tests.waiting import PATIENCE
 
+_RUNS = "The main loop runs"
 PROGRAM = Path(__file__).parent / "sites" / "cherrypy_program.py"
 
 
@@ -51,7 +52,7 @@ class Program:
         )
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
-        self.wait_for("Bus STARTED")
+        self.wait_for(_RUNS)
 
     def _read(self) -> None:
         assert self.process.stdout is not None
@@ -85,7 +86,10 @@ class Program:
 
     def wait(self) -> int:
         """Wait for its end, and return its exit code."""
-        code = self.process.wait(PATIENCE)
+        try:
+            code = self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"the program does not end: {self.log}") from None
         self._reader.join(PATIENCE)
         return code
 
@@ -179,7 +183,7 @@ def test_a_page_restarts_the_program() -> None:
     with program() as served:
         assert served.get("/restart") == (200, "restarting")
         served.wait_for("Re-spawning")
-        served.wait_for("Bus STARTED", 2)
+        served.wait_for(_RUNS, 2)
         assert served.get("/?name=again")[0] == 200
         assert served.get("/bye") == (200, "bye")
         assert served.wait() == 0
@@ -193,7 +197,7 @@ def test_the_autoreloader_restarts_the_program_when_its_source_changes(tmp_path:
         path.write_text(path.read_text().replace("hello, ", "good morning, "))
         os.utime(path, (path.stat().st_atime, path.stat().st_mtime + 10))
         served.wait_for("Restarting because")
-        served.wait_for("Bus STARTED", 2)
+        served.wait_for(_RUNS, 2)
         assert served.get("/")[1] == f"good morning, world, from {served.process.pid}"
         assert served.get("/bye") == (200, "bye")
         assert served.wait() == 0

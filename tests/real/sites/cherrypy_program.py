@@ -79,5 +79,14 @@ cherrypy.config.update(
 for word in sys.argv[2:]:
     key, _, value = word.partition("=")
     cherrypy.config.update({key: value if value.startswith("/") else eval(value)})
+
+
+def announce():
+    """Say that the main thread waits where CherryPy expects a KeyboardInterrupt; one before that leaves it hanging."""
+    cherrypy.engine.unsubscribe("main", announce)
+    cherrypy.engine.log("The main loop runs")
+
+
+cherrypy.engine.subscribe("main", announce)
 cherrypy.tree.mount(Users(), "/users", {"/": {"request.dispatch": cherrypy.dispatch.MethodDispatcher()}})
 cherrypy.quickstart(Root(), "/", {"/": {"tools.sessions.on": True}})

@@ -23,5 +23,12 @@ def quickstart_here(root, config):
     quickstart(root)
 
 
+def announce():
+    """Say that the main thread waits where CherryPy expects a KeyboardInterrupt; one before that leaves it hanging."""
+    cherrypy.engine.unsubscribe("main", announce)
+    cherrypy.engine.log("The main loop runs")
+
+
+cherrypy.engine.subscribe("main", announce)
 cherrypy.quickstart = quickstart_here
 runpy.run_module(f"cherrypy.tutorial.{sys.argv[2]}", run_name="__main__")
