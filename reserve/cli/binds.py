@@ -47,17 +47,21 @@ class Listeners:
 def open_listeners(values: Values, environ: MutableMapping[str, str]) -> Listeners:
     """Open the addresses of the options, and take over the sockets that were passed to this process.
 
+    Without ``--bind`` and other sockets, a listener that is standard input is the address.
+
     :param environ: ``LISTEN_FDS``, ``LISTEN_PID`` and ``LISTEN_FDNAMES`` are read and removed.
     :raises UsageError: options that contradict each other, or a descriptor that is not a listening socket.
     :raises StartupError: an address cannot be opened.
     """
     from reserve.sockets.listeners import inherited_sockets, release
+    from reserve.sockets.stdin import take_stdin
 
     addresses = {name: cast("tuple[str, ...]", values[FLAGS[f"--{name}"].field]) for name in ADDRESSES}
     _check(values, addresses)
     not_ours = _passed_to_another(environ)
     passed = inherited_sockets(environ)
-    if not_ours and not passed and not addresses["bind"]:
+    stdin = None if passed or addresses["bind"] else take_stdin()
+    if not_ours and not passed and not addresses["bind"] and stdin is None:
         raise UsageError(not_ours)
     listeners = Listeners()
     named = {text for texts in addresses.values() for text in texts}
@@ -78,7 +82,10 @@ def open_listeners(values: Values, environ: MutableMapping[str, str]) -> Listene
     for name, sock in unnamed:
         getattr(listeners, _PURPOSES.get(name, "main") if values["tls_cert"] else "main").append(sock)
         listeners.origins[sock] = "inherited" if name in ("", "unknown") else f"inherited as {name}"
-    is_default = not passed and not addresses["bind"]
+    if stdin is not None:
+        listeners.main.append(stdin)
+        listeners.origins[stdin] = "standard input"
+    is_default = not listeners.main and not passed and not addresses["bind"]
     try:
         listeners.main += _listen((_DEFAULT,) if is_default else addresses["bind"], values)
         if is_default:

@@ -128,7 +128,7 @@ OPTIONS: tuple[Option, ...] = (
         repeat=True,
         default=(),
         help="Listen on this address (repeatable). Without it: on every socket that systemd or sdlaunch passed, "
-        "otherwise on 127.0.0.1:8080.",
+        "otherwise on standard input if that is a listening socket, otherwise on 127.0.0.1:8080.",
     ),
     Option(name="unix-mode", kind=Octal(), group=_LISTEN, help=_UNIX_MODE),
     Option(name="unix-owner", kind=_OWNER, group=_LISTEN, help="Owner of the socket files of unix:PATH binds."),

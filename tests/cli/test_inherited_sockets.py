@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -101,3 +101,45 @@ def test_sockets_for_another_process_are_not_replaced_by_the_default_address(
     assert FakeServer.made == []
     pass_to_another()  # the first call has removed the variables
     assert main(["app", "cli_plain", "-b", "127.0.0.1:0"]) == 0
+
+
+@pytest.fixture
+def stdin(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """A listener on a descriptor that the command takes for standard input."""
+    import reserve.sockets.stdin as module
+
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        monkeypatch.setattr(module, "_STDIN", sock.fileno())
+        yield sock
+
+
+def test_a_listener_that_is_standard_input_is_the_address(
+    workdir: Path, stdin: socket.socket, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = stdin.getsockname()
+    assert main(["app", "cli_plain"]) == 0
+    assert FakeServer.made[0].addresses == [name]
+    assert f"    on {name[0]}:{name[1]}   (standard input)\n" in capsys.readouterr().err
+
+
+def test_a_bind_and_inherited_sockets_are_preferred_to_standard_input(
+    workdir: Path, stdin: socket.socket, inherit: Callable[[str], socket.socket]
+) -> None:
+    name = stdin.getsockname()
+    assert main(["app", "cli_plain", "-b", "127.0.0.1:0"]) == 0
+    web = inherit("web")
+    assert main(["app", "cli_plain"]) == 0
+    first, second = FakeServer.made
+    assert name not in first.addresses
+    assert second.sockets == [web]
+    assert stdin.getsockname() == name  # it was not taken
+
+
+def test_standard_input_is_preferred_to_sockets_for_another_process(
+    workdir: Path, stdin: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = stdin.getsockname()
+    monkeypatch.setenv("LISTEN_FDS", "1")
+    monkeypatch.setenv("LISTEN_PID", "1")
+    assert main(["app", "cli_plain"]) == 0
+    assert FakeServer.made[0].addresses == [name]
