@@ -22,10 +22,12 @@ __all__ = [
     "LENGTH",
     "NONE",
     "UNTIL_CLOSE",
+    "Aborts",
     "Codec",
     "Decoder",
     "EncodeResponseHead",
     "ErrorsFactory",
+    "ErrorsOutput",
     "Framing",
     "Head",
     "ParseHead",
@@ -111,7 +113,7 @@ class Head:
 class ResponseHead:
     """A response head, and what has to follow it: made by :attr:`Codec.response_head`, used by its caller."""
 
-    __slots__ = ("chunk", "data", "dropped", "framing", "keep_alive", "last_chunk", "length")
+    __slots__ = ("abort", "chunk", "data", "dropped", "framing", "keep_alive", "last_chunk", "length")
 
     def __init__(
         self,
@@ -122,6 +124,7 @@ class ResponseHead:
         dropped: tuple[str, ...],
         chunk: Callable[[bytes], tuple[bytes, ...]] | None = None,
         last_chunk: bytes = b"",
+        abort: bytes = b"",
     ) -> None:
         self.data = data
         """From the status line to the empty line, as it is sent."""
@@ -136,6 +139,8 @@ class ResponseHead:
         """Makes of a piece of the body, which is not empty, what is sent for it, with any framing; None: the piece."""
         self.last_chunk = last_chunk
         """What is sent at the end of the response, with any framing, also after a response without a body."""
+        self.abort = abort
+        """What is sent instead when the application fails within the body, before the connection is closed or reset."""
 
 
 class Refusal(NamedTuple):
@@ -266,8 +271,34 @@ class EncodeResponseHead(Protocol):
         ...
 
 
-ErrorsFactory: TypeAlias = Callable[[Head, Reply], Any]
-"""Makes ``wsgi.errors`` of one request, on its worker; the worker calls the Reply. See :attr:`Codec.errors`."""
+class ErrorsOutput(Protocol):
+    """A ``wsgi.errors`` of one request, whose text is sent between the parts of its response.
+
+    Its methods return what is to be sent, framed. The thread that sends the response calls them.
+    """
+
+    def take(self) -> bytes:
+        """What was written since the last call."""
+        ...
+
+    def finish(self) -> bytes:
+        """What was written since the last call, at the end of the response. What follows goes to another log."""
+        ...
+
+    def end(self) -> None:
+        """The application is done: what was not taken goes to that log, too."""
+        ...
+
+
+ErrorsFactory: TypeAlias = Callable[[Head, Any], ErrorsOutput]
+"""Makes ``wsgi.errors`` of one request, on its worker, from its head and the gateway's stream of that name."""
+
+Aborts: TypeAlias = Callable[[Head, Decoder | None, bytes], bool]
+"""Whether a message that the client has sent after its request, or within its body, aborts the request.
+
+The arguments are its head, the decoder of its body (None: it has no body), and what has arrived after the input of the
+decoder, or after the request. Any thread calls it while the application runs.
+"""
 
 
 class Codec:
@@ -283,12 +314,18 @@ class Codec:
     """Checks and encodes the head of a response, and decides how its body is framed."""
     errors: ErrorsFactory | None = None
     """Makes ``wsgi.errors``, if the protocol carries its own; None: that of the gateway."""
+    keeps_after_failure: bool = False
+    """The connection may be kept after an application has failed: the response of :meth:`refusal` announces no close,
+    and one without notice may meet the next request.
+    """
     reset_when_short: bool = False
     """An aborted response is reset even if it has a length, because some clients do not look at that."""
     early_hints: Callable[[Iterable[tuple[str, str]]], bytes] | None = None
     """Checks and encodes the fields of a 103 (Early Hints), which comes before the response; None: there is no such."""
     has_upgrades: bool = False
     """A request may ask for another protocol on its connection (``Upgrade``)."""
+    aborts: Aborts | None = None
+    """Finds the message that aborts a request; None: the protocol has no other than the end of the connection."""
     continue_response: bytes = b""
     """The interim response to a client that waits before it sends its body; see :attr:`Head.expect_continue`."""
 

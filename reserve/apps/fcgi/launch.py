@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from reserve.apps._wsgi import ARGUMENTS, launch_wsgi
 
 if TYPE_CHECKING:
-    from reserve.apps.http.app import HTTPApp
     from reserve.apps.fcgi.app import FastCGIApp
+    from reserve.apps.http.app import HTTPApp
 
 __all__ = ["ARGUMENTS", "launch"]
 

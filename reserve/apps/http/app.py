@@ -19,6 +19,7 @@ from reserve.protocol.proxy.forwarded import USUAL_FIELDS
 if TYPE_CHECKING:
     from reserve.engine.connections.connection import Connection
     from reserve.engine.connections.context import ServerContext
+    from reserve.engine.connections.driver import Driver
     from reserve.gateways.wsgi import WSGIGateway
 
 __all__ = ["HTTPApp"]
@@ -101,6 +102,6 @@ class HTTPApp(HTTPContext):
         if self.access_log is not None:
             self.access_log.stop()
 
-    def make_driver(self, connection: Connection) -> HTTPDriver:
+    def make_driver(self, connection: Connection) -> Driver:
         """Make the driver of a connection, on the accept thread, or on the thread that completed its TLS handshake."""
         return HTTPDriver(self, connection)

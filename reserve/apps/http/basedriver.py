@@ -121,7 +121,7 @@ class HTTPBaseDriver(Driver, ABC):
         )
         if head is not None:
             self._log_refusal(head, 503, refusal.body_size)
-        return refusal.data
+        return refusal.data or None
 
     def describe(self) -> str:
         head = self._head
@@ -315,7 +315,8 @@ class HTTPBaseDriver(Driver, ABC):
         else:
             self._log_response(refused.line or "-", error.status, body_size, refused.referer, refused.user_agent)
         try:
-            self._connection.write(data)
+            if data:
+                self._connection.write(data)
         except ClientDisconnected:
             return CLOSE
         return LINGER

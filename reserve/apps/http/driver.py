@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable
 from contextvars import Context
+from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -31,7 +32,7 @@ from reserve.protocol.http1.framing import asks_for_upgrade
 if TYPE_CHECKING:
     from reserve.apps.http.context import HTTPContext, Upgrades
     from reserve.engine.connections.connection import Connection
-    from reserve.protocol.codec import Decoder, Head
+    from reserve.protocol.codec import Aborts, Decoder, Head
 
 __all__ = ["HTTPDriver"]
 
@@ -41,6 +42,8 @@ _FEW_FIELDS = 32
 """
 _SHOWN_TARGET = 200
 """Characters of a target that are kept for log lines while a response is sent."""
+_PEEK_SIZE = 4096
+"""Bytes that the kernel holds in which a message is searched that aborts the request."""
 
 
 class HTTPDriver(HTTPBaseDriver):
@@ -284,12 +287,16 @@ class HTTPDriver(HTTPBaseDriver):
             return
         environ = head.environ
         environ["wsgi.input"] = content
-        if self._codec.errors is not None:
-            environ["wsgi.errors"] = self._codec.errors(head, self._reply)
         streamed_body = self._streamed_body
         exchange = self._exchange = HTTPExchange(
             self._context, connection, head, None if streamed_body is None else streamed_body.raw
         )
+        codec = self._codec
+        if codec.errors is not None:
+            environ["wsgi.errors"] = exchange.errors = codec.errors(head, environ["wsgi.errors"])
+        if codec.aborts is not None:
+            exchange.aborts = partial(self._aborts, codec.aborts, head)
+            environ["reserve.client_disconnected"] = exchange.disconnected
         self._phase = RESPONDING
         # Read before the application may change its environ: what it writes there does not get into the access log.
         referer, user_agent = environ.get("HTTP_REFERER", ""), environ.get("HTTP_USER_AGENT", "")
@@ -304,6 +311,8 @@ class HTTPDriver(HTTPBaseDriver):
                 upgraded_socket.end()
                 if exchange.status == 101:
                     exchange.bytes_sent = upgraded_socket.bytes_sent
+            if exchange.errors is not None:
+                exchange.errors.end()
             if connection.lent or head.length != 0 or connection.body_memory:
                 self._clean_up(body, content)
         if exchange.expired:
@@ -370,6 +379,14 @@ class HTTPDriver(HTTPBaseDriver):
             # Complete after a buffered body; the end of a streamed body fills it.
             environ["wsgi.trailers"] = trailers
         return content
+
+    def _aborts(self, aborts: Aborts, head: Head) -> bool:
+        """Whether the client has sent a message that aborts this request. By any thread, and of no effect."""
+        streamed_body = self._streamed_body
+        if self._head is not head:
+            return False  # the application has kept the function longer than the request
+        unread = self._unparsed if streamed_body is None else streamed_body.raw.unread
+        return aborts(head, self._decoder, unread + self._connection.peek(_PEEK_SIZE))
 
     def _clean_up(self, body: BufferedBody | None, content: BinaryIO) -> None:
         """After the application: take the connection back, and free what the request's body holds.

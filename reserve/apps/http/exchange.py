@@ -28,7 +28,7 @@ from reserve.engine.connections.backpressure import (
 )
 from reserve.engine.polling.token import new_token, take
 from reserve.errors import ApplicationError, ClientDisconnected, RemoteError, RequestTimeout, counted
-from reserve.protocol.codec import LENGTH, NONE, UNTIL_CLOSE, Framing, Head, ResponseHead
+from reserve.protocol.codec import LENGTH, NONE, UNTIL_CLOSE, ErrorsOutput, Framing, Head, ResponseHead
 from reserve.wait import peer_closed
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ class HTTPExchange:
     """
 
     __slots__ = (
+        "_abort",
         "_body",
         "_body_in_memory",
         "_check_at",
@@ -68,6 +69,7 @@ class HTTPExchange:
         "_chunk",
         "_connection",
         "_context",
+        "_ended",
         "_framing",
         "_head",
         "_hints",
@@ -77,9 +79,11 @@ class HTTPExchange:
         "_spool_failed",
         "_token",
         "_unsized_head",
+        "aborts",
         "bodiless",
         "bytes_sent",
         "environ",
+        "errors",
         "keep_alive",
         "must_reset",
         "remaining",
@@ -99,6 +103,9 @@ class HTTPExchange:
         self._framing: Framing = NONE
         self._chunk: Callable[[bytes], tuple[bytes, ...]] | None = None
         self._last_chunk = b""
+        self._abort = b""
+        self._ended = False
+        """The next write is the last one."""
         self._unsized_head: tuple[str, list[tuple[str, str]]] | None = None
         """What :meth:`begin` was given without a length."""
         self.environ: dict[str, Any] = head.environ
@@ -115,6 +122,10 @@ class HTTPExchange:
         """When :meth:`check_connected` looks again, in seconds on the engine's clock."""
         self._checked_bytes = -1
         """:attr:`bytes_sent` when it was called last."""
+        self.errors: ErrorsOutput | None = None
+        """``wsgi.errors``, if its text is sent with the response. Set by the driver before the application runs."""
+        self.aborts: Callable[[], bool] | None = None
+        """Whether a message of the client aborts the request, if the protocol has one. Set like :attr:`errors`."""
         self.bodiless = False
         self.keep_alive = self._may_keep_alive
         """Another request may follow on the connection. Set by :meth:`begin`; False after a response that failed."""
@@ -169,6 +180,7 @@ class HTTPExchange:
         self._framing = response.framing
         self._chunk = response.chunk
         self._last_chunk = response.last_chunk
+        self._abort = response.abort
         self.bodiless = response.framing is NONE
         self.remaining = response.length
         self._unsized_head = (status, headers) if length is None else None
@@ -200,6 +212,8 @@ class HTTPExchange:
             else:
                 self.check_connected()  # an application may call write() for ever
             return
+        if self.aborts is not None and self.started:
+            self._check_aborted(self.aborts)
         self.bytes_sent += count
         if chunk is None:
             self._write(data)
@@ -219,13 +233,30 @@ class HTTPExchange:
         if now < self._check_at:
             return
         self._check_at = now + _CHECK_INTERVAL
+        if self.aborts is not None and self.aborts():
+            raise ClientDisconnected("the client aborted its request")
         if connection.lent:
             if connection.output is not None and not connection.failed:
                 return  # the leader, which sends it, notices the end of the connection
             connection.reclaim()
+        if self.disconnected():
+            raise ClientDisconnected("the client went away while the application produced nothing")
+
+    def disconnected(self) -> bool:
+        """Whether the client has closed its side, or has aborted the request, as far as is known. By any thread."""
+        connection = self._connection
         # After the whole request, bytes that are not read (of the next one) do not matter.
         if (self._body is None and peer_closed(connection.fd)) or connection.peer_closed():
-            raise ClientDisconnected("the client went away while the application produced nothing")
+            return True
+        return self.aborts is not None and self.aborts()
+
+    def _check_aborted(self, aborts: Callable[[], bool]) -> None:
+        """Once a second: end the response to a request that is aborted. Its connection takes every response."""
+        now = self._connection.server.clock.now()
+        if now >= self._check_at:
+            self._check_at = now + _CHECK_INTERVAL
+            if aborts():
+                raise ClientDisconnected("the client aborted its request")
 
     @property
     def body_complete(self) -> bool:
@@ -288,6 +319,7 @@ class HTTPExchange:
         if self._framing is LENGTH and self.remaining:
             raise _too_short(self.remaining)
         if self._last_chunk:
+            self._ended = True
             self._write(self._last_chunk)
         elif not self.started:
             self._write(b"")
@@ -298,14 +330,19 @@ class HTTPExchange:
             return
         if not self.started:
             self._respond_to_failed_read()
-        elif self._framing is UNTIL_CLOSE or self._context.codec.reset_when_short:
+            return
+        if self._framing is UNTIL_CLOSE or self._context.codec.reset_when_short:
             self.must_reset = True
+        if self._abort:
+            with contextlib.suppress(ClientDisconnected):
+                self._write(self._abort)
 
     def fail(self) -> None:
         if self.started:
             self.abort()
             return
-        self.keep_alive = False
+        # A body that the application reads itself may not have come to its end.
+        self.keep_alive = self._may_keep_alive and self._body is None and self._context.codec.keeps_after_failure
         self._send_refusal(500, "The application failed. The server's error log says how.")
 
     # ---- by the application ----
@@ -432,6 +469,13 @@ class HTTPExchange:
             raise RequestTimeout
         if connection.output is not None and not self._body_in_memory:
             self._make_room(connection, len(data) + sum(map(len, more)))
+        if self.errors is not None:
+            errors = self.errors.finish() if self._ended else self.errors.take()
+            if errors:
+                if head is None:
+                    connection.write(errors)
+                else:
+                    head = errors + head
         if head is not None:
             self._response_head = None
             self.started = True

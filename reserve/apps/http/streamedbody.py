@@ -89,6 +89,11 @@ class RawBodyReader(io.RawIOBase):
         """What was received after the body."""
         return self._decoder.rest
 
+    @property
+    def unread(self) -> bytes:
+        """What was received after the input that the decoder has taken, or after the body."""
+        return self._decoder.rest + self._unparsed
+
     def interrupt(self) -> None:
         """By the monitor: the current read, and every later one, raises RequestTimeout."""
         self._interrupted = True

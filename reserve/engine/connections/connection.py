@@ -317,6 +317,15 @@ class Connection:
         except OSError:
             return False
 
+    def peek(self, count: int) -> bytes:
+        """Look at bytes that the kernel holds. Empty: there are none, or TLS hides them."""
+        if self.tls is not None:
+            return b""
+        try:
+            return self.sock.recv(count, socket.MSG_PEEK)
+        except OSError:
+            return b""
+
     def _peek(self) -> bytes:
         """Look at the first byte that the kernel holds. Under TLS its record may have no content."""
         tls = self.tls

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from reserve.errors import ClientDisconnected, RemoteError, counted
 from reserve.protocol.codec import Reply
 from reserve.protocol.fastcgi.records import STDIN, find_abort
-from reserve.protocol.fastcgi.scanner import RecordScanner
+from reserve.protocol.fastcgi.scanner import STREAMED, RecordScanner
 from reserve.protocol.http1.limits import Limits
 
 __all__ = ["StdinDecoder"]
@@ -42,6 +42,16 @@ class StdinDecoder(RecordScanner):
         self.received = 0
         """Bytes of content so far."""
         self.complete = False
+
+    @property
+    def missing(self) -> int:
+        """Bytes that certainly belong to the body and have not come yet: those of the current record."""
+        return self._left if self._in_record and self._use == STREAMED else 0
+
+    @property
+    def held(self) -> int:
+        """Bytes of memory that an incomplete header and the content of a GET_VALUES take."""
+        return len(self._header) + len(self._collected)
 
     def feed(self, data: bytes) -> bytes:
         """Take what was received and return the content in it.

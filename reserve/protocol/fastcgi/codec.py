@@ -36,6 +36,11 @@ from reserve.protocol.http1.limits import Limits
 
 __all__ = ["FastCGICodec", "FastCGIHead", "parse_fastcgi_head"]
 
+ABORT = bytes(8)
+"""The header of a record of version 0, which there is not. A missing END_REQUEST is not enough: nginx without buffering
+takes the end of the connection, and lighttpd a reset, for the end of the response.
+"""
+
 
 class FastCGIHead(CGIHead):
     """The head of a request, with its number."""
@@ -54,6 +59,9 @@ class FastCGICodec(CGICodec):
 
     :param max_connections: what GET_VALUES gets as FCGI_MAX_CONNS and FCGI_MAX_REQS: one request on each connection.
     """
+
+    keeps_after_failure = True
+    reset_when_short = False  # the bytes of ABORT, which every web server notices, must arrive
 
     def __init__(self, max_connections: int = 1) -> None:
         super().__init__()
@@ -99,12 +107,18 @@ class FastCGICodec(CGICodec):
         )
         assert isinstance(request, FastCGIHead)
         request_id = request.request_id
-        head.data = b"".join(stream(STDOUT, request_id, head.data))
+        data = head.data
+        if any(name.lower() == "location" for name, _ in headers):
+            # HAProxy makes a 302 of every response in which Location comes after Status.
+            line, _, rest = data.partition(b"\r\n")
+            data = b"%b%b\r\n\r\n" % (rest[:-2], line)
+        head.data = b"".join(stream(STDOUT, request_id, data))
         if head.framing is UNTIL_CLOSE:
             head.framing = CHUNKED  # END_REQUEST tells where it ends
         head.keep_alive = keep_alive
         head.chunk = partial(stream, STDOUT, request_id)
         head.last_chunk = _end(request_id)
+        head.abort = ABORT
         return head
 
     def refusal(

@@ -65,7 +65,7 @@ def test_the_environ_has_what_the_server_offers_and_there_are_no_early_hints(pro
 def test_the_header_fields_of_the_connection_are_left_to_the_web_server(protocol: Protocol) -> None:
     app = returning("200 OK", [("Content-Type", "text/plain"), ("Connection", "close")], b"a", b"b", kind=iter)
     out = protocol.client(app).send(protocol.request())
-    assert out == protocol.line + b"200 OK\r\nContent-Type: text/plain\r\n\r\nab"
+    assert protocol.decode(out) == protocol.line + b"200 OK\r\nContent-Type: text/plain\r\n\r\nab"
 
 
 @each_protocol
@@ -135,13 +135,15 @@ def test_a_web_server_that_disconnects_in_its_request_is_forgotten(protocol: Pro
     assert client.end() == b""
     assert client.closed
     assert app.environs == []
-    assert len(client.log) == (size <= 4)  # within the body, and whole without its last byte only with the head
+    assert len(client.log) == (
+        size <= 4 + protocol.overhead
+    )  # within the body, and whole without its last byte only with the head
 
 
 @each_protocol
 def test_a_slow_head_and_a_slow_body_are_refused(protocol: Protocol) -> None:
     raw = protocol.request("/", b"body", {}, "POST")
-    for end, seconds in ((-10, 11), (-2, 21)):
+    for end, seconds in ((-10 - protocol.overhead, 11), (-2, 21)):
         client = protocol.client(hello)
         assert client.send(raw[:end]) == b""
         assert protocol.read(client.advance(seconds)).status == 408

@@ -10,19 +10,22 @@ from reserve.errors import UsageError
 from reserve.options.sources import collect
 from reserve.options.table import FLAGS, OPTIONS
 from reserve.protocol.http1.limits import Limits
-from tests.apps.cgi.protocols import Protocol, each_protocol
+from tests.apps.cgi.protocols import PROTOCOLS, Protocol, each_protocol
 from tests.apps.http.doubles import hello
 
-NAMES = sorted(CGIApp.options_without_use)
+EACH = [
+    pytest.param(protocol, name, id=f"{protocol.name} {name}")
+    for protocol in PROTOCOLS
+    for name in sorted(protocol.make_app.options_without_use)
+]
 
 
 def test_every_option_without_use_is_an_option_of_http() -> None:
     known = {option.name for option in OPTIONS if option.home in (HTTPSettings, Limits)}
-    assert set(NAMES) <= known
+    assert set(CGIApp.options_without_use) <= known
 
 
-@each_protocol
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("protocol", "name"), EACH)
 @pytest.mark.parametrize("source", ["--{}", "the environment variable {}", "{} in reserve.toml"])
 def test_an_option_without_use_is_refused_with_the_reason(protocol: Protocol, name: str, source: str) -> None:
     written = source.format(f"RESERVE_{name.upper().replace('-', '_')}" if "variable" in source else name)
@@ -38,7 +41,7 @@ def test_all_other_options_are_taken(protocol: Protocol, tmp_path: object) -> No
     values = collect([(FLAGS["--max-body"], "5"), (FLAGS["--root-path"], "/app")], {}, str(tmp_path))
     app.configure(values.application(), [value.source for value in values.given_for_application()])
     assert (app.settings.limits.max_body, app.settings.root_path) == (5, "/app")
-    others = [f"--{option.name}" for option in OPTIONS if option.name not in NAMES]
+    others = [f"--{option.name}" for option in OPTIONS if option.name not in protocol.make_app.options_without_use]
     app.configure({}, others)
 
 

@@ -24,7 +24,7 @@ from reserve.protocol.fastcgi.records import (
     UNKNOWN_TYPE,
 )
 from reserve.protocol.http1.limits import Limits
-from tests.protocol.fastcgi.delivery import CODEC, LIMITS, Read, read, read_all
+from tests.protocol.fastcgi.delivery import BASE, CODEC, LIMITS, Read, read, read_all
 from tests.protocol.fastcgi.messages import VARIABLES, Record, begin, head, pairs, raw, request, stream
 from tests.protocol.http1.delivery import deliver
 
@@ -108,6 +108,28 @@ def test_what_is_buffered_can_be_counted_and_described() -> None:
     assert (described.method, described.line) == ("GET", "GET /a%20b?c=d HTTP/1.1")
 
 
+def test_a_decoder_says_what_is_missing_and_what_it_keeps() -> None:
+    reader = CODEC.make_reader(LIMITS, lambda data: None)
+    block = reader.feed(head(CONTENT_LENGTH="9"))
+    assert block is not None
+    decoder = CODEC.make_decoder(CODEC.parse_head(block, BASE, LIMITS), LIMITS, lambda data: None)
+    steps = [
+        (b"", 0, 0),
+        (raw(STDIN, 1, b"abcdefghi")[:5], 0, 5),
+        (raw(STDIN, 1, b"abcdefghi")[5:10], 7, 0),
+        (b"cdefghi", 0, 0),
+        (raw(GET_VALUES, 0, pairs([("FCGI_X", "")]))[:12], 0, 4),
+        (raw(GET_VALUES, 0, pairs([("FCGI_X", "")]))[12:], 0, 0),
+        (raw(STDIN, 7, b"late")[:10], 0, 0),
+        (b"te" + raw(STDIN, 1, padding=3)[:-1], 0, 0),
+    ]
+    for data, missing, held in steps:
+        decoder.feed(data)
+        assert (decoder.missing, decoder.held, decoder.complete) == (missing, held, False)
+    decoder.feed(b"x" + b"rest")
+    assert (decoder.complete, decoder.rest, decoder.received) == (True, b"rest", 9)
+
+
 # ---- what is no part of a request ----
 
 
@@ -171,7 +193,9 @@ def test_records_of_a_request_that_is_not_active_are_ignored(kind: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "before", [begin(), head()[:60], begin() + raw(PARAMS, 1, pairs(VARIABLES)), head()], ids=lambda data: str(len(data))
+    "before",
+    [begin(), head()[:60], begin() + raw(PARAMS, 1, pairs(VARIABLES)), head()],
+    ids=lambda data: str(len(data)),
 )
 def test_a_head_may_be_aborted(before: bytes) -> None:
     if before == head()[:60]:
@@ -360,11 +384,11 @@ def test_any_input_has_one_outcome(items: list[bytes], data: st.DataObject) -> N
     assert read(pieces) == read([whole]) == read([whole[at : at + 1] for at in range(len(whole))])
 
 
-@given(st.dictionaries(st.text("ABCXYZ_", min_size=1, max_size=150), st.text(st.characters(max_codepoint=255)), max_size=9))
+@given(
+    st.dictionaries(st.text("ABCXYZ_", min_size=1, max_size=150), st.text(st.characters(max_codepoint=255)), max_size=9)
+)
 def test_any_variables_arrive(variables: dict[str, str]) -> None:
     given_variables = {f"X_{name}": value for name, value in variables.items()}
-    result = deliver(
-        request(**given_variables), lambda pieces: [item.environ for item in read(pieces).requests]
-    )
+    result = deliver(request(**given_variables), lambda pieces: [item.environ for item in read(pieces).requests])
     for name, value in given_variables.items():
         assert result[0].get(name, "") == value
