@@ -8,13 +8,16 @@ from typing import Any
 import pytest
 
 from reserve.apps.http.settings import HTTPSettings
+from reserve.protocol.fastcgi.records import GET_VALUES, STDIN
+from reserve.protocol.fastcgi.scanner import MOST_REPLIES
 from tests.adversity.holding import Watched, honest, watched
-from tests.apps.cgi.protocols import Protocol, each_protocol
+from tests.apps.cgi.protocols import FASTCGI, Protocol, each_protocol
 from tests.clients import until_closed
+from tests.protocol.fastcgi import messages as fastcgi
 from tests.waiting import eventually
 
 COUNT = 200
-HEAD, BODY, WRITE, LINGER = 10.0, 20.0, 30.0, 2.0  # the deadlines, by default
+HEAD, BODY, IDLE, WRITE, LINGER = 10.0, 20.0, 15.0, 30.0, 2.0  # the deadlines, by default
 HTTP = HTTPSettings(access_log=False)
 
 
@@ -125,3 +128,38 @@ def test_web_servers_that_disconnect_in_their_request_leave_nothing(protocol: Pr
             site.wait_until_parked(COUNT)
         assert_serves(site, protocol)
         site.assert_nothing_left()
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        pytest.param(b"", id="silent"),
+        pytest.param(fastcgi.raw(STDIN, 9, b"x"), id="records of another request"),
+        pytest.param(fastcgi.raw(GET_VALUES, 0), id="management records"),
+    ],
+)
+def test_kept_connections_are_closed_at_the_deadline_whatever_comes_between_two_requests(noise: bytes) -> None:
+    with watched(FASTCGI.app(honest, HTTP)) as site, site.crowd(COUNT, fastcgi.request()) as clients:
+        eventually(lambda: site.server.stats().handled == COUNT)
+        for _ in range(3):
+            site.clock.advance(IDLE / 4)
+            for client in clients:
+                client.sendall(noise)
+            assert_serves(site, FASTCGI)
+        eventually(lambda: site.server.stats().connections == COUNT)
+        site.clock.advance(IDLE / 4 + 1)
+        for client in clients:
+            received, _ = until_closed(client)
+            assert b"honest" in b"".join(record.content for record in fastcgi.records(received))
+        assert_disconnected(site, clients)
+
+
+def test_web_servers_that_only_send_what_needs_a_reply_are_closed() -> None:
+    """They read no reply either."""
+    noise = fastcgi.raw(GET_VALUES, 0) * 1000
+    with watched(FASTCGI.app(honest, HTTP)) as site, site.crowd(COUNT, noise) as clients:
+        assert_serves(site, FASTCGI)
+        for client in clients:
+            received, _ = until_closed(client)
+            assert len(fastcgi.records(received)) == MOST_REPLIES
+        assert_disconnected(site, clients)

@@ -11,14 +11,17 @@ import pytest
 from reserve.errors import RemoteError
 from reserve.examples.miniredis import resp
 from reserve.protocol.cgi import environ
+from reserve.protocol.fastcgi import body as fastcgi_body
+from reserve.protocol.fastcgi import scanner
 from reserve.protocol.http1 import body, head, headreader, trailer
 from reserve.protocol.scgi import netstring
 from reserve.protocol.uwsgi import packet
-from tests.apps.cgi.protocols import SCGI, UWSGI
+from tests.apps.cgi.protocols import FASTCGI, SCGI, UWSGI
 from tests.fuzz import redis, targets
 from tests.fuzz.mutation import LONGEST, TOKENS, mutate, mutated
 from tests.fuzz.seeds import SEEDS
 from tests.fuzz.targets import LIMITS, NARROW, TARGETS, TIGHT, USUAL, unpack
+from tests.protocol.fastcgi.messages import raw
 
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 DELIVERIES = (0, 1, 7, 77, 191, 192, 195, 255)
@@ -138,6 +141,21 @@ def _a_string_is_shorter_than_its_length(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(resp, "_take_simple", lambda data, commands, headers, max_line: commands.append([b"a"]) or 0)
 
 
+def _the_padding_of_a_record_in_pieces_is_read_as_a_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    scan = scanner.RecordScanner._scan
+
+    def forget(decoder: scanner.RecordScanner, data: bytes) -> bool:
+        decoder._padding = 0
+        return scan(decoder, data)
+
+    monkeypatch.setattr(scanner.RecordScanner, "_scan", forget)
+
+
+def _a_piece_of_a_body_is_reversed(monkeypatch: pytest.MonkeyPatch) -> None:
+    take = fastcgi_body.StdinDecoder._take
+    monkeypatch.setattr(fastcgi_body.StdinDecoder, "_take", lambda decoder, content: take(decoder, content[::-1]))
+
+
 @pytest.mark.parametrize(
     ("name", "fault", "data"),
     [
@@ -155,6 +173,9 @@ def _a_string_is_shorter_than_its_length(monkeypatch: pytest.MonkeyPatch) -> Non
         ("resp", _a_string_is_shorter_than_its_length, redis.write([b"SET", b"a\r\nb"])),
         ("uwsgi", _what_follows_a_head_is_lost, UWSGI.request("/", b"body")),
         ("uwsgi", _a_variable_replaces_what_the_server_sets, UWSGI.request("/", b"", {"wsgi.errors": "x"})),
+        ("fcgi", _a_variable_replaces_what_the_server_sets, FASTCGI.request("/", b"", {"wsgi.errors": "x"})),
+        ("fcgi", _the_padding_of_a_record_in_pieces_is_read_as_a_record, raw(99, 0, padding=9)),
+        ("fcgi", _a_piece_of_a_body_is_reversed, FASTCGI.request("/", b"abc")),
     ],
 )  # fmt: skip
 def test_a_target_finds_a_fault(

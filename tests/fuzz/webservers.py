@@ -1,4 +1,4 @@
-"""The fuzz targets of the protocols that web servers speak, SCGI and uwsgi, and their seeds.
+"""The fuzz targets of the protocols that web servers speak, SCGI, uwsgi and FastCGI, and their seeds.
 
 For any payload: the reader and the parser raise no error but RemoteError; the outcome is the same at once and in
 pieces; a refusal keeps nothing; the head and its body are a part of the input; a request that is written again is read
@@ -12,10 +12,13 @@ from typing import Any
 
 from reserve.errors import RemoteError
 from reserve.protocol.cgi.codec import CGICodec
+from reserve.protocol.fastcgi.records import ABORT_REQUEST, GET_VALUES, PARAMS, STDIN
 from reserve.protocol.http1.limits import Limits
 from reserve.protocol.scgi.codec import SCGICodec
 from reserve.protocol.uwsgi.codec import UwsgiCodec
-from tests.apps.cgi.protocols import SCGI, UWSGI, Protocol
+from tests.apps.cgi.protocols import FASTCGI, SCGI, UWSGI, Protocol
+from tests.protocol.fastcgi import delivery as fastcgi
+from tests.protocol.fastcgi import messages
 
 BASE: dict[str, Any] = {"SCRIPT_NAME": "", "REMOTE_ADDR": "", "wsgi.url_scheme": "http", "wsgi.errors": None}
 WIDE = Limits(max_request_line=10**6, max_field=10**6, max_head=10**6, max_fields=10**4, max_body=10**18)
@@ -92,5 +95,47 @@ def seeds(protocol: Protocol) -> list[bytes]:
     ]
 
 
-TARGETS: dict[str, Callable[[bytes], None]] = {"scgi": target(SCGICodec(), SCGI), "uwsgi": target(UwsgiCodec(), UWSGI)}
-SEEDS: dict[str, list[bytes]] = {"scgi": seeds(SCGI), "uwsgi": seeds(UWSGI)}
+def fcgi(data: bytes) -> None:
+    """A whole connection: requests with their bodies, and every other record. Each is complete at its last byte."""
+    from tests.fuzz.targets import unpack
+
+    limits, payload, pieces = unpack(data)
+    at_once = fastcgi.read([payload], limits)
+    other = fastcgi.read(pieces, limits)
+    assert other == at_once, f"at once: {at_once!r}, in pieces: {other!r}"
+    short = fastcgi.read([payload[:-1]], limits)
+    assert at_once.requests[: len(short.requests)] == short.requests, "a later byte has changed a request"
+    written = b""
+    for request in at_once.requests:
+        assert "wsgi.errors" not in request.environ, "a variable has replaced what the server sets"
+        assert len(request.content) <= limits.max_body
+        variables = {name: value for name, value in request.environ.items() if not name.startswith("wsgi.")}
+        written += messages.begin(request.number, keep=request.keep)
+        written += messages.stream(PARAMS, messages.pairs(variables), request.number, size=9000, padding=3)
+        written += messages.stream(STDIN, request.content, request.number)
+    again = fastcgi.read([written], WIDE)
+    assert again == (at_once.requests, "idle", []), f"{written!r} means something else: {again!r}"
+
+
+def fcgi_seeds() -> list[bytes]:
+    first, second = FASTCGI.request("/1", b"body", {}, "POST"), messages.request(number=2)
+    values = messages.raw(GET_VALUES, 0, messages.pairs([("FCGI_MAX_CONNS", ""), ("FCGI_MPXS_CONNS", "")]))
+    return [
+        *seeds(FASTCGI),
+        first + second + messages.request(b"more", 2),
+        values + messages.raw(99, 0, b"x") + first,
+        messages.begin(3, role=2) + first,
+        messages.head(CONTENT_LENGTH="4") + second + messages.stream(STDIN, b"body", size=1, padding=7),
+        messages.head(CONTENT_LENGTH="4") + messages.raw(STDIN, 1, b"bo") + messages.raw(ABORT_REQUEST, 1),
+        messages.head() + messages.raw(ABORT_REQUEST, 1) + second,
+        messages.begin() + messages.stream(PARAMS, messages.pairs(messages.VARIABLES), size=5) + messages.raw(STDIN),
+        messages.head(X="y" * 200) + messages.stream(STDIN, b"without a length"),
+    ]
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "scgi": target(SCGICodec(), SCGI),
+    "uwsgi": target(UwsgiCodec(), UWSGI),
+    "fcgi": fcgi,
+}
+SEEDS: dict[str, list[bytes]] = {"scgi": seeds(SCGI), "uwsgi": seeds(UWSGI), "fcgi": fcgi_seeds()}

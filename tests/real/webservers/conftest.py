@@ -11,7 +11,7 @@ import pytest
 
 from tests.real.conftest import Serve
 from tests.real.serving import ServerProcess
-from tests.real.webservers.servers import SOCKET, Apache, Lighttpd, Nginx, WebServer, configuration, replaced
+from tests.real.webservers.servers import SOCKET, Apache, Haproxy, Lighttpd, Nginx, WebServer, configuration, replaced
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,12 @@ class Kind:
     protocol: str
     chunked: bool
     """Whether the web server accepts bodies in chunks."""
+    options: tuple[str, ...] = ()
+    """What the page's command has more."""
 
 
+KEPT = ("--keep-alive", "75s")
+FASTCGI_SOCKET = f'fastcgi.server = (\n    "/" => ((\n        "socket" => "{SOCKET}"'
 KINDS = {
     "nginx scgi": Kind(Nginx, "nginx", "scgi_pass", "scgi", True),
     "nginx uwsgi": Kind(Nginx, "nginx", f"uwsgi_pass unix:{SOCKET}", "uwsgi", True),
@@ -34,6 +38,10 @@ KINDS = {
     "apache uwsgi": Kind(Apache, "apache", "|uwsgi://", "uwsgi", False),
     "lighttpd scgi": Kind(Lighttpd, "lighttpd", '("mod_scgi")\nscgi.server', "scgi", True),
     "lighttpd uwsgi": Kind(Lighttpd, "lighttpd", "scgi.protocol", "uwsgi", True),
+    "nginx fcgi": Kind(Nginx, "nginx", "fastcgi_pass", "fcgi", True, KEPT),
+    "apache fcgi": Kind(Apache, "apache", "|fcgi://", "fcgi", True, KEPT),
+    "lighttpd fcgi": Kind(Lighttpd, "lighttpd", FASTCGI_SOCKET, "fcgi", True, KEPT),
+    "haproxy fcgi": Kind(Haproxy, "haproxy", "use-fcgi-app", "fcgi", False, KEPT),
 }
 each_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=list(KINDS))
 
@@ -72,7 +80,7 @@ def deploy(serve: Serve, require_peer: Callable[[str], str], short_path: Path) -
             bind = f"unix:{path}"
             text = replaced(text, SOCKET, path)
         options = ("--unix-mode", "666") if bind.startswith("unix:") else ()
-        with serve("app", kind.protocol, "wsgi", *arguments, *options, bind=bind, log=log) as server:
+        with serve("app", kind.protocol, "wsgi", *arguments, *kind.options, *options, bind=bind, log=log) as server:
             web = kind.server(program, short_path, text)
             with web.running():
                 yield Deployment(web, server)

@@ -1,4 +1,4 @@
-"""nginx, Apache and lighttpd as processes, with the configurations of ``reserve/docs/webservers.md``."""
+"""nginx, Apache, lighttpd and HAProxy as processes, with the configurations of ``reserve/docs/webservers.md``."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Nginx(WebServer):
 
     def adapted(self, text: str) -> str:
         text = replaced(text, "listen 80;", f"listen 127.0.0.1:{self.port};")
-        for name in ("scgi_params", "uwsgi_params"):
+        for name in ("scgi_params", "uwsgi_params", "fastcgi_params"):
             text = text.replace(f"include {name};", f"include /etc/nginx/{name};")
         user = "user root;" if os.geteuid() == 0 else ""  # otherwise its worker could not open the sockets
         names = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -114,7 +114,9 @@ class Apache(WebServer):
     program = "apache2"
 
     def adapted(self, text: str) -> str:
-        modules = ("mpm_event", "authz_core", "proxy", "proxy_scgi", "proxy_uwsgi")
+        modules = ["mpm_event", "authz_core", "alias", "proxy", "proxy_scgi", "proxy_uwsgi", "proxy_fcgi"]
+        if "fcgid-script" in text:
+            modules.append("fcgid")
         load = "".join(f"LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so\n" for name in modules)
         user = "User www-data\nGroup www-data" if os.geteuid() == 0 else ""
         return f"""
@@ -126,6 +128,10 @@ ServerName blog.example
 Listen 127.0.0.1:{self.port}
 {load}
 {user}
+<IfModule fcgid_module>
+FcgidIPCDir {self.folder}/sockets
+FcgidProcessTableFile {self.folder}/processes
+</IfModule>
 {replaced(text, "<VirtualHost *:80>", f"<VirtualHost *:{self.port}>")}
 """
 
@@ -147,3 +153,13 @@ server.upload-dirs = ("{self.folder}")
 
     def command(self) -> list[str]:
         return [self.path, "-D", "-f", str(self.config)]
+
+
+class Haproxy(WebServer):
+    program, stop_signal = "haproxy", signal.SIGUSR1
+
+    def adapted(self, text: str) -> str:
+        return replaced(text, "bind :80", f"bind 127.0.0.1:{self.port}")
+
+    def command(self) -> list[str]:
+        return [self.path, "-db", "-f", str(self.config)]

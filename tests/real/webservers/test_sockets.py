@@ -44,7 +44,7 @@ def test_systemd_passes_sockets(
 @each_protocol
 def test_options_without_use_are_refused_by_the_command(protocol: Protocol, installed: Installed) -> None:
     for options, part in (
-        (["--keep-alive", "5"], "--keep-alive is for HTTP (reserve app http); with"),
+        (["--expect", "app"], "--expect is for HTTP (reserve app http); with"),
         (["--redirect-http", "127.0.0.1:0"], "redirect"),
     ):
         command = [installed.reserve, "-b", "127.0.0.1:0", "app", protocol.name, "wsgi", "variables", *options]
