@@ -1,1 +1,1 @@
-"""What the applications of the protocols with CGI variables have in common: SCGI and uwsgi."""
+"""What the applications of the protocols with CGI variables have in common: SCGI, FastCGI and uwsgi."""
