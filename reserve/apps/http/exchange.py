@@ -105,7 +105,7 @@ class HTTPExchange:
         self._last_chunk = b""
         self._abort = b""
         self._ended = False
-        """The next write is the last one."""
+        """The next write is the last one, or was it."""
         self._unsized_head: tuple[str, list[tuple[str, str]]] | None = None
         """What :meth:`begin` was given without a length."""
         self.environ: dict[str, Any] = head.environ
@@ -217,6 +217,11 @@ class HTTPExchange:
         self.bytes_sent += count
         if chunk is None:
             self._write(data)
+        elif self.remaining == 0 and self._last_chunk:
+            # The web server may use the connection again, or needs another one, as soon as it has this part.
+            self._ended = True
+            last_chunk, self._last_chunk = self._last_chunk, b""
+            self._write(b"".join((*chunk(data), last_chunk)))
         elif count >= _BY_REFERENCE and self._connection.output is not None:
             self._write(*chunk(data))
         else:
@@ -333,7 +338,7 @@ class HTTPExchange:
             return
         if self._framing is UNTIL_CLOSE or self._context.codec.reset_when_short:
             self.must_reset = True
-        if self._abort:
+        if self._abort and not self._ended:
             with contextlib.suppress(ClientDisconnected):
                 self._write(self._abort)
 

@@ -88,6 +88,34 @@ def test_an_aborted_head_or_body_never_reaches_the_application() -> None:
     assert app.environs == []
 
 
+@pytest.mark.parametrize("make", [list, iter])
+def test_the_end_of_a_request_leaves_with_the_last_part_of_its_response(make: Any) -> None:
+    """A web server opens another connection for a request that comes before this end."""
+
+    def app(environ: Any, start_response: Any) -> Any:
+        print("told", file=environ["wsgi.errors"])
+        start_response("200 OK", [("Content-Length", "5")])
+        return make([b"hello"])
+
+    client = client_of(app)
+    sent: list[bytes] = []
+    client._connection.send = lambda data: sent.append(bytes(data)) or len(data)  # type: ignore[func-returns-value]
+    client.send(request())
+    assert [outcome(data) for data in sent] == [(b"Status: 200 OK\r\nContent-Length: 5\r\n\r\nhello", b"told\n", 0, 0)]
+
+
+def test_an_application_that_fails_after_its_whole_response_changes_nothing_of_it() -> None:
+    def app(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [("Content-Length", "5")])
+        yield b"hello"
+        raise ValueError("no")
+
+    client = client_of(app)
+    assert outcome(client.send(request())).stdout.endswith(b"hello")
+    assert client.closed
+    assert len(client.log) == 1
+
+
 # ---- while the application runs ----
 
 
