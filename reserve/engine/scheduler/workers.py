@@ -64,8 +64,8 @@ class Worker(Follower):
     :param name: of the thread.
     """
 
-    __slots__ = ("after_run", "connection", "exempt", "extended_to", "finishing", "guard", "handled", "interrupted",
-                 "run_due", "seen", "thread", "upgraded")  # fmt: skip
+    __slots__ = ("after_run", "connection", "exempt", "extended_to", "finishing", "guard", "handled", "ident",
+                 "interrupted", "run_due", "seen", "thread", "upgraded")  # fmt: skip
 
     def __init__(self, target: Callable[[Worker], None], name: str) -> None:
         super().__init__()
@@ -92,6 +92,8 @@ class Worker(Follower):
         """What it calls after the run, when the connection has gone on without it."""
         self.finishing = False
         """It calls them now."""
+        self.ident = 0
+        """Its thread, as :func:`threading.get_ident` names it; 0: that has not begun."""
         self.thread = SystemThread(target=target, args=(self,), name=name, daemon=True)
 
 
@@ -128,7 +130,6 @@ class WorkerPool:
         self._stuck: list[Worker] = []
         self._former_handled = 0
         self._cannot_grow = False
-        self._own = threading.local()
         self.waiting = Exemption(settings.max_waiting)
         """The run waits for something that is not the processor: see :class:`Waiting`."""
         self.grow_wanted = False
@@ -235,8 +236,16 @@ class WorkerPool:
         return True
 
     def current(self) -> Worker | None:
-        """The worker whose thread calls this; None: the caller is no worker of this pool."""
-        return getattr(self._own, "worker", None)
+        """The worker whose thread calls this; None: the caller is no worker of this pool, or was given up.
+
+        There is no ``threading.local`` for it: CPython may wait for ever when the garbage collector frees one while the
+        stack of a thread is taken for the log.
+        """
+        ident = threading.get_ident()
+        for worker in (*self.workers, *self.upgraded):
+            if worker.ident == ident:
+                return worker
+        return None
 
     def exempt(self, worker: Worker, reason: Exemption) -> bool:
         """By the worker, in its run: do not count it against the maximum until :meth:`end_exemption`, at most until the
@@ -363,7 +372,7 @@ class WorkerPool:
         return True
 
     def _main(self, worker: Worker) -> None:
-        self._own.worker = worker
+        worker.ident = threading.get_ident()
         self._hook(self._on_start, "on_thread_start")
         going_on = True
         while going_on and not self._queue.closed and not worker.upgraded:

@@ -41,7 +41,7 @@ def make_pool(**settings: Any) -> tuple[WorkerPool, FakeQueue]:
 
 def run_on(pool: WorkerPool, worker: Worker) -> None:
     """From now on the calling thread is this worker's, inside a run."""
-    pool._own.worker = worker
+    worker.ident = threading.get_ident()
     worker.connection = cast(Any, object())
 
 
@@ -124,7 +124,7 @@ def test_a_block_of_an_earlier_run_does_not_end_that_of_a_later_one() -> None:
 
 def test_a_worker_between_two_runs_does_not_wait() -> None:
     pool, _ = make_pool(threads=1)
-    pool._own.worker = pool.workers[0]
+    pool.workers[0].ident = threading.get_ident()
     with Waiting(pool) as granted:
         assert not granted
     with pytest.raises(UsageError, match="before the response ends"):
