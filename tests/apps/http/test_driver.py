@@ -380,8 +380,10 @@ def test_the_environ_of_a_head_with_many_fields_is_the_same_when_its_body_comes_
     assert only(received).status == 200
     first, second = app.environs
     for environ in app.environs:
-        for key in ("wsgi.input", "wsgi.errors", "reserve.client_disconnected", "reserve.stopping", "REMOTE_PORT"):
+        for key in ("wsgi.input", "wsgi.errors", "REMOTE_PORT"):
             environ.pop(key, None)
+        for key in [key for key, value in environ.items() if callable(value)]:  # of two servers, so not the same
+            environ[key] = "a callable"
     assert first == second
     assert (second["PATH_INFO"], second["HTTP_X_99"]) == ("/aA", "99")
 
