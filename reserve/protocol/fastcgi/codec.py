@@ -32,6 +32,7 @@ from reserve.protocol.fastcgi.records import (
     read_pairs,
     stream,
 )
+from reserve.protocol.http1.framing import stated_length
 from reserve.protocol.http1.limits import Limits
 
 __all__ = ["FastCGICodec", "FastCGIHead", "parse_fastcgi_head"]
@@ -79,7 +80,7 @@ class FastCGICodec(CGICodec):
 
     def make_decoder(self, head: Head, limits: Limits, reply: Reply) -> Decoder:
         assert isinstance(head, FastCGIHead)
-        return StdinDecoder(head.request_id, _stated(head), limits, self._values, reply)
+        return StdinDecoder(head.request_id, stated_length(head.environ), limits, self._values, reply)
 
     def _response_head(
         self,
@@ -177,7 +178,7 @@ def parse_fastcgi_head(
     head = FastCGIHead(request_head(variables, base, limits, framed=True), request_id)
     head.keep_alive = flags & KEEP_CONN != 0
     if without_body:
-        stated = _stated(head)
+        stated = stated_length(head.environ)
         if stated:
             raise too_short(0, stated)
         head.length = 0
@@ -186,12 +187,6 @@ def parse_fastcgi_head(
 
 def _latin1(pair: tuple[bytes, bytes]) -> tuple[str, str]:
     return pair[0].decode("latin-1"), pair[1].decode("latin-1")
-
-
-def _stated(head: Head) -> int | None:
-    """Its CONTENT_LENGTH. The driver replaces it only after the body."""
-    stated = head.environ.get("CONTENT_LENGTH")
-    return None if stated is None else int(stated)
 
 
 def _end(request_id: int) -> bytes:

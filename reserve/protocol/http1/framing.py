@@ -22,7 +22,7 @@ from reserve.errors import RemoteError, counted
 from reserve.protocol.http1.fields import TOKEN
 from reserve.protocol.http1.limits import Limits
 
-__all__ = ["asks_for_upgrade", "body_length", "client_keeps_alive", "expects_continue"]
+__all__ = ["asks_for_upgrade", "body_length", "client_keeps_alive", "expects_continue", "stated_length"]
 
 LENGTH_DIGITS = 19
 """More digits than any length has; leading zeros count too."""
@@ -57,6 +57,15 @@ def body_length(environ: dict[str, Any], minor: int, limits: Limits) -> int | No
         raise RemoteError(413, f"Content-Length {length} is above the limit of {limit} (--max-body)")
     environ["CONTENT_LENGTH"] = str(length)
     return length
+
+
+def stated_length(environ: dict[str, Any]) -> int | None:
+    """The Content-Length of a request in bytes, which :func:`body_length` has checked; None: it has none.
+
+    For protocols that have another end of a body, and compare the two.
+    """
+    stated: str | None = environ.get("CONTENT_LENGTH")
+    return None if stated is None else int(stated)
 
 
 def _refuse_codings(codings: str) -> None:
