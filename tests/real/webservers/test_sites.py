@@ -6,6 +6,7 @@ import hashlib
 import http.client
 import json
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -84,8 +85,9 @@ def test_bodies_arrive(deploy: Deploy, kind: Kind) -> None:
             assert "HTTP_TRANSFER_ENCODING" not in facts
         else:
             with site.web.client() as client:
-                status = fetch(client, "PUT", "/", iter(pieces[:1]), {"Transfer-Encoding": "chunked"})[0]
-                assert status == (400 if site.web.program == "haproxy" else 411)
+                with suppress(BrokenPipeError, ConnectionResetError):  # the response may come before the body is sent
+                    client.request("PUT", "/", iter(pieces[:1]), {"Transfer-Encoding": "chunked"}, encode_chunked=True)
+                assert client.getresponse().status == (400 if site.web.program == "haproxy" else 411)
 
 
 @each_kind
