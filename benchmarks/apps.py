@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Any
 
-__all__ = ["Environ", "StartResponse", "hello", "send_file", "tls_app"]
+__all__ = ["Environ", "StartResponse", "hello", "posted", "send_file", "tls_app"]
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -20,6 +20,15 @@ def hello(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
     """The smallest useful application, so that a measurement shows the cost of the server."""
     start_response("200 OK", list(_FIELDS))
     return [_BODY]
+
+
+def posted(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    """:func:`hello` after the request's body was read; 400 to a body that is shorter than its length."""
+    length = int(environ.get("CONTENT_LENGTH") or 0)
+    if length and len(environ["wsgi.input"].read(length)) != length:
+        start_response("400 Bad Request", [("Content-Length", "0")])
+        return []
+    return hello(environ, start_response)
 
 
 def tls_app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import os
 import platform
 import shutil
 import statistics
@@ -18,8 +17,8 @@ import time
 from collections.abc import Sequence
 
 from benchmarks.load import Figures, serving, wrk
-from benchmarks.process import Unmeasurable, free_port
-from benchmarks.servers import command, version_of
+from benchmarks.process import Unmeasurable, cores, free_port
+from benchmarks.servers import command, positive, version_of
 
 __all__ = ["WORKLOADS", "command_for", "main", "report"]
 
@@ -52,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = ["reserve", "cheroot", *(name for name in ("waitress", "gunicorn") if getattr(options, name))]
     try:
         _check(names)
-        server_core, wrk_core = _cores()
+        server_core, wrk_core = cores()
         print(_setting(options, names, server_core, wrk_core), flush=True)
         runs = _measure(names, options, server_core, wrk_core)
     except Unmeasurable as error:
@@ -104,20 +103,13 @@ def _ratio(reserve: float, other: float) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.hello", description=__doc__.partition("\n\n")[0])
-    parser.add_argument("--rounds", type=_positive, default=3, help="how often each server is measured (3)")
-    parser.add_argument("--seconds", type=_positive, default=2, help="how long each time (2)")
-    parser.add_argument("--threads", type=_positive, default=16, help="worker threads of each server (16)")
-    parser.add_argument("--connections", type=_positive, default=32, help="keep-alive connections (32)")
+    parser.add_argument("--rounds", type=positive, default=3, help="how often each server is measured (3)")
+    parser.add_argument("--seconds", type=positive, default=2, help="how long each time (2)")
+    parser.add_argument("--threads", type=positive, default=16, help="worker threads of each server (16)")
+    parser.add_argument("--connections", type=positive, default=32, help="keep-alive connections (32)")
     parser.add_argument("--waitress", action="store_true", help="measure waitress as well")
     parser.add_argument("--gunicorn", action="store_true", help="measure gunicorn's gthread worker as well")
     return parser
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("it is a whole number from 1")
-    return number
 
 
 def _check(names: Sequence[str]) -> None:
@@ -128,14 +120,6 @@ def _check(names: Sequence[str]) -> None:
         )
     if shutil.which("wrk") is None:
         raise Unmeasurable("wrk is not installed; on Debian: apt-get install wrk")
-
-
-def _cores() -> tuple[int | None, int | None]:
-    """One processor for the server and another for wrk, where there are two and the system can bind to them."""
-    if not hasattr(os, "sched_getaffinity"):
-        return None, None
-    cores = sorted(os.sched_getaffinity(0))
-    return (cores[0], cores[1]) if len(cores) > 1 else (None, None)
 
 
 def _setting(options: argparse.Namespace, names: Sequence[str], server_core: int | None, wrk_core: int | None) -> str:

@@ -58,10 +58,19 @@ def parse_wrk(text: str) -> Figures:
     )
 
 
-def wrk(url: str, *, seconds: int, connections: int, headers: Sequence[str] = (), core: int | None = None) -> Figures:
+def wrk(
+    url: str,
+    *,
+    seconds: int,
+    connections: int,
+    headers: Sequence[str] = (),
+    script: Path | None = None,
+    core: int | None = None,
+) -> Figures:
     """Run wrk with one thread.
 
     :param headers: fields to send, as ``"Accept: text/html"``.
+    :param script: a script of wrk, in Lua, that makes the requests; None: GET.
     :param core: the only processor that wrk may use; None: any.
     :raises Unmeasurable: wrk is not installed, or it failed.
     """
@@ -71,6 +80,8 @@ def wrk(url: str, *, seconds: int, connections: int, headers: Sequence[str] = ()
     command = [path, "-t1", f"-c{connections}", f"-d{seconds}s", "--latency"]
     for header in headers:
         command += ["-H", header]
+    if script is not None:
+        command += ["-s", str(script)]
     with pinned(core):
         process = subprocess.Popen([*command, url], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     with process:

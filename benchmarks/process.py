@@ -19,6 +19,7 @@ __all__ = [
     "ROOT",
     "StartError",
     "Unmeasurable",
+    "cores",
     "environment",
     "free_port",
     "pinned",
@@ -116,6 +117,14 @@ def pinned(core: int | None) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
+
+
+def cores() -> tuple[int | None, int | None]:
+    """One processor for the server and another for wrk, where there are two and the system can bind to them."""
+    if not hasattr(os, "sched_getaffinity"):
+        return None, None
+    cores = sorted(os.sched_getaffinity(0))
+    return (cores[0], cores[1]) if len(cores) > 1 else (None, None)
 
 
 def environment() -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import re
 import resource
@@ -73,6 +74,14 @@ def chosen(option: str, value: str, known: Iterable[str]) -> list[str]:
         if name not in known:
             raise SystemExit(f"{option} knows no {name!r}; it knows {', '.join(known)}")
     return names
+
+
+def positive(text: str) -> int:
+    """The value of an option that is a whole number from 1 (a ``type`` of argparse)."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("it is a whole number from 1")
+    return number
 
 
 @cache
