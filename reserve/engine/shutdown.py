@@ -11,13 +11,11 @@ from __future__ import annotations
 
 import logging
 import math
-import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import cast
 
 from reserve.engine.connections.closing import reset_now, shutdown
 from reserve.engine.connections.connection import Connection
@@ -28,6 +26,7 @@ from reserve.engine.logs.errorlog import ErrorLog
 from reserve.engine.polling.clock import Clock
 from reserve.engine.polling.patching import SystemThread
 from reserve.engine.polling.poller import RETRY
+from reserve.engine.polling.threads import frame_of
 from reserve.engine.polling.token import take
 from reserve.engine.runtime import Runtime
 from reserve.engine.scheduler.closer import Closer
@@ -222,8 +221,7 @@ class Shutdown:
 
     def _report(self, thread: threading.Thread, how: str) -> None:
         self._reported.add(thread)
-        frame = sys._current_frames().get(cast(int, thread.ident))
-        self._log.stack(logging.WARNING, f"{thread.name} {how}", frame)
+        self._log.stack(logging.WARNING, f"{thread.name} {how}", frame_of(thread))
 
     def _start_helper(self, function: Callable[[], object]) -> threading.Thread | None:
         """Call a function on a thread of its own. None: there was no thread for it, and this one has called it."""

@@ -1,16 +1,19 @@
-"""Starting the threads of a server, or saying in one sentence why the system starts no more.
+"""Starting the threads of a server, or saying in one sentence why the system starts no more; and where a thread is.
 
 Any thread may call it.
 """
 
 from __future__ import annotations
 
+import gc
+import sys
 import threading
+from types import FrameType
 
 from reserve.engine.polling.patching import refuse_green_threads
 from reserve.errors import StartupError
 
-__all__ = ["LIMITS", "start_thread"]
+__all__ = ["LIMITS", "frame_of", "start_thread"]
 
 LIMITS = "ulimit -u, the pids and memory limits of the container or cgroup, and ulimit -v limit them"
 """Where an operator finds the limits on threads, for messages."""
@@ -30,3 +33,21 @@ def start_thread(thread: threading.Thread) -> None:
             f"{threading.active_count()} threads run in this process, and the system allows no more: {LIMITS}; "
             "with a lower --threads the server needs fewer"
         ) from None
+
+
+def frame_of(thread: threading.Thread) -> FrameType | None:
+    """What a thread executes now, for a log line with its stack; None: it has ended.
+
+    Meanwhile the garbage collector is off. CPython 3.11 holds the lock of its list of threads while it makes the
+    result. A collection that begins there, and frees a ``threading.local`` of the application, waits for that lock for
+    ever, and with it every other thread. (Of two threads that call this at the same moment, the first to leave switches
+    it on.)
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        frames = sys._current_frames()
+    finally:
+        if enabled:
+            gc.enable()
+    return None if thread.ident is None else frames.get(thread.ident)

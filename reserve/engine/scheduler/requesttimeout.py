@@ -9,13 +9,11 @@ worker is given up, and another thread takes its place, up to ``--max-stuck``.
 from __future__ import annotations
 
 import logging
-import sys
-from types import FrameType
-from typing import cast
 
 from reserve.engine.connections.peers import describe
 from reserve.engine.logs.errorlog import ErrorLog
 from reserve.engine.polling.clock import Clock
+from reserve.engine.polling.threads import frame_of
 from reserve.engine.polling.timers import NEVER
 from reserve.engine.scheduler.stepper import Stepper
 from reserve.engine.scheduler.workers import Worker, WorkerPool
@@ -77,7 +75,7 @@ class RequestWatchdog:
                 self._log.stack(
                     logging.WARNING,
                     f"{describe(connection)}: {what}; it is interrupted in {worker.thread.name}:",
-                    _frame(worker),
+                    frame_of(worker.thread),
                 )
                 guard.interrupt()
                 self._stepper.refuse_during_run(connection, "timeout")
@@ -89,11 +87,7 @@ class RequestWatchdog:
             self._log.stack(
                 logging.ERROR,
                 f"{describe(connection)}: {worker.thread.name} does not come out of it and is given up in:",
-                _frame(worker),
+                frame_of(worker.thread),
             )
             self._pool.give_up(worker)
             self._stepper.refuse(connection, "timeout")
-
-
-def _frame(worker: Worker) -> FrameType | None:
-    return sys._current_frames().get(cast(int, worker.thread.ident))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 import threading
+from types import FrameType
 
 import pytest
 
 from reserve import ReserveWSGIServer, listen
-from reserve.engine.polling.threads import start_thread
+from reserve.engine.polling.threads import frame_of, start_thread
 from reserve.errors import StartupError
 from tests.waiting import PATIENCE
 
@@ -53,3 +56,26 @@ def test_a_server_whose_threads_cannot_all_be_started_leaves_nothing(
         thread.join(PATIENCE)
         assert not thread.is_alive()
     server.stop()
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_no_collection_begins_while_the_frame_of_a_thread_is_looked_up(
+    enabled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, during = sys._current_frames, []
+
+    def current_frames() -> dict[int, FrameType]:
+        during.append(gc.isenabled())
+        return real()
+
+    monkeypatch.setattr(sys, "_current_frames", current_frames)
+    if not enabled:
+        gc.disable()
+    try:
+        frame = frame_of(threading.current_thread())
+        assert gc.isenabled() is enabled
+    finally:
+        gc.enable()
+    assert frame is not None
+    assert during == [False]
+    assert frame_of(threading.Thread()) is None
