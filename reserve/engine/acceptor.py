@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import selectors
 import socket
 import time
@@ -218,7 +219,14 @@ class Acceptor:
                     selector.unregister(key.fd)
                     while not self.wakeup.reopen() and not self._stopping:
                         time.sleep(RETRY)
-                    selector.register(self.wakeup.fd, selectors.EVENT_READ)
+                    try:
+                        selector.register(self.wakeup.fd, selectors.EVENT_READ)
+                    except KeyError:  # its new number is that of a listener, which was closed as well
+                        listener = cast(socket.socket, selector.unregister(self.wakeup.fd).fileobj)
+                        self._give_up_listener(listener, OSError(errno.EBADF, os.strerror(errno.EBADF)))
+                        selector.register(self.wakeup.fd, selectors.EVENT_READ)
+            elif key.fileobj in self._dead:
+                continue
             elif not self._accept(cast(socket.socket, key.fileobj)) and key.fileobj in self._dead:
                 selector.unregister(key.fileobj)
 

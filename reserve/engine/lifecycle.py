@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 
@@ -17,7 +18,7 @@ from reserve.engine.connections.application import Application
 from reserve.engine.endpoints import Endpoints
 from reserve.engine.hooks import Hooks
 from reserve.engine.polling.clock import Clock
-from reserve.engine.polling.patching import SystemThread, refuse_green_threads
+from reserve.engine.polling.patching import SystemThread, green_library, refuse_green_threads
 from reserve.engine.polling.poller import Poller
 from reserve.engine.polling.signalwakeup import SignalWakeup
 from reserve.engine.polling.token import new_token, take
@@ -29,6 +30,9 @@ from reserve.errors import ServerFailed, UsageError
 
 __all__ = ["Lifecycle"]
 
+_sleep = time.sleep  # the system's: a library of green threads may replace the attribute of the module
+_GREEN_INTERVAL = 0.05
+"""Seconds between two looks for the end of a server whose locks a library of green threads has replaced."""
 _PATIENCE = 0.5
 """Seconds after which a stop does without an accept thread that could not be woken."""
 
@@ -240,8 +244,11 @@ class Lifecycle:
             self.signal_wakeup.signal()
 
     def _wait_finished(self) -> None:
-        while not self.finished.wait(1.0):  # without a timeout, a lock that eventlet has replaced would sleep for ever
-            pass
+        while not self.finished.is_set():
+            if green_library():  # a wait would make a new lock, which is the library's, in two threads at once
+                _sleep(_GREEN_INTERVAL)
+            else:
+                self.finished.wait(1.0)  # the application may replace locks meanwhile
         acceptor = self.runtime.acceptor.thread
         if acceptor.ident is not None:
             acceptor.join(None if self._rescue_token else _PATIENCE)  # it may wait for what is closed
