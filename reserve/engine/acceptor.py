@@ -202,6 +202,7 @@ class Acceptor:
                 for _ in range(_LAST):
                     if not self._accept(listener):
                         break
+            self._look_for_patches()  # the stop may have come while the last turn still accepted
         finally:
             self._clock.unsubscribe(self._clock_jumped)
             selector.close()
@@ -211,8 +212,7 @@ class Acceptor:
         if pause_log.due != NEVER:
             pause_log.check()
             timeout = self._clock.timeout(pause_log.due)
-        if not self._patched:
-            self._look_for_patches()
+        self._look_for_patches()
         for key, _ in selector.select(timeout):
             if key.fd == self.wakeup.fd:
                 if not self.wakeup.clear():  # the application has closed its descriptor
@@ -231,8 +231,8 @@ class Acceptor:
                 selector.unregister(key.fileobj)
 
     def _look_for_patches(self) -> None:
-        """Log it when the application has replaced threads or sockets in a request."""
-        library = green_library()
+        """Log it once when the application has replaced threads or sockets in a request."""
+        library = "" if self._patched else green_library()
         if library:
             self._patched = True
             self._log.error(

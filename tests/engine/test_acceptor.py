@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import sys
 from collections.abc import Iterator
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -133,3 +135,64 @@ def test_an_error_of_one_connection_does_not_pause_the_listener() -> None:
     assert acceptor._accept(Listener()) is False  # type: ignore[arg-type]
     assert next(errors, None) is None
     acceptor.wakeup.close()
+
+
+def test_a_patch_that_comes_with_the_stop_is_logged(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[str] = []
+    log = ErrorLog(lambda level, text: lines.append(text))
+    acceptor = Acceptor([], Admits([]), lambda: None, log)
+    acceptor.stop()
+    fake = SimpleNamespace(is_module_patched=lambda name: True)
+    monkeypatch.setitem(sys.modules, "gevent.monkey", fake)
+    acceptor._main()
+    log.stop()
+    acceptor.wakeup.close()
+    (line,) = lines
+    assert line.startswith("gevent has replaced threads or sockets of this process (")
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_a_new_wakeup_may_get_the_number_of_a_listener_that_was_closed_as_well(last: bool) -> None:
+    lines: list[str] = []
+    failures: list[str] = []
+    log = ErrorLog(lambda level, text: lines.append(text))
+    with socket.create_server(("127.0.0.1", 0)) as gone, socket.create_server(("127.0.0.1", 0)) as other:
+        listeners = [gone] if last else [gone, other]
+        number = gone.fileno()
+
+        class Reopened:
+            """A wake-up that was closed, and gets the number of the listener when it is opened again."""
+
+            fd = -2
+
+            def clear(self) -> bool:
+                return self.fd == number
+
+            def reopen(self) -> bool:
+                self.fd = number
+                return True
+
+        acceptor = Acceptor(listeners, Admits([]), lambda: None, log, on_failure=failures.append)
+        real, acceptor.wakeup = acceptor.wakeup, cast(Any, Reopened())
+        registered: dict[Any, Any] = {number: gone}
+
+        def register(fd: int, events: int) -> None:
+            if fd in registered:
+                raise KeyError(fd)  # as a selector does
+            registered[fd] = fd
+
+        selector: Any = SimpleNamespace(
+            select=lambda timeout: [(SimpleNamespace(fd=-2, fileobj=-2), 1), (SimpleNamespace(fd=-3, fileobj=gone), 1)],
+            register=register,
+            unregister=lambda fd: SimpleNamespace(fileobj=registered.pop(fd, None)),
+        )
+        acceptor._turn(selector)
+    real.close()
+    log.stop()
+    assert registered == {number: number}
+    assert acceptor.accepted == 0
+    assert acceptor.has_no_listener is last
+    text = (failures if last else lines)[0]
+    assert (len(failures), len(lines)) == ((1, 0) if last else (0, 1))
+    assert text.startswith("its last listening socket" if last else "a listening socket was closed by another part")
+    assert "Bad file descriptor" in text
