@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from reserve.engine.connections.application import Application
 from reserve.engine.drivers.handler import Handle, HandlerApplication
+from reserve.engine.polling.wakeup import identity
 from reserve.engine.settings import EngineSettings
 from reserve.errors import UsageError, short_repr
 from reserve.sockets.systemd import adopt
@@ -63,6 +64,7 @@ class Endpoints:
             raise UsageError("a server needs at least one listening socket; reserve.listen('127.0.0.1:8080') opens one")
         self.listeners = [adopt(one) for one in given]
         self.by_listener = dict(zip(self.listeners, endpoints, strict=True))
+        self._identities = [identity(listener.fileno()) for listener in self.listeners]
         self._own = own
         self._borrowed = (
             [] if own else [sock for sock, one in zip(self.listeners, given, strict=True) if isinstance(one, int)]
@@ -80,9 +82,13 @@ class Endpoints:
         return list(dict.fromkeys(endpoint.application for endpoint in self.by_listener.values()))
 
     def close_listeners(self) -> None:
-        """Accept no more clients. Listeners that belong to the caller stay open."""
+        """Accept no more clients. Listeners that belong to the caller stay open, and so does any other file that has
+        the number of a listener, because another part of the program has closed the listener.
+        """
         if self._own:
-            for listener in self.listeners:
+            for listener, own in zip(self.listeners, self._identities, strict=True):
+                if identity(listener.fileno()) != own:
+                    listener.detach()
                 release(listener)
 
     def detach_borrowed(self) -> None:

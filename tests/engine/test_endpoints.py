@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 from typing import Any
 
@@ -56,3 +57,17 @@ def test_listeners_stay_usable_with_own_false(make_poller: MakePoller, as_number
             ):
                 client.sendall(b"x")
                 assert receive(client, 1) == b"x"
+
+
+def test_a_stop_does_not_close_the_file_that_has_the_number_of_a_listener_now() -> None:
+    listeners = [*listen("127.0.0.1:0"), *listen("127.0.0.1:0")]
+    server = Server(listeners, echo)
+    gone, other = (listener.fileno() for listener in listeners)
+    with socket.socket() as theirs:
+        os.dup2(theirs.fileno(), gone)  # another part of the program has closed the listener
+        server.stop()
+        assert os.path.sameopenfile(gone, theirs.fileno())
+    os.close(gone)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(other)
+    assert [listener.fileno() for listener in listeners] == [-1, -1]

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from reserve.engine.polling.highnumber import move_up
 from reserve.engine.polling.waiter import Waiter
 
-__all__ = ["Wakeup"]
+__all__ = ["Wakeup", "identity"]
 
 _NEXT_EVENT = getattr(select, "EPOLLIN", 0) | getattr(select, "EPOLLONESHOT", 0)
 _ABANDONED: list[object] = []
@@ -203,11 +203,11 @@ class Wakeup:
         reader.setblocking(False)
         writer.setblocking(False)
         self._pair = reader, writer
-        self._identities = _identity(reader.fileno()), _identity(writer.fileno())
+        self._identities = identity(reader.fileno()), identity(writer.fileno())
         self.fd = reader.fileno()
 
     def _is_ours(self, end: int) -> bool:
-        return self._pair is not None and _identity(self._pair[end].fileno()) == self._identities[end]
+        return self._pair is not None and identity(self._pair[end].fileno()) == self._identities[end]
 
     def _close_pair(self) -> None:
         for end, sock in enumerate(self._pair or ()):
@@ -248,7 +248,7 @@ class Wakeup:
             self._epoll.close()
 
 
-def _identity(fd: int) -> object:
+def identity(fd: int) -> object:
     """What tells an open file from every other one; None: closed, or the platform cannot tell."""
     try:
         status = os.fstat(fd)
