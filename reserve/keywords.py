@@ -35,8 +35,6 @@ class EngineOptions(TypedDict, total=False):
     """How many threads may wait for disks, to send files that are not in the page cache. They start when they are
     needed. Default: ``4``.
     """
-    backlog: int
-    """How many connections the kernel queues until the server accepts them. Default: ``1024``."""
     handshake_timeout: float
     """How long a TLS handshake may take, from the start of the connection; with proxy-protocol also how long the header
     before it may take, with TLS or without. Unit: seconds. Default: ``5.0``.

@@ -164,6 +164,17 @@ def test_a_misspelt_option_is_an_error_with_the_nearest_name(make: Callable[...,
     assert str(caught.value).endswith(f"; did you mean '{near}'?")
 
 
+@pytest.mark.parametrize("make", [reserve.Server, reserve.ReserveWSGIServer])
+@pytest.mark.parametrize("name", ["backlog", "unix_mode", "unix_owner"])
+def test_an_option_of_listeners_is_refused_with_the_call_that_takes_it(make: Callable[..., Any], name: str) -> None:
+    (listener,) = reserve.listen("127.0.0.1:0")
+    with listener, pytest.raises(UsageError, match=f"named '{name}'") as caught:
+        make(listener, handle, **{name: 5})
+    call = str(caught.value).partition("; the server is given sockets that are open already: write ")[2]
+    assert call == f"reserve.listen(ADDRESS, {name}=...)"
+    assert name in inspect.signature(reserve.listen).parameters
+
+
 def test_options_given_by_name_go_before_the_settings() -> None:
     settings = EngineSettings(threads=3, max_output=5)
     server = reserve.Server(reserve.listen("127.0.0.1:0"), handle, settings=settings, threads=2)

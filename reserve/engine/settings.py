@@ -16,7 +16,10 @@ from reserve.paramtypes import Choice, Count, Kind, Range, Seconds, Size, Text, 
 from reserve.sockets.proxies import are_proxies
 from reserve.suggest import suggestion
 
-__all__ = ["ENGINE_KINDS", "EngineSettings", "with_changes"]
+__all__ = ["ENGINE_KINDS", "EngineSettings", "instead_of", "with_changes"]
+
+_OF_LISTENERS = ("backlog", "unix_mode", "unix_owner")
+"""Options of the command that a program gives to :func:`reserve.listen`."""
 
 ENGINE_KINDS: Mapping[str, Kind] = {
     "threads": Range(1, 4096),
@@ -25,7 +28,6 @@ ENGINE_KINDS: Mapping[str, Kind] = {
     "max_upgraded": Count(0, 100000),
     "max_waiting": Count(0, 100000),
     "file_threads": Count(1, 4096),
-    "backlog": Count(1, 65535),
     "handshake_timeout": Seconds(0.001),
     "tls_check": Seconds(0),
     "trusted_proxies": Text(
@@ -83,10 +85,6 @@ class EngineSettings:
     file_threads: int = 4
     """Threads that may wait for disks to read files that are sent and not in the page cache. They start when they are
     needed. Read by :class:`~reserve.engine.scheduler.filethreads.FileThreads`.
-    """
-    backlog: int = 1024
-    """Connections that the kernel queues until the server accepts them (``listen(2)``). Read by
-    :func:`~reserve.sockets.listeners.listen`, to which the command passes it.
     """
     handshake_timeout: float = 5.0
     """Seconds that a TLS handshake may take, from the start of the connection; and, before it, as many for a header of
@@ -179,6 +177,16 @@ class EngineSettings:
         return (self.threads, self.threads) if isinstance(self.threads, int) else self.threads
 
 
+def instead_of(name: str, names: Iterable[str]) -> str:
+    """The end of the message about an option that does not exist: what to write in its place; empty: nothing is alike.
+
+    :param names: the options that exist.
+    """
+    if name in _OF_LISTENERS:
+        return f"; the server is given sockets that are open already: write reserve.listen(ADDRESS, {name}=...)"
+    return suggestion(name, names)
+
+
 def with_changes(
     settings: EngineSettings | None, changes: Mapping[str, Any], keywords: Iterable[str] = ()
 ) -> EngineSettings:
@@ -193,5 +201,5 @@ def with_changes(
     names = [field.name for field in dataclasses.fields(EngineSettings)]
     for name in changes:
         if name not in names:
-            raise UsageError(f"no setting is named {name!r}{suggestion(name, [*names, *keywords])}")
+            raise UsageError(f"no setting is named {name!r}{instead_of(name, [*names, *keywords])}")
     return dataclasses.replace(settings if settings is not None else EngineSettings(), **changes)

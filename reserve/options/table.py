@@ -130,6 +130,13 @@ OPTIONS: tuple[Option, ...] = (
         help="Listen on this address (repeatable). Without it: on every socket that systemd or sdlaunch passed, "
         "otherwise on standard input if that is a listening socket, otherwise on 127.0.0.1:8080.",
     ),
+    Option(
+        name="backlog",
+        kind=Count(1, 65535),
+        group=_LISTEN,
+        default=1024,
+        help="How many connections the kernel queues until the server accepts them.",
+    ),
     Option(name="unix-mode", kind=Octal(), group=_LISTEN, help=_UNIX_MODE),
     Option(name="unix-owner", kind=_OWNER, group=_LISTEN, help="Owner of the socket files of unix:PATH binds."),
     Option(
@@ -241,7 +248,6 @@ OPTIONS: tuple[Option, ...] = (
         "How many threads may wait for disks, to send files that are not in the page cache. They start when they are "
         "needed.",
     ),
-    _engine("backlog", "How many connections the kernel queues until the server accepts them."),
     _engine(
         "trusted-proxies",
         "Frontends whose word about their clients is believed: addresses, networks (192.0.2.0/24), and unix for every "

@@ -17,8 +17,10 @@ from reserve.sockets.addresses import Address, TCPAddress, UNIXAddress, parse_ad
 from reserve.sockets.systemd import adopt, inherited_sockets
 from reserve.sockets.unix import UNIXListener, bind_path, find_owner, release
 
-__all__ = ["adopt", "describe", "inherited_sockets", "listen", "release"]
+__all__ = ["BACKLOG", "adopt", "describe", "inherited_sockets", "listen", "release"]
 
+BACKLOG = 1024
+"""Connections that the kernel queues until the server accepts them, unless more or fewer are asked for."""
 _SHARED_PORT_ATTEMPTS = 32
 """How often port 0 is tried for a host with several addresses, until one port is free on all of them."""
 _SockName = tuple[object, ...]
@@ -28,7 +30,10 @@ _UNAVAILABLE = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT}
 
 
 def listen(
-    *addresses: str | tuple[str, int], backlog: int = 1024, unix_mode: int | None = None, unix_owner: str | None = None
+    *addresses: str | tuple[str, int],
+    backlog: int = BACKLOG,
+    unix_mode: int | None = None,
+    unix_owner: str | None = None,
 ) -> list[socket.socket]:
     """Open a listener on each address. The server that gets the listeners owns and closes them.
 

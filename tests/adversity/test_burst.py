@@ -11,7 +11,7 @@ import pytest
 
 from reserve.apps.http.settings import HTTPSettings
 from reserve.engine.lifecycle import Lifecycle
-from reserve.engine.settings import EngineSettings
+from reserve.sockets.listeners import BACKLOG
 from reserve.testing import running
 from tests.adversity.holding import honest
 from tests.apps.http.responses import receive, request
@@ -22,7 +22,7 @@ COUNT = 1000
 
 def test_a_thousand_clients_that_connect_at_once_are_served(monkeypatch: pytest.MonkeyPatch) -> None:
     somaxconn = Path("/proc/sys/net/core/somaxconn")
-    if not somaxconn.exists() or int(somaxconn.read_text()) < EngineSettings().backlog:
+    if not somaxconn.exists() or int(somaxconn.read_text()) < BACKLOG:
         pytest.skip("this system's own limit of the backlog is lower than --backlog")
     launch = Lifecycle._launch
 

@@ -36,7 +36,7 @@ def test_the_command_line_overrides_the_environment_and_the_environment_the_file
     assert (values["threads"], values["backlog"], values["max_head"]) == (5, 3, 16384)
     assert (values["head_timeout"], values["access_log"], values["expect"]) == (2.5, False, "app")
     assert values["bind"] == (":3", ":4")
-    assert values.engine() == EngineSettings(threads=5, backlog=3)
+    assert values.engine() == EngineSettings(threads=5)
     assert values.application()["max_head"] == 16384
     assert "threads" not in values.application()
     assert read(environ={"RESERVE_BIND": ":5, :6"}, directory=tmp_path)["bind"] == (":5", ":6")

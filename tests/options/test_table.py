@@ -10,6 +10,7 @@ from reserve.apps.http.settings import HTTPSettings
 from reserve.engine.settings import EngineSettings
 from reserve.options.table import COMMAND, FILE, FLAGS, OPTIONS, Option
 from reserve.protocol.http1.limits import Limits
+from reserve.sockets.listeners import BACKLOG
 from reserve.ssl.settings import TLSSettings
 
 NO_OPTIONS = {
@@ -42,3 +43,7 @@ def test_every_option_can_be_set_on_the_command_line_and_most_in_the_file() -> N
     for option in OPTIONS:
         assert COMMAND in option.sources
         assert (FILE in option.sources) == (option.name not in ("config", "version", "help", "help-all")), option.name
+
+
+def test_the_default_of_the_backlog_is_that_of_listen() -> None:
+    assert FLAGS["--backlog"].default == BACKLOG

@@ -16,14 +16,13 @@ from reserve.engine.polling.clock import Clock
 from reserve.engine.polling.poller import Poller
 from reserve.engine.scheduler.handoff import HandOff
 from reserve.engine.server import Descriptors, Server
-from reserve.engine.settings import EngineSettings
+from reserve.engine.settings import EngineSettings, instead_of
 from reserve.errors import UsageError
 from reserve.gateways.exchange import WSGIApplication
 from reserve.gateways.wsgi import WSGIGateway
 from reserve.keywords import ServerOptions, WSGIServerOptions
 from reserve.paramtypes import keyword_names, shows_settings
 from reserve.protocol.http1.limits import Limits
-from reserve.suggest import suggestion
 
 __all__ = ["ReserveWSGIServer"]
 
@@ -78,7 +77,7 @@ class ReserveWSGIServer(Server):
         known = keyword_names(ReserveWSGIServer.__init__)
         for name in given:
             if name not in known:
-                raise UsageError(f"no option is named {name!r}{suggestion(name, known)}")
+                raise UsageError(f"no option is named {name!r}{instead_of(name, known)}")
         if redirect_port is not None and not 1 <= redirect_port <= 65535:
             raise UsageError(f"redirect_port (--redirect-port) is a port from 1 to 65535, not {redirect_port!r}")
         if redirect_port is not None and redirect in ((), []):

@@ -28,10 +28,9 @@ from reserve.compat.cheroot.statistics import statistics_of
 from reserve.compat.cheroot.workers.threadpool import ThreadPool
 from reserve.engine.hooks import Hooks
 from reserve.engine.server import Server
-from reserve.engine.settings import EngineSettings
 from reserve.errors import UsageError
 from reserve.gateways.exchange import WSGIApplication
-from reserve.sockets.listeners import release
+from reserve.sockets.listeners import BACKLOG, release
 
 __all__ = [
     "Gateway",
@@ -43,7 +42,6 @@ __all__ = [
     "ssl_adapters",
 ]
 
-_BACKLOG = EngineSettings().backlog
 _LIVE = frozenset(("max_request_body_size", "max_request_header_size", "protocol", "server_name", "timeout"))
 """The attributes that a program may change while the server runs."""
 
@@ -306,7 +304,7 @@ class HTTPServer:
         """
         assert isinstance(self.bind_addr, tuple), "a UNIX socket has bind_unix_socket()"
         host, port = self.bind_addr[:2]
-        backlog = max(self.request_queue_size, _BACKLOG)
+        backlog = max(self.request_queue_size, BACKLOG)
         sock = open_tcp(host, port, family, type, proto, reuse_port=self.reuse_port, backlog=backlog)
         self.socket = sock
         self.bind_addr = self.resolve_real_bind_addr(sock)
@@ -314,7 +312,7 @@ class HTTPServer:
 
     def bind_unix_socket(self, bind_addr: str | bytes) -> Socket:
         """Listen on a UNIX socket. Every user may connect to it, as in cheroot."""
-        self.socket = open_unix(bind_addr, max(self.request_queue_size, _BACKLOG))
+        self.socket = open_unix(bind_addr, max(self.request_queue_size, BACKLOG))
         return self.socket
 
     @staticmethod
