@@ -139,7 +139,7 @@ class FileThreads:
             self._unfinished += 1
             try:
                 self._jobs.put(job)
-            except BaseException:
+            except MemoryError:  # after a RequestTimeout, which a run may raise here, the job is in the queue
                 self._unfinished -= 1
                 raise
 

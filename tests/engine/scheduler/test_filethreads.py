@@ -15,6 +15,7 @@ from reserve.engine.connections.states import FLUSHING, OWNED
 from reserve.engine.logs.errorlog import ErrorLog
 from reserve.engine.scheduler import filethreads
 from reserve.engine.scheduler.filethreads import LARGE, FileThreads
+from reserve.errors import RequestTimeout
 from reserve.testing import MemorySocket
 from tests.waiting import PATIENCE, eventually
 
@@ -142,3 +143,29 @@ def test_a_stop_returns_what_has_not_begun_and_still_closes_files(fixture: Fixtu
     for own in threads:
         own.thread.join(PATIENCE)
         assert not own.thread.is_alive()
+
+
+def test_a_file_whose_close_is_interrupted_does_not_keep_later_files_from_a_thread(
+    fixture: Fixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(filethreads, "_IDLE", 0.001)
+    files, closed = fixture.files, threading.Event()
+    interrupts = [RequestTimeout()]
+
+    class Interrupted(SimpleQueue[Any]):
+        """The run is interrupted (``--request-timeout``) at the moment at which its file is in the queue."""
+
+        def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+            super().put(item)
+            if interrupts:
+                raise interrupts.pop()
+
+    files._jobs = Interrupted()
+    with pytest.raises(RequestTimeout):
+        files.close_file(closed.set, LARGE)
+    assert closed.wait(PATIENCE)
+    eventually(lambda: files.threads == ())
+    fixture.submit()
+    assert len(files.threads) == 1
+    fixture.gate.release()
+    fixture.flushed.get(timeout=PATIENCE)
