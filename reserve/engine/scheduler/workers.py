@@ -349,7 +349,7 @@ class WorkerPool:
             self._former_handled += worker.handled
 
     def _end_upgrade(self, worker: Worker) -> None:
-        """By the worker, after its run."""
+        """By the worker, when it ends."""
         with self._lock:
             self._former_handled += worker.handled
             self.upgraded = tuple(other for other in self.upgraded if other is not worker)
@@ -390,6 +390,8 @@ class WorkerPool:
                     # The poller's descriptor is closed, or the system has run out of a resource: without a pause this
                     # loop would use a whole processor.
                     time.sleep(RETRY)
+        if worker.upgraded:  # here and nowhere else: an exception of the engine may have ended the run
+            self._end_upgrade(worker)
         if not self._queue.abandoned:
             self._hook(self._on_stop, "on_thread_stop")
 
@@ -442,10 +444,8 @@ class WorkerPool:
             if kept:
                 queue.retake_lead(worker)
             if worker.guard.given_up or worker.upgraded:
-                if worker.upgraded:
-                    self._end_upgrade(worker)
-                    if going_on and stepper.advance(connection):
-                        queue.put(connection)
+                if worker.upgraded and going_on and stepper.advance(connection):
+                    queue.put(connection)
                 if worker.leads:
                     worker.leads = False
                     queue.lead.hand_over()
@@ -492,8 +492,6 @@ class WorkerPool:
                 self._log.failure(f"{worker.thread.name}: a function of reserve.after_response failed", error)
         worker.finishing = False
         worker.exempt = None
-        if worker.upgraded:
-            self._end_upgrade(worker)
         server.run_finished()
 
     def _run_timed(self, worker: Worker, connection: Connection) -> bool:

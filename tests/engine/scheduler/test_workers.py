@@ -18,7 +18,7 @@ class FakeQueue:
     """As much of the queue as the pool uses here."""
 
     def __init__(self) -> None:
-        self.closed = False
+        self.closed = self.abandoned = False
         self.monitor_leads = True
         self.woken = 0
 
@@ -151,3 +151,26 @@ def test_the_worker_of_another_thread_is_not_found() -> None:
     thread.join()
     assert found == [None]
     assert pool.current() is pool.workers[0]
+
+
+def test_a_worker_whose_upgraded_connection_ends_with_a_fault_of_the_engine_gives_its_place_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pool, _ = make_pool(threads=1, max_upgraded=1)
+    (worker,) = pool.workers
+    failures: list[BaseException] = []
+    monkeypatch.setattr(pool, "_log", SimpleNamespace(failure=lambda text, error, kind: failures.append(error)))
+    monkeypatch.setattr(pool, "grow", lambda: False)
+
+    def serve(worker: Worker) -> bool:
+        run_on(pool, worker)
+        assert pool.upgrade(cast(Any, worker.connection))
+        assert (pool.workers, pool.upgraded) == ((), (worker,))
+        worker.handled += 1
+        raise MemoryError
+
+    monkeypatch.setattr(pool, "_serve", serve)
+    pool._main(worker)
+    assert [type(error) for error in failures] == [MemoryError]
+    assert (pool.upgraded, pool.handled()) == ((), 1)
+    assert not pool._upgrades_full()
