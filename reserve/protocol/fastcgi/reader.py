@@ -121,10 +121,11 @@ class RequestReader(RecordScanner):
         return self._has_length
 
     def _begin_request(self, number: int, flags: int) -> None:
-        self._begin_count()
+        self._framing = self._content = 0  # those of this request; the count of replies goes on
         self._id, self._flags = number, flags
 
     def _abort_request(self) -> None:
+        self._count_reply()
         self._reply(end_request(self._id))
         keep = self._flags & KEEP_CONN
         self._reset()

@@ -40,7 +40,9 @@ from reserve.protocol.fastcgi.records import (
 __all__ = ["RecordScanner"]
 
 MOST_REPLIES = 100
-"""Records that get a reply, during one request and before it: each of them costs its sender less than the server."""
+"""Records that get a reply, during one request and before it: each of them costs its sender less than the server. A
+request that is aborted within its head is one of them, and does not begin the count again: such requests may never end.
+"""
 FREE_FRAMING = 65536
 """Bytes of headers, padding and ignored records that are never too many, as for the chunks of HTTP."""
 FRAMING_PER_BYTE = 16
@@ -100,10 +102,7 @@ class RecordScanner(ABC):
         self._padding = 0  # bytes of its padding to come
         self._use = SKIPPED
         self._collected = bytearray()
-        self._begin_count()
-
-    def _begin_count(self) -> None:
-        """Forget how much of the input was no content of a request."""
+        # How much of the input was no content of a request.
         self._replies = 0
         self._framing = 0
         self._content = 0
@@ -253,7 +252,9 @@ class RecordScanner(ABC):
     def _count_reply(self) -> None:
         self._replies += 1
         if self._replies > MOST_REPLIES:
-            raise RemoteError(400, f"more than {MOST_REPLIES} management records and requests that are refused")
+            raise RemoteError(
+                400, f"more than {MOST_REPLIES} management records and requests that are refused or aborted"
+            )
 
 
 def _name(kind: int) -> str:

@@ -333,9 +333,21 @@ def test_replies_are_limited(noise: bytes, before: bytes) -> None:
     result = read([before + noise * most])
     assert (len(result.replies), result.end[:3] == "400") == (most, False)
     result = read([before + noise * (most + 1)])
-    assert result.end == f"400 more than {most} management records and requests that are refused"
+    assert result.end == f"400 more than {most} management records and requests that are refused or aborted"
     # Each request begins a new count.
     calm = read([noise * (most // 2) + (request() + noise * (most // 2)) * 5])
+    assert len(calm.requests) == 5
+
+
+def test_requests_that_are_aborted_in_their_heads_are_limited() -> None:
+    most = scanner.MOST_REPLIES
+    aborted = begin() + raw(PARAMS, 1, pairs(VARIABLES)) + raw(ABORT_REQUEST)
+    result = read([aborted * most + request()])
+    assert (len(result.replies), len(result.requests), result.end) == (most, 1, "idle")
+    result = read([aborted * (most + 1)])
+    assert result.end == f"400 more than {most} management records and requests that are refused or aborted"
+    assert len(result.replies) == most
+    calm = read([(aborted * (most // 2) + request()) * 5])
     assert len(calm.requests) == 5
 
 
