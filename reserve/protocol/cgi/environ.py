@@ -82,12 +82,14 @@ def request_head(
                 if name in SINGLETONS:
                     raise RemoteError(400, f"{name} occurs twice, only one is allowed (RFC 9110 section 5.3)")
                 value = f"{given[name]}{'; ' if name == 'HTTP_COOKIE' else ', '}{value}"
-        elif name == "CONTENT_LENGTH":
+            given[name] = value
+            continue
+        if name == "CONTENT_LENGTH":
             if name in given:
                 raise RemoteError(400, "CONTENT_LENGTH occurs twice (RFC 9112 section 6.3)")
         elif name in ONE_LINE and CONTROL(value):
             raise RemoteError(400, f"{name} has a line end or a NUL in its value (RFC 3875 section 4.1)")
-        if not value and name[:5] != "HTTP_" and name not in MAY_BE_EMPTY:
+        if not value and name not in MAY_BE_EMPTY:
             given.pop(name, None)
         elif not name.startswith(OURS):
             given[name] = value

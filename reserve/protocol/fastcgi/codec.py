@@ -156,7 +156,7 @@ class FastCGICodec(CGICodec):
         return Refusal(b"".join((errors, *stream(STDOUT, request_id, data), _end(request_id))), body_size)
 
     def variables(self, block: bytes) -> list[tuple[str, str]]:
-        return [_latin1(pair) for pair in complete_pairs(block, BLOCK.size)]
+        return complete_pairs(block, BLOCK.size)
 
 
 def parse_fastcgi_head(
@@ -174,8 +174,7 @@ def parse_fastcgi_head(
     :raises RemoteError: 400, 413, 414 or 431. The other parameters are those of HTTP.
     """
     request_id, flags, without_body = BLOCK.unpack_from(block)
-    variables = [_latin1(pair) for pair in read_pairs(block, BLOCK.size)]
-    head = FastCGIHead(request_head(variables, base, limits, framed=True), request_id)
+    head = FastCGIHead(request_head(read_pairs(block, BLOCK.size), base, limits, framed=True), request_id)
     head.keep_alive = flags & KEEP_CONN != 0
     if without_body:
         stated = stated_length(head.environ)
@@ -183,10 +182,6 @@ def parse_fastcgi_head(
             raise too_short(0, stated)
         head.length = 0
     return head
-
-
-def _latin1(pair: tuple[bytes, bytes]) -> tuple[str, str]:
-    return pair[0].decode("latin-1"), pair[1].decode("latin-1")
 
 
 def _end(request_id: int) -> bytes:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from reserve.errors import ClientDisconnected, RemoteError
 from reserve.protocol.codec import Reply
-from reserve.protocol.fastcgi.records import KEEP_CONN, PARAMS, STDIN, end_request, pair_end
+from reserve.protocol.fastcgi.records import KEEP_CONN, PARAMS, STDIN, end_request, find_pairs, pair_end
 from reserve.protocol.fastcgi.scanner import RecordScanner
 from reserve.protocol.http1.limits import Limits
 
@@ -101,15 +101,12 @@ class RequestReader(RecordScanner):
         limit = self._limits.max_head
         if len(params) > limit:
             raise RemoteError(431, f"the head is longer than {limit} bytes (--max-head)")
-        while self._pair < len(params):
-            start, middle, end = pair_end(params, self._pair)
-            if end > limit:
-                raise RemoteError(431, f"the head is longer than {limit} bytes (--max-head)")
-            if end < 0 or end > len(params):
-                return
+        for start, middle, end in find_pairs(params, self._pair):
             if middle - start == len(_LENGTH) and params[start:middle] == _LENGTH:
                 self._has_length = bytes(params[middle:end]) not in (b"", b"0")
             self._pair = end
+        if pair_end(params, self._pair)[2] > limit:
+            raise RemoteError(431, f"the head is longer than {limit} bytes (--max-head)")
 
     def _end_stream(self) -> bool:
         if self._params_ended:

@@ -7,7 +7,7 @@ Pure functions; any thread may call them. A record is a header of 8 bytes, conte
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from reserve.errors import RemoteError
 
@@ -36,6 +36,7 @@ __all__ = [
     "encode_pair",
     "end_request",
     "find_abort",
+    "find_pairs",
     "pair_end",
     "read_pairs",
     "record",
@@ -118,8 +119,8 @@ def values_result(content: bytes, values: Mapping[bytes, bytes]) -> bytes:
 
     :raises RemoteError: 400 for malformed content.
     """
-    names = dict.fromkeys(name for name, _ in read_pairs(content) if name in values)
-    return record(GET_VALUES_RESULT, 0, b"".join(encode_pair(name, values[name]) for name in names))
+    asked = dict.fromkeys(name.encode("latin-1") for name, _ in read_pairs(content))
+    return record(GET_VALUES_RESULT, 0, b"".join(encode_pair(name, values[name]) for name in asked if name in values))
 
 
 # ---- names and values (section 3.4) ----
@@ -156,30 +157,45 @@ def pair_end(data: bytes | bytearray, at: int) -> tuple[int, int, int]:
     return start, start + lengths[0], start + lengths[0] + lengths[1]
 
 
-def complete_pairs(data: bytes, at: int = 0) -> Iterator[tuple[bytes, bytes]]:
-    """The pairs from this position on, up to the first one that is not complete."""
-    while True:
-        name, value, end = pair_end(data, at)
-        if end < 0 or end > len(data):
-            return
-        yield data[name:value], data[value:end]
+def find_pairs(data: bytes | bytearray, at: int) -> list[tuple[int, int, int]]:
+    """Where the pairs from this position on have their names, their values and their ends, up to the first pair that is
+    not complete.
+    """
+    found: list[tuple[int, int, int]] = []
+    size = len(data)
+    while at + 1 < size:
+        name_size, value_size = data[at], data[at + 1]
+        if name_size < 128 and value_size < 128:  # as of nearly every variable, and each request has dozens
+            name = at + 2
+            value = name + name_size
+            end = value + value_size
+        else:
+            name, value, end = pair_end(data, at)
+            if end < 0:
+                break
+        if end > size:
+            break
+        found.append((name, value, end))
         at = end
+    return found
 
 
-def read_pairs(data: bytes, at: int = 0) -> list[tuple[bytes, bytes]]:
-    """All pairs from this position on.
+def complete_pairs(data: bytes, at: int = 0) -> list[tuple[str, str]]:
+    """The pairs from this position on, as latin-1, up to the first one that is not complete."""
+    text = data.decode("latin-1")
+    return [(text[name:value], text[value:end]) for name, value, end in find_pairs(data, at)]
+
+
+def read_pairs(data: bytes, at: int = 0) -> list[tuple[str, str]]:
+    """All pairs from this position on, as latin-1.
 
     :raises RemoteError: 400 when the last one is not complete.
     """
-    pairs: list[tuple[bytes, bytes]] = []
-    size = len(data)
-    while at < size:
-        start, middle, end = pair_end(data, at)
-        if end < 0 or end > size:
-            raise RemoteError(400, "the last name or value is not complete (FastCGI 1.0 section 3.4)")
-        pairs.append((data[start:middle], data[middle:end]))
-        at = end
-    return pairs
+    text = data.decode("latin-1")
+    found = find_pairs(data, at)
+    if (found[-1][2] if found else at) < len(data):
+        raise RemoteError(400, "the last name or value is not complete (FastCGI 1.0 section 3.4)")
+    return [(text[name:value], text[value:end]) for name, value, end in found]
 
 
 def find_abort(data: bytes, request_id: int, at: int = 0) -> bool:

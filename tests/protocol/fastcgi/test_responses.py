@@ -90,10 +90,11 @@ def test_records_are_aligned() -> None:
 @given(st.lists(st.tuples(st.binary(max_size=300), st.binary(max_size=300)), max_size=5), st.integers(1, 9))
 def test_pairs_come_back(items: list[tuple[bytes, bytes]], cut: int) -> None:
     data = b"".join(encode_pair(name, value) for name, value in items)
-    assert read_pairs(data) == list(complete_pairs(data)) == items
+    texts = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in items]
+    assert read_pairs(data) == complete_pairs(data) == read_pairs(b"xy" + data, 2) == texts
     if data:
-        assert list(complete_pairs(data[:-cut])) == items[: len(list(complete_pairs(data[:-cut])))]
-        assert len(list(complete_pairs(data[:-1]))) == len(items) - 1
+        assert complete_pairs(data[:-cut]) == texts[: len(complete_pairs(data[:-cut]))]
+        assert len(complete_pairs(data[:-1])) == len(items) - 1
         with pytest.raises(RemoteError):
             read_pairs(data[:-1])
 
