@@ -103,5 +103,7 @@ class CGICodec(Codec):
         return RefusedRequest(method, f"{method} {uri} {version}".strip(), referer, user_agent)
 
     def variables(self, block: bytes) -> list[tuple[str, str]]:
-        """The complete variables at the beginning of a head, however malformed it is after them."""
+        """The complete variables at the beginning of a head, however malformed it is after them. Of many variables the
+        first ones are enough.
+        """
         raise NotImplementedError

@@ -9,6 +9,7 @@ import struct
 from collections.abc import Mapping
 
 from reserve.errors import ClientDisconnected, RemoteError
+from reserve.protocol.cgi.environ import most_variables, too_many_variables
 from reserve.protocol.codec import Reply
 from reserve.protocol.fastcgi.records import KEEP_CONN, PARAMS, STDIN, end_request, find_pairs, pair_end
 from reserve.protocol.fastcgi.scanner import RecordScanner
@@ -33,7 +34,17 @@ class RequestReader(RecordScanner):
     :param values: the response to GET_VALUES.
     """
 
-    __slots__ = ("_flags", "_has_length", "_limits", "_pair", "_params", "_params_ended", "_without_body", "refused")
+    __slots__ = (
+        "_count",
+        "_flags",
+        "_has_length",
+        "_limits",
+        "_pair",
+        "_params",
+        "_params_ended",
+        "_without_body",
+        "refused",
+    )
 
     def __init__(self, limits: Limits, values: Mapping[bytes, bytes], reply: Reply) -> None:
         super().__init__(values, reply, framing_per_byte=1)
@@ -47,6 +58,7 @@ class RequestReader(RecordScanner):
         self._flags = 0
         self._params = bytearray()
         self._pair = 0  # position up to which the pairs have been checked
+        self._count = 0  # of those pairs
         self._has_length = False  # there is a CONTENT_LENGTH, which is not 0
         self._params_ended = False
         self._without_body = False
@@ -101,7 +113,12 @@ class RequestReader(RecordScanner):
         limit = self._limits.max_head
         if len(params) > limit:
             raise RemoteError(431, f"the head is longer than {limit} bytes (--max-head)")
-        for start, middle, end in find_pairs(params, self._pair):
+        most = most_variables(self._limits) - self._count
+        found = find_pairs(params, self._pair, most + 1)
+        if len(found) > most:
+            raise too_many_variables(self._limits)
+        self._count += len(found)
+        for start, middle, end in found:
             if middle - start == len(_LENGTH) and params[start:middle] == _LENGTH:
                 self._has_length = bytes(params[middle:end]) not in (b"", b"0")
             self._pair = end

@@ -157,13 +157,15 @@ def pair_end(data: bytes | bytearray, at: int) -> tuple[int, int, int]:
     return start, start + lengths[0], start + lengths[0] + lengths[1]
 
 
-def find_pairs(data: bytes | bytearray, at: int) -> list[tuple[int, int, int]]:
+def find_pairs(data: bytes | bytearray, at: int, most: int = 65536) -> list[tuple[int, int, int]]:
     """Where the pairs from this position on have their names, their values and their ends, up to the first pair that is
-    not complete.
+    not complete, or until there are ``most``.
     """
     found: list[tuple[int, int, int]] = []
     size = len(data)
-    while at + 1 < size:
+    for _ in range(most):
+        if at + 1 >= size:
+            break
         name_size, value_size = data[at], data[at + 1]
         if name_size < 128 and value_size < 128:  # as of nearly every variable, and each request has dozens
             name = at + 2

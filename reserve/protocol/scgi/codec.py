@@ -6,7 +6,7 @@ from typing import Any
 
 from reserve.errors import RemoteError
 from reserve.protocol.cgi.codec import CGICodec
-from reserve.protocol.cgi.environ import CGIHead, request_head
+from reserve.protocol.cgi.environ import OTHERS, CGIHead, most_variables, request_head, too_many_variables
 from reserve.protocol.codec import Reader, Reply
 from reserve.protocol.http1.limits import Limits
 from reserve.protocol.scgi.netstring import NetstringReader
@@ -25,7 +25,7 @@ class SCGICodec(CGICodec):
         return NetstringReader(limits)
 
     def variables(self, block: bytes) -> list[tuple[str, str]]:
-        parts = block.decode("latin-1").split("\0")[:-1]
+        parts = block.decode("latin-1").split("\0", 2 * OTHERS)[:-1]
         return list(zip(parts[::2], parts[1::2], strict=False))
 
 
@@ -46,6 +46,8 @@ def parse_scgi_head(
     The other parameters are those of HTTP. The specification wants CONTENT_LENGTH first, always, and SCGI with the
     value 1; it allows no name twice, but web servers do send the header fields of a client twice.
     """
+    if block.count(b"\0") > 2 * most_variables(limits):
+        raise too_many_variables(limits)
     parts = block.decode("latin-1").split("\0")
     if parts.pop():
         raise RemoteError(400, "the head does not end with a NUL (SCGI)")

@@ -6,7 +6,7 @@ from typing import Any
 
 from reserve.errors import RemoteError
 from reserve.protocol.cgi.codec import VERSION, CGICodec
-from reserve.protocol.cgi.environ import CGIHead, request_head
+from reserve.protocol.cgi.environ import OTHERS, CGIHead, most_variables, request_head, too_many_variables
 from reserve.protocol.codec import Reader, Reply
 from reserve.protocol.http1.limits import Limits
 from reserve.protocol.uwsgi.packet import PacketReader, read_variables
@@ -28,7 +28,7 @@ class UwsgiCodec(CGICodec):
         return PacketReader(limits)
 
     def variables(self, block: bytes) -> list[tuple[str, str]]:
-        return read_variables(block)[0]
+        return read_variables(block, OTHERS)[0]
 
 
 def parse_uwsgi_head(
@@ -47,7 +47,10 @@ def parse_uwsgi_head(
 
     The other parameters are those of HTTP. Without a CONTENT_LENGTH there is no body.
     """
-    variables, wrong = read_variables(block)
+    most = most_variables(limits)
+    variables, wrong = read_variables(block, most + 1)
+    if len(variables) > most:
+        raise too_many_variables(limits)
     if wrong:
         raise RemoteError(400, f"{wrong} is longer than the variables of the request (uwsgi)")
     return request_head(variables, base, limits)

@@ -85,15 +85,17 @@ def _unknown_modifier(modifier: int) -> RemoteError:
     return RemoteError(501, f"the modifier1 of the request is {modifier}{hint}; only 0, WSGI, is served (uwsgi)")
 
 
-def read_variables(block: bytes) -> tuple[list[tuple[str, str]], str]:
+def read_variables(block: bytes, most: int = 65536) -> tuple[list[tuple[str, str]], str]:
     """The variables of a packet, in order, as latin-1, and what is wrong after the last of them (empty: nothing).
+
+    :param most: variables after which it stops, as if the packet ended there.
 
     Each name and each value has its size in two bytes, the lower one first, before it.
     """
     text = block.decode("latin-1")
     variables: list[tuple[str, str]] = []
     position, stop = 0, len(block)
-    while position < stop:
+    while position < stop and len(variables) < most:
         start = position + 2
         value = start + int.from_bytes(block[position:start], "little")
         after = value + 2

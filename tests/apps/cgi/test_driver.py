@@ -7,10 +7,13 @@ from typing import Any
 import pytest
 
 from reserve.apps.http.settings import HTTPSettings
+from reserve.protocol.cgi.environ import OTHERS
+from reserve.protocol.fastcgi.records import STDIN
 from reserve.protocol.http1.limits import Limits
 from reserve.testing import MemoryClient
-from tests.apps.cgi.protocols import Protocol, each_broken_frame, each_protocol
+from tests.apps.cgi.protocols import FASTCGI, Protocol, each_broken_frame, each_protocol
 from tests.apps.http.doubles import STREAM, Recorder, hello, returning
+from tests.protocol.fastcgi import messages as fastcgi
 from tests.protocol.http1.delivery import deliveries
 
 
@@ -259,3 +262,24 @@ def test_what_is_kept_of_a_request_during_its_response_still_names_its_client(pr
     kept = head.without_environ(200)
     assert (kept.remote_addr, kept.version, kept.method) == ("192.0.2.7", "HTTP/1.1", "GET")
     assert (kept.environ, kept.length, len(kept.target), len(head.target)) == ({}, 0, 200, 400)
+
+
+@each_protocol
+@pytest.mark.parametrize("name", ["V", "HTTP_V"])
+def test_the_variables_of_a_request_are_limited(protocol: Protocol, name: str) -> None:
+    first = [("CONTENT_LENGTH", "0"), ("SCGI", "1"), ("REQUEST_METHOD", "GET")]
+    most = OTHERS + 5
+    settings = HTTPSettings(access_log=False, limits=Limits(max_fields=5))
+    for count in (most, most + 1, 4000):
+        app = Recorder()
+        client = protocol.client(app, settings)
+        variables = [*first, *((f"{name}{number}", "") for number in range(count - len(first)))]
+        frame = protocol.frame(protocol.encode(*variables))
+        response = protocol.read(client.send(frame + (fastcgi.raw(STDIN) if protocol is FASTCGI else b"")))
+        if count > most:
+            assert (response.status, len(app.bodies)) == (431, 0)
+            assert b"more than 1005 variables: 1000 and --max-fields" in response.body
+        elif name == "V":
+            assert response.status == 200
+        else:
+            assert b"more than 5 fields (--max-fields)" in response.body
