@@ -135,11 +135,12 @@ class RequestReader(RecordScanner):
         return self._has_length
 
     def _begin_request(self, number: int, flags: int) -> None:
-        self._framing = self._content = 0  # those of this request; the count of replies goes on
         self._id, self._flags = number, flags
 
     def _abort_request(self) -> None:
         self._count_reply()
+        self._framing += self._content  # of no use, like ignored records: there may be no end of such requests
+        self._content = 0
         self._reply(end_request(self._id))
         keep = self._flags & KEEP_CONN
         self._reset()

@@ -41,10 +41,12 @@ __all__ = ["RecordScanner"]
 
 MOST_REPLIES = 100
 """Records that get a reply, during one request and before it: each of them costs its sender less than the server. A
-request that is aborted within its head is one of them, and does not begin the count again: such requests may never end.
+request that is aborted within its head is one of them, too.
 """
 FREE_FRAMING = 65536
-"""Bytes of headers, padding and ignored records that are never too many, as for the chunks of HTTP."""
+"""Bytes of headers, padding, ignored records and aborted heads that are never too many, during one request and before
+it, as for the chunks of HTTP.
+"""
 FRAMING_PER_BYTE = 16
 """Such bytes for each byte of a request, beyond :data:`FREE_FRAMING`."""
 TLS_HANDSHAKE = 22

@@ -349,6 +349,12 @@ def test_requests_that_are_aborted_in_their_heads_are_limited() -> None:
     assert len(result.replies) == most
     calm = read([(aborted * (most // 2) + request()) * 5])
     assert len(calm.requests) == 5
+    for large in (stream(PARAMS, b"\1\0X" * 300, size=1), raw(PARAMS, 1, b"\x7f\x7f" + b"x" * 7000)):
+        sent = begin() + large + raw(ABORT_REQUEST)
+        result = read([sent * most])
+        assert "(--max-chunk-overhead)" in result.end
+        assert 5 < len(result.replies) < 12
+        assert read([sent * 5 + request()]).end == "idle"
 
 
 def test_ignored_records_are_limited() -> None:
