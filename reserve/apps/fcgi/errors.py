@@ -16,7 +16,7 @@ from reserve.protocol.fastcgi.records import STDERR, record, stream
 __all__ = ["RequestErrors", "make_errors"]
 
 MOST_PENDING = 65536
-"""Bytes that wait for the next part of the response; more goes to the log of the server."""
+"""Characters that wait for the next part of the response; more goes to the log of the server."""
 
 
 class RequestErrors(ErrorStream):

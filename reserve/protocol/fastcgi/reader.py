@@ -12,7 +12,7 @@ from reserve.errors import ClientDisconnected, RemoteError
 from reserve.protocol.cgi.environ import most_variables, too_many_variables
 from reserve.protocol.codec import Reply
 from reserve.protocol.fastcgi.records import KEEP_CONN, PARAMS, STDIN, end_request, find_pairs, pair_end
-from reserve.protocol.fastcgi.scanner import RecordScanner
+from reserve.protocol.fastcgi.scanner import FREE_FRAMING, RecordScanner
 from reserve.protocol.http1.limits import Limits
 
 __all__ = ["BLOCK", "RequestReader"]
@@ -45,6 +45,8 @@ class RequestReader(RecordScanner):
         "_without_body",
         "refused",
     )
+
+    framing_limit = f"at most {FREE_FRAMING}, or as many as its variables have"
 
     def __init__(self, limits: Limits, values: Mapping[bytes, bytes], reply: Reply) -> None:
         super().__init__(values, reply, framing_per_byte=1)

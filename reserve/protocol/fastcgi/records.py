@@ -119,8 +119,9 @@ def values_result(content: bytes, values: Mapping[bytes, bytes]) -> bytes:
 
     :raises RemoteError: 400 for malformed content.
     """
-    asked = dict.fromkeys(name.encode("latin-1") for name, _ in read_pairs(content))
-    return record(GET_VALUES_RESULT, 0, b"".join(encode_pair(name, values[name]) for name in asked if name in values))
+    known = {name.decode("latin-1"): name for name in values}
+    names = dict.fromkeys(known[name] for name, _ in read_pairs(content) if name in known)
+    return record(GET_VALUES_RESULT, 0, b"".join(encode_pair(name, values[name]) for name in names))
 
 
 # ---- names and values (section 3.4) ----

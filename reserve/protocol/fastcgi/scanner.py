@@ -84,6 +84,9 @@ class RecordScanner(ABC):
         "rest",
     )
 
+    framing_limit = "--max-chunk-overhead"
+    """What limits the bytes of records that are no content of a request, for the message."""
+
     def __init__(self, values: Mapping[bytes, bytes], reply: Reply, framing_per_byte: int = FRAMING_PER_BYTE) -> None:
         self._values = values
         self._reply = reply
@@ -215,7 +218,7 @@ class RecordScanner(ABC):
         if self._framing > FREE_FRAMING and self._framing > self._content * self._framing_per_byte:
             raise RemoteError(
                 400,
-                f"{self._framing} bytes of records for {self._content} bytes of a request (--max-chunk-overhead)",
+                f"{self._framing} bytes of records for {self._content} bytes of a request ({self.framing_limit})",
             )
         return False
 
