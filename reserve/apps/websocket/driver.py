@@ -156,6 +156,14 @@ class WebSocketDriver(Driver):
             return RUN
         if ended:
             return LINGER
+        if session.unfinished:
+            with self._condition:
+                session.proceed()
+                self._flush_session()
+                self._condition.notify_all()
+            if self._outbox:
+                self._outbox.push()
+            return self._again(now)
         if self._handler.has_thread and self._pauses():
             if connection_reset(connection.fd):
                 return CLOSE
@@ -300,12 +308,12 @@ class WebSocketDriver(Driver):
                 return CLOSE
             if session.ended:
                 return AGAIN
-            if connection.output is not None or (self._handler.has_thread and self._pauses()):
-                return AGAIN if connection.output is None else self._wait
+            if connection.output is not None or session.unfinished or (self._handler.has_thread and self._pauses()):
+                return self._again(now)
             if emptied:
                 break
         else:
-            return AGAIN
+            return self._again(now)
         if not session.incomplete:
             self._message_received = 0
         held = session.held
@@ -315,7 +323,14 @@ class WebSocketDriver(Driver):
         connection.settle()
         return self._next_wait(now)
 
-    def _next_wait(self, now: float) -> Action:
+    def _again(self, now: float) -> Action:
+        """Go on after the other connections, but not without end: a client may send and never answer our close."""
+        if self._connection.output is not None:
+            return self._wait
+        wait = self._next_wait(now)
+        return CLOSE if wait.kind == "close" and wait.deadline <= now else AGAIN
+
+    def _next_wait(self, now: float) -> Wait:
         """Decide what the connection waits for, and how long."""
         wait, session = self._wait, self._session
         wait.events = READ

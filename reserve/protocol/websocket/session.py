@@ -29,6 +29,8 @@ __all__ = ["Message", "Session"]
 Message = str | bytes
 """A message: text, or binary."""
 
+_FRAMES = 128
+"""Frames that are handled at a time: as small ones take much longer than their bytes do in large ones."""
 _MAX_REASON = 123  # bytes of a reason in a close frame (RFC 6455 section 5.5)
 
 _DEFLATE = ServerPerMessageDeflateFactory(
@@ -45,7 +47,17 @@ class Session:
     :param max_message: bytes of a message, after it is decompressed.
     """
 
-    __slots__ = ("_decoder", "_fragments", "_kind", "_position", "_protocol", "_tracker", "_unparsed", "message")
+    __slots__ = (
+        "_decoder",
+        "_fragments",
+        "_kind",
+        "_position",
+        "_protocol",
+        "_tracker",
+        "_unparsed",
+        "message",
+        "unfinished",
+    )
 
     def __init__(self, max_message: int) -> None:
         self._protocol = ServerProtocol(state=State.OPEN, max_size=max_message)
@@ -60,6 +72,8 @@ class Session:
         self._unparsed = b""
         self._position = 0
         """Bytes of :attr:`_unparsed` that are handled."""
+        self.unfinished = False
+        """The last :meth:`proceed` has stopped because there were many frames; the owner calls it again."""
 
     def negotiate(self, offered: str) -> str | None:
         """Negotiate permessage-deflate. Returns the value of Sec-WebSocket-Extensions; None: no field.
@@ -115,14 +129,16 @@ class Session:
     def proceed(self) -> None:
         """Go on, unless a message waits in :attr:`message`: what comes after it is handled after it, also a close.
 
-        After our close frame messages are discarded.
+        After our close frame messages are discarded. At most 128 frames are handled; see :attr:`unfinished`.
         """
         protocol = self._protocol
         if not self.is_open:
             self.message = None
         data = self._unparsed
         # Frame by frame: the second frame must not be handled before the text of the first is known to be valid.
-        while self.message is None and self.pending:
+        frames = 0
+        while self.message is None and self.pending and frames < _FRAMES:
+            frames += 1
             start = self._position
             end = self._position = self._tracker.advance(data, start)
             protocol.receive_data(data[start:end] if start or end < len(data) else data)
@@ -134,12 +150,13 @@ class Session:
                 elif opcode is not Opcode.CONT:
                     continue
                 self._take(frame.data, frame.fin)
+        self.unfinished = self.message is None and self.pending
         if not self.pending:
             self._unparsed, self._position = b"", 0
 
     @property
     def pending(self) -> bool:
-        """Bytes of the client are not handled yet, because a message was waiting."""
+        """Bytes of the client are not handled yet, because a message was waiting, or there were many frames."""
         return self._position < len(self._unparsed) and not self._protocol.eof_sent
 
     def _take(self, data: Any, final: bool) -> None:

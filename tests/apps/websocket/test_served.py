@@ -532,6 +532,30 @@ def test_a_client_that_does_not_close_is_closed() -> None:
         assert ws.at_end()
 
 
+def test_a_client_that_sends_without_end_in_place_of_its_close_is_closed() -> None:
+    """Its connection is never empty, so that the server never waits for it."""
+    clock = FakeClock()
+    with serving(ends_at_once, clock=clock) as server, client(server) as ws:
+        ws.open()
+        assert ws.recv() == "bye"
+        assert ws.closed() == 1000
+        ended = threading.Event()
+
+        def send() -> None:
+            with contextlib.suppress(ConnectionError):
+                while True:
+                    ws.sock.sendall(frame(PONG) * 20000)
+            ended.set()
+
+        sender = threading.Thread(target=send, daemon=True)
+        sender.start()
+        try:
+            eventually(lambda: clock.advance(1) or ended.is_set())
+        finally:
+            ws.sock.close()
+            sender.join(PATIENCE)
+
+
 @each_form
 def test_a_client_that_goes_away_without_a_close_frame(handler: Any) -> None:
     ended: SimpleQueue[int | None] = SimpleQueue()

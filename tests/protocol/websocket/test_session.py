@@ -29,9 +29,10 @@ def play(pieces: list[bytes]) -> tuple[list[Message], list[tuple[int, bytes]], S
     messages: list[Message] = []
     for piece in pieces:
         session.receive(piece)
-        while session.message is not None:
-            messages.append(session.message)
-            session.message = None
+        while session.message is not None or session.unfinished:
+            if session.message is not None:
+                messages.append(session.message)
+                session.message = None
             session.proceed()
         sent += session.output()
     return messages, parse(sent), session
@@ -197,3 +198,17 @@ def test_a_compressed_message_is_limited_after_it_is_decompressed() -> None:
         session.message = None
         assert (session.close[0] if session.ended else None) == code
     assert messages == ["*" * 1000]
+
+
+def test_many_frames_are_handled_some_at_a_time() -> None:
+    """One call handles a part, whatever it has got: the other connections wait meanwhile."""
+    session = Session(MAX_MESSAGE)
+    session.receive(frame(PING) * 10000 + frame(TEXT, b"last"))
+    calls, pongs = 1, len(parse(session.output()))
+    assert 0 < pongs < 1000
+    while session.unfinished:
+        assert session.message is None
+        session.proceed()
+        calls, pongs = calls + 1, pongs + len(parse(session.output()))
+    assert (session.message, pongs, session.pending) == ("last", 10000, False)
+    assert calls > 10
