@@ -10,7 +10,10 @@ import pytest
 
 import reserve
 from reserve.options.table import OPTIONS
+from tests.apps.websocket.client import client
+from tests.apps.websocket.test_served import serving
 from tests.extras import library
+from tests.waiting import eventually
 
 library("websockets")
 library("flask_sock")
@@ -37,6 +40,28 @@ def test_the_examples_run() -> None:
     """Later sections use names of the first one."""
     names: dict[str, Any] = {"__name__": "websocket_guide"}
     assert sum(run(names, title) for title in SECTIONS) == TEXT.count("```python") == 9
+
+
+def test_a_client_that_does_not_read_closes_nobody_else_in_the_example() -> None:
+    """One sender fills what may wait for it; the sender is not the one who pays."""
+    names: dict[str, Any] = {"__name__": "websocket_guide"}
+    match = BLOCK.search(TEXT)
+    assert match is not None
+    exec(compile(match[1], str(GUIDE), "exec"), names)
+    chat = names["Chat"]
+
+    class Sender(chat):  # type: ignore[misc]
+        def on_message(self, ws: Any, message: str) -> None:
+            super().on_message(ws, message * 100000)
+
+    with serving(Sender, max_output=300000) as server, client(server) as silent, client(server) as ann:
+        silent.open()
+        ann.open()
+        eventually(lambda: len(chat.everyone) == 2)
+        for _ in range(200):
+            ann.send("*")
+            assert ann.recv() == "*" * 100000
+        eventually(lambda: len([ws for ws in chat.everyone if ws.is_open]) == 1)
 
 
 def test_every_option_of_websocket_is_in_the_guide() -> None:
