@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 
 import pytest
 
@@ -233,3 +234,21 @@ def test_the_list_of_commands_has_all_of_them(client: Client) -> None:
     assert client("COMMAND COUNT") == f":{len(COMMANDS)}"
     assert all(f" {name.decode().lower()} " in client("COMMAND") for name in COMMANDS)
     assert "used_memory:0" in client("INFO")
+
+
+@pytest.mark.parametrize(
+    "lines", [("ZADD {key} {number} {text}",), ("SET {text}{number} 1 EX 9", "DEL {text}{number}")]
+)
+def test_what_a_client_has_replaced_or_removed_is_not_kept(lines: tuple[str, ...]) -> None:
+    """It is not counted any more, so that --max-memory would not stop it."""
+    database = Database(10_000_000, 1_000_000)
+    text = "x" * 100_000
+    tracemalloc.start()
+    try:
+        for number in range(50):
+            for line in lines:
+                execute(database, line.format(key="key", number=number, text=text).encode().split())
+        assert database.used < 200_000
+        assert tracemalloc.get_traced_memory()[0] < 1_000_000
+    finally:
+        tracemalloc.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import socket
 from collections.abc import Iterator
 
@@ -36,6 +37,14 @@ def test_commands_that_arrive_together_get_their_replies_in_order() -> None:
         assert receive(client, len(expected)) == expected
         assert receive_all(client) == b""
         assert served.server.stats().handled < count / 10
+
+
+def test_commands_that_take_long_let_the_other_clients_have_a_turn() -> None:
+    seconds = itertools.count()
+    with serving(MiniRedis(clock=lambda: float(next(seconds)))) as (served, client):  # each command takes one
+        client.sendall(b"".join(b"*2\r\n$4\r\nKEYS\r\n$1\r\nx\r\n" for _ in range(50)))
+        assert receive(client, 200) == b"*0\r\n" * 50
+        assert served.server.stats().handled >= 50
 
 
 def test_connections_share_the_keys() -> None:

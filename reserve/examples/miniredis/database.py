@@ -28,7 +28,8 @@ def wrong_kind() -> CommandError:
 class SortedSet(Collection[bytes]):
     """Members with scores: each can be set and removed, and the one with the lowest score is found at once.
 
-    The heap also has scores that are out of date; they are skipped, and removed when they are more than half of it.
+    The heap also has scores that are out of date; they are skipped, and removed when they are more than half of it. So
+    it keeps no more members in memory than are counted, but for a constant factor.
     """
 
     def __init__(self) -> None:
@@ -49,16 +50,22 @@ class SortedSet(Collection[bytes]):
         before = self.scores.get(member)
         if before != score:
             self.scores[member] = score
-            if len(self._heap) > 2 * len(self.scores) + 64:
-                self._heap = [(score, member) for member, score in self.scores.items()]
-                heapq.heapify(self._heap)
-            else:
-                heapq.heappush(self._heap, (score, member))
+            heapq.heappush(self._heap, (score, member))
+            self._clean()
         return before is None
 
     def discard(self, member: bytes) -> bool:
         """Remove the member; False: it is not there."""
-        return self.scores.pop(member, None) is not None
+        if self.scores.pop(member, None) is None:
+            return False
+        self._clean()
+        return True
+
+    def _clean(self) -> None:
+        """Remove the scores that are out of date, if they are more than half of the heap."""
+        if len(self._heap) > 2 * len(self.scores):
+            self._heap = [(score, member) for member, score in self.scores.items()]
+            heapq.heapify(self._heap)
 
     def lowest(self) -> tuple[bytes, float] | None:
         """The member with the lowest score, and the score; None: there is none."""

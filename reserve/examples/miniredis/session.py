@@ -29,6 +29,10 @@ _RECEIVED = 16384
 """Bytes that are received at a time. The commands in them may have to wait until the client reads replies."""
 _MAX_REPLIES = 65536
 """Bytes of replies after which the client has to take some before its next command is carried out."""
+_TURN = 0.02
+"""Seconds after which the commands that are left wait until the other clients have had a turn: a command may look at
+all keys, and hundreds of them may have been received at once.
+"""
 
 
 class Session:
@@ -84,7 +88,9 @@ class Session:
             self._server.send(self._sock, replies[sent:])
 
     def _execute(self) -> tuple[bytes, bool]:
-        """Carry out the commands that wait, until their replies are many bytes. Returns these, and False after QUIT."""
+        """Carry out the commands that wait, until their replies are many bytes or they take long. Returns the replies,
+        and False after QUIT.
+        """
         waiting, size = self._waiting, 0
         replies: list[bytes] = []
         limit = min(_MAX_REPLIES, self._max_output // 2)
@@ -92,8 +98,10 @@ class Session:
         store = self._store
         database = store.database
         with store.lock:
-            database.begin(store.clock())
-            while waiting and size < limit:
+            now = store.clock()
+            until = now + _TURN
+            database.begin(now)
+            while waiting and size < limit and now < until:
                 arguments = waiting.pop()
                 try:
                     reply = execute(database, arguments)
@@ -104,6 +112,7 @@ class Session:
                     reply = error(f"ERR the reply has {len(reply)} bytes, and --max-output allows {longest} of them")
                 replies.append(reply)
                 size += len(reply)
+                now = store.clock()
         return b"".join(replies), True
 
 
