@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from reserve.errors import Correction, StartupError, UsageError, short_repr
 from reserve.loader.arguments import Arguments, correct_options, option_hint
 from reserve.loader.asgi import refuse_async
-from reserve.loader.find import complete_words, load_application
+from reserve.loader.find import bundled_names, complete_words, load_application
 from reserve.loader.importer import WSGI_NAMES, explain_none, signature_error
 
 if TYPE_CHECKING:
@@ -50,7 +50,12 @@ def launch_wsgi(args: Sequence[str], protocol: str, app_class: Callable[[], type
         if not remaining and not _HELP.isdisjoint(arguments.after):
             raise _refuse_help(protocol)
         what = f"{remaining[0]!r} is none of its kinds" if remaining else "the kind of application is missing"
-        right = (protocol, "wsgi") if remaining[:1] == ["asgi"] else tuple(complete_words([protocol, *remaining[:1]]))
+        if remaining[:1] == ["asgi"]:
+            right: tuple[str, ...] = (protocol, "wsgi")
+        elif remaining and remaining[0] != protocol and remaining[0] in bundled_names():  # app http websocket NAME
+            right = (remaining[0],)
+        else:
+            right = tuple(complete_words([protocol, *remaining[:1]]))
         raise UsageError(
             f"app {protocol}: {what} ({', '.join(_KINDS)})",
             f"; write: reserve app {protocol} wsgi NAME",

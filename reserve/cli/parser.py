@@ -65,7 +65,8 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
             positions.append(position)
         elif isinstance(option.kind, Flag):
             if equals:
-                right = option.flag if value.lower() not in ("0", "false", "no", "off") else option.flags[-1]
+                is_on = (value.lower() not in ("0", "false", "no", "off")) == (flag != option.flags[-1])
+                right = option.flag if is_on else option.flags[-1]
                 raise UsageError(
                     f"{flag} takes no value, but {argument!r} gives one",
                     f"; write {' or '.join(option.flags)}",

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.machinery
+import inspect
 import os
 import pkgutil
 import sys
@@ -30,6 +31,7 @@ from reserve.loader.importer import (
     module_of_file,
     parse_target,
     resolve,
+    signature_error,
     try_import,
     usable_names,
     user_code,
@@ -56,8 +58,10 @@ _HANDLERS = ("chat", "miniredis", "tlsecho")
 """The examples that are handlers; the others are WSGI applications."""
 _WSGI = ("http", "wsgi")
 """What stands before the name of a WSGI application."""
-_PROTOCOLS = ("http", "scgi", "uwsgi")
+_PROTOCOLS = ("http", "scgi", "fcgi", "uwsgi")
 """The applications of reserve that serve ``wsgi NAME``."""
+_OTHER_NAMES = {"fastcgi": "fcgi", "ws": "websocket"}
+"""What users call an application of reserve, and its name."""
 _EXAMPLE = "blog"
 """The name in a proposed line for a user who gave none."""
 
@@ -157,6 +161,8 @@ def complete_words(words: Sequence[str]) -> list[str]:
     :param words: what stands there, or should stand there. Empty: an example is named.
     """
     first, *rest = words or ("",)
+    if first in _OTHER_NAMES and not _find_source(first):
+        first = _OTHER_NAMES[first]
     protocol = first if first in _PROTOCOLS else "http"
     if first == protocol and rest[:1] == ["wsgi"]:
         first, rest = "wsgi", rest[1:]
@@ -276,11 +282,12 @@ def load_application(
         unreadable = "" if os.access(directory, os.R_OK | os.X_OK) else " (which this process may not read)"
         locations = [f"{directory}{unreadable} and the rest of the import path", *packages]
         # wsgi is what stands after a name; it is no misspelt uwsgi.
-        match = None if packages or name == _WSGI[1] else nearest(name, application_names())
+        is_kind_known = bool(packages or attributes)
+        match = None if is_kind_known or name == _WSGI[1] else _meant_application(name)
         raise StartupError(
             f"there is no module named {target.module}; looked in {', then in '.join(locations)}",
             f"; did you mean {match}?" if match else "",
-            _correct_missing(name, match, args.before, is_wsgi=bool(packages)),
+            _correct_missing(name, match, args.before, is_kind_known=is_kind_known),
         )
     if target.path and (target.path != ("launch",) or target.call is not None):
         args.refuse_rest(name)
@@ -313,29 +320,36 @@ def load_application(
     raise StartupError(
         f"{describe_module(module)} has {missing}; {describe_callables(module)}",
         hint,
-        _correct_launch(name, module, args.before, is_wsgi=bool(attributes)),
+        _correct_launch(name, module, args.before, attributes),
     )
 
 
-def _correct_missing(name: str, match: str | None, arguments: Sequence[str], *, is_wsgi: bool) -> Correction | None:
+def _meant_application(name: str) -> str | None:
+    """The application of reserve, or the example, that a name resembles; None: there is none."""
+    return _OTHER_NAMES.get(name) or nearest(name, application_names())
+
+
+def _correct_missing(
+    name: str, match: str | None, arguments: Sequence[str], *, is_kind_known: bool
+) -> Correction | None:
     """What was probably meant by the name of a module that does not exist.
 
     :param match: the bundled application with a similar name.
     :param arguments: those that follow the name.
-    :param is_wsgi: ``http wsgi`` stands before the name.
+    :param is_kind_known: what stands before the name says how it is served: ``http wsgi`` or ``websocket``.
     """
-    if not is_wsgi and (name == "wsgi" or match is not None):
+    if not is_kind_known and (name == "wsgi" or match is not None):
         words = (match or name, *arguments)
         return Correction(wrong=(name, *arguments), right=tuple(complete_words(words)))
-    if not is_wsgi and _find_source(f"{_EXAMPLES}.{name}"):
+    if not is_kind_known and _find_source(f"{_EXAMPLES}.{name}"):
         return Correction(wrong=(name,), right=(*_WSGI, name))
-    if not is_wsgi and name.partition(":")[0] in application_names():
+    if not is_kind_known and name.partition(":")[0] in application_names():
         return Correction(wrong=(name,), right=tuple(complete_words([name.partition(":")[0]])))
     stem = name.partition("(")[0]
     module, dot, attribute = stem.rpartition(".")
     if dot and ":" not in name and _find_source(module):  # mysite.wsgi.application
         right = f"{module}:{attribute}" + name[len(stem) :]
-        return Correction(wrong=(name,), right=(right,) if is_wsgi else (*_WSGI, right))
+        return Correction(wrong=(name,), right=(right,) if is_kind_known else (*_WSGI, right))
     module, _, attribute = name.partition(":")
     local = [path.removesuffix(".py") for path in os.listdir() if path.endswith(".py")]
     similar = nearest(module.lower(), {one.lower(): one for one in local})
@@ -345,12 +359,28 @@ def _correct_missing(name: str, match: str | None, arguments: Sequence[str], *, 
     return None
 
 
-def _correct_launch(name: str, module: ModuleType, arguments: Sequence[str], *, is_wsgi: bool) -> Correction | None:
-    """What was probably meant by a module that has no ``launch``: the WSGI application in it."""
+def _correct_launch(
+    name: str, module: ModuleType, arguments: Sequence[str], attributes: tuple[str, ...]
+) -> Correction | None:
+    """What was probably meant by a module without ``launch``: the WSGI application in it, or the only handler.
+
+    :param attributes: those that are the application itself; they tell whether it is one of WSGI.
+    """
+    if attributes not in ((), WSGI_NAMES):
+        handlers = [
+            attribute
+            for attribute, value in vars(module).items()
+            if getattr(value, "__module__", "") == module.__name__
+            and (
+                any(hasattr(value, one) for one in attributes)
+                or (inspect.isfunction(value) and not signature_error(value, 1))
+            )
+        ]
+        return Correction(wrong=(name,), right=(f"{name}:{handlers[0]}",)) if len(handlers) == 1 else None
     usable = usable_names(module)
-    if name == "wsgi" and not is_wsgi and arguments and not arguments[0].startswith("-"):
+    if name == "wsgi" and not attributes and arguments and not arguments[0].startswith("-"):
         return Correction(wrong=(name,), right=_WSGI)
     if not usable:
         return None
     right = name if usable[0] in WSGI_NAMES else f"{name}:{usable[0]}"
-    return Correction(wrong=(name,), right=(right,) if is_wsgi else (*_WSGI, right))
+    return Correction(wrong=(name,), right=(right,) if attributes else (*_WSGI, right))

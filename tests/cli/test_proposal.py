@@ -11,6 +11,7 @@ import pytest
 
 from reserve.cli.command import main
 from reserve.cli.proposal import shell_line
+from reserve.loader.find import bundled_names, complete_words, find
 from tests.cli.fakes import HANDLER, FakeServer
 from tests.waiting import PATIENCE
 
@@ -49,6 +50,8 @@ def shop(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (workdir / "cli_uncalled.py").write_text(UNCALLED)
     (workdir / "cli_handler.py").write_text(HANDLER)
     (workdir / "cli_asgi.py").write_text(ASGI)
+    (workdir / "cli_chat.py").write_text("class Chat:\n    def on_message(self, ws, message): ...\n")
+    (workdir / "cli_ws_function.py").write_text("def hello(ws): ...\n")
     (workdir / "cli_package").mkdir()
     (workdir / "cli_package" / "__init__.py").write_text("")
     (workdir / "cli_package" / "site.py").write_text(SHOP)
@@ -127,6 +130,18 @@ def serves(line: str) -> bool:
         ("app uwsgi cli_shop:app", "app uwsgi wsgi cli_shop:app"),
         ("uwsgi wsgi cli_shop:app", "app uwsgi wsgi cli_shop:app"),
         ("app scgi wsgi cli_shop:create_app", "app scgi wsgi 'cli_shop:create_app()'"),
+        ("app fcgi", "app fcgi wsgi blog"),
+        ("app fcgi cli_shop:app", "app fcgi wsgi cli_shop:app"),
+        ("app fastcgi wsgi cli_shop:app", "app fcgi wsgi cli_shop:app"),
+        ("fastcgi cli_shop:app", "app fcgi wsgi cli_shop:app"),
+        ("app http scgi wsgi cli_shop:app", "app scgi wsgi cli_shop:app"),
+        # WebSocket
+        ("app ws cli_chat:Chat", "app websocket cli_chat:Chat"),
+        ("app http websocket cli_chat:Chat", "app websocket cli_chat:Chat"),
+        ("app websocket cli_chat", "app websocket cli_chat:Chat"),
+        ("app websocket cli_ws_function", "app websocket cli_ws_function:hello"),
+        (f"{SHOP_LINE} --websocket /chat=cli_chat", f"{SHOP_LINE} --websocket /chat=cli_chat:Chat"),
+        (f"{SHOP_LINE} --websocket /chat=Cli_Chat:Chat", f"{SHOP_LINE} --websocket /chat=cli_chat:Chat"),
         # arguments of an application that takes none
         (f"{SHOP_LINE} app", SHOP_LINE),
         (f"{SHOP_LINE} 8000", f"{SHOP_LINE} --bind localhost:8000"),
@@ -141,6 +156,8 @@ def serves(line: str) -> bool:
         (f"{SHOP_LINE} --log-level warn", f"{SHOP_LINE} --log-level warning"),
         (f"{SHOP_LINE} --access-log=-", f"{SHOP_LINE} --access-log"),
         (f"{SHOP_LINE} --access-log=off", f"{SHOP_LINE} --no-access-log"),
+        (f"{SHOP_LINE} --no-access-log=1", f"{SHOP_LINE} --no-access-log"),
+        (f"{SHOP_LINE} --no-access-log=off", f"{SHOP_LINE} --access-log"),
     ],
 )
 def test_the_proposed_line_serves(shop: Path, capsys: pytest.CaptureFixture[str], wrong: str, right: str) -> None:
@@ -208,6 +225,32 @@ def test_a_line_that_asks_for_help_is_proposed_as_one_that_prints_it(
     out, err = capsys.readouterr()
     assert out
     assert not err
+
+
+@pytest.mark.parametrize(
+    ("line", "end"),
+    [
+        (
+            "app websocket cli_shop",
+            "callables of cli_shop are: app, create_app; to serve its app with WSGI write: "
+            "reserve app http wsgi cli_shop",
+        ),
+        ("app websocket blog", "the rest of the import path"),
+        (f"{SHOP_LINE} --websocket /ws=echo:handle", "the rest of the import path"),
+    ],
+)
+def test_no_line_is_proposed_that_serves_no_websocket_handler(
+    shop: Path, capsys: pytest.CaptureFixture[str], line: str, end: str
+) -> None:
+    assert main(shlex.split(line)) == 1
+    assert capsys.readouterr().err.rstrip("\n").endswith(end)
+
+
+def test_every_protocol_that_hosts_wsgi_is_completed() -> None:
+    hosting = [name for name in bundled_names() if "wsgi NAME" in find(name).arguments]
+    assert "fcgi" in hosting
+    for name in hosting:
+        assert complete_words([name]) == [name, "wsgi", "blog"]
 
 
 def test_a_file_in_another_directory_is_proposed_with_that_directory(
