@@ -121,12 +121,21 @@ def take_paths(args: Sequence[str], option: str, form: str) -> tuple[list[str], 
             value = following
         prefix, _, name = value.partition("=")
         if not prefix.startswith("/") or not name:
-            raise UsageError(f"{option} wants {form}; it got {value!r}")
+            raise UsageError(f"{option} wants {form}; it got {value!r}", correction=_with_path(value))
         prefix = prefix.rstrip("/") or "/"
         if prefix in mounts:
             raise UsageError(f"{option} {prefix} is given twice, for {mounts[prefix]} and for {name}")
         mounts[prefix] = name
     return remaining, mounts
+
+
+def _with_path(value: str) -> Correction | None:
+    """What was probably meant by a value that is not /PATH=NAME; None: unknown."""
+    path, equals, name = value.partition("=")
+    if not equals and value and not value.startswith("/"):  # only the name
+        path, name = value.partition(":")[0].rpartition(".")[2], value
+    path = path.strip("/")
+    return Correction(wrong=(value,), right=(f"/{path}={name}",)) if path and name else None
 
 
 def _load(

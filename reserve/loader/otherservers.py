@@ -123,7 +123,15 @@ FOREIGN: tuple[ForeignOption, ...] = (
     _none("--plugin --plugins --paste --spooler --cron", "reserve serves applications, and does nothing else"),
     _none("--static-map --check-static --static-path-mount --static-path-route", _FRONTEND),
     _none("--expose-tracebacks", "tracebacks go to the error log, and never to a client", is_flag=True),
-    _none("--lifespan --ws", "WSGI has neither WebSockets nor lifespan events"),
+    _none("--lifespan", "WSGI has no lifespan events"),
+    # WebSocket
+    _none("--ws", "--websocket /PATH=NAME names a WebSocket handler, and there is one implementation"),
+    _none("--http-websockets", "--websocket /PATH=NAME names a WebSocket handler", is_flag=True),
+    ForeignOption("--ws-max-size", "--ws-max-message SIZE"),
+    ForeignOption("--ws-ping-interval --websocket-ping-interval", "--ws-ping TIME"),
+    ForeignOption("--ws-ping-timeout", "--ws-pong-timeout TIME"),
+    ForeignOption("--ws-per-message-deflate", "--ws-compression or --no-ws-compression", value=""),
+    _none("--ws-max-queue", "the messages of a client are received one at a time"),
     # behind a frontend
     ForeignOption(
         "--forwarded-allow-ips --trusted-proxy --proxy-allow-from --proxy-protocol-from", "--trusted-proxies LIST"

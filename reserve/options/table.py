@@ -419,15 +419,19 @@ ADDRESSES = tuple(option.name for option in OPTIONS if option.kind is _ADDRESS)
 NEED_TLS = tuple(option.name for option in OPTIONS if option.group == _TLS and option.name != "tls-cert")
 """The names of the options that have no effect without a certificate."""
 
+_USUAL = {"open-files": "keep", "trusted-proxies": "127.0.0.1", "unix-mode": "660"}
+"""Values that work, of options that have none by default."""
 USUAL_ADDRESS = "127.0.0.1:8080"
 """An address that works on every machine, for examples."""
 
 
 def usual_value(option: Option) -> str:
-    """A value that works, for the line that a message proposes: the default as it is written; empty: there is none."""
+    """A value that works, for the line that a message proposes: mostly the default as it is written; empty: unknown."""
     if option.kind is _ADDRESS:
         return USUAL_ADDRESS
-    return option.kind.format(option.default) if option.default not in (None, (), "") else ""
+    if option.default in (None, (), ""):
+        return _USUAL.get(option.name, "")
+    return option.kind.format(option.default)
 
 
 FLAGS: dict[str, Option] = {flag: option for option in OPTIONS for flag in option.flags}

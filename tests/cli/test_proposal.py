@@ -135,6 +135,11 @@ def serves(line: str) -> bool:
         ("app fastcgi wsgi cli_shop:app", "app fcgi wsgi cli_shop:app"),
         ("fastcgi cli_shop:app", "app fcgi wsgi cli_shop:app"),
         ("app http scgi wsgi cli_shop:app", "app scgi wsgi cli_shop:app"),
+        # paths
+        ("app http wsgi --mount cli_shop", "app http wsgi --mount /cli_shop=cli_shop"),
+        ("app http wsgi --mount=a=cli_shop", "app http wsgi --mount=/a=cli_shop"),
+        (f"{SHOP_LINE} --websocket cli_chat:Chat", f"{SHOP_LINE} --websocket /cli_chat=cli_chat:Chat"),
+        (f"{SHOP_LINE} --websocket ws=cli_chat:Chat", f"{SHOP_LINE} --websocket /ws=cli_chat:Chat"),
         # WebSocket
         ("app ws cli_chat:Chat", "app websocket cli_chat:Chat"),
         ("app http websocket cli_chat:Chat", "app websocket cli_chat:Chat"),
@@ -156,6 +161,8 @@ def serves(line: str) -> bool:
         (f"{SHOP_LINE} --log-level warn", f"{SHOP_LINE} --log-level warning"),
         (f"{SHOP_LINE} --access-log=-", f"{SHOP_LINE} --access-log"),
         (f"{SHOP_LINE} --access-log=off", f"{SHOP_LINE} --no-access-log"),
+        (f"{SHOP_LINE} --open-files unlimited", f"{SHOP_LINE} --open-files keep"),
+        (f"{SHOP_LINE} --trusted-proxies '*'", f"{SHOP_LINE} --trusted-proxies 127.0.0.1"),
         (f"{SHOP_LINE} --no-access-log=1", f"{SHOP_LINE} --no-access-log"),
         (f"{SHOP_LINE} --no-access-log=off", f"{SHOP_LINE} --access-log"),
     ],

@@ -92,7 +92,10 @@ def free_port() -> int:
         ),
         ("app http wsgi good --keep-alive soon", "--keep-alive is 'soon'; allowed is .+"),
         ("app http wsgi good --max-body -1", "--max-body is '-1'; allowed is .+"),
-        ("app http wsgi -b 127.0.0.1:0 --mount good", "--mount wants /PREFIX=NAME, as /blog=blog; it got 'good'"),
+        (
+            "app http wsgi -b 127.0.0.1:0 --mount good",
+            "--mount wants /PREFIX=NAME, as /blog=blog; it got 'good'; write: .*",
+        ),
         (
             "app http wsgi blog -b 127.0.0.1:0 -- --colour red",
             "blog: unknown argument '--colour'; after -- it takes only --data DIR",
