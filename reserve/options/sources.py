@@ -260,7 +260,7 @@ def _convert(option: Option, source: str, value: object, parse: Callable[..., ob
 def _probable_value(option: Option, value: object) -> str:
     """What was probably meant by a value that is not allowed: another spelling, else the default; empty: unknown."""
     lowered = str(value).strip().lower()
-    attempts = [lowered, lowered.removesuffix("b"), lowered.removesuffix("ib")]
+    attempts = [lowered, lowered.removesuffix("b"), lowered.removesuffix("ib"), lowered.rstrip("/")]
     attempts.append(re.sub(r"\s*(ms|[smhd])[a-z]*$", r"\1", lowered))
     if isinstance(option.kind, Choice):
         attempts.append(nearest(lowered, option.kind.choices, similarity=0.6) or "")

@@ -26,8 +26,14 @@ def _is_path(text: str) -> bool:
 
 
 def _is_origins(text: str) -> bool:
-    origins = [origin.strip() for origin in text.split(",")]
-    return text in ("same", "any") or all("://" in origin or origin == "null" for origin in origins)
+    return text in ("same", "any") or all(_is_origin(origin.strip()) for origin in text.split(","))
+
+
+def _is_origin(text: str) -> bool:
+    """Whether a browser may send this Origin: it has no path and not the default port (RFC 6454 section 6.2)."""
+    scheme, separator, host = text.lower().partition("://")
+    is_default = (scheme, host.rpartition(":")[2]) in (("http", "80"), ("https", "443"))
+    return text == "null" or bool(scheme and separator and host and not set(host) & set("/?#@ ") and not is_default)
 
 
 HTTP_KINDS: Mapping[str, Kind] = {
@@ -58,7 +64,9 @@ HTTP_KINDS: Mapping[str, Kind] = {
     "ws_pong_timeout": Seconds(0.001),
     "ws_close_timeout": Seconds(0.001),
     "ws_compression": Flag(),
-    "ws_origins": Text("same, any, or origins with commas between them", _is_origins),
+    "ws_origins": Text(
+        "same, any, or origins without path and default port (https://a.example) with commas between them", _is_origins
+    ),
     "root_path": Text("a path that begins with /, without ? and #, or nothing", _is_path, "PATH", "a path"),
 }
 """The values that each field allows, for programs and for the command alike."""
