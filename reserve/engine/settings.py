@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from reserve.errors import UsageError
+from reserve.errors import Correction, UsageError
 from reserve.paramtypes import Choice, Count, Kind, Range, Seconds, Size, Text, check_settings
 from reserve.sockets.proxies import are_proxies
 from reserve.suggest import suggestion
@@ -168,7 +168,8 @@ class EngineSettings:
         if self.proxy_protocol != "off" and not self.trusted_proxies:
             raise UsageError(
                 f"proxy_protocol is {self.proxy_protocol}, and no frontend is trusted: trusted_proxies "
-                "(--trusted-proxies) names their addresses"
+                "(--trusted-proxies) names their addresses",
+                correction=Correction(end=("--trusted-proxies", "127.0.0.1")),
             )
 
     @property

@@ -165,6 +165,7 @@ def serves(line: str) -> bool:
         (f"{SHOP_LINE} --trusted-proxies '*'", f"{SHOP_LINE} --trusted-proxies 127.0.0.1"),
         (f"{SHOP_LINE} --ws-origins https://a.example/", f"{SHOP_LINE} --ws-origins https://a.example"),
         (f"{SHOP_LINE} --ws-origins https://a.example:443", f"{SHOP_LINE} --ws-origins same"),
+        (f"{SHOP_LINE} --proxy-protocol v2", f"{SHOP_LINE} --proxy-protocol v2 --trusted-proxies 127.0.0.1"),
         (f"{SHOP_LINE} --no-access-log=1", f"{SHOP_LINE} --no-access-log"),
         (f"{SHOP_LINE} --no-access-log=off", f"{SHOP_LINE} --access-log"),
     ],

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from reserve.apps.http.context import HTTPContext, Upgrades
 from reserve.apps.websocket.driver import WebSocketDriver
 from reserve.apps.websocket.handlers import Handler
-from reserve.errors import UsageError
+from reserve.errors import UsageError, short_repr
 from reserve.protocol.websocket.handshake import (
     Refusal,
     accept_key,
@@ -37,15 +37,20 @@ class WebSocketRoutes(Upgrades):
 
     :param routes: handlers (see :mod:`reserve.apps.websocket.handlers`) by path, decoded, as ``/chat``. A path without
         a handler is left to the HTTP application.
-    :raises UsageError: for a path without a slash at its beginning, or what is no handler.
+    :raises UsageError: for what is no mapping, a path without a slash at its beginning, or what is no handler.
     """
 
     def __init__(self, routes: Mapping[str, Any]) -> None:
         self._handlers: dict[str, Handler] = {}
+        if not isinstance(routes, Mapping):
+            raise UsageError(f"WebSocket handlers are given by path, as {{'/chat': handle}}; got {short_repr(routes)}")
         for path, target in routes.items():
-            if path != EVERY_PATH and not path.startswith("/"):
+            if path != EVERY_PATH and not str(path).startswith("/"):
                 raise UsageError(f"the path of a WebSocket handler begins with a slash, like /chat; got {path!r:.80}")
-            self._handlers[path] = Handler(target)
+            try:
+                self._handlers[path] = Handler(target)
+            except UsageError as error:
+                raise UsageError(f"{'' if path == EVERY_PATH else f'{path}: '}{error}") from None
 
     def begin(
         self, context: HTTPContext, connection: Connection, head: Head, received: bytes, log: Callable[[int], None]

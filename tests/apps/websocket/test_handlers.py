@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from reserve.apps.websocket.handlers import Handler
+from reserve.apps.websocket.routes import WebSocketRoutes
 from reserve.errors import UsageError
 
 
@@ -79,3 +80,17 @@ def test_what_is_no_handler(target: Any) -> None:
 def test_what_would_have_to_be_awaited(target: Any) -> None:
     with pytest.raises(UsageError, match="is async"):
         Handler(target)
+
+
+@pytest.mark.parametrize(
+    ("routes", "message"),
+    [
+        ({"/chat": on_thread, "/ws": 1}, r"/ws: a WebSocket handler is .+; got 1"),
+        ({"ws": asynchronous}, "begins with a slash, like /chat; got 'ws'"),
+        ({1: asynchronous}, "begins with a slash, like /chat; got 1"),
+        ([asynchronous], "are given by path, as {'/chat': handle}; got "),
+    ],
+)
+def test_routes_that_are_none(routes: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        WebSocketRoutes(routes)
