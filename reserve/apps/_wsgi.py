@@ -132,7 +132,7 @@ def take_paths(args: Sequence[str], option: str, form: str) -> tuple[list[str], 
 def _with_path(value: str) -> Correction | None:
     """What was probably meant by a value that is not /PATH=NAME; None: unknown."""
     path, equals, name = value.partition("=")
-    if not equals and value and not value.startswith("/"):  # only the name
+    if not equals and value != "wsgi" and not value.startswith("/"):  # only the name
         path, name = value.partition(":")[0].rpartition(".")[2], value
     path = path.strip("/")
     return Correction(wrong=(value,), right=(f"/{path}={name}",)) if path and name else None

@@ -15,6 +15,13 @@ from reserve.suggest import nearest
 __all__ = ["Arguments", "correct_options", "nearest_flag", "option_hint", "unknown_option"]
 
 
+_OF_APPLICATIONS = {
+    "--mount": "it is an argument of the protocols that host WSGI: reserve app http wsgi NAME --mount /PREFIX=NAME",
+    "--websocket": "it is an argument of one application: reserve app http wsgi NAME --websocket /PATH=NAME",
+}
+"""Options of some applications of reserve, which users write with another one."""
+
+
 def nearest_flag(argument: str, flags: Iterable[str]) -> str | None:
     """The long flag that an argument resembles, or None.
 
@@ -57,6 +64,8 @@ def option_hint(argument: str, flags: Iterable[str]) -> tuple[str, str]:
     Each is a clause with its semicolon, or empty.
     """
     name = argument.partition("=")[0]
+    if name in _OF_APPLICATIONS:
+        return f"; {_OF_APPLICATIONS[name]}", ""
     entry = BY_NAME.get(name if name.startswith("--") else name[:2])
     if entry is not None:
         return entry.why and f"; {entry.why}", entry.ours and f"; write {entry.ours}"

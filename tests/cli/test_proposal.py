@@ -256,6 +256,14 @@ def test_no_line_is_proposed_that_serves_no_websocket_handler(
     assert capsys.readouterr().err.rstrip("\n").endswith(end)
 
 
+@pytest.mark.parametrize("line", ["app echo --websocket /a=b", "app scgi wsgi cli_shop:app --websocket=/a=b"])
+def test_an_option_of_another_application_is_said_to_be_one(
+    shop: Path, capsys: pytest.CaptureFixture[str], line: str
+) -> None:
+    assert main(shlex.split(line)) == 2
+    assert "reserve app http wsgi NAME --websocket /PATH=NAME" in capsys.readouterr().err
+
+
 def test_every_protocol_that_hosts_wsgi_is_completed() -> None:
     hosting = [name for name in bundled_names() if "wsgi NAME" in find(name).arguments]
     assert "fcgi" in hosting
