@@ -235,8 +235,8 @@ class Wakeup:
         if self._epoll is None:
             self._close_pair()
             return
-        try:
-            self._epoll.modify(self._eventfd, select.EPOLLONESHOT)
+        try:  # are both numbers still ours? A forked child shares the epoll object: it may not take a signal back
+            self._epoll.modify(self._eventfd, _NEXT_EVENT)
         except (OSError, ValueError):
             _ABANDONED.append(self._owner)
             if self.lost or not self._shared:

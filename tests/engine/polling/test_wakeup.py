@@ -10,8 +10,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from reserve.engine.polling.poller import new_poller
 from reserve.engine.polling.wakeup import Wakeup
 from reserve.wait import wait_for
+from tests.engine.conftest import needs_fork
 from tests.engine.interleave import Scheduler, explore
 
 
@@ -137,3 +139,27 @@ def test_a_forked_child_does_not_wait_for_signalling_threads_of_its_parent() -> 
     wakeup.after_fork()
     wakeup.close()
     assert wakeup.fd == -1
+
+
+@needs_fork
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("kind", ["own epoll object", "that of a poller", "portable"])
+def test_a_forked_child_takes_no_signal_of_its_parent_back(kind: str) -> None:
+    """The parent's thread may not have seen the signal yet when the child closes its copies."""
+    if kind == "that of a poller":
+        poller = new_poller()
+        wakeup, readable, close = poller.wakeup, lambda: poller.poll(0) != [], poller.close
+    else:
+        wakeup = Wakeup(portable=kind == "portable")
+        readable, close = lambda: wait_for(wakeup.fd, 0), wakeup.close
+    wakeup.signal()
+    pid = os.fork()
+    if not pid:
+        try:
+            wakeup.after_fork()
+            close()
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
+    assert readable()
+    close()
