@@ -24,9 +24,9 @@ UPSTREAM = "/run/blog/reserve.sock"
 """The path of reserve's socket on the page."""
 
 
-def configuration(language: str) -> str:
-    """The only configuration in this language on the page."""
-    (text,) = re.findall(rf"^```{language}\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+def configuration(language: str, page: str = TEXT) -> str:
+    """The only configuration in this language on a page."""
+    (text,) = re.findall(rf"^```{language}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     assert UPSTREAM in text
     return text
 
@@ -81,6 +81,8 @@ class Frontend(ABC):
     """The language of the configuration on the page."""
     stop_signal: signal.Signals
     """The signal that ends the frontend after its current requests."""
+    page = TEXT
+    """The page with the configuration."""
 
     def __init__(
         self, program: str, folder: Path, upstream: str, *, impatient: bool = False, buffering: bool = False
@@ -88,7 +90,7 @@ class Frontend(ABC):
         self.path, self.folder, self.buffering = program, folder, buffering
         self.address = str(folder / "front")
         self.log = folder / "log"
-        text = configuration(self.language)
+        text = configuration(self.language, self.page)
         self.config = folder / "config"
         self.config.write_text(self.adapted(self._impatient(text) if impatient else text, upstream), "utf-8")
 
