@@ -67,6 +67,9 @@ def option_hint(argument: str, flags: Iterable[str]) -> tuple[str, str]:
     if name in _OF_APPLICATIONS:
         return f"; {_OF_APPLICATIONS[name]}", ""
     entry = BY_NAME.get(name if name.startswith("--") else name[:2])
+    if entry is not None and entry.ours and not entry.value and not entry.is_flag:
+        # The proposed line leaves the option out, so the text has to name ours.
+        return f"{entry.why and f'; {entry.why}'}; the nearest is {entry.ours}", ""
     if entry is not None:
         return entry.why and f"; {entry.why}", entry.ours and f"; write {entry.ours}"
     match = nearest_flag(argument, flags)

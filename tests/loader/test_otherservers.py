@@ -81,6 +81,7 @@ def test_the_proposed_line_is_valid(
     message = capsys.readouterr().err
     assert message.count("\n") == 1
     assert entry.why in message
+    assert entry.flag in message
     line = message.rstrip("\n").rpartition("; write: ")[2]
     program, *right = shlex.split(line)
     assert program == "reserve"
