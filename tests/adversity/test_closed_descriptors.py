@@ -209,6 +209,47 @@ def test_a_connection_that_gets_the_number_of_the_wakeup_does_not_take_its_place
     number.ours.close()
 
 
+@pytest.mark.parametrize(
+    "make", [selectors.SelectSelector, getattr(selectors, "PollSelector", selectors.SelectSelector)]
+)
+def test_a_wakeup_that_gets_the_number_of_a_closed_connection_takes_its_place(make: Any) -> None:
+    gone, peer = socket.socketpair()  # before the wakeup: their numbers are lower
+    poller = PortablePoller(make())
+    number = gone.fileno()
+    poller.add(number, READ)
+    assert poller.poll(0) == []
+    gone.close()
+    os.close(poller.wakeup.fd)
+    poller.poll(0)
+    assert poller.wakeup.fd == number
+    for _ in range(2):
+        poller.wakeup.signal()
+        assert wait_for(poller.wakeup.fd, 0)
+        assert poller.poll(None) == []
+        assert not wait_for(poller.wakeup.fd, 0)
+        poller.remove(number)  # the server closes the connection when its deadline has passed
+    poller.close()
+    peer.close()
+
+
+def test_a_connection_that_gets_the_number_of_a_portable_wakeup_is_watched() -> None:
+    poller = PortablePoller()
+    lost: list[int] = []
+    poller.wakeup.on_lost = lambda: lost.append(1)
+    fd = poller.wakeup.fd
+    number = Number(fd)
+    poller.add(fd, READ)
+    assert poller.poll(0) == []
+    assert lost == [1]
+    number.ours.send(b"x")
+    assert [event[0] for event in poller.poll(None)] == [fd]
+    poller.wakeup.signal()
+    assert poller.poll(None) == []
+    poller.close()
+    os.close(fd)
+    number.ours.close()
+
+
 @pytest.mark.skipif(type(new_poller()) is not EpollPoller, reason="this platform has no epoll")
 def test_a_wakeup_whose_poller_was_closed_says_so_once() -> None:
     poller = EpollPoller()

@@ -182,6 +182,11 @@ class PortablePoller:
         """Apply the queued changes in their order: a number may have been closed and used again for another socket."""
         while self._changes:
             fd, mask = self._changes.popleft()
+            if fd == self.wakeup.fd:  # the application has closed one of the two
+                if self.wakeup.clear():
+                    self.wakeup.signal()  # the signal that was cleared may be one for this thread
+                    continue  # the connection was closed: the wakeup has its number now
+                self._reopen_wakeup()
             # KeyError: its event was reported already, or it was never watched.
             with contextlib.suppress(KeyError):
                 self._selector.unregister(fd)
@@ -196,6 +201,8 @@ class PortablePoller:
         with contextlib.suppress(KeyError):
             self._selector.unregister(self.wakeup.fd)
         if self.wakeup.reopen():
+            with contextlib.suppress(KeyError):  # its new number may be that of a connection, which was closed as well
+                self._selector.unregister(self.wakeup.fd)
             self._selector.register(self.wakeup.fd, selectors.EVENT_READ)
 
     def _drop_closed(self) -> bool:
