@@ -309,6 +309,7 @@ def test_sighup_during_the_imports_waits_for_the_server_unless_the_terminal_clos
     terminal = [True]
     for module in ("early.signals", "signals"):
         monkeypatch.setattr(f"reserve.cli.{module}.has_terminal", lambda: terminal[0])
+    inherited = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     reloaded = threading.Event()
     early = EarlySignals()
@@ -333,3 +334,4 @@ def test_sighup_during_the_imports_waits_for_the_server_unless_the_terminal_clos
     finally:
         for number, handler in zip((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), before, strict=True):
             signal.signal(number, handler)
+        signal.signal(signal.SIGHUP, inherited)
