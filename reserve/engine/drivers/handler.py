@@ -150,6 +150,7 @@ class HandlerDriver(Driver):
         "_on_close",
         "_outbox",
         "_park",
+        "_ran",
         "_reason",
         "_sent",
         "_start_tls",
@@ -164,6 +165,8 @@ class HandlerDriver(Driver):
         self._park: Park | None = None
         self._on_close: Callable[[str], Any] | None = None
         self._finished = False
+        self._ran = False
+        """The handler has just run: the poller reports what has arrived meanwhile."""
         self._reason = ""
         self._idle_since = 0.0
         self._sent = False
@@ -182,6 +185,7 @@ class HandlerDriver(Driver):
     def step(self, events: int, now: float) -> Action:
         if self._call is not None:
             return RUN
+        ran, self._ran = self._ran, False
         if self._connection.detached:
             return CLOSE
         if self._outbox and self._start_tls is None:  # else it would be sent in plain text
@@ -193,10 +197,11 @@ class HandlerDriver(Driver):
         if self._connection.output is not None:
             # What server.send() queued is sent first: a handler that ran now could send before it.
             return self._wait
-        if self._is_ready():
+        stopping = self._connection.server.stopping
+        if self._is_ready(poll=not ran or stopping):
             self._call = self._start if self._park is None else self._park.resume
             return RUN
-        if self._connection.server.stopping:
+        if stopping:
             self._reason = "stop"
             return CLOSE
         if self._wait.kind == "idle":
@@ -258,8 +263,10 @@ class HandlerDriver(Driver):
                 f"a handler returns None, reserve.Park or what server.start_tls returned, not {type_name(result)}"
             )
         if not connection.detached:
+            self._ran = True
             self._timeout = connection.sock.gettimeout() if connection.sock.fileno() >= 0 else None
-            self._make_nonblocking()
+            if self._timeout != 0.0:
+                self._make_nonblocking()
 
     def on_close(self, reason: str) -> bool:
         self._reason = self._reason or reason
@@ -332,8 +339,12 @@ class HandlerDriver(Driver):
         except OSError:
             self._finished = True
 
-    def _is_ready(self) -> bool:
-        """Say whether what this connection waits for has happened; checked because every event may be spurious."""
+    def _is_ready(self, *, poll: bool) -> bool:
+        """Say whether what this connection waits for has happened; checked because every event may be spurious.
+
+        :param poll: False: do not ask the socket for bytes, because the connection parks anyway when there are none:
+            right after a run there are usually none, and a system call in vain costs a command of Redis a tenth.
+        """
         connection = self._connection
         park = self._park
         try:
@@ -345,6 +356,8 @@ class HandlerDriver(Driver):
             return connection.writable_now()
         if connection.tls is not None:
             return connection.tls.readable_now()
+        if not poll:
+            return False
         try:
             connection.sock.recv(1, socket.MSG_PEEK)
         except (BlockingIOError, InterruptedError):
