@@ -180,9 +180,9 @@ class Runtime:
         if self.stopping:
             self.acceptor.wakeup.signal()
 
-    def run_beside(self, function: Callable[[], object]) -> bool:
-        """Call a function on a thread of its own, which is none of the pool's."""
-        return self.pool.run_beside(function)
+    def run_beside(self, connection: Connection, function: Callable[[], object]) -> bool:
+        """Call a function for a connection on a thread of its own, which is none of the pool's."""
+        return self.pool.run_beside(connection, function)
 
     def notify(self, connection: Connection) -> None:
         """Have a connection stepped although nothing has arrived. Any thread."""

@@ -191,10 +191,12 @@ class Server:
         pool, request_watchdog = runtime.pool, runtime.request_watchdog
         connections = list(self._queue.connections.values())
         states = Counter(connection.state for connection in connections)
+        upgraded_threads = pool.upgraded_threads()
         return Stats(
             threads=len(pool.workers),
             busy=len(pool.busy()),
-            upgraded=len(pool.upgraded) + len(pool.beside),
+            upgraded=len(upgraded_threads),
+            upgraded_threads=upgraded_threads,
             waiting=pool.exempt_count(pool.waiting),
             file_threads=len(runtime.stepper.files.threads),
             queued=len(self._queue),

@@ -24,6 +24,8 @@ class Stats:
     """Threads that each serve one connection that its application has taken over, beside those of ``threads``. See
     ``--max-upgraded``.
     """
+    upgraded_threads: tuple[str, ...]
+    """The same threads, each with the request that it serves: ``reserve-worker-3: GET /chat from 192.0.2.1:50000``."""
     file_threads: int
     """Threads that wait for disks, or have done so in the last 30 seconds. See ``--file-threads``."""
     queued: int

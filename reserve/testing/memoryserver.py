@@ -254,7 +254,7 @@ class MemoryServer:
     def upgrade(self, connection: Connection) -> bool:
         return True
 
-    def run_beside(self, function: Callable[[], object]) -> bool:
+    def run_beside(self, connection: Connection, function: Callable[[], object]) -> bool:
         return False
 
     def notify(self, connection: Connection) -> None:

@@ -132,7 +132,8 @@ class WebSocketDriver(Driver):
         False: there are too many such threads, and nothing was sent.
         """
         self._outbox.add(head)
-        if self._handler.has_thread and not self._connection.server.run_beside(self._run_thread):
+        connection = self._connection
+        if self._handler.has_thread and not connection.server.run_beside(connection, self._run_thread):
             self._outbox.close()
             return False
         return True

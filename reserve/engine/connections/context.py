@@ -98,8 +98,8 @@ class ServerContext(Protocol[C]):
         """
         ...
 
-    def run_beside(self, function: Callable[[], object], /) -> bool:
-        """Call a function on a thread of its own, which is none of the pool's. It owns no connection.
+    def run_beside(self, connection: C, function: Callable[[], object], /) -> bool:
+        """Call a function for a connection on a thread of its own, which is none of the pool's. It owns no connection.
 
         False: there are as many such threads, and connections that are taken over, as ``--max-upgraded`` allows.
         """

@@ -20,6 +20,7 @@ from contextvars import copy_context
 from functools import partial
 
 from reserve.engine.connections.connection import Connection
+from reserve.engine.connections.peers import describe
 from reserve.engine.connections.states import OWNED
 from reserve.engine.logs.errorlog import ErrorLog
 from reserve.engine.polling.clock import Clock, SystemClock
@@ -65,7 +66,7 @@ class Worker(Follower):
     """
 
     __slots__ = ("after_run", "connection", "exempt", "extended_to", "finishing", "guard", "handled", "ident",
-                 "interrupted", "run_due", "seen", "thread", "upgraded")  # fmt: skip
+                 "interrupted", "run_due", "seen", "serves", "thread", "upgraded")  # fmt: skip
 
     def __init__(self, target: Callable[[Worker], None], name: str) -> None:
         super().__init__()
@@ -84,6 +85,8 @@ class Worker(Follower):
         """RequestTimeout was raised in the run. Written like ``run_due``."""
         self.upgraded = False
         """The application has taken the connection of the run over. Written by the pool, with its lock."""
+        self.serves = ""
+        """The request and the client of the connection for which it has left the pool, or is beside it; for people."""
         self.extended_to = 0.0
         """Until when the run may go on at least, whatever ``run_due`` says; the monitor reads it."""
         self.exempt: Exemption | None = None
@@ -221,12 +224,14 @@ class WorkerPool:
 
     def upgrade(self, connection: Connection) -> bool:
         """See :meth:`~reserve.engine.connections.context.ServerContext.upgrade`."""
+        serves = describe(connection)
         with self._lock:
             workers = [worker for worker in self.workers if worker.connection is connection]
             if not workers or self._upgrades_full():
                 return False
             (worker,) = workers
             self._remove(worker)
+            worker.serves = serves
             worker.upgraded = True
             worker.handled = 0  # the pool counts the runs before this one
             self.upgraded = (*self.upgraded, worker)
@@ -298,7 +303,7 @@ class WorkerPool:
         if self._queue.monitor_leads:
             self._queue.wake()
 
-    def run_beside(self, function: Callable[[], object]) -> bool:
+    def run_beside(self, connection: Connection, function: Callable[[], object]) -> bool:
         """See :meth:`~reserve.engine.connections.context.ServerContext.run_beside`."""
 
         def main(own: Worker) -> None:
@@ -315,11 +320,13 @@ class WorkerPool:
 
         if green_library():
             return False
+        serves = describe(connection)
         with self._lock:
             if self._upgrades_full() or self._queue.closed:
                 return False
             self._created += 1
             own = Worker(main, f"reserve-upgraded-{self._created}")
+            own.serves = serves
             self.beside = (*self.beside, own)
         try:
             own.thread.start()
@@ -329,6 +336,10 @@ class WorkerPool:
             self._log.error(f"no thread could be started for an upgraded connection: {error}")
             return False
         return True
+
+    def upgraded_threads(self) -> tuple[str, ...]:
+        """The threads that each serve one connection outside of the pool, and whom. Any thread."""
+        return tuple(f"{worker.thread.name}: {worker.serves}" for worker in (*self.upgraded, *self.beside))
 
     def _upgrades_full(self) -> bool:
         return len(self.upgraded) + len(self.beside) >= self._max_upgraded

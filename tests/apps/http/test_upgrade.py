@@ -313,7 +313,12 @@ def test_connections_that_are_taken_over_do_not_count_as_threads() -> None:
     with serving(Echo(), log, threads=2) as server, contextlib.ExitStack() as stack:
         clients = [stack.enter_context(upgraded(server)) for _ in range(10)]
         eventually(lambda: server.server.stats().threads == 2)
-        assert server.server.stats().upgraded == 10
+        stats = server.server.stats()
+        assert stats.upgraded == 10
+        assert all(line.startswith("reserve-worker-") for line in stats.upgraded_threads)
+        assert {line.partition(": ")[2] for line in stats.upgraded_threads} == {
+            f"GET / from 127.0.0.1:{client.getsockname()[1]}" for client in clients
+        }
         assert server.exchange(request("GET", "/", "Connection: close")).endswith(b"plain")
         assert all(echoed(client, b"still here") for client in clients)
         for client in clients:

@@ -398,7 +398,11 @@ def test_handlers_with_threads_do_not_count_as_workers_and_have_a_limit() -> Non
     log: list[str] = []
     with serving(echo_on_its_thread, log, threads=1, max_upgraded=3) as server, contextlib.ExitStack() as stack:
         clients = [stack.enter_context(client(server)).open() for _ in range(3)]
-        assert (server.server.stats().threads, server.server.stats().upgraded) == (1, 3)
+        stats = server.server.stats()
+        assert (stats.threads, stats.upgraded) == (1, 3)
+        address = clients[0].sock.getsockname()
+        assert stats.upgraded_threads[0].startswith("reserve-upgraded-")
+        assert stats.upgraded_threads[0].endswith(f" from 127.0.0.1:{address[1]}")
         refused = server.exchange(opening().replace(b"keep-alive", b"close"))
         assert refused.startswith(b"HTTP/1.1 503 ")
         assert b"\r\nRetry-After: 1\r\n" in refused

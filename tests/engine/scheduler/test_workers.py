@@ -42,7 +42,8 @@ def make_pool(**settings: Any) -> tuple[WorkerPool, FakeQueue]:
 def run_on(pool: WorkerPool, worker: Worker) -> None:
     """From now on the calling thread is this worker's, inside a run."""
     worker.ident = threading.get_ident()
-    worker.connection = cast(Any, object())
+    driver = SimpleNamespace(describe=lambda: "GET /", client=lambda: "")
+    worker.connection = cast(Any, SimpleNamespace(driver=driver, peer=("192.0.2.1", 50000)))
 
 
 def test_an_exempt_worker_leaves_its_place_and_the_monitor_is_woken_to_fill_it() -> None:
@@ -166,6 +167,7 @@ def test_a_worker_whose_upgraded_connection_ends_with_a_fault_of_the_engine_give
         run_on(pool, worker)
         assert pool.upgrade(cast(Any, worker.connection))
         assert (pool.workers, pool.upgraded) == ((), (worker,))
+        assert pool.upgraded_threads() == (f"{worker.thread.name}: GET / from 192.0.2.1:50000",)
         worker.handled += 1
         raise MemoryError
 
