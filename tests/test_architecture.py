@@ -29,11 +29,12 @@ ALLOWED: dict[str, set[str]] = {
     "ssl": _GROUND,
     "loader": _GROUND,
     "gateways": _GROUND,
-    "examples": _GROUND | {"Park", "Server"},  # as a user's program imports them
+    "examples": _GROUND | {"Park", "Server", "desk"},  # as a user's program imports them
     "sdlaunch": _GROUND | {"sockets"},
     "engine": _GROUND | {"sockets", "ssl"},
     "apps": _SERVING,
     "compat": _SERVING | {"__init__"},
+    "desk": _SERVING,
     "options": _SERVING,
     "testing": _SERVING,
     "cli": _SERVING | {"options"},
@@ -53,6 +54,9 @@ TRANSPORT = "reserve.protocol.proxy"
 """The one protocol that the engine knows: the header with which a frontend begins a connection of any protocol."""
 OPTIONAL = {
     # module: what it may import beside the standard library
+    "reserve.desk.content": {"markupsafe"},
+    "reserve.desk.formdata": {"python_multipart"},
+    "reserve.desk.session": {"itsdangerous"},
     "reserve.protocol.websocket.session": {"websockets"},
     "reserve.ssl.certificate": {"cryptography"},
     "reserve.ssl.pyopenssl": {"OpenSSL", "cryptography"},
@@ -79,9 +83,27 @@ ENGINE_FLOORS: dict[str, set[str]] = {
     "lifecycle": _ENGINE_SERVING | {"endpoints", "fork", "runtime", "scheduler", "shutdown"},
     "server": _ENGINE_SERVING | {"drivers", "endpoints", "lifecycle", "runtime", "scheduler"},
 }
+_DESK_GROUND = {"content", "bag"}
+_DESK_INPUT = _DESK_GROUND | {"templates", "templatefolder", "formdata"}
+_DESK_VALUES = _DESK_INPUT | {"request", "response", "errorpage"}
+_DESK_PARTS = {"router", "forms", "transactionguard", "security", "session", "staticfolder"}
+DESK_FLOORS: dict[str, set[str]] = {
+    # folder or module of desk: which others of desk it may import; those that are not here may import them all
+    "content": set(),
+    "bag": set(),
+    "templates": _DESK_GROUND,
+    "templatefolder": _DESK_GROUND | {"templates"},
+    "formdata": _DESK_GROUND,
+    "request": _DESK_VALUES,
+    "response": _DESK_VALUES,
+    "errorpage": _DESK_VALUES,
+    **{name: _DESK_VALUES | {"router", "forms"} for name in _DESK_PARTS},
+    "wsgi": _DESK_VALUES | _DESK_PARTS,
+}
 MOST_FILES = {
     # folder with folders beside its files: how many files of its own it may have
     "reserve": 6,
+    "reserve/desk": 20,
     "reserve/engine": 12,
     "reserve/ssl": 15,
     "reserve/testing": 6,
@@ -218,6 +240,22 @@ def test_the_engine_imports_from_its_lower_floors_only() -> None:
 def test_every_floor_of_the_engine_has_a_rule_that_is_needed() -> None:
     floors = {_floor(name) for name, _, _ in MODULES if name.startswith("reserve.engine.")}
     assert floors == set(ENGINE_FLOORS)
+
+
+# ---- the floors of desk ----
+
+
+def test_desk_imports_from_its_lower_floors_only() -> None:
+    found = [
+        f"{name}:{line} imports {target}"
+        for name, tree, is_package in MODULES
+        if name.startswith("reserve.desk.") and _floor(name) in DESK_FLOORS
+        for line, target in _imports(name, tree, is_package)
+        if target.startswith("reserve.desk.")
+        and _floor(target) != _floor(name)
+        and _floor(target) not in DESK_FLOORS[_floor(name)]
+    ]
+    assert found == []
 
 
 # ---- circles ----
