@@ -86,7 +86,7 @@ ENGINE_FLOORS: dict[str, set[str]] = {
 _DESK_GROUND = {"content", "bag"}
 _DESK_INPUT = _DESK_GROUND | {"templates", "templatefolder", "formdata"}
 _DESK_VALUES = _DESK_INPUT | {"request", "response", "errorpage"}
-_DESK_PARTS = {"router", "forms", "transactionguard", "security", "session", "staticfolder"}
+_DESK_PARTS = {"forms", "security", "session", "staticfolder"}
 DESK_FLOORS: dict[str, set[str]] = {
     # folder or module of desk: which others of desk it may import; those that are not here may import them all
     "content": set(),
@@ -98,7 +98,9 @@ DESK_FLOORS: dict[str, set[str]] = {
     "response": _DESK_VALUES,
     "errorpage": _DESK_VALUES,
     **{name: _DESK_VALUES | {"router", "forms"} for name in _DESK_PARTS},
-    "wsgi": _DESK_VALUES | _DESK_PARTS,
+    "wsgi": _DESK_VALUES | {"security"},
+    "router": _DESK_VALUES | {"wsgi"},  # a router and a guard are WSGI callables themselves
+    "transactionguard": _DESK_VALUES | {"wsgi"},
 }
 MOST_FILES = {
     # folder with folders beside its files: how many files of its own it may have
