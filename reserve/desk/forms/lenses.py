@@ -154,8 +154,8 @@ class DateLens(StringLens):
             raise ValidationError("is not a date as in 2026-12-31.")
         try:
             return datetime.date(*map(int, match.groups()))
-        except ValueError as error:
-            raise ValidationError(f"is not a date: {error}.") from None
+        except ValueError:
+            raise ValidationError("is not a date: the calendar has no such day.") from None
 
 
 DATE = DateLens()
