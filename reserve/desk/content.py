@@ -127,11 +127,14 @@ def escape(value: Content) -> markupsafe.Markup | Fragment:
     ``& < > " '`` are escaped; bytes are UTF-8 text, None is nothing, a number, a date and the like is its ``str``. In a
     list or another iterable (which is consumed) and in a mapping every item is treated in the same way.
     """
+    kind = type(value)
+    if kind is str or kind is int or kind is float:  # most of what is shown; the abstract classes below are slow
+        return markupsafe.escape(value)
     if isinstance(value, (Fragment, markupsafe.Markup)):
         return value
     if value is None:
         return markupsafe.Markup()
-    if isinstance(value, str) or hasattr(type(value), "__html__"):
+    if isinstance(value, str) or hasattr(kind, "__html__"):
         return markupsafe.escape(value)
     if isinstance(value, (bytes, bytearray, memoryview)):
         return markupsafe.escape(bytes(value).decode("utf-8", "replace"))

@@ -17,6 +17,7 @@ import errno
 import functools
 import os
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, TypeVar
@@ -47,9 +48,10 @@ class _Part(NamedTuple):
 class TemplateFolder:
     """The templates in a folder, by name: ``tpl = TemplateFolder("templates")``, then ``tpl("page")(title="Tasks")``.
 
-    Each file is read once, when it is first asked for. One thread at a time uses a folder.
+    Each file is read once, when it is first asked for. Any thread may ask.
 
-    :param path: the folder.
+    :param path: the folder. A relative one begins at the working directory; in a program made by PyInstaller it
+        begins at the program's own files, if the folder is among them.
     :param extension: what a file name has after the name of the template; default ``.tpl``.
     :raises NotADirectoryError: if there is no such folder.
     """
@@ -60,13 +62,11 @@ class TemplateFolder:
     END_LOOP = "</loop>"
 
     def __init__(self, path: str | os.PathLike[str], extension: str = ".tpl") -> None:
-        self.folder = Path(path)
+        self.folder = _located(Path(path))
         if not self.folder.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, "there is no such folder of templates", os.fspath(path))
         self.extension = extension or ""
         self._store: dict[str, Any] = {}
-        self._reading: list[str] = []
-        """The names of the files that are being read: each extends the next one."""
 
     def __call__(self, filename: str) -> Any:
         """The template of this name; a :class:`TemplateLoop` for a file with ``<loop>``.
@@ -77,20 +77,7 @@ class TemplateFolder:
         :raises TemplateError: for a mistake in the file; it says in which line.
         :raises OSError: if the file cannot be read.
         """
-        try:
-            return self._store[filename]
-        except KeyError:
-            pass
-        if filename in self._reading:
-            circle = " extends ".join([*self._reading[self._reading.index(filename) :], filename])
-            raise TemplateError(f"extends itself: {circle}", template=filename)
-        self._reading.append(filename)
-        try:
-            template = self._read(filename)
-        finally:
-            self._reading.pop()
-        self._store[filename] = template
-        return template
+        return self._get(filename, ())
 
     def names(self) -> list[str]:
         """The names of all templates in the folder, sorted."""
@@ -117,19 +104,33 @@ class TemplateFolder:
             wrapper.single_thread = handle.single_thread  # type: ignore[attr-defined]
         return wrapper
 
-    def _read(self, name: str) -> AbstractTemplate | TemplateLoop:
-        raw = self._text(name)
+    def _get(self, name: str, children: tuple[str, ...]) -> Any:
+        """The template of this name, which ``children`` extend, each the one after it."""
+        try:
+            return self._store[name]
+        except KeyError:
+            pass
+        if name in children:
+            circle = " extends ".join([*children[children.index(name) :], name])
+            raise TemplateError(f"extends itself: {circle}", template=name)
+        template = self._store[name] = self._read(name, children)
+        return template
+
+    def _read(self, name: str, children: tuple[str, ...]) -> AbstractTemplate | TemplateLoop:
+        raw = self._text(name, children)
         text = raw.lstrip()
         line = 1 + raw.count("\n", 0, len(raw) - len(text))
         if text.startswith(self.BEGIN_ASSY):
-            return self._assembly(name, self._parts(name, text, line, self.BEGIN_ASSY, self.END_ASSY))
+            return self._assembly(
+                name, self._parts(name, text, line, self.BEGIN_ASSY, self.END_ASSY), (*children, name)
+            )
         if text.startswith(self.BEGIN_LOOP):
             return self._loop(name, self._parts(name, text, line, self.BEGIN_LOOP, self.END_LOOP))
         return Template(text, name=name, first_line=line)
 
-    def _text(self, name: str) -> str:
+    def _text(self, name: str, children: tuple[str, ...]) -> str:
         if not _is_safe(name):
-            self._not_found(name, "this cannot be the name of a template")
+            self._not_found(name, "this cannot be the name of a template", children)
         path = self.folder / f"{name}{self.extension}"
         try:
             return path.read_text("utf-8-sig")
@@ -138,18 +139,18 @@ class TemplateFolder:
             problem = f"the file is not UTF-8: byte {error.object[error.start]:#04x}"
             raise TemplateError(problem, template=name, line=line) from error
         except UnicodeEncodeError:  # half of a surrogate pair
-            self._not_found(name, "this cannot be the name of a template")
+            self._not_found(name, "this cannot be the name of a template", children)
         except OSError as error:
             if error.errno not in _NO_SUCH_FILE:
                 raise
-            self._not_found(name, f"there is no file {path}")
+            self._not_found(name, f"there is no file {path}", children)
 
-    def _not_found(self, name: str, problem: str) -> NoReturn:
+    def _not_found(self, name: str, problem: str, children: tuple[str, ...]) -> NoReturn:
         known = self.names()
         listed = ", ".join(known[:_MOST_NAMES])
         more = f" and {len(known) - _MOST_NAMES} more" if len(known) > _MOST_NAMES else ""
         those = f"; there {'is' if len(known) == 1 else 'are'} {counted(len(known), 'template')}: {listed}{more}"
-        by = f" (which {self._reading[-2]} extends)" if len(self._reading) > 1 else ""
+        by = f" (which {children[-1]} extends)" if children else ""
         problem = f"{problem}{by}{those if known else '; the folder has no template'}{suggestion(name, known)}"
         raise TemplateNotFound(problem, template=short_repr(name)) from None
 
@@ -183,10 +184,10 @@ class TemplateFolder:
         parts[key] = part(left, stop)
         return parts
 
-    def _assembly(self, name: str, parts: dict[str | None, _Part]) -> SubAssembly:
+    def _assembly(self, name: str, parts: dict[str | None, _Part], children: tuple[str, ...]) -> SubAssembly:
         base_name, line = parts.pop(None)
         try:
-            base = self(base_name)
+            base = self._get(base_name, children)
         except TemplateNotFound as error:
             error.add_note(f"({self.BEGIN_ASSY}{base_name} is in template {name}, line {line})")
             raise
@@ -214,6 +215,13 @@ class TemplateFolder:
 
     def _part_template(self, name: str, part: _Part) -> Template:
         return Template(part.text, name=name, first_line=part.line)
+
+
+def _located(folder: Path) -> Path:
+    unpacked = getattr(sys, "_MEIPASS", None)  # where PyInstaller has the files of the program
+    if unpacked is not None and (bundled := Path(unpacked) / folder).is_dir():
+        return bundled  # an absolute path stays as it is
+    return folder
 
 
 def _is_safe(name: str) -> bool:

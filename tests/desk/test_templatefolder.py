@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import textwrap
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.extras import library
+from tests.waiting import PATIENCE
 
 library("markupsafe")
 
@@ -88,6 +91,20 @@ def test_loop(folder: Path) -> None:
     assert text(tpl("bare").loop([])) == ""
 
 
+def test_a_frozen_program_has_its_templates_among_its_files(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    bundle = tmp_path / "bundle"
+    (bundle / "templates").mkdir(parents=True)
+    (bundle / "templates" / "page.tpl").write_text("bundled")
+    monkeypatch.setattr("sys._MEIPASS", str(bundle), raising=False)
+    assert text(TemplateFolder("templates")("page")()) == "bundled"
+    assert text(TemplateFolder(folder)("page")(title=1, body=2)) == "<h1>1</h1>\n2"
+    (bundle / "templates").rename(bundle / "others")
+    assert TemplateFolder("templates").folder == Path("templates")
+
+
 # ---- mistakes ----
 
 
@@ -151,6 +168,21 @@ def test_templates_that_extend_each_other_are_an_error(folder: Path) -> None:
         tpl("a")
     write(folder, "b", "{x}")
     assert text(tpl("a")()) == "1"
+
+
+def test_threads_may_ask_for_the_same_template(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tpl = TemplateFolder(folder)
+    both = threading.Barrier(2, timeout=PATIENCE)
+    read_text = Path.read_text
+
+    def wait_and_read(path: Path, encoding: str) -> str:
+        both.wait()  # both threads are in the middle of it
+        return read_text(path, encoding)
+
+    monkeypatch.setattr(Path, "read_text", wait_and_read)
+    with ThreadPoolExecutor(2) as threads:
+        results = list(threads.map(lambda _: text(tpl("page")(title=1, body=2)), range(2)))
+    assert results == ["<h1>1</h1>\n2"] * 2
 
 
 def test_a_file_that_is_not_utf_8_is_an_error_with_the_line(folder: Path) -> None:

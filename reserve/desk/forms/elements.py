@@ -53,8 +53,8 @@ class FormElement:
 class Entry(FormElement):
     """A field of one line: ``<input>``.
 
-    With ``type="file"`` the intermediate value is what the request has, a ``FileUpload``, which the lens has to take,
-    and nothing is shown again (a browser would not take it).
+    With ``type="file"`` the intermediate value is what the request has: a ``FileUpload``, or ``""`` without the field.
+    The lens has to take it. Nothing is shown again, as a browser would not take it.
 
     :param lens: default :data:`~reserve.desk.forms.lenses.TYPICAL`: text that may not be blank.
     :param attributes: attributes of the tag; None for one without a value (``required=None``). Underscores before a

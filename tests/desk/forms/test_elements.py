@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from tests.extras import library
 
-library("markupsafe")
+for name in ("itsdangerous", "markupsafe", "python_multipart"):
+    library(name)
 
 from reserve.desk import forms  # noqa: E402
 from reserve.desk.bag import Bag  # noqa: E402

@@ -12,11 +12,14 @@ import pytest
 
 from tests.extras import library
 
-library("markupsafe")
+for name in ("itsdangerous", "markupsafe", "python_multipart"):
+    library(name)
 
 from reserve.desk import forms  # noqa: E402
 from reserve.desk.bag import Bag  # noqa: E402
 from reserve.desk.content import Content, flatten  # noqa: E402
+from reserve.desk.request import Request  # noqa: E402
+from reserve.desk.router import Router  # noqa: E402
 from reserve.desk.templates import Template  # noqa: E402
 
 PAGE = Template("{errors}|{title}|{priority}|{due}")
@@ -168,6 +171,23 @@ def test_a_validation_error_may_be_without_a_message_or_have_html() -> None:
     form.do_POST(request(**{**GOOD, "title": ""}))
     assert form.errors == {"title": "is not valid."}
     assert "title: <b>no</b>\r\n|" in text(form.do_POST(request(**GOOD)))
+
+
+def test_a_router_serves_a_formlet() -> None:
+    app = Router()
+    app.servlet("/task/*")(TaskForm)
+
+    def ask(method: str, payload: bytes | None = None, **headers: str) -> Any:
+        fields = {name.replace("_", "-"): value for name, value in headers.items()}
+        return app(Request(method, "/task/Rest", "HTTP/1.1", fields, payload))
+
+    urlencoded = b"title=%C3%BC%3C&priority=0&due=never"
+    boundary = b'--B\r\nContent-Disposition: form-data; name="%b"\r\n\r\n%b\r\n'
+    multipart = b"".join(boundary % field for field in ((b"title", b"\xc3\xbc"), (b"priority", b"0"))) + b"--B--\r\n"
+    shown = text(ask("POST", urlencoded, content_type="application/x-www-form-urlencoded"))
+    assert 'name="title" value="\u00fc&lt;"' in shown
+    assert 'name="due" value="never"' in shown
+    assert ask("POST", multipart, content_type="multipart/form-data; boundary=B") == "saved"
 
 
 def test_other_errors_are_those_of_the_program() -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from tests.extras import library
 
-library("markupsafe")
+for name in ("itsdangerous", "markupsafe", "python_multipart"):
+    library(name)
 
 from reserve.desk.content import Content, flatten  # noqa: E402
 from reserve.desk.forms.tag import tag  # noqa: E402
