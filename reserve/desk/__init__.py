@@ -1,10 +1,28 @@
 """A toolkit for web applications on localhost, instead of desktop programs: one user, one thread, SQLite-friendly."""
 
+from reserve.desk import forms, implementation
+from reserve.desk.formdata import FileUpload
+from reserve.desk.request import Request
+from reserve.desk.response import Response
+from reserve.desk.router import Router, Servlet
+from reserve.desk.session import SessionCookie
 from reserve.desk.templatefolder import TemplateFolder
 from reserve.desk.templates import Template, TemplateLoop
+from reserve.desk.transactionguard import TransactionGuard
+from reserve.desk.wsgi import Application
 
 __all__ = [
+    "Application",
+    "FileUpload",
+    "Request",
+    "Response",
+    "Router",
+    "Servlet",
+    "SessionCookie",
     "Template",
     "TemplateFolder",
     "TemplateLoop",
+    "TransactionGuard",
+    "forms",
+    "implementation",
 ]

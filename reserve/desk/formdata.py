@@ -13,8 +13,14 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
+try:
+    from python_multipart.exceptions import FormParserError
+    from python_multipart.multipart import MultipartParser, parse_options_header
+except ImportError as error:
+    raise ImportError(
+        f"desk needs the library python-multipart, which cannot be imported ({error}): pip install 'reserve[desk]'",
+        name=error.name,
+    ) from error
 
 __all__ = ["MAX_FIELDS", "MAX_PART_HEADERS", "MAX_PART_HEADER_BYTES", "FileUpload", "ProtocolError", "parse_form",
            "parse_query"]  # fmt: skip

@@ -27,7 +27,8 @@ class Request:
     A program or a test can make one; a server makes it with :meth:`from_environ`.
 
     :param command: the method, like ``GET``.
-    :param uri: what follows the method in the request line: a path and perhaps ``?`` and a query, percent-encoded.
+    :param uri: a path and perhaps ``?`` and a query, percent-encoded, as they follow the method in the request line.
+        The part of the path that is ``script_name`` is not in it.
     :param protocol: like ``HTTP/1.1``.
     :param headers: a mapping, a Bag or pairs. Upper and lower case of their names are the same.
     :param payload: the body; None if there is none.

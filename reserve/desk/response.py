@@ -43,8 +43,8 @@ class Asked(Protocol):
 class Response:
     """One response: a status, headers and a body.
 
-    The content is made into bytes here, on the thread of the handler and within whatever it holds open, such as a
-    cursor that a generator reads; text becomes UTF-8. Its pieces are joined once.
+    The content is made into bytes here, on the thread of the handler, while what a generator reads is still open, such
+    as a cursor. Text becomes UTF-8. The pieces are joined once.
 
     :param content: str, bytes, numbers, None (nothing), objects with ``__html__``, a mapping (a line ``key: value`` for
         each item), and iterables of these in any depth.
@@ -53,7 +53,6 @@ class Response:
         server adds the length, and whether the browser has the same content already (ETag).
     :param shut_down: whether ``serve_http`` ends after this response.
     :raises ValueError: for an unknown code, or for a header that is not allowed, such as one with a line break.
-    :raises TypeError: for content that has no bytes.
     """
 
     REASON: ClassVar[dict[int, bytes]] = {status.value: status.phrase.encode() for status in HTTPStatus}
@@ -103,7 +102,7 @@ class Response:
     @property
     def reason(self) -> str:
         """The phrase of the status."""
-        return self.REASON[self.code].decode("latin-1")
+        return phrase(self.code)
 
     def header_list(self, *, https: bool = False) -> list[tuple[str, str]]:
         """All headers, one Set-Cookie for each cookie included.
@@ -187,7 +186,7 @@ class Response:
         :param title: text. Default: the phrase of the code.
         """
         if title is None:
-            title = Response.REASON[code].decode("latin-1") if code in Response.REASON else str(code)
+            title = phrase(code)
         if body is None or body == "":
             body = DETAILS.get(code, "There is nothing more to say.")
         page = Response.TEMPLATE_GENERIC(
@@ -223,6 +222,12 @@ class Response:
         if not request.debug or error is None:
             return Response.swear(request, DETAILS[500])
         return Response.swear(request, Response.TEMPLATE_STACK_TRACE(**describe_trace(error, request.handler)))
+
+
+def phrase(code: int) -> str:
+    """The phrase of a status; the number itself if it has none."""
+    text: bytes | str = Response.REASON.get(code, str(code))  # a program may have set a str
+    return text.decode("latin-1") if isinstance(text, bytes) else text
 
 
 def check_header(name: str, value: str) -> str:

@@ -18,7 +18,8 @@ from typing import Any, NamedTuple, TypeVar
 from reserve.desk.content import escape
 from reserve.desk.request import Request
 from reserve.desk.response import Response
-from reserve.desk.wsgi import Handle, WSGIHandle
+from reserve.desk.wsgi import Handle, WSGIHandle, name_of
+from reserve.errors import counted
 from reserve.suggest import suggestion
 
 __all__ = ["Router", "Servlet"]
@@ -148,7 +149,7 @@ class Router(WSGIHandle):
         :raises ValueError: for a path that is not valid, or that has a handler already.
         :raises TypeError: if ``handler`` cannot be called.
         """
-        self._mount(where, handler, _name(handler))
+        self._mount(where, handler, name_of(handler))
 
     def delegate_folder(self, where: str, handler: Handle) -> None:
         """Mount any callable of a request as a folder, such as a StaticFolder. It always has a suffix.
@@ -157,7 +158,7 @@ class Router(WSGIHandle):
         :param handler: see :meth:`delegate`.
         :raises ValueError: as :meth:`delegate`, and for a path without a slash at its end.
         """
-        self._mount_folder(where, handler, _name(handler))
+        self._mount_folder(where, handler, name_of(handler))
 
     def function(self, where: str) -> Callable[[_Function], _Function]:
         """Decorate a function that answers GET (and HEAD): ``@app.function("/add/*/*")``.
@@ -183,9 +184,9 @@ class Router(WSGIHandle):
                     return Response.generic(["<p>", escape(problem), "</p>"], code=400)
                 return function(*request.args, **arguments)
 
-            self._mount(where or "/", handle, _name(function), exact=True)
+            self._mount(where or "/", handle, name_of(function), exact=True)
             if where.endswith("/") and where != "/":
-                self._mount(where[:-1], _add_slash, _name(function), exact=True, implied=True)
+                self._mount(where[:-1], _add_slash, name_of(function), exact=True, implied=True)
             return function
 
         return decorate
@@ -210,7 +211,7 @@ class Router(WSGIHandle):
                 method = _method(instance, request.command)
                 return self._refuse(request, _methods(instance)) if method is None else method(request)
 
-            self._mount(where, handle, _name(cls), exact=not allow_suffix)
+            self._mount(where, handle, name_of(cls), exact=not allow_suffix)
             return cls
 
         return decorate
@@ -241,7 +242,7 @@ class Router(WSGIHandle):
                 allowed = _methods(instance, page)
                 return self._refuse(request, allowed) if allowed else Response.generic(code=404)
 
-            self._mount_folder(where, handle, _name(cls))
+            self._mount_folder(where, handle, name_of(cls))
             return cls
 
         return decorate
@@ -287,12 +288,6 @@ class Router(WSGIHandle):
 
 def _add_slash(request: Request) -> Response:
     return request.moved(request.app_url([""], request.GET))
-
-
-def _name(handler: object) -> str:
-    """The module and name of a function or class, for logs and error messages; of an object those of its class."""
-    named = handler if hasattr(handler, "__qualname__") else type(handler)
-    return f"{named.__module__}.{named.__qualname__}"
 
 
 def _method(instance: object, command: str, page: str = "") -> Callable[[Request], Any] | None:
@@ -352,7 +347,10 @@ class _Arguments:
             else:
                 self._optional.add(parameter.name)
         if left or (isinstance(function, type) and self._required):
-            raise ValueError(f"the path {where!r} gives {count} arguments, but {_name(function)} does not take as many")
+            raise ValueError(
+                f"the path {where!r} has {counted(count, 'wildcard')}, and {name_of(function)}"
+                f"{inspect.signature(function)} cannot be called with as many arguments"
+            )
 
     def problem(self, arguments: dict[str, str]) -> str | None:
         """What is wrong with the arguments of a query: a sentence; None if the function takes them."""

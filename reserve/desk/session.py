@@ -6,10 +6,16 @@ import hashlib
 import secrets
 from typing import Any
 
-from itsdangerous import BadData, URLSafeTimedSerializer
-
 from reserve.desk.request import Request
 from reserve.desk.response import Response
+
+try:
+    from itsdangerous import BadData, URLSafeTimedSerializer
+except ImportError as error:
+    raise ImportError(
+        f"desk needs the library itsdangerous, which cannot be imported ({error}): pip install 'reserve[desk]'",
+        name=error.name,
+    ) from error
 
 __all__ = ["SessionCookie"]
 

@@ -69,7 +69,7 @@ class TransactionGuard(WSGIHandle):
             raise
         if self._is_open():
             self._connection.rollback()
-            _LOGGER.error("%s forgot to commit: rolled back", describe_request(request))
+            _LOGGER.error("%s forgot to commit: rolled back", describe_request(request, self._handle))
             response = Response.swear(
                 request, "<p>The program forgot to save: nothing of what it did now is kept. Its log says where.</p>"
             )

@@ -14,7 +14,7 @@ from typing import Any
 from reserve.desk.content import escape
 from reserve.desk.formdata import MAX_FIELDS, ProtocolError
 from reserve.desk.request import MAX_BODY, Request
-from reserve.desk.response import Response
+from reserve.desk.response import Response, phrase
 from reserve.desk.security import SecurityPolicy
 from reserve.gateways.conditional import Conditions, evaluate, parse_date, retained_in_304
 
@@ -96,21 +96,23 @@ class Application:
             _LOGGER.warning("refused %s: %s", _line(environ), error)
             return Response.generic(["<p>", escape(str(error)), "</p>"], code=error.code)
         request.debug = self._debug
-        if request.uri == "*":
+        if environ.get("REQUEST_URI") == "*":  # OPTIONS about the server, and not about a page of it
             return Response(None, code=204)
+        if request.script_name and not environ.get("PATH_INFO"):
+            return request.moved(request.root_url([""], request.GET))  # relative links need the slash
         try:
             response = as_response(self._handle(request), request)
             response.header_list()  # raises now what is wrong with them
             return response
         except Exception as error:
             if isinstance(error, ProtocolError):
-                _LOGGER.warning("%s: %s", describe_request(request), error)
+                _LOGGER.warning("%s: %s", describe_request(request, self._handle), error)
             else:
-                _LOGGER.exception("%s failed", describe_request(request))
+                _LOGGER.exception("%s failed", describe_request(request, self._handle))
             try:
                 return Response.from_exception(request)
             except Exception:  # a template of the program's own
-                _LOGGER.exception("the error page of %s failed", describe_request(request))
+                _LOGGER.exception("the error page of %s failed", describe_request(request, self._handle))
                 return Response("The program has made a mistake, and so has its error page.", code=500)
 
 
@@ -144,10 +146,17 @@ def as_response(result: Any, request: Request) -> Response:
     return Response(result)
 
 
-def describe_request(request: Request) -> str:
-    """The handler and the request, for the log."""
+def name_of(handle: object) -> str:
+    """The module and name of a function or class; of another object those of its class."""
+    named = handle if hasattr(handle, "__qualname__") else type(handle)
+    return f"{named.__module__}.{named.__qualname__}"
+
+
+def describe_request(request: Request, handle: object = None) -> str:
+    """The handler and the request, for the log. ``handle`` counts if no router has chosen another."""
     line = ascii(f"{request.command} {request.uri:.500}")[1:-1]
-    return f"{request.handler} ({line})" if request.handler else line
+    name = request.handler or (name_of(handle) if handle is not None else "")
+    return f"{name} ({line})" if name else line
 
 
 def _line(environ: dict[str, Any]) -> str:
@@ -187,7 +196,7 @@ def _finish(response: Response, environ: dict[str, Any]) -> tuple[str, list[tupl
         headers.append(("content-length", str(0 if code == 205 else len(body))))
         if method == "HEAD" or code == 205:
             body = b""
-    return f"{code} {Response.REASON[code].decode('latin-1')}", headers, body
+    return f"{code} {phrase(code)}", headers, body
 
 
 class _Closing:

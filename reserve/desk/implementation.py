@@ -1,0 +1,30 @@
+"""All names of desk in one module, for programs that import ``kali.implementation``."""
+
+from reserve.desk.bag import Bag
+from reserve.desk.formdata import FileUpload, ProtocolError
+from reserve.desk.request import Request
+from reserve.desk.response import Response
+from reserve.desk.router import Router, Servlet
+from reserve.desk.session import SessionCookie
+from reserve.desk.templatefolder import TemplateFolder
+from reserve.desk.templates import AbstractTemplate, SubAssembly, Template, TemplateLoop
+from reserve.desk.transactionguard import TransactionGuard
+from reserve.desk.wsgi import Application
+
+__all__ = [
+    "AbstractTemplate",
+    "Application",
+    "Bag",
+    "FileUpload",
+    "ProtocolError",
+    "Request",
+    "Response",
+    "Router",
+    "Servlet",
+    "SessionCookie",
+    "SubAssembly",
+    "Template",
+    "TemplateFolder",
+    "TemplateLoop",
+    "TransactionGuard",
+]
