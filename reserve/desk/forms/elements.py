@@ -11,6 +11,7 @@ from typing import Any
 
 from reserve.desk.bag import Bag
 from reserve.desk.content import Content, Fragment, escape, literal
+from reserve.desk.formdata import FileUpload
 from reserve.desk.forms.lenses import TYPICAL, ChoiceLens, Lens, ValidationError
 from reserve.desk.forms.tag import tag
 
@@ -53,8 +54,9 @@ class FormElement:
 class Entry(FormElement):
     """A field of one line: ``<input>``.
 
-    With ``type="file"`` the intermediate value is what the request has: a ``FileUpload``, or ``""`` without the field.
-    The lens has to take it. Nothing is shown again, as a browser would not take it.
+    With ``type="file"`` the native value is a :class:`~reserve.desk.formdata.FileUpload`; if the user has chosen no
+    file, it is what the lens makes of blank text. The form needs ``enctype="multipart/form-data"``. A file is not shown
+    again: browsers do not allow it.
 
     :param lens: default :data:`~reserve.desk.forms.lenses.TYPICAL`: text that may not be blank.
     :param attributes: attributes of the tag; None for one without a value (``required=None``). Underscores before a
@@ -69,12 +71,12 @@ class Entry(FormElement):
         self.attributes = _attributes(attributes)
 
     def n2i(self, value: Any) -> Any:
-        return self.lens.string_for_browser(value)
+        return "" if self._is_file() else self.lens.string_for_browser(value)
 
     def p2i(self, name: str, POST: Bag) -> Any:
         value = POST.get(name, "")
         if self._is_file():
-            return value
+            return value if isinstance(value, FileUpload) and (value.filename or value.content) else ""
         if not isinstance(value, str):  # a file for a field that asks for none
             return ""
         return self._shortened(value) if self.maxlength else value

@@ -48,13 +48,13 @@ class Lens:
 
 
 class StringLens(Lens):
-    """Text, without the spaces around it; blank is an empty str."""
+    """Text, without the spaces around it; blank is an empty str. A file that was uploaded stays as it is."""
 
     def string_for_browser(self, n: Any) -> str:
         return "" if n is None else str(n)
 
     def native_from_string(self, s: str) -> Any:
-        return s.strip()
+        return s.strip() if isinstance(s, str) else s
 
 
 BLANKABLE = StringLens()

@@ -18,6 +18,7 @@ for name in ("itsdangerous", "markupsafe", "python_multipart"):
 from reserve.desk import forms  # noqa: E402
 from reserve.desk.bag import Bag  # noqa: E402
 from reserve.desk.content import Content, flatten  # noqa: E402
+from reserve.desk.formdata import FileUpload  # noqa: E402
 
 ENUM = forms.EnumLens(["High", "L<w"], base=1)
 
@@ -68,18 +69,23 @@ def test_an_entry_may_be_missing_or_be_sent_twice_or_as_a_file() -> None:
     entry = forms.Entry(lens=forms.BLANKABLE)
     assert read(entry) == ""
     assert read(entry, "a", "b") == "b"
-    assert read(entry, ("name.txt", "text/plain", b"content")) == ""
+    assert read(entry, FileUpload("name.txt", "text/plain", b"content")) == ""
 
 
-def test_an_entry_of_the_type_file_gives_the_upload_to_its_lens() -> None:
-    class Size(forms.Lens):
-        def string_for_browser(self, n: Any) -> str:
-            return ""
+def test_an_entry_of_the_type_file_gives_the_upload() -> None:
+    upload = FileUpload("name.txt", "text/plain", b"content")
+    assert read(forms.Entry(type="file"), upload) is upload
+    nameless = FileUpload("", "text/plain", b"content")
+    assert read(forms.Entry(type="file"), nameless) is nameless
+    assert read(forms.Entry(type="FILE", lens=forms.NULLABLE, maxlength=3), upload) is upload
 
-        def native_from_string(self, s: Any) -> Any:
-            return len(s[2])
 
-    assert read(forms.Entry(type="file", lens=Size()), ("name.txt", "text/plain", b"content")) == 7
+@pytest.mark.parametrize("sent", [[], [""], ["name.txt"], [FileUpload("", "application/octet-stream", b"")]])
+def test_no_file_is_blank(sent: list[Any]) -> None:
+    assert read(forms.Entry(type="file", lens=forms.NULLABLE), *sent) is None
+    assert read(forms.Entry(type="file", lens=forms.BLANKABLE), *sent) == ""
+    with pytest.raises(forms.ValidationError, match="blank"):
+        read(forms.Entry(type="file"), *sent)
 
 
 def test_the_maximum_length_is_enforced() -> None:
@@ -176,8 +182,8 @@ def test_what_was_not_offered_is_refused_and_shown_again_without_it() -> None:
 
 
 def test_files_are_no_choices() -> None:
-    assert read(forms.Pick(ENUM), ("name", "type", b"")) is None
-    assert read(forms.Pick(ENUM, multiple=True), ("name", "type", b""), "0") == {1}
+    assert read(forms.Pick(ENUM), FileUpload("name", "type", b"")) is None
+    assert read(forms.Pick(ENUM, multiple=True), FileUpload("name", "type", b""), "0") == {1}
 
 
 def test_a_lens_of_the_program_may_have_other_texts() -> None:

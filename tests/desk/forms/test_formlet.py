@@ -9,6 +9,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.extras import library
 
@@ -18,6 +20,7 @@ for name in ("itsdangerous", "markupsafe", "python_multipart"):
 from reserve.desk import forms  # noqa: E402
 from reserve.desk.bag import Bag  # noqa: E402
 from reserve.desk.content import Content, flatten  # noqa: E402
+from reserve.desk.formdata import FileUpload  # noqa: E402
 from reserve.desk.request import Request  # noqa: E402
 from reserve.desk.router import Router  # noqa: E402
 from reserve.desk.templates import Template  # noqa: E402
@@ -188,6 +191,26 @@ def test_a_router_serves_a_formlet() -> None:
     assert 'name="title" value="\u00fc&lt;"' in shown
     assert 'name="due" value="never"' in shown
     assert ask("POST", multipart, content_type="multipart/form-data; boundary=B") == "saved"
+
+
+VALUES = st.text() | st.builds(FileUpload, st.text(), st.text(), st.binary())
+
+
+@given(st.lists(st.tuples(st.sampled_from([*ELEMENTS, "tags", "memo", "file", "other"]), VALUES)))
+def test_no_post_is_an_error_of_the_program(pairs: list[tuple[str, Any]]) -> None:
+    class Form(TaskForm):
+        def __init__(self) -> None:
+            super().__init__()
+            self.elements = {
+                **ELEMENTS,
+                "tags": forms.Pick(forms.ListLens(["A", "B"]), multiple=True),
+                "memo": forms.Memo(lens=forms.NULLABLE, maxlength=5),
+                "file": forms.Entry(type="file", lens=forms.BLANKABLE),
+            }
+
+    form = Form()
+    text(form.do_POST(SimpleNamespace(POST=Bag(pairs))))  # type: ignore[arg-type]
+    assert bool(form.saved) != bool(getattr(form, "errors", None))
 
 
 def test_other_errors_are_those_of_the_program() -> None:
