@@ -18,7 +18,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from http import HTTPStatus
 from urllib.parse import quote
@@ -145,7 +145,9 @@ _COARSE_TICK = 2_000_000_000
 """Nanoseconds: the unit of the times of files on FAT. Other file systems without fractions have one second."""
 
 
-def describe(opened: OpenedFile, content_type: str, *, now: float | None = None) -> Representation:
+def describe(
+    opened: OpenedFile, content_type: str, *, headers: Iterable[tuple[str, str]] = (), now: float | None = None
+) -> Representation:
     """Make the representation of a file, with validators from its size and time of modification.
 
     The entity tag is made of both, the time in nanoseconds. It is strong, so that downloads can be resumed, unless the
@@ -153,6 +155,9 @@ def describe(opened: OpenedFile, content_type: str, *, now: float | None = None)
     and no client puts parts of two versions together. A moment later the same file has the same tag, but strong, and a
     weak comparison (If-None-Match) takes one for the other.
 
+    :param opened: its file is that of the result.
+    :param content_type: see :func:`media_type`.
+    :param headers: more fields, see :class:`Representation`.
     :param now: seconds since the epoch; default: the time now.
     """
     info = opened.info
@@ -166,8 +171,8 @@ def describe(opened: OpenedFile, content_type: str, *, now: float | None = None)
     try:
         format_date(modified)
     except ValueError:
-        return Representation(opened.file, info.st_size, content_type, etag)
-    return Representation(opened.file, info.st_size, content_type, etag, modified)
+        return Representation(opened.file, info.st_size, content_type, etag, None, tuple(headers))
+    return Representation(opened.file, info.st_size, content_type, etag, modified, tuple(headers))
 
 
 # ---- the response ----
@@ -382,9 +387,8 @@ class StaticFiles:
                 return method_not_allowed()
             return redirect_to_folder(environ.get("SCRIPT_NAME", "") + path, environ.get("QUERY_STRING", ""), method)
         now = self._clock()
-        representation = describe(opened, media_type(name, charset=self._charset), now=now)
-        if self._headers:
-            representation = replace(representation, headers=self._headers)
+        kind = media_type(name, charset=self._charset)
+        representation = describe(opened, kind, headers=self._headers, now=now)
         return respond(representation, method, Conditions.from_environ(environ), now=now)
 
     def _find(self, environ: Environ, path: str) -> tuple[OpenedFile | None, str]:
