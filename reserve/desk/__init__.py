@@ -6,6 +6,7 @@ from reserve.desk.request import Request
 from reserve.desk.response import Response
 from reserve.desk.router import Router, Servlet
 from reserve.desk.session import SessionCookie
+from reserve.desk.staticfolder import StaticFolder
 from reserve.desk.templatefolder import TemplateFolder
 from reserve.desk.templates import Template, TemplateLoop
 from reserve.desk.transactionguard import TransactionGuard
@@ -19,6 +20,7 @@ __all__ = [
     "Router",
     "Servlet",
     "SessionCookie",
+    "StaticFolder",
     "Template",
     "TemplateFolder",
     "TemplateLoop",
