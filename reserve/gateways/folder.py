@@ -32,9 +32,11 @@ _DIRECTORY = getattr(os, "O_PATH", os.O_RDONLY) | getattr(os, "O_DIRECTORY", 0) 
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _ABSENT = {
     errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.EINVAL,
-    errno.EILSEQ, errno.ENXIO, errno.ENODEV,
+    errno.EILSEQ, errno.ENXIO, errno.ENODEV, errno.EMLINK,
 }  # fmt: skip
 """Errors that are about the name. All others (no descriptor left, a failing disk) are the server's."""
+_IS_A_LINK = (errno.ELOOP, errno.ENOTDIR, errno.EMLINK)
+"""What systems say when O_NOFOLLOW finds a symbolic link (FreeBSD: EMLINK), or O_DIRECTORY does so first."""
 
 
 class OpenedFile(NamedTuple):
@@ -95,7 +97,7 @@ class Folder:
             try:
                 return _open_below(self.root, names)
             except OSError as error:
-                if error.errno not in (errno.ELOOP, errno.ENOTDIR):
+                if error.errno not in _IS_A_LINK:
                     raise
             base, *real = self._resolve(names)
             return _open_below(base, real)

@@ -246,6 +246,7 @@ def test_no_request_leaves_the_folder(address: Any, path: str) -> None:
     assert b"root:" not in data
 
 
+@pytest.mark.peer
 def test_curl_continues_a_download_of_a_desk_program(
     site: Path, tmp_path: Path, require_peer: Callable[[str], str]
 ) -> None:
