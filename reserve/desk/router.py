@@ -310,6 +310,20 @@ def _methods(instance: object, page: str = "") -> set[str]:
     return {name for name in names if _METHOD.fullmatch(name) and _method(instance, name, page) is not None}
 
 
+def _signature(function: Callable[..., Any]) -> inspect.Signature | None:
+    """How a function can be called; None if that is not known.
+
+    Of a decorated function that is the signature of the decorator's own function, which may add arguments to those that
+    it gets; ``functools.cache`` and the like have none, and add none.
+    """
+    for follow_wrapped in (False, True):
+        try:
+            return inspect.signature(function, follow_wrapped=follow_wrapped)
+        except (TypeError, ValueError):
+            continue
+    return None
+
+
 class _Arguments:
     """The arguments that a function or class takes: looked at before the call, so that a TypeError is always its own.
 
@@ -324,13 +338,12 @@ class _Arguments:
         self._optional: set[str] = set()
         self._required: list[str] = []
         self._takes_any = False
-        try:
-            parameters = inspect.signature(function).parameters.values()
-        except (TypeError, ValueError):  # written in C: it has to say itself what is wrong
+        signature = _signature(function)
+        if signature is None:  # written in C: it has to say itself what is wrong
             self._takes_any = True
             return
         left = count
-        for parameter in parameters:
+        for parameter in signature.parameters.values():
             if parameter.kind is parameter.VAR_POSITIONAL:
                 left = 0
             elif parameter.kind is parameter.VAR_KEYWORD:
@@ -349,7 +362,7 @@ class _Arguments:
         if left or (isinstance(function, type) and self._required):
             raise ValueError(
                 f"the path {where!r} has {counted(count, 'wildcard')}, and {name_of(function)}"
-                f"{inspect.signature(function)} cannot be called with as many arguments"
+                f"{signature} cannot be called with as many arguments"
             )
 
     def problem(self, arguments: dict[str, str]) -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import Any
 
 from reserve.desk.content import escape
@@ -138,9 +138,15 @@ class WSGIHandle:
 
 
 def as_response(result: Any, request: Request) -> Response:
-    """What a handler returned, as a response. None becomes an empty page and a warning in the log."""
+    """What a handler returned, as a response. None becomes an empty page and a warning in the log.
+
+    :raises TypeError: if an ``async`` function was called.
+    """
     if isinstance(result, Response):
         return result
+    if isinstance(result, Coroutine):
+        result.close()
+        raise TypeError(f"{describe_request(request)}: the handler is async, and desk has no event loop")
     if result is None:
         _LOGGER.warning("%s returned None; the browser gets an empty page", describe_request(request))
     return Response(result)

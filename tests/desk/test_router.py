@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -265,6 +266,45 @@ def test_arguments_that_do_not_fit_are_named(functions: Router, uri: str, named:
 def test_a_type_error_of_the_program_stays_one(functions: Router) -> None:
     with pytest.raises(TypeError, match="of the program"):
         functions(request("/own"))
+
+
+def test_a_decorator_may_add_arguments() -> None:
+    def with_database(function: Callable[..., str]) -> Callable[..., str]:
+        @functools.wraps(function)
+        def call(*args: str, **options: str) -> str:
+            return function("database", *args, **options)
+
+        return call
+
+    router = Router()
+
+    @router.function("/a/*")
+    @with_database
+    def page(database: str, number: str, q: str = "") -> str:
+        return f"{database} {number} {q}"
+
+    assert router(request("/a/5?q=x")) == "database 5 x"
+
+
+def test_the_arguments_of_a_cached_function_are_known() -> None:
+    router = Router()
+
+    @router.function("/a/*")
+    @functools.cache
+    def page(number: str) -> str:
+        return number
+
+    assert router(request("/a/5")) == "5"
+    assert router(request("/a/5?q=x")).code == 400
+    with pytest.raises(ValueError, match="cannot be called"):
+        router.function("/b/*/*")(page)
+
+
+def test_a_function_without_a_signature_is_called() -> None:
+    router = Router()
+    router.function("/a/*")(dict)
+    router.function("/b/*")(str)
+    assert router(request("/b/5")) == "5"
 
 
 @pytest.mark.parametrize("path", ["/a", "/a/*", "/a/*/*/*"])

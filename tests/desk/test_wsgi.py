@@ -78,6 +78,14 @@ def test_nothing_is_an_empty_page_and_a_warning(caplog: pytest.LogCaptureFixture
     assert "returned None" in caplog.text
 
 
+def test_an_async_handler_is_a_mistake(caplog: pytest.LogCaptureFixture) -> None:
+    async def handle(request: Request) -> str:
+        return "never"
+
+    assert ask(Application(handle)).code == 500
+    assert "no event loop" in caplog.text
+
+
 def test_a_response_can_be_a_wsgi_application_of_its_own() -> None:
     def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         start_response("206 Partial Content", [("Content-Type", "text/plain"), ("Content-Length", "1")])
