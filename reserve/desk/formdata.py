@@ -147,7 +147,7 @@ class _Multipart:
         return self._pairs
 
     def _error(self, what: str, code: int = 400) -> ProtocolError:
-        name = "" if self._name is None else f' ("{self._name:.80}")'
+        name = "" if self._name is None else f" ({self._name[:80]!r})"
         return ProtocolError(f"Part {max(self._number, 1)}{name} of the form is malformed: {what}", code=code)
 
     def _on_part_begin(self) -> None:

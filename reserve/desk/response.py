@@ -169,6 +169,7 @@ class Response:
         """
         if code not in _REDIRECTS:
             raise ValueError(f"the code of a redirect is one of {_REDIRECTS}, not {code!r:.80}")
+        url = str(url)
         if any(character < " " or character == "\x7f" for character in url):
             raise ValueError(f"the address of a redirect has a control character: {url!r:.200}")
         return Response("", code=code, headers={"location": quote(url, safe=_URL_CHARACTERS, errors="replace")})

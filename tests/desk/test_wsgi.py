@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ library("python_multipart")
 from reserve.desk.formdata import ProtocolError  # noqa: E402
 from reserve.desk.request import Request  # noqa: E402
 from reserve.desk.response import Response  # noqa: E402
+from reserve.desk.router import Router  # noqa: E402
 from reserve.desk.templates import Template  # noqa: E402
 from reserve.desk.wsgi import Application  # noqa: E402
 from reserve.testing import MemoryClient  # noqa: E402
@@ -264,6 +267,25 @@ def test_other_responses_shut_nothing_down() -> None:
     steps: list[str] = []
     ask(Application(page, on_shut_down=lambda: steps.append("shut down")))
     assert steps == []
+
+
+def test_requests_at_the_same_time_share_nothing() -> None:
+    both = threading.Barrier(2, timeout=60)
+    router = Router()
+
+    @router.servlet("/*")
+    class Page:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def do_POST(self, request: Request) -> list[Any]:
+            both.wait()
+            return [self.name, request.args, request.handler.rpartition(".")[2], request.POST["a"]]
+
+    app = Application(router)
+    with ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(lambda name: ask(app, "POST", f"/{name}", b"a=" + name.encode()), ["x", "y"]))
+    assert [answer.body for answer in answers] == [b"xxPagex", b"yyPagey"]
 
 
 def test_the_server_of_this_package_serves_it() -> None:
