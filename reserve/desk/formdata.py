@@ -182,9 +182,9 @@ class _Multipart:
         kind, options = parse_options_header(self._headers.get(b"content-disposition"))
         if kind != b"form-data" or b"name" not in options:
             raise self._error('it has no header Content-Disposition: form-data; name="..." (RFC 7578 section 4.2).')
-        self._name = options[b"name"].decode("utf-8", "replace")
+        self._name = _text(options[b"name"])
         filename = options.get(b"filename")
-        self._filename = None if filename is None else _last_component(filename.decode("utf-8", "replace"))
+        self._filename = None if filename is None else _last_component(_text(filename))
         encoding = self._headers.get(b"content-transfer-encoding", b"binary").strip().lower()
         if encoding not in (b"7bit", b"8bit", b"binary"):
             raise self._error("forms have no Content-Transfer-Encoding (RFC 7578 section 4.7).")
@@ -204,6 +204,11 @@ class _Multipart:
 
     def _on_end(self) -> None:
         self._complete = True
+
+
+def _text(parameter: bytes) -> str:
+    """The value of a parameter of Content-Disposition. Browsers write a double quote as %22."""
+    return parameter.replace(b"%22", b'"').decode("utf-8", "replace")
 
 
 def _last_component(filename: str) -> str:

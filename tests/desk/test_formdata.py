@@ -96,6 +96,7 @@ def test_names_are_utf_8_and_headers_have_no_case() -> None:
         (b"a\tb\x00c\x7f", "abc"),
         ("\u00fc.txt".encode(), "\u00fc.txt"),
         (b"a;b.txt", "a;b.txt"),
+        (b"a%22b%25.txt", 'a"b%25.txt'),
     ],
 )
 def test_the_name_of_a_file_has_no_folder(given: bytes, name: str) -> None:
