@@ -151,7 +151,7 @@ class TemplateFolder:
         more = f" and {len(known) - _MOST_NAMES} more" if len(known) > _MOST_NAMES else ""
         those = f"; there {'is' if len(known) == 1 else 'are'} {counted(len(known), 'template')}: {listed}{more}"
         by = f" (which {children[-1]} extends)" if children else ""
-        problem = f"{problem}{by}{those if known else '; the folder has no template'}{suggestion(name, known)}"
+        problem = f"{problem}{by}{those if known else '; the folder has no template'}{suggestion(str(name), known)}"
         raise TemplateNotFound(problem, template=short_repr(name)) from None
 
     def _parts(self, name: str, text: str, line: int, begin: str, end: str) -> dict[str | None, _Part]:

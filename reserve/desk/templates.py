@@ -71,6 +71,9 @@ class AbstractTemplate:
         """
         return SubAssembly(self, bindings)
 
+    def __html__(self) -> str:
+        raise _not_filled_in(self)
+
 
 class _Field(NamedTuple):
     """One ``{...}`` of a template."""
@@ -90,6 +93,7 @@ class Template(AbstractTemplate):
     :param name: for error messages, such as the name of a file.
     :param first_line: the line of that file on which ``text`` begins.
     :raises TemplateError: for ``how`` that is not in the registry, and for ``{.name:how}``.
+    :raises TypeError: for a text that is no str.
     """
 
     PATTERN = re.compile(r"\{(\.?)([_a-zA-Z]\w*)(:\w+)?\}")
@@ -103,6 +107,8 @@ class Template(AbstractTemplate):
     (1,234.50)."""
 
     def __init__(self, text: str, *, name: str = "", first_line: int = 1) -> None:
+        if not isinstance(text, str):
+            raise TypeError(f"the text of a template is a str, got {type_name(text)}")
         self.name = name or short_repr(" ".join(text.split()))
         self._parts: list[Literal | _Field] = []
         done = 0
@@ -228,6 +234,14 @@ class TemplateLoop:
         if bodies:
             return Fragment([self.preamble.sub(common), *bodies, self.epilogue.sub(common)])
         return Fragment() if self.otherwise is None else self.otherwise.sub(common)
+
+    def __html__(self) -> str:
+        raise _not_filled_in(self)
+
+
+def _not_filled_in(template: object) -> TypeError:
+    how = "loop(items)" if isinstance(template, TemplateLoop) else "calling it"
+    return TypeError(f"a {type_name(template)} is no content before it is filled in, by {how}")
 
 
 def _template(value: object, what: str) -> AbstractTemplate:

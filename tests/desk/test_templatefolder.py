@@ -214,6 +214,11 @@ def test_names_that_lead_nowhere_are_not_found(folder: Path, name: str) -> None:
         TemplateFolder(folder)(name)
 
 
+def test_a_name_that_is_no_text_is_not_found(folder: Path) -> None:
+    with pytest.raises(TemplateNotFound, match="template None"):
+        TemplateFolder(folder)(None)  # type: ignore[arg-type]
+
+
 @pytest.fixture(scope="module")
 def nest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     outside = tmp_path_factory.mktemp("outside")

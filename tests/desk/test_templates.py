@@ -188,6 +188,22 @@ def test_a_class_of_the_program_may_act_as_a_template() -> None:
     assert text(TemplateLoop("", Stars(), "").loop([{"count": 1}, {"count": 2}])) == "***"
 
 
+@pytest.mark.parametrize(
+    ("template", "how"),
+    [(Template("x"), "calling it"), (Template("x").assembly(), "calling it"), (TemplateLoop("", "", ""), "loop")],
+)
+def test_a_template_that_is_not_filled_in_is_no_content(template: Any, how: str) -> None:
+    for source in ("{x}", "{.x}"):
+        with pytest.raises(TypeError, match=how):
+            text(Template(source)(x=[template]))
+
+
+@pytest.mark.parametrize("wrong", [None, b"text", 5])
+def test_the_text_of_a_template_is_a_str(wrong: Any) -> None:
+    with pytest.raises(TypeError, match="is a str, got"):
+        Template(wrong)
+
+
 @pytest.mark.parametrize("wrong", [5, None, ["a"], TemplateLoop("", "", "")])
 def test_what_is_no_template_cannot_be_part_of_one(wrong: Any) -> None:
     with pytest.raises(TypeError, match="'body' of an assembly is a str or a template"):
