@@ -20,7 +20,7 @@ except ImportError as error:
         name=error.name,
     ) from error
 
-__all__ = ["Content", "Fragment", "HasHTML", "Literal", "escape", "flatten", "literal"]
+__all__ = ["Content", "Fragment", "HasHTML", "Literal", "escape", "flatten", "literal", "ready"]
 
 MAX_DEPTH = 10_000
 """Lists in lists in lists: how deep. More of them means that a list contains itself."""
@@ -70,6 +70,11 @@ class Literal(bytes):
 
     def __html__(self) -> str:
         return self.decode("utf-8", "replace")
+
+
+def ready(content: Content) -> Fragment:
+    """The content as a Fragment: for what has to be HTML by its nature, such as the result of a template."""
+    return content if isinstance(content, Fragment) else Fragment([content])
 
 
 def literal(text: str) -> Literal:

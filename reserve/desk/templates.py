@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, NamedTuple, Protocol
 
-from reserve.desk.content import Content, Fragment, Literal, escape, literal
+from reserve.desk.content import Content, Fragment, Literal, escape, literal, ready
 from reserve.errors import short_repr, type_name
 from reserve.suggest import suggestion
 
@@ -52,10 +52,13 @@ class AbstractTemplate:
 
     def __call__(self, /, **parameters: Any) -> Fragment:
         """Fill in the template: ``page(title="Tasks", body=tasks)``."""
-        return self.sub(parameters)
+        return ready(self.sub(parameters))
 
-    def sub(self, parameters: Parameters) -> Fragment:
-        """Fill in the template from a mapping, or from any object with items by name, such as a sqlite3.Row."""
+    def sub(self, parameters: Parameters) -> Content:
+        """Fill in the template from a mapping, or from any object with items by name, such as a sqlite3.Row.
+
+        What it returns is HTML.
+        """
         raise NotImplementedError(f"{type(self).__qualname__} has no method sub()")
 
     def assembly(self, /, **bindings: str | AbstractTemplate) -> SubAssembly:
@@ -153,7 +156,7 @@ class Template(AbstractTemplate):
                 raise
             raise self._without_names(field, parameters) from error
         if field.raw:
-            return value if isinstance(value, Fragment) else Fragment([value])
+            return ready(value)
         try:
             return escape(value if field.convert is None else field.convert(value))
         except Exception as error:
@@ -194,8 +197,8 @@ class SubAssembly(AbstractTemplate):
     def sub(self, parameters: Parameters) -> Fragment:
         """Fill in the parts, each from ``parameters``, and then the base from the parts and ``parameters``."""
         values = _as_dict(parameters)
-        parts = {key: binding.sub(parameters) for key, binding in self.bindings.items()}
-        return self.base.sub({**values, **parts})
+        parts = {key: ready(binding.sub(parameters)) for key, binding in self.bindings.items()}
+        return ready(self.base.sub({**values, **parts}))
 
 
 class TemplateLoop:
@@ -233,7 +236,7 @@ class TemplateLoop:
         bodies = [self.body.sub({**common, **_as_dict(item)} if common else item) for item in items]
         if bodies:
             return Fragment([self.preamble.sub(common), *bodies, self.epilogue.sub(common)])
-        return Fragment() if self.otherwise is None else self.otherwise.sub(common)
+        return Fragment() if self.otherwise is None else ready(self.otherwise.sub(common))
 
     def __html__(self) -> str:
         raise _not_filled_in(self)

@@ -182,10 +182,14 @@ def test_the_fields_of_an_assembly_may_be_called_like_its_parameters() -> None:
 def test_a_class_of_the_program_may_act_as_a_template() -> None:
     class Stars(AbstractTemplate):
         def sub(self, parameters: Parameters) -> Any:
-            return "*" * parameters["count"]
+            return ["<hr>"] * parameters["count"]
 
-    assert text(Template("{stars}{count}").assembly(stars=Stars())(count=3)) == "***3"
-    assert text(TemplateLoop("", Stars(), "").loop([{"count": 1}, {"count": 2}])) == "***"
+    assert text(Template("{stars}{count}").assembly(stars=Stars())(count=2)) == "<hr><hr>2"
+    assert text(Template("{x}")(x=Stars()(count=1))) == "<hr>"
+    assert text(Template("{x}")(x=Stars().assembly(other="")(count=1))) == "<hr>"
+    loop = TemplateLoop("", Stars(), "", Stars())
+    assert text(Template("{x}")(x=loop.loop([{"count": 1}, {"count": 2}]))) == "<hr><hr><hr>"
+    assert text(Template("{x}")(x=loop.loop([], {"count": 1}))) == "<hr>"
 
 
 @pytest.mark.parametrize(

@@ -193,6 +193,19 @@ def test_a_router_serves_a_formlet() -> None:
     assert ask("POST", multipart, content_type="multipart/form-data; boundary=B") == "saved"
 
 
+def test_an_element_of_the_program_returns_html() -> None:
+    class Stars(forms.Pick):
+        def i2h(self, name: str, intermediate: Any) -> Any:
+            return ["<meter>", ("*",), "</meter>"]
+
+    class Form(TaskForm):
+        def __init__(self) -> None:
+            super().__init__()
+            self.elements = {**ELEMENTS, "priority": Stars(forms.ListLens(["A"]))}
+
+    assert "|<meter>*</meter>|" in text(Form().do_GET(request()))
+
+
 VALUES = st.text() | st.builds(FileUpload, st.text(), st.text(), st.binary())
 
 
