@@ -23,7 +23,8 @@ __all__ = ["ARGUMENTS", "launch_wsgi", "take_paths"]
 
 ARGUMENTS = """\
 wsgi NAME              serve a WSGI application: a module with launch(args), application or app, or
-                       module:application, or a factory as "shop:create_app('test')"
+                       module:application, or a factory as "shop:create_app('test')"; one with
+                       single_thread = True runs on the main thread
 --mount /PREFIX=NAME   serve another one below a path; may be repeated; NAME itself is mounted at /
 """
 
@@ -39,6 +40,8 @@ def launch_wsgi(args: Sequence[str], protocol: str, app_class: Callable[[], type
     :param args: ``["reserve http", "wsgi", NAME, ...]``.
     :param protocol: its name on the command line: ``http``.
     :param app_class: imports the class of the application, and returns it.
+    :returns: with ``single_thread``, if one of the WSGI applications has a true attribute of that name: then the code
+        of all of them runs on the thread that starts the server.
     :raises UsageError: unknown arguments, a malformed mount, or two mounts of one prefix.
     :raises StartupError: an application that cannot be imported or launched.
     """
@@ -81,15 +84,21 @@ def launch_wsgi(args: Sequence[str], protocol: str, app_class: Callable[[], type
     from reserve.gateways.dispatch import PathInfoDispatcher
     from reserve.gateways.wsgi import WSGIGateway
 
-    if not mounts:
-        app = _load(protocol, remaining[0], arguments, remaining[1:], arguments.after, "")
-        return app_class()(WSGIGateway(app), HTTPSettings())
     mapping = {}
     if remaining:
-        mapping["/"] = _load(protocol, remaining[0], arguments, remaining[1:], arguments.after, "/")
+        at = "/" if mounts else ""
+        mapping["/"] = _load(protocol, remaining[0], arguments, remaining[1:], arguments.after, at)
     for prefix, mounted in mounts.items():
         mapping[prefix] = _load(protocol, mounted, arguments, (), (), prefix)
-    return app_class()(WSGIGateway(PathInfoDispatcher(mapping)), HTTPSettings())
+    single = [prefix for prefix, app in mapping.items() if getattr(app, "single_thread", False) is True]
+    app = PathInfoDispatcher(mapping) if mounts else mapping["/"]
+    if not single:
+        return app_class()(WSGIGateway(app), HTTPSettings())
+    from reserve.gateways.callingthread import CallingThread
+
+    application = app_class()(WSGIGateway(CallingThread(app)), HTTPSettings())
+    application.single_thread = f"{mounts.get(single[0]) or remaining[0]} says single_thread = True"
+    return application
 
 
 def _refuse_help(protocol: str) -> UsageError:

@@ -19,7 +19,7 @@ from reserve.loader.importer import describe_exit, explain_none, signature_error
 if TYPE_CHECKING:
     from reserve.options.sources import Values
 
-__all__ = ["configure", "gunicorn_line", "launch", "url_scheme"]
+__all__ = ["configure", "gunicorn_line", "launch", "report_threads", "single_thread", "url_scheme"]
 
 _HANDLER = "a handler(socket, client_address, server)"
 
@@ -81,6 +81,23 @@ def gunicorn_line(before: Sequence[str], binds: Sequence[str]) -> str:
         return ""
     bind = next((bind for bind in binds if not bind.startswith(("fd:", "unix:@"))), "127.0.0.1:8080")
     return f"pip install gunicorn && gunicorn --worker-class gevent --bind {shlex.quote(bind)} {shlex.quote(before[1])}"
+
+
+def single_thread(handle: object) -> str:
+    """Why the application runs on the main thread, as a clause: the server has one worker. Empty: it does not."""
+    from reserve.engine.connections.application import Application
+
+    return handle.single_thread if isinstance(handle, Application) else ""
+
+
+def report_threads(handle: object, values: Values, console: Console) -> None:
+    """Say that the number of threads that the user has given has no effect, if that is so."""
+    reason, given = single_thread(handle), values.given.get("threads")
+    if reason and given is not None and values.engine().thread_range != (1, 1):
+        console.write(
+            f"reserve: {given.source} has no effect: {reason}, so it is served on the main thread, one request at a "
+            "time\n"
+        )
 
 
 def url_scheme(handle: object) -> str:

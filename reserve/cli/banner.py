@@ -19,21 +19,33 @@ _WILDCARDS = ("0.0.0.0", "[::]")
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 
-def banner(*, served: Sequence[str], addresses: Sequence[str], threads: tuple[int, int], config: str = "") -> str:
+def banner(
+    *,
+    served: Sequence[str],
+    addresses: Sequence[str],
+    threads: tuple[int, int],
+    config: str = "",
+    single_thread: str = "",
+) -> str:
     """The lines that show that the server has started.
 
     :param served: the applications, one line each.
     :param addresses: the listeners, one line each: the result of :func:`listener_lines`.
     :param threads: the smallest and the largest number of worker threads.
     :param config: the file that options were read from; empty: none was.
+    :param single_thread: why the application runs on the main thread, as a clause; empty: it does not.
     """
     lines = [f"reserve {__version__} serves {served[0]}", *(f"    and {line}" for line in served[1:])]
     lines += [f"    on {address}" for address in addresses]
     lines += [f"    with the options in {config}"] if config else []
+    stops = "Ctrl-C stops it after the requests in flight"
+    if single_thread:
+        lines.append(f"    on the main thread, one request at a time: {single_thread}; {stops}")
+        return "\n".join(lines) + "\n"
     low, high = threads
     count = f"{low}" if low == high else f"{low} to {high}"
     count += " thread" if high == 1 else " threads"
-    lines.append(f"    with {count}; Ctrl-C stops it after the requests in flight")
+    lines.append(f"    with {count}; {stops}")
     return "\n".join(lines) + "\n"
 
 

@@ -15,12 +15,12 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
-from reserve.cli.application import configure, gunicorn_line, launch, url_scheme
+from reserve.cli.application import configure, gunicorn_line, launch, report_threads, single_thread, url_scheme
 from reserve.cli.banner import banner, listener_lines
 from reserve.cli.binds import open_listeners
 from reserve.cli.console import Console
 from reserve.cli.forceexit import ABORTED
-from reserve.cli.help import print_help, print_version
+from reserve.cli.help import print_help, print_text, print_version
 from reserve.cli.parser import CommandLine, app_arguments, parse_command_line
 from reserve.cli.process import prepare_process
 from reserve.cli.proposal import corrected, shell_line
@@ -81,6 +81,12 @@ def run(argv: Sequence[str], console: Console, signals: StopSignals) -> int:
     command = None
     try:
         command = parse_command_line(argv)
+        if command.arguments[:1] == ("desk",):
+            from reserve.apps.desk.newprogram import make_program
+
+            text = make_program(command.arguments[1:], asks_for_help=command.help or command.help_all)
+            print_text(text.removesuffix("\n"))
+            return 0
         if command.help or command.help_all:
             print_help(command)
             return 0
@@ -172,12 +178,14 @@ def _serve(
         )
         handle = _launch(application, arguments, console, values)
         configure(handle, name, values)
+        report_threads(handle, values, console)
         enable_loggers()
         text = banner(
             served=arguments.served or [name],
             addresses=listener_lines(listeners, url_scheme(handle), tls=adapter is not None),
             threads=values.engine().thread_range,
             config=values.file,
+            single_thread=single_thread(handle),
         )
         server = make_server(listeners, handle, name, values, adapter, error_log)
         # Before the banner, which says that signals stop the server.

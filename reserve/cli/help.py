@@ -11,7 +11,7 @@ from reserve.engine.logs.linestream import LineStream
 from reserve.loader.find import application_names, find
 from reserve.options.help import help_text, short_help
 
-__all__ = ["print_help", "print_version"]
+__all__ = ["print_help", "print_text", "print_version"]
 
 
 def print_help(command: CommandLine) -> None:
@@ -19,12 +19,12 @@ def print_help(command: CommandLine) -> None:
 
     The lines are as long as the terminal is wide, or the variable ``COLUMNS`` says.
     """
-    _print(_help(command).removesuffix("\n"))
+    print_text(_help(command).removesuffix("\n"))
 
 
 def print_version() -> None:
     """Print the name and the version of reserve."""
-    _print(f"reserve {__version__}")
+    print_text(f"reserve {__version__}")
 
 
 def _help(command: CommandLine) -> str:
@@ -37,6 +37,7 @@ def _help(command: CommandLine) -> str:
     return make(program, arguments=find(arguments[1]).arguments, width=width)
 
 
-def _print(text: str) -> None:
+def print_text(text: str) -> None:
+    """Print a text on standard output."""
     if sys.stdout is not None:
         LineStream(sys.stdout).write([text])  # does not raise when a pager has closed the pipe

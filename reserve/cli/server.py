@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any, cast
 
+from reserve.cli.application import single_thread
 from reserve.cli.binds import Listeners, https_port
 from reserve.errors import UsageError
 
@@ -31,6 +33,7 @@ def make_server(
     from reserve.engine.hooks import Hooks
     from reserve.engine.server import Server
 
+    settings = values.engine()
     extra = []
     port = values["redirect_port"]
     if listeners.redirects:
@@ -49,7 +52,7 @@ def make_server(
         cast("Any", handle),
         without_tls=listeners.without_tls,
         extra=extra,
-        settings=values.engine(),
+        settings=dataclasses.replace(settings, threads=1) if single_thread(handle) else settings,
         own=True,
         hooks=Hooks(error_log=error_log),
     )

@@ -77,22 +77,26 @@ class Lifecycle:
         one ends the wait for requests in flight.
         """
         self._claim_start()
+        start_thread = self.runtime.start_thread
         with SignalWakeup(self.finished) as wakeup:
             self.signal_wakeup = wakeup
+            start_thread.begin(wakeup, self.runtime.pool)
             self._blocked_in_start = threading.get_ident()
             try:
                 self._launch()
-                wakeup.wait()
+                wakeup.wait(start_thread.work)
             except BaseException:  # KeyboardInterrupt, or whatever a signal handler of the program raises
                 self.request_stop()
                 try:
-                    wakeup.wait()
+                    wakeup.wait(start_thread.work)
                 except BaseException:
                     self.request_stop(0)
+                    start_thread.close()
                     wakeup.wait()
                 self._wait_finished()
                 raise
             finally:
+                start_thread.close()
                 self._blocked_in_start = None
         self._wait_finished()
         if self.failure is not None:
@@ -275,6 +279,7 @@ class Lifecycle:
         runtime.stepper.files.stopping = runtime.stepper.files.closed = True
         for wakeup in (runtime.poller.wakeup, acceptor.wakeup):
             wakeup.after_fork()
+        runtime.start_thread.closed = True
         runtime.log.after_fork()
         runtime.poller.close()
         acceptor.wakeup.close()

@@ -27,6 +27,7 @@ from reserve.engine.scheduler.handoff import HandOff, default_policy
 from reserve.engine.scheduler.monitor import Monitor
 from reserve.engine.scheduler.readyqueue import ReadyQueue
 from reserve.engine.scheduler.requesttimeout import RequestWatchdog
+from reserve.engine.scheduler.startthread import StartThread
 from reserve.engine.scheduler.stepper import Stepper
 from reserve.engine.scheduler.workers import Waiting, WorkerPool
 from reserve.engine.settings import EngineSettings
@@ -80,9 +81,10 @@ class Runtime:
         self.pool = WorkerPool(
             settings, self.queue, self.stepper, log, hooks.on_thread_start, hooks.on_thread_stop, clock
         )
-        self.request_watchdog = (
-            RequestWatchdog(self.pool, self.stepper, clock, settings, log) if settings.request_timeout > 0 else None
-        )
+        self.start_thread = StartThread()
+        self.request_watchdog: RequestWatchdog | None = None
+        if settings.request_timeout > 0:
+            self.request_watchdog = RequestWatchdog(self.pool, self.stepper, clock, settings, log, self.start_thread)
         self.monitor = Monitor(policy, alarm, log, clock)
         self.admission = Admission(self, self.queue, endpoints.by_listener)
         self.acceptor = Acceptor(

@@ -82,6 +82,7 @@ class Shutdown:
         self._closer = runtime.stepper.closer
         self._files = runtime.stepper.files
         self._pool = runtime.pool
+        self._start_thread = runtime.start_thread
         self._monitor = runtime.monitor
         self._poller_wakeup = runtime.poller.wakeup
         self._wakeup = runtime.acceptor.wakeup  # signalled when a connection was closed, or the deadline has changed
@@ -221,7 +222,8 @@ class Shutdown:
 
     def _report(self, thread: threading.Thread, how: str) -> None:
         self._reported.add(thread)
-        self._log.stack(logging.WARNING, f"{thread.name} {how}", frame_of(thread))
+        running = self._start_thread.running_for(thread.ident) or thread
+        self._log.stack(logging.WARNING, f"{thread.name} {how}", frame_of(running))
 
     def _start_helper(self, function: Callable[[], object]) -> threading.Thread | None:
         """Call a function on a thread of its own. None: there was no thread for it, and this one has called it."""

@@ -21,6 +21,7 @@ from reserve.errors import (
     format_exception,
     type_name,
 )
+from reserve.gateways.callingthread import CallingThread
 from reserve.gateways.dispatch import mounted_at
 from reserve.gateways.exchange import Environ, Exchange, WSGIApplication
 from reserve.gateways.response import WSGIResponse
@@ -57,7 +58,7 @@ def request_line(environ: Mapping[str, Any]) -> str:
 class WSGIGateway:
     """Runs a WSGI application. A server has one gateway, and its workers call it.
 
-    :param app: the application.
+    :param app: the application. A :class:`~reserve.gateways.callingthread.CallingThread` has one thread for it.
     :param root_path: the path that the application is mounted under, decoded, like ``/shop``; it becomes SCRIPT_NAME.
         A slash at its end is dropped. It is removed from the path of each request, unless a frontend has done that.
     :param multithread: ``wsgi.multithread``: whether another thread of this process may run the application meanwhile.
@@ -85,10 +86,12 @@ class WSGIGateway:
         if not callable(app):
             raise UsageError(f"a WSGI application is a callable (environ, start_response), got {app!r:.80}")
         self._application = app
+        self.calling_thread = app if isinstance(app, CallingThread) else None
+        """What runs the application on the thread that starts the server; None: workers run it."""
         self.app = app
         """What :meth:`respond` calls: the application, or the function that handles its root path and calls it."""
         self.mount(root_path)
-        self._multithread = multithread
+        self._multithread = multithread and self.calling_thread is None
         self._multiprocess = multiprocess
         self._log = log
         self._log_warning = log_warning

@@ -112,6 +112,8 @@ def help_text(program: str = "", names: tuple[str, ...] = (), arguments: str = "
         text = f"NAME is one of reserve's own applications{own}, or a module with a function launch(args)."
         text += " For a WSGI application:"
         lines += [*_wrapped(text, width), *_wrapped("reserve app http wsgi mysite.wsgi:application", width, "    ")]
+        lines += _wrapped("To write a small program for reserve.desk, to begin with:", width)
+        lines += _wrapped("reserve desk new NAME", width, "    ")
     for group, options in _groups():
         lines += ["", f"{group}:"]
         for option in options:

@@ -232,6 +232,9 @@ class MemoryServer:
     def capacity_freed(self) -> None:
         """Nothing: no client waits."""
 
+    start_thread: Any = None
+    """No thread is inside ``start()``: an application is called on the thread of the test."""
+
     def waiting(self) -> AbstractContextManager[bool]:
         """Nothing: there are no threads that could run something else meanwhile."""
         return nullcontext(False)

@@ -47,6 +47,7 @@ def test_help_all_has_all_options_and_the_arguments_of_the_application(
     assert main(["--help-all"]) == 0
     out = capsys.readouterr().out
     assert all(flag in out for flag in FLAGS)
+    assert "reserve desk new NAME" in out
 
 
 @pytest.mark.parametrize(

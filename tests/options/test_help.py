@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import reserve
+from reserve.apps.desk import ARGUMENTS as DESK
 from reserve.apps.http import ARGUMENTS
 from reserve.cli.parser import app_arguments, parse_command_line
 from reserve.loader.find import application_names
@@ -40,7 +41,14 @@ def test_the_module_prints_the_page() -> None:
     assert done.stdout == reference_page()
 
 
-APPLICATIONS = [("", ""), ("http wsgi blog", ARGUMENTS), ("http", ARGUMENTS), ("mymodule", ""), ("echo", "")]
+APPLICATIONS = [
+    ("", ""),
+    ("http wsgi blog", ARGUMENTS),
+    ("http", ARGUMENTS),
+    ("mymodule", ""),
+    ("echo", ""),
+    ("desk", DESK),
+]
 
 
 @pytest.mark.parametrize("width", [1, 40, 60, 80, 100, 120, 500])

@@ -89,6 +89,8 @@ class HTTPApp(HTTPContext):
     def start(self, server: ServerContext[Connection]) -> None:
         """Start the access log, before the first connection."""
         self.gateway.use_log(server.log.failure, server.log.warning)
+        if self.gateway.calling_thread is not None and server.start_thread is not None:
+            self.gateway.calling_thread.attach(server.start_thread)
         if self.settings.forwarded_fields != USUAL_FIELDS and not server.settings.trusted_proxies:
             server.log.warning(
                 "--forwarded-fields has no effect without --trusted-proxies: no field is read or removed"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from reserve.apps._wsgi import ARGUMENTS as WSGI_ARGUMENTS
 from reserve.apps._wsgi import launch_wsgi, take_paths
+from reserve.errors import UsageError
 from reserve.loader.arguments import Arguments
 
 if TYPE_CHECKING:
@@ -42,6 +43,11 @@ def launch(args: Sequence[str]) -> HTTPApp:
     )
     application = launch_wsgi(others, "http", _app_class)
     if websockets:
+        if application.single_thread:
+            raise UsageError(
+                f"--websocket cannot be served here: {application.single_thread}, and handlers of WebSocket run on "
+                "other threads than the main thread; serve them with another command"
+            )
         _add_websockets(application, websockets, others)
     return application
 

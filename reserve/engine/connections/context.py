@@ -51,6 +51,12 @@ class ServerContext(Protocol[C]):
     def budget(self) -> Budget:
         """The memory and the disk that all connections hold together."""
 
+    @property
+    def start_thread(self) -> Any:
+        """The thread inside :meth:`Server.start`, on which workers have functions called
+        (:class:`~reserve.engine.scheduler.startthread.StartThread`); None: there is no such thing.
+        """
+
     stopping: bool
     """The server is shutting down: drivers close idle connections, and announce it in the responses that they send."""
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import signal
 import socket
 import threading
@@ -56,6 +57,8 @@ class SignalWakeup:
         self._reader, self._writer = (socket.socket(fileno=move_up(end.detach())) for end in socket.socketpair())
         self._lost = False
         """Another part of the program has closed a descriptor."""
+        self._signalled: queue.SimpleQueue[None] = queue.SimpleQueue()
+        """What :meth:`signal` wakes the thread with when the descriptors are closed."""
         self.calls: deque[Callable[[], object]] = deque()
         """Functions that the waiting thread calls: see :func:`call_on_main_thread`."""
         self._reader.setblocking(False)
@@ -99,19 +102,33 @@ class SignalWakeup:
         with contextlib.suppress(OSError):  # none arrived; or the other one is full, and so is readable anyway
             os.write(fd, self._reader.recv(4096))
 
-    def wait(self) -> None:
-        """Block until the server has stopped. Signal handlers run meanwhile; this call raises what they raise."""
+    def wait(self, work: Callable[[], object] | None = None) -> None:
+        """Block until the server has stopped. Signal handlers run meanwhile; this call raises what they raise.
+
+        :param work: called before each wait, so after each :meth:`signal`; this call raises what it raises.
+        """
         while not self._finished.is_set():
-            if self._lost:
-                self._finished.wait(_LOOK)
-            else:
-                self._wait_once()
             while self.calls:
                 self.calls.popleft()()
                 if not (self._lost or self._installed):
                     self._install()
+            if work is not None:
+                work()
+                if self._finished.is_set():
+                    break
+            self.wait_once()
 
-    def _wait_once(self) -> None:
+    def wait_once(self) -> None:
+        """Block until :meth:`signal` is called or a signal arrives; it may return earlier, too. Signal handlers run
+        meanwhile; this call raises what they raise.
+        """
+        if self._lost:
+            with contextlib.suppress(queue.Empty):
+                self._signalled.get(timeout=_LOOK)
+        else:
+            self._wait_for_descriptor()
+
+    def _wait_for_descriptor(self) -> None:
         """Wait for the descriptor; find out whether it was closed."""
         try:
             wait_for(self._reader.fileno(), None)
@@ -143,6 +160,10 @@ class SignalWakeup:
         self._close()
 
     def signal(self) -> None:
-        """Wake the waiting thread, if it waits. Called by the thread that set ``finished``, any number of times."""
-        with contextlib.suppress(OSError):
+        """Wake the waiting thread, if it waits. Any thread, any number of times."""
+        try:
             self._writer.send(b"\0")
+        except BlockingIOError:
+            return
+        except OSError:
+            self._signalled.put(None)

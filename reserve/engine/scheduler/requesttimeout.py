@@ -9,12 +9,14 @@ worker is given up, and another thread takes its place, up to ``--max-stuck``.
 from __future__ import annotations
 
 import logging
+from types import FrameType
 
 from reserve.engine.connections.peers import describe
 from reserve.engine.logs.errorlog import ErrorLog
 from reserve.engine.polling.clock import Clock
 from reserve.engine.polling.threads import frame_of
 from reserve.engine.polling.timers import NEVER
+from reserve.engine.scheduler.startthread import StartThread
 from reserve.engine.scheduler.stepper import Stepper
 from reserve.engine.scheduler.workers import Worker, WorkerPool
 from reserve.engine.settings import EngineSettings
@@ -29,13 +31,20 @@ class RequestWatchdog:
     """Watches the runs of one server that has ``--request-timeout``; owned by its runtime, called by the monitor."""
 
     def __init__(
-        self, pool: WorkerPool, stepper: Stepper, clock: Clock, settings: EngineSettings, log: ErrorLog
+        self,
+        pool: WorkerPool,
+        stepper: Stepper,
+        clock: Clock,
+        settings: EngineSettings,
+        log: ErrorLog,
+        start_thread: StartThread | None = None,
     ) -> None:
         self._pool = pool
         self._stepper = stepper
         self._now = clock.now
         self._timeout = settings.request_timeout
         self._log = log
+        self._start_thread = start_thread
         self.count = 0
         """Runs that were interrupted so far."""
 
@@ -75,7 +84,7 @@ class RequestWatchdog:
                 self._log.stack(
                     logging.WARNING,
                     f"{describe(connection)}: {what}; it is interrupted in {worker.thread.name}:",
-                    frame_of(worker.thread),
+                    self._frame_of(worker),
                 )
                 guard.interrupt()
                 self._stepper.refuse_during_run(connection, "timeout")
@@ -87,7 +96,12 @@ class RequestWatchdog:
             self._log.stack(
                 logging.ERROR,
                 f"{describe(connection)}: {worker.thread.name} does not come out of it and is given up in:",
-                frame_of(worker.thread),
+                self._frame_of(worker),
             )
             self._pool.give_up(worker)
             self._stepper.refuse(connection, "timeout")
+
+    def _frame_of(self, worker: Worker) -> FrameType | None:
+        """What the run of a worker executes: on its thread, or on the one inside ``start()``."""
+        other = None if self._start_thread is None else self._start_thread.running_for(worker.ident)
+        return frame_of(worker.thread if other is None else other)

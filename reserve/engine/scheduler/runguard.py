@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import time
+from collections.abc import Callable
 
 from reserve.engine.polling.token import new_token, take
 from reserve.errors import RequestTimeout
@@ -22,7 +23,7 @@ class RunGuard:
     ``--request-timeout``.
     """
 
-    __slots__ = ("_deciding", "_holds", "_ident", "_interrupted", "_slot", "given_up")
+    __slots__ = ("_deciding", "_holds", "_ident", "_interrupted", "_slot", "_target", "given_up")
 
     def __init__(self) -> None:
         self._slot = new_token()
@@ -35,6 +36,8 @@ class RunGuard:
         """How often the monitor has tried to take the token. Written by the monitor."""
         self._interrupted = False
         """RequestTimeout was set for the current run."""
+        self._target: Callable[[], None] | None = None
+        """What interrupts the run in place of an exception in the worker. Written by the worker, outside the guard."""
         self.given_up = False
         """The monitor gave the run up: if the handler ever returns, the worker uses nothing of the server and ends."""
 
@@ -43,6 +46,7 @@ class RunGuard:
     def enter(self, ident: int) -> None:
         """Begin a run on the thread ``ident``."""
         self._ident = ident
+        self._target = None
         self._slot.append(True)
 
     def leave(self) -> bool:
@@ -70,10 +74,25 @@ class RunGuard:
                 continue
         return True
 
+    def redirect(self, target: Callable[[], None]) -> bool:
+        """In the run: until its end, :meth:`interrupt` calls ``target`` and raises nothing on this thread. False when
+        the monitor has given the run up.
+
+        :param target: called by the monitor; it must not block.
+        """
+        if not self.leave():
+            return False
+        self._target = target
+        self._slot.append(True)
+        return True
+
     # ---- by the monitor ----
 
     def interrupt(self) -> None:
-        """Raise RequestTimeout in the run that the monitor holds."""
+        """Raise RequestTimeout in the run that the monitor holds, or do what :meth:`redirect` was given."""
+        if self._target is not None:
+            self._target()
+            return
         self._interrupted = True
         _set_async(self._ident, RequestTimeout)
 

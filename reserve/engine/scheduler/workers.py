@@ -280,6 +280,19 @@ class WorkerPool:
         if worker is not None:
             worker.extended_to = max(worker.extended_to, self._now() + seconds)
 
+    def redirect_interrupt(self, interrupt: Callable[[], None]) -> None:
+        """By a worker, in its run: from now on RequestTimeout is not raised on its thread, because another one runs the
+        application; ``interrupt`` is called by the monitor instead. Nothing happens on another thread, after a run, and
+        without ``--request-timeout``.
+
+        Raises RequestTimeout when the time of the run is over.
+        """
+        worker = self.current() if self._timed else None
+        if worker is None or worker.connection is None:
+            return
+        if not worker.guard.redirect(interrupt) or worker.interrupted:
+            raise RequestTimeout
+
     def call_after_run(self, function: Callable[[], object]) -> None:
         """By a worker, in its run: call ``function()`` once when the run is over, on this thread, in a copy of the
         caller's :class:`contextvars.Context`. The connection goes on meanwhile. The functions are called in the order
