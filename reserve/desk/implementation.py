@@ -5,6 +5,7 @@ from reserve.desk.formdata import FileUpload, ProtocolError
 from reserve.desk.request import Request
 from reserve.desk.response import Response
 from reserve.desk.router import Router, Servlet
+from reserve.desk.serving import serve_http
 from reserve.desk.session import SessionCookie
 from reserve.desk.staticfolder import StaticFolder
 from reserve.desk.templatefolder import TemplateFolder
@@ -29,4 +30,5 @@ __all__ = [
     "TemplateFolder",
     "TemplateLoop",
     "TransactionGuard",
+    "serve_http",
 ]
