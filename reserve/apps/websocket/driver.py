@@ -37,6 +37,7 @@ _RECEIVES = 8
 """Calls of recv in one step: the other connections wait during the step."""
 _RUNS = 16
 """Messages that one run passes to the handler: then the other connections have their turn."""
+_NO_MEMORY = "the server has no memory for the message"
 _RETRY = 1.0
 """Seconds after which a thread that waits for room looks again: others may have freed memory."""
 
@@ -154,7 +155,7 @@ class WebSocketDriver(Driver):
         if connection.output is not None:
             return self._wait  # what is sent already has to leave first
         if wants_run:
-            return RUN
+            return self._run_or_fail()
         if ended:
             return LINGER
         if session.unfinished:
@@ -168,8 +169,8 @@ class WebSocketDriver(Driver):
         if self._handler.has_thread and self._pauses():
             if connection_reset(connection.fd):
                 return CLOSE
-            connection.body_memory = session.held
-            connection.settle()
+            if not self._count_held():
+                return self._fail(1013, _NO_MEMORY)
             self._behind = True
             self._wait.kind, self._wait.events, self._wait.deadline = "handler", 0, NEVER
             return self._wait
@@ -231,6 +232,8 @@ class WebSocketDriver(Driver):
                     break
         finally:
             self._runner = 0
+            if self._connection.body_memory:
+                self._count_held()
 
     def on_close(self, reason: str) -> bool:
         with self._condition:
@@ -304,7 +307,7 @@ class WebSocketDriver(Driver):
             if self._outbox:
                 self._outbox.push()
             if self._wants_run():
-                return RUN
+                return self._run_or_fail()
             if not data:
                 return CLOSE
             if session.ended:
@@ -317,12 +320,27 @@ class WebSocketDriver(Driver):
             return self._again(now)
         if not session.incomplete:
             self._message_received = 0
-        held = session.held
-        if held > _SMALLEST_RECEIVE and not connection.server.budget.memory_for(held - connection.body_memory):
-            return self._fail(1013, "the server has no memory for the message")
+        if not self._count_held():
+            return self._fail(1013, _NO_MEMORY)
+        return self._next_wait(now)
+
+    def _run_or_fail(self) -> Action:
+        """Have a worker pass messages to the handler. What waits for a worker counts as what waits for the client."""
+        if self._session.held > _SMALLEST_RECEIVE and not self._count_held():
+            return self._fail(1013, _NO_MEMORY)
+        return RUN
+
+    def _count_held(self) -> bool:
+        """Count the client's bytes in memory into the server's budget; False: there is no room for them."""
+        connection, held = self._connection, self._session.held
+        grown = held - connection.body_memory
+        if not grown:
+            return True
+        if grown > 0 and held > _SMALLEST_RECEIVE and not connection.server.budget.memory_for(grown):
+            return False
         connection.body_memory = held
         connection.settle()
-        return self._next_wait(now)
+        return True
 
     def _again(self, now: float) -> Action:
         """Go on after the other connections, but not without end: a client may send and never answer our close."""

@@ -150,6 +150,8 @@ class Session:
                 elif opcode is not Opcode.CONT:
                     continue
                 self._take(frame.data, frame.fin)
+        if protocol.eof_sent:
+            self._forget()
         self.unfinished = self.message is None and self.pending
         if not self.pending:
             self._unparsed, self._position = b"", 0
@@ -228,6 +230,15 @@ class Session:
         """Send a close frame, and end the connection without waiting for the client's."""
         if not self._protocol.eof_sent:
             self._protocol.fail(code, reason)
+            self._forget()
+
+    def _forget(self) -> None:
+        """Keep nothing of the client's after the last byte for it: the connection may linger for a while."""
+        self.message = None
+        self._fragments = bytearray()
+        self._unparsed, self._position = b"", 0
+        self._protocol.parser_exc = None  # its traceback has what was decompressed
+        self._protocol.extensions = []  # and a decompressor what was not
 
     def receive_eof(self) -> None:
         """The client has ended its side without a close frame, or the connection is lost."""

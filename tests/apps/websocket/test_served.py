@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import resource
+import selectors
 import threading
+import zlib
 from collections.abc import Generator, Iterator
 from queue import SimpleQueue
 from types import SimpleNamespace
@@ -653,6 +655,49 @@ def test_a_handler_with_a_thread_receives_no_more_than_it_takes() -> None:
         taken.release()
         assert [ws.recv() for _ in range(200)] == ["100000"] * 200
         sender.join()
+
+
+@pytest.mark.parametrize("form", ["thread", "class"])
+def test_messages_that_wait_for_a_handler_count_as_memory(form: str) -> None:
+    release = threading.Event()
+
+    def wait(ws: WebSocket) -> None:
+        release.wait(PATIENCE)
+        for message in ws:
+            ws.send(message)
+
+    def on_message(ws: WebSocket, message: Any) -> None:
+        release.wait(PATIENCE)
+        ws.send(str(len(message)))
+
+    handler = wait if form == "thread" else SimpleNamespace(on_message=on_message)
+    limit = 1048576
+    deflate = zlib.compressobj(wbits=-15)
+    message = deflate.compress(bytes(400000)) + deflate.flush(zlib.Z_SYNC_FLUSH)
+    with (
+        serving(handler, [], threads=1, buffer_memory=limit) as server,
+        contextlib.ExitStack() as stack,
+        selectors.DefaultSelector() as refused,
+    ):
+        clients = [
+            stack.enter_context(client(server)).open("/", "Sec-WebSocket-Extensions: permessage-deflate")
+            for _ in range(5)
+        ]
+        for ws in clients:
+            ws.sock.sendall(frame(BINARY, message[:-4], rsv=4))
+        for ws in clients:
+            refused.register(ws.sock, selectors.EVENT_READ, ws)
+        seen = set()
+        while len(seen) < 2:
+            ready = refused.select(PATIENCE)
+            assert ready
+            for key, _ in ready:
+                assert key.data.closed() == 1013
+                refused.unregister(key.fileobj)
+                seen.add(key.data)
+        assert server.server.stats().buffered <= limit
+        release.set()
+        eventually(lambda: server.server.stats().buffered == 0)
 
 
 def test_idle_websockets_make_room_for_new_clients() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 import zlib
 from itertools import pairwise
 
@@ -198,6 +199,30 @@ def test_a_compressed_message_is_limited_after_it_is_decompressed() -> None:
         session.message = None
         assert (session.close[0] if session.ended else None) == code
     assert messages == ["*" * 1000]
+
+
+def test_nothing_of_the_client_is_kept_after_the_end() -> None:
+    """The connection lingers for a while, and its memory does not count any more."""
+    deflate = zlib.compressobj(wbits=-15)
+    bomb = deflate.compress(bytes(10000000)) + deflate.flush(zlib.Z_SYNC_FLUSH)
+    fragments = frame(BINARY, bomb[:900], fin=False, rsv=4) + frame(CONT, bomb[900:])
+    too_large = frame(BINARY, bytes(900000), fin=False) + frame(CONT, bytes(900000))
+    closed = frame(BINARY, bytes(900000), fin=False) + close(1000)
+    cases = (fragments, 1009), (too_large, 1009), (closed, 1000), (frame(BINARY, bytes(900000)), 1013)
+    sessions = []
+    tracemalloc.start()
+    try:
+        for sent, code in cases:
+            session = Session(1000000)
+            assert session.negotiate("permessage-deflate")
+            session.receive(sent)
+            if code == 1013:
+                session.fail(1013, "the server is overloaded")
+            assert (session.ended, session.close[0], session.held) == (True, code, 0)
+            sessions.append(session)
+        assert tracemalloc.get_traced_memory()[0] < 100000
+    finally:
+        tracemalloc.stop()
 
 
 def test_many_frames_are_handled_some_at_a_time() -> None:
