@@ -273,9 +273,9 @@ def load_application(
     target = parse_target(name)
     refuse_shadowed(target.module)
     module = try_import(target.module)
-    if module is None and target.path == () and "." not in name:
+    if (module is None or _is_mere_directory(module)) and target.path == () and "." not in name:
         for package in packages:
-            module = module or try_import(f"{package}.{name}")
+            module = try_import(f"{package}.{name}") or module
     if module is None:
         refuse_shadowed(target.module)  # by a module that the attempt has imported
         directory = working_directory()
@@ -322,6 +322,11 @@ def load_application(
         hint,
         _correct_launch(name, module, args.before, attributes),
     )
+
+
+def _is_mere_directory(module: ModuleType) -> bool:
+    """Whether what was imported is a directory without ``__init__.py``, which has nothing to serve."""
+    return getattr(module, "__file__", None) is None and hasattr(module, "__path__")
 
 
 def _meant_application(name: str) -> str | None:

@@ -186,9 +186,12 @@ def test_packages_are_searched_after_the_import_path(project: Project, monkeypat
     directory = project(
         finding_examples__one="def launch(args):\n    return 'example'\n",
         finding_examples__two="def launch(args):\n    return 'example'\n",
+        finding_examples__four="def launch(args):\n    return 'example'\n",
         two="def launch(args):\n    return 'mine'\n",
     )
+    (directory / "four").mkdir()  # a directory of data, for example; Python imports it as a package without a file
     packages = ("finding_examples",)
+    assert load_application("four", arguments(), packages=packages) == "example"
     args = arguments()
     assert load_application("one", args, packages=packages) == "example"
     assert load_application("two", args, packages=packages) == "mine"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import os
 import re
 import shlex
 import shutil
@@ -200,6 +201,8 @@ def start(
         (line,) = re.findall(r"^    (spawn-fcgi .*)$", TEXT, re.MULTILINE)
         line = replaced(replaced(line, "/run/blog/reserve.sock", socket), "/usr/local/bin/reserve", installed.reserve)
         line = replaced(line, "wsgi blog", f"wsgi {name}")
+        if os.geteuid() != 0:  # only root gives a socket to another group
+            line = replaced(line, "-G www-data ", "")
         program = require_peer("spawn-fcgi")
         web = Nginx(
             require_peer("nginx"),
