@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from reserve import Park
+from reserve.errors import StartupError
 
 if TYPE_CHECKING:
     from reserve import Server
@@ -108,8 +109,18 @@ def launch(args: Sequence[str]) -> TLSEcho:
 
     :param args: the program, then the arguments in :data:`ARGUMENTS`.
     :raises SystemExit: others.
+    :raises StartupError: ``--allow``, and there is no cryptography: every client would be refused.
     """
     parser = argparse.ArgumentParser(prog=args[0])
     parser.add_argument("--allow", default="", metavar="CN,...")
     options = parser.parse_args(args[1:])
-    return TLSEcho([name for name in options.allow.split(",") if name])
+    allowed = [name for name in options.allow.split(",") if name]
+    if allowed:
+        try:
+            import cryptography  # noqa: F401
+        except ImportError as error:
+            raise StartupError(
+                f"--allow needs the package cryptography for the names in certificates, which cannot be imported "
+                f"({error}): pip install 'reserve[tls]'"
+            ) from None
+    return TLSEcho(allowed)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+import sys
 from collections.abc import Iterator, Sequence
 from functools import cache
 
 import pytest
 
+from reserve.errors import StartupError
 from reserve.examples.tlsecho import TLSEcho, launch, names
 from reserve.loader.arguments import Arguments
 from reserve.loader.find import find
 from reserve.testing import RunningServer, running
 from tests import tls
 from tests.clients import receive, receive_all, until_closed
+from tests.extras import library
 
 
 @cache
@@ -107,7 +110,15 @@ def test_what_a_certificate_does_not_have_is_not_shown() -> None:
     ]  # fmt: skip
 
 
+def test_names_that_cannot_be_read_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    with pytest.raises(StartupError, match=r"--allow needs .* pip install 'reserve\[tls\]'"):
+        launch(["reserve tlsecho", "--allow", "ann"])
+    launch(["reserve tlsecho"])
+
+
 def test_the_arguments() -> None:
+    library("cryptography")
     application = find("tlsecho")
     handle = application.launch(Arguments(["reserve tlsecho", "--allow", "ann,bob"]))
     assert isinstance(handle, TLSEcho)
