@@ -31,6 +31,10 @@ Message = str | bytes
 
 _FRAMES = 128
 """Frames that are handled at a time: as small ones take much longer than their bytes do in large ones."""
+_DATA = 262144
+"""Bytes of messages, decompressed, after which the other connections have their turn: a few kilobytes may become 128
+messages of a megabyte, which are decompressed and discarded after our close frame.
+"""
 _MAX_REASON = 123  # bytes of a reason in a close frame (RFC 6455 section 5.5)
 
 _DEFLATE = ServerPerMessageDeflateFactory(
@@ -73,7 +77,7 @@ class Session:
         self._position = 0
         """Bytes of :attr:`_unparsed` that are handled."""
         self.unfinished = False
-        """The last :meth:`proceed` has stopped because there were many frames; the owner calls it again."""
+        """The last :meth:`proceed` has stopped because there was much to handle; the owner calls it again."""
 
     def negotiate(self, offered: str) -> str | None:
         """Negotiate permessage-deflate. Returns the value of Sec-WebSocket-Extensions; None: no field.
@@ -129,15 +133,16 @@ class Session:
     def proceed(self) -> None:
         """Go on, unless a message waits in :attr:`message`: what comes after it is handled after it, also a close.
 
-        After our close frame messages are discarded. At most 128 frames are handled; see :attr:`unfinished`.
+        After our close frame messages are discarded. At most 128 frames are handled, and no other frame after 256 KiB of
+        messages; see :attr:`unfinished`.
         """
         protocol = self._protocol
         if not self.is_open:
             self.message = None
         data = self._unparsed
         # Frame by frame: the second frame must not be handled before the text of the first is known to be valid.
-        frames = 0
-        while self.message is None and self.pending and frames < _FRAMES:
+        frames = size = 0
+        while self.message is None and self.pending and frames < _FRAMES and size < _DATA:
             frames += 1
             start = self._position
             end = self._position = self._tracker.advance(data, start)
@@ -149,6 +154,7 @@ class Session:
                     self._kind = opcode
                 elif opcode is not Opcode.CONT:
                     continue
+                size += len(frame.data)
                 self._take(frame.data, frame.fin)
         if protocol.eof_sent:
             self._forget()

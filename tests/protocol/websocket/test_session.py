@@ -201,6 +201,24 @@ def test_a_compressed_message_is_limited_after_it_is_decompressed() -> None:
     assert messages == ["*" * 1000]
 
 
+@pytest.mark.parametrize("final", [True, False])
+def test_many_bytes_are_handled_some_at_a_time(final: bool) -> None:
+    """After the server's close frame messages are discarded, and they may be much larger than what was received."""
+    session = Session(MAX_MESSAGE)
+    assert session.negotiate("permessage-deflate")
+    session.begin_close()
+    deflate = zlib.compressobj(wbits=-15)
+    data = deflate.compress(bytes(100000)) + deflate.flush(zlib.Z_SYNC_FLUSH)
+    fragments = frame(BINARY, data, fin=False, rsv=4) + frame(CONT, b"\0") + frame(PING)
+    session.receive((frame(BINARY, data[:-4], rsv=4) if final else fragments) * 40 + frame(CLOSE))
+    calls = 1
+    while session.unfinished:
+        session.proceed()
+        calls += 1
+    assert session.ended
+    assert calls > 10
+
+
 def test_nothing_of_the_client_is_kept_after_the_end() -> None:
     """The connection lingers for a while, and its memory does not count any more."""
     deflate = zlib.compressobj(wbits=-15)
@@ -216,6 +234,8 @@ def test_nothing_of_the_client_is_kept_after_the_end() -> None:
             session = Session(1000000)
             assert session.negotiate("permessage-deflate")
             session.receive(sent)
+            while session.unfinished:
+                session.proceed()
             if code == 1013:
                 session.fail(1013, "the server is overloaded")
             assert (session.ended, session.close[0], session.held) == (True, code, 0)
