@@ -133,7 +133,7 @@ class Session:
     def proceed(self) -> None:
         """Go on, unless a message waits in :attr:`message`: what comes after it is handled after it, also a close.
 
-        After our close frame messages are discarded. At most 128 frames are handled, and no other frame after 256 KiB of
+        After our close frame messages are discarded. At most 128 frames are handled, and none after 256 KiB of
         messages; see :attr:`unfinished`.
         """
         protocol = self._protocol
