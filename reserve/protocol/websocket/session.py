@@ -7,6 +7,7 @@ It has no socket, no thread and no clock. Its owner makes sure that one thread a
 from __future__ import annotations
 
 import codecs
+from sys import getsizeof
 from typing import Any, cast
 
 from reserve.errors import StartupError, UsageError, type_name
@@ -102,7 +103,8 @@ class Session:
     @property
     def held(self) -> int:
         """Bytes of the client in memory: those of messages that wait or are not complete."""
-        waiting = len(self._unparsed) + (0 if self.message is None else len(self.message))
+        # The size of a text: one character above U+FFFF makes each take four bytes.
+        waiting = len(self._unparsed) + (0 if self.message is None else getsizeof(self.message))
         return waiting + len(self._fragments) + len(self._protocol.reader.buffer)
 
     @property

@@ -219,6 +219,14 @@ def test_many_bytes_are_handled_some_at_a_time(final: bool) -> None:
     assert calls > 10
 
 
+def test_what_a_text_takes_in_memory_counts() -> None:
+    session = Session(MAX_MESSAGE)
+    text = "*" * 100000 + "\U0001f600"
+    session.receive(frame(TEXT, text.encode()))
+    assert session.message == text
+    assert session.held > 400000
+
+
 def test_nothing_of_the_client_is_kept_after_the_end() -> None:
     """The connection lingers for a while, and its memory does not count any more."""
     deflate = zlib.compressobj(wbits=-15)
