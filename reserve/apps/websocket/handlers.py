@@ -58,7 +58,7 @@ class _EventCalls(Calls):
 
     def closed(self, ws: WebSocket) -> None:
         on_close = getattr(self._target, "on_close", None)
-        if on_close is not None:
+        if on_close is not None and not isinstance(self._target, type):  # else it could not be instantiated
             on_close(ws)
 
 
@@ -98,7 +98,10 @@ class Handler:
 
     def __init__(self, target: Any) -> None:
         self.target = target
-        self.subprotocols: Sequence[str] = tuple(getattr(target, "subprotocols", ()))
+        subprotocols = getattr(target, "subprotocols", ())
+        if isinstance(subprotocols, str):
+            raise UsageError(f"subprotocols is a list, like [{subprotocols!r:.80}]; got {short_repr(subprotocols)}")
+        self.subprotocols: Sequence[str] = tuple(subprotocols)
         call = getattr(target, "on_message", None)
         if call is None:
             call = target if inspect.isroutine(target) else getattr(type(target), "__call__", None)  # noqa: B004

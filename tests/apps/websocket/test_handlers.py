@@ -94,3 +94,11 @@ def test_what_would_have_to_be_awaited(target: Any) -> None:
 def test_routes_that_are_none(routes: Any, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         WebSocketRoutes(routes)
+
+
+def test_one_name_in_place_of_a_list_of_subprotocols() -> None:
+    class Chat(Events):
+        subprotocols = "chat"
+
+    with pytest.raises(UsageError, match=r"subprotocols is a list, like \['chat'\]; got 'chat'$"):
+        Handler(Chat)

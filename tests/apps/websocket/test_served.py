@@ -237,6 +237,23 @@ def test_an_exception_of_the_handler_closes_with_1011_and_is_logged(form: str) -
     assert any("LookupError: a fault of the handler" in line for line in log)
 
 
+def test_a_class_that_cannot_be_instantiated_is_one_traceback() -> None:
+    class Broken(EchoEvents):
+        def __init__(self) -> None:
+            raise LookupError("a fault of the handler")
+
+        def on_close(self, ws: WebSocket) -> None:
+            raise AssertionError("there is no handler")
+
+    log: list[str] = []
+    with serving(Broken, log) as server, client(server) as ws:
+        ws.open()
+        assert ws.closed() == 1011
+        assert ws.at_end()
+    assert "LookupError: a fault of the handler" in log[0]
+    assert [text for text in log if "Traceback" in text] == log[:1]
+
+
 def test_a_handler_that_parks_cannot_wait_for_a_message() -> None:
     log: list[str] = []
     with serving(SimpleNamespace(on_message=lambda ws, message: ws.recv()), log) as server, client(server) as ws:
