@@ -16,6 +16,7 @@ The names need the package cryptography (``pip install 'reserve[tls]'``).
 from __future__ import annotations
 
 import argparse
+import importlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -117,10 +118,10 @@ def launch(args: Sequence[str]) -> TLSEcho:
     allowed = [name for name in options.allow.split(",") if name]
     if allowed:
         try:
-            import cryptography  # noqa: F401
+            importlib.import_module("cryptography")
         except ImportError as error:
             raise StartupError(
-                f"--allow needs the package cryptography for the names in certificates, which cannot be imported "
+                "--allow needs the package cryptography for the names in certificates, which cannot be imported "
                 f"({error}): pip install 'reserve[tls]'"
             ) from None
     return TLSEcho(allowed)
