@@ -74,9 +74,9 @@ def app(environ, start_response):
 results = []
 def fetch_aborted():
     try:
-        results.append(fetch("/second"))
+        fetch("/second")
     except ConnectionError:
-        results.append("reset")
+        pass  # it may get a 500, or be reset
 def visit():
     first = threading.Thread(target=lambda: results.append(fetch("/first")[:3]))
     first.start()
@@ -91,7 +91,7 @@ def visit():
 serve(app, visit)
 print(results)
 """
-    assert run_program(program) == "/second\ninterrupted\n1 0\n['500', 'reset']\n"
+    assert run_program(program) == "/second\ninterrupted\n1 0\n['500']\n"
 
 
 def test_a_handler_of_a_signal_runs_in_time_between_the_calls() -> None:
@@ -126,6 +126,7 @@ def visit():
     print(fetch("/b"))
     server.stop()
 serve(app, visit)
+connection.close()
 """
     assert run_program(program) == "200 /a\n200 /a/b\nreturned\n1 0\n"
 
