@@ -134,7 +134,8 @@ def _what_follows_a_head_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _a_variable_replaces_what_the_server_sets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environ, "OURS", ())
+    monkeypatch.setattr(environ, "OUR_PREFIXES", ())
+    monkeypatch.setattr(environ, "CACHED_KINDS", {})  # else the kinds that the fault has made stay in it
 
 
 def _a_string_is_shorter_than_its_length(monkeypatch: pytest.MonkeyPatch) -> None:

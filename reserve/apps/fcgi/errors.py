@@ -51,15 +51,17 @@ class RequestErrors(ErrorStream):
 
     def finish(self) -> bytes:
         with self._lock:
-            self.flush()
+            if self.partial:
+                self.flush()
             self._over = True
-            data = self.take()
+            data = self.take() if self._pending else b""
             # "zero or more FCGI_STDERR records, followed by an empty one" (FastCGI 1.0 section 6.2)
             return data + record(STDERR, self._request_id) if self._sent else b""
 
     def end(self) -> None:
         with self._lock:
-            self.flush()
+            if self.partial:
+                self.flush()
             self._over = True
             text, self._pending = self._pending, ""
         if text:

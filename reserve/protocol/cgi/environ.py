@@ -1,8 +1,11 @@
 """From the variables that a web server sends to a WSGI environ: one rule for SCGI, uwsgi and every other such protocol.
 
 The variables are those of CGI (RFC 3875), but web servers differ in which of them they send, and in what these mean:
-``reserve/docs/webservers.md`` has a table. Any thread may call these functions; they keep no state. The web server is
-trusted: it has received and checked the request, so its variables say who the client is and which scheme it speaks.
+``reserve/docs/webservers.md`` has a table. The web server is trusted: it has received and checked the request, so its
+variables say who the client is and which scheme it speaks.
+
+Any thread may call these functions; all threads share a bounded cache of names, and there is no other state. A web
+server sends two dozen variables with every request, nearly always with the same names. So a name is checked once.
 """
 
 from __future__ import annotations
@@ -13,21 +16,29 @@ from urllib.parse import quote
 
 from reserve.errors import RemoteError, counted
 from reserve.protocol.codec import Head
-from reserve.protocol.http1.fields import SINGLETONS
+from reserve.protocol.http1.fields import SINGLETONS, TOKEN
 from reserve.protocol.http1.framing import body_length
 from reserve.protocol.http1.limits import Limits
-from reserve.protocol.http1.requestline import ABSOLUTE, METHOD, decode_path
+from reserve.protocol.http1.requestline import ABSOLUTE, METHODS, decode_path
 
 __all__ = ["OTHERS", "CGIHead", "most_variables", "request_head", "split_path", "too_many_variables"]
 
 NAME = re.compile(r"[!-<>-~]+").fullmatch
 """Printable ASCII without a space and an equals sign."""
 CONTROL = re.compile(r"[\0\r\n]").search
-ONE_LINE = frozenset(("CONTENT_TYPE", "QUERY_STRING", "REQUEST_URI", "SERVER_PROTOCOL"))
-"""Variables that may have no line end; neither may those of header fields. A decoded path may."""
 MAY_BE_EMPTY = frozenset(("PATH_INFO", "QUERY_STRING", "SCRIPT_NAME"))
-OURS = ("reserve.", "wsgi.")
-"""Beginnings of the names that a server sets itself, and that no variable replaces."""
+
+FIELD, LENGTH, LINE, OTHER, OURS = range(1, 6)
+"""The kinds of variables: a header field; CONTENT_LENGTH; one that may have no line end; any other (a decoded path may
+have line ends); one that the server sets itself, and that no variable replaces.
+"""
+LINES = frozenset(("CONTENT_TYPE", "QUERY_STRING", "REQUEST_URI", "SERVER_PROTOCOL"))
+OUR_PREFIXES = ("reserve.", "wsgi.")
+
+MOST_CACHED = 1024
+LONGEST_CACHED = 64
+CACHED_KINDS: dict[str, int] = {}
+"""The kinds of names that were here before, at most :data:`MOST_CACHED`, shared by all threads."""
 OTHERS = 1000
 """The most variables of a request that are no header fields. Web servers send dozens; of the shortest ones 20,000 fit
 into a head of 64 KiB, and each costs more time than its bytes do.
@@ -59,11 +70,12 @@ def too_many_variables(limits: Limits) -> RemoteError:
 
 
 def request_head(
-    variables: list[tuple[str, str]], base: dict[str, Any], limits: Limits, *, framed: bool = False
+    names: list[str], values: list[str], base: dict[str, Any], limits: Limits, *, framed: bool = False
 ) -> CGIHead:
     """Make the head of a request from its variables.
 
-    :param variables: names and values in the order in which they came, as latin-1 (PEP 3333).
+    :param names: of the variables, in the order in which they came, as latin-1 (PEP 3333).
+    :param values: likewise, as many.
     :param base: the environ of the connection; it is copied, and the variables replace what is in it.
     :param limits: ``max_request_line`` is for REQUEST_URI; ``max_field`` and ``max_fields`` are for the ``HTTP_*``
         variables, which are the header fields; the caller has checked ``max_head`` and the number of variables.
@@ -77,45 +89,10 @@ def request_head(
     - HTTP_PROXY is dropped, because client libraries take it for a setting. HTTP_CONTENT_LENGTH and HTTP_CONTENT_TYPE,
       which some web servers add, stand in for the variables without HTTP where these are missing.
     """
+    given = _checked(names, values, limits)
     environ = base.copy()
-    given: dict[str, str] = {}
-    fields = 0
-    for name, value in variables:
-        if not NAME(name):
-            raise RemoteError(400, f"{name[:60]!r} is not the name of a variable (RFC 3875 section 4.1)")
-        if name.startswith("HTTP_"):
-            fields += 1
-            if fields > limits.max_fields:
-                raise RemoteError(431, f"more than {counted(limits.max_fields, 'field')} (--max-fields)")
-            if len(name) + len(value) > limits.max_field:
-                raise RemoteError(431, f"{name[:60]} is longer than {limits.max_field} bytes (--max-field)")
-            if CONTROL(value):
-                raise RemoteError(400, f"{name[:60]} has a line end or a NUL in its value (RFC 9110 section 5.5)")
-            value = value.strip(" \t")
-            if name in given:
-                if name in SINGLETONS:
-                    raise RemoteError(400, f"{name} occurs twice, only one is allowed (RFC 9110 section 5.3)")
-                value = f"{given[name]}{'; ' if name == 'HTTP_COOKIE' else ', '}{value}"
-            given[name] = value
-            continue
-        if name == "CONTENT_LENGTH":
-            if name in given:
-                raise RemoteError(400, "CONTENT_LENGTH occurs twice (RFC 9112 section 6.3)")
-        elif name in ONE_LINE and CONTROL(value):
-            raise RemoteError(400, f"{name} has a line end or a NUL in its value (RFC 3875 section 4.1)")
-        if not value and name not in MAY_BE_EMPTY:
-            given.pop(name, None)
-        elif not name.startswith(OURS):
-            given[name] = value
-    given.pop("HTTP_PROXY", None)
-    for name in ("CONTENT_LENGTH", "CONTENT_TYPE"):
-        stand_in = given.pop(f"HTTP_{name}", "")
-        if stand_in:
-            given.setdefault(name, stand_in)
-
     method = given.get("REQUEST_METHOD", "")
-    match = METHOD(method)
-    if not method or match is None or match.end() != len(method):
+    if method not in METHODS and not TOKEN(method):
         what = f"REQUEST_METHOD {method[:30]!r} is not a token" if method else "there is no REQUEST_METHOD"
         raise RemoteError(400, f"{what} (RFC 3875 section 4.1.12)")
     uri = given.get("REQUEST_URI", "")
@@ -147,6 +124,63 @@ def request_head(
         uri = quote(script + path, "/%", encoding="latin-1") + (f"?{query}" if query else "")
     target = uri if uri.isascii() and uri.isprintable() else quote(uri, _URI, encoding="latin-1")
     return CGIHead(method, target, environ, None if framed else length)
+
+
+def _checked(names: list[str], values: list[str], limits: Limits) -> dict[str, str]:
+    """The variables that count. Raises RemoteError for one that breaks a rule."""
+    given: dict[str, str] = {}
+    fields = 0
+    for name, value in zip(names, values, strict=True):
+        kind = CACHED_KINDS.get(name) or _kind(name)
+        if kind == FIELD:
+            fields += 1
+            if fields > limits.max_fields:
+                raise RemoteError(431, f"more than {counted(limits.max_fields, 'field')} (--max-fields)")
+            if len(name) + len(value) > limits.max_field:
+                raise RemoteError(431, f"{name[:60]} is longer than {limits.max_field} bytes (--max-field)")
+            if CONTROL(value):
+                raise RemoteError(400, f"{name[:60]} has a line end or a NUL in its value (RFC 9110 section 5.5)")
+            value = value.strip(" \t")
+            if name in given:
+                if name in SINGLETONS:
+                    raise RemoteError(400, f"{name} occurs twice, only one is allowed (RFC 9110 section 5.3)")
+                value = f"{given[name]}{'; ' if name == 'HTTP_COOKIE' else ', '}{value}"
+            given[name] = value
+            continue
+        if kind == LINE:
+            if CONTROL(value):
+                raise RemoteError(400, f"{name} has a line end or a NUL in its value (RFC 3875 section 4.1)")
+        elif kind == LENGTH and name in given:
+            raise RemoteError(400, "CONTENT_LENGTH occurs twice (RFC 9112 section 6.3)")
+        if not value and name not in MAY_BE_EMPTY:
+            given.pop(name, None)
+        elif kind != OURS:
+            given[name] = value
+    given.pop("HTTP_PROXY", None)
+    for name in ("CONTENT_LENGTH", "CONTENT_TYPE"):
+        stand_in = given.pop(f"HTTP_{name}", "")
+        if stand_in:
+            given.setdefault(name, stand_in)
+    return given
+
+
+def _kind(name: str) -> int:
+    """The kind of the variables with this name, for the cache, too. Raises a 400 for a name that no variable has."""
+    if not NAME(name):
+        raise RemoteError(400, f"{name[:60]!r} is not the name of a variable (RFC 3875 section 4.1)")
+    if name.startswith("HTTP_"):
+        kind = FIELD
+    elif name.startswith(OUR_PREFIXES):
+        kind = OURS
+    elif name == "CONTENT_LENGTH":
+        kind = LENGTH
+    else:
+        kind = LINE if name in LINES else OTHER
+    if len(name) <= LONGEST_CACHED:
+        if len(CACHED_KINDS) >= MOST_CACHED:
+            CACHED_KINDS.clear()
+        CACHED_KINDS[name] = kind
+    return kind
 
 
 _URI = "!#$%&'()*+,/:;=?@[]"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from functools import partial
+from collections.abc import Callable, Iterable
+from functools import lru_cache, partial
 from typing import Any
 
 from reserve.protocol.cgi.codec import CGICodec
-from reserve.protocol.cgi.environ import CGIHead, request_head
+from reserve.protocol.cgi.environ import CGIHead, most_variables, request_head, too_many_variables
 from reserve.protocol.codec import (
     CHUNKED,
     UNTIL_CLOSE,
@@ -109,7 +109,7 @@ class FastCGICodec(CGICodec):
         assert isinstance(request, FastCGIHead)
         request_id = request.request_id
         data = head.data
-        if any(name.lower() == "location" for name, _ in headers):
+        if "location" in [name.lower() for name, _ in headers]:
             # HAProxy makes a 302 of every response in which Location comes after Status.
             line, _, rest = data.partition(b"\r\n")
             data = b"%b%b\r\n\r\n" % (rest[:-2], line)
@@ -117,8 +117,7 @@ class FastCGICodec(CGICodec):
         if head.framing is UNTIL_CLOSE:
             head.framing = CHUNKED  # END_REQUEST tells where it ends
         head.keep_alive = keep_alive
-        head.chunk = partial(stream, STDOUT, request_id)
-        head.last_chunk = _end(request_id)
+        head.chunk, head.last_chunk = _output(request_id)
         head.abort = ABORT
         return head
 
@@ -174,7 +173,11 @@ def parse_fastcgi_head(
     :raises RemoteError: 400, 413, 414 or 431. The other parameters are those of HTTP.
     """
     request_id, flags, without_body = BLOCK.unpack_from(block)
-    head = FastCGIHead(request_head(read_pairs(block, BLOCK.size), base, limits, framed=True), request_id)
+    most = most_variables(limits)
+    names, values = read_pairs(block, BLOCK.size, most + 1, "variable")
+    if len(names) > most:
+        raise too_many_variables(limits)
+    head = FastCGIHead(request_head(names, values, base, limits, framed=True), request_id)
     head.keep_alive = flags & KEEP_CONN != 0
     if without_body:
         stated = stated_length(head.environ)
@@ -182,6 +185,12 @@ def parse_fastcgi_head(
             raise too_short(0, stated)
         head.length = 0
     return head
+
+
+@lru_cache(maxsize=64)
+def _output(request_id: int) -> tuple[Callable[[bytes], tuple[bytes, ...]], bytes]:
+    """What makes records of a piece of the body, and what is sent after the last one. Most requests are number 1."""
+    return partial(stream, STDOUT, request_id), _end(request_id)
 
 
 def _end(request_id: int) -> bytes:

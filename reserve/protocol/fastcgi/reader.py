@@ -11,7 +11,19 @@ from collections.abc import Mapping
 from reserve.errors import ClientDisconnected, RemoteError
 from reserve.protocol.cgi.environ import most_variables, too_many_variables
 from reserve.protocol.codec import Reply
-from reserve.protocol.fastcgi.records import KEEP_CONN, PARAMS, STDIN, end_request, find_pairs, pair_end
+from reserve.protocol.fastcgi.records import (
+    BEGIN_REQUEST,
+    HEADER,
+    HEADER_SIZE,
+    KEEP_CONN,
+    PARAMS,
+    RESPONDER,
+    STDIN,
+    VERSION,
+    end_request,
+    find_pairs,
+    pair_end,
+)
 from reserve.protocol.fastcgi.scanner import FREE_FRAMING, RecordScanner
 from reserve.protocol.http1.limits import Limits
 
@@ -22,6 +34,10 @@ BLOCK = struct.Struct(">HBB")
 PREFIX = 4096
 """Bytes of the variables of a refused or slow head that are kept, for its log line."""
 _LENGTH = b"CONTENT_LENGTH"
+_NO_LENGTH = b"\x0e\0" + _LENGTH
+"""That variable without a value, as nginx sends it with every request that has no body."""
+_BEGINNING = struct.Struct(">BBHHBxHBxxxxxBBHHBx")
+"""A BEGIN_REQUEST with its content, and the header of the record after it."""
 
 
 class RequestReader(RecordScanner):
@@ -89,6 +105,9 @@ class RequestReader(RecordScanner):
         :raises RemoteError: 400, 431 or 501.
         :raises ClientDisconnected: the web server has aborted a request, and keeps no connection.
         """
+        block = self._take_whole(data) if not (self._framing or self._header) else None
+        if block is not None:
+            return block
         self.rest = b""
         try:
             if not self._scan(data):
@@ -102,6 +121,26 @@ class RequestReader(RecordScanner):
         self._forget()
         self._reset()
         return block
+
+    def _take_whole(self, data: bytes) -> bytes | None:
+        """As :meth:`feed`, at the beginning of a request, if the data begins with all of one that has no body: this is
+        what nearly all requests are. None: it does not, or its records are unusual; nothing has been taken.
+        """
+        if len(data) < _BEGINNING.size:
+            return None
+        beginning = _BEGINNING.unpack_from(data)
+        _, _, number, _, _, _, flags, _, _, _, size, padding = beginning
+        end = _BEGINNING.size + size
+        after = end + padding + 2 * HEADER_SIZE
+        expected = VERSION, BEGIN_REQUEST, number, 8, 0, RESPONDER, flags, VERSION, PARAMS, number, size, padding
+        if not (number and 0 < size <= self._limits.max_head and beginning == expected):
+            return None
+        ends = HEADER.pack(VERSION, PARAMS, number, 0, 0) + HEADER.pack(VERSION, STDIN, number, 0, 0)
+        params = data[_BEGINNING.size : end]
+        if data[end + padding : after] != ends or params.count(_LENGTH) != params.count(_NO_LENGTH):
+            return None
+        self.rest = data[after:]
+        return BLOCK.pack(number, flags, True) + params
 
     def _expects(self, kind: int) -> bool:
         return kind == (STDIN if self._params_ended else PARAMS)

@@ -120,7 +120,7 @@ def values_result(content: bytes, values: Mapping[bytes, bytes]) -> bytes:
     :raises RemoteError: 400 for malformed content.
     """
     known = {name.decode("latin-1"): name for name in values}
-    names = dict.fromkeys(known[name] for name, _ in read_pairs(content) if name in known)
+    names = dict.fromkeys(known[name] for name in read_pairs(content)[0] if name in known)
     return record(GET_VALUES_RESULT, 0, b"".join(encode_pair(name, values[name]) for name in names))
 
 
@@ -189,16 +189,33 @@ def complete_pairs(data: bytes, at: int = 0) -> list[tuple[str, str]]:
     return [(text[name:value], text[value:end]) for name, value, end in find_pairs(data, at)]
 
 
-def read_pairs(data: bytes, at: int = 0) -> list[tuple[str, str]]:
-    """All pairs from this position on, as latin-1.
+def read_pairs(data: bytes, at: int = 0, most: int = 65536, what: str = "name or value") -> tuple[list[str], list[str]]:
+    """The names and the values of all pairs from this position on, as latin-1, or of the first ``most`` of them.
 
+    :param what: a pair is, for the message.
     :raises RemoteError: 400 when the last one is not complete.
     """
     text = data.decode("latin-1")
-    found = find_pairs(data, at)
-    if (found[-1][2] if found else at) < len(data):
-        raise RemoteError(400, "the last name or value is not complete (FastCGI 1.0 section 3.4)")
-    return [(text[name:value], text[value:end]) for name, value, end in found]
+    names: list[str] = []
+    values: list[str] = []
+    end, size = at, len(data)
+    for _ in range(most):
+        if end + 1 >= size:
+            break
+        name_size, value_size = data[end], data[end + 1]
+        if name_size | value_size < 128:  # as of nearly every variable, and each request has dozens
+            name = end + 2
+            value = name + name_size
+            end = value + value_size
+        else:
+            name, value, end = pair_end(data, end)
+            if end < 0:
+                break
+        names.append(text[name:value])
+        values.append(text[value:end])
+    if end != size and len(names) < most:
+        raise RemoteError(400, f"the last {what} is not complete (FastCGI 1.0 section 3.4)")
+    return names, values
 
 
 def find_abort(data: bytes, request_id: int, at: int = 0) -> bool:

@@ -56,9 +56,9 @@ def parse_scgi_head(
     if not parts or parts[0] != "CONTENT_LENGTH" or not parts[1]:
         first = repr(parts[0][:60]) if parts else "nothing"
         raise RemoteError(400, f"the head begins with {first} and not with CONTENT_LENGTH and its value (SCGI)")
-    variables = list(zip(parts[::2], parts[1::2], strict=True))
-    version = [value for name, value in variables if name == "SCGI"]
-    if version != ["1"]:
+    names, values = parts[::2], parts[1::2]
+    if names.count("SCGI") != 1 or values[names.index("SCGI")] != "1":
+        version = [value for name, value in zip(names, values, strict=True) if name == "SCGI"]
         shown = "repeated" if len(version) > 1 else repr(version[0][:30]) if version else "missing"
         raise RemoteError(400, f"the variable SCGI is {shown}; it has to be '1' (SCGI)")
-    return request_head(variables, base, limits)
+    return request_head(names, values, base, limits)

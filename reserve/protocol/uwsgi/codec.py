@@ -28,7 +28,8 @@ class UwsgiCodec(CGICodec):
         return PacketReader(limits)
 
     def variables(self, block: bytes) -> list[tuple[str, str]]:
-        return read_variables(block, OTHERS)[0]
+        names, values, _ = read_variables(block, OTHERS)
+        return list(zip(names, values, strict=True))
 
 
 def parse_uwsgi_head(
@@ -48,9 +49,9 @@ def parse_uwsgi_head(
     The other parameters are those of HTTP. Without a CONTENT_LENGTH there is no body.
     """
     most = most_variables(limits)
-    variables, wrong = read_variables(block, most + 1)
-    if len(variables) > most:
+    names, values, wrong = read_variables(block, most + 1)
+    if len(names) > most:
         raise too_many_variables(limits)
     if wrong:
         raise RemoteError(400, f"{wrong} is longer than the variables of the request (uwsgi)")
-    return request_head(variables, base, limits)
+    return request_head(names, values, base, limits)

@@ -85,24 +85,31 @@ def _unknown_modifier(modifier: int) -> RemoteError:
     return RemoteError(501, f"the modifier1 of the request is {modifier}{hint}; only 0, WSGI, is served (uwsgi)")
 
 
-def read_variables(block: bytes, most: int = 65536) -> tuple[list[tuple[str, str]], str]:
-    """The variables of a packet, in order, as latin-1, and what is wrong after the last of them (empty: nothing).
+def read_variables(block: bytes, most: int = 65536) -> tuple[list[str], list[str], str]:
+    """The names and the values of the variables of a packet, in order, as latin-1, and what is wrong after the last of
+    them (empty: nothing).
 
     :param most: variables after which it stops, as if the packet ended there.
 
     Each name and each value has its size in two bytes, the lower one first, before it.
     """
     text = block.decode("latin-1")
-    variables: list[tuple[str, str]] = []
+    names: list[str] = []
+    values: list[str] = []
     position, stop = 0, len(block)
-    while position < stop and len(variables) < most:
+    for _ in range(most):
+        if position == stop:
+            break
+        if position + 4 > stop:
+            return names, values, "the last name"
         start = position + 2
-        value = start + int.from_bytes(block[position:start], "little")
+        value = start + block[position] + (block[position + 1] << 8)
         after = value + 2
         if after > stop:
-            return variables, "the last name"
-        position = after + int.from_bytes(block[value:after], "little")
+            return names, values, "the last name"
+        position = after + block[value] + (block[value + 1] << 8)
         if position > stop:
-            return variables, f"the value of {text[start:value][:60]!r}"
-        variables.append((text[start:value], text[after:position]))
-    return variables, ""
+            return names, values, f"the value of {text[start:value][:60]!r}"
+        names.append(text[start:value])
+        values.append(text[after:position])
+    return names, values, ""

@@ -21,12 +21,18 @@ BASE: dict[str, Any] = {
     "wsgi.url_scheme": "http",
     "wsgi.errors": None,
 }
+HEAD = ("method", "target", "environ", "length", "remote_addr", "version")
 UTF8 = "\xc3\xbc"  # a u with two dots in UTF-8, as latin-1
 
 
 def head(*more: tuple[str, str], limits: Limits | None = None, framed: bool = False, **variables: str) -> CGIHead:
     given = {"REQUEST_METHOD": "GET", "REQUEST_URI": "/", **variables}
-    return request_head([*given.items(), *more], BASE, limits or Limits(), framed=framed)
+    names, values = zip(*given.items(), *more, strict=True)
+    first, again = (
+        request_head(list(names), list(values), BASE, limits or Limits(), framed=framed) for _ in range(2)
+    )  # the second time the function has seen the names before
+    assert [getattr(first, name) for name in HEAD] == [getattr(again, name) for name in HEAD]
+    return first
 
 
 def environ(*more: tuple[str, str], **variables: str) -> dict[str, Any]:
@@ -36,7 +42,15 @@ def environ(*more: tuple[str, str], **variables: str) -> dict[str, Any]:
 def refused(*more: tuple[str, str], limits: Limits | None = None, **variables: str) -> tuple[int, str]:
     with pytest.raises(RemoteError) as caught:
         head(*more, limits=limits, **variables)
-    return caught.value.status, caught.value.message
+    error = caught.value
+    with pytest.raises(RemoteError, match=re.escape(error.message)):
+        head(*more, limits=limits, **variables)
+    return error.status, error.message
+
+
+@pytest.fixture(autouse=True)
+def no_cached_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reserve.protocol.cgi.environ.CACHED_KINDS", {})
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,9 @@ def test_records_are_aligned() -> None:
 def test_pairs_come_back(items: list[tuple[bytes, bytes]], cut: int) -> None:
     data = b"".join(encode_pair(name, value) for name, value in items)
     texts = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in items]
-    assert read_pairs(data) == complete_pairs(data) == read_pairs(b"xy" + data, 2) == texts
+    names, values = read_pairs(data)
+    assert list(zip(names, values, strict=True)) == complete_pairs(data) == texts
+    assert read_pairs(b"xy" + data, 2) == (names, values)
     if data:
         assert complete_pairs(data[:-cut]) == texts[: len(complete_pairs(data[:-cut]))]
         assert len(complete_pairs(data[:-1])) == len(items) - 1
