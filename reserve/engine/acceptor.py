@@ -106,6 +106,22 @@ class PauseLog:
             self.due = NEVER
 
 
+def _accepting(listener: socket.socket) -> Callable[[], tuple[socket.socket, Any]]:
+    """What accepts a connection: ``listener.accept``, but it does not make enums of the listener's family and type for
+    each connection, which takes longer than the system call.
+    """
+    if getattr(type(listener), "accept", None) is not socket.socket.accept:  # it has one of its own
+        return listener.accept
+    accept = listener._accept  # type: ignore[attr-defined]  # what socket.accept calls, too
+    family, kind, protocol = int(listener.family), int(listener.type), listener.proto
+
+    def accepted() -> tuple[socket.socket, Any]:
+        fd, peer = accept()
+        return socket.socket(family, kind, protocol, fd), peer
+
+    return accepted
+
+
 class Acceptor:
     """Accepts the connections of one server, on a thread of its own; owned by the server's runtime.
 
@@ -127,6 +143,7 @@ class Acceptor:
         addresses: Sequence[Any] = (),
     ) -> None:
         self._listeners = listeners
+        self._accepting = {listener: _accepting(listener) for listener in listeners}
         self._on_failure = on_failure
         self._addresses = addresses
         self._admission = admission
@@ -243,6 +260,7 @@ class Acceptor:
     def _accept(self, listener: socket.socket) -> bool:
         """Take a batch; False when there is no more for now."""
         admission = self._admission
+        accept = self._accepting[listener]
         for _ in range(_BATCH):
             if not admission.may_accept() and not self._stopping:
                 if listener.fileno() >= 0 and not wait_for(listener.fileno(), 0):
@@ -251,7 +269,7 @@ class Acceptor:
                 self._pause("as many connections are open as --max-connections allows", admission.may_accept)
                 return False
             try:
-                sock, peer = listener.accept()
+                sock, peer = accept()
             except (BlockingIOError, InterruptedError):
                 self.exhausted = False
                 return False

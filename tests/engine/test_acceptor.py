@@ -131,8 +131,9 @@ def test_an_error_of_one_connection_does_not_pause_the_listener() -> None:
                 raise OSError(number, os.strerror(number))
             raise BlockingIOError
 
-    acceptor = Acceptor([], Admits([]), lambda: None, ErrorLog())
-    assert acceptor._accept(Listener()) is False  # type: ignore[arg-type]
+    listener: Any = Listener()
+    acceptor = Acceptor([listener], Admits([]), lambda: None, ErrorLog())
+    assert acceptor._accept(listener) is False
     assert next(errors, None) is None
     acceptor.wakeup.close()
 

@@ -12,6 +12,7 @@ from reserve.protocol.proxy.forwarded import ForwardedParser, forwarded_fields
 from reserve.sockets.proxies import trusted_proxies
 
 if TYPE_CHECKING:
+    from reserve.apps.http.settings import HTTPSettings
     from reserve.engine.connections.connection import Connection
 
 __all__ = ["CGIApp"]
@@ -76,13 +77,23 @@ class CGIApp(HTTPApp):
         fields = forwarded_fields(self.settings.forwarded_fields, proxies.trusts)
         return ForwardedParser(self.codec.parse_head, fields, "", trusted=False)
 
+    def use_settings(self, settings: HTTPSettings) -> None:
+        super().use_settings(settings)
+        self._base: tuple[object, dict[str, Any]] = None, {}
+        """A server, and the environ that is the base of all its connections."""
+
     def base_environ(self, connection: Connection) -> dict[str, Any]:
-        return self.gateway.base_environ(
-            server_name="",
-            server_port="",
-            remote_addr="",
-            remote_port="",
-            url_scheme="http",
-            software=self.settings.server_header or "reserve",
-            extra=self.callables(connection),
-        )
+        own = self.callables(connection)
+        server, base = self._base
+        if server is not connection.server:
+            base = self.gateway.base_environ(
+                server_name="",
+                server_port="",
+                remote_addr="",
+                remote_port="",
+                url_scheme="http",
+                software=self.settings.server_header or "reserve",
+                extra={},
+            )
+            self._base = connection.server, base
+        return {**base, **own}

@@ -162,7 +162,9 @@ class HTTPContext(Application):
             extra["reserve.proxy_header"] = header
             address = header.destination
             https = https or (header.ssl is not None and header.ssl.encrypted)
-        if address is None:
+        if address is None and not isinstance(connection.peer, tuple):
+            address = ""  # a UNIX socket
+        elif address is None:
             try:
                 address = connection.sock.getsockname()
             except OSError:  # some systems forget the address of a connection that the client has reset

@@ -51,11 +51,13 @@ def shutdown(connection: Connection) -> None:
 
 def _shutdown(connection: Connection, how: int) -> None:
     tls = connection.tls
-    with contextlib.suppress(OSError):  # the peer has reset the connection: it is shut down already
+    try:  # not contextlib.suppress, which takes part of a microsecond of each connection
         if tls is None:
             connection.sock.shutdown(how)
         else:
             tls.raw_shutdown(how)
+    except OSError:  # the peer has reset the connection: it is shut down already
+        pass
 
 
 def close_socket(connection: Connection) -> None:
@@ -68,8 +70,10 @@ def close_socket(connection: Connection) -> None:
         shutdown(connection)
     fd = connection.sock.detach()
     if fd >= 0:
-        with contextlib.suppress(OSError):
+        try:  # noqa: SIM105 - as above
             socket.close(fd)
+        except OSError:
+            pass
 
 
 def reset(connection: Connection) -> None:

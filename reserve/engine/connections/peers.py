@@ -6,7 +6,7 @@ Any thread calls it. It uses only the address that ``accept`` returned and, for 
 from __future__ import annotations
 
 import socket
-import sys
+import struct
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reserve.engine.connections.connection import Connection
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from reserve.protocol.proxy.header import ProxyHeader
 
 __all__ = ["Peer", "address_of", "describe", "name_of", "name_of_client", "peer_of"]
+
+
+_CREDENTIALS = struct.Struct("iii")
+"""SO_PEERCRED: pid, uid and gid."""
 
 
 class _Peer(NamedTuple):
@@ -45,8 +49,8 @@ def peer_of(connection: Connection) -> Peer:
     """The raw address, on a UNIX socket the process that connected, and what a frontend says of its client."""
     pid = uid = gid = None
     if connection.sock.family == getattr(socket, "AF_UNIX", None) and hasattr(socket, "SO_PEERCRED"):
-        raw = connection.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-        pid, uid, gid = (int.from_bytes(raw[at : at + 4], sys.byteorder, signed=True) for at in (0, 4, 8))
+        raw = connection.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        pid, uid, gid = _CREDENTIALS.unpack(raw)
     peer = Peer(connection.peer, pid, uid, gid)
     header = connection.proxy
     if header is None:
