@@ -150,7 +150,7 @@ class WebSocketDriver(Driver):
         with self._condition:
             ended = session.ended  # with the lock: the last bytes are in the outbox then
             self._condition.notify_all()  # there may be room to send
-        if self._outbox:
+        if self._outbox.pieces:
             self._outbox.push()
         if connection.output is not None:
             return self._wait  # what is sent already has to leave first
@@ -163,7 +163,7 @@ class WebSocketDriver(Driver):
                 session.proceed()
                 self._flush_session()
                 self._condition.notify_all()
-            if self._outbox:
+            if self._outbox.pieces:
                 self._outbox.push()
             return self._again(now)
         if self._handler.has_thread and self._pauses():
@@ -184,7 +184,7 @@ class WebSocketDriver(Driver):
     def expired(self, kind: str, now: float) -> Action:
         settings = self._settings
         if kind == "idle":
-            if self._outbox:
+            if self._outbox.pieces:
                 return self.step(0, now)
             with self._condition:
                 self._session.ping()
@@ -304,7 +304,7 @@ class WebSocketDriver(Driver):
                     self._condition.notify_all()
             self._received_at = self._idle_since = now
             self._pong_deadline = None
-            if self._outbox:
+            if self._outbox.pieces:
                 self._outbox.push()
             if self._wants_run():
                 return self._run_or_fail()
@@ -373,7 +373,7 @@ class WebSocketDriver(Driver):
             self._session.fail(code, reason)
             self._flush_session()
             self._condition.notify_all()
-        if self._outbox:
+        if self._outbox.pieces:
             self._outbox.push()
         return LINGER
 
@@ -495,7 +495,7 @@ class WebSocketDriver(Driver):
             with self._condition:
                 resume = self._paused and message is None
                 self._paused = self._paused and not resume
-            if resume or self._outbox:
+            if resume or self._outbox.pieces:
                 self._notify()
             if message is not None:
                 return message

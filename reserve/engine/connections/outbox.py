@@ -25,21 +25,19 @@ class Outbox:
     :param max_output: bytes that may wait for the peer (``--max-output``).
     """
 
-    __slots__ = ("_closed", "_connection", "_counted", "_lock", "_max_output", "_pieces", "size")
+    __slots__ = ("_closed", "_connection", "_counted", "_lock", "_max_output", "pieces", "size")
 
     def __init__(self, connection: Connection, max_output: int) -> None:
         self._connection = connection
         self._max_output = max_output
-        self._pieces: deque[bytes] = deque()
+        self.pieces: deque[bytes] = deque()
+        """What waits. The owner looks whether there is anything without a call."""
         self.size = 0
         """Bytes in it."""
         self._counted = 0
         """What the server's budget counts for it, in bytes."""
         self._closed = False
         self._lock = threading.Lock()
-
-    def __bool__(self) -> bool:
-        return bool(self._pieces)
 
     @property
     def waiting(self) -> int:
@@ -78,7 +76,7 @@ class Outbox:
                 self._append(data)
 
     def _append(self, data: bytes) -> None:
-        pieces, cost = self._pieces, len(data)
+        pieces, cost = self.pieces, len(data)
         if pieces and len(pieces[-1]) < _SMALL and len(data) < _SMALL:
             pieces[-1] += data  # each object takes memory in addition to its bytes
         else:
@@ -109,8 +107,8 @@ class Outbox:
     def _take(self, *, close: bool = False) -> tuple[list[bytes], int]:
         """Empty the outbox. Returns what was in it, and what the budget still counts for that."""
         with self._lock:
-            pieces = list(self._pieces)
-            self._pieces.clear()
+            pieces = list(self.pieces)
+            self.pieces.clear()
             self.size = 0
             self._closed = self._closed or close
             counted_bytes, self._counted = self._counted, 0

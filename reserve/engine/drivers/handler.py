@@ -166,11 +166,11 @@ class HandlerDriver(Driver):
         self._on_close: Callable[[str], Any] | None = None
         self._finished = False
         self._ran = False
-        """The handler has just run: the poller reports what has arrived meanwhile."""
+        """The handler has just run."""
         self._reason = ""
         self._idle_since = 0.0
         self._sent = False
-        """``server.send`` has sent something since the idle time began."""
+        """There was traffic since the idle time began: a run of the handler, or what ``server.send`` has sent."""
         self._timeout: float | None = application.timeout
         self._start_tls: StartTLS | None = None
         self._wait = Wait("first", READ, NEVER)
@@ -185,32 +185,35 @@ class HandlerDriver(Driver):
     def step(self, events: int, now: float) -> Action:
         if self._call is not None:
             return RUN
+        connection = self._connection
         ran, self._ran = self._ran, False
-        if self._connection.detached:
+        if connection.detached:
             return CLOSE
-        if self._outbox and self._start_tls is None:  # else it would be sent in plain text
+        if self._outbox.pieces and self._start_tls is None:  # else it would be sent in plain text
             self.push()
         if self._finished:
             return CLOSE
         if self._start_tls is not None:
             return self._continue_handshake(self._start_tls)
-        if self._connection.output is not None:
+        if connection.output is not None:
             # What server.send() queued is sent first: a handler that ran now could send before it.
             return self._wait
-        stopping = self._connection.server.stopping
-        if self._is_ready(poll=not ran or stopping):
-            self._call = self._start if self._park is None else self._park.resume
+        stopping, park, wait = connection.server.stopping, self._park, self._wait
+        # Right after a run nothing has arrived as a rule, and the poller reports what arrives.
+        polled = ran and not stopping and wait.events == READ and connection.tls is None
+        if not (polled and (park is None or park.reader is None)) and self._is_ready(poll=not polled):
+            self._call = self._start if park is None else park.resume
             return RUN
         if stopping:
             self._reason = "stop"
             return CLOSE
-        if self._wait.kind == "idle":
+        if wait.kind == "idle":
             if self._sent:
                 self._begin_idle(now)
             elif events & CLOSE_IDLE:
                 self._reason = "capacity"
                 return CLOSE
-        return self._wait
+        return wait
 
     def idle_since(self) -> float:
         return self._idle_since
@@ -218,7 +221,7 @@ class HandlerDriver(Driver):
     def expired(self, kind: str, now: float) -> Action:
         if kind == "handshake":
             self._connection.server.tls.handshake_failed()
-        if kind == "idle" and self._outbox:  # it is not idle: the traffic is about to leave
+        if kind == "idle" and self._outbox.pieces:  # it is not idle: the traffic is about to leave
             return self.step(0, now)
         park = self._park
         if park is not None and park.on_timeout is not None:
@@ -297,13 +300,12 @@ class HandlerDriver(Driver):
             self._on_close = park.on_close
         wait = self._wait
         wait.events = READ if park.until == "readable" else WRITE
-        now = self._connection.server.clock.now()
         if park.timeout is None:
             wait.kind = "idle"
-            self._begin_idle(now)
+            self._sent = True  # the step that follows begins the idle time
         else:
             wait.kind = "park"
-            wait.deadline = now + park.timeout
+            wait.deadline = self._connection.server.clock.now() + park.timeout
 
     def _begin_idle(self, now: float) -> None:
         """There was traffic just now, in one direction or the other."""
@@ -342,8 +344,8 @@ class HandlerDriver(Driver):
     def _is_ready(self, *, poll: bool) -> bool:
         """Say whether what this connection waits for has happened; checked because every event may be spurious.
 
-        :param poll: False: do not ask the socket for bytes, because the connection parks anyway when there are none:
-            right after a run there are usually none, and a system call in vain costs a command of Redis a tenth.
+        :param poll: False: do not ask the socket for bytes, because the connection parks anyway when there are none: a
+            system call in vain costs a command of Redis a tenth.
         """
         connection = self._connection
         park = self._park

@@ -491,6 +491,9 @@ class WorkerPool:
             failure = error
         worker.handled += 1
         worker.exempt = None
+        if failure is None and not (connection.final_run or self._queue.closed or self._queue.abandoned):
+            worker.connection = None
+            return True
         return self._after(worker, connection, failure)
 
     def _finish(self, worker: Worker, connection: Connection, going_on: bool, kept: bool) -> None:
