@@ -28,6 +28,8 @@ COMMANDS: dict[bytes, tuple[Command, int, int]] = {}
 
 _INTEGER = re.compile(rb"0|-?[1-9][0-9]{0,18}")
 _MOST = 2**63 - 1
+_DIGITS = 18
+"""So many digits are always a number of 64 bits."""
 _MAX_PATTERN = 1024
 """Bytes; a regular expression is made of it."""
 _SLICES = 64
@@ -71,6 +73,8 @@ def _command(least: int, most: int | None = None) -> Callable[[Command], Command
 
 def _integer(text: bytes) -> int:
     """A number of 64 bits."""
+    if text.isdigit() and len(text) <= _DIGITS and not text.startswith(b"0"):  # nearly all
+        return int(text)
     if not _INTEGER.fullmatch(text) or not -_MOST - 1 <= (value := int(text)) <= _MOST:
         raise CommandError("ERR value is not an integer or out of range")
     return value
@@ -381,7 +385,8 @@ def decrby(database: Database, arguments: Arguments) -> bytes:
 
 
 def _add(database: Database, key: bytes, amount: int) -> bytes:
-    value = _integer(database.string(key) or b"0") + amount
+    before = database.string(key)
+    value = amount if before is None else _integer(before) + amount
     if not -_MOST - 1 <= value <= _MOST:
         raise CommandError("ERR increment or decrement would overflow")
     database.set(key, b"%d" % value, keep_expiry=True)

@@ -102,7 +102,7 @@ class Database:
     def begin(self, now: float) -> None:
         """Set the time, and remove the keys that have expired by then. Called before commands."""
         self.now = now
-        while (first := self._expiry.lowest()) is not None and first[1] <= now:
+        while self._expiry.scores and (first := self._expiry.lowest()) is not None and first[1] <= now:
             self.delete(first[0])
 
     def set(self, key: bytes, value: bytes, *, expires: float | None = None, keep_expiry: bool = False) -> None:
@@ -159,7 +159,7 @@ class Database:
         :param elements: what the caller is about to add; they are counted.
         """
         value = self.collection(kind, key)
-        size = sum(map(len, elements)) + ENTRY * len(elements)
+        size = sum(map(len, elements), ENTRY * len(elements))
         if value is None:
             self.count(len(key) + ENTRY + size)
             value = self.values[key] = kind()

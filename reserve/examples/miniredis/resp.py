@@ -84,6 +84,8 @@ class Parser:
                     return commands
                 data = bytes(self._buffer)
             taken = _take_simple(data, commands, self._headers, self._max_line) if self._is_roomy else 0
+            if taken == len(data) and not self._buffer:
+                return commands  # nearly always
             self._buffer = bytearray(data[taken:])
             while self._buffer and self._parse_next(commands):
                 pass
@@ -220,9 +222,14 @@ def bulk(value: bytes) -> bytes:
     return b"$%d\r\n%b\r\n" % (len(value), value)
 
 
+_SMALL = 1024
+_SMALL_INTEGERS = tuple(b":%d\r\n" % value for value in range(_SMALL))
+"""The replies that are most frequent."""
+
+
 def integer(value: int) -> bytes:
     """A number."""
-    return b":%d\r\n" % value
+    return _SMALL_INTEGERS[value] if 0 <= value < _SMALL else b":%d\r\n" % value
 
 
 def array(replies: Sequence[bytes]) -> bytes:

@@ -46,11 +46,12 @@ class Session:
         """Commands that were received and not carried out, the next one last."""
         self._is_plain = type(sock) is socket.socket  # else it speaks TLS, whose records are the server's business
         self._max_output = server.settings.max_output
-        self.parked = Park(self._resume, reader=self)
+        self.parked = Park(self._resume)
+        self._parked_with_commands = Park(self._resume, reader=self)
 
     def peek(self, size: int = 0, /) -> bytes:
         """For :class:`~reserve.Park`: commands that wait count as readable."""
-        return b"*" if self._waiting else b""
+        return b"*"
 
     def _resume(self) -> Park | None:
         if not self._waiting:
@@ -71,7 +72,9 @@ class Session:
             except ReserveError as problem:  # --buffer-memory is used up
                 self._server.log.info(f"miniredis: disconnected: {problem}", "clients that are disconnected")
                 return None
-        return self.parked if is_open else None
+        if not is_open:
+            return None
+        return self._parked_with_commands if self._waiting else self.parked
 
     def _send(self, replies: bytes) -> None:
         """Send what the socket takes at once, and leave the rest to the server.
@@ -97,9 +100,9 @@ class Session:
         limit = min(_MAX_REPLIES, self._max_output // 2)
         longest = self._max_output - limit
         store = self._store
-        database = store.database
+        database, clock = store.database, store.clock
         with store.lock:
-            now = store.clock()
+            now = clock()
             until = now + _TURN
             database.begin(now)
             while waiting and size < limit and now < until:
@@ -113,7 +116,7 @@ class Session:
                     reply = error(f"ERR the reply has {len(reply)} bytes, and --max-output allows {longest} of them")
                 replies.append(reply)
                 size += len(reply)
-                now = store.clock()
+                now = clock()
         return b"".join(replies), True
 
 
