@@ -52,6 +52,9 @@ class Park:
         With a timeout of its own it is not idle.
     :param until: ``"readable"`` (the default) or ``"writable"``.
     :param reader: a binary ``socket.makefile``: bytes in its buffer count as readable.
+    :param may_be_early: ``resume`` may be called when nothing has arrived, too, which is rare: the server does not look
+        before each call, which saves a system call. For a non-blocking socket, whose ``recv`` raises BlockingIOError
+        then; without effect under TLS.
     :param on_timeout: called instead of ``resume`` when the time is over; may return what a handler may. None: the
         connection is closed.
     :param on_close: ``on_close(reason)``, called exactly once, when the connection ends for any reason: ``"done"``
@@ -64,7 +67,7 @@ class Park:
     Raises UsageError for invalid arguments.
     """
 
-    __slots__ = ("on_close", "on_timeout", "reader", "resume", "timeout", "until")
+    __slots__ = ("may_be_early", "on_close", "on_timeout", "reader", "resume", "timeout", "until")
 
     def __init__(
         self,
@@ -73,6 +76,7 @@ class Park:
         timeout: float | None = None,
         until: Literal["readable", "writable"] = "readable",
         reader: _Peekable | None = None,
+        may_be_early: bool = False,
         on_timeout: Callable[[], Any] | None = None,
         on_close: Callable[[str], Any] | None = None,
     ) -> None:
@@ -91,6 +95,7 @@ class Park:
         self.timeout = timeout
         self.until = until
         self.reader = reader
+        self.may_be_early = may_be_early
         self.on_timeout = on_timeout
         self.on_close = on_close
 
@@ -199,6 +204,9 @@ class HandlerDriver(Driver):
             # What server.send() queued is sent first: a handler that ran now could send before it.
             return self._wait
         stopping, park, wait = connection.server.stopping, self._park, self._wait
+        if events & READ and park is not None and park.may_be_early and connection.tls is None and not stopping:
+            self._call = park.resume
+            return RUN
         # Right after a run nothing has arrived as a rule, and the poller reports what arrives.
         polled = ran and not stopping and wait.events == READ and connection.tls is None
         if not (polled and (park is None or park.reader is None)) and self._is_ready(poll=not polled):

@@ -46,7 +46,7 @@ class Session:
         """Commands that were received and not carried out, the next one last."""
         self._is_plain = type(sock) is socket.socket  # else it speaks TLS, whose records are the server's business
         self._max_output = server.settings.max_output
-        self.parked = Park(self._resume)
+        self.parked = Park(self._resume, may_be_early=True)
         self._parked_with_commands = Park(self._resume, reader=self)
 
     def peek(self, size: int = 0, /) -> bytes:
@@ -55,7 +55,10 @@ class Session:
 
     def _resume(self) -> Park | None:
         if not self._waiting:
-            data = self._sock.recv(_RECEIVED)
+            try:
+                data = self._sock.recv(_RECEIVED)
+            except BlockingIOError:  # called early
+                return self.parked
             if not data:
                 return None
             self._waiting = self._parser.feed(data)
@@ -141,5 +144,5 @@ class MiniRedis:
         self.clock = clock
 
     def __call__(self, sock: socket.socket, client_address: tuple[str, int], server: Server) -> Park:
-        sock.setblocking(False)  # it is readable when a worker is called
+        sock.setblocking(False)
         return Session(sock, server, self).parked

@@ -14,7 +14,9 @@ from typing import Any, cast
 
 import pytest
 
+from reserve.engine.connections.states import NOTIFY, State
 from reserve.engine.drivers.handler import HandlerApplication, Park
+from reserve.engine.polling.poller import READ
 from reserve.errors import ReserveError, UsageError
 from reserve.testing import FakeClock
 from tests.clients import close_with_reset, receive, receive_all
@@ -42,6 +44,36 @@ class Echo:
             return Park(resume, on_close=self.reasons.put, **self.park)
 
         return park()
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_an_event_without_data_resumes_only_a_park_that_may_be_early(serve: Serve, early: bool) -> None:
+    received: SimpleQueue[bytes] = SimpleQueue()
+
+    def handle(sock: socket.socket, address: tuple[str, int], server: Any) -> Park:
+        sock.setblocking(False)
+
+        def resume() -> Park | None:
+            try:
+                data = sock.recv(100)
+            except BlockingIOError:
+                data = b"nothing"
+            received.put(data)
+            return parked if data else None
+
+        parked = Park(resume, may_be_early=early)
+        return parked
+
+    running = serve(handle)
+    client = running.connect()
+    queue = running.server._runtime.queue
+    eventually(lambda: [connection.state for connection in queue.connections.values()] == [State.PARKED])
+    (connection,) = queue.connections.values()
+    for event in (NOTIFY, READ):
+        queue.notify(connection, event)
+        eventually(lambda: connection.state is State.PARKED and not connection.pending)
+    client.sendall(b"x")
+    assert [received.get(timeout=PATIENCE) for _ in range(1 + early)] == [b"nothing", b"x"][not early :]
 
 
 def test_many_connections_are_echoed(serve: Serve) -> None:
