@@ -51,7 +51,8 @@ class CGICodec(Codec):
     ) -> ResponseHead:
         """Make the head that HTTP/1.0 has, without what the web server adds."""
         # A web server would take a field Status for the status, lighttpd even after a status line.
-        headers = [item for item in headers if item[0].lower() != "status"]
+        if "status" in [name.lower() for name, _ in headers]:
+            headers = [item for item in headers if item[0].lower() != "status"]
         head = response.response_head(
             status,
             headers,

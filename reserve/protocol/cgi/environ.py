@@ -70,7 +70,13 @@ def too_many_variables(limits: Limits) -> RemoteError:
 
 
 def request_head(
-    names: list[str], values: list[str], base: dict[str, Any], limits: Limits, *, framed: bool = False
+    names: list[str],
+    values: list[str],
+    base: dict[str, Any],
+    limits: Limits,
+    *,
+    framed: bool = False,
+    kind: type[CGIHead] = CGIHead,
 ) -> CGIHead:
     """Make the head of a request from its variables.
 
@@ -80,6 +86,7 @@ def request_head(
     :param limits: ``max_request_line`` is for REQUEST_URI; ``max_field`` and ``max_fields`` are for the ``HTTP_*``
         variables, which are the header fields; the caller has checked ``max_head`` and the number of variables.
     :param framed: the protocol itself shows where the body ends, whatever CONTENT_LENGTH says.
+    :param kind: the class of the head, for a protocol that has to know more of a request.
     :raises RemoteError: 400, 411, 413, 414 or 431.
 
     - Of a variable that is repeated the last one counts. Repeated header fields are joined, as in HTTP, or refused,
@@ -123,7 +130,7 @@ def request_head(
         query = given["QUERY_STRING"]
         uri = quote(script + path, "/%", encoding="latin-1") + (f"?{query}" if query else "")
     target = uri if uri.isascii() and uri.isprintable() else quote(uri, _URI, encoding="latin-1")
-    return CGIHead(method, target, environ, None if framed else length)
+    return kind(method, target, environ, None if framed else length)
 
 
 def _checked(names: list[str], values: list[str], limits: Limits) -> dict[str, str]:

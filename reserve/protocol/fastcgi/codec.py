@@ -44,13 +44,13 @@ takes the end of the connection, and lighttpd a reset, for the end of the respon
 
 
 class FastCGIHead(CGIHead):
-    """The head of a request, with its number."""
+    """The head of a request, with its number, which :func:`parse_fastcgi_head` sets."""
 
     __slots__ = ("errors", "request_id")
 
-    def __init__(self, head: CGIHead, request_id: int) -> None:
-        super().__init__(head.method, head.target, head.environ, head.length)
-        self.request_id = request_id
+    def __init__(self, method: str, target: str, environ: dict[str, Any], length: int | None) -> None:
+        super().__init__(method, target, environ, length)
+        self.request_id = 0
         self.errors: ErrorsOutput | None = None
         """Its ``wsgi.errors``, which go to the web server; None: they do not, or the application does not run yet."""
 
@@ -177,7 +177,9 @@ def parse_fastcgi_head(
     names, values = read_pairs(block, BLOCK.size, most + 1, "variable")
     if len(names) > most:
         raise too_many_variables(limits)
-    head = FastCGIHead(request_head(names, values, base, limits, framed=True), request_id)
+    head = request_head(names, values, base, limits, framed=True, kind=FastCGIHead)
+    assert isinstance(head, FastCGIHead)
+    head.request_id = request_id
     head.keep_alive = flags & KEEP_CONN != 0
     if without_body:
         stated = stated_length(head.environ)
