@@ -110,9 +110,9 @@ def _accepting(listener: socket.socket) -> Callable[[], tuple[socket.socket, Any
     """What accepts a connection: ``listener.accept``, but it does not make enums of the listener's family and type for
     each connection, which takes longer than the system call.
     """
-    if getattr(type(listener), "accept", None) is not socket.socket.accept:  # it has one of its own
+    accept = getattr(listener, "_accept", None)  # what socket.accept calls, too
+    if accept is None or getattr(type(listener), "accept", None) is not socket.socket.accept:  # it has one of its own
         return listener.accept
-    accept = listener._accept  # type: ignore[attr-defined]  # what socket.accept calls, too
     family, kind, protocol = int(listener.family), int(listener.type), listener.proto
 
     def accepted() -> tuple[socket.socket, Any]:
