@@ -91,6 +91,7 @@ _DESK_VALUES = _DESK_INPUT | {"request", "response", "errorpage"}
 _DESK_PARTS = {"forms", "security", "session", "staticfolder"}
 DESK_FLOORS: dict[str, set[str]] = {
     # folder or module of desk: which others of desk it may import; those that are not here may import them all
+    "browser": set(),
     "content": set(),
     "bag": set(),
     "templates": _DESK_GROUND,

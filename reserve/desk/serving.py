@@ -9,26 +9,22 @@ all do, delays no request.
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
-import sys
-import threading
-import webbrowser
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from typing import Literal
 
 from reserve.apps.http.server import ReserveWSGIServer
+from reserve.desk.browser.process import prepare_process
+from reserve.desk.browser.start import Start
 from reserve.desk.request import MAX_BODY
 from reserve.desk.security import is_local
 from reserve.desk.wsgi import Application, Handle
-from reserve.errors import StartupError, UsageError
+from reserve.errors import UsageError
 from reserve.gateways.callingthread import CallingThread
-from reserve.sockets.listeners import listen
 
 __all__ = ["refusing_calls", "serve_http"]
 
 _LOGGER = logging.getLogger("reserve.desk")
-_READY = 30.0
-"""Seconds after which the browser is not opened any more: the server has not started."""
 _STOPPING_ERRORS = (KeyboardInterrupt, SystemExit)
 _refused_because = ""
 """Why :func:`serve_http` must not be called now; empty: it may."""
@@ -44,9 +40,15 @@ def serve_http(
     debug: bool | None = None,
     hosts: str | Iterable[str] | None = None,
     cross_origin: bool | str | Iterable[str] = False,
+    end_with: Literal["tab"] | None = None,
+    private: bool = False,
+    window: bool = False,
     max_body: int = MAX_BODY,
 ) -> None:
     """Serve a program until a response has ``shut_down``; then return, when that response has been sent.
+
+    If the same program, with the same arguments, address and port, runs already, this one opens the page of that one in
+    the browser, and returns (:mod:`reserve.desk.browser.instance`).
 
     The address is printed, and a line with it goes to the logger ``reserve.desk``. Tracebacks of handlers go there,
     too, and what the server has to say to the logger ``reserve``.
@@ -56,21 +58,30 @@ def serve_http(
     :param address: of the network interface. Default: only programs on this machine can connect. ``""``: all
         interfaces; then name the machine in ``hosts``.
     :param start: where the user begins, as ``"tasks/new"``: the default browser is opened there. None: no browser is
-        opened.
+        opened, and a second start is one more instance.
     :param timeout: seconds. It has no effect: programs that have it from another toolkit need not be changed. No
         handler waits for a browser here.
     :param debug: whether the page of an exception shows the traceback. Default: if ``address`` is of this machine only.
     :param hosts: further names under which the program is reached; see :class:`~reserve.desk.security.SecurityPolicy`.
     :param cross_origin: whether, or from which origins, other sites may send forms; see there.
+    :param end_with: ``"tab"``: the program also ends when its last tab is closed, as if a response had ``shut_down``.
+        See :mod:`reserve.desk.browser.tabs` for the rule. Default: it does not.
+    :param private: whether only the browser that the program opens gets answers; other programs and other users of the
+        machine get a page with status 403. See :mod:`reserve.desk.browser.private`.
+    :param window: whether the page is opened in a window of its own, without tabs and address bar, if there is Chrome,
+        Chromium, Edge or the like; otherwise it is opened in the default browser.
     :param max_body: bytes that the body of a request may have; a longer one gets 413. Default: 64 MiB.
     :raises KeyboardInterrupt: it was raised on this thread (Ctrl-C), in a handler or between two. Requests that have
         arrived are served first, unless a second one is raised. SystemExit does the same.
     :raises reserve.errors.StartupError: the port is in use, or the address is none of this machine.
+    :raises reserve.errors.UsageError: ``end_with`` is something else; or a process of ``multiprocessing`` imports the
+        program, which calls this without ``if __name__ == "__main__":``.
     :raises TypeError: for a ``handle`` that cannot be called, or a WSGI application.
     :raises ValueError: for a host or an origin that is none.
     """
     if _refused_because:
         raise UsageError(_refused_because)
+    prepare_process()
     if isinstance(handle, Application):
         raise TypeError("serve_http() wants the handle itself, not an Application of it: serve_http(router, hosts=...)")
     if debug is None:
@@ -83,26 +94,24 @@ def serve_http(
         max_body=max_body,
         on_shut_down=lambda: server.request_stop(),
     )
-    try:
-        listeners = listen((address, port))
-    except StartupError as error:
-        if isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EADDRINUSE:
-            raise StartupError(_port_in_use(port)) from error.__cause__
-        raise
-    server = ReserveWSGIServer(
-        listeners,
-        CallingThread(application, stopping_errors=_STOPPING_ERRORS),
-        threads=1,
-        max_body=max_body,
-    )
-    url = _url(address, server.addresses[0][1])
-    _LOGGER.info("serving at %s", url)
-    _print(f"{url}  (Ctrl-C stops the program)")
-    if start is not None:
-        threading.Thread(
-            target=_open_browser, args=(server.wait_ready, url + start.lstrip("/")), name="reserve-browser", daemon=True
-        ).start()
-    server.start()
+    starting = Start(address=address, port=port, start=start, end_with=end_with, private=private, window=window)
+    with starting:
+        if starting.open_running():
+            _print(f"{starting.url}  (it runs already; the browser shows its page)")
+            return
+        listeners = starting.listen()
+        server = ReserveWSGIServer(
+            listeners,
+            CallingThread(
+                starting.surround(application, lambda: server.request_stop()), stopping_errors=_STOPPING_ERRORS
+            ),
+            threads=1,
+            max_body=max_body,
+        )
+        _LOGGER.info("serving at %s", starting.url)
+        _print(f"{starting.url}{starting.entrance}  (Ctrl-C stops the program)")
+        starting.begin()
+        server.start()
 
 
 @contextlib.contextmanager
@@ -123,40 +132,7 @@ def _bracketed(address: str) -> str:
     return f"[{address}]" if ":" in address else address
 
 
-def _url(address: str, port: int) -> str:
-    """The address of the program's first page, for a browser on this machine."""
-    host = "localhost" if address in ("", "0.0.0.0", "::") else _bracketed(address)
-    return f"http://{host}/" if port == 80 else f"http://{host}:{port}/"
-
-
-def _port_in_use(port: int) -> str:
-    if sys.platform == "linux":
-        command = f"ss -ltnp 'sport = :{port}'"
-    elif sys.platform == "win32":
-        command = f"netstat -ano | findstr :{port}"
-    else:
-        command = f"lsof -nP -iTCP:{port} -sTCP:LISTEN"
-    return (
-        f"port {port} is in use by another program, perhaps by this one started before. The command {command} says "
-        f"which one it is. With serve_http(..., port=0) the system chooses a port that is free."
-    )
-
-
 def _print(line: str) -> None:
     """Print a line, if there is where to: a program without a console has no standard output."""
     with contextlib.suppress(OSError, ValueError):
         print(line, flush=True)
-
-
-def _open_browser(wait_ready: Callable[[float], bool], url: str) -> None:
-    """On a thread of its own, because some browsers are waited for: open the default browser."""
-    if not wait_ready(_READY):
-        return
-    try:
-        opened = webbrowser.open(url)
-        reason = "there is none"
-    except Exception as error:
-        opened = False
-        reason = f"{type(error).__name__}: {error}"
-    if not opened:
-        _LOGGER.warning("no browser could be opened (%s): open %s yourself", reason, url)

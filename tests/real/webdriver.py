@@ -92,7 +92,8 @@ class Browser:
             options = {"binary": self._browser, "args": flags, "prefs": self._settings}
             request = {"capabilities": {"alwaysMatch": {"goog:chromeOptions": options}}}
             self._session = f"/session/{self._call('POST', '/session', request)['sessionId']}"
-            stack.callback(self._call, "DELETE", self._session)
+            self._ended = False
+            stack.callback(self._end)
             # The driver waits for elements that do not exist yet, because a click may return before the page changes.
             self._call("POST", f"{self._session}/timeouts", {"implicit": int(PATIENCE * 1000)})
             self._stack = stack.pop_all()
@@ -133,9 +134,27 @@ class Browser:
         """Run JavaScript and return its result; wait for the value of a promise."""
         return self._call("POST", f"{self._session}/execute/sync", {"script": script, "args": []})
 
+    @property
+    def windows(self) -> list[str]:
+        """The handles of the open tabs and windows."""
+        return list(self._call("GET", f"{self._session}/window/handles"))
+
+    def switch(self, handle: str) -> None:
+        """Go on with another tab or window."""
+        self._call("POST", f"{self._session}/window", {"handle": handle})
+
+    def close_window(self) -> None:
+        """Close the tab or window; with the last one the browser ends, and so does the session."""
+        if not self._call("DELETE", f"{self._session}/window"):
+            self._ended = True
+
     def screenshot(self, path: Path) -> None:
         """Write a PNG of the page to a file."""
         path.write_bytes(base64.b64decode(self._call("GET", f"{self._session}/screenshot")))
+
+    def _end(self) -> None:
+        if not self._ended:
+            self._call("DELETE", self._session)
 
     def _element(self, selector: str) -> str:
         element = self._call("POST", f"{self._session}/element", {"using": "css selector", "value": selector})

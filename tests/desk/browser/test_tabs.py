@@ -1,0 +1,474 @@
+"""``reserve.desk.browser.tabs``: when the last tab is closed, by a fake clock, and what pages and their script send."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import pytest
+
+from reserve.desk.browser.tabs import (
+    ASLEEP,
+    GRACE,
+    OPENING,
+    RETURN,
+    SCRIPT_PATH,
+    SCRIPT_TAG,
+    SILENCE,
+    TAB_PATH,
+    TabEnd,
+    TabPages,
+    TabWatch,
+    add_script,
+)
+from reserve.testing import FakeClock, MemoryClient
+from tests.waiting import PATIENCE
+
+DAY = 1_800_000_000.0
+NAVIGATION = [("Sec-Fetch-Dest", "document"), ("Sec-Fetch-Mode", "navigate")]
+SAME_ORIGIN = [("Sec-Fetch-Site", "same-origin")]
+
+
+class Room:
+    """A watch, its clock, and its ticks."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.watch = TabWatch(self.clock.now, lambda: DAY + self.clock.now())
+
+    def ends_within(self, seconds: float) -> bool:
+        """Let time pass, with a tick in each second, to the end of the program or of the time."""
+        for _ in range(int(seconds)):
+            self.clock.advance(1.0)
+            if self.watch.tick():
+                return True
+        return False
+
+    def open(self, page: str, tab: str = "t", *, visible: bool = True) -> None:
+        self.watch.page_opened(page, tab, visible=visible)
+
+    def gone(self, page: str, *, cached: bool = False) -> None:
+        self.watch.page_gone(page, cached=cached, left_at=DAY + self.clock.now())
+
+    def send_page(self) -> None:
+        self.watch.request_started()
+        self.watch.page_sent()
+        self.watch.request_ended(is_page=True)
+
+
+@pytest.fixture
+def room() -> Room:
+    return Room()
+
+
+def test_a_program_without_a_tab_does_not_end(room: Room) -> None:
+    room.send_page()
+    assert not room.ends_within(2 * ASLEEP)
+
+
+def test_the_last_tab_ends_the_program(room: Room) -> None:
+    room.send_page()
+    room.open("a")
+    assert not room.ends_within(SILENCE)
+    room.gone("a")
+    assert not room.ends_within(GRACE - 1)
+    assert room.ends_within(2)
+
+
+def test_a_second_window_keeps_it(room: Room) -> None:
+    room.open("a", "t1")
+    room.open("b", "t2")
+    room.gone("a")
+    assert not room.ends_within(100)
+    room.gone("b")
+    assert room.ends_within(GRACE + 1)
+
+
+@pytest.mark.parametrize("new_page_first", [False, True])
+def test_a_reload_and_a_link_keep_it(room: Room, new_page_first: bool) -> None:
+    room.open("a")
+    for old, new in [("a", "b"), ("b", "c"), ("c", "d")]:
+        room.send_page()
+        if new_page_first:  # the requests come by two connections
+            room.open(new)
+            room.gone(old)
+        else:
+            room.gone(old)
+            assert not room.ends_within(30)
+            room.open(new)
+        assert not room.ends_within(100)
+        room.open(new)
+    room.gone("d")
+    assert room.ends_within(GRACE + 1)
+
+
+def test_a_page_of_the_cache_appears_without_a_request(room: Room) -> None:
+    room.open("a")
+    room.send_page()
+    room.gone("a", cached=True)
+    room.open("b")
+    room.gone("b", cached=False)
+    assert not room.ends_within(GRACE - 1)
+    room.open("a")
+    assert not room.ends_within(100)
+    room.gone("a")
+    assert room.ends_within(GRACE + 1)
+
+
+def test_a_visit_to_another_site_can_come_back(room: Room) -> None:
+    room.open("a")
+    room.gone("a", cached=True)
+    assert not room.ends_within(RETURN - 1)
+    room.open("a")
+    room.gone("a", cached=True)
+    assert room.ends_within(RETURN + GRACE + 2)
+
+
+def test_a_page_without_the_script_keeps_it(room: Room) -> None:
+    room.open("a")
+    room.send_page()  # a picture, or a page whose policy forbids scripts
+    room.gone("a")
+    assert not room.ends_within(ASLEEP - 1)
+    room.open("b")  # the visitor comes back, and closes the tab
+    room.gone("b")
+    assert room.ends_within(GRACE + 1)
+
+
+@pytest.mark.parametrize("new_page_first", [False, True])
+def test_the_cache_of_a_tab_is_closed_with_it(room: Room, new_page_first: bool) -> None:
+    room.open("a")
+    room.send_page()
+    room.gone("a", cached=True)
+    room.open("b")
+    if new_page_first:  # with the Back button
+        room.open("a")
+        room.gone("b", cached=True)
+    else:
+        room.gone("b", cached=True)
+        room.open("a")
+    room.gone("a")
+    assert room.ends_within(GRACE + 1)
+
+
+def test_a_link_into_a_new_tab_lets_the_old_one_close(room: Room) -> None:
+    room.open("a", "t1")
+    room.send_page()
+    room.open("b", "t2")
+    room.gone("a")
+    room.gone("b")
+    assert room.ends_within(GRACE + 1)
+
+
+def test_a_tab_that_was_closed_while_its_next_page_was_made_is_closed(room: Room) -> None:
+    room.open("a")
+    room.watch.request_started()
+    left_at = DAY + room.clock.now()
+    assert not room.ends_within(500)  # the handler is slow, and the word of the page waits
+    room.open("a")
+    room.watch.page_sent()
+    room.watch.request_ended(is_page=True)
+    room.watch.page_gone("a", left_at=left_at)
+    assert room.ends_within(GRACE + 1)
+
+
+def test_a_request_that_runs_keeps_it(room: Room) -> None:
+    room.open("a")
+    room.watch.request_started()
+    room.gone("a")
+    assert not room.ends_within(2 * ASLEEP)
+    room.watch.request_ended()
+    assert room.ends_within(GRACE + 1)
+
+
+def test_a_browser_that_crashes_ends_it(room: Room) -> None:
+    room.open("a")
+    assert not room.ends_within(SILENCE)
+    assert room.ends_within(GRACE + 2)
+
+
+@pytest.mark.parametrize("between", [60, 75, 170])
+def test_throttled_timers_keep_it(room: Room, between: int) -> None:
+    for _ in range(20):
+        room.open("a")
+        assert not room.ends_within(between)
+
+
+def test_a_browser_that_hides_its_pages_at_its_end_ends_it(room: Room) -> None:
+    room.open("a")
+    room.open("a", visible=False)
+    assert not room.ends_within(SILENCE)
+    assert room.ends_within(GRACE + 2)
+
+
+def test_a_frozen_tab_keeps_it(room: Room) -> None:
+    room.open("a")
+    room.open("a", visible=False)
+    for _ in range(5):
+        assert not room.ends_within(60)
+        room.open("a", visible=False)
+    assert not room.ends_within(ASLEEP)
+    room.open("a")
+    room.gone("a")
+    assert room.ends_within(GRACE + 1)
+
+
+def test_a_clock_that_jumps_over_the_sleep_of_the_machine_ends_nothing(room: Room) -> None:
+    room.open("a")
+    for _ in range(10):
+        assert not room.ends_within(60)
+        room.clock.advance(8 * 3600)
+        assert not room.watch.tick()
+        assert not room.ends_within(100)
+        room.open("a")
+    room.gone("a")
+    assert room.ends_within(GRACE + 1)
+
+
+def test_a_clock_that_stands_still_ends_nothing(room: Room) -> None:
+    room.open("a")
+    room.gone("a")
+    assert not any(room.watch.tick() for _ in range(1000))
+
+
+def test_a_second_start_has_time_to_open_its_page(room: Room) -> None:
+    room.open("a")
+    room.gone("a")
+    room.watch.expect_page()
+    assert not room.ends_within(OPENING - 1)
+    room.send_page()
+    room.open("b")
+    assert not room.ends_within(100)
+
+
+def test_a_word_that_comes_late_or_twice_changes_nothing(room: Room) -> None:
+    room.open("a")
+    room.gone("b")
+    room.gone("a")
+    room.gone("a")
+    assert room.ends_within(GRACE + 1)
+
+
+def test_the_thread_calls_once() -> None:
+    class Watch(TabWatch):
+        def tick(self) -> bool:
+            return True
+
+    called: list[str] = []
+    done = threading.Event()
+
+    def end() -> None:
+        called.append(threading.current_thread().name)
+        tab_end.stop()
+        done.set()
+
+    tab_end = TabEnd(Watch(), end)
+    tab_end.start()
+    assert done.wait(PATIENCE)
+    tab_end.stop()
+    assert called == ["reserve-desk-tabs"]
+
+
+def test_the_thread_stops_before_the_last_tab() -> None:
+    tab_end = TabEnd(TabWatch(), lambda: pytest.fail("there was no tab"))
+    tab_end.start()
+    tab_end.stop()
+    TabEnd(TabWatch(), lambda: None).stop()  # it has not been started
+
+
+# ---- pages ----
+
+
+class Site:
+    """An application whose pages are watched: what it is asked, and what it responds."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.watch = TabWatch(self.clock.now)
+        self.status = "200 OK"
+        self.headers = [("Content-Type", "text/html; charset=utf-8")]
+        self.body: Iterable[bytes] = [b"<!doctype html><html><head><title>x</title></head><body>y</body></html>"]
+        self.environ: dict[str, Any] = {}
+        self.pages = 0
+        self.running = 0
+        self.ended: list[bool] = []
+        self.client = MemoryClient(TabPages(self, self.watch))  # type: ignore[arg-type]
+        self.watch.page_sent = self._page_sent  # type: ignore[method-assign]
+        self.watch.request_ended = self._request_ended  # type: ignore[method-assign]
+
+    def _page_sent(self) -> None:
+        self.pages += 1
+
+    def _request_ended(self, *, is_page: bool = False) -> None:
+        self.ended.append(is_page)
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        self.environ = environ
+        start_response(self.status, self.headers)
+        return self.body
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    site = Site()
+    yield site
+    site.client.close()
+    assert site.client.log == []
+
+
+@pytest.mark.parametrize(
+    ("page", "expected"),
+    [
+        (b"<html><head><title>x</title>", b"<html><head>@<title>x</title>"),
+        (b"<!doctype html><HEAD lang=de>x", b"<!doctype html><HEAD lang=de>@x"),
+        (b"<header>x</header>", b"<header>x</header>@"),
+        (b"", b"@"),
+        (b"x" * 100_000 + b"<head>", b"x" * 100_000 + b"<head>@"),
+    ],
+)
+def test_a_page_gets_the_script_wherever_it_is_cut(page: bytes, expected: bytes) -> None:
+    expected = expected.replace(b"@", SCRIPT_TAG)
+    assert b"".join(add_script([page])) == expected
+    size = max(1, len(page) // 50)
+    assert b"".join(add_script(page[at : at + size] for at in range(0, len(page), size))) == expected
+
+
+def test_a_page_in_a_tab_has_the_script_and_its_length(site: Site) -> None:
+    page = b"<head></head>"
+    site.headers += [("Content-Length", str(len(page))), ("ETag", '"1"'), ("Accept-Ranges", "bytes")]
+    site.body = [page]
+    response = site.client.request("GET", "/", [*NAVIGATION, ("Range", "bytes=0-3")])
+    assert response.body == b"<head>" + SCRIPT_TAG + b"</head>"
+    assert response.header("Content-Length") == str(len(response.body))
+    assert response.header("ETag") == '"1-tab"'
+    assert response.header("Accept-Ranges") == "none"
+    assert "HTTP_RANGE" not in site.environ
+    assert (site.pages, site.ended) == (1, [True])
+
+
+def test_the_page_of_a_generator_has_the_script(site: Site) -> None:
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterator[bytes]:
+        try:
+            write = start_response("200 OK", [("Content-Type", "text/html")])
+            write(b"<he")
+            yield b"ad>"
+            yield b"end"
+        finally:
+            closed.append(True)
+
+    closed: list[bool] = []
+    client = MemoryClient(TabPages(app, site.watch))
+    assert client.request("GET", "/", NAVIGATION).body == b"<head>" + SCRIPT_TAG + b"end"
+    assert closed == [True]
+    client.close()
+
+
+@pytest.mark.parametrize(
+    ("request_headers", "headers"),
+    [
+        ([("Sec-Fetch-Dest", "empty")], []),  # a fetch, which may be part of a page
+        ([("Sec-Fetch-Dest", "iframe")], []),
+        ([], []),
+        (NAVIGATION, [("Content-Disposition", "attachment; filename=x.html")]),
+        (NAVIGATION, [("Content-Encoding", "gzip")]),
+        (NAVIGATION, [("Content-Type", "text/plain")]),
+        (NAVIGATION, [("Content-Type", "text/html; charset=utf-16le")]),
+    ],
+)
+def test_what_is_no_page_is_left_alone(
+    site: Site, request_headers: list[tuple[str, str]], headers: list[tuple[str, str]]
+) -> None:
+    site.headers = [*headers, *(site.headers if not any(name == "Content-Type" for name, _ in headers) else [])]
+    assert site.client.request("GET", "/", request_headers).body == b"".join(site.body)
+    assert site.ended == [request_headers == NAVIGATION]
+
+
+def test_a_browser_from_before_the_fetch_fields_gets_the_script(site: Site) -> None:
+    assert SCRIPT_TAG in site.client.request("GET", "/", [("Accept", "text/html,*/*")]).body
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "expected"),
+    [
+        ("200 OK", [("Content-Type", "image/png")], 1),
+        ("404 Not Found", [("Content-Type", "text/html")], 1),
+        ("303 See Other", [("Location", "/")], 0),
+        ("204 No Content", [], 0),
+        ("200 OK", [("Content-Type", "text/html"), ("Content-Disposition", "attachment")], 0),
+    ],
+)
+def test_what_the_browser_shows_is_a_page(
+    site: Site, status: str, headers: list[tuple[str, str]], expected: int
+) -> None:
+    site.status, site.headers, site.body = status, headers, []
+    site.client.request("GET", "/", NAVIGATION)
+    assert site.pages == expected
+
+
+def test_a_page_without_the_script_in_the_cache_is_sent_again(site: Site) -> None:
+    site.client.request("GET", "/", [*NAVIGATION, ("If-None-Match", '"1", W/"2"'), ("If-Modified-Since", "x")])
+    assert site.environ["HTTP_IF_NONE_MATCH"] == '""'
+    assert "HTTP_IF_MODIFIED_SINCE" not in site.environ
+
+
+def test_a_page_with_the_script_in_the_cache_is_not_sent_again(site: Site) -> None:
+    site.status, site.headers, site.body = "304 Not Modified", [("ETag", 'W/"2"')], []
+    response = site.client.request("GET", "/", [*NAVIGATION, ("If-None-Match", '"1", W/"2-tab"')])
+    assert site.environ["HTTP_IF_NONE_MATCH"] == 'W/"2"'
+    assert (response.status, response.header("ETag")) == (304, 'W/"2-tab"')
+    assert site.pages == 1
+
+
+def test_a_request_that_fails_has_ended(site: Site) -> None:
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        raise ValueError("no")
+
+    client = MemoryClient(TabPages(app, site.watch))
+    assert client.request("GET", "/", NAVIGATION).status == 500
+    assert site.ended == [True]
+    client.close()
+
+
+def test_the_script_is_cached(site: Site) -> None:
+    address = SCRIPT_TAG.split(b'"')[1].decode()
+    response = site.client.request("GET", address)
+    assert response.status == 200
+    assert b"pagehide" in response.body
+    assert response.header("Content-Type") == "text/javascript; charset=utf-8"
+    assert "immutable" in (response.header("Cache-Control") or "")
+    assert address.startswith(SCRIPT_PATH)
+    assert site.environ == {}
+
+
+def test_the_words_of_pages_reach_the_watch(site: Site) -> None:
+    said: list[tuple[object, ...]] = []
+    site.watch.page_opened = lambda page, tab, *, visible: said.append((page, tab, visible))  # type: ignore[method-assign]
+    site.watch.page_gone = lambda page, **more: said.append((page, more))  # type: ignore[method-assign]
+    for text in [b"open 1-a t visible", b"open 1-a - hidden", b"gone 1-a cached 1500", b"gone 1-a left 2000"]:
+        assert site.client.request("POST", TAB_PATH, SAME_ORIGIN, text).status == 204
+    assert said == [
+        ("1-a", "t", True),
+        ("1-a", "-", False),
+        ("1-a", {"cached": True, "left_at": 1.5}),
+        ("1-a", {"cached": False, "left_at": 2.0}),
+    ]
+    assert site.environ == {}
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "body", "status"),
+    [
+        ("GET", SAME_ORIGIN, None, 405),
+        ("POST", [("Sec-Fetch-Site", "same-site")], b"open a t visible", 403),
+        ("POST", [("Sec-Fetch-Site", "cross-site")], b"open a t visible", 403),
+        ("POST", SAME_ORIGIN, b"open a t", 400),
+        ("POST", SAME_ORIGIN, b"open " + b"a" * 61 + b" t visible", 400),
+        ("POST", SAME_ORIGIN, b"gone a left 1\n", 400),
+        ("POST", SAME_ORIGIN, b"", 400),
+    ],
+)
+def test_other_words_are_refused(
+    site: Site, method: str, headers: list[tuple[str, str]], body: bytes | None, status: int
+) -> None:
+    assert site.client.request(method, TAB_PATH, headers, body).status == status
+    assert not site.watch._seen
