@@ -97,7 +97,7 @@ def serve_http(
     starting = Start(address=address, port=port, start=start, end_with=end_with, private=private, window=window)
     with starting:
         if starting.open_running():
-            _print(f"{starting.url}  (it runs already; the browser shows its page)")
+            _print(f"{starting.url}  (it runs already, as process {starting.pid}; the browser shows its page)")
             return
         listeners = starting.listen()
         server = ReserveWSGIServer(

@@ -24,7 +24,7 @@ import stat
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -83,18 +83,15 @@ class Answer(enum.Enum):
 # ---- which program, and where its file is ----
 
 
-def main_file(argv: Sequence[str], executable: str, *, frozen: bool) -> str | None:
+def main_file(main: object, executable: str, *, frozen: bool) -> str | None:
     """The path of the program that runs; None for an interactive session and for ``python -c``.
 
-    :param argv: as ``sys.argv``.
+    :param main: the module ``__main__``.
     :param executable: as ``sys.executable``.
     :param frozen: this program was made by PyInstaller or the like, and ``executable`` is the program.
     """
-    if frozen:
-        return os.path.realpath(executable)
-    if not argv or argv[0] in ("", "-", "-c", "-m"):
-        return None
-    return os.path.realpath(argv[0])
+    path = executable if frozen else getattr(main, "__file__", None)
+    return os.path.realpath(path) if path else None
 
 
 def program_name(path: str, arguments: Iterable[str], address: str, port: int) -> str:

@@ -63,7 +63,7 @@ class Start:
         self._watch = TabWatch() if end_with == "tab" else None
         self._tab_end: TabEnd | None = None
         frozen = bool(getattr(sys, "frozen", False))
-        path = main_file(sys.argv, sys.executable, frozen=frozen)
+        path = main_file(sys.modules.get("__main__"), sys.executable, frozen=frozen)
         if start is None or path is None:
             self._claim = Claim(None, "")
         else:
@@ -108,6 +108,11 @@ class Start:
     def url(self) -> str:
         """After :meth:`open_running` or :meth:`listen`: the address of the program, with a slash at its end."""
         return f"{self._state.url}/"
+
+    @property
+    def pid(self) -> int:
+        """The number of the process that serves it."""
+        return self._state.pid
 
     @property
     def entrance(self) -> str:

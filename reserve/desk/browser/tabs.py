@@ -315,7 +315,7 @@ def _has_script(status: str, headers: list[tuple[str, str]]) -> bool:
     kind, _, parameters = fields.get("content-type", "").lower().partition(";")
     return (
         status[:3] not in ("204", "206", "304")
-        and kind.strip() in ("text/html", "application/xhtml+xml")
+        and kind.strip() == "text/html"
         and "utf-16" not in parameters
         and "utf-32" not in parameters
         and "content-encoding" not in fields

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import threading
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -73,15 +74,14 @@ def test_the_same_start_has_the_same_name() -> None:
     assert len(others | {name}) == 6
 
 
-@pytest.mark.parametrize("argv", [[], [""], ["-c"], ["-m"]])
-def test_what_has_no_file_has_no_name(argv: list[str]) -> None:
-    assert main_file(argv, "/usr/bin/python3", frozen=False) is None
-
-
 def test_the_file_of_a_program_is_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main_file(["tasks.py", "x"], "/usr/bin/python3", frozen=False) == str(tmp_path.resolve() / "tasks.py")
-    assert main_file(["./tasks"], str(tmp_path / "tasks"), frozen=True) == str(tmp_path.resolve() / "tasks")
+    main = types.ModuleType("__main__")
+    assert main_file(main, "/usr/bin/python3", frozen=False) is None  # an interactive session
+    assert main_file(None, "/usr/bin/python3", frozen=False) is None
+    main.__file__ = "tasks.py"
+    assert main_file(main, "/usr/bin/python3", frozen=False) == str(tmp_path.resolve() / "tasks.py")
+    assert main_file(main, str(tmp_path / "tasks"), frozen=True) == str(tmp_path.resolve() / "tasks")
 
 
 def test_state_files_are_where_the_platform_has_them(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -43,6 +44,7 @@ def browser(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Browser:
     monkeypatch.setattr(module, "open_page", browser.open)
     monkeypatch.setattr(module, "state_folder", lambda platform, environ: tmp_path / "state")
     monkeypatch.setattr("sys.argv", ["tasks.py", "a.db"])
+    monkeypatch.setattr(module, "main_file", lambda main, executable, *, frozen: "/home/u/tasks.py")
     return browser
 
 
@@ -97,17 +99,23 @@ def test_the_second_start_opens_its_page_of_the_first(browser: Browser) -> None:
     with Running() as program:
         with make(start="/other", window=True) as second:
             assert second.open_running()
+            assert (second.url, second.pid) == (program.start.url, os.getpid())
         assert browser.opened[1:] == [(f"http://127.0.0.1:{program.port}/other", True)]
     with make() as third:
         assert not third.open_running()
 
 
-@pytest.mark.parametrize("argv", [["-c"], ["tasks.py", "b.db"]])
-def test_another_program_is_not_the_first(browser: Browser, monkeypatch: pytest.MonkeyPatch, argv: list[str]) -> None:
+def test_another_program_is_not_the_first(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
     with Running():
-        monkeypatch.setattr("sys.argv", argv)
+        monkeypatch.setattr("sys.argv", ["tasks.py", "b.db"])
         with make() as other:
             assert not other.open_running()
+
+
+def test_an_interactive_session_is_never_the_second(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "main_file", lambda main, executable, *, frozen: None)
+    with Running(), make() as other:
+        assert not other.open_running()
 
 
 def test_without_a_page_each_start_is_an_instance_of_its_own(browser: Browser) -> None:
