@@ -42,6 +42,8 @@ _PATIENCE = 3.0
 """Seconds that a server has for its proof. One whose handler is busy has not answered by then."""
 _LOCK_PATIENCE = 10.0
 """Seconds that a second start waits for one that is just starting."""
+_LOCK_FILE = "lock"
+"""One for all programs, because a file for each could not be removed while another start may wait for its lock."""
 _NONCE = re.compile(r"nonce=([0-9a-f]{32})\Z")
 _MOST_STATE = 4096
 """Bytes that a state file has at most."""
@@ -237,8 +239,8 @@ class InstancePath:
 class Claim:
     """The start of one instance. The thread that starts the server owns it, and uses it in a ``with`` block.
 
-    The lock is held from the begin of the block until :meth:`publish`, or to the end of the block. If the folder cannot
-    be used, each start is the first.
+    The lock is held from the begin of the block until another instance is found, or until :meth:`publish`. If the
+    folder cannot be used, each start is the first.
 
     :param folder: the folder of state files; None: there is none.
     :param name: as :func:`program_name` returns it.
@@ -258,7 +260,7 @@ class Claim:
             return self
         try:
             _make_private(self._path.parent)
-            self._lock = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+            self._lock = os.open(self._path.with_name(_LOCK_FILE), os.O_RDWR | os.O_CREAT, 0o600)
             _lock(self._lock)
         except OSError:
             if self._lock is None:
@@ -278,6 +280,7 @@ class Claim:
         answer = ask(state)
         if answer is Answer.PROVED or (answer is Answer.BUSY and _is_alive(state.pid)):
             self.running, self.proved = state, answer is Answer.PROVED
+            self._unlock()
 
     def publish(self, state: State) -> None:
         """The server listens: write its state file, so that a second start finds it."""

@@ -52,7 +52,8 @@ _HIDDEN = 60.0
 _PIECE = 2.0
 """Seconds that one tick counts at most."""
 _MOVING = 30.0
-"""Seconds from the response with a page until the page that it replaces says *gone*."""
+"""Seconds from the response with a page until the page that it replaces says *gone*; and those for which a word can be
+late."""
 _SKEW = 0.2
 """Seconds by which the browser's clock (which it may round) may be behind that of the server."""
 
@@ -70,16 +71,17 @@ _SCRIPT = b"""\
     tab = sessionStorage.getItem(".desk/tab") || page;
     sessionStorage.setItem(".desk/tab", tab);
   } catch {}
-  const say = (...words) => fetch(address, {method: "POST", body: words.join(" "), keepalive: true}).catch(() => {});
-  const open = () => { if (timer) say("open", page, tab, document.visibilityState); };
+  let number = 0;
   let timer = 0;
+  const say = (text) => fetch(address, {method: "POST", body: text, keepalive: true}).catch(() => {});
+  const open = () => { if (timer) say(["open", page, ++number, tab, document.visibilityState].join(" ")); };
   const begin = () => { clearInterval(timer); timer = setInterval(open, 20000); open(); };
   addEventListener("pageshow", (event) => { if (event.persisted) begin(); });
   addEventListener("pagehide", (event) => {
     clearInterval(timer);
     timer = 0;  // the page is also hidden now, and does not say so
-    const words = ["gone", page, event.persisted ? "cached" : "left", Date.now()];
-    if (!navigator.sendBeacon(address, words.join(" "))) say(...words);
+    const text = ["gone", page, ++number, event.persisted ? "cached" : "left", Date.now()].join(" ");
+    if (!navigator.sendBeacon(address, text)) say(text);
   });
   document.addEventListener("visibilitychange", open);
   document.addEventListener("resume", open);
@@ -89,10 +91,8 @@ _SCRIPT = b"""\
 _VERSION = hashlib.sha256(_SCRIPT).hexdigest()[:12]
 SCRIPT_TAG = f'<script async src="{SCRIPT_PATH}?{_VERSION}"></script>'.encode()
 """What HTML pages get. A policy of ``script-src 'self'; connect-src 'self'`` allows it."""
-_SAID = re.compile(
-    rb"(?:open (?P<page>[0-9a-z-]{1,60}) (?P<tab>[0-9a-z-]{1,60}) (?P<state>[a-z]{1,20})"
-    rb"|gone (?P<left>[0-9a-z-]{1,60}) (?P<cached>cached|left) (?P<time>[0-9]{1,16}))\Z"
-)
+_OPEN = re.compile(rb"open ([0-9a-z-]{1,60}) ([0-9]{1,9}) ([0-9a-z-]{1,60}) ([a-z]{1,20})\Z")
+_GONE = re.compile(rb"gone ([0-9a-z-]{1,60}) ([0-9]{1,9}) (cached|left) ([0-9]{1,16})\Z")
 _HEAD = re.compile(rb"<head(?:\s[^>]*)?>", re.IGNORECASE)
 _LOOK = 65536
 """Bytes of a page in which its ``<head>`` is looked for."""
@@ -136,21 +136,25 @@ class TabWatch:
         self._last = now()
         self._time = 0.0  # how long the machine was awake since the start
         self._pages: dict[str, _Page] = {}
+        self._left: dict[str, tuple[int, float]] = {}  # pages that have gone: their last word's number, and when
         self._seen = False
         self._requests = 0
         self._changed = 0.0
         self._expected = 0.0
         self._navigations: list[tuple[float, float]] = []  # responses with a page: by the own time, and the time of day
 
-    def page_opened(self, page: str, tab: str, *, visible: bool) -> None:
+    def page_opened(self, page: str, tab: str, *, visible: bool, number: int) -> None:
         """A page says that it is open.
 
         :param page: the name that this page has given itself.
         :param tab: the name that is the same for all pages of one tab; ``-`` if the browser does not allow that.
         :param visible: the visitor sees it.
+        :param number: how many words it has said so far. They come by several connections, in any order.
         """
         with self._lock:
             self._advance()
+            if number < self._left.get(page, (0, 0.0))[0]:
+                return
             self._seen = True
             known = self._pages.get(page)
             if known is None or known.away:
@@ -168,14 +172,16 @@ class TabWatch:
             asleep = known.hidden is not None and self._time - known.hidden >= _HIDDEN
             known.limit = ASLEEP if asleep else SILENCE
 
-    def page_gone(self, page: str, *, cached: bool = False, left_at: float | None = None) -> None:
+    def page_gone(self, page: str, *, number: int, cached: bool = False, left_at: float | None = None) -> None:
         """A page says that the browser leaves it.
 
+        :param number: how many words it has said so far.
         :param cached: the browser keeps it for the Back button.
         :param left_at: when that was, by the browser's time of day: the request may have waited for a long one.
         """
         with self._lock:
             self._advance()
+            self._left[page] = number, self._time
             known = self._pages.get(page)
             if known is None or known.away:
                 return
@@ -237,6 +243,7 @@ class TabWatch:
                 if self._time - page.heard > page.limit:
                     del self._pages[name]
                     self._changed = self._time
+            self._left = {name: left for name, left in self._left.items() if self._time - left[1] <= _MOVING}
             self._navigations = [item for item in self._navigations if self._time - item[0] <= _MOVING]
             return (
                 self._seen
@@ -293,18 +300,20 @@ def is_navigation(environ: dict[str, Any]) -> bool:
 def add_script(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """Put the script into the chunks of an HTML page: after its ``<head>``, or at its end if it has none."""
     chunks = iter(chunks)
-    start = b""
+    start = bytearray()
     for chunk in chunks:
+        cut = start.rfind(b"<")
+        begin = len(start) if cut < 0 else cut
         start += chunk
-        if match := _HEAD.search(start):
-            yield start[: match.end()]
+        if match := _HEAD.search(start, begin):
+            yield bytes(start[: match.end()])
             yield SCRIPT_TAG
-            yield start[match.end() :]
+            yield bytes(start[match.end() :])
             yield from chunks
             return
         if len(start) >= _LOOK:
             break
-    yield start
+    yield bytes(start)
     yield from chunks
     yield SCRIPT_TAG
 
@@ -377,14 +386,17 @@ class TabPages:
             return "405 Method Not Allowed"
         if environ.get("HTTP_SEC_FETCH_SITE", "same-origin") != "same-origin":
             return "403 Forbidden"
-        said = _SAID.match(environ["wsgi.input"].read(200))
-        if said is None:
-            return "400 Bad Request"
-        if said["page"] is not None:
-            self._watch.page_opened(said["page"].decode(), said["tab"].decode(), visible=said["state"] == b"visible")
+        said = environ["wsgi.input"].read(200)
+        if match := _OPEN.match(said):
+            page, number, tab, state = match.groups()
+            self._watch.page_opened(page.decode(), tab.decode(), visible=state == b"visible", number=int(number))
+        elif match := _GONE.match(said):
+            page, number, kind, moment = match.groups()
+            self._watch.page_gone(
+                page.decode(), cached=kind == b"cached", left_at=int(moment) / 1000, number=int(number)
+            )
         else:
-            cached = said["cached"] == b"cached"
-            self._watch.page_gone(said["left"].decode(), cached=cached, left_at=int(said["time"]) / 1000)
+            return "400 Bad Request"
         return "204 No Content"
 
     def _answer(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
