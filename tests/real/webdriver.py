@@ -92,8 +92,7 @@ class Browser:
             options = {"binary": self._browser, "args": flags, "prefs": self._settings}
             request = {"capabilities": {"alwaysMatch": {"goog:chromeOptions": options}}}
             self._session = f"/session/{self._call('POST', '/session', request)['sessionId']}"
-            self._ended = False
-            stack.callback(self._end)
+            stack.callback(self._call, "DELETE", self._session)
             # The driver waits for elements that do not exist yet, because a click may return before the page changes.
             self._call("POST", f"{self._session}/timeouts", {"implicit": int(PATIENCE * 1000)})
             self._stack = stack.pop_all()
@@ -143,18 +142,17 @@ class Browser:
         """Go on with another tab or window."""
         self._call("POST", f"{self._session}/window", {"handle": handle})
 
+    def open_tab(self) -> str:
+        """Open an empty tab, and return its handle. The calls still go to the former one."""
+        return str(self._call("POST", f"{self._session}/window/new", {"type": "tab"})["handle"])
+
     def close_window(self) -> None:
-        """Close the tab or window; with the last one the browser ends, and so does the session."""
-        if not self._call("DELETE", f"{self._session}/window"):
-            self._ended = True
+        """Close the tab or window. With the last one the browser would end."""
+        self._call("DELETE", f"{self._session}/window")
 
     def screenshot(self, path: Path) -> None:
         """Write a PNG of the page to a file."""
         path.write_bytes(base64.b64decode(self._call("GET", f"{self._session}/screenshot")))
-
-    def _end(self) -> None:
-        if not self._ended:
-            self._call("DELETE", self._session)
 
     def _element(self, selector: str) -> str:
         element = self._call("POST", f"{self._session}/element", {"using": "css selector", "value": selector})

@@ -74,7 +74,9 @@ _SCRIPT = b"""\
   let number = 0;
   let timer = 0;
   const say = (text) => fetch(address, {method: "POST", body: text, keepalive: true}).catch(() => {});
-  const open = () => { if (timer) say(["open", page, ++number, tab, document.visibilityState].join(" ")); };
+  const open = () => {
+    if (timer) say(["open", page, ++number, tab, document.visibilityState, Date.now()].join(" "));
+  };
   const begin = () => { clearInterval(timer); timer = setInterval(open, 20000); open(); };
   addEventListener("pageshow", (event) => { if (event.persisted) begin(); });
   addEventListener("pagehide", (event) => {
@@ -91,7 +93,7 @@ _SCRIPT = b"""\
 _VERSION = hashlib.sha256(_SCRIPT).hexdigest()[:12]
 SCRIPT_TAG = f'<script async src="{SCRIPT_PATH}?{_VERSION}"></script>'.encode()
 """What HTML pages get. A policy of ``script-src 'self'; connect-src 'self'`` allows it."""
-_OPEN = re.compile(rb"open ([0-9a-z-]{1,60}) ([0-9]{1,9}) ([0-9a-z-]{1,60}) ([a-z]{1,20})\Z")
+_OPEN = re.compile(rb"open ([0-9a-z-]{1,60}) ([0-9]{1,9}) ([0-9a-z-]{1,60}) ([a-z]{1,20}) ([0-9]{1,16})\Z")
 _GONE = re.compile(rb"gone ([0-9a-z-]{1,60}) ([0-9]{1,9}) (cached|left) ([0-9]{1,16})\Z")
 _HEAD = re.compile(rb"<head(?:\s[^>]*)?>", re.IGNORECASE)
 _LOOK = 65536
@@ -143,13 +145,14 @@ class TabWatch:
         self._expected = 0.0
         self._navigations: list[tuple[float, float]] = []  # responses with a page: by the own time, and the time of day
 
-    def page_opened(self, page: str, tab: str, *, visible: bool, number: int) -> None:
+    def page_opened(self, page: str, tab: str, *, visible: bool, number: int, said_at: float) -> None:
         """A page says that it is open.
 
         :param page: the name that this page has given itself.
         :param tab: the name that is the same for all pages of one tab; ``-`` if the browser does not allow that.
         :param visible: the visitor sees it.
         :param number: how many words it has said so far. They come by several connections, in any order.
+        :param said_at: when that was, by the browser's time of day.
         """
         with self._lock:
             self._advance()
@@ -161,8 +164,8 @@ class TabWatch:
                 for name, other in list(self._pages.items()):
                     if other.away and other.tab == tab:
                         del self._pages[name]
-                if known is None and self._navigations:
-                    del self._navigations[0]
+                if known is None:  # also those that the visitor has not waited for lead nowhere now
+                    self._navigations = [item for item in self._navigations if item[1] > said_at + _SKEW]
                 known = self._pages[page] = _Page(tab)
             known.heard = self._time
             if visible:
@@ -388,8 +391,14 @@ class TabPages:
             return "403 Forbidden"
         said = environ["wsgi.input"].read(200)
         if match := _OPEN.match(said):
-            page, number, tab, state = match.groups()
-            self._watch.page_opened(page.decode(), tab.decode(), visible=state == b"visible", number=int(number))
+            page, number, tab, state, moment = match.groups()
+            self._watch.page_opened(
+                page.decode(),
+                tab.decode(),
+                visible=state == b"visible",
+                number=int(number),
+                said_at=int(moment) / 1000,
+            )
         elif match := _GONE.match(said):
             page, number, kind, moment = match.groups()
             self._watch.page_gone(

@@ -48,7 +48,8 @@ class Room:
 
     def open(self, page: str, tab: str = "t", *, visible: bool = True) -> None:
         self.words += 1
-        self.watch.page_opened(page, tab, visible=visible, number=self.words)
+        said_at = DAY + self.clock.now()
+        self.watch.page_opened(page, tab, visible=visible, number=self.words, said_at=said_at)
 
     def gone(self, page: str, *, cached: bool = False) -> None:
         self.words += 1
@@ -154,6 +155,26 @@ def test_the_cache_of_a_tab_is_closed_with_it(room: Room, new_page_first: bool) 
     assert room.ends_within(GRACE + 1)
 
 
+def test_links_that_the_visitor_has_not_waited_for_keep_nothing(room: Room) -> None:
+    room.open("a")
+    for _ in range(5):
+        room.send_page()
+    room.gone("a")
+    room.open("b")
+    room.gone("b")
+    assert room.ends_within(GRACE + 1)
+
+
+def test_a_word_that_is_slower_than_the_next_link_does_not_hide_it(room: Room) -> None:
+    room.open("a")
+    said_at = DAY + room.clock.now()
+    room.clock.advance(1.0)
+    room.send_page()  # a picture
+    room.watch.page_opened("b", "t", visible=True, number=1, said_at=said_at)
+    room.watch.page_gone("b", number=2, left_at=DAY + room.clock.now())
+    assert not room.ends_within(100)
+
+
 def test_a_link_into_a_new_tab_lets_the_old_one_close(room: Room) -> None:
     room.open("a", "t1")
     room.send_page()
@@ -255,9 +276,9 @@ def test_a_word_that_comes_late_or_twice_changes_nothing(room: Room) -> None:
 def test_the_word_before_the_last_can_be_slower(room: Room) -> None:
     room.open("a")
     room.watch.page_gone("a", number=9)
-    room.watch.page_opened("a", "t", visible=False, number=8)
+    room.watch.page_opened("a", "t", visible=False, number=8, said_at=DAY)
     assert room.ends_within(GRACE + 1)
-    room.watch.page_opened("a", "t", visible=True, number=10)  # it comes back from the cache
+    room.watch.page_opened("a", "t", visible=True, number=10, said_at=DAY)  # it comes back from the cache
     assert not room.ends_within(GRACE + 1)
 
 
@@ -457,11 +478,16 @@ def test_the_words_of_pages_reach_the_watch(site: Site) -> None:
     said: list[tuple[object, ...]] = []
     site.watch.page_opened = lambda page, tab, **more: said.append((page, tab, more))  # type: ignore[method-assign]
     site.watch.page_gone = lambda page, **more: said.append((page, more))  # type: ignore[method-assign]
-    for text in [b"open 1-a 1 t visible", b"open 1-a 2 - hidden", b"gone 1-a 3 cached 1500", b"gone 1-a 4 left 2000"]:
+    for text in [
+        b"open 1-a 1 t visible 500",
+        b"open 1-a 2 - hidden 1000",
+        b"gone 1-a 3 cached 1500",
+        b"gone 1-a 4 left 2000",
+    ]:
         assert site.client.request("POST", TAB_PATH, SAME_ORIGIN, text).status == 204
     assert said == [
-        ("1-a", "t", {"visible": True, "number": 1}),
-        ("1-a", "-", {"visible": False, "number": 2}),
+        ("1-a", "t", {"visible": True, "number": 1, "said_at": 0.5}),
+        ("1-a", "-", {"visible": False, "number": 2, "said_at": 1.0}),
         ("1-a", {"cached": True, "left_at": 1.5, "number": 3}),
         ("1-a", {"cached": False, "left_at": 2.0, "number": 4}),
     ]
@@ -472,10 +498,10 @@ def test_the_words_of_pages_reach_the_watch(site: Site) -> None:
     ("method", "headers", "body", "status"),
     [
         ("GET", SAME_ORIGIN, None, 405),
-        ("POST", [("Sec-Fetch-Site", "same-site")], b"open a 1 t visible", 403),
-        ("POST", [("Sec-Fetch-Site", "cross-site")], b"open a 1 t visible", 403),
+        ("POST", [("Sec-Fetch-Site", "same-site")], b"open a 1 t visible 1", 403),
+        ("POST", [("Sec-Fetch-Site", "cross-site")], b"open a 1 t visible 1", 403),
         ("POST", SAME_ORIGIN, b"open a 1 t", 400),
-        ("POST", SAME_ORIGIN, b"open " + b"a" * 61 + b" 1 t visible", 400),
+        ("POST", SAME_ORIGIN, b"open " + b"a" * 61 + b" 1 t visible 1", 400),
         ("POST", SAME_ORIGIN, b"gone a 2 left 1\n", 400),
         ("POST", SAME_ORIGIN, b"", 400),
     ],
