@@ -26,4 +26,11 @@ def test_data_files_are_installed(installed: Installed, tmp_path: Path, package:
 
 def test_the_types_and_the_documentation_are_among_them() -> None:
     names = {path.name for pattern in PATTERNS["reserve"] for path in (CLONE / "reserve").glob(pattern)}
-    assert {"py.typed", "options.md", "architecture.md"} <= names
+    assert {"py.typed", "options.md", "architecture.md", "desk-today.png"} <= names
+
+
+def test_the_templates_and_the_style_of_the_datebook_are_among_them() -> None:
+    package = "reserve.examples"
+    folder = CLONE.joinpath(*package.split("."), "datebook")
+    names = {path for pattern in PATTERNS[package] for path in (CLONE / "reserve" / "examples").glob(pattern)}
+    assert {path for kind in ("templates", "static") for path in (folder / kind).iterdir()} <= names

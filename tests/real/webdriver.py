@@ -129,6 +129,21 @@ class Browser:
         """The text of an element, as the browser displays it."""
         return str(self._call("GET", f"{self._element(selector)}/text"))
 
+    def new_tab(self) -> str:
+        """Open an empty tab and go on with it; return its handle."""
+        handle = str(self._call("POST", f"{self._session}/window/new", {"type": "tab"})["handle"])
+        self.switch(handle)
+        return handle
+
+    @property
+    def tab(self) -> str:
+        """The handle of the current tab."""
+        return str(self._call("GET", f"{self._session}/window"))
+
+    def devtools(self, command: str, **parameters: Any) -> Any:
+        """Send a command of the DevTools protocol, for what WebDriver does not have: colours, sizes, downloads."""
+        return self._call("POST", f"{self._session}/goog/cdp/execute", {"cmd": command, "params": parameters})
+
     def run(self, script: str) -> Any:
         """Run JavaScript and return its result; wait for the value of a promise."""
         return self._call("POST", f"{self._session}/execute/sync", {"script": script, "args": []})

@@ -1,0 +1,1 @@
+<a class="danger" href="delete/{table}/{number}">Delete</a>

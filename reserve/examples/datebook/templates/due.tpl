@@ -1,0 +1,1 @@
+<time datetime="{day}">{day:longday}</time>

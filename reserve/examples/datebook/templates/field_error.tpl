@@ -1,0 +1,1 @@
+<p class="error" role="alert">{text}</p>

@@ -1,0 +1,1 @@
+<span class="avatar c{colour}" aria-hidden="true">{letter}</span>

@@ -1,0 +1,1 @@
+<span class="leaf none"></span>

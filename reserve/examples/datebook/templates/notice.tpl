@@ -1,0 +1,1 @@
+<p class="notice" role="status">{text}</p>

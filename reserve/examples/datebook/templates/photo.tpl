@@ -1,0 +1,1 @@
+<img class="avatar" src="file/{file}/show" alt="" title="{name}">

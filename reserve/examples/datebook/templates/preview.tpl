@@ -1,0 +1,1 @@
+<img src="file/{file}/show" alt="" loading="lazy">

@@ -1,0 +1,1 @@
+<form class="quit" method="post" action="quit"><button class="quiet" title="Close the datebook"><svg viewBox="0 0 24 24" aria-hidden="true"><path d="M12 3v8M7 6a8 8 0 1 0 10 0"/></svg><span>Close</span></button></form>
