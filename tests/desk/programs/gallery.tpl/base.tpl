@@ -1,0 +1,3 @@
+<!DOCTYPE html>
+<title>{title} | Gallery</title>
+<body>{body}</body>

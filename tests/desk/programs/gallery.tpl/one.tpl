@@ -1,0 +1,3 @@
+<extend>picture
+<?caption?><b>{name}</b> by {by}
+</extend>

@@ -1,0 +1,5 @@
+<extend> base
+<?title?>Picture: {name}
+<?body?>
+<figure>{caption}<small>{year}</small></figure>
+</extend>
