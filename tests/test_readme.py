@@ -124,6 +124,11 @@ def test_the_embedding_program_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert re.fullmatch(r"serving on \[\('127\.0\.0\.1', \d+\)\]\n", capsys.readouterr().out)
 
 
+def test_the_program_for_one_person_is_that_of_the_tutorial() -> None:
+    (source,) = [block for block in blocks("python") if "reserve.desk" in block]
+    assert f"```python\n{source}```\n" in (ROOT / "reserve" / "docs" / "desk.md").read_text("utf-8")
+
+
 def test_the_example_protocol_serves() -> None:
     (source,) = [block for block in blocks("python") if "def launch(args)" in block]
     names: dict[str, Any] = {"__name__": "mymodule"}
