@@ -60,6 +60,29 @@ class _Mount(NamedTuple):
     """Whether it is but the redirect to the same path with a slash: another mount may take its place."""
 
 
+class _Endpoint:
+    """A handle that a router has made. It keeps what the router has to know when a subclass wraps it in ``delegate``.
+
+    :param handle: what answers.
+    :param name: the module and name of the function or class behind it.
+    :param exact: see :class:`_Mount`.
+    :param implied: see there.
+    """
+
+    def __init__(self, handle: Handle, name: str, *, exact: bool = False, implied: bool = False) -> None:
+        self.answer = handle
+        self.name = name
+        self.exact = exact
+        self.implied = implied
+        self.__module__, _, self.__qualname__ = name.rpartition(".")
+        self.__name__ = self.__qualname__
+
+    def __call__(self, request: Request) -> Any:
+        if self.exact and request.has_suffix():
+            return Response.generic(code=404)  # within a wrapper that does not say what it wraps
+        return self.answer(request)
+
+
 class _Node:
     """One component of a path: what is mounted there, and the components that may follow."""
 
@@ -77,6 +100,8 @@ class Router(WSGIHandle):
     component (an empty one at the end, too), and becomes an argument. No other component may be empty or begin with a
     dot. ``""`` is everything, ``"/"`` only the first page.
 
+    A subclass may override :meth:`delegate`: everything is mounted through it.
+
     A path that has nothing gets 404. A method that a page does not have gets 405 with Allow, and one that nothing knows
     501. Whatever has GET has HEAD, too. A path with empty or dotted components is redirected to the one without.
     """
@@ -90,7 +115,7 @@ class Router(WSGIHandle):
 
     # ---- serving ----
 
-    def handle(self, request: Request) -> Any:
+    def _answer(self, request: Request) -> Any:
         """Find the handler of a request and call it; see the class.
 
         It sets ``request.mount_depth``, ``request.args`` and ``request.handler``.
@@ -149,7 +174,15 @@ class Router(WSGIHandle):
         :raises ValueError: for a path that is not valid, or that has a handler already.
         :raises TypeError: if ``handler`` cannot be called.
         """
-        self._mount(where, handler, name_of(handler))
+        endpoint: Any = handler
+        while not isinstance(endpoint, _Endpoint):
+            endpoint = getattr(endpoint, "__wrapped__", None)
+            if endpoint is None:
+                self._mount(where, handler, name_of(handler))
+                return
+        if endpoint is handler:
+            handler = endpoint.answer
+        self._mount(where, handler, endpoint.name, exact=endpoint.exact, implied=endpoint.implied)
 
     def delegate_folder(self, where: str, handler: Handle) -> None:
         """Mount any callable of a request as a folder, such as a StaticFolder. It always has a suffix.
@@ -173,7 +206,7 @@ class Router(WSGIHandle):
         """
 
         def decorate(function: _Function) -> _Function:
-            check = _Arguments(function, where, where.split("/").count(self.WILDCARD))
+            check = self._check_arguments(function, where)
 
             def handle(request: Request) -> Any:
                 if request.command not in ("GET", "HEAD"):
@@ -184,9 +217,10 @@ class Router(WSGIHandle):
                     return Response.generic(["<p>", escape(problem), "</p>"], code=400)
                 return function(*request.args, **arguments)
 
-            self._mount(where or "/", handle, name_of(function), exact=True)
+            name = name_of(function)
+            self.delegate(where or "/", _Endpoint(handle, name, exact=True))
             if where.endswith("/") and where != "/":
-                self._mount(where[:-1], _add_slash, name_of(function), exact=True, implied=True)
+                self.delegate(where[:-1], _Endpoint(_add_slash, name, exact=True, implied=True))
             return function
 
         return decorate
@@ -211,7 +245,7 @@ class Router(WSGIHandle):
                 method = _method(instance, request.command)
                 return self._refuse(request, _methods(instance)) if method is None else method(request)
 
-            self._mount(where, handle, name_of(cls), exact=not allow_suffix)
+            self.delegate(where, _Endpoint(handle, name_of(cls), exact=not allow_suffix))
             return cls
 
         return decorate
@@ -250,8 +284,13 @@ class Router(WSGIHandle):
     def _check_class(self, cls: type, where: str) -> None:
         if not isinstance(cls, type):
             raise TypeError(f"what is mounted at {where} is a class, got {cls!r:.80}")
-        _Arguments(cls, where, where.split("/").count(self.WILDCARD))
+        self._check_arguments(cls, where)
         self._methods |= {name.split("_")[1] for name in dir(cls) if name.startswith("do_")}
+
+    def _check_arguments(self, function: Callable[..., Any], where: str) -> _Arguments:
+        """What a function or class takes. A subclass with its own ``delegate`` may add wildcards to the path."""
+        count = where.split("/").count(self.WILDCARD)
+        return _Arguments(function, where, count, strict=type(self).delegate is Router.delegate)
 
     def _mount_folder(self, where: str, handler: Handle, name: str) -> None:
         if not where.endswith("/"):
@@ -262,14 +301,14 @@ class Router(WSGIHandle):
         def handle(request: Request) -> Any:
             return handler(request) if request.has_suffix() else _add_slash(request)
 
-        self._mount(where[:-1], handle, name)
+        self.delegate(where[:-1], _Endpoint(handle, name))
 
     def _mount(self, where: str, handler: Handle, name: str, *, exact: bool = False, implied: bool = False) -> None:
         if not callable(handler):
             raise TypeError(f"what is mounted at {where} is a callable that takes a Request, got {handler!r:.80}")
         if where and not where.startswith("/"):
             raise ValueError(f"a path begins with a slash: {'/' + where!r}, not {where!r}")
-        path = where[1:].split("/") if where else []
+        path = where.lstrip("/").split("/") if where else []
         if not all(path[:-1]):
             raise ValueError(f"the path {where!r} has an empty component: two slashes one after the other")
         for component in path:
@@ -330,16 +369,20 @@ class _Arguments:
     :param function: of the program.
     :param where: the path, for the error message.
     :param count: how many arguments come from the path.
+    :param strict: whether they are all.
     :raises ValueError: if it does not take so many.
     """
 
-    def __init__(self, function: Callable[..., Any], where: str, count: int) -> None:
+    def __init__(self, function: Callable[..., Any], where: str, count: int, *, strict: bool = True) -> None:
         self._given: set[str] = set()
         self._optional: set[str] = set()
         self._required: list[str] = []
         self._takes_any = False
         signature = _signature(function)
         if signature is None:  # written in C: it has to say itself what is wrong
+            self._takes_any = True
+            return
+        if not strict:
             self._takes_any = True
             return
         left = count

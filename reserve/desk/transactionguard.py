@@ -51,7 +51,7 @@ class TransactionGuard(WSGIHandle):
         self._handle = handle
         self._connection = connection
 
-    def handle(self, request: Request) -> Response:
+    def _answer(self, request: Request) -> Response:
         """Handle a request; see the class."""
         if self._is_open():
             self._connection.rollback()

@@ -117,12 +117,12 @@ class Application:
 
 
 class WSGIHandle:
-    """A handler that is also a WSGI callable; the base of Router and TransactionGuard. Subclasses have ``handle``."""
+    """A handler that is also a WSGI callable; the base of Router and TransactionGuard. Subclasses have ``_answer``."""
 
     single_thread = True
     """See :attr:`Application.single_thread`."""
 
-    def handle(self, request: Request) -> Any:
+    def _answer(self, request: Request) -> Any:
         """Handle one request."""
         raise NotImplementedError
 
@@ -133,7 +133,7 @@ class WSGIHandle:
         :return: a :class:`Response` or content; with ``start_response`` an iterable of bytes.
         """
         if start_response is None:
-            return self.handle(request)
+            return self._answer(request)
         return Application(self)(request, start_response)
 
 

@@ -118,7 +118,7 @@ def test_a_router_within_a_router_sees_the_whole_path() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "message"), [("a", "begins with a slash"), ("/a//b", "empty component"), ("//a", "empty component"),
+    ("path", "message"), [("a", "begins with a slash"), ("/a//b", "empty component"), ("//a//b", "empty component"),
                           ("/.a", "dot"), ("/a/../b", "dot")]
 )  # fmt: skip
 def test_paths_that_are_not_valid(path: str, message: str) -> None:
@@ -505,3 +505,80 @@ def test_a_router_is_a_wsgi_application(functions: Router) -> None:
     assert (answer.code, answer.header("allow")) == (405, "GET, HEAD, OPTIONS")
     assert ask(functions, uri="/own").code == 500
     assert ask(functions, uri="/", HTTP_HOST="evil.example").code == 421
+
+
+# ---- subclasses ----
+
+
+class _Counting(Router):
+    """Mounts everything below a tenant, and wraps it."""
+
+    wrapping: Callable[..., Any] = staticmethod(lambda handler: lambda request: ["<", handler(request), ">"])
+
+    def delegate(self, where: str, handler: Any) -> None:
+        super().delegate("/*" + where, self.wrapping(handler))
+
+    def handle(self, text: str) -> str:
+        """A name that a program may use for something else."""
+        return text
+
+
+class _Wrapping(_Counting):
+    @staticmethod
+    def wrapping(handler: Any) -> Any:
+        @functools.wraps(handler)
+        def wrapper(request: Request) -> Any:
+            return ["<", handler(request), ">"]
+
+        return wrapper
+
+
+@pytest.mark.parametrize("kind", [_Counting, _Wrapping])
+def test_a_subclass_may_wrap_whatever_is_mounted(kind: type[Router]) -> None:
+    router = kind()
+
+    @router.function("/add/*/*")
+    def add(tenant: str, a: str, b: str) -> Any:
+        return tenant, a, b
+
+    @router.function("/list/")
+    def listed(tenant: str, q: str = "") -> Any:
+        return tenant, q
+
+    @router.servlet("/s")
+    class Single:
+        def __init__(self, tenant: str) -> None:
+            self.tenant = tenant
+
+        def do_GET(self, request: Request) -> Any:
+            return self.tenant
+
+    @router.service("/task/*/")
+    class Task:
+        def __init__(self, tenant: str, number: str) -> None:
+            self.found = tenant, number
+
+        def do_GET_edit(self, request: Request) -> Any:
+            return self.found
+
+    router.delegate_folder("/files/", lambda request: request.path_suffix())
+    assert answer(router, "/t/add/1/2") == ["<", ("t", "1", "2"), ">"]
+    assert answer(router, "/t/list/?q=x") == ["<", ("t", "x"), ">"]
+    assert answer(router, "/t/s") == ["<", "t", ">"]
+    assert answer(router, "/t/task/5/edit") == ["<", ("t", "5"), ">"]
+    assert answer(router, "/t/files/a/b") == ["<", ["a", "b"], ">"]
+    assert router(request("/t/list"))[1].headers["location"] == "/t/list/"
+    assert router(request("/t/files"))[1].headers["location"] == "/t/files/"
+    if kind is _Wrapping:  # it says what it wraps
+        assert router(request("/t/add/1/2/3")).code == router(request("/t/s/")).code == 404
+        asked = request("/t/s")
+        router(asked)
+        assert asked.handler.endswith("<locals>.Single")
+    else:
+        assert router(request("/t/add/1/2/3"))[1].code == router(request("/t/s/"))[1].code == 404
+
+
+def test_more_slashes_at_the_start_count_as_one() -> None:
+    router = Router()
+    router.delegate("//a", lambda request: "a")
+    assert answer(router, "/a") == "a"
