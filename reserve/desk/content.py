@@ -20,7 +20,7 @@ except ImportError as error:
         name=error.name,
     ) from error
 
-__all__ = ["Content", "Fragment", "HasHTML", "Literal", "escape", "flatten", "literal", "ready"]
+__all__ = ["Content", "Fragment", "HasHTML", "Literal", "escape", "flatten", "literal", "made", "ready"]
 
 MAX_DEPTH = 10_000
 """Lists in lists in lists: how deep. More of them means that a list contains itself."""
@@ -75,6 +75,14 @@ class Literal(bytes):
 def ready(content: Content) -> Fragment:
     """The content as a Fragment: for what has to be HTML by its nature, such as the result of a template."""
     return content if isinstance(content, Fragment) else Fragment([content])
+
+
+def made(content: Content) -> Content:
+    """What a template or form element of a program has returned: its lists and bytes are HTML.
+
+    A str alone is text, which ``{name}`` escapes, because it may be what a user typed; unless it has ``__html__``.
+    """
+    return content if isinstance(content, str) else ready(content)
 
 
 def literal(text: str) -> Literal:

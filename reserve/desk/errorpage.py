@@ -105,4 +105,4 @@ def _show(frame: Frame) -> Fragment:
         text = linecache.getline(path, at).rstrip()
         if text or at == number:
             lines.append((_MARKED_LINE if at == number else _LINE)(number=f"{at:5}", text=text))
-    return _FRAME(path=path, number=number, name=name, lines=Fragment(lines))
+    return _FRAME.sub({"path": path, "number": number, "name": name, "lines": Fragment(lines)})

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, NamedTuple, Protocol
 
-from reserve.desk.content import Content, Fragment, Literal, escape, literal, ready
+from reserve.desk.content import Content, Fragment, Literal, escape, literal, made, ready
 from reserve.errors import short_repr, type_name
 from reserve.suggest import suggestion
 
@@ -50,14 +50,14 @@ class TemplateError(KeyError, ValueError):
 class AbstractTemplate:
     """Whatever turns named values into content. A class of your own needs :meth:`sub`."""
 
-    def __call__(self, /, **parameters: Any) -> Fragment:
+    def __call__(self, /, **parameters: Any) -> Any:
         """Fill in the template: ``page(title="Tasks", body=tasks)``."""
-        return ready(self.sub(parameters))
+        return made(self.sub(parameters))
 
     def sub(self, parameters: Parameters) -> Content:
         """Fill in the template from a mapping, or from any object with items by name, such as a sqlite3.Row.
 
-        What it returns is HTML.
+        What it returns is HTML, except for a str: that is text, which ``{name}`` in another template escapes.
         """
         raise NotImplementedError(f"{type(self).__qualname__} has no method sub()")
 
@@ -194,11 +194,11 @@ class SubAssembly(AbstractTemplate):
             key: _template(binding, f"the field {key!r} of an assembly") for key, binding in bindings.items()
         }
 
-    def sub(self, parameters: Parameters) -> Fragment:
+    def sub(self, parameters: Parameters) -> Any:
         """Fill in the parts, each from ``parameters``, and then the base from the parts and ``parameters``."""
         values = _as_dict(parameters)
-        parts = {key: ready(binding.sub(parameters)) for key, binding in self.bindings.items()}
-        return ready(self.base.sub({**values, **parts}))
+        parts = {key: made(binding.sub(parameters)) for key, binding in self.bindings.items()}
+        return made(self.base.sub({**values, **parts}))
 
 
 class TemplateLoop:

@@ -195,6 +195,15 @@ def test_a_class_of_the_program_may_act_as_a_template() -> None:
     assert text(Template("{x}")(x=loop.loop([], {"count": 1}))) == "<hr>"
 
 
+def test_a_str_that_a_template_of_the_program_returns_is_text() -> None:
+    class Upper(AbstractTemplate):
+        def sub(self, parameters: Parameters) -> Any:
+            return parameters["x"].upper()
+
+    assert text(Template("{y}{.y}").assembly(y=Upper())(x="<b>")) == "&lt;B&gt;<B>"
+    assert text(Template("{y}")(y=Upper()(x="<b>"))) == "&lt;B&gt;"
+
+
 @pytest.mark.parametrize(
     ("template", "how"),
     [(Template("x"), "calling it"), (Template("x").assembly(), "calling it"), (TemplateLoop("", "", ""), "loop")],

@@ -40,7 +40,10 @@ class FormElement:
         raise NotImplementedError(f"{type(self).__qualname__} has no method p2i()")
 
     def i2h(self, name: str, intermediate: Any) -> Content:
-        """The HTML of the field ``name`` with an intermediate value in it, escaped by :func:`tag` or by ``escape``."""
+        """The HTML of the field ``name`` with an intermediate value in it, escaped by :func:`tag` or by ``escape``.
+
+        A str is text, which ``{name}`` in a template escapes.
+        """
         raise NotImplementedError(f"{type(self).__qualname__} has no method i2h()")
 
     def i2n(self, intermediate: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from reserve.desk.content import Content, ready
+from reserve.desk.content import Content, made
 from reserve.desk.forms.elements import FormElement
 from reserve.desk.forms.lenses import ValidationError
 from reserve.desk.request import Request
@@ -104,7 +104,7 @@ class Formlet(Servlet):
         return self._display(intermediate, errors)
 
     def _display(self, intermediate: dict[str, Any], errors: dict[str, Any]) -> Any:
-        fields = {key: ready(element.i2h(key, intermediate[key])) for key, element in self.elements.items()}
+        fields = {key: made(element.i2h(key, intermediate[key])) for key, element in self.elements.items()}
         return self.display(fields, errors)
 
 

@@ -206,6 +206,19 @@ def test_an_element_of_the_program_returns_html() -> None:
     assert "|<meter>*</meter>|" in text(Form().do_GET(request()))
 
 
+def test_a_str_that_an_element_returns_is_text() -> None:
+    class Shown(forms.Entry):
+        def i2h(self, name: str, intermediate: Any) -> Any:
+            return str(intermediate)
+
+    class Form(TaskForm):
+        def __init__(self) -> None:
+            super().__init__()
+            self.elements = {**ELEMENTS, "title": Shown(lens=forms.BLANKABLE)}
+
+    assert "&lt;b&gt;" in text(Form().do_POST(request(title="<b>", priority="")))
+
+
 VALUES = st.text() | st.builds(FileUpload, st.text(), st.text(), st.binary())
 
 
