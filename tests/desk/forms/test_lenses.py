@@ -148,3 +148,14 @@ def test_the_base_class_says_which_method_is_missing(call: str) -> None:
         getattr(forms.Lens(), call)("")
     with pytest.raises(NotImplementedError, match="string_pairs"):
         forms.ChoiceLens().string_pairs()
+
+
+def test_a_pattern_looks_at_the_value_if_that_is_text() -> None:
+    class Phone(forms.StringLens):
+        def string_for_browser(self, n: Any) -> str:
+            return "" if n is None else f"{n[:3]}-{n[3:]}"
+
+        def native_from_string(self, s: str) -> str:
+            return s.replace("-", "")
+
+    assert forms.Test(r"\d{7}", child=Phone(), error="e").native_from_string("555-1234") == "5551234"
