@@ -104,13 +104,38 @@ class Response:
         """The phrase of the status."""
         return phrase(self.code)
 
+    @property
+    def content(self) -> bytes:
+        """Status line, headers and body as they could be sent by HTTP/1.0, for tests and for programs that change it.
+
+        Setting it sets the code, the headers and the body, and removes the cookies. The header of a cookie is then one
+        of :attr:`headers`.
+        """
+        lines = [f"HTTP/1.0 {self.code} {self.reason}", *(f"{name}: {value}" for name, value in self.header_list())]
+        return "\r\n".join([*lines, "\r\n"]).encode("latin-1", "replace") + self.body
+
+    @content.setter
+    def content(self, content: bytes) -> None:
+        head, end, body = content.partition(b"\r\n\r\n")
+        line, *fields = head.decode("utf-8", "replace").split("\r\n")
+        code = line.split(" ")[1:2]
+        if not (end and line.startswith("HTTP/") and code and re.fullmatch("[2-5][0-9][0-9]", code[0])):
+            raise ValueError(f"the content of a response begins with a status line and headers, not {line!r:.80}")
+        pairs = [(name, value.strip()) for name, _, value in (field.partition(":") for field in fields)]
+        self.headers = {name.lower(): check_header(name, value) for name, value in pairs}
+        self.code, self.cookies, self.body = int(code[0]), [], body
+
     def header_list(self, *, https: bool = False) -> list[tuple[str, str]]:
-        """All headers, one Set-Cookie for each cookie included.
+        """All headers as WSGI wants them (a character for each byte), one Set-Cookie for each cookie included.
+
+        Text that is not ASCII is sent as UTF-8, which browsers understand in names of files (Content-Disposition).
 
         :param https: whether the request came by https; the cookies that leave it open get Secure then.
         :raises ValueError: for a header that is not allowed.
         """
-        headers = [(name, check_header(name, value)) for name, value in self.headers.items()]
+        headers = [
+            (name, check_header(name, value).encode("utf-8").decode("latin-1")) for name, value in self.headers.items()
+        ]
         for cookie, secure in self.cookies:
             headers.append(("set-cookie", f"{cookie}; Secure" if (https if secure is None else secure) else cookie))
         return headers
@@ -234,14 +259,14 @@ def phrase(code: int) -> str:
 def check_header(name: str, value: str) -> str:
     """Return the value of a header.
 
-    :raises ValueError: for a name that is no token, and a value with a control character, or one that is not Latin-1.
+    :raises ValueError: for a name that is no token, and a value with a control character or half of a surrogate pair.
     """
     if not HEADER_NAME.fullmatch(name):
         raise ValueError(f"a header cannot have the name {name!r:.80}")
     if any((character < " " and character != "\t") or character == "\x7f" for character in value):
         raise ValueError(f"the header {name} has a line break or another control character: {value!r:.80}")
     try:
-        value.encode("latin-1")
+        value.encode("utf-8")
     except UnicodeEncodeError:
         raise ValueError(f"the header {name} has a character that headers cannot have: {value!r:.80}") from None
     return value

@@ -102,7 +102,7 @@ def test_headers_have_lower_case_names_and_text() -> None:
         ("a", "b\r\nc: d"),
         ("a", "b\nc"),
         ("a", "b\x00"),
-        ("a", "\u20ac"),
+        ("a", "\ud800"),
         ("a b", "c"),
         ("a:", "c"),
         ("", "c"),
@@ -116,6 +116,37 @@ def test_headers_that_are_not_allowed(name: str, value: str) -> None:
     response.headers[name] = value
     with pytest.raises(ValueError, match="header"):
         response.header_list()
+
+
+def test_text_in_headers_is_sent_as_utf_8() -> None:
+    response = Response("", headers={"content-disposition": 'attachment; filename="\u20ac\xfc.txt"'})
+    assert response.headers["content-disposition"] == 'attachment; filename="\u20ac\xfc.txt"'
+    sent = dict(response.header_list())["content-disposition"].encode("latin-1")
+    assert sent == 'attachment; filename="\u20ac\xfc.txt"'.encode()
+
+
+def test_the_content_is_the_whole_response() -> None:
+    response = Response(["<b>", 1, "</b>"], code=404, headers={"X-Name": "\xfc"})
+    response.set_cookie("a", "1")
+    head, _, body = response.content.partition(b"\r\n\r\n")
+    assert head.split(b"\r\n") == [
+        b"HTTP/1.0 404 Not Found",
+        b"x-name: \xc3\xbc",
+        b"content-type: text/html; charset=utf-8",
+        b"set-cookie: a=1; Path=/; SameSite=Lax; HttpOnly",
+    ]
+    assert body == b"<b>1</b>"
+    response.content = response.content.replace(b"</b>", b"\r\n\r\n2</b>").replace(b"404 Not Found", b"200 OK")
+    assert (response.code, response.body) == (200, b"<b>1\r\n\r\n2</b>")
+    assert (response.headers["x-name"], response.headers["set-cookie"][:3]) == ("\xfc", "a=1")
+    again = response.content
+    response.content = again
+    assert response.content == again
+    broken = b"", b"text", b"HTTP/1.0 200 OK", b"HTTP/1.0 1000\r\n\r\n", b"HTTP/1.0 200 OK\r\na b: c\r\n\r\n"
+    for content in broken:
+        with pytest.raises(ValueError, match="header"):
+            response.content = content
+    assert response.content == again
 
 
 def test_cookies_are_secure_under_https() -> None:
