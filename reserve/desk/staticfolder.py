@@ -103,6 +103,11 @@ class StaticFolder:
     LINK: ClassVar[Template] = Template('<li><a href="{href}">{name}</a></li>\r\n')
     """One entry of it: ``href`` is percent-encoded, ``name`` has a slash at its end for a folder."""
 
+    @staticmethod
+    def forbid(component: str) -> bool:
+        """Whether a file or folder of this name is refused. A subclass may refuse more, but not less."""
+        return component[:1] in (".", "_")
+
     def __init__(self, real_path: str | os.PathLike[str], *, index: str | None = None, outside: bool = False) -> None:
         self.root = os.fspath(real_path)
         self._folder = Folder(self.root, hidden="._", outside=outside)
@@ -114,7 +119,7 @@ class StaticFolder:
     def __call__(self, request: Request) -> Response:
         """Answer a request for what ``request.path_suffix()`` names."""
         names = request.path_suffix()
-        if any(map(self._folder.is_hidden, names)):
+        if any(map(self.forbid, filter(None, names))):
             return Response.generic(code=403)
         try:
             if names and names[-1] == "":
@@ -125,7 +130,7 @@ class StaticFolder:
 
     def _show(self, request: Request, names: list[str]) -> Response:
         """The index of a folder, or the page of its entries."""
-        entries = self._folder.entries(names)
+        entries = [entry for entry in self._folder.entries(names) if not self.forbid(entry.name)]
         if Listed(self._index or "", False) in entries:
             return self._send(request, [*names, self._index or ""])
         if request.command not in METHODS:

@@ -285,3 +285,17 @@ def test_curl_continues_a_download_of_a_desk_program(
             assert subprocess.run(known, check=True, capture_output=True).stdout == b"304"
         finally:
             process.terminate()
+
+
+def test_a_subclass_may_refuse_more_names(site: Path) -> None:
+    class Careful(StaticFolder):
+        @staticmethod
+        def forbid(component: str) -> bool:
+            return component[0] == "s" or component.endswith(".css")
+
+    assert list(map(StaticFolder.forbid, (".a", "_a", "a_.b"))) == [True, True, False]
+    folder = Careful(site)
+    assert ask(folder, "/style.css").code == 403
+    assert b"sub" not in ask(folder, "/").body
+    assert ask(folder, "/_notes").code == 404
+    assert ask(folder, "/x:y.txt").body == b"odd"
