@@ -64,9 +64,9 @@ BLANKABLE = StringLens()
 class Test(Lens):
     """Another lens, and a check of its value.
 
-    :param predicate: a regular expression (str or compiled), which has to match all of the value (if that is no str, its
-        text for the browser, which is empty for None); or a function of the value, whose result is true for a good one.
-        A ValueError of it counts as false, so that ``lambda s: int(s) > 0`` is enough.
+    :param predicate: a regular expression (str or compiled), which has to match all of the value (of a value that is no
+        str: all of its text for the browser, which is empty for None); or a function of the value, whose result is true
+        for a good one. A ValueError of it counts as false, so that ``lambda s: int(s) > 0`` is enough.
     :param child: the other lens; default :data:`BLANKABLE`.
     :param error: the message for a value that does not pass.
     :param flags: of :mod:`re`, for a ``predicate`` that is a str.
