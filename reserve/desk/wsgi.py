@@ -155,7 +155,8 @@ def as_response(result: Any, request: Request) -> Response:
 def name_of(handle: object) -> str:
     """The module and name of a function or class; of another object those of its class."""
     named = handle if hasattr(handle, "__qualname__") else type(handle)
-    return f"{named.__module__}.{named.__qualname__}"
+    module = getattr(named, "__module__", None)  # methods of built-in types have none
+    return f"{module}.{named.__qualname__}" if module else named.__qualname__
 
 
 def describe_request(request: Request, handle: object = None) -> str:

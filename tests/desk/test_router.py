@@ -507,6 +507,19 @@ def test_a_router_is_a_wsgi_application(functions: Router) -> None:
     assert ask(functions, uri="/", HTTP_HOST="evil.example").code == 421
 
 
+def test_methods_of_built_in_types_can_be_mounted() -> None:
+    router = Router()
+    router.function("/upper/*")(str.upper)
+    router.function("/join/*")(", ".join)
+    router.function("/int/*")(int)
+    assert answer(router, "/upper/a") == "A"
+    assert answer(router, "/join/ab") == "a, b"
+    assert answer(router, "/int/5") == 5
+    asked = request("/upper/a")
+    router(asked)
+    assert asked.handler == "str.upper"
+
+
 # ---- subclasses ----
 
 
