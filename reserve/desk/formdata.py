@@ -9,9 +9,9 @@ The number of fields is limited by ``max_fields``. And processor time is linear 
 from __future__ import annotations
 
 import re
+from binascii import a2b_qp
 from collections.abc import Callable
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl
 
 try:
     from python_multipart.exceptions import FormParserError
@@ -36,6 +36,10 @@ _URLENCODED = b"application/x-www-form-urlencoded"
 _MULTIPART = b"multipart/form-data"
 _MAX_BOUNDARY = 70  # RFC 2046 section 5.1.1
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
+_ESCAPE = re.compile(b"%[0-9A-Fa-f]{2}")
+_NO_ESCAPE = re.compile(b"%(?![0-9A-Fa-f]{2})")
+_PIECE = 64 * 1024
+"""Bytes that are decoded at once, so that a long value needs little memory beside its own."""
 
 
 class ProtocolError(Exception):
@@ -71,9 +75,41 @@ def parse_query(text: str, *, max_fields: int = MAX_FIELDS) -> list[tuple[str, s
     :param text: the part of the address after ``?``, or the body of the form.
     :raises ProtocolError: 413 for more than ``max_fields`` fields.
     """
-    if text.count("&") >= max_fields:
+    return _parse_urlencoded(text.encode("utf-8", "replace"), max_fields)
+
+
+def _parse_urlencoded(data: bytes, max_fields: int) -> list[tuple[str, str]]:
+    if data.count(b"&") >= max_fields:
         raise ProtocolError(f"The form has more than {max_fields} fields.", code=413)
-    return parse_qsl(text, keep_blank_values=True, errors="replace")
+    pairs = []
+    for field in data.split(b"&"):
+        if field:
+            name, _, value = field.partition(b"=")
+            pairs.append((_unquoted(name), _unquoted(value)))
+    return pairs
+
+
+def _unquoted(data: bytes) -> str:
+    """``+`` is a space and ``%C3`` the byte; what is no escape stays as it is.
+
+    ``urllib.parse.unquote`` does the same with some hundred bytes of memory and a step in Python for each ``%``.
+    """
+    data = data.replace(b"+", b" ")
+    if b"%" not in data:
+        return data.decode("utf-8", "replace")
+    pieces = []
+    start = 0
+    while start < len(data):
+        end = start + _PIECE
+        if _ESCAPE.match(data, end - 1):  # not in the middle of an escape
+            end += 2
+        elif _ESCAPE.match(data, end - 2):
+            end += 1
+        # Escapes of quoted-printable are the same, but for their "=", and the library decodes them in C.
+        quoted = _NO_ESCAPE.sub(b"=25", data[start:end].replace(b"=", b"=3D")).replace(b"%", b"=")
+        pieces.append(a2b_qp(quoted))
+        start = end
+    return b"".join(pieces).decode("utf-8", "replace")
 
 
 def parse_form(
@@ -89,7 +125,7 @@ def parse_form(
     """
     kind, options = parse_options_header(content_type)
     if kind == _URLENCODED:
-        return [*parse_query(payload.decode("utf-8", "replace"), max_fields=max_fields)]
+        return [*_parse_urlencoded(payload, max_fields)]
     if kind != _MULTIPART:
         return None
     boundary = options.get(b"boundary", b"")
@@ -200,7 +236,7 @@ class _Multipart:
             self._pairs.append((self._name, content.decode("utf-8", "replace")))
         else:
             content_type = self._headers.get(b"content-type", b"application/octet-stream").decode("latin-1").strip()
-            self._pairs.append((self._name, FileUpload(self._filename, content_type, content)))
+            self._pairs.append((self._name, FileUpload(self._filename, _CONTROLS.sub("", content_type), content)))
 
     def _on_end(self) -> None:
         self._complete = True

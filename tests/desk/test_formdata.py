@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import tracemalloc
+from unittest import mock
+from urllib.parse import unquote_plus
 
 import pytest
 from hypothesis import given
@@ -55,6 +58,30 @@ def test_other_bodies_are_no_form(content_type: str | None) -> None:
     assert parse_form(content_type, b"a=1") is None
 
 
+ESCAPES = st.sampled_from(
+    ["%", "%4", "%41", "%c3%BC", "%3D", "=", "+", "\r\n", "\n", "\xfc", "\U0001d11e", "_", ".", "g"]
+)
+
+
+@given(st.lists(ESCAPES), st.lists(ESCAPES), st.integers(3, 9))
+def test_escapes_are_those_of_urllib(name: list[str], value: list[str], piece: int) -> None:
+    names, values = "".join(name).replace("=", ""), "".join(value)
+    with mock.patch("reserve.desk.formdata._PIECE", piece):
+        pairs = parse_query(f"&{names}={values}&&")
+    assert pairs == [(unquote_plus(names), unquote_plus(values))]
+
+
+@pytest.mark.parametrize("text", [b"%", b"%41", b"%z", b"%41a", b"+", b"="])
+def test_a_long_value_needs_little_memory_beside_its_own(text: bytes) -> None:
+    payload = text * (4_000_000 // len(text))
+    tracemalloc.start()
+    try:
+        parse_form(URLENCODED, payload)
+        assert tracemalloc.get_traced_memory()[1] < 10 * len(payload)
+    finally:
+        tracemalloc.stop()
+
+
 def test_the_number_of_fields_is_limited() -> None:
     assert len(parse_query("&".join(["a=1"] * 5), max_fields=5)) == 5
     with pytest.raises(ProtocolError, match="more than 5 fields") as caught:
@@ -103,6 +130,13 @@ def test_the_name_of_a_file_has_no_folder(given: bytes, name: str) -> None:
     [(_, upload)] = parse_form(MULTIPART, body(part(b'form-data; name="f"; filename="' + given + b'"', b""))) or []
     assert isinstance(upload, FileUpload)
     assert upload.filename == name
+
+
+def test_the_type_of_a_file_has_no_control_characters() -> None:
+    (_, upload), *_ = (
+        parse_form(MULTIPART, body(part(b'form-data; name="a"; filename="b"', b"", b"Content-Type: a/b\0c"))) or []
+    )
+    assert upload == FileUpload("b", "a/bc", b"")
 
 
 def test_a_form_without_fields_is_empty() -> None:
