@@ -79,8 +79,7 @@ class Response:
         headers: Pairs | Bag | None = None,
         shut_down: bool = False,
     ) -> None:
-        if isinstance(code, bool) or not isinstance(code, int) or not 200 <= code <= 599:
-            raise ValueError(f"the code of a response is a number from 200 to 599, not {code!r:.80}")
+        check_code(code)
         if code not in self.REASON:
             raise ValueError(f"{code} has no phrase; add one: Response.REASON[{code}] = b'...'")
         self.code = int(code)
@@ -133,11 +132,11 @@ class Response:
         :param https: whether the request came by https; the cookies that leave it open get Secure then.
         :raises ValueError: for a header that is not allowed.
         """
-        headers = [
-            (name, check_header(name, value).encode("utf-8").decode("latin-1")) for name, value in self.headers.items()
-        ]
+        checked = {name.lower(): check_header(name, value) for name, value in self.headers.items()}
+        headers = [(name, value.encode("utf-8").decode("latin-1")) for name, value in checked.items()]
         for cookie, secure in self.cookies:
-            headers.append(("set-cookie", f"{cookie}; Secure" if (https if secure is None else secure) else cookie))
+            text = f"{cookie}; Secure" if (https if secure is None else secure) else cookie
+            headers.append(("set-cookie", check_header("set-cookie", text)))
         return headers
 
     def set_cookie(
@@ -254,6 +253,12 @@ def phrase(code: int) -> str:
     """The phrase of a status; the number itself if it has none."""
     text: bytes | str = Response.REASON.get(code, str(code))  # a program may have set a str
     return text.decode("latin-1") if isinstance(text, bytes) else text
+
+
+def check_code(code: int) -> None:
+    """:raises ValueError: for a status that no response of a program can have."""
+    if isinstance(code, bool) or not isinstance(code, int) or not 200 <= code <= 599:
+        raise ValueError(f"the code of a response is a number from 200 to 599, not {code!r:.80}")
 
 
 def check_header(name: str, value: str) -> str:

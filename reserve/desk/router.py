@@ -28,6 +28,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 _Class = TypeVar("_Class", bound=type)
 
 _METHOD = re.compile(r"[A-Za-z][A-Za-z0-9-]*")  # no underscore: do_GET_edit of a service is no do_ of "GET_edit"
+_LEADS_OUT = re.compile(r"\A[/\\]|(?:\A|[/\\])\.\.(?:[/\\]|\Z)")
 _STANDARD = frozenset(method.value for method in HTTPMethod)
 
 
@@ -104,6 +105,9 @@ class Router(WSGIHandle):
 
     A path that has nothing gets 404. A method that a page does not have gets 405 with Allow, and one that nothing knows
     501. Whatever has GET has HEAD, too. A path with empty or dotted components is redirected to the one without.
+
+    An argument may have slashes in it, where the address has ``%2F``. As a program may take it for the name of a file,
+    one that begins with a slash or backslash, or has ``..`` before or after one, gets 404.
     """
 
     WILDCARD = "*"
@@ -124,7 +128,7 @@ class Router(WSGIHandle):
         if redirect is not None:
             return redirect
         depth, mount = self._find(request.path)
-        if mount is None:
+        if mount is None or any(map(_LEADS_OUT.search, request.path)):
             return Response.generic(code=404)
         request.mount_depth = depth
         request.args = [request.path[at] for at in mount.wildcards]

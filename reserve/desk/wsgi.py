@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Iterator
 from typing import Any
 
 from reserve.desk.content import escape
 from reserve.desk.formdata import MAX_FIELDS, ProtocolError
 from reserve.desk.request import MAX_BODY, Request
-from reserve.desk.response import Response, phrase
+from reserve.desk.response import Response, check_code, phrase
 from reserve.desk.security import SecurityPolicy
+from reserve.errors import type_name
 from reserve.gateways.conditional import Conditions, evaluate, parse_date, retained_in_304
 
 __all__ = ["Application", "Handle", "WSGIHandle"]
@@ -102,7 +103,7 @@ class Application:
             return request.moved(request.root_url([""], request.GET))  # relative links need the slash
         try:
             response = as_response(self._handle(request), request)
-            response.header_list()  # raises now what is wrong with them
+            _check(response)
             return response
         except Exception as error:
             if isinstance(error, ProtocolError):
@@ -144,8 +145,9 @@ def as_response(result: Any, request: Request) -> Response:
     """
     if isinstance(result, Response):
         return result
-    if isinstance(result, Coroutine):
-        result.close()
+    if isinstance(result, (Coroutine, AsyncIterable)):
+        if isinstance(result, Coroutine):
+            result.close()
         raise TypeError(f"{describe_request(request)}: the handler is async, and desk has no event loop")
     if result is None:
         _LOGGER.warning("%s returned None; the browser gets an empty page", describe_request(request))
@@ -168,6 +170,18 @@ def describe_request(request: Request, handle: object = None) -> str:
 
 def _line(environ: dict[str, Any]) -> str:
     return ascii(f"{environ['REQUEST_METHOD']} {environ.get('PATH_INFO', ''):.500}")[1:-1]
+
+
+def _check(response: Response) -> None:
+    """Raise now, while there is an error page for it, what is wrong with a response that the program has changed."""
+    response.header_list()
+    check_code(response.code)
+    if response.wsgi is None:
+        if not isinstance(response.body, bytes):
+            kind = type_name(response.body)
+            raise TypeError(f"the body of a response is bytes, not {kind}; Response(content) takes anything")
+    elif not callable(response.wsgi):
+        raise TypeError(f"the wsgi of a response is a WSGI application, not {type_name(response.wsgi)}")
 
 
 def _finish(response: Response, environ: dict[str, Any]) -> tuple[str, list[tuple[str, str]], bytes]:

@@ -63,7 +63,7 @@ def names(*paths: str) -> Router:
         ("/q/r/c/d/", ("/*/*/c/d", [""], ["q", "r"])),
         ("/a/*/y", ("/a/*/y", [], ["*"])),
         ("/w/", ("/w/*", [], [""])),
-        ("/w/%2F", ("/w/*", [], ["/"])),
+        ("/w/a%2F", ("/w/*", [], ["a/"])),
         ("/w", ("", ["w"], [])),
     ],
 )
@@ -518,6 +518,25 @@ def test_methods_of_built_in_types_can_be_mounted() -> None:
     asked = request("/upper/a")
     router(asked)
     assert asked.handler == "str.upper"
+
+
+@pytest.mark.parametrize(
+    "name", ["..%2fx", "..%2F..%2Fetc", "a%2F..", "a%2f..%2fb", "%2Fetc", "..%5Cx", "%5C%5Chost", "%5cx"]
+)
+def test_an_argument_does_not_lead_out_of_a_folder(name: str) -> None:
+    router = names("/doc/*", "/doc")
+    assert answer(router, f"/doc/{name}") == (404, "")
+    assert answer(router, f"/doc/x/{name}") == (404, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "argument"),
+    [("AC%2FDC", "AC/DC"), ("...%2Fx", ".../x"), ("a%2F..b", "a/..b"), ("..a%2F", "..a/"), ("a..", "a..")],
+)
+def test_an_argument_may_have_slashes(name: str, argument: str) -> None:
+    router = Router()
+    router.function("/doc/*")(lambda name: name)
+    assert answer(router, f"/doc/{name}") == argument
 
 
 # ---- subclasses ----

@@ -81,6 +81,52 @@ def test_nothing_is_an_empty_page_and_a_warning(caplog: pytest.LogCaptureFixture
     assert "returned None" in caplog.text
 
 
+def _with(**changes: Any) -> Response:
+    response = Response("x")
+    for name, value in changes.items():
+        setattr(response, name, value)
+    return response
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"body": "text"}, "the body of a response is bytes, not str"),
+        ({"body": None}, "the body of a response is bytes, not NoneType"),
+        ({"code": "200"}, "the code of a response"),
+        ({"code": 100}, "the code of a response"),
+        ({"code": 999}, "the code of a response"),
+        ({"wsgi": 5}, "the wsgi of a response"),
+        ({"cookies": [("a=1\r\nb: c", None)]}, "the header set-cookie has a line break"),
+        ({"headers": {"x": 5}}, ""),
+    ],
+)
+def test_a_response_is_checked_after_the_program_has_changed_it(
+    caplog: pytest.LogCaptureFixture, changes: dict[str, Any], named: str
+) -> None:
+    answer = ask(Application(lambda request: _with(**changes)))
+    assert answer.code == 500
+    assert "The program has made a mistake" in answer.text
+    assert named in caplog.text
+
+
+def test_names_of_headers_have_no_case_in_a_changed_response() -> None:
+    def handle(request: Request) -> Response:
+        response = Response("x")
+        response.headers["Content-Type"] = "text/csv"
+        return response
+
+    assert ask(Application(handle)).header("content-type") == "text/csv"
+
+
+def test_an_async_generator_is_a_mistake(caplog: pytest.LogCaptureFixture) -> None:
+    async def handle(request: Request) -> Any:
+        yield "x"
+
+    assert ask(Application(handle)).code == 500
+    assert "the handler is async" in caplog.text
+
+
 def test_an_async_handler_is_a_mistake(caplog: pytest.LogCaptureFixture) -> None:
     async def handle(request: Request) -> str:
         return "never"
