@@ -130,7 +130,7 @@ def _is_same(origin: str, host: str) -> bool:
     """Whether an Origin field names the host and port of a Host field. Browsers leave the default port out of both."""
     try:
         url = urlsplit(origin.lower())
-        port = {"http": 80, "https": 443}.get(url.scheme)
-    except ValueError:
+        port = {"http": 80, "https": 443}[url.scheme]
+    except (ValueError, KeyError):  # an extension of the browser is no page of this program
         return False
     return bool(url.netloc) and url.netloc.removesuffix(f":{port}") == host.lower().removesuffix(f":{port}")

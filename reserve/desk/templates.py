@@ -114,11 +114,12 @@ class Template(AbstractTemplate):
             raise TypeError(f"the text of a template is a str, got {type_name(text)}")
         self.name = name or short_repr(" ".join(text.split()))
         self._parts: list[Literal | _Field] = []
-        done = 0
+        done, line = 0, first_line
         for match in self.PATTERN.finditer(text):
+            line += text.count("\n", done, match.start())  # a field has no line end
             if done < match.start():
                 self._parts.append(literal(text[done : match.start()]))
-            self._parts.append(self._field(match, first_line + text.count("\n", 0, match.start())))
+            self._parts.append(self._field(match, line))
             done = match.end()
         if done < len(text):
             self._parts.append(literal(text[done:]))

@@ -135,6 +135,8 @@ def test_names_that_are_none(hosts: Any) -> None:
         (None, "", 403),
         (None, "http://[", 403),
         (None, "localhost:8080", 403),
+        (None, "//localhost:8080", 403),
+        (None, "chrome-extension://localhost:8080", 403),
     ],
 )
 def test_forms_of_other_sites_are_refused(site: str | None, origin: str | None, expected: int) -> None:
