@@ -1,6 +1,7 @@
 """A toolkit for web applications on localhost, instead of desktop programs: one user, one thread, SQLite-friendly."""
 
-from reserve.desk import forms, implementation
+from reserve.desk import forms as forms
+from reserve.desk import implementation as implementation
 from reserve.desk.formdata import FileUpload
 from reserve.desk.request import Request
 from reserve.desk.response import Response
@@ -13,6 +14,7 @@ from reserve.desk.templates import Template, TemplateLoop
 from reserve.desk.transactionguard import TransactionGuard
 from reserve.desk.wsgi import Application
 
+# Not the modules: a program that has a module "forms" of its own may say "from reserve.desk import *".
 __all__ = [
     "Application",
     "FileUpload",
@@ -26,7 +28,5 @@ __all__ = [
     "TemplateFolder",
     "TemplateLoop",
     "TransactionGuard",
-    "forms",
-    "implementation",
     "serve_http",
 ]

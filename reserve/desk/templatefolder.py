@@ -187,7 +187,8 @@ class TemplateFolder:
     def _assembly(self, name: str, parts: dict[str | None, _Part], children: tuple[str, ...]) -> SubAssembly:
         base_name, line = parts.pop(None)
         try:
-            base = self._get(base_name, children)
+            own = type(self).__call__ is not TemplateFolder.__call__  # a subclass that chooses other files for names
+            base = self(base_name) if own else self._get(base_name, children)
         except TemplateNotFound as error:
             error.add_note(f"({self.BEGIN_ASSY}{base_name} is in template {name}, line {line})")
             raise

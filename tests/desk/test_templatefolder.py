@@ -280,3 +280,13 @@ def test_a_wrapped_handle_may_be_a_wsgi_application_of_one_thread(folder: Path) 
     wrapped = TemplateFolder(folder).wrap(App())
     assert wrapped({}, len) == [{}, len]
     assert wrapped.single_thread  # type: ignore[attr-defined]
+
+
+def test_a_subclass_may_choose_the_file_of_a_name(tmp_path: Path) -> None:
+    class Translated(TemplateFolder):
+        def __call__(self, filename: str) -> Any:
+            return super().__call__(f"{filename}_de")
+
+    (tmp_path / "page_de.tpl").write_text("Hallo {name}")
+    (tmp_path / "start_de.tpl").write_text("<extend>page <?name?>Welt")
+    assert str(Translated(tmp_path)("start")()) == "Hallo Welt"
