@@ -231,7 +231,7 @@ class Response:
         """
         url = "/" + request.url.path.lstrip("/") + (f"?{request.url.query}" if request.url.query else "")
         prefix = request.root_url([]).rstrip("/")
-        gripe = Response.TEMPLATE_GRIPE(command=request.command, url=prefix + url)
+        gripe = Response.TEMPLATE_GRIPE(command=request.command, url=prefix + url.replace("\\", "%5C"))
         return Response.generic([gripe, detail], code=code, title=f"{choice(Response.MINCED_OATHS)}!")
 
     @staticmethod

@@ -5,6 +5,9 @@ gives its own host name the address 127.0.0.1, and then reads everything as its 
 of that site in Host, so names that are not of this machine are refused. And any page can send a form to
 ``http://localhost:8080/``: a browser says so in Sec-Fetch-Site and Origin. So forms need no tokens.
 
+A page of another site could also show this program in a frame, under something else that the user believes to click
+on. So HTML gets ``X-Frame-Options: SAMEORIGIN``, unless it has that header already or other sites may send forms.
+
 Programs that are no browsers send neither field, and are not what this is against; see ``serve_http(private=True)``.
 """
 
@@ -52,6 +55,8 @@ class SecurityPolicy:
         if isinstance(cross_origin, (bool, str)):
             cross_origin = (cross_origin,) if isinstance(cross_origin, str) else ()
         self._origins = frozenset(_checked_origin(origin) for origin in cross_origin)
+        self.allows_frames = self._any_origin or bool(self._origins)
+        """Whether pages of other sites may show this program in a frame: if some of them may send forms."""
 
     def check(self, environ: Mapping[str, Any]) -> Refusal | None:
         """Look at the head of a request; None if it may pass."""

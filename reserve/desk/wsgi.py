@@ -38,7 +38,8 @@ class Application:
     :param handle: a router, a function, or any other callable of a :class:`Request`.
     :param hosts: the names under which it is reached, see :class:`reserve.desk.security.SecurityPolicy`. Default: those
         of this machine only. ``"*"``: any.
-    :param cross_origin: whether, or from which origins, other sites may send forms. Default: none.
+    :param cross_origin: whether, or from which origins, other sites may send forms, and whether they may
+        show the program in a frame. Default: none.
     :param debug: whether the page of an exception shows the traceback. Whoever sees it sees your source code.
     :param max_body: how many bytes the body of a request may have; a longer one gets 413. Default: 64 MiB.
     :param max_fields: how many fields a query or a form may have. Default: 10,000.
@@ -73,6 +74,8 @@ class Application:
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         response = self._respond(environ)
+        if not self._policy.allows_frames:
+            _refuse_frames(response)
         if response.wsgi is not None:
             result = response.wsgi(environ, start_response)
         else:
@@ -170,6 +173,12 @@ def describe_request(request: Request, handle: object = None) -> str:
 
 def _line(environ: dict[str, Any]) -> str:
     return ascii(f"{environ['REQUEST_METHOD']} {environ.get('PATH_INFO', ''):.500}")[1:-1]
+
+
+def _refuse_frames(response: Response) -> None:
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    if headers.get("content-type", "").lower().startswith("text/html") and "x-frame-options" not in headers:
+        response.headers["x-frame-options"] = "SAMEORIGIN"
 
 
 def _check(response: Response) -> None:

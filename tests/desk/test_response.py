@@ -267,3 +267,9 @@ def test_the_mistake_of_a_browser_is_told_to_it() -> None:
     response = failed(debug=False, error=ProtocolError("Part 3 is <bad>.", code=413))
     assert response.code == 413
     assert b"Part 3 is &lt;bad&gt;." in response.body
+
+
+def test_the_link_of_an_error_page_leads_to_no_other_host() -> None:
+    for uri in ("/\\evil.example/x", "//evil.example/x", "/\\/evil.example"):
+        page = Response.swear(Request("GET", uri, "HTTP/1.1", {}, None), "").body.decode()
+        assert 'href="/evil.example/x"' in page or 'href="/%5C' in page, page

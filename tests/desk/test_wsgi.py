@@ -72,7 +72,34 @@ def test_responses_without_a_body(code: int) -> None:
 def test_what_belongs_to_the_connection_is_not_the_program_s() -> None:
     headers = {"Content-Length": "999", "Connection": "close", "Transfer-Encoding": "chunked", "X-A": "b"}
     answer = ask(returning(Response("12345", headers=headers)))
-    assert [name for name, _ in answer.headers] == ["x-a", "content-type", "cache-control", "etag", "content-length"]
+    assert [name for name, _ in answer.headers] == [
+        "x-a",
+        "content-type",
+        "x-frame-options",
+        "cache-control",
+        "etag",
+        "content-length",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("headers", "options", "sent"),
+    [
+        ({}, {}, "SAMEORIGIN"),
+        ({"X-Frame-Options": "DENY"}, {}, "DENY"),
+        ({"content-type": "text/plain"}, {}, None),
+        ({}, {"cross_origin": True}, None),
+        ({}, {"cross_origin": "https://www.example.org"}, None),
+    ],
+)
+def test_other_sites_do_not_show_a_page_in_a_frame(
+    headers: dict[str, str], options: dict[str, Any], sent: str | None
+) -> None:
+    for method in ("GET", "HEAD", "POST"):
+        answer = ask(Application(lambda request: Response("x", headers=headers), **options), method)
+        assert answer.header("x-frame-options") == sent
+    refused = ask(Application(lambda request: "x", **options), HTTP_HOST="evil.example")
+    assert refused.header("x-frame-options") == (None if options else "SAMEORIGIN")
 
 
 def test_nothing_is_an_empty_page_and_a_warning(caplog: pytest.LogCaptureFixture) -> None:
