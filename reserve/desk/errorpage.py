@@ -74,6 +74,8 @@ _CONTEXT = 3
 _MAX_FRAMES = 20
 _MAX_TRACE = 100_000
 """Characters of a traceback that are shown: one of endless recursion through two functions is long."""
+_MAX_HEADING = 2000
+"""Characters of the message of an exception that are shown above its traceback: it may hold what a form has sent."""
 _HERE = str(Path(__file__).parent)
 
 
@@ -90,9 +92,12 @@ def describe_trace(error: BaseException, handler: str) -> dict[str, Any]:
     if len(trace) > _MAX_TRACE:
         trace = f"{trace[: _MAX_TRACE // 2]}\n...\n{trace[-_MAX_TRACE // 2 :]}"
     text = safe_str(error)
+    heading = f"{type_name(error)}: {text}" if text else type_name(error)
+    if len(heading) > _MAX_HEADING:
+        heading = f"{heading[:_MAX_HEADING]}..."
     return {
         "trace": trace,
-        "error": f"{type_name(error)}: {text}" if text else type_name(error),
+        "error": heading,
         "frames": Fragment([_show(frame) for frame in own[: -_MAX_FRAMES - 1 : -1]]),
         "handler": f"The handler was {handler}." if handler else "",
     }

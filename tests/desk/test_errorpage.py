@@ -72,3 +72,13 @@ def test_endless_recursion_is_cut() -> None:
     assert shown["error"].startswith("RecursionError")
     assert len(shown["trace"]) < 110_000
     assert text(shown["frames"]).count("<mark>") == 20
+
+
+def test_a_long_message_is_cut() -> None:
+    def fail() -> None:
+        raise ValueError("<" * 1_000_000)
+
+    shown = caught(fail)
+    assert shown["error"].startswith("ValueError: <<<")
+    assert len(shown["error"]) < 2100
+    assert len(shown["trace"]) < 110_000
