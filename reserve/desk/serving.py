@@ -25,6 +25,8 @@ from reserve.gateways.callingthread import CallingThread
 __all__ = ["refusing_calls", "serve_http"]
 
 _LOGGER = logging.getLogger("reserve.desk")
+_STOP_TIMEOUT = 5.0
+"""Seconds that a browser has to receive its last response and to send the rest of a request, when the program ends."""
 _STOPPING_ERRORS = (KeyboardInterrupt, SystemExit)
 _refused_because = ""
 """Why :func:`serve_http` must not be called now; empty: it may."""
@@ -45,7 +47,8 @@ def serve_http(
     window: bool = False,
     max_body: int = MAX_BODY,
 ) -> None:
-    """Serve a program until a response has ``shut_down``; then return, when that response has been sent.
+    """Serve a program until a response has ``shut_down``; then return, when that response has been sent, and others
+    that were under way, for which it waits 5 seconds at most.
 
     If the same program, with the same arguments, address and port, runs already, this one opens the page of that one in
     the browser, and returns (:mod:`reserve.desk.browser.instance`).
@@ -72,7 +75,7 @@ def serve_http(
         Chromium, Edge or the like; otherwise it is opened in the default browser.
     :param max_body: bytes that the body of a request may have; a longer one gets 413. Default: 64 MiB.
     :raises KeyboardInterrupt: it was raised on this thread (Ctrl-C), in a handler or between two. Requests that have
-        arrived are served first, unless a second one is raised. SystemExit does the same.
+        arrived are served first, for 5 seconds, unless a second one is raised. SystemExit does the same.
     :raises reserve.errors.StartupError: the port is in use, or the address is none of this machine.
     :raises reserve.errors.UsageError: ``end_with`` is something else; or a process of ``multiprocessing`` imports the
         program, which calls this without ``if __name__ == "__main__":``.
@@ -107,6 +110,7 @@ def serve_http(
             ),
             threads=1,
             max_body=max_body,
+            stop_timeout=_STOP_TIMEOUT,
         )
         _LOGGER.info("serving at %s", starting.url)
         _print(f"{starting.url}{starting.entrance}  (Ctrl-C stops the program)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import logging
 import re
@@ -253,3 +254,21 @@ def _no_browser_threads() -> Iterator[None]:
     for thread in threading.enumerate():
         if thread.name == "reserve-browser":
             thread.join(PATIENCE)
+
+
+def test_what_a_client_does_not_finish_delays_the_end_only_for_a_while(
+    monkeypatch: pytest.MonkeyPatch, opened: SimpleQueue[str]
+) -> None:
+    monkeypatch.setattr(serving_module, "_STOP_TIMEOUT", 0.0)
+    handle = lambda request: Response("gone", shut_down=True)  # noqa: E731
+    thread = threading.Thread(target=serve_http, args=(handle,), kwargs={"port": 0}, daemon=True)
+    thread.start()
+    url = opened.get(timeout=PATIENCE)
+    port = int(url.rpartition(":")[2].partition("/")[0])
+    with socket.create_connection(("127.0.0.1", port)) as slow:
+        slow.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nhalf")
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)) as connection:
+            connection.request("GET", "/bye")
+            assert connection.getresponse().status == 200
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
