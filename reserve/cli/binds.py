@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 from reserve.errors import UsageError
+from reserve.options.sources import PORT
 from reserve.options.table import ADDRESSES, FLAGS, USUAL_ADDRESS
 from reserve.sockets.addresses import parse_address
 
 if TYPE_CHECKING:
     from reserve.options.sources import Values
 
-__all__ = ["Listeners", "https_port", "open_listeners"]
+__all__ = ["Listeners", "check_addresses", "https_port", "open_listeners"]
 
 _DEFAULT = USUAL_ADDRESS
 _PURPOSES = {"plain": "without_tls", "redirect": "redirects"}
@@ -47,7 +48,8 @@ class Listeners:
 def open_listeners(values: Values, environ: MutableMapping[str, str]) -> Listeners:
     """Open the addresses of the options, and take over the sockets that were passed to this process.
 
-    Without ``--bind`` and other sockets, a listener that is standard input is the address.
+    Without ``--bind`` and other sockets, a listener that is standard input is the address; without it, the variable
+    ``PORT`` says the port on all interfaces.
 
     :param environ: ``LISTEN_FDS``, ``LISTEN_PID`` and ``LISTEN_FDNAMES`` are read and removed.
     :raises UsageError: options that contradict each other, or a descriptor that is not a listening socket.
@@ -57,7 +59,7 @@ def open_listeners(values: Values, environ: MutableMapping[str, str]) -> Listene
     from reserve.sockets.stdin import take_stdin
 
     addresses = {name: cast("tuple[str, ...]", values[FLAGS[f"--{name}"].field]) for name in ADDRESSES}
-    _check(values, addresses)
+    check_addresses(values, addresses)
     not_ours = _passed_to_another(environ)
     passed = inherited_sockets(environ)
     stdin = None if passed or addresses["bind"] else take_stdin()
@@ -86,10 +88,12 @@ def open_listeners(values: Values, environ: MutableMapping[str, str]) -> Listene
         listeners.main.append(stdin)
         listeners.origins[stdin] = "standard input"
     is_default = not listeners.main and not passed and not addresses["bind"]
+    port_address = values.port_address() if is_default else ""
     try:
-        listeners.main += _listen((_DEFAULT,) if is_default else addresses["bind"], values)
+        listeners.main += _listen((port_address or _DEFAULT,) if is_default else addresses["bind"], values)
         if is_default:
-            listeners.origins.update(dict.fromkeys(listeners.main, "the default; --bind changes it"))
+            origin = PORT if port_address else "the default"
+            listeners.origins.update(dict.fromkeys(listeners.main, f"{origin}; --bind changes it"))
         listeners.without_tls += _listen(addresses["plain-bind"], values)
         listeners.redirects += _listen(addresses["redirect-http"], values)
     except BaseException:
@@ -115,7 +119,11 @@ def _passed_to_another(environ: Mapping[str, str]) -> str:
     )
 
 
-def _check(values: Values, addresses: dict[str, tuple[str, ...]]) -> None:
+def check_addresses(values: Values, addresses: Mapping[str, tuple[str, ...]]) -> None:
+    """Refuse an address with two purposes, and options for the files of sockets when there are none.
+
+    :param addresses: the addresses by the names of their options (:data:`~reserve.options.table.ADDRESSES`).
+    """
     parsed = [(name, parse_address(text)) for name, texts in addresses.items() for text in texts]
     for field_name in ("unix_mode", "unix_owner"):
         if values[field_name] is not None and not any(_is_file(text) for texts in addresses.values() for text in texts):

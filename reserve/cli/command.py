@@ -21,7 +21,14 @@ from reserve.cli.binds import open_listeners
 from reserve.cli.console import Console
 from reserve.cli.forceexit import ABORTED
 from reserve.cli.help import print_help, print_text, print_version
-from reserve.cli.parser import CommandLine, app_arguments, parse_command_line
+from reserve.cli.parser import (
+    CHECK_CONFIG,
+    MIGRATE,
+    CommandLine,
+    app_arguments,
+    check_arguments,
+    parse_command_line,
+)
 from reserve.cli.process import prepare_process
 from reserve.cli.proposal import corrected, shell_line
 from reserve.cli.server import make_server
@@ -80,6 +87,8 @@ def run(argv: Sequence[str], console: Console, signals: StopSignals) -> int:
     """
     command = None
     try:
+        if argv[:1] == [MIGRATE]:
+            return _migrate(argv[1:])
         command = parse_command_line(argv)
         if command.arguments[:1] == ("desk",):
             from reserve.apps.desk.newprogram import make_program
@@ -93,6 +102,8 @@ def run(argv: Sequence[str], console: Console, signals: StopSignals) -> int:
         if command.version:
             print_version()
             return 0
+        if command.task:
+            return _without_server(command, console)
         name, arguments = app_arguments(command)
         values = collect(command.given, os.environ, working_directory())
         _report_unknown_variables(unknown_variables(os.environ), console)
@@ -113,6 +124,36 @@ def run(argv: Sequence[str], console: Console, signals: StopSignals) -> int:
         signals.ignore()
         console.write(signals.line_start() + INTERRUPTED)
         return StartupError.exit_code
+
+
+def _without_server(command: CommandLine, console: Console) -> int:
+    """Run a command that only checks or prints something; return the exit code."""
+    check_arguments(command)
+    if command.task == CHECK_CONFIG:
+        from reserve.cli.config.check import checked_options, refuse_unusable
+
+        directory = working_directory()
+        values = collect(command.given, os.environ, directory)
+        _report_unknown_variables(unknown_variables(os.environ), console)
+        refuse_unusable(values)
+        print_text(checked_options(values, directory).removesuffix("\n"))
+    else:
+        import json
+
+        from reserve.options.schema import file_schema
+
+        print_text(json.dumps(file_schema(), indent=2))
+    return 0
+
+
+def _migrate(words: Sequence[str]) -> int:
+    """Print the ``reserve.toml`` for the configuration of another server; return the exit code."""
+    from reserve.cli.config.migrate import migrate
+    from reserve.options.help import MIGRATE_HELP
+
+    text = MIGRATE_HELP if list(words) in (["-h"], ["--help"], ["--help-all"]) else migrate(words, os.getcwd())
+    print_text(text.removesuffix("\n"))
+    return 0
 
 
 def _message(error: ReserveError, command: CommandLine | None) -> str:
@@ -144,7 +185,7 @@ def _correct(command: CommandLine | None, correction: Correction | None) -> list
         try:
             command = parse_command_line(argv)
             if not (command.help or command.help_all or command.version):
-                app_arguments(command)
+                check_arguments(command)
                 collect(command.given, os.environ, os.getcwd())
         except (StartupError, UsageError) as error:
             correction = error.correction

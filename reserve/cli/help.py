@@ -9,7 +9,7 @@ from reserve import __version__
 from reserve.cli.parser import CommandLine
 from reserve.engine.logs.linestream import LineStream
 from reserve.loader.find import application_names, find
-from reserve.options.help import help_text, short_help
+from reserve.options.help import TASKS_HELP, help_text, short_help
 
 __all__ = ["print_help", "print_text", "print_version"]
 
@@ -29,6 +29,8 @@ def print_version() -> None:
 
 def _help(command: CommandLine) -> str:
     arguments = command.arguments
+    if command.task:
+        return TASKS_HELP[command.task]
     make = help_text if command.help_all else short_help
     width = shutil.get_terminal_size().columns
     if arguments[:1] != ("app",) or len(arguments) == 1 or arguments[1].startswith("-"):
@@ -38,6 +40,6 @@ def _help(command: CommandLine) -> str:
 
 
 def print_text(text: str) -> None:
-    """Print a text on standard output."""
+    """Print lines; the last one without its line end."""
     if sys.stdout is not None:
         LineStream(sys.stdout).write([text])  # does not raise when a pager has closed the pipe

@@ -1,6 +1,8 @@
 """The parser of the command line. It takes the server options out and leaves everything else in order.
 
     reserve [server options] app NAME [app args...] [server options] [-- app args...]
+    reserve check-config [server options] [app NAME [app args...]]
+    reserve config-schema
 
 Pure; runs on the main thread. It knows the names of the options (``reserve.options.table``) and reads no value.
 """
@@ -8,15 +10,31 @@ Pure; runs on the main thread. It knows the names of the options (``reserve.opti
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from reserve.errors import Correction, UsageError
 from reserve.loader.arguments import unknown_option
 from reserve.loader.find import complete_words
 from reserve.options.table import FLAGS, Option, usual_value
 from reserve.paramtypes import Flag
+from reserve.suggest import nearest
 
-__all__ = ["CommandLine", "app_arguments", "parse_command_line"]
+__all__ = [
+    "CHECK_CONFIG",
+    "CONFIG_SCHEMA",
+    "MIGRATE",
+    "CommandLine",
+    "app_arguments",
+    "check_arguments",
+    "parse_command_line",
+]
+
+CHECK_CONFIG = "check-config"
+CONFIG_SCHEMA = "config-schema"
+MIGRATE = "migrate"
+"""A command line that begins with this word is not parsed: the words after it are for another server."""
+_WITHOUT_SERVER = (CHECK_CONFIG, CONFIG_SCHEMA, MIGRATE)
+"""The words that stand in the place of ``app`` and start no server."""
 
 
 _PRINTING = ("help", "help-all", "version")
@@ -44,6 +62,11 @@ class CommandLine:
     help: bool = False
     help_all: bool = False
     version: bool = False
+
+    @property
+    def task(self) -> str:
+        """The first word, if it is a command that starts no server; else empty."""
+        return self.arguments[0] if self.arguments[:1] and self.arguments[0] in _WITHOUT_SERVER else ""
 
 
 def parse_command_line(argv: Sequence[str]) -> CommandLine:
@@ -99,6 +122,23 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
     )
 
 
+def check_arguments(command: CommandLine) -> None:
+    """Check everything but the values of options.
+
+    :raises UsageError: as :func:`app_arguments`, or arguments that a command without a server does not take.
+    """
+    task, rest = command.task, command.arguments[1:]
+    if not task:
+        app_arguments(command)
+    elif rest and task == CHECK_CONFIG:
+        app_arguments(replace(command, arguments=rest))
+    elif rest:
+        raise UsageError(
+            f"{task} takes no arguments, but it was given {' '.join(rest)}",
+            correction=Correction(wrong=rest, last=True),
+        )
+
+
 def app_arguments(command: CommandLine) -> tuple[str, tuple[str, ...]]:
     """The name of the application, and its arguments before ``--``.
 
@@ -120,6 +160,9 @@ def app_arguments(command: CommandLine) -> tuple[str, tuple[str, ...]]:
     if words in _COMMANDS:
         flag = _COMMANDS[words]
         raise UsageError(f"{words[0]} is an option here", correction=Correction(wrong=words, right=(flag,)))
+    match = nearest(words[0], _WITHOUT_SERVER) if words and not has_app else None
+    if match is not None:
+        raise UsageError(f"there is no command {words[0]}", correction=Correction(wrong=words[:1], right=(match,)))
     right = ("app", *complete_words(words))
     reason = "the word 'app' is missing" if words else f"the application's name is missing ({_FOR_HELP})"
     correction = Correction(wrong=arguments, right=right, end=() if arguments else right)

@@ -1,7 +1,8 @@
 """Options of other servers, and what reserve has in their place: the one table of them.
 
-Pure data and functions; the main thread uses them at start, after an option was not found. The messages, the lines that
-they propose, and a section of ``reserve/docs/options.md`` are made from the table.
+Pure data and functions; the main thread uses them at start, after an option was not found, and for ``reserve migrate``.
+The messages, the lines that they propose, the files that ``reserve migrate`` prints, a section of
+``reserve/docs/options.md`` and the tables of ``reserve/docs/migrating.md`` are made from the table.
 """
 
 from __future__ import annotations
@@ -9,7 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-__all__ = ["BY_NAME", "FOREIGN", "ForeignOption", "converted", "has_foreign_name"]
+__all__ = [
+    "BY_NAME",
+    "DEFAULT_ADDRESSES",
+    "FOREIGN",
+    "NOT_READ",
+    "OWN_NAMES",
+    "PROGRAMS",
+    "ForeignOption",
+    "address_of",
+    "converted",
+    "has_foreign_name",
+    "split_option",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +39,8 @@ class ForeignOption:
     """The value of our option, made from theirs; empty: a proposed line leaves the option out."""
     is_flag: bool = False
     """Their option takes no value."""
+    not_migrated: str = ""
+    """Why ``reserve migrate`` does not carry it over, although a proposed line has our option; empty: it does."""
 
     @property
     def flag(self) -> str:
@@ -49,32 +64,52 @@ _ADDRESS = "--bind HOST:PORT"
 
 FOREIGN: tuple[ForeignOption, ...] = (
     # threads and processes
-    ForeignOption("-w --workers --processes", "--threads N", "reserve works with threads"),
+    ForeignOption(
+        "-w --workers --processes", "--threads N", "reserve works with threads", not_migrated="not yet: one process"
+    ),
     ForeignOption("--blocking-threads --runtime-threads --runtime-blocking-threads", "--threads N"),
     _none(
-        "-k --worker-class --loop --runtime-mode --task-impl --interface", "reserve has one kind of workers: threads"
+        "-k --worker-class --loop --runtime-mode --task-impl --interface --gevent --asyncio --async",
+        "reserve has one kind of workers: threads",
     ),
     _none(
-        "-M --master --enable-threads -T --lazy-apps --single-interpreter --thunder-lock", _ONE_PROCESS, is_flag=True
+        "-M --master --enable-threads -T --lazy-apps --lazy --single-interpreter --thunder-lock --no-orphans "
+        "--py-call-osafterfork --auto-procname --respawn-failed-workers --procname-prefix-spaced --strict",
+        _ONE_PROCESS,
+        is_flag=True,
     ),
-    _none("--cheaper --offload-threads --respawn-failed-workers --workers-max-rss", _ONE_PROCESS),
+    _none(
+        "--cheaper --cheaper-initial --cheaper-step --cheaper-algo --offload-threads "
+        "--respawn-interval --workers-max-rss --reload-on-rss --reload-on-as --evil-reload-on-rss --mule --mules "
+        "--cpu-affinity",
+        _ONE_PROCESS,
+    ),
     _none(
         "--preload --preload-app --need-app",
         "the application is always imported before the server starts",
         is_flag=True,
     ),
     _none(
-        "--max-requests --max-requests-jitter --max-worker-lifetime --workers-lifetime",
+        "--max-requests --max-requests-jitter --max-worker-lifetime --workers-lifetime --min-worker-lifetime",
         "a thread has nothing to restart for; systemd starts the process again after a time (RuntimeMaxSec=)",
     ),
     _none("--reload", _RELOAD, is_flag=True),
-    _none("--reload-engine --reload-extra-file --reload-paths --touch-reload --py-autoreload", _RELOAD),
+    _none(
+        "--reload-engine --reload-extra-file --reload-paths --reload-ignore-dirs --reload-ignore-patterns "
+        "--reload-ignore-paths --reload-tick --touch-reload --touch-chain-reload --py-autoreload",
+        _RELOAD,
+    ),
     ForeignOption("--backpressure --limit-concurrency", "--max-queued N"),
     ForeignOption("--worker-connections --connection-limit", "--max-connections N"),
     # addresses
     ForeignOption("-p --port", _ADDRESS, value="localhost:{}"),
     ForeignOption("--host", _ADDRESS, value="{}:8080"),
-    ForeignOption("--listen --http-socket --http --https --socket -s --insecure-bind", _ADDRESS),
+    ForeignOption(
+        "--listen --http-socket --http --https --http11-socket --https-socket --socket -s --uwsgi-socket "
+        "--fastcgi-socket --scgi-socket",
+        _ADDRESS,
+    ),
+    ForeignOption("--insecure-bind", "--plain-bind ADDR"),
     ForeignOption("--unix-socket --uds", "--bind unix:PATH", value="unix:{}"),
     ForeignOption("--fd", "--bind fd:N", value="fd:{}"),
     ForeignOption("--unix-socket-perms --uds-permissions --chmod-socket -C", "--unix-mode MODE"),
@@ -85,10 +120,17 @@ FOREIGN: tuple[ForeignOption, ...] = (
     ForeignOption(
         "-t --timeout", "--request-timeout for how long a request may run, --keep-alive for idle connections"
     ),
-    ForeignOption("--harakiri --http-timeout --socket-timeout", "--request-timeout TIME"),
-    ForeignOption("--graceful-timeout --timeout-graceful-shutdown --workers-kill-timeout", "--stop-timeout TIME"),
-    ForeignOption("--channel-timeout --timeout-keep-alive --http1-keep-alive-timeout", "--keep-alive TIME"),
+    ForeignOption("--harakiri --http-timeout --socket-timeout --timeout-worker-request", "--request-timeout TIME"),
+    ForeignOption(
+        "--graceful-timeout --timeout-graceful-shutdown --workers-kill-timeout --reload-mercy --worker-reload-mercy",
+        "--stop-timeout TIME",
+    ),
+    ForeignOption(
+        "--channel-timeout --timeout-keep-alive --http1-keep-alive-timeout --keep-alive-timeout", "--keep-alive TIME"
+    ),
+    ForeignOption("--read-timeout", "--head-timeout TIME"),
     _none("--cleanup-interval", "reserve closes an idle connection when its own time is over"),
+    ForeignOption("--http1-header-read-timeout", "--head-timeout TIME", "theirs is in milliseconds", ""),
     # TLS
     ForeignOption("--certfile --ssl-certfile --ssl-certificate", "--tls-cert FILE"),
     ForeignOption("--keyfile --ssl-keyfile", "--tls-key FILE"),
@@ -96,15 +138,31 @@ FOREIGN: tuple[ForeignOption, ...] = (
     ForeignOption("--ca-certs --ssl-ca-certs --ssl-ca", "--tls-client-ca FILE"),
     ForeignOption("--cert-reqs --ssl-cert-reqs --verify-mode", "--tls-client-cert WORD", "", ""),
     ForeignOption("--ssl-crl", "--tls-crl FILE"),
+    ForeignOption("--ssl-version --ssl-protocol-min", "--tls-min-version WORD", "", ""),
+    _none("--ssl-client-verify", "write --tls-client-cert required, with --tls-client-ca FILE", is_flag=True),
+    _none("--do-handshake-on-connect --suppress-ragged-eofs", "reserve handles TLS itself", is_flag=True),
+    _none(
+        "--h2-max-concurrent-streams --http2-max-concurrent-streams --quic-bind",
+        "reserve speaks HTTP/1.1; a frontend speaks others, as in reserve/docs/behind.md",
+    ),
     ForeignOption("--ciphers --ssl-ciphers", "--tls-ciphers TEXT"),
     # limits
     ForeignOption("--limit-request-line", "--max-request-line SIZE"),
     ForeignOption("--limit-request-fields", "--max-fields N"),
     ForeignOption("--limit-request-field_size --limit-request-field-size", "--max-field SIZE"),
-    ForeignOption("--max-request-header-size --buffer-size", "--max-head SIZE"),
+    ForeignOption("--max-request-header-size --buffer-size --h11-max-incomplete-event-size", "--max-head SIZE"),
     ForeignOption("--max-request-body-size --limit-post", "--max-body SIZE"),
     ForeignOption("--inbuf-overflow --post-buffering", "--body-memory SIZE"),
     ForeignOption("--outbuf-overflow --outbuf-high-watermark", "--response-memory SIZE"),
+    _none(
+        "--permit-obsolete-folding --strip-header-spaces --permit-unconventional-http-method "
+        "--permit-unconventional-http-version --casefold-http-method",
+        "what is refused, and why, is in reserve/docs/strictness.md",
+        is_flag=True,
+    ),
+    ForeignOption("--header-map", "--underscores WORD", "", ""),
+    ForeignOption("--tmp-upload-dir", "--spool-dir DIR"),
+    _none("--asyncore-loop-timeout --channel-request-lookahead", "reserve has an event loop of its own"),
     _none("--recv-bytes --send-bytes", "reserve chooses the sizes of its reads and writes"),
     # the application
     ForeignOption(
@@ -147,39 +205,131 @@ FOREIGN: tuple[ForeignOption, ...] = (
         "--access-logformat --access-log-format --access-log-fmt --log-format --logformat",
         "the access log has one format (combined); a frontend or the application writes others",
     ),
-    _none("--log-config --log-config-json --logger-class --log-syslog-to --statsd-host --stats", _STDERR),
     _none(
-        "--log-syslog --capture-output --log-master",
+        "--log-config --log-config-json --logger-class --log-syslog-to --log-syslog-prefix --log-syslog-facility "
+        "--logconfig-dict --statsd-host --statsd-prefix --dogstatsd-tags --stats --stats-server --log-maxsize "
+        "--metrics-address --metrics-port",
+        _STDERR,
+    ),
+    _none(
+        "--log-syslog --capture-output --log-master --log-5xx --log-4xx --log-x-forwarded-for --spew --metrics "
+        "--enable-stdio-inheritance --disable-redirect-access-to-syslog",
         "standard output and standard error are what systemd logs",
         is_flag=True,
     ),
     ForeignOption("--ident", "--server-header TEXT"),
     # the process
     _none("-u --user --uid -g --group --gid", _USER),
+    _none("--initgroups", _USER, is_flag=True),
     _none("--umask -m", "reserve keeps the umask that it was started with; for its sockets there is --unix-mode"),
     _none(
-        "--pid --pidfile --pid-file --pidfile2",
+        "--pid --pidfile --pid-file --pidfile2 --safe-pidfile",
         "reserve stays in the foreground, where systemd or the shell knows its process",
     ),
     _none("-D --daemon", "sdlaunch -d runs it in the background", is_flag=True),
     _none("--daemonize", "sdlaunch -d runs it in the background"),
     _none("-n --name --proc-name --procname --process-name", "ps and systemd show the command line as it is"),
     ForeignOption("-c --ini --yaml --xml --json", "--config FILE", "its file is in TOML", ""),
-    _none("--check-config --print-config", "every start checks all options before it opens a socket", is_flag=True),
+    _none(
+        "--check-config --print-config --show-config",
+        "reserve check-config checks the options and shows them",
+        is_flag=True,
+    ),
     _none("--worker-tmp-dir", "threads need no files to show that they live; for bodies there is --spool-dir"),
-    _none("--die-on-term --no-sendfile --sendfile", "it is always so", is_flag=True),
+    _none(
+        "--die-on-term --no-sendfile --sendfile --ignore-sigpipe --ignore-write-errors --disable-write-exception "
+        "--harakiri-verbose --manage-script-name --memory-report --asyncore-use-poll --http-keepalive --so-keepalive",
+        "it is always so, or has no meaning here",
+        is_flag=True,
+    ),
     ForeignOption("-v -V", "--version", value="", is_flag=True),
 )
 
 BY_NAME: dict[str, ForeignOption] = {name: entry for entry in FOREIGN for name in entry.names.split()}
 
 
+PROGRAMS = {
+    "gunicorn": "gunicorn",
+    "uwsgi": "uwsgi",
+    "pyuwsgi": "uwsgi",
+    "waitress-serve": "waitress",
+    "waitress": "waitress",
+    "granian": "granian",
+    "hypercorn": "hypercorn",
+    "uvicorn": "uvicorn",
+}
+"""The programs whose command lines ``reserve migrate`` reads, and their servers."""
+
+DEFAULT_ADDRESSES = {
+    "gunicorn": "127.0.0.1:8000",
+    "waitress": "0.0.0.0:8080",
+    "granian": "127.0.0.1:8000",
+    "hypercorn": "127.0.0.1:8000",
+    "uvicorn": "127.0.0.1:8000",
+}
+"""Where each server listens if it is not told."""
+
+OWN_NAMES: dict[str, dict[str, str]] = {
+    "gunicorn": {
+        "-p": "--pid",
+        "-R": "--enable-stdio-inheritance",
+        "--accesslog": "--access-logfile",
+        "--access-log-format": "--access-logformat",
+        "--default-proc-name": "--name",
+        "--errorlog": "--error-logfile",
+        "--keepalive": "--keep-alive",
+        "--logconfig": "--log-config",
+        "--logconfig-json": "--log-config-json",
+        "--loglevel": "--log-level",
+        "--proxy-allow-ips": "--proxy-allow-from",
+        "--raw-env": "--env",
+        "--raw-paste-global-conf": "--paste",
+        "--reload-extra-files": "--reload-extra-file",
+        "--syslog": "--log-syslog",
+        "--syslog-addr": "--log-syslog-to",
+        "--syslog-facility": "--log-syslog-facility",
+        "--syslog-prefix": "--log-syslog-prefix",
+    },
+    "granian": {"--http": "--h2-max-concurrent-streams"},
+    "hypercorn": {
+        "-p": "--pid",
+        "--accesslog": "--access-logfile",
+        "--errorlog": "--error-logfile",
+        "--loglevel": "--log-level",
+    },
+    "uwsgi": {
+        "-b": "--buffer-size",
+        "-d": "--daemonize",
+        "-i": "--single-interpreter",
+        "-l": "--backlog",
+        "-p": "--processes",
+        "-t": "--harakiri",
+        "-w": "--module",
+        "-z": "--socket-timeout",
+        "--listen": "--backlog",
+        "--wsgi": "--module",
+    },
+}
+"""Names that a server has for options that stand under other names in the table, or with another meaning.
+
+The keys of its files are written as options here: ``accesslog`` as ``--accesslog``.
+"""
+
+_HOOK = "reserve calls no functions of a configuration file"
+_HOOKS = """
+on_starting on_reload when_ready pre_fork post_fork post_worker_init worker_int worker_abort pre_exec pre_request
+post_request child_exit worker_exit nworkers_changed on_exit ssl_context
+"""
+NOT_READ = dict.fromkeys(_HOOKS.split(), _HOOK)
+"""Settings of a ``gunicorn.conf.py`` that are functions, and why they are not carried over."""
+
+
 def has_foreign_name(argument: str) -> bool:
     """Whether an argument is an option of another server."""
-    return argument.startswith("-") and _split(argument)[0] in BY_NAME
+    return argument.startswith("-") and split_option(argument)[0] in BY_NAME
 
 
-def _split(argument: str) -> tuple[str, str | None]:
+def split_option(argument: str) -> tuple[str, str | None]:
     """The name of an option, and the value that is attached to it: ``--workers=4``, ``-w4``."""
     if argument.startswith("--"):
         name, equals, value = argument.partition("=")
@@ -203,7 +353,7 @@ def converted(words: Sequence[str], nearest_flag: Callable[[str], str | None]) -
             plain.append(len(result))
             result.append(word)
             continue
-        name, value = _split(word)
+        name, value = split_option(word)
         entry = BY_NAME.get(name)
         if entry is None:
             match = nearest_flag(word)
@@ -233,6 +383,10 @@ def converted(words: Sequence[str], nearest_flag: Callable[[str], str | None]) -
         if position is not None:
             result[position] += "()"
     if addresses:  # --host and --port are one address
-        host, port = addresses.get("{}:8080", "localhost"), addresses.get("localhost:{}", "8080")
-        result += ["--bind", f"[{host}]:{port}" if ":" in host else f"{host}:{port}"]
+        result += ["--bind", address_of(addresses.get("{}:8080", "localhost"), addresses.get("localhost:{}", "8080"))]
     return result
+
+
+def address_of(host: str, port: str) -> str:
+    """The address of a host and a port that other servers have two options for."""
+    return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"

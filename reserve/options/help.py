@@ -13,7 +13,7 @@ from reserve.loader.otherservers import FOREIGN
 from reserve.options.table import ENVIRONMENT, FILE, OPTIONS, Option
 from reserve.paramtypes import Choice, Flag
 
-__all__ = ["help_text", "reference_page", "short_help"]
+__all__ = ["MIGRATE_HELP", "TASKS_HELP", "help_text", "reference_page", "short_help"]
 
 _USAGE = "reserve [server options] app NAME [app args...] [server options] [-- app args...]"
 _WIDTHS = (40, 120)
@@ -24,6 +24,23 @@ _EXAMPLES = (
     ('reserve app http wsgi "shop:create_app()"', "what a factory makes"),
     ("reserve app echo --bind localhost:7000", "a protocol: {names}"),
 )
+_TASKS = (
+    (
+        "reserve check-config [server options] [app NAME]",
+        "check the options and the certificates, and print each value with the place that it comes from; the exit code "
+        "is that of a start",
+    ),
+    ("reserve config-schema", "print the JSON Schema of reserve.toml"),
+    (
+        'reserve migrate FILE|"COMMAND"',
+        "print the reserve.toml for a gunicorn.conf.py, a uwsgi.ini, or a command line of gunicorn, uwsgi, "
+        "waitress-serve, granian, hypercorn or uvicorn, and what has no equal; nothing is run",
+    ),
+)
+"""The commands that start no server."""
+TASKS_HELP = {line.split()[1]: f"usage: {line}\n\n{textwrap.fill(text, 80)}\n" for line, text in _TASKS}
+"""What ``-h`` prints for each of them, by its name."""
+MIGRATE_HELP = TASKS_HELP["migrate"]
 _FREQUENT = ("bind", "threads", "config", "help-all", "request-timeout", "max-body", "tls-cert", "log-level")
 """The options of the short help; the first four if the help is about an application, too."""
 _ADDRESSES = next(option.kind.allowed for option in OPTIONS if option.name == "bind")
@@ -122,6 +139,9 @@ def help_text(program: str = "", names: tuple[str, ...] = (), arguments: str = "
                 text += f" One of {option.kind.allowed}."
             default = _shown_default(option) if FILE in option.sources else ""
             lines += _columns(f"  {_synopsis(option)}", text + default, 32, width)
+    lines += ["", "Commands that start no server:"]
+    for line, text in _TASKS:
+        lines += _columns(f"  {line}", text, 32, width)
     lines += ["", "Values:"]
     for metavar, form in _FORMS.items():
         lines += _columns(f"  {metavar}", form, 14, width)
@@ -198,6 +218,7 @@ def reference_page() -> str:
         "  is not an option is ignored, and a message at the start lists it.",
         "- In a file: `threads = 8` in the table `[server]` of `reserve.toml`, or `[tool.reserve]` of `pyproject.toml`",
         "  in the working directory; `--config FILE` names another. `head-timeout` may be written `head_timeout`.",
+        "- [Configuration](configuration.md) has examples; `reserve check-config` shows all values and their sources.",
         "- File < environment < command line. All values of a repeatable option are replaced together; `env` is merged",
         "  name by name.",
         "- Times are seconds, or have a unit: `500ms`, `30s`, `2m`, `1h`, `1d`. Sizes are bytes, or have a binary",

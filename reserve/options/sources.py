@@ -1,9 +1,9 @@
 """Reading the options from their three sources: file < environment < command line.
 
 Runs on the main thread at start. Each source is checked against ``reserve.options.table``. A mistake is a
-``UsageError`` that names the value, its source, and what is allowed. If a source repeats an option, the last value
-wins, or all values of a repeatable option count together. A stronger source replaces all values of a weaker one, except
-that ``env`` is merged name by name.
+``UsageError`` that names the value, its source (in a file the line), and what is allowed. If a source repeats an
+option, the last value wins, or all values of a repeatable option count together. A stronger source replaces all values
+of a weaker one, except that ``env`` is merged name by name.
 """
 
 from __future__ import annotations
@@ -17,19 +17,36 @@ from typing import cast
 
 from reserve.engine.settings import EngineSettings
 from reserve.errors import Correction, StartupError, UsageError, short_repr
+from reserve.loader.otherservers import BY_NAME
 from reserve.options.table import ADDRESSES, COMMAND, ENVIRONMENT, FILE, OPTIONS, Option, usual_value
-from reserve.paramtypes import Choice
+from reserve.paramtypes import Choice, Count
 from reserve.sockets.addresses import parse_address
 from reserve.ssl.settings import TLSSettings
 from reserve.suggest import nearest
 
-__all__ = ["OptionValue", "Values", "collect", "read_environment", "read_file", "unknown_variables"]
+__all__ = [
+    "PORT",
+    "OptionValue",
+    "Values",
+    "collect",
+    "convert",
+    "read_bounded",
+    "read_environment",
+    "read_file",
+    "unknown_variables",
+]
+
+PORT = "the environment variable PORT"
+"""Where the address comes from when only the platform says where to listen."""
 
 _PREFIX = "RESERVE_"
 _FOREIGN = re.compile(r"RESERVE_(CI|(.+_)?(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT_[0-9]+_.*)|PORT_.*)")
 """Variables that others set: this project's CI, and Kubernetes for a service named "reserve" or "reserve-..."."""
 _FOREIGN_IF_URL = re.compile(r"RESERVE_(.+_)?PORT")
 """Variables that Kubernetes sets to a URL."""
+_MAX_FILE = 1 << 20
+"""Bytes of a file with options. A larger one is a mistake, as ``--config /dev/zero``."""
+_PORTS = Count(0, 65535, "PORT")
 _SERVER_HOMES = (None, EngineSettings, TLSSettings)
 """The homes of options that do not belong to the application."""
 
@@ -51,13 +68,20 @@ class Values:
 
     :param given: the values of the sources, the weakest source first.
     :param file: the file that some of them come from; empty: none.
+    :param port: the environment variable ``PORT``; empty: it is not set.
     """
 
-    def __init__(self, given: Iterable[OptionValue], file: str = "") -> None:
+    def __init__(self, given: Iterable[OptionValue], file: str = "", port: str = "") -> None:
         self.file = file
+        self._port = port
         self.given: dict[str, OptionValue] = {}
         """What the sources set, by the names of the fields."""
+        self.env_sources: dict[str, str] = {}
+        """Where each variable of ``env`` comes from, by its name."""
         for item in given:
+            if item.option.name == "env":
+                pairs = cast("tuple[tuple[str, str], ...]", item.value)
+                self.env_sources.update((name, item.source) for name, _ in pairs)
             if item.option.name == "env" and "env" in self.given:
                 merged = dict(cast("tuple[tuple[str, str], ...]", self.given["env"].value))
                 merged.update(cast("tuple[tuple[str, str], ...]", item.value))
@@ -68,6 +92,22 @@ class Values:
 
     def __getitem__(self, field: str) -> object:
         return self._values[field]
+
+    def port_address(self) -> str:
+        """The address that ``PORT`` means, on all interfaces; empty: the variable is not set.
+
+        It counts only when nothing else says where to listen, so it is not read before.
+
+        :raises UsageError: it is not a port.
+        """
+        if not self._port:
+            return ""
+        try:
+            return f"0.0.0.0:{_PORTS.parse(self._port)}"
+        except ValueError:
+            raise UsageError(
+                f"{PORT} is {short_repr(self._port)}; allowed is {_PORTS.allowed}, or say where to listen with --bind"
+            ) from None
 
     def engine(self) -> EngineSettings:
         """The settings of the server."""
@@ -101,7 +141,9 @@ def collect(command: Iterable[tuple[Option, str]], environ: Mapping[str, str], d
     configs = [item for item in (*from_environment, *from_command) if item.option.name == "config"]
     path = os.path.join(directory, str(configs[-1].value)) if configs else _default_file(directory)
     from_file = read_file(path, configs[-1].source if configs else "") if path else []
-    return Values([*from_file, *from_environment, *from_command], path if from_file or configs else "")
+    return Values(
+        [*from_file, *from_environment, *from_command], path if from_file or configs else "", environ.get("PORT", "")
+    )
 
 
 def read_environment(environ: Mapping[str, str]) -> list[OptionValue]:
@@ -125,10 +167,10 @@ def read_environment(environ: Mapping[str, str]) -> list[OptionValue]:
             raise UsageError(f"{name} cannot be set in the environment; {advice}")
         source = f"the environment variable {name}"
         if option.repeat:
-            values = [_convert(option, source, part.strip(), option.kind.parse) for part in text.split(",")]
+            values = [convert(option, source, part.strip(), option.kind.parse) for part in text.split(",")]
             result.append(OptionValue(option, tuple(values), source))
         else:
-            result.append(OptionValue(option, _convert(option, source, text, option.kind.parse), source))
+            result.append(OptionValue(option, convert(option, source, text, option.kind.parse), source))
     return result
 
 
@@ -153,31 +195,49 @@ def read_file(path: str, source: str = "") -> list[OptionValue]:
     """Read the options from a TOML file: the table ``[server]``, or ``[tool.reserve]`` of a ``pyproject.toml``.
 
     :param source: the source of the path, for the message if the file cannot be read.
-    :raises UsageError: it is not TOML, or has an unknown key or a bad value.
+    :raises UsageError: it is too large or not TOML, or has an unknown key or a bad value.
     :raises StartupError: it cannot be read.
     """
     try:
-        with open(path, "rb") as file:
-            data = file.read()
+        data = read_bounded(path)
     except OSError as error:
         named_by = f" (named by {source})" if source else ""
         raise StartupError(f"cannot read the options in {path}{named_by}: {error.strerror or error}") from error
     import tomllib  # not at the top: most starts read no file
 
+    from reserve.options.keylines import key_lines
+
     try:
-        # TOML has no byte order mark, but editors write one.
-        document: dict[str, object] = tomllib.loads(data.decode("utf-8-sig"))
+        # TOML has no byte order mark, but editors write one. tomllib ends lines in the same way.
+        text = data.decode("utf-8-sig").replace("\r\n", "\n")
+        document: dict[str, object] = tomllib.loads(text)
     except ValueError as error:
         raise UsageError(f"{path} is not valid TOML: {error}") from error
+    except RecursionError:
+        raise UsageError(f"{path} is not valid for options: its values are nested too deeply") from None
+    lines = key_lines(text)
     if os.path.basename(path) == "pyproject.toml":
         tool = document.get("tool")
         table = tool.get("reserve", {}) if isinstance(tool, dict) else {}
-        return list(_read_table(table, f"{path} [tool.reserve]"))
+        return list(_read_table(table, _Place(path, ("tool", "reserve"), lines)))
     for key in document:
         if key != "server":
             hint = "did you mean [server]?" if nearest(key, ["server"]) else "options belong in the table [server]"
-            raise UsageError(f"{path} has {key!r} at its top level; {hint}")
-    return list(_read_table(document.get("server", {}), f"{path} [server]"))
+            raise UsageError(f"{path}:{lines.get((key,), 1)} has {key!r} at its top level; {hint}")
+    return list(_read_table(document.get("server", {}), _Place(path, ("server",), lines)))
+
+
+def read_bounded(path: str) -> bytes:
+    """The content of a file with options of this or another server.
+
+    :raises OSError: it cannot be read.
+    :raises UsageError: it has more than a MiB.
+    """
+    with open(path, "rb") as file:
+        data = file.read(_MAX_FILE + 1)
+    if len(data) > _MAX_FILE:
+        raise UsageError(f"{path} has more than {_MAX_FILE} bytes; a file with options has to be smaller")
+    return data
 
 
 def _default_file(directory: str) -> str:
@@ -188,41 +248,65 @@ def _default_file(directory: str) -> str:
     path = os.path.join(directory, "pyproject.toml")
     try:
         with open(path, "rb") as file:
-            data = file.read()
+            data = file.read(_MAX_FILE)
     except OSError:
         return ""  # most directories have none
     # Other tools use this file too. If it has nothing for reserve, it need not be valid TOML.
     return path if b"reserve" in data else ""
 
 
-def _read_table(table: object, location: str) -> Iterable[OptionValue]:
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A table of a file, for the sources of its values."""
+
+    path: str
+    table: tuple[str, ...]
+    lines: Mapping[tuple[str, ...], int]
+
+    def __str__(self) -> str:
+        return self.of()
+
+    def of(self, *key: str) -> str:
+        """The file, the line of a key of the table, and the table, as ``reserve.toml:3 [server]``."""
+        return f"{self.path}:{self.lines.get((*self.table, *key), 1)} [{'.'.join(self.table)}]"
+
+
+def _read_table(table: object, place: _Place) -> Iterable[OptionValue]:
     if not isinstance(table, dict):
-        raise UsageError(f"{location} is {table!r:.60}; it has to be a table")
+        raise UsageError(f"{place} is {table!r:.60}; it has to be a table")
     options = {option.field: option for option in OPTIONS if FILE in option.sources}
     seen: set[str] = set()
     for key, value in table.items():
         field = key.replace("-", "_")
         option = options.get(field)
-        source = f"{key} in {location}"
+        source = f"{key} in {place.of(key)}"
         if option is None:
-            match = nearest(field, options)
-            hint = f"did you mean {options[match].name}?" if match else "reserve --help-all lists the options"
-            raise UsageError(f"{source} is not an option; {hint}")
+            raise UsageError(f"{source} is not an option; {_key_hint(field, options)}")
         if field in seen:
             raise UsageError(f"{source} is given twice, as {option.name} and as {field}")
         seen.add(field)
         if not option.repeat:
-            yield OptionValue(option, _convert(option, source, value, option.kind.from_toml), source)
+            yield OptionValue(option, convert(option, source, value, option.kind.from_toml), source)
             continue
         if isinstance(value, dict) and option.name == "env":
             for name, text in value.items():
-                if not isinstance(text, str):
-                    raise UsageError(f"{source}: {name} is {text!r:.60}; allowed is a string")
+                if not isinstance(text, str):  # which is not shown: it may be a secret
+                    raise UsageError(f"{name} in {place.of(key, name)}: env.{name} is no string; write it in quotes")
             value = [f"{name}={text}" for name, text in value.items()]
         items = value if isinstance(value, list) else [value]
-        yield OptionValue(
-            option, tuple(_convert(option, source, item, option.kind.from_toml) for item in items), source
-        )
+        yield OptionValue(option, tuple(convert(option, source, item, option.kind.from_toml) for item in items), source)
+
+
+def _key_hint(field: str, options: Mapping[str, Option]) -> str:
+    """What is said of a key that is not an option: the nearest one, or that of another server with its meaning."""
+    match = nearest(field, options)
+    if match is not None:
+        return f"did you mean {options[match].name}?"
+    entry = BY_NAME.get("--" + field.replace("_", "-"))
+    if entry is not None:
+        ours = entry.flag.removeprefix("--")
+        return "; ".join(part for part in (entry.why, ours and f"the nearest is {ours}") if part)
+    return "reserve --help-all lists the options"
 
 
 def _read_command(command: Iterable[tuple[Option, str]]) -> Iterable[OptionValue]:
@@ -230,15 +314,20 @@ def _read_command(command: Iterable[tuple[Option, str]]) -> Iterable[OptionValue
     for option, text in command:
         assert COMMAND in option.sources
         source = option.flag
-        value = _convert(option, source, text, option.kind.parse)
+        value = convert(option, source, text, option.kind.parse)
         if option.repeat:
             repeated.setdefault(option.name, []).append(value)
             value = tuple(repeated[option.name])
         yield OptionValue(option, value, source)
 
 
-def _convert(option: Option, source: str, value: object, parse: Callable[..., object]) -> object:
-    """Parse one value. Raises UsageError with its source."""
+def convert(option: Option, source: str, value: object, parse: Callable[..., object]) -> object:
+    """Parse one value of an option.
+
+    :param source: where the value comes from, for the message.
+    :param parse: :meth:`~reserve.paramtypes.Kind.parse` of the option's kind, or ``from_toml``.
+    :raises UsageError: the value is not allowed.
+    """
     try:
         result = parse(value)
         if option.name in ADDRESSES:
@@ -250,6 +339,8 @@ def _convert(option: Option, source: str, value: object, parse: Callable[..., ob
         raise UsageError(f"{source}: {reason}", text.removeprefix(reason), correction) from None
     except ValueError as error:
         reason = f" ({error})" if str(error) else ""
+        if option.name == "env" and "=" in str(value):
+            value = str(value).partition("=")[0] + "=..."  # what follows may be a secret
         right = _probable_value(option, value)
         correction = Correction(wrong=(str(value),), right=(right,), option=option.flag) if right else None
         raise UsageError(

@@ -128,7 +128,8 @@ OPTIONS: tuple[Option, ...] = (
         repeat=True,
         default=(),
         help="Listen on this address (repeatable). Without it: on every socket that systemd or sdlaunch passed, "
-        "otherwise on standard input if that is a listening socket, otherwise on 127.0.0.1:8080.",
+        "otherwise on standard input if that is a listening socket, otherwise on 0.0.0.0:PORT if the environment "
+        "variable PORT is set, as platforms do, otherwise on 127.0.0.1:8080.",
     ),
     Option(
         name="backlog",

@@ -163,24 +163,34 @@ def test_a_variable_that_is_not_an_option_is_ignored_and_listed() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[server]\nthread = 4", "thread in {} [server] is not an option; did you mean threads?"),
-        ("[server]\nxyzzy = 4", "xyzzy in {} [server] is not an option; reserve --help-all lists"),
-        ("[serve]\nthreads = 4", "{} has 'serve' at its top level; did you mean [server]?"),
-        ("threads = 4", "{} has 'threads' at its top level; options belong in the table [server]"),
-        ("server = 4", "{} [server] is 4; it has to be a table"),
-        ("[server]\nthreads = true", "threads in {} [server] is True; allowed is a whole number"),
-        ("[server]\nthreads = -1", "threads in {} [server] is -1; allowed"),
-        ("[server]\nthreads = 1.5", "threads in {} [server] is 1.5; allowed"),
-        ("[server]\nkeep-alive = nan", "keep-alive in {} [server] is nan; allowed is a time"),
-        ("[server]\naccess-log = 'yes'", "access-log in {} [server] is 'yes'; allowed is true or false"),
-        ("[server]\nunix-mode = 660", "unix-mode in {} [server] is 660; allowed is three or four octal digits"),
-        ("[server]\nserver-header = 5", "server-header in {} [server] is 5; allowed is printable"),
-        ("[server]\nenv = ['A']", "env in {} [server] is 'A'; allowed is NAME=VALUE"),
-        ("[server.env]\nA = 1", "env in {} [server]: A is 1; allowed is a string"),
-        ("[server]\nbind = [8080]", "bind in {} [server] is 8080; allowed is HOST:PORT"),
-        ("[server]\nhelp = true", "help in {} [server] is not an option"),
-        ("[server]\nconfig = 'x'", "config in {} [server] is not an option"),
+        ("[server]\nthread = 4", "thread in {}:2 [server] is not an option; did you mean threads?"),
+        ("[server]\nxyzzy = 4", "xyzzy in {}:2 [server] is not an option; reserve --help-all lists"),
+        ("[serve]\nthreads = 4", "{}:1 has 'serve' at its top level; did you mean [server]?"),
+        ("threads = 4", "{}:1 has 'threads' at its top level; options belong in the table [server]"),
+        ("server = 4", "{}:1 [server] is 4; it has to be a table"),
+        ("[server]\nthreads = true", "threads in {}:2 [server] is True; allowed is a whole number"),
+        ("[server]\nthreads = -1", "threads in {}:2 [server] is -1; allowed"),
+        ("[server]\nthreads = 1.5", "threads in {}:2 [server] is 1.5; allowed"),
+        ("[server]\nkeep-alive = nan", "keep-alive in {}:2 [server] is nan; allowed is a time"),
+        ("[server]\naccess-log = 'yes'", "access-log in {}:2 [server] is 'yes'; allowed is true or false"),
+        ("[server]\nunix-mode = 660", "unix-mode in {}:2 [server] is 660; allowed is three or four octal digits"),
+        ("[server]\nserver-header = 5", "server-header in {}:2 [server] is 5; allowed is printable"),
+        ("[server]\nenv = ['A']", "env in {}:2 [server] is 'A'; allowed is NAME=VALUE"),
+        ("[server.env]\nA = 1", "A in {}:2 [server]: env.A is no string; write it in quotes"),
+        ("[server]\nbind = [8080]", "bind in {}:2 [server] is 8080; allowed is HOST:PORT"),
+        ("[server]\nhelp = true", "help in {}:2 [server] is not an option"),
+        ("[server]\nconfig = 'x'", "config in {}:2 [server] is not an option"),
         ("[server]\nhead-timeout = 1\nhead_timeout = 2", "given twice, as head-timeout and as head_timeout"),
+        ("[server]\n\n\n# x\nbind = [\n':1',\n]\nthread = 4", "thread in {}:8 [server] is not an option; did you mean"),
+        ("server.head-timeout = 1\n\nserver.tred = 4", "tred in {}:3 [server] is not an option"),
+        ("server = {threads = 2, backlog = 0}", "backlog in {}:1 [server] is 0; allowed is"),
+        (
+            "[server]\nworkers = 4",
+            "workers in {}:2 [server] is not an option; reserve works with threads; the nearest is",
+        ),
+        ("[server]\nenv = ['=hunter2']", "env in {}:2 [server] is '=...'; allowed is NAME=VALUE"),
+        ("[server]\nbind = " + "[" * 5000 + "]" * 5000, "{} is not valid"),
+        ("#" * (1 << 20) + "\n", "{} has more than 1048576 bytes"),
         ("[server", "{} is not valid TOML: "),
     ],
 )
@@ -190,6 +200,32 @@ def test_a_mistake_in_the_file_names_key_and_file(tmp_path: Path, text: str, mes
     with pytest.raises(UsageError) as caught:
         read(directory=tmp_path)
     assert message.format(path) in str(caught.value)
+
+
+def test_a_mistake_in_pyproject_names_the_line(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text("[project]\nname = 'x'\r\n[tool.reserve]\r\nthread = 4\r\n", newline="")
+    with pytest.raises(UsageError, match=r"^thread in .*pyproject\.toml:4 \[tool\.reserve\] is not an option"):
+        read(directory=tmp_path)
+
+
+def test_secrets_of_env_are_not_shown(tmp_path: Path) -> None:
+    for text in ("[server.env]\nPIN = 1234", "[server]\nenv = ['=1234']", "[server]\nenv = {A = {B = '1234'}}"):
+        (tmp_path / "reserve.toml").write_text(text)
+        with pytest.raises(UsageError) as caught:
+            read(directory=tmp_path)
+        assert "1234" not in str(caught.value)
+
+
+def test_port_is_read_only_when_it_counts() -> None:
+    assert read(environ={"PORT": "5000"}).port_address() == "0.0.0.0:5000"
+    assert read(environ={"PORT": ""}).port_address() == ""
+    assert read().port_address() == ""
+    for text in ("tcp://10.0.0.1:80", "65536", "-1", "٣"):
+        values = read(environ={"PORT": text})
+        with pytest.raises(
+            UsageError, match=r"^the environment variable PORT is '.*'; allowed is a whole number from 0"
+        ):
+            values.port_address()
 
 
 def test_a_file_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
