@@ -130,6 +130,8 @@ def check_arguments(command: CommandLine) -> None:
     task, rest = command.task, command.arguments[1:]
     if not task:
         app_arguments(command)
+    elif task == MIGRATE:
+        raise UsageError(f"{MIGRATE} has to be the first word")
     elif rest and task == CHECK_CONFIG:
         app_arguments(replace(command, arguments=rest))
     elif rest:

@@ -67,9 +67,12 @@ FOREIGN: tuple[ForeignOption, ...] = (
     ForeignOption(
         "-w --workers --processes", "--threads N", "reserve works with threads", not_migrated="not yet: one process"
     ),
+    ForeignOption("--max-threads", "--threads MIN:MAX", "a pool that grows has one option with both numbers", ""),
+    _none("--blocking-threads-idle-timeout", "with --threads MIN:MAX idle threads end by themselves"),
     ForeignOption("--blocking-threads --runtime-threads --runtime-blocking-threads", "--threads N"),
     _none(
-        "-k --worker-class --loop --runtime-mode --task-impl --interface --gevent --asyncio --async",
+        "-k --worker-class --loop --runtime-mode --task-impl --interface --gevent --asyncio --async --server-type "
+        "--dirty-app --dirty-apps --dirty-workers --dirty-threads --dirty-timeout --dirty-graceful-timeout",
         "reserve has one kind of workers: threads",
     ),
     _none(
@@ -81,7 +84,7 @@ FOREIGN: tuple[ForeignOption, ...] = (
     _none(
         "--cheaper --cheaper-initial --cheaper-step --cheaper-algo --offload-threads "
         "--respawn-interval --workers-max-rss --reload-on-rss --reload-on-as --evil-reload-on-rss --mule --mules "
-        "--cpu-affinity",
+        "--cpu-affinity --rss-sample-interval --rss-samples --timeout-worker-healthcheck",
         _ONE_PROCESS,
     ),
     _none(
@@ -90,16 +93,20 @@ FOREIGN: tuple[ForeignOption, ...] = (
         is_flag=True,
     ),
     _none(
-        "--max-requests --max-requests-jitter --max-worker-lifetime --workers-lifetime --min-worker-lifetime",
+        "--max-requests --max-requests-jitter --max-worker-lifetime --workers-lifetime --min-worker-lifetime "
+        "--limit-max-requests --limit-max-requests-jitter",
         "a thread has nothing to restart for; systemd starts the process again after a time (RuntimeMaxSec=)",
     ),
-    _none("--reload", _RELOAD, is_flag=True),
+    _none("--reload --reload-ignore-worker-failure", _RELOAD, is_flag=True),
     _none(
         "--reload-engine --reload-extra-file --reload-paths --reload-ignore-dirs --reload-ignore-patterns "
-        "--reload-ignore-paths --reload-tick --touch-reload --touch-chain-reload --py-autoreload",
+        "--reload-ignore-paths --reload-dir --reload-include --reload-exclude --reload-delay --reload-tick "
+        "--touch-reload --touch-chain-reload --py-autoreload",
         _RELOAD,
     ),
-    ForeignOption("--backpressure --limit-concurrency", "--max-queued N"),
+    ForeignOption("--backpressure --limit-concurrency --accepted-queue-size", "--max-queued N"),
+    ForeignOption("--accepted-queue-timeout", "--queue-timeout TIME"),
+    ForeignOption("--request-queue-size", "--backlog N"),
     ForeignOption("--worker-connections --connection-limit", "--max-connections N"),
     # addresses
     ForeignOption("-p --port", _ADDRESS, value="localhost:{}"),
@@ -114,6 +121,9 @@ FOREIGN: tuple[ForeignOption, ...] = (
     ForeignOption("--fd", "--bind fd:N", value="fd:{}"),
     ForeignOption("--unix-socket-perms --uds-permissions --chmod-socket -C", "--unix-mode MODE"),
     ForeignOption("--chown-socket", "--unix-owner OWNER"),
+    _none("--ipv4 --ipv6", "the address says it: 0.0.0.0:PORT, [::]:PORT", is_flag=True),
+    _none("--sockets", "sdlaunch and systemd pass sockets, and --bind fd:N names one"),
+    _none("--server-name", "an application gets the name that the client asks for (Host)"),
     _none("--vacuum", "reserve always removes the files of its sockets", is_flag=True),
     _none("--reuse-port --reuse-addr", _ONE_PROCESS, is_flag=True),
     # times
@@ -122,7 +132,8 @@ FOREIGN: tuple[ForeignOption, ...] = (
     ),
     ForeignOption("--harakiri --http-timeout --socket-timeout --timeout-worker-request", "--request-timeout TIME"),
     ForeignOption(
-        "--graceful-timeout --timeout-graceful-shutdown --workers-kill-timeout --reload-mercy --worker-reload-mercy",
+        "--graceful-timeout --timeout-graceful-shutdown --workers-kill-timeout --reload-mercy --worker-reload-mercy "
+        "--shutdown-timeout",
         "--stop-timeout TIME",
     ),
     ForeignOption(
@@ -142,7 +153,16 @@ FOREIGN: tuple[ForeignOption, ...] = (
     _none("--ssl-client-verify", "write --tls-client-cert required, with --tls-client-ca FILE", is_flag=True),
     _none("--do-handshake-on-connect --suppress-ragged-eofs", "reserve handles TLS itself", is_flag=True),
     _none(
-        "--h2-max-concurrent-streams --http2-max-concurrent-streams --quic-bind",
+        "--http2-adaptive-window --http2",
+        "reserve speaks HTTP/1.1; a frontend speaks others, as in reserve/docs/behind.md",
+        is_flag=True,
+    ),
+    _none(
+        "--h2-max-concurrent-streams --http2-cleartext --http2-max-concurrent-streams "
+        "--http2-initial-connection-window-size "
+        "--http2-initial-stream-window-size --http2-initial-window-size --http2-keep-alive-interval "
+        "--http2-keep-alive-timeout --http2-max-frame-size --http2-max-headers-size --http2-max-header-list-size "
+        "--http2-max-send-buffer-size --http-protocols --quic-bind",
         "reserve speaks HTTP/1.1; a frontend speaks others, as in reserve/docs/behind.md",
     ),
     ForeignOption("--ciphers --ssl-ciphers", "--tls-ciphers TEXT"),
@@ -163,7 +183,11 @@ FOREIGN: tuple[ForeignOption, ...] = (
     ForeignOption("--header-map", "--underscores WORD", "", ""),
     ForeignOption("--tmp-upload-dir", "--spool-dir DIR"),
     _none("--asyncore-loop-timeout --channel-request-lookahead", "reserve has an event loop of its own"),
-    _none("--recv-bytes --send-bytes", "reserve chooses the sizes of its reads and writes"),
+    _none("--protocol --http-parser", "the protocol stands after app: http, uwsgi, fcgi or scgi"),
+    _none(
+        "--http1-keep-alive --no-http1-keep-alive", "--keep-alive TIME says how long, and 0 means never", is_flag=True
+    ),
+    _none("--recv-bytes --send-bytes --http1-buffer-size", "reserve chooses the sizes of its reads and writes"),
     # the application
     ForeignOption(
         "--wsgi-file --file --module", "", "the application is no option; its module stands after app http wsgi", "name"
@@ -176,16 +200,25 @@ FOREIGN: tuple[ForeignOption, ...] = (
     ),
     ForeignOption("--working-dir", "--chdir DIR"),
     ForeignOption("-e", "--env NAME=VALUE"),
-    _none("--env-file", "the shell or systemd (EnvironmentFile=) sets variables, and --env one at a time"),
+    _none("--env-file --env-files", "the shell or systemd (EnvironmentFile=) sets variables, and --env one at a time"),
     _none("-H --virtualenv --venv --home", "start the reserve that is installed in that environment: DIR/bin/reserve"),
-    _none("--plugin --plugins --paste --spooler --cron", "reserve serves applications, and does nothing else"),
-    _none("--static-map --check-static --static-path-mount --static-path-route", _FRONTEND),
-    _none("--expose-tracebacks", "tracebacks go to the error log, and never to a client", is_flag=True),
-    _none("--lifespan", "WSGI has no lifespan events"),
+    _none(
+        "--plugin --plugins --paste --paster --paste-global --spooler --cron",
+        "reserve serves applications, and does nothing else",
+    ),
+    _none(
+        "--static-map --check-static --static-path-mount --static-path-route --static-path-dir-to-file "
+        "--static-path-expires",
+        _FRONTEND,
+    ),
+    _none("--header", "an application or a frontend adds fields to responses"),
+    _none("--expose-tracebacks --debug", "tracebacks go to the error log, and never to a client", is_flag=True),
+    _none("--lifespan --asgi-lifespan --asgi-loop --asgi-disconnect-grace-period", "WSGI has no lifespan events"),
+    _none("--reset-contextvars", "every request has a context of its own", is_flag=True),
     # WebSocket
     _none("--ws", "--websocket /PATH=NAME names a WebSocket handler, and there is one implementation"),
     _none("--http-websockets", "--websocket /PATH=NAME names a WebSocket handler", is_flag=True),
-    ForeignOption("--ws-max-size", "--ws-max-message SIZE"),
+    ForeignOption("--ws-max-size --websocket-max-message-size", "--ws-max-message SIZE"),
     ForeignOption("--ws-ping-interval --websocket-ping-interval", "--ws-ping TIME"),
     ForeignOption("--ws-ping-timeout", "--ws-pong-timeout TIME"),
     ForeignOption("--ws-per-message-deflate", "--ws-compression or --no-ws-compression", value=""),
@@ -195,12 +228,16 @@ FOREIGN: tuple[ForeignOption, ...] = (
         "--forwarded-allow-ips --trusted-proxy --proxy-allow-from --proxy-protocol-from", "--trusted-proxies LIST"
     ),
     ForeignOption("--trusted-proxy-headers", "--forwarded-fields LIST"),
-    _none("--url-scheme --secure-scheme-headers --forwarder-headers --trusted-proxy-count", _BEHIND),
+    _none(
+        "--url-scheme --secure-scheme-headers --forwarder-headers --trusted-proxy-count --uwsgi-allow-from "
+        "--uwsgi-allow-ips",
+        _BEHIND,
+    ),
     _none("--proxy-headers --clear-untrusted-proxy-headers --log-untrusted-proxy-headers", _BEHIND, is_flag=True),
     # logs
     _none("--access-logfile --access-log-file", _STDOUT),
     ForeignOption("--disable-logging -L --no-log", "--no-access-log", value="", is_flag=True),
-    _none("--error-logfile --log-file --logfile --logto --logto2", _STDERR),
+    _none("--error-logfile --error-log --log-file --logfile --logto --logto2", _STDERR),
     _none(
         "--access-logformat --access-log-format --access-log-fmt --log-format --logformat",
         "the access log has one format (combined); a frontend or the application writes others",
@@ -208,18 +245,24 @@ FOREIGN: tuple[ForeignOption, ...] = (
     _none(
         "--log-config --log-config-json --logger-class --log-syslog-to --log-syslog-prefix --log-syslog-facility "
         "--logconfig-dict --statsd-host --statsd-prefix --dogstatsd-tags --stats --stats-server --log-maxsize "
-        "--metrics-address --metrics-port",
+        "--metrics-address --metrics-port --metrics-scrape-interval",
         _STDERR,
     ),
     _none(
-        "--log-syslog --capture-output --log-master --log-5xx --log-4xx --log-x-forwarded-for --spew --metrics "
+        "--log-syslog --capture-output --enable-backlog-metric --log-master --log-5xx --log-4xx "
+        "--log-x-forwarded-for --spew --metrics "
         "--enable-stdio-inheritance --disable-redirect-access-to-syslog",
         "standard output and standard error are what systemd logs",
         is_flag=True,
     ),
+    _none("--no-server-header", "--server-header '' sends no Server field", is_flag=True),
+    _none("--log", "--log-level chooses what is written", is_flag=True),
+    _none("--use-colors", "reserve writes no colours", is_flag=True),
     ForeignOption("--ident", "--server-header TEXT"),
     # the process
     _none("-u --user --uid -g --group --gid", _USER),
+    _none("--control-socket --control-socket-mode", "reserve has no control socket"),
+    _none("--control-socket-disable --no-control-socket", "reserve has no control socket", is_flag=True),
     _none("--initgroups", _USER, is_flag=True),
     _none("--umask -m", "reserve keeps the umask that it was started with; for its sockets there is --unix-mode"),
     _none(
@@ -238,7 +281,8 @@ FOREIGN: tuple[ForeignOption, ...] = (
     _none("--worker-tmp-dir", "threads need no files to show that they live; for bodies there is --spool-dir"),
     _none(
         "--die-on-term --no-sendfile --sendfile --ignore-sigpipe --ignore-write-errors --disable-write-exception "
-        "--harakiri-verbose --manage-script-name --memory-report --asyncore-use-poll --http-keepalive --so-keepalive",
+        "--harakiri-verbose --manage-script-name --memory-report --asyncore-use-poll --date-header "
+        "--http1-pipeline-flush --log-socket-errors --http-keepalive --so-keepalive",
         "it is always so, or has no meaning here",
         is_flag=True,
     ),
@@ -254,6 +298,7 @@ PROGRAMS = {
     "pyuwsgi": "uwsgi",
     "waitress-serve": "waitress",
     "waitress": "waitress",
+    "cheroot": "cheroot",
     "granian": "granian",
     "hypercorn": "hypercorn",
     "uvicorn": "uvicorn",
@@ -263,6 +308,7 @@ PROGRAMS = {
 DEFAULT_ADDRESSES = {
     "gunicorn": "127.0.0.1:8000",
     "waitress": "0.0.0.0:8080",
+    "cheroot": "[::]:8000",
     "granian": "127.0.0.1:8000",
     "hypercorn": "127.0.0.1:8000",
     "uvicorn": "127.0.0.1:8000",
@@ -290,7 +336,8 @@ OWN_NAMES: dict[str, dict[str, str]] = {
         "--syslog-facility": "--log-syslog-facility",
         "--syslog-prefix": "--log-syslog-prefix",
     },
-    "granian": {"--http": "--h2-max-concurrent-streams"},
+    "cheroot": {"--timeout": "--keep-alive-timeout"},
+    "granian": {"--http": "--h2-max-concurrent-streams", "--ws": "--http-websockets"},
     "hypercorn": {
         "-p": "--pid",
         "--accesslog": "--access-logfile",
@@ -309,6 +356,7 @@ OWN_NAMES: dict[str, dict[str, str]] = {
         "--listen": "--backlog",
         "--wsgi": "--module",
     },
+    "uvicorn": {"--http": "--http-parser", "--server-header": "--date-header"},
 }
 """Names that a server has for options that stand under other names in the table, or with another meaning.
 
@@ -318,7 +366,8 @@ The keys of its files are written as options here: ``accesslog`` as ``--accesslo
 _HOOK = "reserve calls no functions of a configuration file"
 _HOOKS = """
 on_starting on_reload when_ready pre_fork post_fork post_worker_init worker_int worker_abort pre_exec pre_request
-post_request child_exit worker_exit nworkers_changed on_exit ssl_context
+post_request child_exit worker_exit nworkers_changed on_exit ssl_context dirty_post_fork dirty_worker_init
+dirty_worker_exit on_dirty_starting
 """
 NOT_READ = dict.fromkeys(_HOOKS.split(), _HOOK)
 """Settings of a ``gunicorn.conf.py`` that are functions, and why they are not carried over."""

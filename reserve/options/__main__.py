@@ -1,6 +1,7 @@
 """Print what is made from the table of options.
 
-``python -m reserve.options > reserve/docs/options.md`` prints the reference page, and
+``python -m reserve.options > reserve/docs/options.md`` prints the reference page,
+``python -m reserve.options migrating > reserve/docs/migrating.md`` the page about other servers, and
 ``python -m reserve.options keywords > reserve/keywords.py`` the types of the options in programs.
 """
 
@@ -11,16 +12,20 @@ from collections.abc import Sequence
 
 from reserve.options.help import reference_page
 from reserve.options.keywords import keywords_module
+from reserve.options.migratingpage import migrating_page
 
 __all__ = ["main"]
 
+_MADE = {"": reference_page, "keywords": keywords_module, "migrating": migrating_page}
+
 
 def main(arguments: Sequence[str] = ()) -> int:
-    """Write the page to standard output, or with the argument ``keywords`` the module ``reserve.keywords``."""
-    if list(arguments) not in ([], ["keywords"]):
-        sys.stderr.write("usage: python -m reserve.options [keywords]\n")
+    """Write the reference page to standard output, or with an argument another page or module."""
+    name = arguments[0] if arguments else ""
+    if len(arguments) > 1 or name not in _MADE:
+        sys.stderr.write("usage: python -m reserve.options [keywords|migrating]\n")
         return 2
-    sys.stdout.write(keywords_module() if arguments else reference_page())
+    sys.stdout.write(_MADE[name]())
     return 0
 
 

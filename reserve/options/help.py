@@ -34,7 +34,7 @@ _TASKS = (
     (
         'reserve migrate FILE|"COMMAND"',
         "print the reserve.toml for a gunicorn.conf.py, a uwsgi.ini, or a command line of gunicorn, uwsgi, "
-        "waitress-serve, granian, hypercorn or uvicorn, and what has no equal; nothing is run",
+        "waitress-serve, cheroot, granian, hypercorn or uvicorn, and what has no equal; nothing is run",
     ),
 )
 """The commands that start no server."""

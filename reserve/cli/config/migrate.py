@@ -141,6 +141,8 @@ class _Conversion:
         entry, option = BY_NAME.get(name), FLAGS.get(name)
         if setting.value is None and not setting.unknown:
             return  # the default of their server
+        if entry is None and name.startswith("--no-") and f"--{name[5:]}" in BY_NAME:
+            return  # it is switched off, as it is here
         if setting.name in NOT_READ:
             self._remark(setting, setting.unknown or NOT_READ[setting.name])
         elif entry is not None:

@@ -19,7 +19,7 @@ __all__ = ["names_server", "read_server_line"]
 
 _STARTERS = ("exec", "env", "nohup", "sudo", "poetry", "uv", "pipenv", "run")
 """Words that may stand before the program."""
-_DOTTED = {"granian", "gunicorn", "hypercorn", "uvicorn", "waitress"}
+_DOTTED = {"cheroot", "granian", "gunicorn", "hypercorn", "uvicorn", "waitress"}
 """The servers whose application is a word with a colon, or a module."""
 
 
@@ -83,6 +83,8 @@ def _takes_value(server: str, name: str, remaining: Sequence[str], *, is_last_na
     if not remaining or (remaining[0].startswith("-") and len(remaining[0]) > 1):
         return False
     name = OWN_NAMES.get(server, {}).get(name, name)
+    if name.startswith("--no-") and f"--{name[5:]}" in BY_NAME:
+        return False
     entry = BY_NAME.get(name)
     if entry is not None:
         return not entry.is_flag
