@@ -118,7 +118,7 @@ def test_a_mistake_in_the_command_line_gets_one_sentence(fail: Fail, line: str, 
 def test_a_mistake_in_the_file_or_the_environment_gets_one_sentence(fail: Fail, directory: Path) -> None:
     (directory / "reserve.toml").write_text("[server]\nthreads = 'x'\n")
     message = fail(2, ["app", "good"])
-    assert re.fullmatch(r"reserve: threads in .*reserve\.toml \[server\] is 'x'; allowed is .*\n", message), message
+    assert re.fullmatch(r"reserve: threads in .*reserve\.toml:2 \[server\] is 'x'; allowed is .*\n", message), message
     (directory / "reserve.toml").unlink()
     message = fail(2, ["app", "good"], before=["env", "RESERVE_THREADS=x"])
     assert re.fullmatch(r"reserve: the environment variable RESERVE_THREADS is 'x'; .*\n", message), message
