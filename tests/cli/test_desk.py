@@ -49,6 +49,7 @@ def test_the_program_passes_its_test_and_is_served(workdir: Path) -> None:
     fetch = f"""
 import urllib.request
 url = "http://127.0.0.1:{port}"
+assert "<button>Add</button>" in urllib.request.urlopen(url + "/").read().decode()
 assert "a &lt; b" in urllib.request.urlopen(url + "/", b"text=a+%3C+b").read().decode()
 assert b"has ended" in urllib.request.urlopen(url + "/quit", b"").read()
 """

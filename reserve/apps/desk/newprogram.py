@@ -29,13 +29,20 @@ reserve app desk MODULE serves such a program; reserve app desk -h describes tha
 _PROGRAM = '''\
 """$title: a program that is used in a browser on this machine."""
 
+import contextlib
 import sqlite3
 from pathlib import Path
 
-from reserve.desk import Request, Response, Router, TemplateFolder, TransactionGuard, serve_http
+from reserve.desk import Request, Response, Router, TemplateFolder, TemplateLoop, TransactionGuard, serve_http
 
 HERE = Path(__file__).parent
 page = TemplateFolder(HERE / "templates")
+notes = TemplateLoop(
+    "<ul>",
+    '<li>{text} <form method="post" action="/delete/{id}"><button>Delete</button></form></li>',
+    "</ul>",
+    "<p>No notes yet.</p>",
+)
 
 
 def open_database(path):
@@ -53,7 +60,7 @@ app = Router()
 class Notes:
     def do_GET(self, request: Request):
         rows = database.execute("select id, text from notes order by id desc")
-        return page("notes").loop({"id": number, "text": text} for number, text in rows)
+        return page("notes")(notes=notes.loop({"id": number, "text": text} for number, text in rows))
 
     def do_POST(self, request: Request):
         text = request.POST.get("text", "").strip()
@@ -81,11 +88,12 @@ class Quit:
 
 
 if __name__ == "__main__":
-    serve_http(TransactionGuard(app, database))
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C ends the program without a traceback
+        serve_http(TransactionGuard(app, database))
 '''
 
 _TEMPLATE = """\
-<loop><!doctype html>
+<!doctype html>
 <html lang="en">
 <head>
   <meta charset="utf-8">
@@ -99,15 +107,10 @@ _TEMPLATE = """\
 <body>
   <h1>$title</h1>
   <form method="post"><input name="text" aria-label="New note" autofocus> <button>Add</button></form>
-  <ul>
-<?begin?>
-    <li>{text} <form method="post" action="/delete/{id}"><button>Delete</button></form></li>
-<?end?>
-  </ul>
+  {notes}
   <form method="post" action="/quit"><button>Quit</button></form>
 </body>
 </html>
-</loop>
 """
 
 _TEST = '''\
@@ -136,10 +139,12 @@ def post(path, form=b""):
 
 
 def test_a_note_is_added_and_deleted():
+    assert "No notes yet" in get("/")
     assert post("/", b"text=milk+%26+eggs").code == 302
     assert "milk &amp; eggs" in get("/")
     post("/delete/1")
     assert "milk" not in get("/")
+    assert 'name="text"' in get("/")
 '''
 
 
