@@ -55,6 +55,7 @@ def note(line):
         file.write(line + "\\n")
 
 if __name__ == "__main__":
+    multiprocessing.freeze_support()
     note("before")
     serve_http(app, port=0, private=True, end_with="tab")
     print("nothing happens")
@@ -92,10 +93,12 @@ def test_a_frozen_program_without_a_console(frozen: Path, tmp_path: Path) -> Non
     environ.pop("XDG_RUNTIME_DIR", None)
     command = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", str(frozen), str(tmp_path / "notes")]
     processes: list[subprocess.Popen[bytes]] = []
+    work = tmp_path / "work"
+    work.mkdir()
 
     def start(count: int) -> str:
         """Start the program; the address that is opened then."""
-        processes.append(subprocess.Popen(command, env=environ, start_new_session=True))
+        processes.append(subprocess.Popen(command, cwd=work, env=environ, start_new_session=True))
         opened = tmp_path / "opened"
         eventually(lambda: processes[-1].poll() or (opened.exists() and len(opened.read_bytes().splitlines()) >= count))
         url, _, libraries = opened.read_text("utf-8").splitlines()[-1].partition(" ")
@@ -127,3 +130,4 @@ def test_a_frozen_program_without_a_console(frozen: Path, tmp_path: Path) -> Non
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
     assert sorted((tmp_path / "notes").read_text("utf-8").splitlines()) == ["after", "after", "before", "before"]
+    assert [*work.iterdir()] == [], "a process of multiprocessing has run the program again, with its own arguments"

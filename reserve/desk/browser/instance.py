@@ -239,7 +239,7 @@ class InstancePath:
 class Claim:
     """The start of one instance. The thread that starts the server owns it, and uses it in a ``with`` block.
 
-    The lock is held from the begin of the block until another instance is found, or until :meth:`publish`. If the
+    The lock is held from the beginning of the block until another instance is found, or until :meth:`publish`. If the
     folder cannot be used, each start is the first.
 
     :param folder: the folder of state files; None: there is none.

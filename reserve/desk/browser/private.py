@@ -2,8 +2,8 @@
 
 Every user of the machine, and every program on it, can connect to a port of 127.0.0.1. A private program therefore
 opens a start address with a token, which works once. The response sets a cookie, and sends the browser on to an address
-without the token, so that it is neither in the address bar nor in a Referer. Each other request needs the cookie, or
-gets a page that says so, with status 403.
+without the token, so that it is neither in the address bar nor in a Referer. Each other request, except the question of
+a second start (:mod:`reserve.desk.browser.instance`), needs the cookie, or gets a page that says so, with status 403.
 
 The token works only once because other users can see the command line of a browser. If one of them is faster, the
 visitor gets the page with status 403, and knows.

@@ -17,8 +17,9 @@ def prepare_process() -> None:
     numbers, and what a library writes to standard error would go to a browser. So they become the null device;
     ``sys.stdout`` and ``sys.stderr`` stay None, with which ``print`` and ``logging`` do nothing.
 
-    A process that ``multiprocessing`` starts imports the program again. If it is frozen, its work begins here. Else the
-    program calls ``serve_http`` while it is imported.
+    A process that ``multiprocessing`` starts runs the program again. If it is frozen, its work begins here, unless the
+    program has called ``multiprocessing.freeze_support()`` before. Else the program calls ``serve_http`` while it is
+    imported.
 
     :raises UsageError: in the last case. Without the error the program would start once more in each such process.
     """
