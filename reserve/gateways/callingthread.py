@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 _ON_WORKER = ("wsgi.early_hints", "reserve.deadline")
 """Functions in the environ that look for the worker that calls them."""
-_IN_MEMORY = (io.BytesIO, io.BufferedReader)
+_RECEIVED = (io.BytesIO, io.BufferedReader)
 """Files of a request body that is received already: reading one does not use the connection."""
 _FILES = (io.BytesIO, io.BufferedReader, io.BufferedRandom, io.FileIO, tempfile._TemporaryFileWrapper)
 """Files whose ``read()`` is no code of the application."""
@@ -154,7 +154,7 @@ class _Request:
         if after_response is not None:
             environ["reserve.after_response"] = partial(self._call_after_response, after_response)
         content = environ.get("wsgi.input")
-        if content is not None and type(content) not in _IN_MEMORY:
+        if content is not None and type(content) not in _RECEIVED:
             environ["wsgi.input"] = _Input(content, on_worker)
 
     def _call_after_response(self, register: Callable[[Callable[[], object]], object], function: Any) -> None:

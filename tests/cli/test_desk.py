@@ -37,6 +37,8 @@ def test_the_program_passes_its_test_and_is_served(workdir: Path) -> None:
         **run,  # type: ignore[call-overload]
     )
     assert tested.returncode == 0, tested.stdout + tested.stderr
+    guarded = "import diary, reserve.desk; assert isinstance(diary.app, reserve.desk.TransactionGuard)"
+    assert subprocess.run([sys.executable, "-c", guarded], **run).returncode == 0  # type: ignore[call-overload]
     assert "1 passed" in tested.stdout
     process = subprocess.Popen(
         [sys.executable, "-m", "reserve", "app", "desk", "diary", "-b", "127.0.0.1:0"],

@@ -53,10 +53,10 @@ def open_database(path):
 
 # Every handler runs on the thread that has opened this connection, one request at a time.
 database = open_database(HERE / "$module.db")
-app = Router()
+router = Router()
 
 
-@app.servlet("/")
+@router.servlet("/")
 class Notes:
     def do_GET(self, request: Request):
         rows = database.execute("select id, text from notes order by id desc")
@@ -70,7 +70,7 @@ class Notes:
         return Response.redirect("/")
 
 
-@app.servlet("/delete/*")
+@router.servlet("/delete/*")
 class Delete:
     def __init__(self, number):
         self.number = number
@@ -81,15 +81,17 @@ class Delete:
         return Response.redirect("/")
 
 
-@app.servlet("/quit")
+@router.servlet("/quit")
 class Quit:
     def do_POST(self, request: Request):
         return Response("<p>The program has ended. You may close this page.</p>", shut_down=True)
 
 
+app = TransactionGuard(router, database)
+
 if __name__ == "__main__":
     with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C ends the program without a traceback
-        serve_http(TransactionGuard(app, database))
+        serve_http(app)
 '''
 
 _TEMPLATE = """\
@@ -118,7 +120,7 @@ _TEST = '''\
 
 import $module as program
 import pytest
-from reserve.desk import Request, Response
+from reserve.desk import Request
 
 
 @pytest.fixture(autouse=True)
@@ -130,7 +132,7 @@ def _database(monkeypatch):
 
 
 def get(path):
-    return Response(program.app(Request("GET", path, "HTTP/1.1", {}, None))).body.decode()
+    return program.app(Request("GET", path, "HTTP/1.1", {}, None)).body.decode()
 
 
 def post(path, form=b""):
