@@ -116,7 +116,7 @@ _TEMPLATE = """\
 """
 
 _TEST = '''\
-"""Tests of $module.py: python -m pytest"""
+"""Tests of $module.py: python -m pytest (after pip install pytest)."""
 
 import $module as program
 import pytest
