@@ -81,6 +81,8 @@ _IDLE: Options = {
 }
 _BUDGET = 256.0 + 64.0
 """MiB: --buffer-memory, and the interpreter with the application."""
+_ELSEWHERE = "127.0.0.2"
+"""Another client than the honest one."""
 _SLEEPERS = Script(first=_get("/sleep/30"))
 
 ROWS: dict[str, Row] = {
@@ -185,6 +187,28 @@ ROWS: dict[str, Row] = {
                 "cheroot": ("--accepted-queue-size", "100"),
             },
             expect="503",
+            settle=0.5,
+            cap=5.0,
+        ),
+        Row(
+            name="scanner",
+            about="200 silent connections from another address, 100 are allowed for all",
+            script=Script(source=_ELSEWHERE),
+            options={
+                "reserve": ("--max-connections", "100", "--max-connections-per-client", "20"),
+                "waitress": ("--connection-limit=100",),
+                "gunicorn": ("--worker-connections", "100"),
+            },
+            settle=0.5,
+            cap=5.0,
+            log_lines=3,
+        ),
+        Row(
+            name="greedy-client",
+            about="200 requests from another address to an application that sleeps 30 s",
+            script=Script(first=_get("/sleep/30"), source=_ELSEWHERE),
+            still_busy=True,
+            options={"reserve": ("--max-running-per-client", "1")},
             settle=0.5,
             cap=5.0,
         ),

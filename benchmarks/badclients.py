@@ -44,6 +44,8 @@ class Script:
     """False: the client never reads, and its receive buffer is small."""
     awaits: bool = False
     """True: the client is in place only when it has received a response."""
+    source: str = ""
+    """The address that the clients connect from; empty: the same as the honest client."""
 
 
 @dataclass(eq=False)
@@ -158,6 +160,8 @@ class BadClients:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if not self._script.reads:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            if self._script.source:
+                sock.bind((self._script.source, 0))
             self._open += 1
             code = sock.connect_ex(self._address)
             if code not in _CONNECTING:

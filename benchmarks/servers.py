@@ -87,7 +87,7 @@ def positive(text: str) -> int:
 @cache
 def reserve_flags() -> frozenset[str]:
     """Every option of the reserve of this clone."""
-    arguments = [sys.executable, "-m", "reserve", "app", "http", "-h"]
+    arguments = [sys.executable, "-m", "reserve", "app", "http", "--help-all"]
     result = subprocess.run(
         arguments, cwd=ROOT, env=environment(), capture_output=True, text=True, check=True, timeout=60
     )

@@ -84,6 +84,18 @@ class EngineOptions(TypedDict, total=False):
     """How many connections may linger at the same time; beyond it the oldest ones are closed. Default: ``1000``."""
     max_connections: int
     """How many connections may be open; at the limit idle ones are closed, new ones wait. Default: ``20000``."""
+    max_connections_per_client: int
+    """How many connections one client address may have open (of IPv6: the first 64 bits); more are closed at once.
+    trusted-proxies are not counted. 0: no limit. Default: ``0``.
+    """
+    max_running_per_client: int
+    """How many requests of one client address may run or wait for a worker, behind trusted-proxies the address that
+    they tell. As many more wait, at most for queue-timeout; the others are refused (429). 0: no limit. Default: ``0``.
+    """
+    unlimited_clients: str
+    """Clients without the two limits before: addresses, networks (192.0.2.0/24), and unix for those without an address,
+    with commas between them. Unit: a list. Default: ``''``.
+    """
     max_queued: int
     """How many complete requests may wait for a worker; beyond it requests are refused (503). Default: ``1024``."""
     queue_timeout: float

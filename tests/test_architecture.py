@@ -63,13 +63,14 @@ OPTIONAL = {
     "reserve.ssl.certificate": {"cryptography"},
     "reserve.ssl.pyopenssl": {"OpenSSL", "cryptography"},
 }
-_ENGINE_GROUND = {"settings", "stats", "polling"}
+_ENGINE_GROUND = {"settings", "stats", "polling", "clients"}
 _ENGINE_SERVING = _ENGINE_GROUND | {"logs", "hooks", "tls", "connections"}
 ENGINE_FLOORS: dict[str, set[str]] = {
     # folder or module of the engine: which others of the engine it may import
     "settings": set(),
     "stats": set(),
     "polling": set(),
+    "clients": {"settings"},
     "logs": {"polling"},
     "hooks": {"logs"},
     "tls": {"logs", "polling"},

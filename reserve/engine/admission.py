@@ -14,6 +14,7 @@ from typing import Any
 from reserve.engine.connections.connection import Connection
 from reserve.engine.connections.context import ServerContext
 from reserve.engine.connections.driver import IDLE_KINDS
+from reserve.engine.connections.registry import admit
 from reserve.engine.connections.states import CLOSE_IDLE, State
 from reserve.engine.drivers.handshake import HandshakeDriver
 from reserve.engine.drivers.proxyheader import ProxyDriver
@@ -37,6 +38,8 @@ class Admission:
         self._endpoints = endpoints
         self._most = server.settings.max_connections
         self._with_proxy_header = server.settings.proxy_protocol != "off"
+        # A header of the PROXY protocol says later who the client is: ProxyDriver counts it then.
+        self._counts_clients = server.clients.connections is not None and not self._with_proxy_header
         self.reclaimed = 0
         """Idle connections that were told to close so far, because new clients needed their places."""
 
@@ -73,9 +76,13 @@ class Admission:
         server = self._server
         application, with_tls = self._endpoints[listener]
         adapter = server.tls.adapter
+        connection = None
         try:
             sock.setblocking(False)
             connection = Connection(server, sock, peer)
+            if self._counts_clients and not application.peers_are_frontends and not admit(connection):
+                sock.close()
+                return
             if with_tls and adapter is not None:
                 server.tls.check_files()
             else:
@@ -88,6 +95,8 @@ class Admission:
                 connection.driver = application.make_driver(connection)
             self._queue.registry.add(connection)
         except Exception as error:  # one connection must not end the accept thread
+            if connection is not None and connection.place is not None:
+                connection.place.leave()
             with contextlib.suppress(OSError):
                 sock.close()
             server.log.failure("no driver could be made for a connection; it is closed", error)

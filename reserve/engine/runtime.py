@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from reserve.engine.acceptor import Acceptor
 from reserve.engine.admission import Admission
+from reserve.engine.clients.places import ClientLimits, Place
 from reserve.engine.connections.budget import Budget
 from reserve.engine.connections.connection import Connection
 from reserve.engine.connections.states import FLUSHING, NOTIFY
@@ -71,6 +72,8 @@ class Runtime:
         self.tls = ServerTLS(clock, log, settings.tls_check)
         self.budget = Budget(settings.buffer_memory, settings.spool_disk)
         """The memory and the disk that all connections use together."""
+        self.clients = ClientLimits(settings)
+        """The limits for each client address."""
         self.stopping = False
         """The server is shutting down: drivers close idle connections, and announce it in the responses they send."""
         self.poller = poller if poller is not None else new_poller()
@@ -171,6 +174,16 @@ class Runtime:
     def call_after_run(self, function: Callable[[], object]) -> None:
         """Called in a run: call ``function()`` after it. See :meth:`WorkerPool.call_after_run`."""
         self.pool.call_after_run(function)
+
+    def leave_after_run(self, place: Place) -> None:
+        """Called at the end of a run: see :class:`~reserve.engine.connections.context.ServerContext`."""
+        if self.queue.abandoned:  # in a forked child another thread may have the lock for ever
+            return
+        worker = self.pool.current()
+        if worker is not None and worker.after_run:
+            worker.after_run.append(place.leave)
+        else:
+            place.leave()
 
     def own_connection(self) -> Connection | None:
         """The connection whose run the calling thread is in; None: it is in none."""

@@ -189,6 +189,7 @@ class Server:
         """Return the counts of this moment. Any thread."""
         runtime = self._runtime
         pool, request_watchdog = runtime.pool, runtime.request_watchdog
+        connections_limit, running_limit = runtime.clients.connections, runtime.clients.running
         connections = list(self._queue.connections.values())
         states = Counter(connection.state for connection in connections)
         upgraded_threads = pool.upgraded_threads()
@@ -215,6 +216,8 @@ class Server:
             spooled_responses=runtime.budget.responses,
             steals=runtime.monitor.steals,
             refused=runtime.stepper.refused,
+            client_connections_refused=connections_limit.refused if connections_limit is not None else 0,
+            client_requests_refused=running_limit.refused if running_limit is not None else 0,
             tls_handshakes=runtime.tls.handshakes,
             tls_resumed=runtime.tls.resumed,
             tls_failed=runtime.tls.failed,

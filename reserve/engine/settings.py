@@ -21,6 +21,10 @@ __all__ = ["ENGINE_KINDS", "EngineSettings", "instead_of", "with_changes"]
 _OF_LISTENERS = ("backlog", "unix_mode", "unix_owner")
 """Options of the command that a program gives to :func:`reserve.listen`."""
 
+_ADDRESSES = Text(
+    "addresses, networks (192.0.2.0/24) and the word unix, with commas between them", are_proxies, "LIST", "a list"
+)
+
 ENGINE_KINDS: Mapping[str, Kind] = {
     "threads": Range(1, 4096),
     "request_timeout": Seconds(0),
@@ -30,9 +34,7 @@ ENGINE_KINDS: Mapping[str, Kind] = {
     "file_threads": Count(1, 4096),
     "handshake_timeout": Seconds(0.001),
     "tls_check": Seconds(0),
-    "trusted_proxies": Text(
-        "addresses, networks (192.0.2.0/24) and the word unix, with commas between them", are_proxies, "LIST", "a list"
-    ),
+    "trusted_proxies": _ADDRESSES,
     "proxy_protocol": Choice(("off", "v1", "v2", "any")),
     "handler_timeout": Seconds(0.001),
     "idle_timeout": Seconds(0),
@@ -44,6 +46,9 @@ ENGINE_KINDS: Mapping[str, Kind] = {
     "linger_bytes": Size(0, 1024**3),
     "max_lingering": Count(0, 1000000),
     "max_connections": Count(1, 10**7),
+    "max_connections_per_client": Count(0, 10**7),
+    "max_running_per_client": Count(0, 10**6),
+    "unlimited_clients": _ADDRESSES,
     "max_queued": Count(0, 10**6),
     "queue_timeout": Seconds(0.001),
     "max_output": Size(1, 1024**4),
@@ -145,6 +150,18 @@ class EngineSettings:
     max_connections: int = 20000
     """Connections that may be open; at the limit the oldest idle ones are closed, and new ones wait. Read by
     :class:`~reserve.engine.admission.Admission`.
+    """
+    max_connections_per_client: int = 0
+    """Connections that one client address may have open; more are closed at once. ``trusted_proxies`` are not counted.
+    0: no limit. Read by :class:`~reserve.engine.clients.places.ClientLimits`.
+    """
+    max_running_per_client: int = 0
+    """Requests of one client address that may run or wait for a worker; as many more wait until one of them has ended,
+    and the others are refused. 0: no limit. Read by :class:`~reserve.engine.clients.places.ClientLimits`.
+    """
+    unlimited_clients: str = ""
+    """The clients without these two limits: addresses, networks, and ``unix`` for those without an address, with commas
+    between them. Empty: none. Read by :class:`~reserve.engine.clients.places.ClientLimits`.
     """
     max_queued: int = 1024
     """Complete requests that may wait for a worker; beyond it requests are refused. Read by

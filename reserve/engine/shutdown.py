@@ -209,7 +209,7 @@ class Shutdown:
         """
         if connection.wants_worker or connection.lent or connection.state is State.FLUSHING:
             return True
-        if connection.state in (State.PARKED, State.READY) and connection.wait_kind == "body":
+        if connection.state in (State.PARKED, State.READY) and connection.wait_kind in ("body", "place"):
             return True
         return any(worker.connection is connection for worker in self._pool.workers)
 

@@ -60,6 +60,12 @@ class Stats:
     """Threads that were given up after an interrupted request and have not returned."""
     refused: int
     """Requests refused since the start: no worker was free in time, or the response did not begin in time."""
+    client_connections_refused: int
+    """Connections closed since the start, because their client had as many as ``--max-connections-per-client``."""
+    client_requests_refused: int
+    """Requests refused since the start, because as many of their client ran and waited as ``--max-running-per-client``
+    allows. They do not count as ``refused``.
+    """
     tls_handshakes: int
     """TLS handshakes completed since the start."""
     tls_resumed: int

@@ -290,6 +290,21 @@ OPTIONS: tuple[Option, ...] = (
     _engine("max-lingering", "How many connections may linger at the same time; beyond it the oldest ones are closed."),
     _engine("max-output", "How many bytes server.send may queue on one parked connection."),
     _engine("max-connections", "How many connections may be open; at the limit idle ones are closed, new ones wait."),
+    _engine(
+        "max-connections-per-client",
+        "How many connections one client address may have open (of IPv6: the first 64 bits); more are closed at once. "
+        "trusted-proxies are not counted. 0: no limit.",
+    ),
+    _engine(
+        "max-running-per-client",
+        "How many requests of one client address may run or wait for a worker, behind trusted-proxies the address that "
+        "they tell. As many more wait, at most for queue-timeout; the others are refused (429). 0: no limit.",
+    ),
+    _engine(
+        "unlimited-clients",
+        "Clients without the two limits before: addresses, networks (192.0.2.0/24), and unix for those without an "
+        "address, with commas between them.",
+    ),
     _engine("max-queued", "How many complete requests may wait for a worker; beyond it requests are refused (503)."),
     _engine("queue-timeout", "How long a complete request may wait for a worker before it is refused (503)."),
     _engine("stop-timeout", "How long a shutdown waits for requests in flight, and for threads."),

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
+from reserve.engine.clients.places import ClientLimits, Place
 from reserve.engine.connections.budget import Budget
 from reserve.engine.connections.connection import Connection
 from reserve.engine.connections.peers import Peer, peer_of
@@ -183,6 +184,7 @@ class MemoryServer:
         self.healthy = True
         self.others_wait = False
         self.budget = Budget(self.settings.buffer_memory, self.settings.spool_disk)
+        self.clients = ClientLimits(self.settings)
         self.log = MemoryLog()
         self.hooks = Hooks()
         self.tls = ServerTLS(clock, self.log, 0.0)
@@ -244,6 +246,9 @@ class MemoryServer:
 
     def call_after_run(self, function: Callable[[], object]) -> None:
         self.after_run.append(function)
+
+    def leave_after_run(self, place: Place) -> None:
+        place.leave()
 
     def own_connection(self) -> Connection | None:
         return self.running

@@ -25,7 +25,9 @@ orders_in_turn = [b"0", b"1", b"2"]
 log = []
 # So long that no deadline cleans up what was lost with the allocation.
 http = HTTPSettings(access_log=False, head_timeout=600.0, keep_alive=600.0, body_timeout=600.0)
-with running(app, http=http, threads=2, hooks=Hooks(error_log=lambda level, text: log.append(text))) as served:
+hooks = Hooks(error_log=lambda level, text: log.append(text))
+limits = {"max_connections_per_client": 300, "max_running_per_client": 300}
+with running(app, http=http, threads=2, hooks=hooks, **limits) as served:
     # The client is a process of its own: a failing allocation is the server's. Pipes tell it what to do.
     to_client, orders = os.pipe()
     done, from_client = os.pipe()
@@ -89,6 +91,9 @@ with running(app, http=http, threads=2, hooks=Hooks(error_log=lambda level, text
     os.waitpid(pid, 0)
     stats = served.server.stats()
     assert stats.threads == 2 and stats.queued == 0, stats
+    clients = served.server._runtime.clients
+    for limit in (clients.connections, clients.running):
+        assert limit.holding() == ({}, 0), limit.holding()
 print("survived", flush=True)
 """
 

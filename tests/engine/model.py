@@ -8,9 +8,11 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, ClassVar, cast
 
+from reserve.engine.clients.places import HELD, ClientLimit, ClientLimits, Place
 from reserve.engine.connections.budget import Budget
 from reserve.engine.connections.connection import Connection
 from reserve.engine.connections.driver import AGAIN, CLOSE, LINGER, RUN, Action, Wait
+from reserve.engine.connections.registry import admit
 from reserve.engine.connections.states import CLOSE_IDLE, NOTIFY, State
 from reserve.engine.polling.poller import READ, WRITE
 from reserve.engine.polling.timers import NEVER
@@ -95,6 +97,9 @@ class ModelDriver:
         self.called = 0
         self.refused: list[str] = []
         self.begun = self.expired_run = self.revoked = self.responded = False
+        self.wait_until = NEVER
+        self.place: Place | None = None
+        """That of the current request, if there is a limit for its client."""
 
     def step(self, events: int, now: float) -> Action:
         assert self.connection.output is None, "stepped while output waits"
@@ -105,6 +110,8 @@ class ModelDriver:
             return LINGER
         if self.connection.output is not None:
             return self.wait
+        if self.place is not None:
+            return self.take_place()
         try:
             self.request = self.connection.recv(1)
         except BlockingIOError:
@@ -118,7 +125,20 @@ class ModelDriver:
             return CLOSE
         assert not self.revoked
         self.begun = self.expired_run = self.responded = False
-        return AGAIN if self.request == b"a" else RUN
+        if self.request == b"a":
+            return AGAIN
+        if self.world.running is not None:
+            self.place = self.world.running.place("127.0.0.1", lambda: self.world.notify(self.connection))
+            self.wait_until = now + 4.0
+            return self.take_place()
+        return RUN
+
+    def take_place(self) -> Action:
+        assert self.place is not None
+        if self.place.enter(1000) is HELD:
+            return RUN
+        self.wait.kind, self.wait.events, self.wait.deadline = "place", 0, self.wait_until
+        return self.wait
 
     def run(self) -> None:
         connection = self.connection
@@ -126,6 +146,18 @@ class ModelDriver:
             self.final_runs += 1
             self.world.scheduler.point()
             return
+        place = self.place
+        try:
+            self.respond()
+        finally:
+            if place is not None:
+                place.leave()
+                if not self.revoked:
+                    self.place = None
+                    self.wait.kind, self.wait.events, self.wait.deadline = "idle", READ, NEVER
+
+    def respond(self) -> None:
+        connection = self.connection
         self.world.scheduler.point()
         if self.request == b"u":
             self.world.scheduler.point()
@@ -158,6 +190,8 @@ class ModelDriver:
     def expired(self, kind: str, now: float) -> Action:
         assert now >= self.connection.deadline, "expired too early"
         self.expiries += 1
+        if kind == "place" and self.place is not None and self.place.enter(1000) is HELD:
+            return RUN
         return CLOSE
 
     def refuse(self, reason: str) -> bytes | None:
@@ -201,6 +235,8 @@ class ModelDriver:
 
     def on_close(self, reason: str) -> bool:
         self.reasons.append(reason)
+        if self.place is not None:
+            self.place.leave()
         return True
 
 
@@ -227,7 +263,14 @@ class ModelWorld(ServerDouble):
     """The engine without a server: real queue, stepper, workers and monitor under the scheduler."""
 
     def __init__(
-        self, workers: int, connections: int, keep: bool, room: int | None, queued: int = 1000, timed: bool = False
+        self,
+        workers: int,
+        connections: int,
+        keep: bool,
+        room: int | None,
+        queued: int = 1000,
+        timed: bool = False,
+        limited: bool = False,
     ) -> None:
         super().__init__()
         self.scheduler = Scheduler()
@@ -239,6 +282,10 @@ class ModelWorld(ServerDouble):
             request_timeout=5.0 if timed else 0.0,
         )  # fmt: skip
         self.budget = Budget(1000, 1000)
+        limits = ClientLimits(
+            EngineSettings(max_connections_per_client=connections, max_running_per_client=1 if limited else 0)
+        )
+        self.clients, self.running = limits, limits.running
         self.failures: list[str] = []
         self.log = SimpleNamespace(
             failure=lambda text, error, kind="": self.failures.append(f"{text}: {error!r}"),
@@ -293,6 +340,7 @@ class ModelWorld(ServerDouble):
             sock = ModelSocket(fd)
             sock.room = room
             connection = TracedConnection(cast(Any, self), cast(Any, sock), ("127.0.0.1", fd))
+            assert admit(connection)
             driver = ModelDriver(self, connection)
             connection.driver = cast(Any, driver)
             self.poller.sockets[fd] = sock
@@ -302,6 +350,9 @@ class ModelWorld(ServerDouble):
             self.queue.registry.add(connection)
             self.queue.put(connection)
         self.used: dict[str, int] = {}
+
+    def notify(self, connection: Connection) -> None:
+        self.queue.notify(connection, NOTIFY)
 
     # ---- events ----
 
@@ -389,6 +440,7 @@ class ModelWorld(ServerDouble):
         handed_over = sum(not cast(Any, worker)._acquire.__self__._held and not worker.leads for worker in workers)
         leads = queue.lead.free + sum(worker.leads for worker in workers) + queue.monitor_leads + handed_over
         assert leads == 1, f"{leads} leads"
+        held = 0
         for connection, driver in zip(self.all, self.drivers, strict=True):
             running = sum(worker.connection is connection for worker in workers)
             slot, ready = len(connection.token), queue._ready.count(connection) + queue._more.count(connection)
@@ -401,6 +453,7 @@ class ModelWorld(ServerDouble):
                 assert connection.timer_at == NEVER
                 continue
             assert connection not in self.closed
+            held += 1
             if connection.lent:
                 claimed = (
                     connection.reclaim_waiter is not None
@@ -422,12 +475,18 @@ class ModelWorld(ServerDouble):
                 assert connection.state is State.READY
             if running and not connection.final_run:
                 assert not driver.refused, "refused while it is served"
+        assert self.holding(self.clients.connections) == held, "connections of the client are not counted"
+        assert self.holding(self.running) <= 1
         assert len(queue.run_queue.waiting) <= self.settings.max_queued + len(self.all)
         if not any(worker.connection for worker in workers):
             held = sum(c.output.size for c in self.all if c.output is not None)
             counted = sum(c.counted[0] for c in self.all)
             assert self.budget.memory == counted
             assert counted >= held or any(c.state is State.OWNED for c in self.all)
+
+    @staticmethod
+    def holding(limit: ClientLimit | None) -> int:
+        return 0 if limit is None else limit.holding()[0].get("127.0.0.1", 0)
 
     def settle(self) -> None:
         """Let the threads run without further events, with clients that read everything: all must be served."""
@@ -460,6 +519,8 @@ class ModelWorld(ServerDouble):
                     self.scheduler.run(task, 1)
         assert len(self.closed) == len(self.all), "a deadline was overlooked"
         assert (self.budget.memory, self.budget.disk) == (0, 0), "the budget was not given back"
+        for limit in (self.clients.connections, self.clients.running):
+            assert limit is None or limit.holding() == ({}, 0), "a place of the client was not given back"
         self.check()
         self.queue.close()
         self.monitor.close()
@@ -495,6 +556,7 @@ class ModelWorld(ServerDouble):
                     c.queued_at, c.counted, len(d.refused),
                     bytes(s.incoming), s.ended, s.room,
                     len(d.outbox), d.begun, d.expired_run, d.revoked, d.request, d.finished, d.served, d.wait.deadline,
+                    d.place and d.place.state,
                 )
                 for c, s, d in zip(self.all, self.sockets, self.drivers, strict=True)
             ),

@@ -58,6 +58,38 @@ def test_every_order(
     room: int | None,
     queued: int,
 ) -> None:
+    visit(monkeypatch, alphabet, workers, connections, keep, room, queued)
+
+
+@pytest.mark.parametrize(
+    ("alphabet", "workers", "connections", "keep", "room"),
+    [
+        ("q end time stop", 2, 2, True, None),
+        ("q x time stop", 2, 2, False, None),
+        ("q l room time", 2, 2, False, 1),
+        ("q spurious close-idle", 1, 2, True, None),
+        ("q u time stop", 2, 2, False, None),
+        ("w f end stop", 2, 3, True, None),
+    ],
+)
+def test_every_order_with_one_running_request_for_each_client(
+    monkeypatch: pytest.MonkeyPatch, alphabet: str, workers: int, connections: int, keep: bool, room: int | None
+) -> None:
+    """All connections are of one client: their requests wait for each other."""
+    visit(monkeypatch, alphabet, workers, connections, keep, room, 1000, limited=True)
+
+
+def visit(
+    monkeypatch: pytest.MonkeyPatch,
+    alphabet: str,
+    workers: int,
+    connections: int,
+    keep: bool,
+    room: int | None,
+    queued: int,
+    *,
+    limited: bool = False,
+) -> None:
     replace_locks(monkeypatch, lambda: SCHEDULERS[-1])
     timed = "u" in alphabet.split()
     worlds: list[ModelWorld] = []
@@ -72,7 +104,7 @@ def test_every_order(
     def make() -> ModelWorld:
         nonlocal most_stuck
         most_stuck = max([most_stuck, *(world.given_up for world in worlds)])
-        world = ModelWorld(workers, connections, keep, room, queued, timed)
+        world = ModelWorld(workers, connections, keep, room, queued, timed, limited)
         worlds[:] = [world]
         if timed:
             world.interrupt_one()

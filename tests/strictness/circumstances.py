@@ -69,6 +69,24 @@ CIRCUMSTANCES = {
                 "The server is overloaded; try again in a moment.",
             ),
             Refusal(
+                "a request of a client that has too many already (`--max-running-per-client`)",
+                None,
+                429,
+                "as many requests of this client run and wait as --max-running-per-client allows",
+            ),
+            Refusal(
+                "a request that has waited too long for those of the same client (`--max-running-per-client`)",
+                None,
+                429,
+                "no earlier request of this client has ended within --queue-timeout (--max-running-per-client)",
+            ),
+            Refusal(
+                "a WebSocket behind a frontend, of a client that has too many (`--max-connections-per-client`)",
+                None,
+                429,
+                "this client has as many connections open as --max-connections-per-client allows",
+            ),
+            Refusal(
                 "a request whose response does not begin in time (`--request-timeout`)",
                 None,
                 503,

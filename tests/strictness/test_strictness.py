@@ -14,10 +14,14 @@ import pytest
 import reserve
 from reserve.apps.http.app import HTTPApp
 from reserve.apps.http.bufferedbody import BodyStore
+from reserve.apps.http.context import Upgrades
 from reserve.apps.http.settings import HTTPSettings
+from reserve.engine.clients.places import ClientLimit, ClientLimits
+from reserve.engine.settings import EngineSettings
 from reserve.gateways.wsgi import WSGIGateway
 from reserve.options.table import FLAGS
-from reserve.testing import MemoryClient, running
+from reserve.testing import FakeClock, MemoryClient, running
+from reserve.testing.memoryserver import MemoryServer
 from tests.apps.http.responses import receive, request, split
 from tests.protocol.http1.delivery import deliver, read_messages
 from tests.strictness.accepted import ACCEPTED
@@ -193,6 +197,42 @@ def refused_by_engine(reason: str) -> Callable[[pytest.MonkeyPatch], bytes]:
     return refuse
 
 
+def limited(application: Any = reader, **settings: Any) -> MemoryClient:
+    server = MemoryServer(FakeClock())
+    server.settings = EngineSettings(**settings)
+    server.clients = ClientLimits(server.settings)
+    return MemoryClient(application, server=server)
+
+
+def hold(limit: ClientLimit | None, count: int, host: str = "127.0.0.1") -> None:
+    assert limit is not None
+    for _ in range(count):
+        place = limit.place(host)
+        assert place is not None
+        place.enter(limit.most)
+
+
+def too_many_running(monkeypatch: pytest.MonkeyPatch) -> bytes:
+    client = limited(max_running_per_client=3)
+    hold(client.server.clients.running, 6)
+    return client.send(request())
+
+
+def running_too_long(monkeypatch: pytest.MonkeyPatch) -> bytes:
+    client = limited(max_running_per_client=3)
+    hold(client.server.clients.running, 5)
+    assert client.send(request()) == b""
+    return client.advance(30)
+
+
+def too_many_websockets(monkeypatch: pytest.MonkeyPatch) -> bytes:
+    application = HTTPApp(WSGIGateway(reader))
+    application.upgrades = Upgrades()
+    client = limited(application, max_connections_per_client=1, trusted_proxies="127.0.0.1")
+    hold(client.server.clients.connections, 1, "192.0.2.7")
+    return client.send(request("GET", "/", "X-Forwarded-For: 192.0.2.7", "Connection: Upgrade", "Upgrade: websocket"))
+
+
 def plain_on_tls(monkeypatch: pytest.MonkeyPatch) -> bytes:
     return HTTPApp(WSGIGateway(reader)).refuse_plain(b"GET /")  # tests/ssl tests when it is called
 
@@ -210,6 +250,9 @@ CAUSES: dict[tuple[int, str], Callable[[pytest.MonkeyPatch], bytes]] = {
         large_head
     ),
     (503, "a request that has waited too long for a worker, or after too many others"): refused_by_engine("overload"),
+    (429, "a request of a client that has too many already"): too_many_running,
+    (429, "a request that has waited too long for those of the same client"): running_too_long,
+    (429, "a WebSocket behind a frontend, of a client that has too many"): too_many_websockets,
     (503, "a request whose response does not begin in time"): refused_by_engine("timeout"),
 }
 

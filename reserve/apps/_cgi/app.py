@@ -14,6 +14,7 @@ from reserve.sockets.proxies import trusted_proxies
 if TYPE_CHECKING:
     from reserve.apps.http.settings import HTTPSettings
     from reserve.engine.connections.connection import Connection
+    from reserve.engine.connections.context import ServerContext
 
 __all__ = ["CGIApp"]
 
@@ -48,6 +49,7 @@ class CGIApp(HTTPApp):
 
     url_scheme = ""
     alpn_protocols = ()
+    peers_are_frontends = True
     protocol = ""
     """The name of the protocol, for messages."""
     options_without_use: Mapping[str, str] = _NOT_FOR_WEB_SERVERS
@@ -62,6 +64,14 @@ class CGIApp(HTTPApp):
                 if reason:
                     raise UsageError(f"{source} is for HTTP (reserve app http); with {self.protocol} {reason}")
         super().configure(values, given)
+
+    def start(self, server: ServerContext[Connection]) -> None:
+        super().start(server)
+        if server.settings.max_connections_per_client:
+            server.log.warning(
+                f"--max-connections-per-client has no effect with {self.protocol}: connections come from the web "
+                "server, which has such limits itself; --max-running-per-client counts its clients"
+            )
 
     def redirect_application(self, port: int) -> None:
         """There are no redirects: the web server knows whether its client uses https."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from reserve.apps.http.accesslog import CLIENT_CLOSED_REQUEST, MAX_FIELD, Record, cut
@@ -289,11 +290,14 @@ class HTTPBaseDriver(Driver, ABC):
         # Each request of a pipeline gets a turn of its own, because the other connections wait for this thread.
         return AGAIN if action is self._wait and self._unparsed else action
 
-    def _refuse(self, error: RemoteError, block: bytes = b"", *, logged: bool = False) -> Action:
+    def _refuse(
+        self, error: RemoteError, block: bytes = b"", *, logged: bool = False, extra: Iterable[tuple[str, str]] = ()
+    ) -> Action:
         """Send the last response of this connection, which says what is wrong with the request.
 
         :param block: the beginning of the head, where that is incomplete or malformed.
         :param logged: the error log has a line about it already, with more than the client is told.
+        :param extra: more fields of the response.
         """
         if not logged:
             status = error.status
@@ -309,6 +313,7 @@ class HTTPBaseDriver(Driver, ABC):
             head_request=refused.method == "HEAD",
             date=self._context.date_line(),
             server=self._context.server_line,
+            extra=extra,
         )
         if isinstance(refused, Head):
             self._log_refusal(refused, error.status, body_size)

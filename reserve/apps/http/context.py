@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from reserve.engine.connections.application import Application
-from reserve.engine.connections.peers import address_of, name_of_client, peer_of
+from reserve.engine.connections.peers import address_of, is_proxy, name_of_client, peer_of
 from reserve.protocol.http1.codec import HTTP1Codec
 from reserve.protocol.http1.response import http_date
 from reserve.protocol.proxy.forwarded import ForwardedParser, forwarded_fields
@@ -133,13 +133,10 @@ class HTTPContext(Application):
         fields in which frontends say who their clients are.
         """
         proxies = trusted_proxies(connection.server.settings.trusted_proxies)
-        header = connection.proxy
-        if header is None or header.local:
-            is_proxy = proxies.trusts_peer(connection.peer)
-        else:  # the peer is a proxy, but the fields may be the client's own
-            is_proxy = isinstance(header.source, tuple) and proxies.trusts(header.source[0])
         fields = forwarded_fields(self.settings.forwarded_fields, proxies.trusts)
-        return ForwardedParser(self.codec.parse_head, fields, address_of(connection.peer)[0], trusted=is_proxy)
+        # After a header of the PROXY protocol the fields may be the client's own, although the peer is a proxy.
+        trusted = is_proxy(connection)
+        return ForwardedParser(self.codec.parse_head, fields, address_of(connection.peer)[0], trusted=trusted)
 
     def callables(self, connection: Connection) -> dict[str, Any]:
         """The keys of the environ with which an application asks something of its server."""

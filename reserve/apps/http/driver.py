@@ -21,16 +21,20 @@ from reserve.apps.http.exchange import HTTPExchange
 from reserve.apps.http.phases import BODY, HEAD, QUEUED, RESPONDING, REVOKED, SPILL
 from reserve.apps.http.spoolerrors import body_error, store_response
 from reserve.apps.http.streamedbody import StreamedBody
+from reserve.engine.clients.places import HELD, WAITS
 from reserve.engine.connections.closing import reset
 from reserve.engine.connections.driver import AGAIN, CLOSE, LINGER, RUN, STORE, Action, Driver
+from reserve.engine.connections.registry import admit_client
 from reserve.engine.connections.states import CLOSE_IDLE
 from reserve.engine.polling.poller import READ
 from reserve.errors import ClientDisconnected, RemoteError, RequestTimeout
 from reserve.gateways.upgradedsocket import SOCKET_KEYS, UpgradedSocket
 from reserve.protocol.http1.framing import asks_for_upgrade
+from reserve.wait import connection_reset
 
 if TYPE_CHECKING:
     from reserve.apps.http.context import HTTPContext, Upgrades
+    from reserve.engine.clients.places import ClientLimit, Place
     from reserve.engine.connections.connection import Connection
     from reserve.protocol.codec import Aborts, Decoder, Head
 
@@ -42,6 +46,7 @@ _FEW_FIELDS = 32
 """
 _SHOWN_TARGET = 200
 """Characters of a target that are kept for log lines while a response is sent."""
+_RETRY_AFTER = (("Retry-After", "1"),)
 _PEEK_SIZE = 4096
 """Bytes that the kernel holds in which a message is searched that aborts the request."""
 
@@ -61,7 +66,10 @@ class HTTPDriver(HTTPBaseDriver):
         "_decoder",
         "_exchange",
         "_phase",
+        "_place",
+        "_place_deadline",
         "_refused_during_run",
+        "_running",
         "_streamed_body",
         "_worker_error",
     )
@@ -76,6 +84,12 @@ class HTTPDriver(HTTPBaseDriver):
         self._exchange: HTTPExchange | None = None
         self._worker_error: RemoteError | None = None
         """Set by a worker: the next step refuses the request with it."""
+        self._running = connection.server.clients.running
+        """``--max-running-per-client``; None: there is no such limit."""
+        self._place: Place | None = None
+        """The place of the current request in it; None: it has none yet, or needs none."""
+        self._place_deadline = 0.0
+        """When a request that waits for its place is refused."""
         self._refused_during_run = False
         """The client has its refusal already, because the request took too long."""
 
@@ -98,13 +112,16 @@ class HTTPDriver(HTTPBaseDriver):
             return self._refuse(error)
         except ClientDisconnected:
             return CLOSE
-        return RUN
+        return RUN if self._running is None else self._take_place(self._running, now, events)
 
     def expired(self, kind: str, now: float) -> Action:
         if kind == "body":
             return self._refuse(
                 RemoteError(408, "the body of the request came too slowly (--body-timeout, --body-rate)")
             )
+        if kind == "place":
+            assert self._running is not None
+            return self._take_place(self._running, now)
         return super().expired(kind, now)
 
     def expire_run(self) -> bool:
@@ -123,6 +140,8 @@ class HTTPDriver(HTTPBaseDriver):
         return response
 
     def refuse(self, reason: str) -> bytes | None:
+        if self._phase is QUEUED and self._place is not None:  # no worker runs it
+            self._place.leave()
         return None if self._refused_during_run else super().refuse(reason)
 
     def revoke(self) -> bool:
@@ -136,6 +155,8 @@ class HTTPDriver(HTTPBaseDriver):
             self._connection.body_memory = self._head_size
 
     def on_close(self, reason: str) -> bool:
+        if self._place is not None:  # also that of a run that was given up: its client would be kept out for ever
+            self._place.leave()
         if self._streamed_body is not None and self._phase is not REVOKED:
             self._streamed_body.release()  # a worker that was given up may still wait for it, and releases it itself
         if self._buffered_body is not None:
@@ -159,7 +180,7 @@ class HTTPDriver(HTTPBaseDriver):
             if health_path and self._is_health_check(head, health_path):
                 return self._respond_to_health_check(head, now)
             self._phase = QUEUED
-            return RUN
+            return RUN if self._running is None else self._take_place(self._running, now)
         connection = self._connection
         decoder = self._decoder = self._codec.make_decoder(head, self._limits, self._reply)
         unparsed, self._unparsed = self._unparsed, b""
@@ -167,11 +188,53 @@ class HTTPDriver(HTTPBaseDriver):
         if settings.stream_bodies or (interim and settings.expect == "app"):
             self._streamed_body = StreamedBody(connection, decoder, unparsed, settings, interim=interim)
             self._phase = QUEUED
-            return RUN
+            return RUN if self._running is None else self._take_place(self._running, now)
         self._buffered_body = BufferedBody(connection, decoder, unparsed, settings, now, self._head_size)
         if interim and not unparsed:
             connection.write(interim)
         return self._receive_body()
+
+    def _take_place(self, limit: ClientLimit, now: float, events: int = 0) -> Action:
+        """The request is complete: have it run, if its client may have one more that runs or waits for a worker.
+
+        Otherwise it waits until one of them has ended, without a worker. As many may wait as may run: a client has a
+        response before the run that has sent it is over, so one that keeps to the limit exceeds it by its next request
+        for a moment. The others are refused.
+        """
+        connection, head, place = self._connection, self._head, self._place
+        assert head is not None
+        if place is None:
+            server = connection.server
+            client = head.remote_addr or self._base_environ["REMOTE_ADDR"]
+            place = limit.place(client, partial(server.notify, connection))
+            if place is None:
+                return RUN
+            self._place_deadline = now + server.settings.queue_timeout
+            self._place = place
+        state = place.enter(limit.most)
+        if state is HELD:
+            return RUN
+        if state is WAITS and now < self._place_deadline:
+            if events and connection_reset(connection.fd):
+                self.refuse("lost")
+                return CLOSE
+            self.count_run()
+            connection.settle()
+            wait = self._wait
+            wait.kind = "place"
+            wait.events = 0  # what follows the request is received after it
+            wait.deadline = self._place_deadline
+            return wait
+        limit.count_refused()
+        return self._refuse(
+            RemoteError(
+                429,
+                "no earlier request of this client has ended within --queue-timeout (--max-running-per-client)"
+                if state is WAITS
+                else "as many requests of this client run and wait as --max-running-per-client allows",
+            ),
+            extra=_RETRY_AFTER,
+        )
 
     def _upgrade(self, upgrades: Upgrades, head: Head, now: float) -> Action | None:
         """Let another protocol go on with the connection, if it likes. None: it is a request for the application."""
@@ -181,7 +244,17 @@ class HTTPDriver(HTTPBaseDriver):
         def log(bytes_sent: int) -> None:
             self._log_response(head, 101, bytes_sent, *fields)
 
+        named = head.remote_addr if connection.place is None else ""  # a frontend's connection becomes its client's
+        if named and not admit_client(connection, named):
+            return self._refuse(
+                RemoteError(429, "this client has as many connections open as --max-connections-per-client allows"),
+                logged=True,
+                extra=_RETRY_AFTER,
+            )
         outcome = upgrades.begin(self._context, connection, head, self._unparsed, log)
+        if named and connection.place is not None and not isinstance(outcome, Driver):
+            connection.place.leave()
+            connection.place = None
         if outcome is None:
             return None
         if isinstance(outcome, Driver):
@@ -195,7 +268,7 @@ class HTTPDriver(HTTPBaseDriver):
 
     def _receive_body(self) -> Action:
         self._phase = BODY
-        body = self._buffered_body
+        body, connection = self._buffered_body, self._connection
         assert body is not None
         progress = body.receive()
         if progress is COMPLETE:
@@ -204,7 +277,7 @@ class HTTPDriver(HTTPBaseDriver):
                 self._block = b""
             self._unparsed = body.unparsed
             self._phase = QUEUED
-            return RUN
+            return RUN if self._running is None else self._take_place(self._running, connection.server.clock.now())
         if progress is FULL:
             self._phase = SPILL
             return STORE
@@ -229,8 +302,12 @@ class HTTPDriver(HTTPBaseDriver):
         wait.deadline = body.deadline
         return wait
 
-    def _refuse(self, error: RemoteError, block: bytes = b"", *, logged: bool = False) -> Action:
-        action = super()._refuse(error, block, logged=logged)
+    def _refuse(
+        self, error: RemoteError, block: bytes = b"", *, logged: bool = False, extra: Iterable[tuple[str, str]] = ()
+    ) -> Action:
+        if self._place is not None:
+            self._place.leave()
+        action = super()._refuse(error, block, logged=logged, extra=extra)
         # The connection may linger for a while, which needs nothing of the request.
         self._head = self._decoder = None
         self._block = b""
@@ -315,6 +392,10 @@ class HTTPDriver(HTTPBaseDriver):
                 exchange.errors.end()
             if connection.lent or head.length != 0 or connection.body_memory:
                 self._clean_up(body, content)
+            place = self._place
+            if place is not None:
+                connection.server.leave_after_run(place)
+                self._place = None
         if exchange.expired:
             raise RequestTimeout
         if connection.output is not None:

@@ -33,6 +33,10 @@ class Application:
     """Why its code runs on the thread inside ``start()`` only, one request at a time, as a clause (``shop:app says
     single_thread = True``): the command starts one worker then, and says so. Empty: workers run it.
     """
+    peers_are_frontends: bool = False
+    """Its connections come from frontends, which have many clients: ``--max-connections-per-client`` does not count
+    them.
+    """
 
     def make_driver(self, connection: Connection) -> Driver:
         """Make the driver of a connection. On the accept thread, or on the thread that completed its TLS handshake.

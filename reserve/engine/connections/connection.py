@@ -28,6 +28,7 @@ from reserve.errors import ClientDisconnected
 from reserve.wait import peer_closed, wait_for
 
 if TYPE_CHECKING:
+    from reserve.engine.clients.places import Place
     from reserve.protocol.proxy.header import ProxyHeader
     from reserve.ssl.tlssocket import TLSSocket
 
@@ -64,6 +65,7 @@ class Connection:
         "output",
         "peer",
         "pending",
+        "place",
         "proxy",
         "queued_at",
         "reclaim_waiter",
@@ -138,6 +140,8 @@ class Connection:
         """Bytes that the TLS session keeps while the connection waits; written by the engine for :meth:`settle`."""
         self.counted = (0, 0, 0)
         """What the budget counts for it: bytes in memory, bytes of a body in a file, bytes of a response in a file."""
+        self.place: Place | None = None
+        """The place that it takes of its client's (``--max-connections-per-client``); None: it is not counted."""
         self.must_reset = False
         """The close has to be a reset. See :func:`~reserve.engine.connections.closing.reset`."""
         self.detached = False

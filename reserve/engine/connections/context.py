@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from reserve.engine.connections.budget import Budget
 from reserve.engine.hooks import Hooks
@@ -16,6 +16,9 @@ from reserve.engine.logs.errorlog import ErrorLog
 from reserve.engine.polling.clock import Clock
 from reserve.engine.settings import EngineSettings
 from reserve.engine.tls import ServerTLS
+
+if TYPE_CHECKING:
+    from reserve.engine.clients.places import ClientLimits, Place
 
 __all__ = ["ServerContext"]
 
@@ -57,6 +60,10 @@ class ServerContext(Protocol[C]):
         (:class:`~reserve.engine.scheduler.startthread.StartThread`); None: there is no such thing.
         """
 
+    @property
+    def clients(self) -> ClientLimits:
+        """The limits for each client address."""
+
     stopping: bool
     """The server is shutting down: drivers close idle connections, and announce it in the responses that they send."""
 
@@ -85,6 +92,11 @@ class ServerContext(Protocol[C]):
         """Call ``function()`` after the run that the calling thread is in, on this thread. The connection goes on.
 
         Raises UsageError on a thread that is no worker, and for what cannot be called.
+        """
+
+    def leave_after_run(self, place: Place, /) -> None:
+        """Return the place of the request whose run the calling thread ends: now, or after the functions that are to be
+        called after the run.
         """
 
     def own_connection(self) -> Any:

@@ -10,11 +10,12 @@ import struct
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reserve.engine.connections.connection import Connection
+from reserve.sockets.proxies import trusted_proxies
 
 if TYPE_CHECKING:
     from reserve.protocol.proxy.header import ProxyHeader
 
-__all__ = ["Peer", "address_of", "describe", "name_of", "name_of_client", "peer_of"]
+__all__ = ["Peer", "address_of", "describe", "is_proxy", "name_of", "name_of_client", "peer_of"]
 
 
 _CREDENTIALS = struct.Struct("iii")
@@ -69,6 +70,17 @@ def address_of(raw: Any) -> tuple[str, int]:
         return "", 0
     host = raw[0]
     return (host[7:] if host.startswith("::ffff:") and "." in host else host), raw[1]
+
+
+def is_proxy(connection: Connection) -> bool:
+    """Whether the peer is one of ``--trusted-proxies``; the client that it has named, after a header of the PROXY
+    protocol.
+    """
+    proxies = trusted_proxies(connection.server.settings.trusted_proxies)
+    header = connection.proxy
+    if header is None or header.local:
+        return proxies.trusts_peer(connection.peer)
+    return isinstance(header.source, tuple) and proxies.trusts(header.source[0])
 
 
 def describe(connection: Connection) -> str:

@@ -2,6 +2,10 @@
 
 The kernel may reuse a descriptor number as soon as it is closed. So the owner removes a connection before it closes the
 socket, and holds the lock under which other threads use the registered connections.
+
+:func:`admit` counts a connection as one of its client (``--max-connections-per-client``) when it is known whose it is:
+the accept thread calls it, or, after a header of the PROXY protocol, the thread that has read that. It counts until
+:meth:`ConnectionRegistry.remove`.
 """
 
 from __future__ import annotations
@@ -9,12 +13,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from reserve.engine.clients.places import HELD
 from reserve.engine.connections.connection import Connection
+from reserve.engine.connections.peers import address_of, is_proxy, name_of
 from reserve.engine.connections.states import CLOSED
 from reserve.engine.polling.poller import Poller
 from reserve.engine.polling.timers import Timers
 
-__all__ = ["ConnectionRegistry"]
+__all__ = ["ConnectionRegistry", "admit", "admit_client"]
 
 
 class ConnectionRegistry:
@@ -46,6 +52,8 @@ class ConnectionRegistry:
                 if connection.watched:
                     self._poller.remove(fd)
         connection.watched = False
+        if connection.place is not None:  # before the socket is closed: a client that sees that may connect again
+            connection.place.leave()
         # The state is set before the entry is discarded: a thread that schedules the connection meanwhile reads the
         # state afterwards, and discards its entry itself.
         connection.state = CLOSED
@@ -59,3 +67,32 @@ class ConnectionRegistry:
         with self._lock:  # the owner has to remove it first
             if self.connections.get(connection.fd) is connection:
                 action(connection)
+
+
+def admit(connection: Connection) -> bool:
+    """By the owner, when the peer is known: count the connection. False: its client has too many; the caller closes it.
+
+    One of a trusted proxy is not counted: its requests are those of many clients.
+    """
+    if connection.server.clients.connections is None or is_proxy(connection):
+        return True
+    return admit_client(connection, address_of(connection.peer)[0])
+
+
+def admit_client(connection: Connection, host: str) -> bool:
+    """Count a connection, which is not counted yet, as one of the client with this address. False: it has too many."""
+    limit = connection.server.clients.connections
+    place = None if limit is None else limit.place(host)
+    if limit is None or place is None:
+        return True
+    connection.place = place
+    if place.enter() is HELD:
+        return True
+    connection.place = None
+    limit.count_refused()
+    connection.server.log.warning(
+        f"{name_of(address_of(connection.peer))}: the connection is closed: its client {place.client or 'unix'} has "
+        f"{limit.most} open, as many as --max-connections-per-client allows",
+        "connections closed: --max-connections-per-client",
+    )
+    return False

@@ -14,6 +14,7 @@ from reserve.engine.connections.application import Application
 from reserve.engine.connections.connection import Connection
 from reserve.engine.connections.driver import CLOSE, Action, Driver, Wait
 from reserve.engine.connections.peers import address_of, name_of
+from reserve.engine.connections.registry import admit
 from reserve.engine.drivers.handshake import HandshakeDriver
 from reserve.engine.polling.poller import READ
 from reserve.protocol.proxy.header import ProxyHeaderError
@@ -66,6 +67,8 @@ class ProxyDriver(Driver):
         header = connection.proxy = reader.header
         if header.source is not None:
             connection.peer = header.source
+        if not self._application.peers_are_frontends and not admit(connection):
+            return CLOSE
         if self._adapter is not None:
             connection.driver = HandshakeDriver(connection, self._adapter, self._application)
         else:

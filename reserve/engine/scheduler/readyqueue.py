@@ -114,6 +114,7 @@ class ReadyQueue:
     def park(self, connection: Connection, mask: int, deadline: float, kind: str, state: State) -> None:
         """Owned to waiting: for an event of ``mask``, a notification, or the deadline.
 
+        :param mask: 0: only for the end of the connection in both directions, where the poller can tell.
         :param deadline: seconds on the engine's clock.
         :param kind: what it waits for; see :attr:`Connection.wait_kind`.
         :param state: PARKED, FLUSHING or LINGERING.
@@ -130,7 +131,9 @@ class ReadyQueue:
         if not connection.watched:
             self._poller.add(connection.fd, mask)
             connection.watched = True
-        elif connection.armed != mask or connection.pending:  # else it was lent, and the poller still watches it
+        elif (
+            connection.armed != mask or connection.pending or not mask
+        ):  # else it was lent: the poller still watches it
             self._poller.arm(connection.fd, mask)
         connection.armed = mask
         connection.state = state

@@ -123,6 +123,35 @@ def test_health_checks_need_no_worker_and_a_full_queue_refuses(protocol: Protoco
 
 
 @each_protocol
+def test_clients_of_the_web_server_have_limits_and_its_connections_none(protocol: Protocol) -> None:
+    gate, log = Gate(), list[str]()
+    limits: Any = {"max_running_per_client": 1, "max_connections_per_client": 1}
+
+    def sent(path: str, client: str) -> bytes:
+        return protocol.request(path, b"", {"REMOTE_ADDR": client})
+
+    with (
+        running(protocol.app(gate), threads=3, hooks=hooks_logging_to(log), **limits) as served,
+        served.connect() as busy,
+        served.connect() as waiting,
+    ):
+        eventually(lambda: log)
+        assert "--max-connections-per-client has no effect" in log[0]
+        limit = served.server._runtime.clients.running
+        assert limit is not None
+        busy.sendall(sent("/wait", "192.0.2.7"))
+        gate.wait_entered()
+        waiting.sendall(sent("/late", "::ffff:192.0.2.7"))
+        eventually(lambda: limit.holding() == ({"192.0.2.7": 1}, 1))
+        refused = ask(served, protocol, sent("/", "192.0.2.7"))
+        assert (refused.status, refused.fields["retry-after"]) == (429, "1")
+        assert ask(served, protocol, sent("/", "192.0.2.8")).body == b"served"
+        gate.release()
+        assert [protocol.read(until_closed(client)[0]).body for client in (busy, waiting)] == [b"served"] * 2
+        eventually(lambda: limit.holding() == ({}, 0))
+
+
+@each_protocol
 def test_a_stop_waits_for_requests_in_flight(protocol: Protocol) -> None:
     gate = Gate()
     with running(protocol.app(gate), threads=1) as served, served.connect() as busy, served.connect() as idle:

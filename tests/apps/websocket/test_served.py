@@ -23,7 +23,7 @@ from reserve.errors import ReserveError
 from reserve.gateways.wsgi import WSGIGateway
 from reserve.testing import FakeClock, RunningServer, running
 from tests import tls
-from tests.apps.http.responses import request
+from tests.apps.http.responses import receive, request
 from tests.apps.websocket.client import ACCEPT, KEY, Client, client, opening
 from tests.clients import receive_all
 from tests.extras import library
@@ -799,3 +799,37 @@ def test_a_close_frame_is_never_followed_by_a_message() -> None:
         ws.sock.sendall(close(4000))
         assert ws.at_end()
         stop.set()
+
+
+def test_behind_a_trusted_proxy_each_websocket_is_a_connection_of_its_client() -> None:
+    log: list[str] = []
+
+    def held(server: RunningServer) -> Any:
+        limit = server.server._runtime.clients.connections
+        assert limit is not None
+        return limit.holding()[0]
+
+    options: Any = {"max_connections_per_client": 2, "trusted_proxies": "127.0.0.1"}
+    first, second = "X-Forwarded-For: 192.0.2.1", "X-Forwarded-For: 192.0.2.2"
+    with serving(echo_at_yield, log, **options) as server, contextlib.ExitStack() as stack:
+        mine = [stack.enter_context(client(server)).open("/", first) for _ in range(2)]
+        refused = stack.enter_context(client(server))
+        refused.sock.sendall(opening("/", first))
+        assert receive(refused.sock).status == 429
+        stack.enter_context(client(server)).open("/", second)
+        page = stack.enter_context(client(server))
+        page.sock.sendall(request("GET", "/", first))  # a request of any client: the connection is the proxy's
+        assert receive(page.sock).status == 200
+        page.sock.sendall(opening("/", first, "Sec-WebSocket-Version: 1", method="POST"))
+        assert receive(page.sock).status >= 400
+        assert held(server) == {"192.0.2.1": 2, "192.0.2.2": 1}
+        mine[0].sock.close()
+        eventually(lambda: held(server) == {"192.0.2.1": 1, "192.0.2.2": 1})
+        late = stack.enter_context(client(server))
+        late.sock.sendall(opening("/", first, method="POST"))  # one that is refused for another reason holds no place
+        assert receive(late.sock).status >= 400
+        assert held(server) == {"192.0.2.1": 1, "192.0.2.2": 1}
+        stack.enter_context(client(server)).open("/", first)
+        server.server.stop(0)
+        assert held(server) == {}
+    assert "--max-connections-per-client" in log[0]

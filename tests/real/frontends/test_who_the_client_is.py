@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import re
+import select
 import shlex
 import signal
 import socket
@@ -138,6 +139,56 @@ def test_a_frontend_that_sets_every_field(serve: Serve, require_peer: RequirePee
     names = ("REMOTE_ADDR", "wsgi.url_scheme", "HTTP_HOST", "SERVER_NAME", "SERVER_PORT", "SCRIPT_NAME", "HTTPS")
     expected = [CLIENT, "https", "shop.example", "shop.example", "443", "/shop", "on"]
     assert [environ[name] for name in names] == expected
+
+
+def begin(port: int, host: str, target: str) -> socket.socket:
+    """A client at an address, which has sent a request."""
+    client = socket.create_connection(("127.0.0.1", port), PATIENCE, source_address=(host, 0))
+    client.sendall(f"GET {target} HTTP/1.1\r\nHost: blog.example\r\nConnection: close\r\n\r\n".encode())
+    return client
+
+
+def response(client: socket.socket) -> bytes:
+    with client, client.makefile("rb") as file:
+        return file.read()
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("name", FRONTENDS)
+def test_a_greedy_client_behind_a_frontend_leaves_the_workers_to_others(
+    serve: Serve, require_peer: RequirePeer, short_path: Path, name: str
+) -> None:
+    """Eight requests of one client: one runs, one waits, six are refused. The frontend itself has no limit."""
+    gate = short_path / "gate"
+    os.mkfifo(gate)
+    bind = f"unix:{short_path}/reserve"
+    frontend = FRONTENDS[name](require_peer(name), short_path, bind)
+    port = free_port()
+    text = frontend.config.read_text("utf-8")
+    at = "listen unix:" if name == "nginx" else "bind unix@"
+    text = replaced(text, f"{at}{frontend.address}", f"{at.partition('unix')[0]}127.0.0.1:{port}")
+    frontend.config.write_text(text, "utf-8")
+    limits = ["--max-running-per-client", "1", "--max-connections-per-client", "1"]
+    options = ["--trusted-proxies", "unix", "--threads", "2", *limits]
+    with (
+        serve("app", "http", "wsgi", "gate", *options, "--", str(gate), bind=bind, log=None) as server,
+        program(frontend.command(), port, short_path, frontend.stop_signal),
+    ):
+        greedy = [begin(port, CLIENT, "/wait") for _ in range(8)]
+        for _ in range(6):
+            (ready, *_), _, _ = select.select(greedy, [], [], PATIENCE)
+            greedy.remove(ready)
+            refused = response(ready)
+            assert refused.startswith(b"HTTP/1.1 429 ")
+            assert b"\r\nretry-after: 1\r\n" in refused.lower()
+        for _ in range(5):
+            assert response(begin(port, "127.0.0.8", "/")).endswith(b"at once")
+        while greedy:
+            gate.write_bytes(b"at last")  # the one that runs reads it
+            (ready, *_), _, _ = select.select(greedy, [], [], PATIENCE)
+            greedy.remove(ready)
+            assert response(ready).endswith(b"at last")
+    assert [line for line in server.log if f"{CLIENT} through unix: 429" in line]
 
 
 # ---- the PROXY protocol ----

@@ -1,0 +1,1 @@
+"""What each client of a server holds, and its limits."""
