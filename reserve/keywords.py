@@ -193,6 +193,18 @@ class WSGIServerOptions(EngineOptions, total=False):
     """Which pages may open a WebSocket: same, those of the same host; any; or the origins themselves, with commas
     between them. Clients without Origin, which are no browsers, always may. Default: ``'same'``.
     """
+    static: tuple[str, ...]
+    """Serve the files of this directory below this path (repeatable), without a worker. The longest prefix wins, also
+    against --mount. Unit: a path and a directory. Default: ``()``.
+    """
+    static_missing: Literal["404", "app"]
+    """Who responds when there is no such file: 404, the server; app, the application. Default: ``'404'``."""
+    static_listing: bool
+    """List the files of a directory without index.html. Default: ``False``."""
+    static_immutable: bool
+    """Send Cache-Control: a year for names with a hash (app.3f2a9c1b.js), no-cache for all other files. Default:
+    ``True``.
+    """
     root_path: str
     """The SCRIPT_NAME below which everything is mounted. Unit: a path. Default: ``''``."""
     max_request_line: int

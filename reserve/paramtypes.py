@@ -347,7 +347,8 @@ class Pair(Kind):
 
 
 def check_settings(settings: Any, kinds: Mapping[str, Kind], prefix: str = "") -> None:
-    """Check the fields of a settings object. A field whose default is None may be None.
+    """Check the fields of a settings object. A field whose default is None may be None. One whose default is a tuple
+    has a tuple of values of its kind.
 
     :param settings: an instance of a dataclass.
     :param kinds: the names of the fields and their types.
@@ -357,8 +358,13 @@ def check_settings(settings: Any, kinds: Mapping[str, Kind], prefix: str = "") -
     by_name = {field.name: field for field in fields(settings)}
     for name, kind in kinds.items():
         value, default = getattr(settings, name), by_name[name].default
-        if not kind.accepts(value) and not (value is None and default is None):
-            option = f"--{prefix}{name}".replace("_", "-")
+        option = f"--{prefix}{name}".replace("_", "-")
+        if isinstance(default, tuple):
+            if not isinstance(value, tuple) or not all(kind.accepts(item) for item in value):
+                raise UsageError(
+                    f"{name}={value!r:.100} ({option}) has to be a tuple of values; allowed for each is {kind.allowed}"
+                )
+        elif not kind.accepts(value) and not (value is None and default is None):
             subject = f"{name}={value!r:.100} ({option})"
             # A text, because the annotations are not evaluated. The allowed words are in the message already.
             types = re.sub(r"Literal\[[^]]*\]", "str", str(by_name[name].type))

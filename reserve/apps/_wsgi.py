@@ -7,7 +7,7 @@ options out before. All other arguments, and those after ``--``, belong to the a
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from reserve.errors import Correction, StartupError, UsageError, short_repr
@@ -25,10 +25,11 @@ ARGUMENTS = """\
 wsgi NAME              serve a WSGI application: a module with launch(args), application or app, or
                        module:application, or a factory as "shop:create_app('test')"; one with
                        single_thread = True runs on the main thread
---mount /PREFIX=NAME   serve another one below a path; may be repeated; NAME itself is mounted at /
+static DIR             serve the files of a directory
+--mount /PREFIX=NAME   another one below a path (repeatable); NAME is at /
 """
 
-_KINDS = ("wsgi",)
+_KINDS = ("wsgi", "static")
 _MOUNT = "--mount"
 _HELP = {"-h", "--help"}
 _PREFIXES = ("reserve.examples",)
@@ -47,6 +48,8 @@ def launch_wsgi(args: Sequence[str], protocol: str, app_class: Callable[[], type
     """
     arguments = Arguments.of(args)
     remaining, mounts = take_paths(arguments.before, _MOUNT, "/PREFIX=NAME, as /blog=blog")
+    if remaining[:1] == ["static"]:
+        return _launch_static(protocol, remaining[1:], mounts, arguments, app_class)
     if remaining[:1] != ["wsgi"]:
         if remaining and remaining[0].startswith("-"):
             raise _unknown_option(protocol, remaining, arguments)
@@ -80,16 +83,61 @@ def launch_wsgi(args: Sequence[str], protocol: str, app_class: Callable[[], type
     if remaining and "/" in mounts:
         raise UsageError(f"both {remaining[0]} and {mounts['/']} would be mounted at /; leave one of them out")
 
-    from reserve.apps.http.settings import HTTPSettings
-    from reserve.gateways.dispatch import PathInfoDispatcher
-    from reserve.gateways.wsgi import WSGIGateway
-
     mapping = {}
     if remaining:
         at = "/" if mounts else ""
         mapping["/"] = _load(protocol, remaining[0], arguments, remaining[1:], arguments.after, at)
     for prefix, mounted in mounts.items():
         mapping[prefix] = _load(protocol, mounted, arguments, (), (), prefix)
+    return _make(app_class, mapping, mounts, remaining)
+
+
+def _launch_static(
+    protocol: str,
+    remaining: Sequence[str],
+    mounts: dict[str, str],
+    arguments: Arguments,
+    app_class: Callable[[], type[HTTPApp]],
+) -> HTTPApp:
+    """Make the application that serves a directory at ``/``, and what is mounted beside it.
+
+    :param remaining: the arguments after ``static``.
+    """
+    if remaining and remaining[0].startswith("-"):
+        raise _unknown_option(protocol, remaining, arguments)
+    if len(remaining) != 1 or arguments.after:
+        given = " ".join([*remaining, *arguments.after]) or "nothing"
+        raise UsageError(
+            f"app {protocol} static takes one directory; it got {given}", f"; write: reserve app {protocol} static DIR"
+        )
+    if "/" in mounts:
+        raise UsageError(f"both {remaining[0]} and {mounts['/']} would be mounted at /; leave one of them out")
+    arguments.served.append(f"static {remaining[0]}")
+    mapping = {prefix: _load(protocol, mounted, arguments, (), (), prefix) for prefix, mounted in mounts.items()}
+    mapping["/"] = _nothing_here
+    application = _make(app_class, mapping, mounts, remaining)
+    application.serves_application = False
+    application.serve_folder(remaining[0])
+    return application
+
+
+def _nothing_here(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """The application below the files: the codec of FastCGI, and requests with a body, get files from the gateway."""
+    start_response("404 Not Found", [("Content-Length", "0")])
+    return []
+
+
+def _make(
+    app_class: Callable[[], type[HTTPApp]],
+    mapping: dict[str, Callable[..., Any]],
+    mounts: dict[str, str],
+    remaining: Sequence[str],
+) -> HTTPApp:
+    """Make the application of applications by prefix. ``remaining`` begins with the name of the one at ``/``."""
+    from reserve.apps.http.settings import HTTPSettings
+    from reserve.gateways.dispatch import PathInfoDispatcher
+    from reserve.gateways.wsgi import WSGIGateway
+
     single = [prefix for prefix, app in mapping.items() if getattr(app, "single_thread", False) is True]
     app = PathInfoDispatcher(mapping) if mounts else mapping["/"]
     if not single:

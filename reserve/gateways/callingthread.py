@@ -79,6 +79,11 @@ class CallingThread:
         self._stopping_errors = stopping_errors
         self._thread: CallThread | None = None
 
+    @property
+    def app(self) -> WSGIApplication:
+        """The application that the thread runs."""
+        return self._app
+
     def attach(self, thread: CallThread) -> None:
         """Have the application run on ``thread``. Called before the server accepts. Raises UsageError when no thread is
         inside ``start()``.

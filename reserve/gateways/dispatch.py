@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from reserve.errors import UsageError
 from reserve.gateways.exchange import Environ, StartResponse, WSGIApplication
 
-__all__ = ["PathInfoDispatcher", "mounted_at"]
+__all__ = ["PathInfoDispatcher", "mounted_at", "wsgi_path", "wsgi_prefix"]
 
 _ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
 
@@ -33,7 +33,7 @@ class PathInfoDispatcher:
     def __init__(self, apps: Mapping[str, WSGIApplication] | Iterable[tuple[str, WSGIApplication]]) -> None:
         mounts: dict[str, WSGIApplication] = {}
         for prefix, app in _pairs(apps):
-            path = _wsgi_prefix(prefix)
+            path = wsgi_prefix(prefix)
             if not callable(app):
                 raise UsageError(f"a WSGI application is a callable, got {app!r:.80} at {prefix!r:.80}")
             if path in mounts:
@@ -45,6 +45,11 @@ class PathInfoDispatcher:
         self._mounts = [
             (path, path + "/", mounts[path]) for path in sorted(mounts, key=lambda path: (-len(path), path))
         ]
+
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        """Where applications are mounted, as PATH_INFO has it, without the slash at the end."""
+        return tuple(prefix for prefix, _, _ in self._mounts)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
@@ -71,7 +76,7 @@ def mounted_at(root: str, app: WSGIApplication) -> WSGIApplication:
 
     :param root: decoded, like ``/shop``, without a slash at its end.
     """
-    root = _wsgi_string(root)
+    root = wsgi_path(root)
     below = root + "/"
 
     def mounted(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -86,7 +91,7 @@ def mounted_at(root: str, app: WSGIApplication) -> WSGIApplication:
     return mounted
 
 
-def _wsgi_string(path: str) -> str:
+def wsgi_path(path: str) -> str:
     """A decoded path in the form that environs have: its UTF-8 bytes as latin-1 characters (PEP 3333)."""
     return path.encode("utf-8").decode("latin-1")
 
@@ -103,7 +108,7 @@ def _pairs(apps: object) -> Iterable[tuple[object, WSGIApplication]]:
     return pairs
 
 
-def _wsgi_prefix(prefix: object) -> str:
+def wsgi_prefix(prefix: object) -> str:
     """Check a prefix, and return it as PATH_INFO has it, without the slash at its end."""
     if not isinstance(prefix, str):
         raise UsageError(f"a path prefix is a str like '/blog', got {prefix!r:.80}")
@@ -115,6 +120,6 @@ def _wsgi_prefix(prefix: object) -> str:
     if _ESCAPE.search(path):
         raise UsageError(f"a path prefix is written decoded, without %XX: {prefix!r:.80}")
     try:
-        return _wsgi_string(path)
+        return wsgi_path(path)
     except UnicodeEncodeError as error:
         raise UsageError(f"the path prefix {prefix!r:.80} cannot be encoded as UTF-8") from error

@@ -44,6 +44,7 @@ __all__ = [
     "describe",
     "media_type",
     "method_not_allowed",
+    "path_names",
     "plain_response",
     "redirect_to_folder",
     "respond",
@@ -192,6 +193,16 @@ class FileBody:
     def __init__(self, file: io.FileIO, pieces: Sequence[Range | bytes]) -> None:
         self._file = file
         self._pieces = pieces
+
+    @property
+    def file(self) -> io.FileIO:
+        """The open file."""
+        return self._file
+
+    @property
+    def pieces(self) -> Sequence[Range | bytes]:
+        """What is sent, in this order: a range of the file, or bytes."""
+        return self._pieces
 
     def __iter__(self) -> Iterator[bytes]:
         """Read and yield blocks of :data:`BLOCK` bytes.
@@ -396,12 +407,7 @@ class StaticFiles:
 
         :raises FileNotFoundError: there is no such file.
         """
-        if _ENCODED_SEPARATOR.search(str(environ.get("REQUEST_URI", "")).partition("?")[0]):
-            raise FileNotFoundError("an encoded separator; in PATH_INFO it looks like any other")
-        names = [os.fsdecode(part.encode("latin-1")) for part in path.removeprefix("/").split("/")]
-        names_folder = names[-1] == ""
-        if names_folder:
-            names.pop()
+        names, names_folder = path_names(environ, path)
         opened = self.folder.open(names)
         if opened is not None:
             if not names_folder:
@@ -416,6 +422,21 @@ class StaticFiles:
                 opened.file.close()
                 return None, ""
         raise FileNotFoundError("no file, or a folder without an index")
+
+
+def path_names(environ: Environ, path: str) -> tuple[list[str], bool]:
+    """The names in a path, for :meth:`Folder.open`, and whether it ends with a slash and so names a folder.
+
+    :param path: PATH_INFO, or the rest of it.
+    :raises FileNotFoundError: the target has an encoded separator, which in PATH_INFO looks like any other.
+    """
+    if _ENCODED_SEPARATOR.search(str(environ.get("REQUEST_URI", "")).partition("?")[0]):
+        raise FileNotFoundError("an encoded separator; in PATH_INFO it looks like any other")
+    names = [os.fsdecode(part.encode("latin-1")) for part in path.removeprefix("/").split("/")]
+    names_folder = names[-1] == ""
+    if names_folder:
+        names.pop()
+    return names, names_folder
 
 
 def method_not_allowed() -> StaticResponse:

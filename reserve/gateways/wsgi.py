@@ -25,6 +25,7 @@ from reserve.gateways.callingthread import CallingThread
 from reserve.gateways.dispatch import mounted_at
 from reserve.gateways.exchange import Environ, Exchange, WSGIApplication
 from reserve.gateways.response import WSGIResponse
+from reserve.gateways.staticsite import StaticMounts
 from reserve.gateways.streams import ErrorStream, FileWrapper
 
 __all__ = ["WSGIGateway", "log_error", "request_line"]
@@ -100,12 +101,20 @@ class WSGIGateway:
         self._errors = ErrorStream() if errors is None else errors
         self._on_interrupt = on_interrupt
 
-    def mount(self, root_path: str) -> None:
-        """Set ``root_path`` (see the class). Called before the first request."""
+    @property
+    def application(self) -> WSGIApplication:
+        """The application without what the gateway puts before it."""
+        return self._application
+
+    def mount(self, root_path: str, static: StaticMounts | None = None) -> None:
+        """Set ``root_path`` (see the class), and the folders whose files are served in place of the application.
+        Called before the first request.
+        """
         root_path = root_path.removesuffix("/")
         if root_path and not root_path.startswith("/"):
             raise UsageError(f"a root path begins with a slash, like /shop; got {root_path!r:.80} (--root-path)")
-        self.app = mounted_at(root_path, self._application) if root_path else self._application
+        app = self._application if static is None else static.before(self._application)
+        self.app = mounted_at(root_path, app) if root_path else app
 
     def use_log(self, log: Callable[[str, BaseException], None], log_warning: Callable[[str], None]) -> None:
         """Set both hooks (see the class). Called before the first request."""

@@ -51,6 +51,7 @@ _FORMS = {
     "N|MIN:MAX": "one number, or a minimum and a maximum: 8, 4:32",
     "N|keep": "a number, or keep: no change",
     "MODE": "octal permission bits: 660",
+    "/PREFIX=DIR": "a path and a directory: /assets=build/assets",
     "OWNER": "USER, USER:GROUP or :GROUP",
 }
 """The forms of values, by the word that stands for them."""

@@ -87,7 +87,8 @@ def _row(home: type, group: str, name: str, text: str) -> Option:
     row = Option(name=name, kind=Kind(), help=text, group=group, home=home)
     (field,) = [field for field in fields(home) if field.name == row.setting]
     assert field.default is not MISSING, f"{home.__name__}.{field.name} has no plain default"
-    return replace(row, default=field.default, kind=_KINDS[home][field.name])
+    repeat = isinstance(field.default, tuple)
+    return replace(row, default=field.default, kind=_KINDS[home][field.name], repeat=repeat)
 
 
 def _engine(name: str, text: str) -> Option:
@@ -96,6 +97,10 @@ def _engine(name: str, text: str) -> Option:
 
 def _http(name: str, text: str) -> Option:
     return _row(HTTPSettings, "HTTP", name, text)
+
+
+def _static(name: str, text: str) -> Option:
+    return _row(HTTPSettings, "Static files", name, text)
 
 
 def _tls(name: str, text: str, home: type = TLSSettings) -> Option:
@@ -372,6 +377,17 @@ OPTIONS: tuple[Option, ...] = (
         "between them. Clients without Origin, which are no browsers, always may.",
     ),
     _http("root-path", "The SCRIPT_NAME below which everything is mounted."),
+    _static(
+        "static",
+        "Serve the files of this directory below this path (repeatable), without a worker. The longest prefix wins, "
+        "also against --mount.",
+    ),
+    _static("static-missing", "Who responds when there is no such file: 404, the server; app, the application."),
+    _static("static-listing", "List the files of a directory without index.html."),
+    _static(
+        "static-immutable",
+        "Send Cache-Control: a year for names with a hash (app.3f2a9c1b.js), no-cache for all other files.",
+    ),
     _limit("max-request-line", "The length of the request line with its CRLF; a longer one gets a 414."),
     _limit("max-field", "The length of a header field line with its CRLF; a longer one gets a 431."),
     _limit("max-head", "The length of the whole head, line ends included; a longer one gets a 431."),

@@ -322,6 +322,8 @@ class Codec:
     """An aborted response is reset even if it has a length, because some clients do not look at that."""
     early_hints: Callable[[Iterable[tuple[str, str]]], bytes] | None = None
     """Checks and encodes the fields of a 103 (Early Hints), which comes before the response; None: there is no such."""
+    sends_files: bool = True
+    """A file can follow the head of a response with a length as it is, without framing within it."""
     has_upgrades: bool = False
     """A request may ask for another protocol on its connection (``Upgrade``)."""
     aborts: Aborts | None = None

@@ -45,6 +45,8 @@ def test_the_type_of_a_field_fits_the_kind_of_its_option(option: Option) -> None
     found = get_type_hints(option.home)[option.setting]
     if isinstance(option.kind, Choice):
         assert (get_origin(found), get_args(found)) == (Literal, option.kind.choices)
+    elif option.repeat:
+        assert found == tuple[str, ...]
     elif isinstance(option.kind, Text):
         assert found == (str if option.default is not None else str | None)
     else:

@@ -35,7 +35,9 @@ def test_every_name_is_unique() -> None:
 
 @pytest.mark.parametrize("option", [option for option in OPTIONS if option.home], ids=lambda option: option.name)
 def test_every_default_is_within_its_own_range(option: Option) -> None:
-    if option.default is not None:
+    if option.repeat:
+        assert option.default == ()
+    elif option.default is not None:
         assert option.kind.parse(option.kind.format(option.default)) == option.default
 
 

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from reserve.apps._static.mounts import static_mounts
 from reserve.apps.http.accesslog import AccessLog
 from reserve.apps.http.context import HTTPContext
 from reserve.apps.http.driver import HTTPDriver
@@ -35,6 +36,10 @@ class HTTPApp(HTTPContext):
     :param settings: limits, timeouts and the rest; see :class:`HTTPSettings`. Default: those of ``HTTPSettings()``.
     """
 
+    serves_application = True
+    """False: the application of the gateway only says that it has nothing at the path."""
+    _folder = ""
+
     def __init__(self, gateway: WSGIGateway, settings: HTTPSettings | None = None) -> None:
         super().__init__(gateway, settings if settings is not None else HTTPSettings())
 
@@ -42,7 +47,18 @@ class HTTPApp(HTTPContext):
         super().use_settings(settings)
         if isinstance(self.codec, HTTP1Codec):
             self.codec = HTTP1Codec(keep_slashes=settings.encoded_slashes == "keep")
-        self.gateway.mount(settings.root_path)
+        self.static = static_mounts(
+            settings, self.gateway.application, root_folder=self._folder, has_application=self.serves_application
+        )
+        self.gateway.mount(settings.root_path, self.static)
+
+    def serve_folder(self, path: str) -> None:
+        """Serve the files of a directory at ``/``. Before the server starts, and before :meth:`configure`.
+
+        :raises UsageError: it is no directory.
+        """
+        self._folder = path
+        self.use_settings(self.settings)
 
     def configure(self, values: Mapping[str, Any], given: Sequence[str] = ()) -> None:
         """Take settings by their names, those of :class:`HTTPSettings` and of :class:`Limits` alike; before the

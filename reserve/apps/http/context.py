@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from reserve.engine.connections.connection import Connection
     from reserve.engine.connections.context import ServerContext
     from reserve.engine.connections.driver import Driver
+    from reserve.gateways.staticsite import StaticMounts
     from reserve.gateways.wsgi import WSGIGateway
     from reserve.protocol.codec import Codec, Head
 
@@ -101,6 +102,8 @@ class HTTPContext(Application):
     """The protocol. An application of another protocol sets its own, before the server starts."""
     upgrades: Upgrades | None = None
     """Other protocols on the same connections; None: there are none. Set before the server starts."""
+    static: StaticMounts | None = None
+    """Folders whose files are served without a worker; None: there are none."""
 
     def __init__(self, gateway: WSGIGateway, settings: HTTPSettings) -> None:
         self.gateway = gateway

@@ -15,10 +15,11 @@ from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING, BinaryIO
 
+from reserve.apps._static.exchange import StaticExchange
 from reserve.apps.http.basedriver import HTTPBaseDriver
 from reserve.apps.http.bufferedbody import COMPLETE, DISCONNECTED, FULL, LARGE_HEAD, MORE, BufferedBody
 from reserve.apps.http.exchange import HTTPExchange
-from reserve.apps.http.phases import BODY, HEAD, QUEUED, RESPONDING, REVOKED, SPILL
+from reserve.apps.http.phases import BODY, HEAD, QUEUED, RESPONDING, REVOKED, SPILL, STATIC
 from reserve.apps.http.spoolerrors import body_error, store_response
 from reserve.apps.http.streamedbody import StreamedBody
 from reserve.engine.clients.places import HELD, WAITS
@@ -28,6 +29,7 @@ from reserve.engine.connections.registry import admit_client
 from reserve.engine.connections.states import CLOSE_IDLE
 from reserve.engine.polling.poller import READ
 from reserve.errors import ClientDisconnected, RemoteError, RequestTimeout
+from reserve.gateways.staticsite import ALREADY_MISSING
 from reserve.gateways.upgradedsocket import SOCKET_KEYS, UpgradedSocket
 from reserve.protocol.http1.framing import asks_for_upgrade
 from reserve.wait import connection_reset
@@ -70,6 +72,7 @@ class HTTPDriver(HTTPBaseDriver):
         "_place_deadline",
         "_refused_during_run",
         "_running",
+        "_static",
         "_streamed_body",
         "_worker_error",
     )
@@ -90,6 +93,8 @@ class HTTPDriver(HTTPBaseDriver):
         """The place of the current request in it; None: it has none yet, or needs none."""
         self._place_deadline = 0.0
         """When a request that waits for its place is refused."""
+        self._static: StaticExchange | None = None
+        """The request for a file, in the phase STATIC."""
         self._refused_during_run = False
         """The client has its refusal already, because the request took too long."""
 
@@ -106,6 +111,8 @@ class HTTPDriver(HTTPBaseDriver):
                 return self._finish_request(now)
             if phase is BODY or phase is SPILL:
                 return self._receive_body()
+            if phase is STATIC:
+                return self._finish_static(now)
             if phase is REVOKED:
                 return CLOSE
         except RemoteError as error:
@@ -162,7 +169,7 @@ class HTTPDriver(HTTPBaseDriver):
         if self._buffered_body is not None:
             self._buffered_body.close()
             self._buffered_body = None
-        if self._exchange is not None and reason in ("error", "lost"):
+        if (self._exchange is not None or self._static is not None) and reason in ("error", "lost"):
             reset(self._connection)  # within a response: the client must not take what it has for all of it
         return False
 
@@ -179,6 +186,13 @@ class HTTPDriver(HTTPBaseDriver):
             health_path = settings.health_path
             if health_path and self._is_health_check(head, health_path):
                 return self._respond_to_health_check(head, now)
+            static = self._context.static
+            if static is not None and self._codec.sends_files:
+                site = static.find(head.environ)
+                if site is not None:
+                    self._static = StaticExchange(site)
+                    self._phase = STATIC
+                    return STORE
             self._phase = QUEUED
             return RUN if self._running is None else self._take_place(self._running, now)
         connection = self._connection
@@ -338,16 +352,48 @@ class HTTPDriver(HTTPBaseDriver):
                 return self._receive_head(now)
         return action
 
+    def _finish_static(self, now: float) -> Action:
+        """The last byte of a file has left: as :meth:`_finish_request`."""
+        exchange, head = self._static, self._head
+        assert exchange is not None
+        assert head is not None
+        self._static = self._head = None
+        if exchange.must_reset:
+            reset(self._connection)
+            return CLOSE
+        action = self._after_response(exchange.keep_alive, head.keep_alive, now)
+        if action is self._wait:
+            self._phase = HEAD
+            if self._unparsed or self._connection.server.stopping:
+                return self._receive_head(now)
+        return action
+
     # ---- on a file thread, or on a worker if there is none ----
 
     def store(self) -> None:
-        """Write what has been received of the body to its file."""
+        """Write what has been received of the body to its file, or respond with a file."""
+        if self._static is not None:
+            return self._respond_with_file(self._static)
         body = self._buffered_body
         assert body is not None
         try:
             body.spill()
         except OSError as error:  # the disk takes no more of the body
             self._worker_error = body_error(self._context, self._connection, error)
+
+    def _respond_with_file(self, exchange: StaticExchange) -> None:
+        """Respond with a file, or pass the request on to the application."""
+        head, connection = self._head, self._connection
+        assert head is not None
+        fields = [head.environ.get(key, "") for key in ("HTTP_REFERER", "HTTP_USER_AGENT")]
+        if not exchange.respond(self._context, connection, head):
+            head.environ[ALREADY_MISSING] = True
+            self._static = None
+            self._phase = QUEUED
+            return
+        if self._context.access_log is not None:
+            self._log_response(head, exchange.status, exchange.bytes_sent, *fields)
+        self._head = head.without_environ(_SHOWN_TARGET)
 
     # ---- on a worker ----
 
@@ -356,7 +402,7 @@ class HTTPDriver(HTTPBaseDriver):
         head, body, connection = self._head, self._buffered_body, self._connection
         assert head is not None
         try:
-            if self._phase is SPILL:
+            if self._phase is SPILL or self._phase is STATIC:
                 return self.store()
             content = BytesIO() if head.length == 0 else self._open_body(head)
         except OSError as error:  # the disk takes no more of the body

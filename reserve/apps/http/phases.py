@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-__all__ = ["BODY", "HEAD", "QUEUED", "RESPONDING", "REVOKED", "SPILL", "TRANSITIONS", "Phase"]
+__all__ = ["BODY", "HEAD", "QUEUED", "RESPONDING", "REVOKED", "SPILL", "STATIC", "TRANSITIONS", "Phase"]
 
 
 class Phase(IntEnum):
@@ -24,17 +24,19 @@ class Phase(IntEnum):
     """The request is complete, or its body is streamed: a worker is asked to run the application."""
     RESPONDING = 4
     """A worker has called the application. The phase lasts until the last byte of the response has left."""
-    REVOKED = 5
+    STATIC = 5
+    """The request is for a file: a file thread is asked to respond. Lasts until the last byte of the file has left."""
+    REVOKED = 6
     """``--request-timeout`` has passed and the application did not end: the monitor has taken its connection."""
 
 
 # Reading an enum attribute takes ten times as long as reading a module global; a request reads eight phases.
-HEAD, BODY, SPILL, QUEUED, RESPONDING, REVOKED = Phase
+HEAD, BODY, SPILL, QUEUED, RESPONDING, STATIC, REVOKED = Phase
 
 TRANSITIONS: dict[Phase, frozenset[Phase]] = {
     # The head is complete: its body is buffered, or there is none or it is streamed. (The server responds to
     # --health-path at once; the phase stays HEAD.)
-    HEAD: frozenset({BODY, QUEUED}),
+    HEAD: frozenset({BODY, QUEUED, STATIC}),
     # Enough of the body is in memory to write it, or the body is complete.
     BODY: frozenset({SPILL, QUEUED}),
     # The worker has written it.
@@ -43,6 +45,8 @@ TRANSITIONS: dict[Phase, frozenset[Phase]] = {
     QUEUED: frozenset({RESPONDING}),
     # The response has left and the connection is kept, or the application did not end in time.
     RESPONDING: frozenset({HEAD, REVOKED}),
+    # The file has left, or there is none and the application gets the request (--static-missing app).
+    STATIC: frozenset({HEAD, QUEUED}),
     # Nothing: the connection closes.
     REVOKED: frozenset(),
 }

@@ -36,6 +36,11 @@ def _is_origin(text: str) -> bool:
     return text == "null" or bool(scheme and separator and host and not set(host) & set("/?#@ ") and not is_default)
 
 
+def _is_static(text: str) -> bool:
+    prefix, equals, folder = text.partition("=")
+    return prefix.startswith("/") and equals != "" and folder != ""
+
+
 HTTP_KINDS: Mapping[str, Kind] = {
     "head_timeout": Seconds(0.001),
     "body_timeout": Seconds(0.001),
@@ -67,6 +72,10 @@ HTTP_KINDS: Mapping[str, Kind] = {
     "ws_origins": Text(
         "same, any, or origins without path and default port (https://a.example) with commas between them", _is_origins
     ),
+    "static": Text("/PREFIX=DIR, as /assets=build/assets", _is_static, "/PREFIX=DIR", "a path and a directory"),
+    "static_missing": Choice(("404", "app")),
+    "static_listing": Flag(),
+    "static_immutable": Flag(),
     "root_path": Text("a path that begins with /, without ? and #, or nothing", _is_path, "PATH", "a path"),
 }
 """The values that each field allows, for programs and for the command alike."""
@@ -174,6 +183,19 @@ class HTTPSettings:
     """Which pages may open a WebSocket: ``same``, those whose Origin has the host of the request; ``any``; or the
     origins themselves, with commas between them. Clients without Origin, which are no browsers, always may. Read by
     :class:`~reserve.apps.websocket.routes.WebSocketRoutes`.
+    """
+    static: tuple[str, ...] = ()
+    """Folders whose files the server sends, each as ``/PREFIX=DIR``. Read by :class:`~reserve.apps.http.app.HTTPApp`.
+    """
+    static_missing: Literal["404", "app"] = "404"
+    """Who responds when such a folder does not have the file: the server, with 404, or the application. Read by
+    :class:`~reserve.apps.http.app.HTTPApp`.
+    """
+    static_listing: bool = False
+    """List the files of a folder that has no ``index.html``. Read by :class:`~reserve.apps.http.app.HTTPApp`."""
+    static_immutable: bool = True
+    """Send Cache-Control with files: a year for hashed names, no-cache for all others. Read by
+    :class:`~reserve.apps.http.app.HTTPApp`.
     """
     root_path: str = ""
     """The SCRIPT_NAME that everything is mounted under. Read by :class:`~reserve.gateways.wsgi.WSGIGateway`."""

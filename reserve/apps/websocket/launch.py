@@ -45,6 +45,7 @@ def launch(args: Sequence[str]) -> HTTPApp:
     name = arguments.before[0]
     handler = load_handler(name, arguments.derive(f"websocket {name}", arguments.before[1:], arguments.after))
     application = HTTPApp(WSGIGateway(refuse_http), HTTPSettings())
+    application.serves_application = False
     application.upgrades = WebSocketRoutes({EVERY_PATH: handler})
     return application
 

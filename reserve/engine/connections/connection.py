@@ -247,11 +247,16 @@ class Connection:
         else:
             output.append(data)
 
-    def write_file(self, fd: int, offset: int, count: int) -> None:
-        """Append ``count`` bytes of an open file to the output. The caller may close the descriptor afterwards."""
+    def write_file(self, fd: int, offset: int, count: int, *, same: FilePart | None = None) -> FilePart:
+        """Append ``count`` bytes of an open file to the output. The caller may close the descriptor afterwards.
+
+        :param same: what this method returned for another range of the same file, of which nothing is sent yet.
+        """
         if self.output is None:
             self.output = Output()
-        self.output.append_file(FilePart(fd, offset, count))
+        part = FilePart(fd, offset, count, same=same)
+        self.output.append_file(part)
+        return part
 
     def write_deadline(self, output: Output, now: float, sent: int = 0) -> float:
         """When the next bytes of the output have to leave, by ``--write-timeout`` and ``--write-rate``.

@@ -3,7 +3,7 @@
 A *driver* belongs to one connection. Its steps never block: a step receives, and returns what the connection waits for.
 A step runs on the thread that leads, which may be the monitor, so it calls no application code, writes no log and uses
 no disk. For everything that may block a step returns :data:`RUN`; then a worker, which does not lead meanwhile, calls
-:meth:`Driver.run`. For writing to a disk alone it returns :data:`STORE`, which needs no worker.
+:meth:`Driver.run`. For using a disk alone it returns :data:`STORE`, which needs no worker.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class Driver:
         raise NotImplementedError
 
     def store(self) -> None:
-        """Write to a disk, which may block. On a file thread. An exception is logged and closes the connection.
+        """Use a disk, which may block. On a file thread. An exception is logged and closes the connection.
 
         Called after :meth:`step` returned STORE. If there is no such thread, a worker calls :meth:`run` instead.
         """

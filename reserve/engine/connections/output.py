@@ -35,18 +35,25 @@ _buffers: deque[memoryview] = deque()  # of PIECE bytes, for pieces of files; as
 class FilePart:
     """A range of a file that is sent at explicit offsets; owned by an :class:`Output`.
 
-    It duplicates the descriptor, so the application may close, move or read its file meanwhile.
+    It duplicates the descriptor, so the application may close, move or read its file meanwhile. Ranges of one file in
+    one output may share the duplicate.
 
     :param fd: descriptor of a regular file.
     :param offset: of the first byte.
     :param count: bytes.
     :param spool: the file is the output's own spool file, so the next range may be joined to this one.
+    :param same: another range of the same file, which is not closed yet, with the duplicate.
     """
 
-    __slots__ = ("_cache_known", "fd", "left", "offset", "spool")
+    __slots__ = ("_cache_known", "_users", "fd", "left", "offset", "spool")
 
-    def __init__(self, fd: int, offset: int, count: int, *, spool: bool = False) -> None:
-        self.fd = os.dup(fd)
+    def __init__(self, fd: int, offset: int, count: int, *, spool: bool = False, same: FilePart | None = None) -> None:
+        if same is None:
+            self.fd = os.dup(fd)
+            self._users = [1]
+        else:
+            self.fd, self._users = same.fd, same._users
+            self._users[0] += 1
         self.offset = offset
         self.left = count
         self.spool = spool
@@ -124,8 +131,12 @@ class FilePart:
         return True
 
     def close(self) -> None:
-        """Close the duplicated descriptor. The output calls it when the range is sent or discarded."""
-        os.close(self.fd)
+        """Close the duplicated descriptor, if no other range uses it. The output calls it once, when the range is sent
+        or discarded.
+        """
+        self._users[0] -= 1
+        if not self._users[0]:
+            os.close(self.fd)
 
 
 class Output:

@@ -84,7 +84,7 @@ class Stepper:
                 return True
             if action is STORE:
                 if self.files.waiting > self._settings.max_queued:  # each holds memory
-                    self.refuse(connection, "overload", "more bodies wait for the disk than --max-queued allows")
+                    self.refuse(connection, "overload", "more requests wait for the disk than --max-queued allows")
                     return False
                 try:
                     self.files.submit_store(connection)

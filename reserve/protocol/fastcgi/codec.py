@@ -62,6 +62,7 @@ class FastCGICodec(CGICodec):
     """
 
     keeps_after_failure = True
+    sends_files = False  # a response is in records
     reset_when_short = False  # the bytes of ABORT, which every web server notices, must arrive
 
     def __init__(self, max_connections: int = 1) -> None:

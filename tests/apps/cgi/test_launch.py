@@ -44,8 +44,8 @@ def test_applications_are_mounted(protocol: Protocol, project: Project) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "app {}: the kind of application is missing (wsgi); write: reserve app {} wsgi NAME"),
-        (["asgi"], "app {}: 'asgi' is none of its kinds (wsgi); write: reserve app {} wsgi NAME"),
+        ([], "app {}: the kind of application is missing (wsgi, static); write: reserve app {} wsgi NAME"),
+        (["asgi"], "app {}: 'asgi' is none of its kinds (wsgi, static); write: reserve app {} wsgi NAME"),
         (["wsgi"], "app {} wsgi: the application's name is missing; write: reserve app {} wsgi NAME"),
         (["--x", "wsgi"], "app {} takes no --x; it takes:\n"),
     ],

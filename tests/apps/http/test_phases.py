@@ -5,13 +5,15 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterable
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
+from reserve.apps.http import phases
 from reserve.apps.http.bufferedbody import BodyStore
 from reserve.apps.http.driver import HTTPDriver
-from reserve.apps.http.phases import BODY, HEAD, QUEUED, RESPONDING, REVOKED, SPILL, TRANSITIONS, Phase
+from reserve.apps.http.phases import BODY, HEAD, QUEUED, RESPONDING, REVOKED, SPILL, STATIC, TRANSITIONS, Phase
 from reserve.apps.http.settings import HTTPSettings
 from reserve.protocol.http1.limits import Limits
 from reserve.testing import MemoryClient
@@ -26,6 +28,7 @@ class Scenario(NamedTuple):
     settings: HTTPSettings = HTTPSettings()
 
 
+FILES = HTTPSettings(static=(f"/files={Path(phases.__file__).parent}",), static_missing="app")
 LARGE = b"x" * 330_000
 """More of a body than stays in memory before a worker writes it to a file."""
 SCENARIOS = {
@@ -47,6 +50,10 @@ SCENARIOS = {
     "a head that is not complete": Scenario(request()[:-1], [HEAD]),
     "a malformed head": Scenario(b"nonsense\r\n\r\n", [HEAD]),
     "the health path": Scenario(request("GET", "/health") * 2, [HEAD], HTTPSettings(health_path="/health")),
+    "a file": Scenario(request("GET", "/files/phases.py"), [HEAD, STATIC, HEAD], FILES),
+    "a file that the application has": Scenario(
+        request("GET", "/files/other"), [HEAD, STATIC, QUEUED, RESPONDING, HEAD], FILES
+    ),
     "a run that is revoked": Scenario(request("GET", "/revoke"), [HEAD, QUEUED, RESPONDING, REVOKED]),
 }
 
@@ -91,6 +98,6 @@ def test_a_connection_goes_through_these_phases(name: str, monkeypatch: pytest.M
 
 
 def test_the_scenarios_have_every_transition_of_the_table_and_no_other() -> None:
-    made = {(before, after) for _, phases, _ in SCENARIOS.values() for before, after in pairwise(phases)}
+    made = {(before, after) for _, passed, _ in SCENARIOS.values() for before, after in pairwise(passed)}
     assert made == {(before, after) for before, following in TRANSITIONS.items() for after in following}
     assert set(TRANSITIONS) == set(Phase)

@@ -1,0 +1,119 @@
+"""The response to a request for a file (``--static``), without a worker and without the gateway.
+
+A file thread calls it, because opening a file and reading from a disk may block. Nothing here waits for the client:
+what the socket does not take at once is sent later, by the thread that leads, or by a file thread if it is not in the
+page cache.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from reserve.engine.connections.backpressure import send_cached_file
+from reserve.errors import ClientDisconnected, describe_exception
+from reserve.gateways.static import StaticResponse, plain_response
+from reserve.protocol.codec import NONE
+
+if TYPE_CHECKING:
+    from reserve.apps.http.context import HTTPContext
+    from reserve.engine.connections.connection import Connection
+    from reserve.gateways.staticsite import FoundSite
+    from reserve.protocol.codec import Head
+
+__all__ = ["StaticExchange"]
+
+_SMALL = 65536
+"""Bytes of a file that are read and sent with the head. Two system calls more for such a file cost more than that."""
+
+
+class StaticExchange:
+    """One request for a file, and what its driver has to know of the response. The thread that owns the connection
+    uses it.
+    """
+
+    __slots__ = ("_site", "bytes_sent", "keep_alive", "must_reset", "status")
+
+    def __init__(self, site: FoundSite) -> None:
+        self._site = site
+        self.status = 0
+        self.bytes_sent = 0
+        """Of the body."""
+        self.keep_alive = False
+        self.must_reset = False
+        """The client is gone, or has a part of the response."""
+
+    def respond(self, context: HTTPContext, connection: Connection, head: Head) -> bool:
+        """Write the response. False: there is no such file, and the application gets the request."""
+        try:
+            response = self._site.respond(head.environ)
+            if response is None:
+                return False
+            self._read_small(response)
+        except Exception as error:
+            # Such as: no descriptor is left, or the disk fails. That is neither the client's fault nor a bug.
+            reason = str(error) if isinstance(error, OSError) else describe_exception(error)
+            context.log_warning(
+                connection, f"500: a static file cannot be sent: {reason}", "static files that cannot be sent"
+            )
+            response = plain_response(500, method=head.method)
+        try:
+            self._write(context, connection, head, response)
+        except ClientDisconnected:
+            connection.drop_output()
+            self.must_reset = True
+        finally:
+            response.close()  # the output has a descriptor of its own
+        return True
+
+    def _read_small(self, response: StaticResponse) -> None:
+        """Replace a small file by its content, so that one call sends it with the head."""
+        body = response.body
+        if isinstance(body, bytes) or len(body.pieces) != 1 or not hasattr(os, "pread"):
+            return
+        piece = body.pieces[0]
+        if isinstance(piece, bytes) or piece[1] - piece[0] > _SMALL:
+            return
+        with contextlib.closing(response):
+            start, stop = piece
+            data = os.pread(body.file.fileno(), stop - start, start)
+            if len(data) != stop - start:
+                raise OSError(f"the file has {start + len(data)} bytes, and its size is {stop}")
+        response.body = data
+
+    def _write(self, context: HTTPContext, connection: Connection, head: Head, response: StaticResponse) -> None:
+        status, body, server = response.status, response.body, connection.server
+        encoded = context.codec.response_head(
+            f"{status} {HTTPStatus(status).phrase}",
+            response.headers,
+            request=head,
+            minor=head.minor,
+            head_request=head.method == "HEAD",
+            keep_alive=head.keep_alive and context.settings.keep_alive > 0 and not server.stopping,
+            length=len(body) if isinstance(body, bytes) else None,
+            date=context.date_line(),
+            server=context.server_line,
+        )
+        self.status = status
+        self.keep_alive = encoded.keep_alive
+        if encoded.framing is NONE:
+            connection.write(encoded.data)
+            return
+        if isinstance(body, bytes):
+            self.bytes_sent = len(body)
+            connection.write(encoded.data + body)
+            return
+        connection.write(encoded.data)
+        descriptor = body.file.fileno()
+        part = None
+        for piece in body.pieces:
+            if isinstance(piece, bytes):
+                self.bytes_sent += len(piece)
+                connection.write(piece)
+            else:
+                start, stop = piece
+                self.bytes_sent += stop - start
+                part = connection.write_file(descriptor, start, stop - start, same=part)
+        send_cached_file(connection)
