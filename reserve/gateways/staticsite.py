@@ -11,6 +11,7 @@ from __future__ import annotations
 import html
 import os
 import re
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -72,12 +73,19 @@ class StaticSite(StaticFiles):
     :param listing: a folder without ``index.html`` gets a list of its files.
     :param immutable: send Cache-Control: see :func:`is_hashed`. False: none is sent.
     :param passes_on: the application gets the requests for what is missing.
+    :param clock: seconds since the epoch.
     """
 
     def __init__(
-        self, folder: Folder, *, listing: bool = False, immutable: bool = True, passes_on: bool = False
+        self,
+        folder: Folder,
+        *,
+        listing: bool = False,
+        immutable: bool = True,
+        passes_on: bool = False,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        super().__init__(folder, index=INDEX)
+        super().__init__(folder, index=INDEX, clock=clock)
         self._listing = listing
         self._immutable = immutable
         self._passes_on = passes_on
