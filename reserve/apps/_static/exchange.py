@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from reserve.apps.http.context import HTTPContext
     from reserve.engine.connections.connection import Connection
     from reserve.gateways.staticsite import FoundSite
-    from reserve.protocol.codec import Head
+    from reserve.protocol.codec import Head, ResponseHead
 
 __all__ = ["StaticExchange"]
 
@@ -51,7 +51,11 @@ class StaticExchange:
             response = self._site.respond(head.environ)
             if response is None:
                 return False
-            self._read_small(response)
+            with contextlib.ExitStack() as failed:
+                failed.callback(response.close)
+                self._read_small(response)
+                encoded = self._encode(context, connection, head, response)
+                failed.pop_all()
         except Exception as error:
             # Such as: no descriptor is left, or the disk fails. That is neither the client's fault nor a bug.
             reason = str(error) if isinstance(error, OSError) else describe_exception(error)
@@ -59,8 +63,9 @@ class StaticExchange:
                 connection, f"500: a static file cannot be sent: {reason}", "static files that cannot be sent"
             )
             response = plain_response(500, method=head.method)
+            encoded = self._encode(context, connection, head, response)
         try:
-            self._write(context, connection, head, response)
+            self._write(connection, encoded, response)
         except ClientDisconnected:
             connection.drop_output()
             self.must_reset = True
@@ -83,7 +88,9 @@ class StaticExchange:
                 raise OSError(f"the file has {start + len(data)} bytes, and its size is {stop}")
         response.body = data
 
-    def _write(self, context: HTTPContext, connection: Connection, head: Head, response: StaticResponse) -> None:
+    def _encode(
+        self, context: HTTPContext, connection: Connection, head: Head, response: StaticResponse
+    ) -> ResponseHead:
         status, body, server = response.status, response.body, connection.server
         encoded = context.codec.response_head(
             f"{status} {HTTPStatus(status).phrase}",
@@ -98,6 +105,10 @@ class StaticExchange:
         )
         self.status = status
         self.keep_alive = encoded.keep_alive
+        return encoded
+
+    def _write(self, connection: Connection, encoded: ResponseHead, response: StaticResponse) -> None:
+        body = response.body
         if encoded.framing is NONE:
             connection.write(encoded.data)
             return

@@ -196,6 +196,16 @@ def test_an_error_of_the_disk_is_a_500_that_is_logged_once(folder: Path, monkeyp
         assert "500: a static file cannot be sent: [Errno 5] Input/output error" in line
 
 
+@each_protocol
+def test_a_query_that_no_field_can_have_is_a_500_on_the_redirect(protocol: Protocol, folder: Path) -> None:
+    (folder / "sub").mkdir()
+    (folder / "sub" / "index.html").write_text("x")
+    with running(protocol.app(hello, files(folder)), threads=1) as served:
+        for query, status in (("a=b", b"302"), ("a\x01b", b"500")):
+            raw = protocol.decode(served.exchange(protocol.request("/files/sub", b"", {"QUERY_STRING": query})))
+            assert status in raw.partition(b"\r\n\r\n")[0]
+
+
 def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
