@@ -117,7 +117,7 @@ def test_a_disk_that_does_not_respond_holds_file_threads_and_nothing_else(folder
         eventually(lambda: site.server._runtime.stepper.files.waiting == 4)
         refused = site.fetch(request("GET", "/files/middle.bin"))
         assert (refused.status, refused.fields["retry-after"]) == (503, "1")
-        assert "--max-queued" in "".join(site.log)
+        eventually(lambda: "--max-queued" in "".join(site.log))
         assert site.fetch(request("GET", "/health")).status == 200
         assert site.fetch().status == 200
         disk.release()
@@ -192,6 +192,7 @@ def test_an_error_of_the_disk_is_a_500_that_is_logged_once(folder: Path, monkeyp
             for _ in range(3):
                 client.sendall(request("GET", "/files/small.txt"))
                 assert receive(client).status == 500
+        eventually(lambda: site.log)
         (line,) = [line for line in site.log if "static file" in line]
         assert "500: a static file cannot be sent: [Errno 5] Input/output error" in line
 
