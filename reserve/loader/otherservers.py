@@ -59,7 +59,7 @@ _STDERR = "the error log goes to standard error; 2> FILE after the command puts 
 _ONE_PROCESS = "reserve is one process with threads, and starts no other ones"
 _USER = "reserve does not change its user; systemd does (User=), and passes sockets on privileged ports"
 _RELOAD = "reserve does not watch files; start it again"
-_FRONTEND = "a frontend serves files, as in reserve/docs/behind.md"
+_FILES = "folders are served with --static /PREFIX=DIR, as in reserve/docs/static.md"
 _ADDRESS = "--bind HOST:PORT"
 
 FOREIGN: tuple[ForeignOption, ...] = (
@@ -209,7 +209,7 @@ FOREIGN: tuple[ForeignOption, ...] = (
     _none(
         "--static-map --check-static --static-path-mount --static-path-route --static-path-dir-to-file "
         "--static-path-expires",
-        _FRONTEND,
+        _FILES,
     ),
     _none("--header", "an application or a frontend adds fields to responses"),
     _none("--expose-tracebacks --debug", "tracebacks go to the error log, and never to a client", is_flag=True),
