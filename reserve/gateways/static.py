@@ -23,7 +23,6 @@ from functools import cache
 from http import HTTPStatus
 from urllib.parse import quote
 
-from reserve.errors import ApplicationError
 from reserve.gateways.conditional import (
     Conditions,
     Range,
@@ -207,8 +206,8 @@ class FileBody:
     def __iter__(self) -> Iterator[bytes]:
         """Read and yield blocks of :data:`BLOCK` bytes.
 
-        :raises ApplicationError: the file has become shorter. The response then is incomplete, and the server says so
-            to the client as its protocol allows.
+        :raises EOFError: the file has become shorter. The response then is incomplete, and the server says so to the
+            client as its protocol allows.
         """
         for piece in self._pieces:
             if isinstance(piece, bytes):
@@ -219,9 +218,7 @@ class FileBody:
             while position < stop:
                 data = self._file.read(min(BLOCK, stop - position))
                 if not data:
-                    raise ApplicationError(
-                        f"a file has become shorter meanwhile: it has {position} bytes, the response needs {stop}"
-                    )
+                    raise EOFError(f"the file has {position} bytes, the response needs {stop}")
                 position += len(data)
                 yield data
 
