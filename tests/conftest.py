@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import signal
 import tempfile
 import threading
 import time
@@ -24,6 +25,12 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "reserve"))
 
 _GRACE = 20.0
 """Seconds in which the threads of a test have to end; waiting for them returns as soon as they have."""
+
+
+def pytest_configure() -> None:
+    """Children inherit an ignored SIGINT, which a shell gives to what it runs in the background: tests send it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _require_peer(name: str) -> str:
