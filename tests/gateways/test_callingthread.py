@@ -452,7 +452,7 @@ def test_the_time_limit_interrupts_the_application_on_its_thread() -> None:
         assert site.fetch().body == b"served"
         stats = site.server.stats()
         assert (stats.timed_out, stats.stuck) == (1, 0)
-        assert any("in __call__" in line and "it is interrupted" in line for line in site.log), site.log
+        eventually(lambda: any("in __call__" in line and "it is interrupted" in line for line in site.log))
     assert [type(error) for error in app.caught] == [RequestTimeout]
     assert site.ended.get(timeout=PATIENCE) is None
 

@@ -57,6 +57,8 @@ def test_cherrypys_own_tests(tmp_path: Path) -> None:
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     files = sorted(str(file) for file in folder.glob("test_*.py") if file.name not in _NEED_MORE)
     passed, failed, output = run(folder, files, tmp_path)
+    if not passed:  # CherryPy ends its process when its port, a fixed one, is in use at that moment
+        passed, failed, output = run(folder, files, tmp_path)
     assert passed >= 230, output
     unexpected = sorted(failed - EXPECTED.keys())
     if unexpected:  # some measure seconds, on a machine that may be busy
@@ -87,10 +89,13 @@ def run(folder: Path, what: Sequence[str], workdir: Path) -> tuple[int, set[str]
         check=False,
     )
     passed, failed = 0, set()
+    output = f"{result.stdout[-4000:]}\n{result.stderr[-2000:]}"
+    if not report.exists():
+        return 0, failed, output
     for case in ElementTree.parse(report).getroot().iter("testcase"):
         if case.find("failure") is not None or case.find("error") is not None:
             *_, module, group = ["", *case.attrib["classname"].split(".")]
             failed.add(f"{module}.py::{group}::{case.attrib['name']}")
         elif case.find("skipped") is None:
             passed += 1
-    return passed, failed, f"{result.stdout[-4000:]}\n{result.stderr[-2000:]}"
+    return passed, failed, output

@@ -223,6 +223,7 @@ def test_many_ranges_need_one_descriptor(folder: Path) -> None:
         raw, reset = until_closed(client)
         assert not reset
         assert sum(len(BIG[at : at + 500_000]) for at in range(0, 8_000_000, 500_000)) < len(raw) + len(head)
+        client.close()
         eventually(lambda: descriptors() <= before)
 
 

@@ -33,7 +33,7 @@ def configuration(language: str, page: str = TEXT) -> str:
 
 def reserve_options() -> list[str]:
     """The options of the page's command, without the address and its permissions."""
-    (command,) = re.findall(r"^    reserve (app (?:.*\\\n)*.*)$", TEXT, re.MULTILINE)
+    command, *_ = re.findall(r"^    reserve (app (?:.*\\\n)*.*)$", TEXT, re.MULTILINE)
     arguments = shlex.split(command.replace("\\\n", " "))
     assert arguments[:6] == ["app", "http", "wsgi", "blog", "--bind", f"unix:{UPSTREAM}"]
     assert arguments[6:8] == ["--unix-mode", "660"]
