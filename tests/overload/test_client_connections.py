@@ -233,7 +233,7 @@ def test_a_driver_that_cannot_be_made_holds_no_place() -> None:
     with serving(Failing(), max_connections_per_client=1) as site:
         for _ in range(3):
             assert site.refuses(site.connect())
-        assert site.holding() == NOTHING
+        eventually(lambda: site.holding() == NOTHING)
         assert site.server.stats().client_connections_refused == 0
 
 
