@@ -28,9 +28,10 @@ _GRACE = 20.0
 
 
 def pytest_configure() -> None:
-    """Children inherit an ignored SIGINT, which a shell gives to what it runs in the background: tests send it."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    """What a shell runs in the background ignores SIGINT and SIGQUIT, and so would its children: tests send both."""
+    for number, usual in (signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
 
 
 def _require_peer(name: str) -> str:
