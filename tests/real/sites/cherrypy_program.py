@@ -84,7 +84,7 @@ for word in sys.argv[2:]:
 def announce():
     """Say that the main thread waits where CherryPy expects a KeyboardInterrupt; one before that leaves it hanging.
 
-    Not through CherryPy's log: its handlers of signals write to that, too, and a signal in the middle of a line is lost.
+    Not through CherryPy's log: its signal handlers write there, too, and a signal in the middle of a line is lost.
     """
     cherrypy.engine.unsubscribe("main", announce)
     os.write(2, b"The main loop runs\n")
