@@ -33,6 +33,11 @@ busy machine must not change the exit code, and at most the second."""
 
 def main() -> int:
     """Run the command and return the exit code of the process. See :func:`reserve.cli.command.run`."""
+    supervisor_fd = os.environ.pop("RESERVE_SUPERVISOR_FD", "")
+    if supervisor_fd.isdigit():
+        from reserve.supervisor.program import main as supervise
+
+        return supervise(int(supervisor_fd))
     mask = start_under_init() if os.getpid() == 1 else None
     early_signals = EarlySignals()
     early_signals.install()

@@ -38,8 +38,9 @@ ALLOWED: dict[str, set[str]] = {
     "options": _SERVING,
     "testing": _SERVING,
     "cli": _SERVING | {"options"},
+    "supervisor": _GROUND | {"sockets", "options", "cli"},
     "__init__": _SERVING,
-    "__main__": {"cli", "errors"},
+    "__main__": {"cli", "errors", "supervisor"},
 }
 VALUES = {
     "reserve.apps.http.settings",

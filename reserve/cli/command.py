@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NoReturn, cast
 
 from reserve.cli.application import configure, gunicorn_line, launch, report_threads, single_thread, url_scheme
 from reserve.cli.banner import banner, listener_lines
@@ -29,7 +29,10 @@ from reserve.cli.parser import (
     check_arguments,
     parse_command_line,
 )
-from reserve.cli.process import prepare_process
+from reserve.cli.process import changed_directory, prepare_process
+from reserve.cli.processes.spawn import become_supervisor, handled_signals
+from reserve.cli.processes.state import State, pass_listeners
+from reserve.cli.processes.worker import SupervisedWorker
 from reserve.cli.proposal import corrected, shell_line
 from reserve.cli.server import make_server
 from reserve.cli.signals import StopSignals
@@ -105,10 +108,14 @@ def run(argv: Sequence[str], console: Console, signals: StopSignals) -> int:
         if command.task:
             return _without_server(command, console)
         name, arguments = app_arguments(command)
+        worker = SupervisedWorker.from_environ(os.environ)
         values = collect(command.given, os.environ, working_directory())
-        _report_unknown_variables(unknown_variables(os.environ), console)
+        if worker is None or worker.announces:
+            _report_unknown_variables(unknown_variables(os.environ), console)
         signals.stop_timeout = cast("float", values["stop_timeout"])
-        return _serve(name, arguments, command.after, values, console, signals)
+        if worker is None and values.processes() > 1:
+            _supervise(command, values)
+        return _serve(name, arguments, command.after, values, console, signals, worker)
     except ReserveError as error:
         signals.ignore()
         console.write(f"reserve: {_message(error, command)}\n")
@@ -192,22 +199,46 @@ def _correct(command: CommandLine | None, correction: Correction | None) -> list
     return argv
 
 
+def _supervise(command: CommandLine, values: Values) -> NoReturn:
+    """Open the listeners, and become the supervisor of the worker processes that serve them."""
+    directory = working_directory()
+    with changed_directory(values):
+        listeners = open_listeners(values, os.environ)
+    from reserve.sockets.listeners import release
+
+    try:
+        passed = pass_listeners(listeners, with_files=True)
+        become_supervisor(State(argv=command.argv, directory=directory, listeners=passed), handled_signals())
+    except OSError as error:
+        for sock in listeners.all:
+            release(sock)
+        raise StartupError(f"the supervisor of the processes cannot be started: {error}") from error
+
+
 def _serve(
-    name: str, before: Sequence[str], after: Sequence[str], values: Values, console: Console, signals: StopSignals
+    name: str,
+    before: Sequence[str],
+    after: Sequence[str],
+    values: Values,
+    console: Console,
+    signals: StopSignals,
+    worker: SupervisedWorker | None,
 ) -> int:
     """Start the server and return the exit code when it has stopped.
 
     :param before: the arguments of the application before ``--``.
     :param after: those after it.
+    :param worker: what a worker process knows of its supervisor; None: it has none.
     """
+    announces = worker is None or worker.announces
     prepare_process(values)
     error_log = configure_logging(str(values["log_level"]))
     application = find(name)
-    if application.note:
+    if application.note and announces:
         console.write(f"reserve: {application.note}\n")
     adapter = make_adapter(values)
     with ExitStack() as cleanup:
-        listeners = open_listeners(values, os.environ)
+        listeners = open_listeners(values, os.environ) if worker is None else worker.listeners()
         from reserve.sockets.listeners import release
 
         for sock in listeners.all:
@@ -232,13 +263,17 @@ def _serve(
         # Before the banner, which says that signals stop the server.
         reload = _log_sighup(server) if adapter is None else partial(server.reload_tls, wait=False)
         signals.serve(server, server.log, reload)
-        console.write(text)
+        if worker is None:
+            console.write(text)
+        else:
+            worker.serve(server, text)
         exit_code = 0
         try:
             server.start()  # closes the listeners; releasing them once more does nothing
         except ServerFailed as error:  # the error log has its text
             exit_code = error.exit_code
-        console.write(STOPPED, last=True)
+        if worker is None:
+            console.write(STOPPED, last=True)
     if exit_code:
         return exit_code
     return ABORTED if server.aborted else 0

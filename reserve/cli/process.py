@@ -5,7 +5,9 @@ Runs on the main thread at start. A program that embeds a server does none of th
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
 
 from reserve.engine import fork
@@ -16,7 +18,7 @@ from reserve.loader.find import put_directory_first
 if TYPE_CHECKING:
     from reserve.options.sources import Values
 
-__all__ = ["prepare_process", "set_open_files"]
+__all__ = ["changed_directory", "prepare_process", "set_open_files"]
 
 _FOR_EACH_CONNECTION = 2
 """Descriptors: its socket, and a file for a body or a response that is too large for memory."""
@@ -32,13 +34,7 @@ def prepare_process(values: Values) -> None:
     :raises StartupError: the working directory does not exist or cannot be changed, the spool directory cannot be
         written to, or the limit of open files cannot be set.
     """
-    directory = values["chdir"]
-    if directory is not None:
-        try:
-            os.chdir(str(directory))
-        except OSError as error:
-            source = values.given["chdir"].source
-            raise StartupError(f"{source}: cannot change to {directory}: {error.strerror or error}") from error
+    _change_directory(values)
     if not working_directory():
         raise StartupError("the working directory was deleted; start in another one, or name it with --chdir DIR")
     spool_dir = values["spool_dir"]
@@ -51,6 +47,31 @@ def prepare_process(values: Values) -> None:
         cast("int | str | None", values["open_files"]), values.engine().max_connections, given.source if given else ""
     )
     put_directory_first()
+
+
+def _change_directory(values: Values) -> None:
+    directory = values["chdir"]
+    if directory is not None:
+        try:
+            os.chdir(str(directory))
+        except OSError as error:
+            source = values.given["chdir"].source
+            raise StartupError(f"{source}: cannot change to {directory}: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def changed_directory(values: Values) -> Iterator[None]:
+    """In this block ``--chdir`` is the working directory.
+
+    :raises StartupError: the working directory does not exist or cannot be changed.
+    """
+    previous = os.open(".", os.O_RDONLY)
+    try:
+        _change_directory(values)
+        yield
+    finally:
+        os.fchdir(previous)
+        os.close(previous)
 
 
 class _RaisedLimit:

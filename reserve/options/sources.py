@@ -109,6 +109,11 @@ class Values:
                 f"{PORT} is {short_repr(self._port)}; allowed is {_PORTS.allowed}, or say where to listen with --bind"
             ) from None
 
+    def processes(self) -> int:
+        """How many worker processes the options ask for."""
+        value = self["processes"]
+        return value if isinstance(value, int) else usable_processors()
+
     def engine(self) -> EngineSettings:
         """The settings of the server."""
         fields = {option.field: self._values[option.field] for option in OPTIONS if option.home is EngineSettings}
@@ -126,6 +131,13 @@ class Values:
     def given_for_application(self) -> list[OptionValue]:
         """Those options of the application that a source sets."""
         return [item for item in self.given.values() if item.option.home not in _SERVER_HOMES]
+
+
+def usable_processors() -> int:
+    """How many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def collect(command: Iterable[tuple[Option, str]], environ: Mapping[str, str], directory: str) -> Values:

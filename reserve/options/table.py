@@ -114,6 +114,7 @@ def _limit(name: str, text: str) -> Option:
 _LISTEN = "Addresses"
 _TLS = "TLS"
 _COMMAND = "The command"
+_PROCESSES = "Processes"
 _ADDRESS = Text("HOST:PORT, [V6]:PORT, :PORT, unix:PATH, unix:@NAME or fd:N", bool, "ADDR", "an address")
 _DIRECTORY = Text("a directory", bool, "DIR", "a path")
 _FILE = Text("a file", bool, "FILE", "a path")
@@ -401,6 +402,14 @@ OPTIONS: tuple[Option, ...] = (
     _limit("max-trailer", "The length of the whole trailer section, line ends included; a longer one gets a 431."),
     _limit("max-trailer-fields", "The number of trailer field lines; with more the request gets a 431."),
     _limit("max-body", "The length of the content of a request, with any framing; a longer one gets a 413."),
+    Option(
+        name="processes",
+        kind=CountOr(1, 1024, "auto", "N|auto"),
+        group=_PROCESSES,
+        default=1,
+        help="Worker processes, each with its own threads and its own copy of the application. auto: one for each "
+        "processor. With one, this process is the server; with more, it supervises them.",
+    ),
     Option(name="chdir", kind=_DIRECTORY, group=_COMMAND, help="Change to this directory before anything is opened."),
     Option(
         name="open-files",

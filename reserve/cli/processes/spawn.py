@@ -1,0 +1,91 @@
+"""Starting the program ``reserve`` again: as a worker process, and in the place of this process as the supervisor.
+
+Both are a new interpreter with the same command line. So a worker has the application, the configuration and the
+certificates as they are at that moment, and the supervisor has never imported an application.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any, NoReturn
+
+from reserve.cli.early.signaltable import Reaction, reaction_to
+from reserve.cli.processes.channel import Channel
+from reserve.cli.processes.state import SUPERVISOR_VARIABLE, WORKER_VARIABLE, PassedListener, State, write_state
+
+__all__ = ["become_supervisor", "handled_signals", "program", "start_worker"]
+
+
+def program() -> list[str]:
+    """The words that run the program ``reserve`` as this process was run: interpreter, its options, and the program."""
+    flags: list[str] = getattr(subprocess, "_args_from_interpreter_flags", list)()
+    main = sys.modules.get("__main__")
+    spec = getattr(main, "__spec__", None)
+    if spec is None and os.path.basename(sys.argv[0]) in ("reserve", "reserve.exe") and os.path.exists(sys.argv[0]):
+        return [sys.executable, *flags, os.path.abspath(sys.argv[0])]
+    return [sys.executable, *flags, "-m", "reserve"]
+
+
+def start_worker(
+    argv: Sequence[str], listeners: Iterable[PassedListener], directory: str, **setup: Any
+) -> tuple[subprocess.Popen[bytes], Channel]:
+    """Start a worker process, and return it with this process's end of the channel.
+
+    It gets a process group of its own, so that Ctrl-C in a terminal is for the supervisor alone.
+
+    :param argv: the command line without the name of the program.
+    :param listeners: what it serves. Their files belong to this process.
+    :param directory: its working directory.
+    :param setup: what else it is told first: see :class:`~reserve.cli.processes.worker.SupervisedWorker`.
+    :raises OSError: the system starts no more processes.
+    """
+    own, others = Channel.pair()
+    listeners = tuple(listeners)
+    passed = [{"fd": item.fd, "purpose": item.purpose, "origin": item.origin, "created": None} for item in listeners]
+    environ = {**os.environ, WORKER_VARIABLE: str(others.fileno())}
+    environ.pop("NOTIFY_SOCKET", None)
+    extra = setup.pop("pass_fds", ())
+    try:
+        process = subprocess.Popen(
+            [*program(), *argv],
+            cwd=directory,
+            env=environ,
+            pass_fds=[others.fileno(), *(item.fd for item in listeners), *extra],
+            process_group=0,
+        )
+    except BaseException:
+        own.close()
+        raise
+    finally:
+        others.close()
+    own.send("setup", listeners=passed, **setup)
+    return process, own
+
+
+def become_supervisor(state: State, handled: Iterable[int]) -> NoReturn:
+    """Execute the supervisor in the place of this process.
+
+    :param handled: the signals that have an effect on the supervisor. They are blocked until it handles them, because
+        their default action would end the process.
+    :raises OSError: the interpreter cannot be executed.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, handled)
+    os.chdir(state.directory)
+    environ = {**os.environ, SUPERVISOR_VARIABLE: str(write_state(state))}
+    words = [*program(), *state.argv]
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    os.execve(words[0], words, environ)
+
+
+def handled_signals() -> Sequence[int]:
+    """The signals that have an effect on the supervisor, or are reported by it."""
+    reactions = (
+        Reaction.STOP, Reaction.STOP_AT_ONCE, Reaction.RELOAD, Reaction.REOPEN, Reaction.REPORT, Reaction.TERMINAL,
+    )  # fmt: skip
+    return [*(number for number in signal.valid_signals() if reaction_to(number) in reactions), signal.SIGCHLD]

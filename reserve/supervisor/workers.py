@@ -1,0 +1,76 @@
+"""The worker processes as the supervisor sees them. Used by its one thread."""
+
+from __future__ import annotations
+
+import enum
+import os
+from typing import Any
+
+from reserve.cli.processes.channel import Channel
+from reserve.wait import wait_for
+
+__all__ = ["Phase", "WorkerProcess"]
+
+
+class Phase(enum.Enum):
+    """How far a worker process is."""
+
+    STARTING = "starting"
+    SERVING = "serving"
+    RETIRING = "retiring"
+    """It takes no new connections, and ends when its connections have."""
+    STOPPING = "stopping"
+
+
+class WorkerProcess:
+    """One worker process: a child of the supervisor.
+
+    :param pid: its process ID.
+    :param channel: the supervisor's end.
+    :param generation: which start or reload it belongs to.
+    :param slot: its number, the lowest that was free.
+    :param started: when it was started, on the supervisor's clock.
+    """
+
+    def __init__(self, pid: int, channel: Channel, generation: int, slot: int, started: float) -> None:
+        channel.sock.setblocking(False)
+        self.pid = pid
+        self.channel = channel
+        self.generation = generation
+        self.slot = slot
+        self.started = started
+        self.phase = Phase.STARTING
+        self.due = ""
+        """Why it is to be replaced; empty: it is not."""
+        self.kill_at = float("inf")
+        """When it is killed, on the supervisor's clock."""
+
+    def tell(self, kind: str, **values: Any) -> None:
+        """Send it a message."""
+        self.channel.send(kind, **values)
+
+    def signal(self, number: int) -> None:
+        """Send it a signal. A child that has ended is a zombie until the supervisor waits for it, so the number of the
+        process is its own.
+        """
+        os.kill(self.pid, number)
+
+    def poll(self) -> int | None:
+        """The exit code of the process, negative for the signal that has ended it; None: it runs."""
+        try:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+        except ChildProcessError:  # another part of the program has waited for it
+            return 0
+        return None if pid == 0 else os.waitstatus_to_exitcode(status)
+
+
+def write_line(text: str) -> None:
+    """Write a line on standard error. A person who has stopped the terminal must not stop the supervisor: it is lost
+    then.
+    """
+    data = f"{text}\n".encode(errors="backslashreplace")
+    try:
+        if wait_for(2, 1.0, write=True):
+            os.write(2, data)
+    except OSError:  # closed
+        return
