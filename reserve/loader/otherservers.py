@@ -39,8 +39,6 @@ class ForeignOption:
     """The value of our option, made from theirs; empty: a proposed line leaves the option out."""
     is_flag: bool = False
     """Their option takes no value."""
-    not_migrated: str = ""
-    """Why ``reserve migrate`` does not carry it over, although a proposed line has our option; empty: it does."""
 
     @property
     def flag(self) -> str:
@@ -56,7 +54,7 @@ def _none(names: str, why: str, *, is_flag: bool = False) -> ForeignOption:
 _BEHIND = "--trusted-proxies and --forwarded-fields say what is believed of a frontend, see reserve/docs/behind.md"
 _STDOUT = "the access log goes to standard output; > FILE after the command puts it into a file"
 _STDERR = "the error log goes to standard error; 2> FILE after the command puts it into a file"
-_ONE_PROCESS = "reserve is one process with threads, and starts no other ones"
+_PROCESSES = "reserve supervises its worker processes itself (--processes N)"
 _USER = "reserve does not change its user; systemd does (User=), and passes sockets on privileged ports"
 _RELOAD = "reserve does not watch files; start it again"
 _FILES = "folders are served with --static /PREFIX=DIR, as in reserve/docs/static.md"
@@ -64,28 +62,26 @@ _ADDRESS = "--bind HOST:PORT"
 
 FOREIGN: tuple[ForeignOption, ...] = (
     # threads and processes
-    ForeignOption(
-        "-w --workers --processes", "--threads N", "reserve works with threads", not_migrated="not yet: one process"
-    ),
+    ForeignOption("-w --workers", "--processes N"),
     ForeignOption("--max-threads", "--threads MIN:MAX", "a pool that grows has one option with both numbers", ""),
     _none("--blocking-threads-idle-timeout", "with --threads MIN:MAX idle threads end by themselves"),
     ForeignOption("--blocking-threads --runtime-threads --runtime-blocking-threads", "--threads N"),
     _none(
         "-k --worker-class --loop --runtime-mode --task-impl --interface --gevent --asyncio --async --server-type "
         "--dirty-app --dirty-apps --dirty-workers --dirty-threads --dirty-timeout --dirty-graceful-timeout",
-        "reserve has one kind of workers: threads",
+        "reserve has one kind of workers: processes with threads",
     ),
     _none(
         "-M --master --enable-threads -T --lazy-apps --lazy --single-interpreter --thunder-lock --no-orphans "
         "--py-call-osafterfork --auto-procname --respawn-failed-workers --procname-prefix-spaced --strict",
-        _ONE_PROCESS,
+        _PROCESSES,
         is_flag=True,
     ),
     _none(
         "--cheaper --cheaper-initial --cheaper-step --cheaper-algo --offload-threads "
         "--respawn-interval --workers-max-rss --reload-on-rss --reload-on-as --evil-reload-on-rss --mule --mules "
         "--cpu-affinity --rss-sample-interval --rss-samples --timeout-worker-healthcheck",
-        _ONE_PROCESS,
+        _PROCESSES,
     ),
     _none(
         "--preload --preload-app --need-app",
@@ -125,7 +121,7 @@ FOREIGN: tuple[ForeignOption, ...] = (
     _none("--sockets", "sdlaunch and systemd pass sockets, and --bind fd:N names one"),
     _none("--server-name", "an application gets the name that the client asks for (Host)"),
     _none("--vacuum", "reserve always removes the files of its sockets", is_flag=True),
-    _none("--reuse-port --reuse-addr", _ONE_PROCESS, is_flag=True),
+    _none("--reuse-port --reuse-addr", "the processes share one listener", is_flag=True),
     # times
     ForeignOption(
         "-t --timeout", "--request-timeout for how long a request may run, --keep-alive for idle connections"

@@ -50,6 +50,7 @@ _FORMS = {
     "TIME": "seconds, or with a unit: 10, 1.5, 500ms, 30s, 2m, 1h, 1d",
     "N|MIN:MAX": "one number, or a minimum and a maximum: 8, 4:32",
     "N|keep": "a number, or keep: no change",
+    "N|auto": "a number, or auto: as many as the processors that the process may use",
     "MODE": "octal permission bits: 660",
     "/PREFIX=DIR": "a path and a directory: /assets=build/assets",
     "OWNER": "USER, USER:GROUP or :GROUP",

@@ -70,8 +70,7 @@ _NOTES = {
     "gunicorn": """\
 A `gunicorn.conf.py` is parsed, and nothing in it is run: `reserve migrate gunicorn.conf.py`. Values that only running
 it would tell are named in comments, and so are defaults that an environment variable would replace. gunicorn's
-`workers` times `threads` is what reserve calls `threads`: how many requests run at the same time. gunicorn's default
-address is `127.0.0.1:8000`.""",
+`workers` are worker processes, which reserve calls `processes`. gunicorn's default address is `127.0.0.1:8000`.""",
     "uwsgi": """\
 `reserve migrate uwsgi.ini` reads the section `[uwsgi]`. Variables (`%d`, `$(NAME)`) are not translated. A `socket`
 speaks the protocol uwsgi, which is the application `reserve app uwsgi wsgi NAME` ([web servers](webservers.md)).""",
@@ -136,7 +135,5 @@ def _advice(server: str, name: str) -> str:
     if flag in FLAGS:
         return f"`{FLAGS[flag].name}`"
     entry = BY_NAME[flag]
-    if entry.not_migrated:
-        return entry.not_migrated
     advice = "; ".join(part for part in (entry.ours, entry.why) if part)
     return re.sub(r"--([a-z-]+)( [A-Za-z]*[A-Z]+[:=A-Z]*)?", r"`\1`", advice)

@@ -118,9 +118,9 @@ def test_arguments_for_an_attribute_are_refused(project: Project) -> None:
 @pytest.mark.parametrize(
     ("argument", "hint"),
     [
-        ("-w", "reserve works with threads; write --threads N;"),
-        ("-w4", "reserve works with threads; write --threads N;"),
-        ("--workers=4", "reserve works with threads; write --threads N;"),
+        ("-w", "write --processes N;"),
+        ("-w4", "write --processes N;"),
+        ("--workers=4", "write --processes N;"),
         ("--timeout", "write --request-timeout for how long a request may run, --keep-alive for idle connections;"),
         ("--reload", "reserve does not watch files; start it again;"),
         ("--thread", "did you mean --threads?"),

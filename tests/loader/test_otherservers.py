@@ -19,7 +19,7 @@ from reserve.paramtypes import Flag
 LINE = "app http wsgi others:app"
 OF_SDLAUNCH = {"-d"}
 OF_HTTP = set(re.findall(r"^--[a-z]+", HTTP_ARGUMENTS, re.MULTILINE))
-TRIED = """--user --pid --umask --preload --max-requests --forwarded-allow-ips --trusted-proxy --url-scheme --processes
+TRIED = """--user --pid --umask --preload --max-requests --forwarded-allow-ips --trusted-proxy --url-scheme
 --workers --ws --ws-max-size --ws-ping-interval --ws-ping-timeout
 --log-file --access-logformat --check-config --harakiri --unix-socket -c -k -t -w"""
 SAMPLES = {
@@ -99,23 +99,23 @@ def test_the_proposed_line_is_valid(
 @pytest.mark.parametrize(
     ("wrong", "right"),
     [
-        (f"--workers 4 {LINE}", f"--threads 4 {LINE}"),
-        (f"-w4 -k gthread {LINE} -t 30", f"--threads 4 {LINE} --request-timeout 30"),
-        (f"{LINE} --workers=4 --reload --log-file - --threads 3", f"{LINE} --threads 4 --threads 3"),
+        (f"--workers 4 {LINE}", f"--processes 4 {LINE}"),
+        (f"-w4 -k gthread {LINE} -t 30", f"--processes 4 {LINE} --request-timeout 30"),
+        (f"{LINE} --workers=4 --reload --log-file - --threads 3", f"{LINE} --processes 4 --threads 3"),
         ("--host 0.0.0.0 --port 8000 others:app", "app http wsgi others:app --bind 0.0.0.0:8000"),
         (f"{LINE} --host ::1", f"{LINE} --bind '[::1]:8080'"),
         (f"{LINE} -p 8000", f"{LINE} --bind localhost:8000"),
         (f"{LINE} --listen *:80", f"{LINE} --bind :80"),
         (f"{LINE} --unix-socket /run/x", f"{LINE} --bind unix:/run/x"),
-        ("--http :9090 --wsgi-file others.py --master --processes 4", "--bind :9090 app http wsgi others --threads 4"),
+        ("--http :9090 --wsgi-file others.py --master --processes 4", "--bind :9090 app http wsgi others --processes 4"),
         ("app http wsgi others:create --factory --keepalive 4", "app http wsgi 'others:create()' --keep-alive 4"),
         ("-v", "--version"),
         (
             "others:create --factory --host 127.0.0.1 --port 8000 -w 2 --log-file -",
-            "app http wsgi 'others:create()' --threads 2 --bind 127.0.0.1:8000",
+            "app http wsgi 'others:create()' --processes 2 --bind 127.0.0.1:8000",
         ),
-        ("others.py 8000 --workers 4", "app http wsgi others --bind localhost:8000 --threads 4"),
-        ("app http wsgi blog --workers 4", "app http wsgi blog --threads 4"),
+        ("others.py 8000 --workers 4", "app http wsgi others --bind localhost:8000 --processes 4"),
+        ("app http wsgi blog --workers 4", "app http wsgi blog --processes 4"),
     ],
 )
 def test_a_line_for_another_server_becomes_one_for_this(

@@ -186,7 +186,7 @@ def test_a_variable_that_is_not_an_option_is_ignored_and_listed() -> None:
         ("server = {threads = 2, backlog = 0}", "backlog in {}:1 [server] is 0; allowed is"),
         (
             "[server]\nworkers = 4",
-            "workers in {}:2 [server] is not an option; reserve works with threads; the nearest is",
+            "workers in {}:2 [server] is not an option; the nearest is processes",
         ),
         ("[server]\nenv = ['=hunter2']", "env in {}:2 [server] is '=...'; allowed is NAME=VALUE"),
         ("[server]\nbind = " + "[" * 5000 + "]" * 5000, "{} is not valid"),

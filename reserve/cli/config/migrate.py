@@ -153,9 +153,7 @@ class _Conversion:
             self._remark(setting, setting.unknown or "reserve migrate does not know it, and nothing is carried over")
 
     def _take_foreign(self, setting: Setting, name: str, entry: ForeignOption) -> None:
-        if entry.not_migrated:
-            self._remark(setting, "; ".join(part for part in (entry.not_migrated, setting.unknown) if part))
-        elif entry.value in ("name", "call") or name == "--callable":
+        if entry.value in ("name", "call") or name == "--callable":
             self._take_application(setting, name, entry)
         elif entry.is_flag and _is_off(setting.value):
             return  # it is off, as it is here

@@ -104,9 +104,8 @@ def test_a_setting_of_gunicorn_becomes_an_option(tmp_path: Path, source: str, ke
         ("timeout = -1", "request-timeout is '-1'; allowed is a time"),
         ("forwarded_allow_ips = '*'", "trusted-proxies is '*'; allowed is addresses"),
         ("proxy_protocol = True", "proxy-protocol is 'true'; allowed is"),
-        ("workers = 4", "not yet: one process"),
-        ("workers = f()", "not yet: one process; it would have to call f()"),
-        ("worker_class = 'gevent'", "reserve has one kind of workers: threads"),
+        ("workers = f()", "it would have to call f(); processes is nearest"),
+        ("worker_class = 'gevent'", "reserve has one kind of workers: processes with threads"),
         ("ssl_version = 2", "the nearest is --tls-min-version WORD"),
         ("def post_fork(server, worker): pass", "reserve calls no functions of a configuration file"),
         ("async def on_exit(server): pass", "reserve calls no functions of a configuration file"),
@@ -191,14 +190,13 @@ def test_the_section_of_uwsgi_becomes_options(tmp_path: Path) -> None:
     (tmp_path / "uwsgi.ini").write_text(INI)
     text = migrate(["uwsgi.ini"], str(tmp_path))
     assert options(text) == {
-        "bind": [":9090"], "threads": 2, "request-timeout": "60s", "backlog": 256, "access-log": False,
+        "bind": [":9090"], "processes": 4, "threads": 2, "request-timeout": "60s", "backlog": 256, "access-log": False,
     }  # fmt: skip
     assert text.startswith(
         "# Made by reserve migrate from uwsgi.ini. Start the server with:\n#   reserve app http wsgi shop.wsgi:app\n"
     )
     assert "hunter2" not in text
     said = remarks(text)
-    assert said["processes, line 9"] == "not yet: one process"
     assert said["chdir, line 13"] == "%d is a variable of uWSGI, which is not translated; chdir sets it"
     assert said["logto, line 14"].startswith("$(NAME) is a variable of uWSGI, which is not translated")
     assert said["env, line 15"].startswith("sets TOKEN; the values may be secrets")
@@ -234,17 +232,17 @@ def test_the_application_follows_the_protocol_of_the_socket(
     ("line", "application", "expected"),
     [
         ("gunicorn -w 4 -b :8001 -t10 shop:app -p /run/x --log-level=debug", "shop:app",
-         {"bind": [":8001"], "request-timeout": "10s", "log-level": "debug"}),
+         {"bind": [":8001"], "processes": 4, "request-timeout": "10s", "log-level": "debug"}),
         ("env A=b /usr/bin/gunicorn 'shop:create(1)' --threads 3", "'shop:create(1)'", {"threads": 3}),
         ("python3 -m gunicorn --unheard-of shop", "shop", {}),
         ("uwsgi --http :8 -w shop:app -p 4 --master -t 20 -l 99", "shop:app",
-         {"bind": [":8"], "request-timeout": "20s", "backlog": 99}),
+         {"bind": [":8"], "processes": 4, "request-timeout": "20s", "backlog": 99}),
         ("waitress-serve --port=8041 --url-prefix=/shop --threads=6 shop:app", "shop:app",
          {"bind": ["0.0.0.0:8041"], "root-path": "/shop", "threads": 6}),
         ("waitress-serve --listen='*:80 [::1]:81' --call shop:create", "'shop:create()'",
          {"bind": [":80", "[::1]:81"]}),
         ("granian --interface wsgi --host ::1 --port 80 --workers 2 --blocking-threads 8 --no-ws shop:app",
-         "shop:app", {"bind": ["[::1]:80"], "threads": 8}),
+         "shop:app", {"bind": ["[::1]:80"], "processes": 2, "threads": 8}),
         ("granian --factory shop:create --uds /run/x", "'shop:create()'", {"bind": ["unix:/run/x"]}),
         ("hypercorn -b 0.0.0.0 -b unix:/x shop:app --keyfile k --certfile c", "shop:app",
          {"bind": ["0.0.0.0:8000", "unix:/x"], "tls-key": ["k"], "tls-cert": ["c"]}),
