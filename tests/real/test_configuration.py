@@ -90,7 +90,9 @@ def test_the_file_of_another_server_starts_this_one(installed: Installed, tmp_pa
     done = run([installed.reserve, "migrate", "gunicorn.conf.py"], cwd=tmp_path, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert not (tmp_path / "ran").exists()
-    assert "# - workers, line 4: it depends on the processors of the machine; processes is nearest" in done.stdout
+    assert (
+        "# - workers, line 4: it depends on the processors of the machine: multiprocessing.cpu_count(); " in done.stdout
+    )
     assert "hunter2" not in done.stdout
     (tmp_path / "reserve.toml").write_text(done.stdout)
     (line,) = re.findall(r"^#   reserve (app .*)$", done.stdout, re.MULTILINE)
