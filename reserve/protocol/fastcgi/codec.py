@@ -175,7 +175,7 @@ def parse_fastcgi_head(
     """
     request_id, flags, without_body = BLOCK.unpack_from(block)
     most = most_variables(limits)
-    names, values = read_pairs(block, BLOCK.size, most + 1, "variable")
+    names, values = read_pairs(block, BLOCK.size, most + 1, "variable", max_head=limits.max_head)
     if len(names) > most:
         raise too_many_variables(limits)
     head = request_head(names, values, base, limits, framed=True, kind=FastCGIHead)

@@ -189,11 +189,14 @@ def complete_pairs(data: bytes, at: int = 0) -> list[tuple[str, str]]:
     return [(text[name:value], text[value:end]) for name, value, end in find_pairs(data, at)]
 
 
-def read_pairs(data: bytes, at: int = 0, most: int = 65536, what: str = "name or value") -> tuple[list[str], list[str]]:
+def read_pairs(
+    data: bytes, at: int = 0, most: int = 65536, what: str = "name or value", *, max_head: int | None = None
+) -> tuple[list[str], list[str]]:
     """The names and the values of all pairs from this position on, as latin-1, or of the first ``most`` of them.
 
     :param what: a pair is, for the message.
-    :raises RemoteError: 400 when the last one is not complete.
+    :param max_head: bytes that all pairs may have, as their lengths say; None: no limit.
+    :raises RemoteError: 400 when the last one is not complete, 431 when its lengths exceed ``max_head``.
     """
     text = data.decode("latin-1")
     names: list[str] = []
@@ -213,7 +216,9 @@ def read_pairs(data: bytes, at: int = 0, most: int = 65536, what: str = "name or
                 break
         names.append(text[name:value])
         values.append(text[value:end])
-    if end != size and len(names) < most:
+    if end > size or (end != size and len(names) < most):
+        if max_head is not None and end - at > max_head:
+            raise RemoteError(431, f"the head is longer than {max_head} bytes (--max-head)")
         raise RemoteError(400, f"the last {what} is not complete (FastCGI 1.0 section 3.4)")
     return names, values
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reserve.errors import RemoteError
+from reserve.protocol.cgi import environ as cgi_environ
 from reserve.protocol.cgi.environ import CGIHead, request_head, split_path
 from reserve.protocol.http1.limits import Limits
 
@@ -243,3 +244,19 @@ def test_what_the_access_log_shows() -> None:
     assert head().version == "HTTP/1.0"
     assert head(REQUEST_URI="", PATH_INFO=f"/{UTF8} ", QUERY_STRING="q").target == "/%C3%BC%20?q"
     assert head(REQUEST_URI=f"/{UTF8}").target == "/%C3%BC"
+
+
+# ---- the cache of names ----
+
+
+def test_the_cache_of_the_kinds_of_names_is_bounded() -> None:
+    """The names of header fields are those that any client sends."""
+    most = cgi_environ.MOST_CACHED
+    for number in range(most * 2):
+        assert cgi_environ._kind(f"HTTP_X_{number}") == cgi_environ.FIELD
+        assert len(cgi_environ.CACHED_KINDS) <= most
+    long = "HTTP_" + "X" * cgi_environ.LONGEST_CACHED
+    assert head((long, "y")).environ[long] == "y"
+    assert long not in cgi_environ.CACHED_KINDS
+    assert refused(("HTTP_=", "y"))[0] == 400
+    assert "HTTP_=" not in cgi_environ.CACHED_KINDS

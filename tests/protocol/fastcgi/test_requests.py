@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reserve.protocol.cgi.environ import most_variables
 from reserve.protocol.fastcgi import scanner
 from reserve.protocol.fastcgi.records import (
     ABORT_REQUEST,
@@ -382,6 +383,27 @@ def test_framing_is_limited_by_what_it_frames() -> None:
 
 
 # ---- any input ----
+
+
+def test_a_request_in_one_piece_is_read_as_any_other() -> None:
+    """There is a quick path for it. Each byte of a request is changed: what is nearly one has one outcome, too."""
+    whole = request(HTTP_X="y" * 130)
+    assert read([whole]).end == "idle"
+    for at, byte in enumerate(whole):
+        for other in {0, 1, 2, byte ^ 1, byte ^ 0x80, 255}:
+            data = whole[:at] + bytes([other]) + whole[at + 1 :]
+            assert read([data]) == read([data[:9], data[9:]]), (at, other)
+
+
+def test_too_many_variables_in_one_piece_are_refused_as_in_others() -> None:
+    most = most_variables(LIMITS)
+    room = pairs([("X", "")] * (most - len(VARIABLES)))
+    one = b"\1\0X"
+    for more, end in (b"", "idle"), (one, "431 more than"), (one[:2], "400 the last"), (one + one[:2], "431 more than"):
+        data = begin() + raw(PARAMS, 1, pairs(VARIABLES) + room + more) + raw(PARAMS) + raw(STDIN)
+        assert read([data]) == read([data[:9], data[9:]])
+        assert read([data]).end.startswith(end)
+
 
 NUMBERS = st.sampled_from([0, 1, 1, 1, 2])
 RECORDS = st.one_of(
