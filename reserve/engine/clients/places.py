@@ -139,7 +139,7 @@ class ClientLimit:
     def leave(self, place: Place) -> None:
         """See :meth:`Place.leave`."""
         client = place.client
-        heir = None
+        first = None
         with self._lock:
             if place.state is NONE:
                 return
@@ -150,11 +150,11 @@ class ClientLimit:
                 if not waiting:
                     del self._waiting[client]
             elif waiting:
-                heir = next(iter(waiting))  # gets the place of this one, so that no newcomer can be faster
-                del waiting[heir]
+                first = next(iter(waiting))  # gets the place of this one, so that no newcomer can be faster
+                del waiting[first]
                 if not waiting:
                     del self._waiting[client]
-                heir.state = HELD
+                first.state = HELD
             else:
                 count = self._held[client] - 1
                 if count:
@@ -162,9 +162,9 @@ class ClientLimit:
                 else:
                     del self._held[client]
             place.state = NONE
-        if heir is not None and heir.on_held is not None:
+        if first is not None and first.on_held is not None:
             try:
-                heir.on_held()
+                first.on_held()
             except MemoryError:  # nothing is lost: every connection that waits is stepped once then
                 return
 
