@@ -52,6 +52,7 @@ class Response:
     :param headers: a mapping, a Bag or pairs. Content-Type is ``text/html; charset=utf-8`` unless it is given. The
         server adds the length, and whether the browser has the same content already (ETag).
     :param shut_down: whether ``serve_http`` ends after this response.
+    :raises TypeError: for content with a Response in it, whose status and headers would be lost.
     :raises ValueError: for an unknown code, or for a header that is not allowed, such as one with a line break.
     """
 
@@ -97,6 +98,10 @@ class Response:
         self.wsgi: Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]] | None = None
         """A WSGI application that sends its own response in place of this one, as for a file that is read piece by
         piece. Default: none."""
+
+    def __html__(self) -> str:
+        # Its status and headers would be lost in other content. Templates of other libraries look for this method, too.
+        raise TypeError("a Response is no content, and no part of any: return it alone, or use its body")
 
     @property
     def reason(self) -> str:

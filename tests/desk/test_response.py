@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from typing import Any
 
@@ -14,6 +14,7 @@ from tests.extras import library
 library("markupsafe")
 library("python_multipart")
 
+from reserve.desk import forms  # noqa: E402
 from reserve.desk.bag import Bag  # noqa: E402
 from reserve.desk.formdata import ProtocolError  # noqa: E402
 from reserve.desk.request import Request  # noqa: E402
@@ -63,6 +64,23 @@ def test_a_generator_is_read_when_the_response_is_made() -> None:
 def test_bytes_are_not_copied() -> None:
     content = b"x" * 1000
     assert Response(content).body is content
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda part: Response(part),
+        lambda part: Response(["a", (item for item in [part])]),
+        lambda part: Response({"key": part}),
+        lambda part: Response.generic(part),
+        lambda part: Response(Template("{part}")(part=part)),
+        lambda part: Response(Template("{.part}")(part=part)),
+        lambda part: Response(forms.tag("p", {}, part)),
+    ],
+)
+def test_a_response_is_no_part_of_content(make: Callable[[Response], object]) -> None:
+    with pytest.raises(TypeError, match="a Response is no content"):
+        make(Response("part", code=404))
 
 
 @pytest.mark.parametrize("status", [status for status in HTTPStatus if 200 <= status <= 599])
