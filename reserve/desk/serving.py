@@ -13,14 +13,17 @@ import logging
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
-from reserve.apps.http.server import ReserveWSGIServer
+from reserve.apps.http.app import HTTPApp
+from reserve.apps.http.settings import EMBEDDED
 from reserve.desk.browser.process import prepare_process
 from reserve.desk.browser.start import Start
 from reserve.desk.request import MAX_BODY
 from reserve.desk.security import is_local
 from reserve.desk.wsgi import Application, Handle
+from reserve.engine.server import Server
 from reserve.errors import UsageError
 from reserve.gateways.callingthread import CallingThread
+from reserve.gateways.wsgi import WSGIGateway
 
 __all__ = ["refusing_calls", "serve_http"]
 
@@ -103,15 +106,11 @@ def serve_http(
             _print(f"{starting.url}  (it runs already, as process {starting.pid}; the browser shows its page)")
             return
         listeners = starting.listen()
-        server = ReserveWSGIServer(
-            listeners,
-            CallingThread(
-                starting.surround(application, lambda: server.request_stop()), stopping_errors=_STOPPING_ERRORS
-            ),
-            threads=1,
-            max_body=max_body,
-            stop_timeout=_STOP_TIMEOUT,
-        )
+        app = starting.surround(application, lambda: server.request_stop())
+        http = HTTPApp(WSGIGateway(CallingThread(app, stopping_errors=_STOPPING_ERRORS)))
+        http.configure({**EMBEDDED, "max_body": max_body})
+        http.option_names = {"--max-body": "max_body"}  # the only one that a program can change here
+        server = Server(listeners, http, threads=1, stop_timeout=_STOP_TIMEOUT)
         _LOGGER.info("serving at %s", starting.url)
         _print(f"{starting.url}{starting.entrance}  (Ctrl-C stops the program)")
         starting.begin()

@@ -14,6 +14,7 @@ import webbrowser
 from collections.abc import Iterator
 from queue import SimpleQueue
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -187,9 +188,37 @@ def test_without_start_no_browser_is_opened(
 def test_a_port_in_use_is_an_error_that_names_it_and_opens_no_browser(opened: SimpleQueue[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        with pytest.raises(StartupError, match=rf"port {port} is in use .*port=0"):
+        with pytest.raises(StartupError, match=rf"port {port} is in use .*or 0"):
             serve_http(make_app(), port=port)
     assert opened.empty()
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_that_is_too_large_is_refused_by_the_name_that_the_program_knows(
+    chunked: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    addresses: SimpleQueue[str] = SimpleQueue()
+    monkeypatch.setattr(serving_module, "_print", lambda line: addresses.put(line.split()[0]))
+    pages: list[tuple[int, str]] = []
+
+    def visit() -> None:
+        port = urlsplit(addresses.get(timeout=PATIENCE)).port
+        for body in (iter([b"x" * 11]) if chunked else b"x" * 11), b"":
+            with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)) as connection:
+                connection.request("POST", "/", body, encode_chunked=chunked)
+                response = connection.getresponse()
+                pages.append((response.status, response.read().decode()))
+
+    client = threading.Thread(target=visit)
+    client.start()
+    serve_http(lambda request: Response("gone", shut_down=True), port=0, start=None, max_body=10)
+    client.join(PATIENCE)
+    assert pages[0][0] == 413
+    assert pages[1] == (200, "gone")
+    (line,) = [message for message in caplog.messages if "413" in message]
+    for text in (pages[0][1], line):
+        assert "10 bytes (max_body)" in text
+        assert "--" not in text
 
 
 def test_what_cannot_be_served_is_an_error() -> None:

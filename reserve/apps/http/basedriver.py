@@ -299,15 +299,16 @@ class HTTPBaseDriver(Driver, ABC):
         :param logged: the error log has a line about it already, with more than the client is told.
         :param extra: more fields of the response.
         """
+        text = self._context.text_of(error)
         if not logged:
             status = error.status
-            self._context.log_warning(self._connection, f"{status} {error.message}", f"requests refused with {status}")
+            self._context.log_warning(self._connection, f"{status} {text}", f"requests refused with {status}")
         self._unparsed = b""
         head = self._head
         refused = head if head is not None else self._codec.describe_refused(block)
         data, body_size = self._codec.refusal(
             error.status,
-            error.message,
+            text,
             request=head,
             block=block,
             head_request=refused.method == "HEAD",

@@ -7,7 +7,8 @@ The settings are a frozen value, which is replaced as a whole.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from reserve.engine.connections.application import Application
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from reserve.engine.connections.connection import Connection
     from reserve.engine.connections.context import ServerContext
     from reserve.engine.connections.driver import Driver
+    from reserve.errors import RemoteError
     from reserve.gateways.staticsite import StaticMounts
     from reserve.gateways.wsgi import WSGIGateway
     from reserve.protocol.codec import Codec, Head
@@ -104,6 +106,10 @@ class HTTPContext(Application):
     """Other protocols on the same connections; None: there are none. Set before the server starts."""
     static: StaticMounts | None = None
     """Folders whose files are served without a worker; None: there are none."""
+    option_names: Mapping[str, str] = MappingProxyType({})
+    """What the program calls an option, if not as the command line: ``{"--max-body": "max_body"}``. For the texts of
+    refused requests; set before the server starts. Default: nothing.
+    """
 
     def __init__(self, gateway: WSGIGateway, settings: HTTPSettings) -> None:
         self.gateway = gateway
@@ -122,6 +128,13 @@ class HTTPContext(Application):
         header = settings.server_header
         self.server_line = f"Server: {header}\r\n".encode("latin-1") if header else b""
         """``Server: …`` with its line end; empty without ``--server-header``."""
+
+    def text_of(self, error: RemoteError) -> str:
+        """The text of a refused request, for its client and for the log, with :attr:`option_names`."""
+        text = error.message
+        for option, name in self.option_names.items():
+            text = text.replace(option, name)
+        return text
 
     def log_warning(self, connection: Connection, message: str, kind: str) -> None:
         """Write a warning about a client into the error log.

@@ -420,7 +420,7 @@ class HTTPExchange:
         self.status = CLIENT_CLOSED_REQUEST
         failure = self._body.failure if self._body is not None else None
         if isinstance(failure, RemoteError):
-            status, message = failure.status, failure.message
+            status, message = failure.status, self._context.text_of(failure)
             self._context.log_warning(self._connection, f"{status} {message}", f"requests refused with {status}")
             self._send_refusal(status, message)
 

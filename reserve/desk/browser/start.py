@@ -150,7 +150,7 @@ class Start:
 
 
 def _port_in_use(port: int) -> str:
-    choose = "With serve_http(..., port=0) the system chooses a port that is free."
+    choose = "Choose another port, or 0: then the system takes one that is free."  # the user may have an option for it
     if user := describe_port_user(port):
         return f"port {port} is in use by {user}. {choose}"
     if sys.platform == "linux":
