@@ -162,6 +162,9 @@ def test_a_variant_that_leads_out_of_the_folder_or_is_no_file_is_not_used(folder
         ("app-3f2a9c1b-final.js", False),
         ("app.3f2a9c1b.a.b.c", False),
         ("550e8400-e29b-41d4-a716-44665544000a.png", False),
+        ("index-B1x2Y3z4.js", False),  # a hash, which no rule tells from what follows
+        ("convert-Md5ToHex.js", False),
+        ("guide-Chapter1.js", False),
         ("app.js", False),
         ("app." + "a1" * 33 + ".js", False),
     ],
