@@ -22,7 +22,8 @@ from reserve.desk.browser.instance import (
     state_folder,
 )
 from reserve.desk.browser.private import PrivateGate, make_start_path
-from reserve.desk.browser.tabs import TabEnd, TabPages, TabWatch
+from reserve.desk.browser.tabpages import TabPages
+from reserve.desk.browser.tabs import TabEnd, TabWatch
 from reserve.desk.browser.window import open_page
 from reserve.errors import StartupError, UsageError
 from reserve.gateways.exchange import WSGIApplication
