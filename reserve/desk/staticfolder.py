@@ -15,7 +15,8 @@ from reserve.desk.response import Response
 from reserve.desk.templates import Template
 from reserve.gateways.conditional import Conditions
 from reserve.gateways.folder import Folder, Listed
-from reserve.gateways.static import METHODS, StaticResponse, describe, media_type, respond
+from reserve.gateways.mediatypes import media_type
+from reserve.gateways.static import METHODS, StaticResponse, describe, respond
 
 __all__ = ["FileResponse", "StaticFolder"]
 

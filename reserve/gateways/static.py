@@ -1,4 +1,4 @@
-"""Files as WSGI responses (RFC 9110): media types, validators, conditional requests, ranges.
+"""Files as WSGI responses (RFC 9110): validators, conditional requests, ranges.
 
 A request takes three steps, and each can be used alone. :class:`~reserve.gateways.folder.Folder` opens the file that
 the path names. :func:`describe` makes a :class:`Representation` of it: the open file and all fields that say what it
@@ -12,14 +12,12 @@ number of threads may call it.
 from __future__ import annotations
 
 import io
-import mimetypes
 import os
 import re
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from http import HTTPStatus
 from urllib.parse import quote
 
@@ -33,6 +31,7 @@ from reserve.gateways.conditional import (
 )
 from reserve.gateways.exchange import Environ, StartResponse
 from reserve.gateways.folder import Folder, OpenedFile
+from reserve.gateways.mediatypes import media_type
 from reserve.gateways.streams import FileWrapper
 
 __all__ = [
@@ -41,7 +40,6 @@ __all__ = [
     "StaticFiles",
     "StaticResponse",
     "describe",
-    "media_type",
     "method_not_allowed",
     "path_names",
     "plain_response",
@@ -52,71 +50,9 @@ __all__ = [
 BLOCK = 65536
 """Bytes that are read at once where the server cannot send the file itself."""
 METHODS = ("GET", "HEAD")
-OCTETS = "application/octet-stream"
-"""For a name that says nothing: browsers save such a file."""
 _ENCODED_SEPARATOR = re.compile("%2f|%5c", re.IGNORECASE)
 _NOSNIFF = ("X-Content-Type-Options", "nosniff")
 """Browsers then never take a file for something else than its type says, such as a page."""
-
-_TYPES = {
-    ".avif": "image/avif",
-    ".br": OCTETS,
-    ".bz2": "application/x-bzip2",
-    ".cjs": "text/javascript",
-    ".flac": "audio/flac",
-    ".gz": "application/gzip",
-    ".ini": "text/plain",
-    ".jpeg": "image/jpeg",
-    ".js": "text/javascript",
-    ".jxl": "image/jxl",
-    ".log": "text/plain",
-    ".m4a": "audio/mp4",
-    ".map": "application/json",
-    ".md": "text/markdown",
-    ".mjs": "text/javascript",
-    ".oga": "audio/ogg",
-    ".ogg": "audio/ogg",
-    ".ogv": "video/ogg",
-    ".otf": "font/otf",
-    ".rst": "text/plain",
-    ".tgz": "application/gzip",
-    ".toml": "application/toml",
-    ".tpl": "text/plain",
-    ".ttf": "font/ttf",
-    ".wasm": "application/wasm",
-    ".wav": "audio/wav",
-    ".webm": "video/webm",
-    ".webmanifest": "application/manifest+json",
-    ".webp": "image/webp",
-    ".woff": "font/woff",
-    ".woff2": "font/woff2",
-    ".xhtml": "application/xhtml+xml",
-    ".xz": "application/x-xz",
-    ".yaml": "application/yaml",
-    ".yml": "application/yaml",
-    ".zst": "application/zstd",
-}
-"""What the module mimetypes of some Python does not know, or knows under an older name."""
-
-
-@cache
-def _types() -> dict[str, str]:
-    """Extension to type, the same on every machine: a new ``MimeTypes`` has no types of the system's own files."""
-    return {**mimetypes.MimeTypes().types_map[True], **_TYPES}
-
-
-def media_type(name: str, *, charset: str = "utf-8", default: str = OCTETS) -> str:
-    """The Content-Type of a file.
-
-    Only the extension counts. That of a compressed file (``.tar.gz``) is the type of the compressed file, because the
-    client asked for that.
-
-    :param name: of the file.
-    :param charset: of text; empty to say nothing about it.
-    :param default: for an extension that is not known.
-    """
-    kind = _types().get(os.path.splitext(name)[1].lower(), default)
-    return f"{kind}; charset={charset}" if charset and kind.startswith("text/") and ";" not in kind else kind
 
 
 # ---- what a file is ----
@@ -156,7 +92,7 @@ def describe(
     weak comparison (If-None-Match) takes one for the other.
 
     :param opened: its file is that of the result.
-    :param content_type: see :func:`media_type`.
+    :param content_type: see :func:`~reserve.gateways.mediatypes.media_type`.
     :param headers: more fields, see :class:`Representation`.
     :param now: seconds since the epoch; default: the time now.
     """
@@ -359,7 +295,7 @@ class StaticFiles:
 
     :param folder: which files there are.
     :param index: the name of the file that stands for its folder; None for none.
-    :param charset: of text files; see :func:`media_type`.
+    :param charset: of text files; see :func:`~reserve.gateways.mediatypes.media_type`.
     :param headers: more fields of each file, such as Cache-Control.
     :param clock: seconds since the epoch.
     """

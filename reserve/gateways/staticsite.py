@@ -22,6 +22,7 @@ from reserve.gateways.conditional import Conditions
 from reserve.gateways.dispatch import wsgi_path
 from reserve.gateways.exchange import Environ, StartResponse, WSGIApplication
 from reserve.gateways.folder import Folder, OpenedFile
+from reserve.gateways.mediatypes import media_type
 from reserve.gateways.static import (
     METHODS,
     FileBody,
@@ -29,7 +30,6 @@ from reserve.gateways.static import (
     StaticFiles,
     StaticResponse,
     describe,
-    media_type,
     path_names,
     plain_response,
     redirect_to_folder,
