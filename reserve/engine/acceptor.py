@@ -2,7 +2,8 @@
 
 It writes nothing to clients, makes no handshake, resolves no name and waits for no worker. While there is no room it
 pauses, without polling the listeners, until a connection has been closed; :class:`PauseLog` limits how many lines the
-log gets about pauses. At the end of its loop the server's shutdown runs on the same thread.
+log gets about pauses. After :meth:`Acceptor.retire` it accepts nothing more, and waits until the last connection is
+closed. At the end of its loop the server's shutdown runs on the same thread.
 """
 
 from __future__ import annotations
@@ -37,6 +38,10 @@ _SYSTEM = SystemClock()
 
 def _ignore(what: str) -> None:
     """What happens without listeners when nothing was given."""
+
+
+def _nothing() -> None:
+    """What happens at the end of a retirement when nothing was given."""
 
 
 class Admits(Protocol):
@@ -129,6 +134,8 @@ class Acceptor:
     :param admission: what takes each new connection over, and knows the limit.
     :param on_end: called on the same thread when :meth:`stop` ended the loop: the server's shutdown.
     :param on_failure: called on the same thread, with the reason, when no listener is left.
+    :param on_retired: called on the same thread when a retired server has no connection left, or its time is over: it
+        begins the stop.
     :param addresses: of the listeners, which one that was closed could not tell.
     """
 
@@ -141,10 +148,12 @@ class Acceptor:
         clock: Clock = _SYSTEM,
         on_failure: Callable[[str], object] = _ignore,
         addresses: Sequence[Any] = (),
+        on_retired: Callable[[], object] = _nothing,
     ) -> None:
         self._listeners = listeners
         self._accepting = {listener: _accepting(listener) for listener in listeners}
         self._on_failure = on_failure
+        self._on_retired = on_retired
         self._addresses = addresses
         self._admission = admission
         self._on_end = on_end
@@ -152,6 +161,8 @@ class Acceptor:
         self._clock = clock
         self._pause_log = PauseLog(log, clock.now, admission.count)
         self._stopping = False
+        self._retire_until: float | None = None
+        """Until when a retired server keeps its connections, on the engine's clock; None: it is not retired."""
         self._dead: list[socket.socket] = []
         self._patched = False
         """It was logged that a library has replaced the threads or sockets of the process."""
@@ -168,6 +179,16 @@ class Acceptor:
         self.wakeup.signal()
         if self.wakeup.lost:
             self._connect_to_listeners()
+
+    def retire(self, until: float) -> None:
+        """Accept nothing more, and end the loop when no connection is left, or at ``until`` on the engine's clock. Any
+        thread, any signal handler, any number of times: the earliest moment counts.
+
+        What waits in the backlogs is left there, for the process that shares the listeners.
+        """
+        if self._retire_until is None or until < self._retire_until:
+            self._retire_until = until
+        self.wakeup.signal()
 
     def _connect_to_listeners(self) -> None:
         """Wake the accept thread, whose other descriptor was closed, with a connection that ends at once.
@@ -191,7 +212,7 @@ class Acceptor:
 
     def _clock_jumped(self) -> None:
         """Compute the timeout of the poll again. A pause goes on: only room ends it."""
-        if self._pause_log.due != NEVER and not self.exhausted:
+        if self._retire_until is not None or (self._pause_log.due != NEVER and not self.exhausted):
             self.wakeup.signal()
 
     def _main(self) -> None:
@@ -208,12 +229,17 @@ class Acceptor:
         selector.register(self.wakeup.fd, selectors.EVENT_READ)
         self._clock.subscribe(self._clock_jumped)
         try:
-            while not self._stopping:
+            while not self._stopping and self._retire_until is None:
                 try:
                     self._turn(selector)
                 except (MemoryError, SystemError) as error:  # one new connection is lost, and not the server
                     with contextlib.suppress(MemoryError):
                         self._log.failure("a new connection was lost", error)
+            while self._retire_until is not None:
+                try:
+                    return self._wait_until_retired()
+                except MemoryError:  # the connections have their time all the same
+                    time.sleep(RETRY)
             # The kernel has completed the connections in the backlogs: they are served. A close would reset them.
             for listener in [listener for listener in self._listeners if listener not in self._dead]:
                 for _ in range(_LAST):
@@ -223,6 +249,24 @@ class Acceptor:
         finally:
             self._clock.unsubscribe(self._clock_jumped)
             selector.close()
+
+    def _wait_until_retired(self) -> None:
+        """Wait until the last connection is closed, or the time of the retired server is over, or a stop comes.
+
+        Whoever closes a connection removes it before it looks whether the server retires, and this thread counts the
+        connections after that was set. So the end of the last one is seen here, or is signalled.
+        """
+        wakeup, clock = self.wakeup, self._clock
+        while not self._stopping and self._admission.count():
+            until = self._retire_until
+            timeout = clock.timeout(until if until is not None else clock.now())
+            if timeout is not None and timeout <= 0:
+                break
+            wait_for(wakeup.fd, timeout)
+            if not wakeup.clear() and not wakeup.reopen():  # closed by the application
+                time.sleep(RETRY)
+        if not self._stopping:
+            self._on_retired()
 
     def _turn(self, selector: selectors.BaseSelector) -> None:
         pause_log, timeout = self._pause_log, None
@@ -262,6 +306,8 @@ class Acceptor:
         admission = self._admission
         accept = self._accepting[listener]
         for _ in range(_BATCH):
+            if self._retire_until is not None:
+                return False
             if not admission.may_accept() and not self._stopping:
                 if listener.fileno() >= 0 and not wait_for(listener.fileno(), 0):
                     self.exhausted = False  # no client waits: there is nothing to log, and no need to make room
@@ -304,7 +350,8 @@ class Acceptor:
         """
         self.exhausted = True
         self._pause_log.begin(why)
-        if not self._stopping and not over():  # there may have been room just before the flag was set
+        ending = self._stopping or self._retire_until is not None
+        if not ending and not over():  # there may have been room just before the flag was set
             self._admission.close_idle(_IDLE_CLOSED_AT_ONCE)
             wait_for(self.wakeup.fd, _PAUSE)
             self.wakeup.clear()

@@ -53,7 +53,9 @@ class Lifecycle:
         policy: HandOff | None,
     ) -> None:
         self._endpoints = endpoints
-        self.runtime = Runtime(facade, settings, hooks, clock, endpoints, poller, policy, self._end, self.fail)
+        self.runtime = Runtime(
+            facade, settings, hooks, clock, endpoints, poller, policy, self._end, self.fail, self.request_stop
+        )
         self.shutdown = Shutdown(self.runtime, clock, self.runtime.log)
         self._rescue_token = new_token(present=True)
         self._start_token = new_token(present=True)
@@ -115,11 +117,24 @@ class Lifecycle:
         server = self.runtime
         deadline = server.clock.now() + (server.settings.stop_timeout if timeout is None else timeout)
         self.shutdown.not_later_than(deadline)
-        server.stopping = True
+        server.retiring = server.stopping = True
         self.runtime.acceptor.stop()
         if self.runtime.acceptor.wakeup.lost and not self.finished.is_set() and take(self._rescue_token):
             with contextlib.suppress(RuntimeError, MemoryError):
                 SystemThread(target=self._rescue, name="reserve-stop", daemon=True).start()
+
+    def retire(self) -> None:
+        """Announce the close in every response, have the accept thread accept nothing more, and stop when the last
+        connection is closed, or when every client had its time to see the announcement. Does not wait.
+        """
+        server = self.runtime
+        if server.stopping:
+            return
+        server.retiring = True
+        if server.acceptor.wakeup.lost:  # nothing tells the accept thread when the last connection is closed
+            self.request_stop()
+            return
+        server.acceptor.retire(server.clock.now() + max(one.keep_alive for one in self._endpoints.applications()))
 
     def fail(self, closed: str) -> None:
         """Say once that the server cannot go on, and begin to stop it. Any thread.
@@ -200,7 +215,7 @@ class Lifecycle:
 
     def _abort_start(self) -> None:
         """By the thread that could not start everything: undo what was started."""
-        self.runtime.stopping = True
+        self.runtime.retiring = self.runtime.stopping = True
         self.shutdown.not_later_than(self.runtime.clock.now() + self.runtime.settings.stop_timeout)
         self.runtime.abort_start()
         for thread in self.runtime.inner_threads():
@@ -215,7 +230,7 @@ class Lifecycle:
         if not take(self._end_token):
             return
         server = self.runtime
-        server.stopping = True  # also when the accept loop itself failed
+        server.retiring = server.stopping = True  # also when the accept loop itself failed
         try:
             self.shutdown.run(self._endpoints.close_listeners)
             self.shutdown.begin_grace()
@@ -275,7 +290,7 @@ class Lifecycle:
             if fd >= 0:
                 with contextlib.suppress(OSError):
                     socket.close(fd)
-        runtime.stopping = queue.closed = queue.abandoned = True
+        runtime.retiring = runtime.stopping = queue.closed = queue.abandoned = True
         runtime.stepper.files.stopping = runtime.stepper.files.closed = True
         for wakeup in (runtime.poller.wakeup, acceptor.wakeup):
             wakeup.after_fork()

@@ -49,6 +49,7 @@ class Runtime:
     :param policy: which thread polls while a handler runs; None: the one that fits this interpreter.
     :param on_end: called on the accept thread when its loop is over: the server's shutdown.
     :param on_failure: called by any thread that finds that the server cannot go on, with what was closed.
+    :param on_retired: called on the accept thread when a retired server has to stop.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Runtime:
         policy: HandOff | None,
         on_end: Callable[[], None],
         on_failure: Callable[[str], None],
+        on_retired: Callable[[], None],
     ) -> None:
         self.facade = facade
         self._on_failure = on_failure
@@ -75,7 +77,9 @@ class Runtime:
         self.clients = ClientLimits(settings)
         """The limits for each client address."""
         self.stopping = False
-        """The server is shutting down: drivers close idle connections, and announce it in the responses they send."""
+        """The server is shutting down: drivers close idle connections."""
+        self.retiring = False
+        """The server retires or is shutting down: drivers announce the close in the responses they send."""
         self.poller = poller if poller is not None else new_poller()
         policy = policy if policy is not None else default_policy()
         alarm = Alarm()
@@ -91,7 +95,7 @@ class Runtime:
         self.monitor = Monitor(policy, alarm, log, clock)
         self.admission = Admission(self, self.queue, endpoints.by_listener)
         self.acceptor = Acceptor(
-            endpoints.listeners, self.admission, on_end, log, clock, on_failure, endpoints.addresses
+            endpoints.listeners, self.admission, on_end, log, clock, on_failure, endpoints.addresses, on_retired
         )
         self.poller.wakeup.on_lost = self.acceptor.wakeup.on_lost = self._report_lost
 
@@ -135,8 +139,10 @@ class Runtime:
 
     @property
     def healthy(self) -> bool:
-        """The server takes requests: not stopping, a listener is open, and at most ``max_stuck`` threads are stuck."""
-        return not (self.stopping or self.acceptor.has_no_listener) and self.pool.stuck() <= self.settings.max_stuck
+        """The server takes new clients: it does not retire or stop, a listener is open, and at most ``max_stuck``
+        threads are stuck.
+        """
+        return not (self.retiring or self.acceptor.has_no_listener) and self.pool.stuck() <= self.settings.max_stuck
 
     @property
     def others_wait(self) -> bool:
@@ -145,7 +151,7 @@ class Runtime:
 
     def connection_closed(self, connection: Connection) -> None:
         """Called by the owner of the connection, which closed it: the descriptor is free again."""
-        if self.stopping:
+        if self.retiring:
             self.acceptor.wakeup.signal()
         else:
             self.capacity_freed()

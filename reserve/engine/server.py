@@ -145,6 +145,20 @@ class Server:
         """
         self._lifecycle.request_stop(timeout)
 
+    def retire(self) -> None:
+        """Begin to leave the clients to another process that shares the listeners, and return at once. Any thread, any
+        signal handler, any number of times.
+
+        From now on the server accepts no connection. What waits in the backlogs stays there, for the other process;
+        without one, those clients are reset when the listener is closed. Open connections go on: a response to HTTP or
+        FastCGI says that its connection closes after it. The server stops, as by :meth:`request_stop`, when no
+        connection is open any more, or when every idle client had the setting ``keep_alive`` to send its next request
+        (15 seconds with other protocols). Connections that wait for something else, such as a WebSocket, are left
+        alone until that stop. Until then :attr:`stopping` is False. A call of :meth:`request_stop` does not wait for
+        all that. After the server has begun to stop this method does nothing.
+        """
+        self._lifecycle.retire()
+
     def stop(self, timeout: float | None = None) -> None:
         """Stop accepting, finish the requests in flight, close idle connections, and return when that is done.
 
@@ -185,6 +199,11 @@ class Server:
         """The server is shutting down: a handler that goes on for long should end."""
         return self._runtime.stopping
 
+    @property
+    def retiring(self) -> bool:
+        """The server accepts no new connections: it retires (:meth:`retire`), or is shutting down."""
+        return self._runtime.retiring
+
     def stats(self) -> Stats:
         """Return the counts of this moment. Any thread."""
         runtime = self._runtime
@@ -206,6 +225,7 @@ class Server:
             flushing=states[State.FLUSHING],
             lingering=states[State.LINGERING],
             owned=states[State.OWNED],
+            retiring=runtime.retiring,
             accepted=runtime.acceptor.accepted,
             reclaimed=runtime.admission.reclaimed,
             handled=pool.handled(),
@@ -226,7 +246,9 @@ class Server:
 
     @property
     def healthy(self) -> bool:
-        """The server takes requests: not stopping, a listener is open, and at most ``max_stuck`` threads are stuck."""
+        """The server takes new clients: it does not retire or stop, a listener is open, and at most ``max_stuck``
+        threads are stuck.
+        """
         return self._runtime.healthy
 
     @property

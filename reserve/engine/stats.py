@@ -40,6 +40,8 @@ class Stats:
     """Connections that have sent their last response, and read until the client closes. See ``--linger-timeout``."""
     owned: int
     """Connections that a thread of the server steps, runs or closes at this moment."""
+    retiring: bool
+    """The server accepts no new connections: it retires (``server.retire()``) or is shutting down."""
     accepted: int
     """Connections accepted since the start."""
     reclaimed: int

@@ -134,7 +134,7 @@ class MemoryClient:
 
     def stop(self) -> bytes:
         """Begin to stop the server; returns as :meth:`send` does."""
-        self.server.stopping = True
+        self.server.retiring = self.server.stopping = True
         return self.send(b"")
 
     def advance(self, seconds: float) -> bytes:

@@ -180,7 +180,7 @@ class MemoryServer:
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.settings = EngineSettings()
-        self.stopping = False
+        self.retiring = self.stopping = False
         self.healthy = True
         self.others_wait = False
         self.budget = Budget(self.settings.buffer_memory, self.settings.spool_disk)

@@ -92,7 +92,7 @@ class ServerDouble:
     budget: Budget
 
     def __init__(self) -> None:
-        self.stopping = False
+        self.retiring = self.stopping = False
         self.closed: list[Connection] = []
         """The connections that have been closed, in this order."""
 

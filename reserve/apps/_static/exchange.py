@@ -98,7 +98,7 @@ class StaticExchange:
             request=head,
             minor=head.minor,
             head_request=head.method == "HEAD",
-            keep_alive=head.keep_alive and context.settings.keep_alive > 0 and not server.stopping,
+            keep_alive=head.keep_alive and context.settings.keep_alive > 0 and not server.retiring,
             length=len(body) if isinstance(body, bytes) else None,
             date=context.date_line(),
             server=context.server_line,

@@ -274,7 +274,7 @@ class HTTPBaseDriver(Driver, ABC):
             minor=head.minor,
             head_request=head.method == "HEAD",
             keep_alive=(
-                head.keep_alive and not has_body and settings.keep_alive > 0 and not self._connection.server.stopping
+                head.keep_alive and not has_body and settings.keep_alive > 0 and not self._connection.server.retiring
             ),
             length=len(body),
             date=self._context.date_line(),

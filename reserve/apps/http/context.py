@@ -125,6 +125,7 @@ class HTTPContext(Application):
         follow at the next request of a connection, limits and SERVER_SOFTWARE at the next connection.
         """
         self.settings = settings
+        self.keep_alive = settings.keep_alive
         header = settings.server_header
         self.server_line = f"Server: {header}\r\n".encode("latin-1") if header else b""
         """``Server: …`` with its line end; empty without ``--server-header``."""

@@ -109,7 +109,7 @@ class HTTPExchange:
         self._unsized_head: tuple[str, list[tuple[str, str]]] | None = None
         """What :meth:`begin` was given without a length."""
         self.environ: dict[str, Any] = head.environ
-        self._may_keep_alive = head.keep_alive and context.settings.keep_alive > 0 and not server.stopping
+        self._may_keep_alive = head.keep_alive and context.settings.keep_alive > 0 and not server.retiring
         # The thread that takes it responds: the worker with the application's head, or the monitor with a refusal when
         # that head did not come in time.
         self._token = new_token(present=True) if server.settings.request_timeout > 0 else None
@@ -153,7 +153,7 @@ class HTTPExchange:
         head = self._head
         if self.upgraded:
             return
-        if self._connection.server.stopping:
+        if self._connection.server.retiring:
             self._may_keep_alive = False
         if self._body is not None and not self._body.begin_response():
             self._may_keep_alive = False  # the rest of the body must not be taken for the next request

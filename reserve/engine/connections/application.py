@@ -38,6 +38,9 @@ class Application:
     them.
     """
 
+    keep_alive: float = 15.0
+    """Seconds that a client may take for its next request, and that a retiring server leaves its connections open."""
+
     def make_driver(self, connection: Connection) -> Driver:
         """Make the driver of a connection. On the accept thread, or on the thread that completed its TLS handshake.
 

@@ -65,7 +65,9 @@ class ServerContext(Protocol[C]):
         """The limits for each client address."""
 
     stopping: bool
-    """The server is shutting down: drivers close idle connections, and announce it in the responses that they send."""
+    """The server is shutting down: drivers close idle connections."""
+    retiring: bool
+    """The server retires or is shutting down: drivers announce the close in the responses that they send."""
 
     @property
     def healthy(self) -> bool:

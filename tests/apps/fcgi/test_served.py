@@ -143,3 +143,15 @@ def test_a_large_response_to_a_slow_reader_is_whole() -> None:
         received = outcome(receive_response(client))
     assert received.stdout.partition(b"\r\n\r\n")[2] == body
     assert received.stderr == b"".join(b"at %d\n" % at for at in range(0, len(body), 1_000_000))
+
+
+def test_a_kept_connection_of_a_retiring_server_ends_after_its_response() -> None:
+    with running(app_of(hello)) as served, served.connect() as client:
+        client.sendall(request(b"1", 1))
+        assert outcome(receive_response(client), 1).stdout.endswith(b"hello 1")
+        served.server.retire()
+        client.sendall(request(b"2", 1))
+        received, reset = until_closed(client)
+        assert outcome(received, 1).stdout.endswith(b"hello 2")
+        assert not reset
+        assert served.server._lifecycle.finished.wait(PATIENCE)
