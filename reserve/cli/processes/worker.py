@@ -81,7 +81,7 @@ class SupervisedWorker:
             if server.stopping:
                 return
         self._channel.send("ready", banner=banner)
-        reactions: dict[str, Callable[[dict[str, Any]], object]] = {"retire": lambda message: server.request_stop()}
+        reactions: dict[str, Callable[[dict[str, Any]], object]] = {"retire": lambda message: server.retire()}
         for message in self._channel.messages():
             reaction = reactions.get(message["type"])
             if reaction is not None:
