@@ -4,7 +4,8 @@ Runs on the main thread, before everything else. It guarantees that a signal dur
 without a line, and that one during the exit does not change the exit code; that the three standard streams are open,
 because otherwise a socket would get the number of one of them, and a client would receive what is meant for a log; and
 that the process exits within ``--stop-timeout``, whatever blocks it. As process 1 of a container it runs the server in
-a child, and waits for orphaned processes.
+a child, and waits for orphaned processes. Started as a zygote (:mod:`reserve.cli.processes.zygote`) it has no other
+thread until it is about to exit, or is a forked worker.
 
 The signal handlers come first, so until they are installed this module imports nothing that takes time.
 """
@@ -51,6 +52,15 @@ def main() -> int:
     from reserve.cli.signals import StopSignals
     from reserve.errors import StartupError
 
+    at_exit = _AtExit()
+    atexit.register(at_exit)  # before the application is imported, so that it runs after those of the application
+    continuation = None
+    zygote_fd = os.environ.pop("RESERVE_ZYGOTE_FD", "")
+    if zygote_fd.isdigit():
+        from reserve.cli.processes.zygote import run_zygote
+
+        continuation = run_zygote(int(zygote_fd), sys.argv[1:], early_signals)
+        early_signals = continuation.early_signals
     try:
         console = Console().start()
         force_exit = ForceExit(console).start()
@@ -58,12 +68,15 @@ def main() -> int:
         os.write(2, f"reserve: {error}\n".encode())
         return error.exit_code
     signals = StopSignals(console, force_exit)
-    atexit.register(_at_exit, signals, force_exit)
+    at_exit.prepare(signals, force_exit)
     exit_code = 1
     try:
         try:
             signals.install(early_signals)
-            exit_code = run(sys.argv[1:], console, signals)
+            if continuation is None:
+                exit_code = run(sys.argv[1:], console, signals)
+            else:
+                exit_code = continuation.run(console, signals)
         finally:
             signals.ignore()
     except KeyboardInterrupt:  # before run() handles it, or after it has returned without a server
@@ -107,7 +120,22 @@ def _write_stacks_at_faults() -> None:
                 faulthandler.register(number, 2, chain=True)
 
 
-def _at_exit(signals: StopSignals, force_exit: ForceExit) -> None:
+class _AtExit:
+    """The ``atexit`` function of the program, which runs after those of the application."""
+
+    def __init__(self) -> None:
+        self._prepared: tuple[StopSignals, ForceExit] | None = None
+
+    def prepare(self, signals: StopSignals, force_exit: ForceExit) -> None:
+        """Say what belongs to this process, once it is there."""
+        self._prepared = signals, force_exit
+
+    def __call__(self) -> None:
+        if self._prepared is not None:
+            _end(*self._prepared)
+
+
+def _end(signals: StopSignals, force_exit: ForceExit) -> None:
     """Flush the standard streams and ignore signals, after all other ``atexit`` functions.
 
     What cannot be flushed is discarded: otherwise the interpreter would try again after this function, when no thread

@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn, cast
 
@@ -29,7 +30,8 @@ from reserve.cli.parser import (
     check_arguments,
     parse_command_line,
 )
-from reserve.cli.process import changed_directory, prepare_process
+from reserve.cli.process import allow_open_files, changed_directory, prepare_process
+from reserve.cli.processes.channel import Channel
 from reserve.cli.processes.spawn import become_supervisor, handled_signals
 from reserve.cli.processes.state import State, pass_listeners
 from reserve.cli.processes.worker import SupervisedWorker
@@ -47,9 +49,11 @@ from reserve.options.sources import Values, collect, unknown_variables
 from reserve.options.table import FLAGS
 
 if TYPE_CHECKING:
+    from reserve.engine.logs.errorlog import ErrorHook
     from reserve.engine.server import Server
+    from reserve.ssl.adapter import SSLAdapter
 
-__all__ = ["INTERRUPTED", "STOPPED", "main", "run"]
+__all__ = ["INTERRUPTED", "STOPPED", "Start", "main", "preload", "run", "serve_preloaded"]
 
 INTERRUPTED = "reserve: interrupted before the server started\n"
 STOPPED = "reserve: the server has stopped\n"
@@ -58,6 +62,26 @@ _MAX_CORRECTIONS = 8
 """How many mistakes of one command line are corrected before the message proposes it."""
 _MAX_NAMES = 5
 """How many unknown environment variables the message names."""
+
+
+@dataclass(slots=True)
+class Start:
+    """A start of the command before its server: what :func:`_prepare` and :func:`_load` have done."""
+
+    command: CommandLine
+    name: str
+    """The name of the application."""
+    before: Sequence[str]
+    """The arguments of the application before ``--``; those after it are in ``command``."""
+    values: Values
+    error_log: ErrorHook
+    application: FoundApplication
+    adapter: SSLAdapter | None
+    handle: object = None
+    """The launched and configured application."""
+    served: Sequence[str] = ()
+    """What the banner says is served."""
+    is_loaded: bool = False
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -113,24 +137,70 @@ def run(argv: Sequence[str], console: Console, signals: StopSignals) -> int:
         if worker is None or worker.announces:
             _report_unknown_variables(unknown_variables(os.environ), console)
         signals.stop_timeout = cast("float", values["stop_timeout"])
-        if worker is None and values.processes() > 1:
+        if worker is None and (values.processes() > 1 or values["preload"]):
             _supervise(command, values)
-        return _serve(name, arguments, command.after, values, console, signals, worker)
-    except ReserveError as error:
+        announces = worker is None or worker.announces
+        return _serve(_prepare(command, name, arguments, values, console, announces), console, signals, worker)
+    except (Exception, KeyboardInterrupt) as error:
+        return _failed(error, command, console, signals)
+
+
+def preload(argv: Sequence[str], console: Console, *, announces: bool) -> Start | int:
+    """Start the command in a process that forks the worker processes then, up to the launched application.
+
+    :param argv: the command line without the name of the program.
+    :param announces: whether this process writes what a person reads at a start.
+    :returns: for :func:`serve_preloaded`; or the exit code, after a mistake that was reported.
+    """
+    command = None
+    try:
+        command = parse_command_line(argv)
+        name, arguments = app_arguments(command)
+        values = collect(command.given, os.environ, working_directory())
+        if announces:
+            _report_unknown_variables(unknown_variables(os.environ), console)
+        start = _prepare(command, name, arguments, values, console, announces, forks_workers=True)
+        _load(start, console)
+        return start
+    except (Exception, KeyboardInterrupt) as error:
+        return _failed(error, command, console, StopSignals(console))
+
+
+def serve_preloaded(start: Start, channel: Channel, console: Console, signals: StopSignals) -> int:
+    """Serve in a forked worker process, and return the exit code: the rest of :func:`run`.
+
+    :param start: what :func:`preload` returned before the fork.
+    :param channel: the end of the worker.
+    """
+    try:
+        signals.stop_timeout = cast("float", start.values["stop_timeout"])
+        worker = SupervisedWorker(channel)
+        allow_open_files(start.values)
+        return _serve(start, console, signals, worker)
+    except (Exception, KeyboardInterrupt) as error:
+        return _failed(error, start.command, console, signals)
+
+
+def _failed(
+    error: Exception | KeyboardInterrupt, command: CommandLine | None, console: Console, signals: StopSignals
+) -> int:
+    """Report why the command ends, while the exception is handled, and return the exit code. Raises the exception again
+    if it is a fault of the application or of reserve.
+    """
+    if isinstance(error, ReserveError):
         signals.ignore()
         console.write(f"reserve: {_message(error, command)}\n")
         return error.exit_code
-    except Exception as error:
-        explanation = explain_shadowing(error, imported=True)
-        if not explanation:
-            raise
-        signals.ignore()
-        console.write(f"reserve: {type_name(error)}: {safe_str(error)}; {explanation}\n")
-        return StartupError.exit_code
-    except KeyboardInterrupt:
+    if isinstance(error, KeyboardInterrupt):
         signals.ignore()
         console.write(signals.line_start() + INTERRUPTED)
         return StartupError.exit_code
+    explanation = explain_shadowing(error, imported=True)
+    if not explanation:
+        raise
+    signals.ignore()
+    console.write(f"reserve: {type_name(error)}: {safe_str(error)}; {explanation}\n")
+    return StartupError.exit_code
 
 
 def _without_server(command: CommandLine, console: Console) -> int:
@@ -215,51 +285,67 @@ def _supervise(command: CommandLine, values: Values) -> NoReturn:
         raise StartupError(f"the supervisor of the processes cannot be started: {error}") from error
 
 
-def _serve(
+def _prepare(
+    command: CommandLine,
     name: str,
     before: Sequence[str],
-    after: Sequence[str],
     values: Values,
     console: Console,
-    signals: StopSignals,
-    worker: SupervisedWorker | None,
-) -> int:
-    """Start the server and return the exit code when it has stopped.
+    announces: bool,
+    *,
+    forks_workers: bool = False,
+) -> Start:
+    """Do what comes before the listeners: process, logs, certificates.
 
     :param before: the arguments of the application before ``--``.
-    :param after: those after it.
-    :param worker: what a worker process knows of its supervisor; None: it has none.
+    :param announces: whether this process writes what a person reads at a start.
+    :param forks_workers: see :func:`~reserve.cli.process.prepare_process`.
     """
-    announces = worker is None or worker.announces
-    prepare_process(values)
+    prepare_process(values, forks_workers=forks_workers)
     error_log = configure_logging(str(values["log_level"]))
     application = find(name)
     if application.note and announces:
         console.write(f"reserve: {application.note}\n")
-    adapter = make_adapter(values)
+    return Start(command, name, before, values, error_log, application, make_adapter(values))
+
+
+def _load(start: Start, console: Console) -> None:
+    """Import, launch and configure the application."""
+    arguments = Arguments(
+        [f"reserve {start.name}", *start.before, *start.command.after],
+        literal=len(start.command.after),
+        reserved=[flag for flag in FLAGS if len(flag) > 2],
+    )
+    start.handle = _launch(start.application, arguments, console, start.values)
+    configure(start.handle, start.name, start.values)
+    report_threads(start.handle, start.values, console)
+    start.served = arguments.served or [start.name]
+    enable_loggers()
+    start.is_loaded = True
+
+
+def _serve(start: Start, console: Console, signals: StopSignals, worker: SupervisedWorker | None) -> int:
+    """Start the server and return the exit code when it has stopped.
+
+    :param worker: what a worker process knows of its supervisor; None: it has none.
+    """
+    values, adapter = start.values, start.adapter
     with ExitStack() as cleanup:
         listeners = open_listeners(values, os.environ) if worker is None else worker.listeners()
         from reserve.sockets.listeners import release
 
         for sock in listeners.all:
             cleanup.callback(release, sock)
-        arguments = Arguments(
-            [f"reserve {name}", *before, *after],
-            literal=len(after),
-            reserved=[flag for flag in FLAGS if len(flag) > 2],
-        )
-        handle = _launch(application, arguments, console, values)
-        configure(handle, name, values)
-        report_threads(handle, values, console)
-        enable_loggers()
+        if not start.is_loaded:
+            _load(start, console)
         text = banner(
-            served=arguments.served or [name],
-            addresses=listener_lines(listeners, url_scheme(handle), tls=adapter is not None),
+            served=start.served,
+            addresses=listener_lines(listeners, url_scheme(start.handle), tls=adapter is not None),
             threads=values.engine().thread_range,
             config=values.file,
-            single_thread=single_thread(handle),
+            single_thread=single_thread(start.handle),
         )
-        server = make_server(listeners, handle, name, values, adapter, error_log)
+        server = make_server(listeners, start.handle, start.name, values, adapter, start.error_log)
         # Before the banner, which says that signals stop the server.
         reload = _log_sighup(server) if adapter is None else partial(server.reload_tls, wait=False)
         signals.serve(server, server.log, reload)

@@ -17,7 +17,7 @@ from reserve.engine.logs.linestream import LineStream
 from reserve.engine.polling.patching import SystemThread
 from reserve.engine.polling.threads import start_thread
 
-__all__ = ["Console"]
+__all__ = ["Console", "DirectConsole"]
 
 
 class Console:
@@ -65,6 +65,20 @@ class Console:
     def _run(self) -> None:
         while (message := self._messages.get()) is not None:
             text, written = message
-            if sys.stderr is not None:
-                LineStream(sys.stderr).write([text.removesuffix("\n")])
+            _write_lines(text)
             written.set()
+
+
+class DirectConsole(Console):
+    """Writes on the thread that calls it, and so may block: for a process that must not have another thread."""
+
+    def start(self) -> Console:
+        return self
+
+    def write(self, text: str, timeout: float = Console.WRITE_TIMEOUT, *, last: bool = False) -> None:
+        _write_lines(text)
+
+
+def _write_lines(text: str) -> None:
+    if sys.stderr is not None:
+        LineStream(sys.stderr).write([text.removesuffix("\n")])

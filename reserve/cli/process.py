@@ -18,7 +18,7 @@ from reserve.loader.find import put_directory_first
 if TYPE_CHECKING:
     from reserve.options.sources import Values
 
-__all__ = ["changed_directory", "prepare_process", "set_open_files"]
+__all__ = ["allow_open_files", "changed_directory", "prepare_process", "set_open_files"]
 
 _FOR_EACH_CONNECTION = 2
 """Descriptors: its socket, and a file for a body or a response that is too large for memory."""
@@ -26,11 +26,13 @@ _FOR_THE_REST = 4096
 """Descriptors of the application, the listeners and the logs."""
 
 
-def prepare_process(values: Values) -> None:
+def prepare_process(values: Values, *, forks_workers: bool = False) -> None:
     """Apply the options that concern the process: the working directory, the environment, the limit of open files.
 
     Afterwards the working directory is the first entry of the import path.
 
+    :param forks_workers: this process serves no connections itself. The processes that it forks set the limit of open
+        files (:func:`allow_open_files`).
     :raises StartupError: the working directory does not exist or cannot be changed, the spool directory cannot be
         written to, or the limit of open files cannot be set.
     """
@@ -42,11 +44,17 @@ def prepare_process(values: Values) -> None:
         source = values.given["spool_dir"].source
         raise StartupError(f"{source}: {spool_dir} is not a directory that this process may write to")
     os.environ.update(dict(cast("tuple[tuple[str, str], ...]", values["env"])))
+    if not forks_workers:
+        allow_open_files(values)
+    put_directory_first()
+
+
+def allow_open_files(values: Values) -> None:
+    """Set the soft limit of open files as the options say: see :func:`set_open_files`."""
     given = values.given.get("open_files")
     set_open_files(
         cast("int | str | None", values["open_files"]), values.engine().max_connections, given.source if given else ""
     )
-    put_directory_first()
 
 
 def _change_directory(values: Values) -> None:

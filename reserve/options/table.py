@@ -410,6 +410,14 @@ OPTIONS: tuple[Option, ...] = (
         help="Worker processes, each with its own threads and its own copy of the application. auto: one for each "
         "processor. With one, this process is the server; with more, it supervises them.",
     ),
+    Option(
+        name="preload",
+        kind=Flag(),
+        group=_PROCESSES,
+        default=False,
+        help="Import the application once, in a process without threads that forks the worker processes then, so that "
+        "they share its memory.",
+    ),
     Option(name="chdir", kind=_DIRECTORY, group=_COMMAND, help="Change to this directory before anything is opened."),
     Option(
         name="open-files",

@@ -20,12 +20,13 @@ from typing import Any, cast
 from reserve.cli.early.signaltable import Reaction, name_of, reaction_to
 from reserve.cli.parser import parse_command_line
 from reserve.cli.processes.channel import Channel
-from reserve.cli.processes.spawn import become_supervisor, handled_signals, program, start_worker
+from reserve.cli.processes.spawn import become_supervisor, handled_signals, program, start_worker, start_zygote
 from reserve.cli.processes.state import PassedProcess, State, adopt_listeners, pass_listeners
 from reserve.errors import ReserveError
 from reserve.options.sources import Values, collect
 from reserve.sockets.listeners import release
 from reserve.supervisor.workers import Phase, WorkerProcess, write_line
+from reserve.supervisor.zygotes import ZygoteProcess, Zygotes
 
 __all__ = ["Supervisor"]
 
@@ -65,9 +66,13 @@ class Supervisor:
         self._trial: subprocess.Popen[bytes] | None = None
         self._aborted = state.aborted
         self._is_complete = bool(state.processes)
+        self._zygotes = Zygotes(self._selector, self.workers, now)
+        self._zygotes.adopt(state.zygotes)
         for passed in state.processes:
             channel = Channel.from_fd(passed.channel)
-            worker = WorkerProcess(passed.pid, channel, passed.generation, passed.slot, now())
+            worker = self._zygotes.forked(passed, channel) or WorkerProcess(
+                passed.pid, channel, passed.generation, passed.slot, now()
+            )
             worker.phase = Phase(passed.phase)
             self._add(worker)
 
@@ -82,11 +87,13 @@ class Supervisor:
                 self.handle_signal(self._signals.popleft())
             self._reap()
             self._act()
-            if self._stop_count and not self.workers:
+            if self._stop_count and not self.workers and not self._zygotes.processes:
                 break
             for key, _ in self._selector.select(self._timeout()):
                 if key.fd == wakeup:
                     self._signals.extend(os.read(wakeup, 4096))
+                elif isinstance(key.data, ZygoteProcess):
+                    self._zygotes.receive(key.data)
                 else:
                     self._receive(cast("WorkerProcess", key.data))
         for sock in self._listeners.all:
@@ -130,6 +137,7 @@ class Supervisor:
             worker.phase = Phase.STOPPING
             worker.kill_at = min(worker.kill_at, self._now() + timeout + _GRACE)
             worker.signal(number)
+        self._zygotes.stop(self._now() + timeout + 2 * _GRACE)
 
     def _reload(self) -> None:
         """Begin a new generation, with the configuration and the code as they are now."""
@@ -145,6 +153,7 @@ class Supervisor:
             if worker.phase is Phase.STARTING:  # of an older generation
                 worker.phase = Phase.STOPPING
                 worker.signal(signal.SIGKILL)
+        self._zygotes.kill_unprepared()
         write_line("reserve: reloading")
 
     def _try_new_program(self) -> None:
@@ -164,6 +173,8 @@ class Supervisor:
                 self._aborted = True
                 write_line(f"reserve: worker process {worker.pid} has not stopped in time, and is killed")
                 worker.signal(signal.SIGKILL)
+        needed = () if self._stop_count else (self.generation, self._serving_generation)
+        self._zygotes.end_unneeded(needed, self._now() + _GRACE)
         if self._stop_count:
             return
         serving = [worker for worker in self.workers.values() if worker.phase is Phase.SERVING]
@@ -186,8 +197,19 @@ class Supervisor:
     def _start(self) -> None:
         slot = next(number for number in range(len(self.workers) + 1) if number not in self._slots())
         first = self._serving_generation != self.generation
+        start = start_worker
+        if self._values["preload"]:
+            listeners = pass_listeners(self._listeners, with_files=False)
+            worker = self._zygotes.fork(self.generation, slot, listeners)
+            if worker is not None:
+                self._is_complete = False
+                self._add(worker)
+                return
+            if self._zygotes.of(self.generation) is not None:  # it imports the application still
+                return
+            start = start_zygote
         try:
-            process, channel = start_worker(
+            process, channel = start(
                 self._state.argv,
                 pass_listeners(self._listeners, with_files=False),
                 self._state.directory,
@@ -199,7 +221,10 @@ class Supervisor:
             return
         process.returncode = 0  # the supervisor waits for it itself
         self._is_complete = False
-        self._add(WorkerProcess(process.pid, channel, self.generation, slot, self._now()))
+        if start is start_zygote:
+            self._zygotes.add(process.pid, channel, self.generation)
+        else:
+            self._add(WorkerProcess(process.pid, channel, self.generation, slot, self._now()))
 
     def _slots(self) -> set[int]:
         return {worker.slot for worker in self.workers.values()}
@@ -227,7 +252,9 @@ class Supervisor:
             worker.due = str(message.get("reason", ""))
 
     def _reap(self) -> None:
-        """Wait for the children that have ended."""
+        """Wait for the children that have ended, and learn of the workers that zygotes have waited for."""
+        for zygote, zygote_code in self._zygotes.reap():
+            self._handle_zygote_exit(zygote, zygote_code)
         for worker in list(self.workers.values()):
             code = worker.poll()
             if code is not None:
@@ -258,18 +285,38 @@ class Supervisor:
         if worker.phase is Phase.STARTING:
             self._handle_failed_start(worker, code)
             return
-        how = f"was ended by {name_of(-code)}" if code < 0 else f"has ended with exit code {code}"
+        how = "has ended" if worker.is_orphan else _how(code)
         write_line(f"reserve: worker process {worker.pid} {how}; another one starts")
         if self._now() - worker.started < _SOON:
+            self._wait_longer()
+
+    def _handle_zygote_exit(self, zygote: ZygoteProcess, code: int) -> None:
+        """What it means that a zygote has ended that was still needed.
+
+        :param code: its exit code, negative for a signal.
+        """
+        if self._stop_count:
+            return
+        if zygote.generation != self.generation:
+            return
+        if zygote.phase is Phase.STARTING or zygote.generation != self._serving_generation:
+            self._handle_failed_start(zygote, code)
+        else:
+            write_line(
+                f"reserve: {zygote.kind} {zygote.pid} {_how(code)}; its workers serve until those of a new one replace "
+                "them"
+            )
+            self.generation += 1
             self._wait_longer()
 
     def _handle_failed_start(self, worker: WorkerProcess, code: int) -> None:
         if worker.generation == self._serving_generation:
             self._wait_longer()
-            write_line(
-                f"reserve: worker process {worker.pid} could not start; the next attempt is in {self._delay:g} s"
-            )
-        elif self._serving_generation:
+            write_line(f"reserve: {worker.kind} {worker.pid} could not start; the next attempt is in {self._delay:g} s")
+            return
+        if code < 0:
+            write_line(f"reserve: {worker.kind} {worker.pid} {_how(code)}")
+        if self._serving_generation:
             self.generation = self._serving_generation
             write_line("reserve: the new version could not start, so the previous one serves on")
         else:
@@ -282,7 +329,7 @@ class Supervisor:
 
     def _timeout(self) -> float | None:
         """Seconds until :meth:`_act` has to be called without an event; None: never."""
-        times = [worker.kill_at for worker in self.workers.values()]
+        times = [process.kill_at for process in (*self.workers.values(), *self._zygotes.processes)]
         if self._not_before > self._now() and not self._stop_count:
             times.append(self._not_before)
         earliest = min(times, default=float("inf"))
@@ -303,20 +350,28 @@ class Supervisor:
     def _become_new_program(self) -> None:
         """Execute the program anew, in this process, and have it reload."""
         processes = [
-            PassedProcess(worker.pid, worker.channel.fileno(), worker.generation, worker.slot, worker.phase.value)
+            PassedProcess(
+                worker.pid, worker.channel.fileno(), worker.generation, worker.slot, worker.phase.value, *worker.origin
+            )
             for worker in self.workers.values()
+            if worker.pid > 0
         ]
         state = State(
             argv=self._state.argv,
             directory=self._state.directory,
             listeners=pass_listeners(self._listeners, with_files=True),
             processes=tuple(processes),
+            zygotes=self._zygotes.passed(),
             generation=self.generation,
             wanted=self.wanted,
             signals=(signal.SIGHUP, *self._signals),
             aborted=self._aborted,
         )
         become_supervisor(state, handled_signals())
+
+
+def _how(code: int) -> str:
+    return f"was ended by {name_of(-code)}" if code < 0 else f"has ended with exit code {code}"
 
 
 def _processes(count: int) -> str:

@@ -23,7 +23,7 @@ class Phase(enum.Enum):
 
 
 class WorkerProcess:
-    """One worker process: a child of the supervisor.
+    """One worker process: a child of the supervisor, or in a derived class of a zygote.
 
     :param pid: its process ID.
     :param channel: the supervisor's end.
@@ -31,6 +31,9 @@ class WorkerProcess:
     :param slot: its number, the lowest that was free.
     :param started: when it was started, on the supervisor's clock.
     """
+
+    kind = "worker process"
+    """What it is, for messages."""
 
     def __init__(self, pid: int, channel: Channel, generation: int, slot: int, started: float) -> None:
         channel.sock.setblocking(False)
@@ -44,6 +47,10 @@ class WorkerProcess:
         """Why it is to be replaced; empty: it is not."""
         self.kill_at = float("inf")
         """When it is killed, on the supervisor's clock."""
+        self.is_orphan = False
+        """Its parent has ended, so its exit code is not known."""
+        self.origin: tuple[int, int] = 0, 0
+        """The process ID of its zygote and its number in messages of the zygote; zeros: it has none."""
 
     def tell(self, kind: str, **values: Any) -> None:
         """Send it a message."""

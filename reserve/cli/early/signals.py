@@ -45,6 +45,10 @@ class EarlySignals:
                 signal.signal(number, _exit_before_start if stops else self._remember)
                 self.previous_handlers[number] = previous
 
+    def handles(self, number: int) -> bool:
+        """Whether the present handler of the signal is one of these."""
+        return signal.getsignal(number) in (_exit_before_start, self._remember)
+
     def _remember(self, number: int, frame: FrameType | None) -> None:
         if number not in self.received:
             self.received.append(number)

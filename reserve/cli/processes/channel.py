@@ -7,16 +7,20 @@ the end of the stream, and what is sent to it is lost.
 from __future__ import annotations
 
 import json
+import os
 import socket
+from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-__all__ = ["Channel"]
+__all__ = ["Channel", "DescriptorChannel"]
 
 _PIECE = 65536
 _MAX_LINE = 1 << 20
 """Bytes of a message. A longer one means that something else writes to the socket."""
+_MAX_DESCRIPTORS = 16
+"""How many descriptors are received at once. Linux reads no further than the end of the piece that came with some."""
 
 
 class Channel:
@@ -53,9 +57,15 @@ class Channel:
         :param kind: what the message is, its key ``type``.
         :param values: its other keys, with values that JSON has.
         """
-        line = json.dumps({"type": kind, **values}).encode() + b"\n"
         with suppress(OSError):
-            self.sock.sendall(line)
+            self.sock.sendall(_line(kind, values))
+
+    def send_descriptor(self, fd: int, kind: str, **values: Any) -> None:
+        """Send one message, and with it a copy of a descriptor, to a :class:`DescriptorChannel`."""
+        line = _line(kind, values)
+        with suppress(OSError):
+            sent = socket.send_fds(self.sock, [line], [fd])
+            self.sock.sendall(line[sent:])
 
     def receive(self) -> list[dict[str, Any]]:
         """Read once, and return the messages that are complete. Blocks if the socket does.
@@ -63,7 +73,7 @@ class Channel:
         At the end of the stream :attr:`ended` is set.
         """
         try:
-            data = self.sock.recv(_PIECE)
+            data = self._read()
         except (BlockingIOError, InterruptedError):
             return []
         except OSError:
@@ -84,6 +94,9 @@ class Channel:
             self.ended = True
         return messages
 
+    def _read(self) -> bytes:
+        return self.sock.recv(_PIECE)
+
     def messages(self) -> Iterator[dict[str, Any]]:
         """All messages until the end of the stream, for a socket that blocks."""
         while not self.ended:
@@ -91,3 +104,28 @@ class Channel:
 
     def close(self) -> None:
         self.sock.close()
+
+
+class DescriptorChannel(Channel):
+    """An end that also receives descriptors. A message that comes with one says so by its kind; the descriptors are in
+    the order of these messages.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(sock)
+        self.descriptors: deque[int] = deque()
+        """Those that were received. The code that takes one closes it."""
+
+    def _read(self) -> bytes:
+        data, descriptors, _, _ = socket.recv_fds(self.sock, _PIECE, _MAX_DESCRIPTORS)
+        self.descriptors.extend(descriptors)
+        return data
+
+    def close(self) -> None:
+        super().close()
+        while self.descriptors:
+            os.close(self.descriptors.popleft())
+
+
+def _line(kind: str, values: dict[str, Any]) -> bytes:
+    return json.dumps({"type": kind, **values}).encode() + b"\n"

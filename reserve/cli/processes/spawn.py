@@ -15,9 +15,16 @@ from typing import Any, NoReturn
 
 from reserve.cli.early.signaltable import Reaction, reaction_to
 from reserve.cli.processes.channel import Channel
-from reserve.cli.processes.state import SUPERVISOR_VARIABLE, WORKER_VARIABLE, PassedListener, State, write_state
+from reserve.cli.processes.state import (
+    SUPERVISOR_VARIABLE,
+    WORKER_VARIABLE,
+    ZYGOTE_VARIABLE,
+    PassedListener,
+    State,
+    write_state,
+)
 
-__all__ = ["become_supervisor", "handled_signals", "program", "start_worker"]
+__all__ = ["become_supervisor", "fork_worker", "handled_signals", "program", "start_worker", "start_zygote"]
 
 
 def program() -> list[str]:
@@ -43,10 +50,40 @@ def start_worker(
     :param setup: what else it is told first: see :class:`~reserve.cli.processes.worker.SupervisedWorker`.
     :raises OSError: the system starts no more processes.
     """
+    return _start(WORKER_VARIABLE, argv, listeners, directory, setup)
+
+
+def start_zygote(
+    argv: Sequence[str], listeners: Iterable[PassedListener], directory: str, **setup: Any
+) -> tuple[subprocess.Popen[bytes], Channel]:
+    """Start a process that imports the application, and forks worker processes then: see
+    :mod:`reserve.cli.processes.zygote`. The parameters are those of :func:`start_worker`.
+    """
+    return _start(ZYGOTE_VARIABLE, argv, listeners, directory, setup)
+
+
+def fork_worker(zygote: Channel, serial: int, listeners: Iterable[PassedListener], **setup: Any) -> Channel:
+    """Have a zygote fork a worker process, and return this process's end of the channel of the worker.
+
+    :param zygote: this process's end of the channel of the zygote.
+    :param serial: the number of the worker in messages of the zygote.
+    :param listeners: some of those that the zygote was given.
+    :param setup: what else the worker is told first: see :class:`~reserve.cli.processes.worker.SupervisedWorker`.
+    """
+    own, others = Channel.pair()
+    own.send("setup", listeners=_described(listeners), **setup)
+    zygote.send_descriptor(others.fileno(), "fork", serial=serial)
+    others.close()
+    return own
+
+
+def _start(
+    variable: str, argv: Sequence[str], listeners: Iterable[PassedListener], directory: str, setup: dict[str, Any]
+) -> tuple[subprocess.Popen[bytes], Channel]:
+    """Start the program with one end of a channel, whose descriptor is in an environment variable."""
     own, others = Channel.pair()
     listeners = tuple(listeners)
-    passed = [{"fd": item.fd, "purpose": item.purpose, "origin": item.origin, "created": None} for item in listeners]
-    environ = {**os.environ, WORKER_VARIABLE: str(others.fileno())}
+    environ = {**os.environ, variable: str(others.fileno())}
     environ.pop("NOTIFY_SOCKET", None)
     extra = setup.pop("pass_fds", ())
     try:
@@ -62,8 +99,13 @@ def start_worker(
         raise
     finally:
         others.close()
-    own.send("setup", listeners=passed, **setup)
+    own.send("setup", listeners=_described(listeners), **setup)
     return process, own
+
+
+def _described(listeners: Iterable[PassedListener]) -> list[dict[str, Any]]:
+    """Listeners for a message. Their files belong to this process."""
+    return [{"fd": item.fd, "purpose": item.purpose, "origin": item.origin, "created": None} for item in listeners]
 
 
 def become_supervisor(state: State, handled: Iterable[int]) -> NoReturn:

@@ -21,6 +21,7 @@ from reserve.sockets.unix import UNIXListener
 __all__ = [
     "SUPERVISOR_VARIABLE",
     "WORKER_VARIABLE",
+    "ZYGOTE_VARIABLE",
     "PassedListener",
     "PassedProcess",
     "State",
@@ -34,6 +35,8 @@ SUPERVISOR_VARIABLE = "RESERVE_SUPERVISOR_FD"
 """The environment variable with the descriptor of a :class:`State`: the program is to become the supervisor."""
 WORKER_VARIABLE = "RESERVE_WORKER_FD"
 """The environment variable with the descriptor of a channel: the program is a worker process."""
+ZYGOTE_VARIABLE = "RESERVE_ZYGOTE_FD"
+"""The environment variable with the descriptor of a channel: the program imports the application, and forks workers."""
 
 _PURPOSES = ("main", "without_tls", "redirects")
 
@@ -61,6 +64,10 @@ class PassedProcess:
     slot: int
     phase: str
     """One of :class:`~reserve.supervisor.workers.Phase`."""
+    zygote: int = 0
+    """The process ID of the zygote that has forked it; 0: it is a child of this process."""
+    serial: int = 0
+    """Its number in messages of its zygote."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +80,7 @@ class State:
     """The working directory of the start."""
     listeners: tuple[PassedListener, ...]
     processes: tuple[PassedProcess, ...] = ()
+    zygotes: tuple[PassedProcess, ...] = ()
     generation: int = 1
     wanted: int = 0
     """How many worker processes there should be, when signals have changed it; 0: as the options say."""
@@ -83,7 +91,8 @@ class State:
 
     def descriptors(self) -> list[int]:
         """Every descriptor that has to be inherited."""
-        return [listener.fd for listener in self.listeners] + [process.channel for process in self.processes]
+        processes = self.processes + self.zygotes
+        return [listener.fd for listener in self.listeners] + [process.channel for process in processes]
 
 
 def write_state(state: State) -> int:
@@ -104,9 +113,10 @@ def read_state(fd: int) -> State:
         data: dict[str, Any] = json.loads(file.read())
     listeners = tuple(_passed_listener(item) for item in data.pop("listeners"))
     processes = tuple(PassedProcess(**item) for item in data.pop("processes"))
+    zygotes = tuple(PassedProcess(**item) for item in data.pop("zygotes", ()))
     for name in ("argv", "signals"):
         data[name] = tuple(data[name])
-    state = State(listeners=listeners, processes=processes, **data)
+    state = State(listeners=listeners, processes=processes, zygotes=zygotes, **data)
     for number in state.descriptors():
         os.set_inheritable(number, False)
     return state
