@@ -72,7 +72,7 @@ FOREIGN: tuple[ForeignOption, ...] = (
         "reserve has one kind of workers: processes with threads",
     ),
     _none(
-        "-M --master --enable-threads -T --lazy-apps --lazy --single-interpreter --thunder-lock --no-orphans "
+        "-M --master --enable-threads -T --single-interpreter --thunder-lock --no-orphans "
         "--py-call-osafterfork --auto-procname --respawn-failed-workers --procname-prefix-spaced --strict",
         _PROCESSES,
         is_flag=True,
@@ -83,11 +83,9 @@ FOREIGN: tuple[ForeignOption, ...] = (
         "--cpu-affinity --rss-sample-interval --rss-samples --timeout-worker-healthcheck",
         _PROCESSES,
     ),
-    _none(
-        "--preload --preload-app --need-app",
-        "the application is always imported before the server starts",
-        is_flag=True,
-    ),
+    ForeignOption("--preload-app", "--preload", is_flag=True),
+    _none("--lazy-apps --lazy", "each process imports the application itself unless --preload is given", is_flag=True),
+    _none("--need-app", "a start without the application always fails", is_flag=True),
     _none(
         "--max-requests --max-requests-jitter --max-worker-lifetime --workers-lifetime --min-worker-lifetime "
         "--limit-max-requests --limit-max-requests-jitter",
