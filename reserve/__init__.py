@@ -15,18 +15,19 @@ if TYPE_CHECKING:
     from reserve import ssl as ssl
     from reserve.apps.http.server import ReserveWSGIServer
     from reserve.engine.drivers.handler import Park
-    from reserve.engine.server import Hooks, Server
+    from reserve.engine.server import Hooks, RequestEnd, Server
     from reserve.gateways.dispatch import PathInfoDispatcher
     from reserve.sockets.listeners import listen
 
 __version__ = "0.4.0"
 
-__all__ = ["Hooks", "Park", "PathInfoDispatcher", "ReserveWSGIServer", "Server", "__version__", "listen"]
+__all__ = ["Hooks", "Park", "PathInfoDispatcher", "RequestEnd", "ReserveWSGIServer", "Server", "__version__", "listen"]
 
 _MODULES = {
     "Hooks": "reserve.engine.server",
     "Park": "reserve.engine.drivers.handler",
     "PathInfoDispatcher": "reserve.gateways.dispatch",
+    "RequestEnd": "reserve.engine.server",
     "ReserveWSGIServer": "reserve.apps.http.server",
     "Server": "reserve.engine.server",
     "listen": "reserve.sockets.listeners",

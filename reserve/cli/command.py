@@ -22,6 +22,7 @@ from reserve.cli.binds import open_listeners
 from reserve.cli.console import Console
 from reserve.cli.forceexit import ABORTED
 from reserve.cli.help import print_help, print_text, print_version
+from reserve.cli.hooks import load_hooks
 from reserve.cli.parser import (
     CHECK_CONFIG,
     MIGRATE,
@@ -49,6 +50,7 @@ from reserve.options.sources import Values, collect, unknown_variables
 from reserve.options.table import FLAGS
 
 if TYPE_CHECKING:
+    from reserve.engine.hooks import Hooks
     from reserve.engine.logs.errorlog import ErrorHook
     from reserve.engine.server import Server
     from reserve.ssl.adapter import SSLAdapter
@@ -79,6 +81,8 @@ class Start:
     adapter: SSLAdapter | None
     handle: object = None
     """The launched and configured application."""
+    hooks: Hooks | None = None
+    """Those of the options; None: they are not loaded yet."""
     served: Sequence[str] = ()
     """What the banner says is served."""
     is_loaded: bool = False
@@ -319,6 +323,7 @@ def _load(start: Start, console: Console) -> None:
     start.handle = _launch(start.application, arguments, console, start.values)
     configure(start.handle, start.name, start.values)
     report_threads(start.handle, start.values, console)
+    start.hooks = load_hooks(start.values, start.handle, start.name, start.error_log)
     start.served = arguments.served or [start.name]
     enable_loggers()
     start.is_loaded = True
@@ -345,7 +350,7 @@ def _serve(start: Start, console: Console, signals: StopSignals, worker: Supervi
             config=values.file,
             single_thread=single_thread(start.handle),
         )
-        server = make_server(listeners, start.handle, start.name, values, adapter, start.error_log)
+        server = make_server(listeners, start.handle, start.name, values, adapter, start.hooks)
         # Before the banner, which says that signals stop the server.
         reload = _log_sighup(server) if adapter is None else partial(server.reload_tls, wait=False)
         signals.serve(server, server.log, reload)

@@ -10,7 +10,7 @@ from reserve.cli.binds import Listeners, https_port
 from reserve.errors import UsageError
 
 if TYPE_CHECKING:
-    from reserve.engine.logs.errorlog import ErrorHook
+    from reserve.engine.hooks import Hooks
     from reserve.engine.server import Server
     from reserve.options.sources import Values
     from reserve.ssl.adapter import SSLAdapter
@@ -19,18 +19,17 @@ __all__ = ["make_server"]
 
 
 def make_server(
-    listeners: Listeners, handle: object, name: str, values: Values, adapter: SSLAdapter | None, error_log: ErrorHook
+    listeners: Listeners, handle: object, name: str, values: Values, adapter: SSLAdapter | None, hooks: Hooks | None
 ) -> Server:
     """Make the server; it owns the listeners from now on.
 
     :param handle: the launched and configured application.
     :param name: the name of the application, for messages.
     :param adapter: what provides TLS on the main listeners; None: nothing.
-    :param error_log: gets the lines of the server's error log.
+    :param hooks: what the server calls, with the error log.
     :raises UsageError: redirects to https for an application that is not HTTP, or a port for redirects without any.
     """
     from reserve.engine.connections.application import Application
-    from reserve.engine.hooks import Hooks
     from reserve.engine.server import Server
 
     settings = values.engine()
@@ -54,7 +53,7 @@ def make_server(
         extra=extra,
         settings=dataclasses.replace(settings, threads=1) if single_thread(handle) else settings,
         own=True,
-        hooks=Hooks(error_log=error_log),
+        hooks=hooks,
     )
     server.ssl_adapter = adapter
     if adapter is not None:

@@ -198,6 +198,7 @@ class Lifecycle:
             self._call_hook(server.hooks.on_worker_start, "on_worker_start")
             self.runtime.start()
             self.ready.set()
+            self._call_hook(server.hooks.on_ready, "on_ready", SystemExit)
         except BaseException:  # a thread cannot be started, the application fails to start, or a KeyboardInterrupt
             if self.runtime.acceptor.thread in threading.enumerate():
                 self.request_stop()
@@ -207,10 +208,11 @@ class Lifecycle:
         finally:
             self._launching = None
 
-    def _call_hook(self, hook: Callable[[], None], name: str) -> None:
+    def _call_hook(self, hook: Callable[[], None], name: str, *ignored: type[BaseException]) -> None:
+        """Call a hook; errors are logged, also those in ``ignored``."""
         try:
             hook()
-        except Exception as error:
+        except (Exception, *ignored) as error:
             self.runtime.log.failure(f"the hook {name} failed", error)
 
     def _abort_start(self) -> None:

@@ -20,7 +20,7 @@ from reserve.engine.connections.states import NOTIFY, State
 from reserve.engine.drivers.handler import Handle, HandlerDriver
 from reserve.engine.drivers.starttls import start_tls
 from reserve.engine.endpoints import Descriptors, Endpoints
-from reserve.engine.hooks import Hooks
+from reserve.engine.hooks import Hooks, RequestEnd
 from reserve.engine.lifecycle import Lifecycle
 from reserve.engine.logs.errorlog import Log
 from reserve.engine.polling.clock import Clock, SystemClock
@@ -36,7 +36,7 @@ from reserve.paramtypes import keyword_names, shows_settings
 if TYPE_CHECKING:
     from reserve.ssl.adapter import SSLAdapter
 
-__all__ = ["Descriptors", "Hooks", "Peer", "Server"]
+__all__ = ["Descriptors", "Hooks", "Peer", "RequestEnd", "Server"]
 
 
 class Server:

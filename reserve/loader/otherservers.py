@@ -358,12 +358,19 @@ The keys of its files are written as options here: ``accesslog`` as ``--accesslo
 """
 
 _HOOK = "reserve calls no functions of a configuration file"
+_NO_ARGUMENTS = "not migrated, because it takes other arguments: {} names a function without arguments"
 _HOOKS = """
-on_starting on_reload when_ready pre_fork post_fork post_worker_init worker_int worker_abort pre_exec pre_request
-post_request child_exit worker_exit nworkers_changed on_exit ssl_context dirty_post_fork dirty_worker_init
-dirty_worker_exit on_dirty_starting
+on_reload pre_fork worker_int worker_abort pre_exec pre_request child_exit nworkers_changed ssl_context dirty_post_fork
+dirty_worker_init dirty_worker_exit on_dirty_starting
 """
-NOT_READ = dict.fromkeys(_HOOKS.split(), _HOOK)
+NOT_READ = {
+    **dict.fromkeys(_HOOKS.split(), _HOOK),
+    **dict.fromkeys(("on_starting", "post_fork"), _NO_ARGUMENTS.format("--on-process-start")),
+    **dict.fromkeys(("when_ready", "post_worker_init"), _NO_ARGUMENTS.format("--on-ready")),
+    **dict.fromkeys(("worker_exit", "on_exit"), _NO_ARGUMENTS.format("--on-process-end")),
+    "post_request": "not migrated, because it takes other arguments: --on-request-end names a function with one "
+    "argument, a reserve.RequestEnd",
+}
 """Settings of a ``gunicorn.conf.py`` that are functions, and why they are not carried over."""
 
 

@@ -53,6 +53,7 @@ _FORMS = {
     "N|auto": "a number, or auto: as many as the processors that the process may use",
     "MODE": "octal permission bits: 660",
     "/PREFIX=DIR": "a path and a directory: /assets=build/assets",
+    "MODULE:FUNCTION": "a function that is imported, and called later: shop.hooks:connect",
     "OWNER": "USER, USER:GROUP or :GROUP",
 }
 """The forms of values, by the word that stands for them."""

@@ -129,7 +129,7 @@ def _advice(server: str, name: str) -> str:
     if name in _NAMED:
         return _NAMED[name]
     if name in NOT_READ:
-        return NOT_READ[name]
+        return re.sub(r"--([a-z-]+)", r"`\1`", NOT_READ[name])
     flag = "--" + name.replace("_", "-")
     flag = OWN_NAMES.get(server, {}).get(flag, flag)
     if flag in FLAGS:

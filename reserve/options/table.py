@@ -17,7 +17,7 @@ from reserve.paramtypes import Choice, Count, CountOr, Flag, Kind, Octal, Pair, 
 from reserve.protocol.http1.limits import LIMIT_KINDS, Limits
 from reserve.ssl.settings import TLS_KINDS, TLSSettings
 
-__all__ = ["ADDRESSES", "FLAGS", "NEED_TLS", "OPTIONS", "USUAL_ADDRESS", "Option", "usual_value"]
+__all__ = ["ADDRESSES", "FLAGS", "HOOKS", "NEED_TLS", "OPTIONS", "USUAL_ADDRESS", "Option", "usual_value"]
 
 COMMAND = "command"
 ENVIRONMENT = "environment"
@@ -111,6 +111,10 @@ def _limit(name: str, text: str) -> Option:
     return _row(Limits, "HTTP limits", name, text)
 
 
+def _hook(name: str, text: str) -> Option:
+    return Option(name=name, kind=_FUNCTION, help=text, group="Hooks")
+
+
 _LISTEN = "Addresses"
 _TLS = "TLS"
 _COMMAND = "The command"
@@ -118,6 +122,12 @@ _PROCESSES = "Processes"
 _ADDRESS = Text("HOST:PORT, [V6]:PORT, :PORT, unix:PATH, unix:@NAME or fd:N", bool, "ADDR", "an address")
 _DIRECTORY = Text("a directory", bool, "DIR", "a path")
 _FILE = Text("a file", bool, "FILE", "a path")
+_FUNCTION = Text(
+    "a function as module:function (shop.hooks:connect)",
+    lambda text: "" not in (text.partition(":")[0], text.partition(":")[2]),
+    "MODULE:FUNCTION",
+    "a function",
+)
 _OWNER = Text("USER, USER:GROUP or :GROUP", lambda text: text.strip(":") != "", "OWNER", "a user and a group")
 _UNIX_MODE = (
     "Permissions of the socket files of unix:PATH binds. Default: 777 minus the umask; with the usual umask of 022 "
@@ -418,6 +428,16 @@ OPTIONS: tuple[Option, ...] = (
         help="Import the application once, in a process without threads that forks the worker processes then, so that "
         "they share its memory.",
     ),
+    _hook("on-process-start", "Call this function in each process, before it accepts connections."),
+    _hook("on-ready", "Call this function in each process when it accepts connections."),
+    _hook("on-process-end", "Call this function in each process after its last connection is closed."),
+    _hook("on-thread-start", "Call this function on each worker thread before its first request."),
+    _hook("on-thread-end", "Call this function on each worker thread after its last request."),
+    _hook(
+        "on-request-end",
+        "Call this function with one argument, a reserve.RequestEnd, on the worker thread when the response of the "
+        "application is handed over.",
+    ),
     Option(name="chdir", kind=_DIRECTORY, group=_COMMAND, help="Change to this directory before anything is opened."),
     Option(
         name="open-files",
@@ -461,6 +481,9 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(name="help-all", kind=Flag(), group=_COMMAND, sources=(COMMAND,), help="Print all options and exit."),
 )
+
+HOOKS = tuple(option for option in OPTIONS if option.kind is _FUNCTION)
+"""The options with functions that the server calls."""
 
 ADDRESSES = tuple(option.name for option in OPTIONS if option.kind is _ADDRESS)
 """The names of the options with addresses of listeners."""

@@ -104,6 +104,7 @@ class HTTPApp(HTTPContext):
 
     def start(self, server: ServerContext[Connection]) -> None:
         """Start the access log, before the first connection."""
+        self.on_request_end = server.hooks.on_request_end
         self.gateway.use_log(server.log.failure, server.log.warning)
         if self.gateway.calling_thread is not None and server.start_thread is not None:
             self.gateway.calling_thread.attach(server.start_thread)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from reserve.engine.connections.connection import Connection
     from reserve.engine.connections.context import ServerContext
     from reserve.engine.connections.driver import Driver
+    from reserve.engine.hooks import RequestEnd
     from reserve.errors import RemoteError
     from reserve.gateways.staticsite import StaticMounts
     from reserve.gateways.wsgi import WSGIGateway
@@ -100,6 +101,7 @@ class HTTPContext(Application):
     :param settings: limits, timeouts and the rest; see :class:`~reserve.apps.http.settings.HTTPSettings`.
     """
 
+    reports_requests = True
     codec: Codec = HTTP1Codec()
     """The protocol. An application of another protocol sets its own, before the server starts."""
     upgrades: Upgrades | None = None
@@ -115,6 +117,8 @@ class HTTPContext(Application):
         self.gateway = gateway
         self.access_log: AccessLog | None = None
         """None: no request is logged. Set by the application when the server starts."""
+        self.on_request_end: Callable[[RequestEnd], None] | None = None
+        """The hook of the server; None: there is none. Set by the application when the server starts."""
         self.date_line = DateCache().line
         self._callables: tuple[object, dict[str, Any]] = None, {}
         """A server, and the keys of the environ that are the same for all its connections."""

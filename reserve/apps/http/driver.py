@@ -9,7 +9,8 @@ it asks for a worker, to write a body that is too large for the memory to a file
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from contextvars import Context
 from functools import partial
 from io import BytesIO
@@ -27,6 +28,7 @@ from reserve.engine.connections.closing import reset
 from reserve.engine.connections.driver import AGAIN, CLOSE, LINGER, RUN, STORE, Action, Driver
 from reserve.engine.connections.registry import admit_client
 from reserve.engine.connections.states import CLOSE_IDLE
+from reserve.engine.hooks import RequestEnd
 from reserve.engine.polling.poller import READ
 from reserve.errors import ClientDisconnected, RemoteError, RequestTimeout
 from reserve.gateways.staticsite import ALREADY_MISSING
@@ -423,6 +425,8 @@ class HTTPDriver(HTTPBaseDriver):
         self._phase = RESPONDING
         # Read before the application may change its environ: what it writes there does not get into the access log.
         referer, user_agent = environ.get("HTTP_REFERER", ""), environ.get("HTTP_USER_AGENT", "")
+        on_end = self._context.on_request_end
+        started = 0.0 if on_end is None else time.perf_counter()
         upgraded_socket = None
         if "HTTP_UPGRADE" in environ and self._codec.has_upgrades:
             upgraded_socket = self._offer_upgrade(head, exchange)
@@ -451,6 +455,41 @@ class HTTPDriver(HTTPBaseDriver):
                 self._forget_request(head, exchange)
         if self._context.access_log is not None and self._phase is not REVOKED:
             self._log_response(head, exchange.status, exchange.bytes_sent, referer, user_agent)
+        if on_end is not None and self._phase is not REVOKED:
+            seconds = time.perf_counter() - started
+            self._report_end(on_end, head, exchange, seconds, referer, user_agent)
+
+    def _report_end(
+        self,
+        hook: Callable[[RequestEnd], None],
+        head: Head,
+        exchange: HTTPExchange,
+        seconds: float,
+        referer: str,
+        user_agent: str,
+    ) -> None:
+        """Have the hook called after the run, on this thread, while others go on with the connection."""
+        server = self._connection.server
+        end = RequestEnd(
+            timestamp=time.time(),
+            client=head.remote_addr or self._base_environ["REMOTE_ADDR"],
+            method=head.method,
+            target=head.target,
+            version=head.version,
+            status=exchange.status,
+            bytes_sent=exchange.bytes_sent,
+            seconds=seconds,
+            referer=referer,
+            user_agent=user_agent,
+        )
+
+        def call() -> None:
+            try:
+                hook(end)
+            except BaseException as error:
+                server.log.failure("the hook on_request_end failed", error, "failures of the hook on_request_end")
+
+        server.call_after_run(call)
 
     def _offer_upgrade(self, head: Head, exchange: HTTPExchange) -> UpgradedSocket | None:
         """Let the application take the connection over, if it likes, and if the client asks for that."""

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import cast
 
 from reserve.cli.binds import check_addresses
+from reserve.cli.hooks import check_hooks
 from reserve.cli.tls import make_adapter
 from reserve.errors import StartupError
 from reserve.options.filevalues import file_value, toml_text
@@ -42,6 +43,7 @@ def refuse_unusable(values: Values) -> None:
             raise StartupError(f"{source}: cannot change to {directory}: {error.strerror or error}") from error
     check_addresses(values, {name: cast("tuple[str, ...]", values[FLAGS[f"--{name}"].field]) for name in ADDRESSES})
     values.engine()
+    check_hooks(values)
     make_adapter(values)
 
 

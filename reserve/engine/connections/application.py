@@ -29,6 +29,8 @@ class Application:
     alpn_protocols: tuple[str, ...] = ()
     """The protocols under TLS, as ALPN names (RFC 7301), the preferred one first; empty: no ALPN."""
 
+    reports_requests: bool = False
+    """It calls the hook ``on_request_end``."""
     single_thread: str = ""
     """Why its code runs on the thread inside ``start()`` only, one request at a time, as a clause (``shop:app says
     single_thread = True``): the command starts one worker then, and says so. Empty: workers run it.
