@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, NoReturn, cast
 from reserve.cli.application import configure, gunicorn_line, launch, report_threads, single_thread, url_scheme
 from reserve.cli.banner import banner, listener_lines
 from reserve.cli.binds import open_listeners
+from reserve.cli.config.hooks import load_hooks
 from reserve.cli.console import Console
 from reserve.cli.forceexit import ABORTED
 from reserve.cli.help import print_help, print_text, print_version
-from reserve.cli.hooks import load_hooks
 from reserve.cli.parser import (
     CHECK_CONFIG,
     MIGRATE,

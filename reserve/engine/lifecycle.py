@@ -198,7 +198,7 @@ class Lifecycle:
             self._call_hook(server.hooks.on_worker_start, "on_worker_start")
             self.runtime.start()
             self.ready.set()
-            self._call_hook(server.hooks.on_ready, "on_ready", SystemExit)
+            self._call_hook(server.hooks.on_ready, "on_ready", (Exception, SystemExit))
         except BaseException:  # a thread cannot be started, the application fails to start, or a KeyboardInterrupt
             if self.runtime.acceptor.thread in threading.enumerate():
                 self.request_stop()
@@ -208,11 +208,13 @@ class Lifecycle:
         finally:
             self._launching = None
 
-    def _call_hook(self, hook: Callable[[], None], name: str, *ignored: type[BaseException]) -> None:
-        """Call a hook; errors are logged, also those in ``ignored``."""
+    def _call_hook(
+        self, hook: Callable[[], None], name: str, ignored: tuple[type[BaseException], ...] = (Exception,)
+    ) -> None:
+        """Call a hook; errors of these classes are logged."""
         try:
             hook()
-        except (Exception, *ignored) as error:
+        except ignored as error:
             self.runtime.log.failure(f"the hook {name} failed", error)
 
     def _abort_start(self) -> None:

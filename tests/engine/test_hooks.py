@@ -5,8 +5,11 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from reserve.engine.server import Hooks
+from reserve.engine.server import Hooks, Server
+from reserve.sockets.listeners import listen
+from tests.clients import connect
 from tests.engine.conftest import Serve, echo
+from tests.waiting import PATIENCE, eventually
 
 
 def test_the_hooks_are_called_in_order_and_their_failures_are_logged(serve: Serve) -> None:
@@ -30,3 +33,30 @@ def test_the_hooks_are_called_in_order_and_their_failures_are_logged(serve: Serv
         ("on_worker_stop", "reserve-stop"),
     ]  # fmt: skip
     assert [line.split("\n")[0] for line in lines] == [f"the hook {name} failed" for name in names]
+
+
+def test_the_hook_for_ready_is_called_once_the_server_accepts_and_cannot_end_it() -> None:
+    answers: list[bytes] = []
+    lines: list[str] = []
+
+    def ready() -> None:
+        with connect(addresses[0]) as client:
+            client.sendall(b"once")
+            answers.append(client.recv(4))
+        raise SystemExit("ready")
+
+    [listener] = listen("127.0.0.1:0")
+    addresses = [listener.getsockname()]
+    server = Server(listener, echo, hooks=Hooks(on_ready=ready, error_log=lambda level, text: lines.append(text)))
+    thread = threading.Thread(target=server.start)
+    thread.start()
+    assert server.wait_ready(PATIENCE)
+    eventually(lambda: bool(lines))
+    with connect(addresses[0]) as client:
+        client.sendall(b"more")
+        answers.append(client.recv(4))
+    server.stop()
+    thread.join(PATIENCE)
+    assert answers == [b"once", b"more"]
+    assert lines[0].startswith("the hook on_ready failed\nTraceback")
+    assert lines[0].endswith("SystemExit: ready")

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import cast
 
 from reserve.cli.binds import check_addresses
-from reserve.cli.hooks import check_hooks
+from reserve.cli.config.hooks import check_hooks
 from reserve.cli.tls import make_adapter
 from reserve.errors import StartupError
 from reserve.options.filevalues import file_value, toml_text

@@ -79,7 +79,7 @@ def test_hooks_that_fail_do_not_end_the_server(tmp_path: Path) -> None:
     names = ["ready", "process-end", "thread-start", "thread-end", "request-end"]
     options = [f"--on-{name}=shop:fails" for name in names]
     command = [sys.executable, "-m", "reserve", "-b", "127.0.0.1:0", "--threads=1", *options]
-    root = str(Path(__file__).parents[2])
+    root = str(Path(__file__).parents[3])
     with ServerProcess(
         *command, "app", "http", "wsgi", "shop:app", cwd=tmp_path, environ={"PYTHONPATH": root}, log=None
     ) as server:
