@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from reserve.options.schema import file_schema
 from reserve.options.table import HOOKS
 from tests.cli.fakes import ARGV, FakeServer
 from tests.real.serving import ServerProcess
+from tests.waiting import eventually
 
 SOURCE = "def one(): pass\ndef end(request): pass\ndef app(environ, start_response): pass\n"
 
@@ -91,3 +93,28 @@ def test_hooks_that_fail_do_not_end_the_server(tmp_path: Path) -> None:
     text = "\n".join(server.stderr)
     for name in ("on_ready", "on_worker_stop", "on_thread_start", "on_thread_stop", "on_request_end"):
         assert f"the hook {name} failed" in text
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes need POSIX")
+def test_each_of_several_processes_calls_them(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(
+        "import os, sys\n"
+        "def says(what):\n"
+        "    return lambda: sys.stderr.write(f'{what} {os.getpid()}\\n')\n"
+        "start, ready, end = says('start'), says('ready'), says('end')\n"
+        "def app(environ, start_response):\n    start_response('200 OK', [])\n    return [b'served']\n"
+    )
+    options = ["--on-process-start=shop:start", "--on-ready=shop:ready", "--on-process-end=shop:end"]
+    command = [sys.executable, "-m", "reserve", "-b", "127.0.0.1:0", "--processes=2", *options]
+    root = str(Path(__file__).parents[3])
+    with ServerProcess(
+        *command, "app", "http", "wsgi", "shop:app", cwd=tmp_path, environ={"PYTHONPATH": root}, log=None
+    ) as server:
+        eventually(lambda: len([line for line in server.stderr if line.startswith("ready ")]) == 2)
+    calls = {
+        what: [line for line in server.stderr if line.startswith(f"{what} ")] for what in ("start", "ready", "end")
+    }
+    processes = [{line.split()[1] for line in lines} for lines in calls.values()]
+    assert [len(lines) for lines in calls.values()] == [2, 2, 2]
+    assert processes[0] == processes[1] == processes[2]
+    assert str(server.process.pid) not in processes[0]
