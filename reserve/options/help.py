@@ -222,6 +222,7 @@ def reference_page() -> str:
         "- In a file: `threads = 8` in the table `[server]` of `reserve.toml`, or `[tool.reserve]` of `pyproject.toml`",
         "  in the working directory; `--config FILE` names another. `head-timeout` may be written `head_timeout`.",
         "- [Configuration](configuration.md) has examples; `reserve check-config` shows all values and their sources.",
+        "- [Hooks](hooks.md) are functions that the server calls when something begins or ends.",
         "- File < environment < command line. All values of a repeatable option are replaced together; `env` is merged",
         "  name by name.",
         "- Times are seconds, or have a unit: `500ms`, `30s`, `2m`, `1h`, `1d`. Sizes are bytes, or have a binary",

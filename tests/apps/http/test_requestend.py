@@ -13,8 +13,9 @@ from reserve.apps.http.settings import HTTPSettings
 from reserve.engine.hooks import Hooks, RequestEnd
 from reserve.testing import running
 from tests.apps.cgi.protocols import Protocol, each_protocol
-from tests.apps.http.doubles import QUIET, STREAM, hello, returning
+from tests.apps.http.doubles import QUIET, STREAM, Gate, hello, returning
 from tests.apps.http.responses import fetch, receive, request
+from tests.clients import until_closed
 from tests.waiting import PATIENCE, eventually
 
 Ends = SimpleQueue[tuple[str, RequestEnd]]
@@ -114,3 +115,33 @@ def test_a_hook_that_blocks_holds_its_thread_and_not_its_connection() -> None:
             assert receive(client).text == "hello "
         finally:
             gate.set()
+
+
+def test_a_connection_that_the_application_takes_over_counts_at_its_end() -> None:
+    ends: Ends = SimpleQueue()
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        sock = environ["reserve.socket"]
+        sock.sendall(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+        sock.sendall(sock.recv(5))
+        return []
+
+    with running(app, http=QUIET, hooks=hooks_to(ends), threads=1) as served, served.connect() as client:
+        client.sendall(request("GET", "/", "Connection: Upgrade", "Upgrade: echo") + b"hello")
+        client.settimeout(PATIENCE)
+        assert until_closed(client)[0].endswith(b"\r\n\r\nhello")
+        _, end = ends.get(timeout=PATIENCE)
+    assert (end.status, end.target) == (101, "/")
+
+
+def test_a_request_that_the_request_timeout_has_ended_does_not_count() -> None:
+    ends: Ends = SimpleQueue()
+    gate = Gate()
+    with running(gate, http=QUIET, hooks=hooks_to(ends), threads=2, request_timeout=0.2) as served:
+        try:
+            assert fetch(served, request("GET", "/wait")).status == 503
+        finally:
+            gate.release()
+        assert fetch(served, request("GET", "/other")).status == 200
+        assert ends.get(timeout=PATIENCE)[1].target == "/other"
+    assert ends.empty()
