@@ -96,7 +96,8 @@ def test_hooks_that_fail_do_not_end_the_server(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes need POSIX")
-def test_each_of_several_processes_calls_them(tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", [[], ["--preload"]])
+def test_each_of_several_processes_calls_them(tmp_path: Path, more: list[str]) -> None:
     (tmp_path / "shop.py").write_text(
         "import os, sys\n"
         "def says(what):\n"
@@ -105,7 +106,7 @@ def test_each_of_several_processes_calls_them(tmp_path: Path) -> None:
         "def app(environ, start_response):\n    start_response('200 OK', [])\n    return [b'served']\n"
     )
     options = ["--on-process-start=shop:start", "--on-ready=shop:ready", "--on-process-end=shop:end"]
-    command = [sys.executable, "-m", "reserve", "-b", "127.0.0.1:0", "--processes=2", *options]
+    command = [sys.executable, "-m", "reserve", "-b", "127.0.0.1:0", "--processes=2", *more, *options]
     root = str(Path(__file__).parents[3])
     with ServerProcess(
         *command, "app", "http", "wsgi", "shop:app", cwd=tmp_path, environ={"PYTHONPATH": root}, log=None
