@@ -107,7 +107,7 @@ def test_the_proposed_line_is_valid(
         (f"{LINE} -p 8000", f"{LINE} --bind localhost:8000"),
         (f"{LINE} --listen *:80", f"{LINE} --bind :80"),
         (f"{LINE} --unix-socket /run/x", f"{LINE} --bind unix:/run/x"),
-        ("--http :9090 --wsgi-file others.py --master --processes 4", "--bind :9090 app http wsgi others --processes 4"),
+        ("--http :9090 --wsgi-file others.py --master -w 4", "--bind :9090 app http wsgi others --processes 4"),
         ("app http wsgi others:create --factory --keepalive 4", "app http wsgi 'others:create()' --keep-alive 4"),
         ("-v", "--version"),
         (
