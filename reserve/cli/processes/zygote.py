@@ -63,23 +63,33 @@ def run_zygote(fd: int, argv: Sequence[str], early: EarlySignals) -> Continuatio
     """
     channel = DescriptorChannel(socket.socket(fileno=fd))
     channel.sock.set_inheritable(False)
+    console = DirectConsole()
     try:
-        setup = _read_setup(channel)
-        if setup is None:
-            return _exit(early, StartupError.exit_code)
-        for item in setup.get("listeners", ()):
-            os.set_inheritable(item["fd"], False)
-        console = DirectConsole()
-        start = preload(argv, console, announces=bool(setup.get("announce")))
-        if isinstance(start, int):
-            return _exit(early, start)
-        threads = thread_names()
-        if threads:
-            console.write(f"reserve: {_refusal(threads)}\n")
-            return _exit(early, StartupError.exit_code)
+        start = _preload(channel, argv, console)
     except BaseException as error:
+        channel.close()
         return _raise(early, error)
+    if isinstance(start, int):
+        channel.close()
+        return _exit(early, start)
     return _Zygote(channel, early, start, console).run()
+
+
+def _preload(channel: Channel, argv: Sequence[str], console: Console) -> Start | int:
+    """Import the application, and check that there is one thread; the exit code if that was not possible."""
+    setup = _read_setup(channel)
+    if setup is None:
+        return StartupError.exit_code
+    for item in setup.get("listeners", ()):
+        os.set_inheritable(item["fd"], False)
+    start = preload(argv, console, announces=bool(setup.get("announce")))
+    if isinstance(start, int):
+        return start
+    threads = thread_names()
+    if threads:
+        console.write(f"reserve: {_refusal(threads)}\n")
+        return StartupError.exit_code
+    return start
 
 
 def _read_setup(channel: Channel) -> dict[str, Any] | None:
@@ -92,11 +102,16 @@ def _read_setup(channel: Channel) -> dict[str, Any] | None:
 
 
 def _exit(early: EarlySignals, exit_code: int) -> Continuation:
-    return Continuation(early, lambda console, signals: exit_code)
+    def run(console: Console, signals: StopSignals) -> int:
+        signals.stop_timeout = 0.0  # no request waits, so neither do threads of the application
+        return exit_code
+
+    return Continuation(early, run)
 
 
 def _raise(early: EarlySignals, error: BaseException) -> Continuation:
     def run(console: Console, signals: StopSignals) -> int:
+        signals.stop_timeout = 0.0
         raise error
 
     return Continuation(early, run)
