@@ -189,6 +189,22 @@ def test_django_serves_curl(django: ServerProcess, curl: Curl) -> None:
     assert json.loads(result.stdout)["sha256"] == sha256(BINARY)
 
 
+# ---- both, preloaded ----
+
+
+@pytest.mark.parametrize(("name", "application"), [("flask", "flask_site"), ("django", "django_site:application")])
+def test_frameworks_are_preloaded(serve: Serve, name: str, application: str) -> None:
+    require_framework(name)
+    arguments = ("--processes", "2", "--preload", "app", "http", "wsgi", application)
+    with serve(*arguments, log=["reserve: 2 processes serve"]) as server:
+        server.wait_for_line("2 processes serve")
+        with server.client() as client:
+            if name == "flask":
+                assert fetch(client, "GET", "/")[2].decode() == "<h1>Gr\u00fc\u00dfe &amp; more</h1>"
+            else:
+                assert fetch(client, "POST", "/echo", b"with a length")[2] == b"with a length"
+
+
 # ---- CherryPy ----
 
 

@@ -183,6 +183,17 @@ def test_a_thread_that_a_fork_starts_is_found_before_the_next_fork(directory: Pa
         assert ask(server)["version"] == 1
 
 
+def test_a_hook_starts_threads_in_the_workers(directory: Path) -> None:
+    thread = 'threading.Thread(target=threading.Event().wait, name="mailer", daemon=True).start()'
+    (directory / "site_hooks.py").write_text(
+        f"import os, threading\ndef start():\n    {thread}\n    print('started in', os.getpid(), flush=True)\n"
+    )
+    with serving(directory, "--on-process-start", "site_hooks:start") as server:
+        server.wait_for_line("2 processes serve")
+        workers = children(ask(server)["zygote"])
+        eventually(lambda: {f"started in {pid}" for pid in workers} <= {line.strip() for line in server.stdout})
+
+
 def test_what_the_application_raises_ends_the_start(directory: Path) -> None:
     write(directory, more="raise ValueError('no database')\n")
     text = failed_start(directory)
