@@ -58,7 +58,7 @@ with running(app, thread=1): pass  # error: Unexpected keyword argument "thread"
 """
 PUBLIC = {
     reserve.Server: {
-        "aborted", "addresses", "detach", "failure", "healthy", "log", "peer", "reload_tls", "request_stop", "send",
+        "aborted", "addresses", "detach", "failure", "healthy", "log", "peer", "reload_tls", "request_stop", "retire", "retiring", "send",
         "serve_in_background", "settings", "ssl_adapter", "start", "start_tls", "stats", "stop", "stopping", "waiting",
         "wait_ready",
     },

@@ -4,12 +4,16 @@ It writes nothing to clients, makes no handshake, resolves no name and waits for
 pauses, without polling the listeners, until a connection has been closed; :class:`PauseLog` limits how many lines the
 log gets about pauses. After :meth:`Acceptor.retire` it accepts nothing more, and waits until the last connection is
 closed. At the end of its loop the server's shutdown runs on the same thread.
+
+With a slot of a scoreboard (several processes share the listeners) it accepts one connection at a time, and stands back
+for a moment when another process should rather take it (:meth:`Acceptor._leaves_it`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 import selectors
 import socket
@@ -33,11 +37,21 @@ _LAST = 64  # batches from each listener at the shutdown, which a flood of new c
 _IDLE_CLOSED_AT_ONCE = 16  # closed to make room; usually more than the clients that wait at that moment
 _BATCH = 64  # connections accepted from one listener before the next listener has its turn
 _PAUSE = 1.0  # seconds until the next attempt if no connection was closed: another process may have made room
+_HEARTBEAT = 1.0  # seconds between two updates of the scoreboard of an idle process
+_STAND_BACK = 0.005  # seconds that a client waits for another process that should rather take it
+_STAND_BACK_BUSY = 0.1  # the same for a process without a free worker, where the client would wait anyway
+_LOOK = 0.001  # seconds between two looks at the scoreboard meanwhile
+_EXEMPT_FIRST, _EXEMPT_MOST = 0.01, 1.0  # seconds without standing back after nobody took a client
 _SYSTEM = SystemClock()
 
 
 def _ignore(what: str) -> None:
     """What happens without listeners when nothing was given."""
+
+
+def _one_worker() -> int:
+    """How many workers are free when nothing was given."""
+    return 1
 
 
 def _nothing() -> None:
@@ -58,6 +72,21 @@ class Admits(Protocol):
 
     def admit(self, sock: socket.socket, peer: Any, listener: socket.socket) -> None:
         """Take over a socket that was accepted from ``listener``."""
+
+
+class Balances(Protocol):
+    """What the accept thread needs from its process's place among others: :class:`~reserve.engine.scoreboard.Slot`
+    implements it.
+    """
+
+    def update(self, connections: int, free: int, accepted: int) -> None:
+        """Tell the others the numbers of this process."""
+
+    def better(self) -> int | None:
+        """A number that changes when those accept who should rather do it; None: there are none."""
+
+    def leave(self) -> None:
+        """Tell the others that this process accepts nothing until the next update."""
 
 
 class PauseLog:
@@ -136,6 +165,8 @@ class Acceptor:
     :param on_failure: called on the same thread, with the reason, when no listener is left.
     :param on_retired: called on the same thread when a retired server has no connection left, or its time is over: it
         begins the stop.
+    :param balance: the place among the processes that share the listeners; None: there are no others.
+    :param free_workers: how many workers have nothing to do, for the others.
     :param addresses: of the listeners, which one that was closed could not tell.
     """
 
@@ -149,11 +180,18 @@ class Acceptor:
         on_failure: Callable[[str], object] = _ignore,
         addresses: Sequence[Any] = (),
         on_retired: Callable[[], object] = _nothing,
+        balance: Balances | None = None,
+        free_workers: Callable[[], int] = _one_worker,
     ) -> None:
         self._listeners = listeners
         self._accepting = {listener: _accepting(listener) for listener in listeners}
         self._on_failure = on_failure
         self._on_retired = on_retired
+        self._balance = balance
+        self._free_workers = free_workers
+        self._exempt = _EXEMPT_FIRST
+        self._exempt_until = -math.inf
+        """Until when it does not stand back, on the system's monotonic clock, and for how long the next time."""
         self._addresses = addresses
         self._admission = admission
         self._on_end = on_end
@@ -235,6 +273,8 @@ class Acceptor:
                 except (MemoryError, SystemError) as error:  # one new connection is lost, and not the server
                     with contextlib.suppress(MemoryError):
                         self._log.failure("a new connection was lost", error)
+            if self._balance is not None:
+                self._balance.leave()
             while self._retire_until is not None:
                 try:
                     return self._wait_until_retired()
@@ -274,7 +314,17 @@ class Acceptor:
             pause_log.check()
             timeout = self._clock.timeout(pause_log.due)
         self._look_for_patches()
-        for key, _ in selector.select(timeout):
+        balance, most = self._balance, _BATCH
+        if balance is not None:
+            most = 1
+            timeout = _HEARTBEAT if timeout is None else min(timeout, _HEARTBEAT)
+            self._tell(balance)
+        ready = selector.select(timeout)
+        if balance is not None and ready:
+            self._tell(balance)
+            if any(key.fd != self.wakeup.fd for key, _ in ready) and self._leaves_it(balance):
+                ready = [one for one in ready if one[0].fd == self.wakeup.fd]
+        for key, _ in ready:
             if key.fd == self.wakeup.fd:
                 if not self.wakeup.clear():  # the application has closed its descriptor
                     selector.unregister(key.fd)
@@ -288,8 +338,36 @@ class Acceptor:
                         selector.register(self.wakeup.fd, selectors.EVENT_READ)
             elif key.fileobj in self._dead:
                 continue
-            elif not self._accept(cast(socket.socket, key.fileobj)) and key.fileobj in self._dead:
+            elif not self._accept(cast(socket.socket, key.fileobj), most) and key.fileobj in self._dead:
                 selector.unregister(key.fileobj)
+
+    def _tell(self, balance: Balances) -> None:
+        if self.exhausted or not self._admission.may_accept():
+            balance.leave()
+        else:
+            balance.update(self._admission.count(), self._free_workers(), self.accepted)
+
+    def _leaves_it(self, balance: Balances) -> bool:
+        """Stand back from a client that another process should rather take. True: look at the listeners again first.
+
+        Nobody may wait for a process that does nothing: when none of them has accepted anything for a few milliseconds,
+        this one does, and for a time, which doubles each time up to a second, does not stand back.
+        """
+        accepted = balance.better()
+        if accepted is None or time.monotonic() < self._exempt_until:
+            return False
+        most = _STAND_BACK if self._free_workers() > 0 else _STAND_BACK_BUSY
+        until = time.monotonic() + most
+        while time.monotonic() < until:
+            if wait_for(self.wakeup.fd, _LOOK):
+                return True  # a stop, or room: the next turn clears it
+            self._tell(balance)
+            if balance.better() != accepted:  # they accept, or there is no longer one who should
+                self._exempt = _EXEMPT_FIRST
+                return True
+        self._exempt_until = time.monotonic() + self._exempt
+        self._exempt = min(2 * self._exempt, _EXEMPT_MOST)
+        return False
 
     def _look_for_patches(self) -> None:
         """Log it once when the application has replaced threads or sockets in a request."""
@@ -301,11 +379,11 @@ class Acceptor:
                 "remove it, or do it when the application is imported, and the server says how to serve it"
             )
 
-    def _accept(self, listener: socket.socket) -> bool:
-        """Take a batch; False when there is no more for now."""
+    def _accept(self, listener: socket.socket, most: int = _BATCH) -> bool:
+        """Take ``most`` connections; False when there is no more for now."""
         admission = self._admission
         accept = self._accepting[listener]
-        for _ in range(_BATCH):
+        for _ in range(most):
             if self._retire_until is not None:
                 return False
             if not admission.may_accept() and not self._stopping:
@@ -352,6 +430,8 @@ class Acceptor:
         self._pause_log.begin(why)
         ending = self._stopping or self._retire_until is not None
         if not ending and not over():  # there may have been room just before the flag was set
+            if self._balance is not None:
+                self._balance.leave()
             self._admission.close_idle(_IDLE_CLOSED_AT_ONCE)
             wait_for(self.wakeup.fd, _PAUSE)
             self.wakeup.clear()

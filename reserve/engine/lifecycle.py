@@ -24,6 +24,7 @@ from reserve.engine.polling.signalwakeup import SignalWakeup
 from reserve.engine.polling.token import new_token, take
 from reserve.engine.runtime import Runtime
 from reserve.engine.scheduler.handoff import HandOff
+from reserve.engine.scoreboard import Slot
 from reserve.engine.settings import EngineSettings
 from reserve.engine.shutdown import Shutdown
 from reserve.errors import ServerFailed, UsageError
@@ -51,10 +52,11 @@ class Lifecycle:
         endpoints: Endpoints,
         poller: Poller | None,
         policy: HandOff | None,
+        balance: Slot | None = None,
     ) -> None:
         self._endpoints = endpoints
         self.runtime = Runtime(
-            facade, settings, hooks, clock, endpoints, poller, policy, self._end, self.fail, self.request_stop
+            facade, settings, hooks, clock, endpoints, poller, policy, self._end, self.fail, self.request_stop, balance
         )
         self.shutdown = Shutdown(self.runtime, clock, self.runtime.log)
         self._rescue_token = new_token(present=True)

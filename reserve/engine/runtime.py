@@ -31,6 +31,7 @@ from reserve.engine.scheduler.requesttimeout import RequestWatchdog
 from reserve.engine.scheduler.startthread import StartThread
 from reserve.engine.scheduler.stepper import Stepper
 from reserve.engine.scheduler.workers import Waiting, WorkerPool
+from reserve.engine.scoreboard import Slot
 from reserve.engine.settings import EngineSettings
 from reserve.engine.tls import ServerTLS
 from reserve.errors import UsageError, short_repr
@@ -49,6 +50,7 @@ class Runtime:
     :param policy: which thread polls while a handler runs; None: the one that fits this interpreter.
     :param on_end: called on the accept thread when its loop is over: the server's shutdown.
     :param on_failure: called by any thread that finds that the server cannot go on, with what was closed.
+    :param balance: the place among the processes that share the listeners; None: there are no others.
     :param on_retired: called on the accept thread when a retired server has to stop.
     """
 
@@ -64,6 +66,7 @@ class Runtime:
         on_end: Callable[[], None],
         on_failure: Callable[[str], None],
         on_retired: Callable[[], None],
+        balance: Slot | None = None,
     ) -> None:
         self.facade = facade
         self._on_failure = on_failure
@@ -95,7 +98,16 @@ class Runtime:
         self.monitor = Monitor(policy, alarm, log, clock)
         self.admission = Admission(self, self.queue, endpoints.by_listener)
         self.acceptor = Acceptor(
-            endpoints.listeners, self.admission, on_end, log, clock, on_failure, endpoints.addresses, on_retired
+            endpoints.listeners,
+            self.admission,
+            on_end,
+            log,
+            clock,
+            on_failure,
+            endpoints.addresses,
+            on_retired,
+            balance,
+            self._free_workers,
         )
         self.poller.wakeup.on_lost = self.acceptor.wakeup.on_lost = self._report_lost
 
@@ -104,6 +116,9 @@ class Runtime:
         self.monitor.start(self.queue, self.stepper, self.pool, self.request_watchdog)
         self.pool.start()
         start_thread(self.acceptor.thread)
+
+    def _free_workers(self) -> int:
+        return self.pool.free() - len(self.queue.run_queue.waiting)
 
     def _report_lost(self) -> None:
         if self.poller.wakeup.lost:

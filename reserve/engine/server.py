@@ -27,6 +27,7 @@ from reserve.engine.polling.clock import Clock, SystemClock
 from reserve.engine.polling.patching import refuse_green_threads
 from reserve.engine.polling.poller import Poller
 from reserve.engine.scheduler.handoff import HandOff
+from reserve.engine.scoreboard import Slot
 from reserve.engine.settings import EngineSettings, with_changes
 from reserve.engine.stats import Stats
 from reserve.errors import ServerFailed, UsageError, short_repr, type_name
@@ -53,6 +54,9 @@ class Server:
     :param clock: None: the system's monotonic clock.
     :param poller: None: the best one of this platform.
     :param policy: decides which thread polls while a handler runs; None: the one that fits this interpreter.
+    :param balance: the slot of this process on the :class:`~reserve.engine.scoreboard.Scoreboard` of the processes that
+        share the listeners, so that each takes its part of the connections; it belongs to the caller, who closes the
+        scoreboard after the stop. None: there are no others.
     :param options: single settings by name (``threads=4``), which have precedence over ``settings``: a field of
         :class:`EngineSettings` each. :class:`~reserve.keywords.ServerOptions` describes them.
 
@@ -77,6 +81,7 @@ class Server:
         clock: Clock | None = None,
         poller: Poller | None = None,
         policy: HandOff | None = None,
+        balance: Slot | None = None,
         **options: Unpack[ServerOptions],
     ) -> None:
         refuse_green_threads()  # before the listeners are checked, whose class may be another one
@@ -84,7 +89,7 @@ class Server:
         hooks = hooks if hooks is not None else Hooks()
         clock = clock if clock is not None else SystemClock()
         self._endpoints = Endpoints(fds, handle, without_tls, extra, settings, own=own)
-        self._lifecycle = Lifecycle(self, settings, hooks, clock, self._endpoints, poller, policy)
+        self._lifecycle = Lifecycle(self, settings, hooks, clock, self._endpoints, poller, policy, balance)
         self._runtime = self._lifecycle.runtime
         self._queue = self._runtime.queue
 

@@ -152,6 +152,13 @@ class WorkerPool:
         """Workers that are inside a run now, or call what follows it."""
         return [worker for worker in self.workers if worker.connection is not None or worker.finishing]
 
+    def free(self) -> int:
+        """How many more runs could begin now, if nothing waits for a worker; also threads that are not started yet."""
+        counted = sum(
+            (worker.connection is not None or worker.finishing) and worker.exempt is None for worker in self.workers
+        )
+        return max(0, self._max - counted - max(0, self.stuck() - self._max_stuck))
+
     def finishing(self) -> int:
         """How many workers call what follows a run. See :meth:`call_after_run`."""
         return sum(worker.finishing for worker in (*self.workers, *self.upgraded))
