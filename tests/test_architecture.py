@@ -63,6 +63,7 @@ OPTIONAL = {
     "reserve.protocol.websocket.session": {"websockets"},
     "reserve.ssl.certificate": {"cryptography"},
     "reserve.ssl.pyopenssl": {"OpenSSL", "cryptography"},
+    "reserve.supervisor.watch": {"watchfiles"},
 }
 _ENGINE_GROUND = {"settings", "stats", "polling", "clients"}
 _ENGINE_SERVING = _ENGINE_GROUND | {"logs", "hooks", "tls", "connections"}
