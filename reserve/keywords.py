@@ -205,6 +205,10 @@ class WSGIServerOptions(EngineOptions, total=False):
     """Send Cache-Control: a year for names with a hash (app.3f2a9c1b.js), no-cache for all other files. Default:
     ``True``.
     """
+    debug: bool
+    """Show the traceback of an exception of the application, in place of the plain 500, to clients on this machine:
+    peer, Host, and client behind trusted-proxies are loopback. Default: ``False``.
+    """
     root_path: str
     """The SCRIPT_NAME below which everything is mounted. Unit: a path. Default: ``''``."""
     max_request_line: int

@@ -6,13 +6,12 @@ request whose ``debug`` is true. Values of variables are never shown.
 
 from __future__ import annotations
 
-import linecache
 from pathlib import Path
 from typing import Any
 
 from reserve.desk.content import Fragment
 from reserve.desk.templates import Template
-from reserve.errors import Frame, describe_exception, list_frames, safe_str, type_name
+from reserve.gateways.debugpage import ShownFrame, describe_error
 
 __all__ = ["DETAILS", "GENERIC", "GRIPE", "STACK_TRACE", "describe_trace"]
 
@@ -69,13 +68,6 @@ _FRAME = Template(
 _LINE = Template("{number}  {text}\n", name="line")
 _MARKED_LINE = Template("<mark>{number}  {text}</mark>\n", name="marked line")
 
-_CONTEXT = 3
-"""Lines of source that are shown before and after the one of a frame."""
-_MAX_FRAMES = 20
-_MAX_TRACE = 100_000
-"""Characters of a traceback that are shown: one of endless recursion through two functions is long."""
-_MAX_HEADING = 2000
-"""Characters of the message of an exception that are shown above its traceback: it may hold what a form has sent."""
 _HERE = str(Path(__file__).parent)
 
 
@@ -86,28 +78,18 @@ def describe_trace(error: BaseException, handler: str) -> dict[str, Any]:
     :return: ``trace``, ``error`` and ``handler``, which are text, and ``frames``, which is HTML: the lines of source
         where it happened, the innermost first, without those of desk itself.
     """
-    frames = list_frames(error)
-    own = [frame for frame in frames if not frame[0].startswith(_HERE)] or frames
-    trace = describe_exception(error)
-    if len(trace) > _MAX_TRACE:
-        trace = f"{trace[: _MAX_TRACE // 2]}\n...\n{trace[-_MAX_TRACE // 2 :]}"
-    text = safe_str(error)
-    heading = f"{type_name(error)}: {text}" if text else type_name(error)
-    if len(heading) > _MAX_HEADING:
-        heading = f"{heading[:_MAX_HEADING]}..."
+    described = describe_error(error, [_HERE])
     return {
-        "trace": trace,
-        "error": heading,
-        "frames": Fragment([_show(frame) for frame in own[: -_MAX_FRAMES - 1 : -1]]),
+        "trace": described.trace,
+        "error": described.heading,
+        "frames": Fragment([_show(frame) for frame in described.frames]),
         "handler": f"The handler was {handler}." if handler else "",
     }
 
 
-def _show(frame: Frame) -> Fragment:
-    path, number, name = frame
-    lines = []
-    for at in range(max(1, number - _CONTEXT), number + _CONTEXT + 1):
-        text = linecache.getline(path, at).rstrip()
-        if text or at == number:
-            lines.append((_MARKED_LINE if at == number else _LINE)(number=f"{at:5}", text=text))
-    return _FRAME.sub({"path": path, "number": number, "name": name, "lines": Fragment(lines)})
+def _show(frame: ShownFrame) -> Fragment:
+    lines = [
+        (_MARKED_LINE if number == frame.number else _LINE)(number=f"{number:5}", text=text)
+        for number, text in frame.lines
+    ]
+    return _FRAME.sub({"path": frame.path, "number": frame.number, "name": frame.name, "lines": Fragment(lines)})

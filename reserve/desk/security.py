@@ -13,11 +13,12 @@ Programs that are no browsers send neither field, and are not what this is again
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
+
+from reserve.sockets.addresses import is_local
 
 __all__ = ["SAFE_METHODS", "Refusal", "SecurityPolicy", "is_local"]
 
@@ -104,16 +105,6 @@ class SecurityPolicy:
             "to, allow it in the program: cross_origin=['https://...']. Behind a proxy, have that pass the Host field "
             "on.",
         )
-
-
-def is_local(name: str) -> bool:
-    """Whether a host name, in lower case and without a port, always means this machine."""
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(name.removeprefix("[").removesuffix("]")).is_loopback
-    except ValueError:
-        return False
 
 
 def _checked_host(name: str) -> str:

@@ -40,7 +40,8 @@ class Application:
         of this machine only. ``"*"``: any.
     :param cross_origin: whether, or from which origins, other sites may send forms, and whether they may
         show the program in a frame. Default: none.
-    :param debug: whether the page of an exception shows the traceback. Whoever sees it sees your source code.
+    :param debug: whether the page of an exception shows the traceback. Whoever sees it sees your source code. With the
+        option ``--debug`` of the command, clients on this machine see it anyway.
     :param max_body: how many bytes the body of a request may have; a longer one gets 413. Default: 64 MiB.
     :param max_fields: how many fields a query or a form may have. Default: 10,000.
     :param on_shut_down: called after the last byte of a response with ``shut_down``. Default: nothing is.
@@ -99,7 +100,7 @@ class Application:
         except ProtocolError as error:
             _LOGGER.warning("refused %s: %s", _line(environ), error)
             return Response.generic(["<p>", escape(str(error)), "</p>"], code=error.code)
-        request.debug = self._debug
+        request.debug = self._debug or environ.get("reserve.debug") is True
         if environ.get("REQUEST_URI") == "*":  # OPTIONS about the server, and not about a page of it
             return Response(None, code=204)
         if request.script_name and not environ.get("PATH_INFO"):

@@ -148,6 +148,9 @@ class Exchange(Protocol):
         """End an incomplete response, in a way that never looks complete to the client. Never raises."""
         ...
 
-    def fail(self) -> None:
-        """Respond with 500 and close if not :attr:`started`, otherwise :meth:`abort`. Never raises."""
+    def fail(self, error: BaseException | None = None) -> None:
+        """Respond with 500 if not :attr:`started`, otherwise :meth:`abort`. Never raises.
+
+        :param error: what the application has raised. A client that may see it (``--debug``) gets it in the response.
+        """
         ...

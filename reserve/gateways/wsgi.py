@@ -220,7 +220,7 @@ class WSGIGateway:
         try:
             self._report(exchange, "the application failed", error)
         finally:
-            exchange.fail()
+            exchange.fail(error)
 
     def _interrupt(self, exchange: Exchange, error: BaseException) -> None:
         assert self._on_interrupt is not None, "checked by every caller"

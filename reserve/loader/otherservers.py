@@ -206,7 +206,14 @@ FOREIGN: tuple[ForeignOption, ...] = (
         _FILES,
     ),
     _none("--header", "an application or a frontend adds fields to responses"),
-    _none("--expose-tracebacks --debug", "tracebacks go to the error log, and never to a client", is_flag=True),
+    ForeignOption(
+        "--expose-tracebacks",
+        "--debug",
+        "tracebacks go to the error log, and with it to clients on this machine",
+        "",
+        is_flag=True,
+        not_migrated="tracebacks are for development: --debug shows them to clients on this machine",
+    ),
     _none("--lifespan --asgi-lifespan --asgi-loop --asgi-disconnect-grace-period", "WSGI has no lifespan events"),
     _none("--reset-contextvars", "every request has a context of its own", is_flag=True),
     # WebSocket

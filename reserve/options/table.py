@@ -103,6 +103,10 @@ def _static(name: str, text: str) -> Option:
     return _row(HTTPSettings, "Static files", name, text)
 
 
+def _development(name: str, text: str, home: type = HTTPSettings) -> Option:
+    return _row(home, _DEVELOPMENT, name, text)
+
+
 def _tls(name: str, text: str, home: type = TLSSettings) -> Option:
     return _row(home, _TLS, name, text)
 
@@ -117,6 +121,7 @@ def _hook(name: str, text: str) -> Option:
 
 _LISTEN = "Addresses"
 _TLS = "TLS"
+_DEVELOPMENT = "Development"
 _COMMAND = "The command"
 _PROCESSES = "Processes"
 _ADDRESS = Text("HOST:PORT, [V6]:PORT, :PORT, unix:PATH, unix:@NAME or fd:N", bool, "ADDR", "an address")
@@ -437,6 +442,11 @@ OPTIONS: tuple[Option, ...] = (
         "on-request-end",
         "Call this function with one argument, a reserve.RequestEnd, on the worker thread when the response of the "
         "application is handed over.",
+    ),
+    _development(
+        "debug",
+        "Show the traceback of an exception of the application, in place of the plain 500, to clients on this machine: "
+        "peer, Host, and client behind trusted-proxies are loopback.",
     ),
     Option(name="chdir", kind=_DIRECTORY, group=_COMMAND, help="Change to this directory before anything is opened."),
     Option(

@@ -62,7 +62,17 @@ class Head:
     A protocol that has to know more of a request, such as its number, derives a class.
     """
 
-    __slots__ = ("environ", "expect_continue", "keep_alive", "length", "method", "minor", "remote_addr", "target")
+    __slots__ = (
+        "environ",
+        "expect_continue",
+        "keep_alive",
+        "length",
+        "method",
+        "minor",
+        "remote_addr",
+        "target",
+        "untrusted_fields",
+    )
 
     def __init__(
         self,
@@ -89,6 +99,8 @@ class Head:
         """The client's address for the logs, where the protocol or a trusted frontend tells it; empty: the client is
         the other end of the connection.
         """
+        self.untrusted_fields = False
+        """Fields in which frontends name their clients were removed, because the peer is no trusted proxy."""
         self.expect_continue = expect_continue
         """Whether the client waits for a 100 (Continue) before it sends the body."""
 

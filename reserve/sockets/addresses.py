@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from reserve.errors import Correction, UsageError
 
-__all__ = ["Address", "FDAddress", "TCPAddress", "UNIXAddress", "parse_address"]
+__all__ = ["Address", "FDAddress", "TCPAddress", "UNIXAddress", "is_local", "parse_address"]
 
 _FORMS = "HOST:PORT, [IPV6]:PORT, :PORT, unix:PATH, unix:@NAME or fd:N"
 
@@ -69,6 +69,18 @@ def parse_address(text: str) -> Address:
         if error.correction is not None and not all(map(_is_address, error.correction.right)):
             error.correction = None
         raise
+
+
+def is_local(name: str) -> bool:
+    """Whether a host name, in lower case and without a port, always means this machine."""
+    import ipaddress  # here, because the command needs it for none of its addresses
+
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(name.removeprefix("[").removesuffix("]")).is_loopback
+    except ValueError:
+        return False
 
 
 def _parse(text: str) -> Address:

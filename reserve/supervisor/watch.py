@@ -38,7 +38,7 @@ _QUIET = 0.07
 _MOST_ROUNDS = 15
 """So often a change is waited out; a file that changes all the time is reported, too."""
 _SAFETY = 1.0
-"""Seconds after which :class:`Notifications` ends a wait: some file systems (of networks, of containers) tell nothing."""
+"""Seconds after which a wait of :class:`Notifications` ends: some file systems (of networks) tell nothing."""
 
 Stamp = tuple[int, int, int]
 """Time of the last change in ns, size in bytes, inode number."""

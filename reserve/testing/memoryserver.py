@@ -58,6 +58,9 @@ class MemorySocket:
     def getsockname(self) -> tuple[str, int]:
         return "127.0.0.1", 80
 
+    def getpeername(self) -> tuple[str, int]:
+        return self.peer
+
     def recv(self, size: int, flags: int = 0) -> bytes:
         if not self.incoming:
             if self.ended:

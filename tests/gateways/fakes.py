@@ -150,7 +150,7 @@ class FakeExchange:
         self.ends.append("abort")
         self.events.append("abort")
 
-    def fail(self) -> None:
+    def fail(self, error: BaseException | None = None) -> None:
         self._expect("one end", not self.ends)
         self.ends.append("abort" if self.started else "500")
         self.events.append(self.ends[-1])

@@ -24,12 +24,10 @@ MODULE[:NAME]          serve a program for reserve.desk on the main thread: its 
                        a request, as diary:site; without NAME what is called app
 --host NAME            a name that it has beside localhost, as desk.example.org, or "*"; may be repeated
 --origin URL           whose pages may send forms, as https://www.example.org; may be repeated
---debug                show the traceback of an exception in the browser
 """
 
 _NAME = "app"
 _VALUES = ("--host", "--origin")
-_FLAGS = (*_VALUES, "--debug")
 _MOST_NAMES = 5
 """How many objects of a module that could be meant a message lists."""
 
@@ -62,8 +60,8 @@ def launch(args: Sequence[str]) -> DeskApp:
     with refusing_calls(reason):
         handle = _load(name, arguments)
     if isinstance(handle, Application):
-        if values["--host"] or values["--origin"] or values["--debug"]:
-            raise UsageError(f"{name} is an Application already: give it hosts, cross_origin and debug there")
+        if values["--host"] or values["--origin"]:
+            raise UsageError(f"{name} is an Application already: give it hosts and cross_origin there")
         return DeskApp(lambda stop: handle, name)
     try:
         return DeskApp(
@@ -71,7 +69,6 @@ def launch(args: Sequence[str]) -> DeskApp:
                 handle,
                 hosts=values["--host"],
                 cross_origin=values["--origin"],
-                debug=bool(values["--debug"]),
                 on_shut_down=stop,
             ),
             name,
@@ -81,9 +78,9 @@ def launch(args: Sequence[str]) -> DeskApp:
 
 
 def _parse(arguments: Arguments) -> tuple[list[str], dict[str, list[str]]]:
-    """The names of programs, and the values of each option; that of ``--debug`` is empty."""
+    """The names of programs, and the values of each option."""
     names: list[str] = []
-    values: dict[str, list[str]] = {flag: [] for flag in _FLAGS}
+    values: dict[str, list[str]] = {flag: [] for flag in _VALUES}
     iterator = iter(arguments.before)
     for position, argument in enumerate(iterator):
         flag, equals, value = argument.partition("=")
@@ -92,10 +89,8 @@ def _parse(arguments: Arguments) -> tuple[list[str], dict[str, list[str]]]:
             if not value:
                 raise UsageError(f"app desk: {flag} needs a value; reserve app desk -h says which")
             values[flag].append(value)
-        elif argument == "--debug":
-            values[flag].append(argument)
         elif argument.startswith("-"):
-            flags = (*arguments.reserved, *_FLAGS)
+            flags = (*arguments.reserved, *_VALUES)
             why, hint = option_hint(argument, flags)
             words = arguments.before[position:]
             raise UsageError(

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from reserve.apps._debug import not_local
 from reserve.apps._static.mounts import static_mounts
 from reserve.apps.http.accesslog import AccessLog
 from reserve.apps.http.context import HTTPContext
@@ -111,6 +112,12 @@ class HTTPApp(HTTPContext):
         if self.settings.forwarded_fields != USUAL_FIELDS and not server.settings.trusted_proxies:
             server.log.warning(
                 "--forwarded-fields has no effect without --trusted-proxies: no field is read or removed"
+            )
+        reachable = not_local(server.facade.addresses) if self.settings.debug else []
+        if reachable:
+            server.log.warning(
+                f"--debug is for development, and other machines can reach {', '.join(reachable)}: they get no "
+                "tracebacks, but a frontend on this machine that does not name its clients passes them on"
             )
         if self.settings.access_log:
             self.access_log = AccessLog(server.log)

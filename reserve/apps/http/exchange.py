@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from reserve.apps._debug import KEY, may_see_errors
 from reserve.apps.http.accesslog import CLIENT_CLOSED_REQUEST
 from reserve.apps.http.context import HTTPContext
 from reserve.apps.http.spoolerrors import BUDGETS_USED_UP, log_cut_response, log_spool_error
@@ -28,6 +29,8 @@ from reserve.engine.connections.backpressure import (
 )
 from reserve.engine.polling.token import new_token, take
 from reserve.errors import ApplicationError, ClientDisconnected, RemoteError, RequestTimeout, counted
+from reserve.gateways.debugpage import HEADERS as DEBUG_HEADERS
+from reserve.gateways.debugpage import debug_page
 from reserve.protocol.codec import LENGTH, NONE, UNTIL_CLOSE, ErrorsOutput, Framing, Head, ResponseHead
 from reserve.wait import peer_closed
 
@@ -76,6 +79,7 @@ class HTTPExchange:
         "_last_chunk",
         "_may_keep_alive",
         "_response_head",
+        "_shows_errors",
         "_spool_failed",
         "_token",
         "_unsized_head",
@@ -126,6 +130,9 @@ class HTTPExchange:
         """``wsgi.errors``, if its text is sent with the response. Set by the driver before the application runs."""
         self.aborts: Callable[[], bool] | None = None
         """Whether a message of the client aborts the request, if the protocol has one. Set like :attr:`errors`."""
+        self._shows_errors = context.settings.debug and may_see_errors(connection, head)
+        if self._shows_errors:
+            self.environ[KEY] = True
         self.bodiless = False
         self.keep_alive = self._may_keep_alive
         """Another request may follow on the connection. Set by :meth:`begin`; False after a response that failed."""
@@ -342,13 +349,31 @@ class HTTPExchange:
             with contextlib.suppress(ClientDisconnected):
                 self._write(self._abort)
 
-    def fail(self) -> None:
+    def fail(self, error: BaseException | None = None) -> None:
         if self.started:
             self.abort()
+            return
+        if self._shows_errors and error is not None and self._send_debug_page(error):
             return
         # A body that the application reads itself may not have come to its end.
         self.keep_alive = self._may_keep_alive and self._body is None and self._context.codec.keeps_after_failure
         self._send_refusal(500, "The application failed. The server's error log says how.")
+
+    def _send_debug_page(self, error: BaseException) -> bool:
+        """Respond with the page of an exception; False: it cannot be made, and nothing was sent."""
+        try:
+            html = "text/html" in str(self.environ.get("HTTP_ACCEPT", ""))
+            page = debug_page(error, self.environ, html=html)
+            kind = "text/html; charset=utf-8" if html else "text/plain; charset=utf-8"
+            self.begin("500 Internal Server Error", [("Content-Type", kind), *DEBUG_HEADERS], len(page))
+            self.send(page, True)
+            self.finish()
+        except BaseException:  # code of the application that describes it, the client, or the time of the request
+            if not self.started:
+                self._response_head = None
+                return False
+            self.abort()
+        return True
 
     # ---- by the application ----
 

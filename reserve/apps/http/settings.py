@@ -76,6 +76,7 @@ HTTP_KINDS: Mapping[str, Kind] = {
     "static_missing": Choice(("404", "app")),
     "static_listing": Flag(),
     "static_immutable": Flag(),
+    "debug": Flag(),
     "root_path": Text("a path that begins with /, without ? and #, or nothing", _is_path, "PATH", "a path"),
 }
 """The values that each field allows, for programs and for the command alike."""
@@ -196,6 +197,10 @@ class HTTPSettings:
     static_immutable: bool = True
     """Send Cache-Control with files: a year for hashed names, no-cache for all others. Read by
     :class:`~reserve.apps.http.app.HTTPApp`.
+    """
+    debug: bool = False
+    """Show the traceback of an exception of the application to clients on this machine. Read by
+    :class:`~reserve.apps.http.exchange.HTTPExchange`.
     """
     root_path: str = ""
     """The SCRIPT_NAME that everything is mounted under. Read by :class:`~reserve.gateways.wsgi.WSGIGateway`."""

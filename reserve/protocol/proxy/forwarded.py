@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FIELD_NAMES",
+    "KEYS_OF_FRONTENDS",
     "MAX_HOPS",
     "PREFIX_KEY",
     "USUAL_FIELDS",
@@ -49,6 +50,8 @@ MAX_HOPS = 32
 """So many trusted proxies may stand in a list one after another; the last of them counts as the client then."""
 
 KEYS = {name: f"HTTP_{name.upper().replace('-', '_')}" for name in FIELD_NAMES}
+KEYS_OF_FRONTENDS = frozenset(KEYS.values())
+"""The keys of these fields in the environ."""
 SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 DEFAULT_PORTS = {"http": "80", "https": "443"}
 _NODE = re.compile(r"(?:([0-9.]{7,15})|\[([0-9A-Fa-f:.]{2,45})\])(?::(?:([0-9]{1,5})|_[A-Za-z0-9._\-]+))?")
@@ -206,6 +209,8 @@ class ForwardedParser:
         environ = head.environ
         address = environ["REMOTE_ADDR"]
         trusted = self._trusted if address == self._peer else self._fields.trusts(address)
+        if not trusted:
+            head.untrusted_fields = not KEYS_OF_FRONTENDS.isdisjoint(environ)
         self._fields.apply(environ, trusted=trusted)
         client = environ["REMOTE_ADDR"]
         if client != address:

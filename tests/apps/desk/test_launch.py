@@ -105,15 +105,17 @@ def test_a_program_runs_on_the_thread_that_starts_the_server_and_may_stop_it(pro
     served(app, visit, stopped)
 
 
-def test_hosts_origins_and_debug_are_those_of_the_command_line(project: Project) -> None:
+def test_hosts_and_origins_are_those_of_the_command_line_and_debug_is_an_option(project: Project) -> None:
     program(project, "desk_public", name="site")
-    app = launch(arguments("desk_public:site", "--host", "desk.example.org", "--host=*.example.com", "--debug"))
+    app = launch(arguments("desk_public:site", "--host", "desk.example.org", "--host=*.example.com"))
+    app.configure({"debug": True})
 
     def visit(server: Server) -> None:
         assert fetch(server, "/", "desk.example.org").status == 200
         assert fetch(server, "/", "a.example.com").status == 200
         assert fetch(server, "/", "evil.example").status == 421
         assert "the secret" in fetch(server, "/fail", "localhost").text
+        assert "the secret" not in fetch(server, "/fail", "desk.example.org").text
 
     served(app, visit)
 
@@ -170,8 +172,8 @@ def test_an_application_is_served_as_it_is(project: Project) -> None:
     )
     app = launch(arguments("desk_wsgi"))
     served(app, lambda server: _check_plain(server))
-    with pytest.raises(UsageError, match="give it hosts, cross_origin and debug there"):
-        launch(arguments("desk_wsgi", "--debug"))
+    with pytest.raises(UsageError, match="give it hosts and cross_origin there"):
+        launch(arguments("desk_wsgi", "--host", "a.example"))
 
 
 def _check_plain(server: Server) -> None:
@@ -179,7 +181,7 @@ def _check_plain(server: Server) -> None:
 
 
 def test_the_help_names_every_option() -> None:
-    assert all(word in ARGUMENTS for word in ("MODULE[:NAME]", "--host", "--origin", "--debug"))
+    assert all(word in ARGUMENTS for word in ("MODULE[:NAME]", "--host", "--origin"))
 
 
 def test_it_needs_a_thread_that_starts_the_server(project: Project, tmp_path: Path) -> None:
