@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 from reserve import __version__
 
 if TYPE_CHECKING:
+    import socket
+
     from reserve.cli.binds import Listeners
 
-__all__ = ["banner", "listener_lines", "urls"]
+__all__ = ["banner", "listener_lines", "url_for_browser", "urls"]
 
 _WILDCARDS = ("0.0.0.0", "[::]")
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
@@ -81,3 +83,19 @@ def urls(address: str, scheme: str) -> list[str]:
     if host in _WILDCARDS:
         result.append(f"{scheme}://localhost{suffix}/")
     return result
+
+
+def url_for_browser(listeners: Sequence[socket.socket], scheme: str, root_path: str) -> str:
+    """The URL of the first listener for a browser on this machine; empty: there is none.
+
+    :param listeners: those of ``--bind``.
+    :param scheme: empty: the application has no URLs.
+    :param root_path: ``--root-path``.
+    """
+    from reserve.sockets.listeners import describe
+
+    for sock in listeners[:1]:
+        url = urls(describe(sock), scheme)[-1]
+        if "://" in url:
+            return url.removesuffix("/") + root_path.removesuffix("/") + "/"
+    return ""

@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NoReturn, cast
 
 from reserve.cli.application import configure, gunicorn_line, launch, report_threads, single_thread, url_scheme
-from reserve.cli.banner import banner, listener_lines
+from reserve.cli.banner import banner, listener_lines, url_for_browser
 from reserve.cli.binds import open_listeners
 from reserve.cli.config.hooks import load_hooks
 from reserve.cli.console import Console
@@ -37,7 +37,7 @@ from reserve.cli.processes.spawn import become_supervisor, handled_signals
 from reserve.cli.processes.state import State, pass_listeners
 from reserve.cli.processes.worker import SupervisedWorker
 from reserve.cli.proposal import corrected, shell_line
-from reserve.cli.server import make_server
+from reserve.cli.server import make_server, open_when_ready
 from reserve.cli.signals import StopSignals
 from reserve.cli.stderrlog import configure_logging, enable_loggers
 from reserve.cli.tls import make_adapter
@@ -141,7 +141,7 @@ def run(argv: Sequence[str], console: Console, signals: StopSignals) -> int:
         if worker is None or worker.announces:
             _report_unknown_variables(unknown_variables(os.environ), console)
         signals.stop_timeout = cast("float", values["stop_timeout"])
-        if worker is None and (values.processes() > 1 or values["preload"]):
+        if worker is None and (values.processes() > 1 or values["preload"] or values["reload"]):
             _supervise(command, values)
         announces = worker is None or worker.announces
         return _serve(_prepare(command, name, arguments, values, console, announces), console, signals, worker)
@@ -358,6 +358,10 @@ def _serve(start: Start, console: Console, signals: StopSignals, worker: Supervi
             console.write(text)
         else:
             worker.serve(server, text)
+        if values["open"] and (worker is None or worker.opens_browser):
+            scheme = url_scheme(start.handle)
+            scheme = f"{scheme}s" if scheme and adapter is not None else scheme
+            open_when_ready(server, url_for_browser(listeners.main, scheme, str(values["root_path"])), console)
         exit_code = 0
         try:
             server.start()  # closes the listeners; releasing them once more does nothing

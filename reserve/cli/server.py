@@ -1,4 +1,6 @@
-"""From listeners, application and options to a server that is ready to start. Runs on the main thread."""
+"""From listeners, application and options to a server that is ready to start, and to its page in the browser. Runs on the
+main thread.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +9,18 @@ from typing import TYPE_CHECKING, Any, cast
 
 from reserve.cli.application import single_thread
 from reserve.cli.binds import Listeners, https_port
+from reserve.engine.polling.patching import SystemThread
+from reserve.engine.polling.threads import start_thread
 from reserve.errors import UsageError
 
 if TYPE_CHECKING:
+    from reserve.cli.console import Console
     from reserve.engine.hooks import Hooks
     from reserve.engine.server import Server
     from reserve.options.sources import Values
     from reserve.ssl.adapter import SSLAdapter
 
-__all__ = ["make_server"]
+__all__ = ["make_server", "open_when_ready"]
 
 
 def make_server(
@@ -62,3 +67,26 @@ def make_server(
         if isinstance(adapter, CertificateAdapter):
             adapter.warn = server.log.warning  # not a logger, which an application may disable
     return server
+
+
+def open_when_ready(server: Server, url: str, console: Console) -> None:
+    """Open a page as soon as the server accepts connections, on a thread of its own, because some browsers keep their
+    caller waiting. If that is not possible, a line says so.
+
+    :param url: of the page; empty: there is none.
+    """
+    if not url:
+        console.write("reserve: --open has no effect: the first listener has no URL\n")
+        return
+    start_thread(SystemThread(target=_open, args=(server, url, console), name="reserve-browser", daemon=True))
+
+
+def _open(server: Server, url: str, console: Console) -> None:
+    from reserve.browser.page import open_apart
+
+    while not server.wait_ready(1.0):
+        if server.stopping:
+            return
+    reason = open_apart(url)
+    if reason:
+        console.write(f"reserve: no browser could be opened ({reason}): open {url} yourself\n")

@@ -56,7 +56,7 @@ _STDOUT = "the access log goes to standard output; > FILE after the command puts
 _STDERR = "the error log goes to standard error; 2> FILE after the command puts it into a file"
 _PROCESSES = "reserve supervises its worker processes itself (--processes N)"
 _USER = "reserve does not change its user; systemd does (User=), and passes sockets on privileged ports"
-_RELOAD = "reserve does not watch files; start it again"
+_RELOAD = "--reload and --reload-include PATTERN say what is watched, and nothing has to be tuned"
 _FILES = "folders are served with --static /PREFIX=DIR, as in reserve/docs/static.md"
 _ADDRESS = "--bind HOST:PORT"
 
@@ -91,13 +91,19 @@ FOREIGN: tuple[ForeignOption, ...] = (
         "--limit-max-requests --limit-max-requests-jitter",
         "a thread has nothing to restart for; systemd starts the process again after a time (RuntimeMaxSec=)",
     ),
-    _none("--reload --reload-ignore-worker-failure", _RELOAD, is_flag=True),
     _none(
-        "--reload-engine --reload-extra-file --reload-paths --reload-ignore-dirs --reload-ignore-patterns "
-        "--reload-ignore-paths --reload-dir --reload-include --reload-exclude --reload-delay --reload-tick "
-        "--touch-reload --touch-chain-reload --py-autoreload",
+        "--reload-ignore-worker-failure", "with --reload a version that fails waits for the next change", is_flag=True
+    ),
+    ForeignOption(
+        "--reload-extra-file --reload-paths --reload-dir", "--reload-include PATTERN", "a pattern may be a directory"
+    ),
+    _none(
+        "--reload-engine --reload-ignore-dirs --reload-ignore-patterns --reload-ignore-paths --reload-exclude "
+        "--reload-delay --reload-tick",
         _RELOAD,
     ),
+    ForeignOption("--py-autoreload", "--reload", "a change is noticed in less than a second", ""),
+    _none("--touch-reload --touch-chain-reload", "the signal SIGHUP reloads the application"),
     ForeignOption("--backpressure --limit-concurrency --accepted-queue-size", "--max-queued N"),
     ForeignOption("--accepted-queue-timeout", "--queue-timeout TIME"),
     ForeignOption("--request-queue-size", "--backlog N"),
@@ -212,7 +218,6 @@ FOREIGN: tuple[ForeignOption, ...] = (
         "tracebacks go to the error log, and with it to clients on this machine",
         "",
         is_flag=True,
-        not_migrated="tracebacks are for development: --debug shows them to clients on this machine",
     ),
     _none("--lifespan --asgi-lifespan --asgi-loop --asgi-disconnect-grace-period", "WSGI has no lifespan events"),
     _none("--reset-contextvars", "every request has a context of its own", is_flag=True),

@@ -54,6 +54,7 @@ _FORMS = {
     "MODE": "octal permission bits: 660",
     "/PREFIX=DIR": "a path and a directory: /assets=build/assets",
     "MODULE:FUNCTION": "a function that is imported, and called later: shop.hooks:connect",
+    "PATTERN": "names of files, as a shell writes them: *.html, templates/*.html; or a directory",
     "OWNER": "USER, USER:GROUP or :GROUP",
 }
 """The forms of values, by the word that stands for them."""

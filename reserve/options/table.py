@@ -448,6 +448,30 @@ OPTIONS: tuple[Option, ...] = (
         "Show the traceback of an exception of the application, in place of the plain 500, to clients on this machine: "
         "peer, Host, and client behind trusted-proxies are loopback.",
     ),
+    Option(
+        name="reload",
+        kind=Flag(),
+        group=_DEVELOPMENT,
+        default=False,
+        help="Start the application again when a Python file below the working directory or a directory of PYTHONPATH "
+        "changes, or the configuration. A version that cannot start is reported, and the previous one serves on.",
+    ),
+    Option(
+        name="reload-include",
+        kind=Text("a pattern, as *.html, or a directory", bool, "PATTERN", "a pattern for files"),
+        group=_DEVELOPMENT,
+        repeat=True,
+        default=(),
+        help="With reload also watch these files: *.html names files anywhere, templates/*.html those below a "
+        "directory, and templates all files in it (repeatable).",
+    ),
+    Option(
+        name="open",
+        kind=Flag(),
+        group=_DEVELOPMENT,
+        default=False,
+        help="Open the first address in the browser when the server is ready.",
+    ),
     Option(name="chdir", kind=_DIRECTORY, group=_COMMAND, help="Change to this directory before anything is opened."),
     Option(
         name="open-files",

@@ -25,6 +25,7 @@ from reserve.cli.processes.state import PassedProcess, State, adopt_listeners, p
 from reserve.errors import ReserveError
 from reserve.options.sources import Values, collect
 from reserve.sockets.listeners import release
+from reserve.supervisor.watcher import Watcher, watch_arguments
 from reserve.supervisor.workers import Phase, WorkerProcess, write_line
 from reserve.supervisor.zygotes import ZygoteProcess, Zygotes
 
@@ -64,6 +65,8 @@ class Supervisor:
         self._delay = 0.0
         self._not_before = 0.0
         self._trial: subprocess.Popen[bytes] | None = None
+        self._watcher: Watcher | None = None
+        """What notices changes (``--reload``); None: nothing does."""
         self._aborted = state.aborted
         self._is_complete = bool(state.processes)
         self._zygotes = Zygotes(self._selector, self.workers, now)
@@ -82,6 +85,7 @@ class Supervisor:
         :param wakeup: the descriptor from which the numbers of signals are read.
         """
         self._selector.register(wakeup, selectors.EVENT_READ)
+        self._watch()
         while True:
             while self._signals:
                 self.handle_signal(self._signals.popleft())
@@ -94,8 +98,11 @@ class Supervisor:
                     self._signals.extend(os.read(wakeup, 4096))
                 elif isinstance(key.data, ZygoteProcess):
                     self._zygotes.receive(key.data)
+                elif isinstance(key.data, Watcher):
+                    self._receive_changes(key.data)
                 else:
                     self._receive(cast("WorkerProcess", key.data))
+        self._end_watch()
         for sock in self._listeners.all:
             release(sock)
         return self._exit_code or (_ABORTED if self._aborted else 0)
@@ -139,8 +146,11 @@ class Supervisor:
             worker.signal(number)
         self._zygotes.stop(self._now() + timeout + 2 * _GRACE)
 
-    def _reload(self) -> None:
-        """Begin a new generation, with the configuration and the code as they are now."""
+    def _reload(self, reason: str = "") -> None:
+        """Begin a new generation, with the configuration and the code as they are now.
+
+        :param reason: why, as the beginning of a line.
+        """
         try:
             self._values = self._read_options()
         except ReserveError as error:
@@ -154,7 +164,41 @@ class Supervisor:
                 worker.phase = Phase.STOPPING
                 worker.signal(signal.SIGKILL)
         self._zygotes.kill_unprepared()
-        write_line("reserve: reloading")
+        write_line(f"reserve: {reason}reloading")
+        self._watch()
+
+    # ---- changed files ----
+
+    def _watch(self) -> None:
+        """Have files watched as the options say."""
+        arguments = watch_arguments(self._values, self._state.directory) if self._values["reload"] else []
+        if self._watcher is not None:
+            if self._watcher.arguments == arguments:
+                return
+            self._end_watch()
+        if arguments:
+            try:
+                self._watcher = Watcher(arguments)
+            except OSError as error:
+                write_line(f"reserve: no file is watched (--reload): {error}")
+                return
+            self._selector.register(self._watcher, selectors.EVENT_READ, self._watcher)
+
+    def _end_watch(self) -> None:
+        if self._watcher is not None:
+            self._selector.unregister(self._watcher)
+            self._watcher.close()
+            self._watcher = None
+
+    def _receive_changes(self, watcher: Watcher) -> None:
+        if watcher is not self._watcher:  # another one has taken its place since the selector reported it
+            return
+        lines = watcher.receive()
+        if watcher.ended:
+            self._end_watch()
+            write_line("reserve: what watches files has ended, so no change is noticed any more (--reload)")
+        elif lines and not self._stop_count:
+            self._reload(f"{lines[-1] if len(lines) == 1 else 'several files'} changed: ")
 
     def _try_new_program(self) -> None:
         if self._trial is None:
@@ -189,10 +233,15 @@ class Supervisor:
         excess = len(serving) - self.wanted
         for worker in (outdated + good[::-1])[: max(0, excess)]:
             worker.phase = Phase.RETIRING
-            worker.tell("retire")
+            if self._watcher is None:
+                worker.tell("retire")
+            else:  # for the developer, the new version is all that counts
+                worker.kill_at = now + self._stop_time() + _GRACE
+                worker.tell("stop")
         if not missing and not starting and not outdated and not self._is_complete:
             self._is_complete = True
-            write_line(f"reserve: {_processes(self.wanted)} serve")
+            if self._watcher is None or self.wanted > 1:
+                write_line(f"reserve: {_processes(self.wanted)} serve")
 
     def _start(self) -> None:
         slot = next(number for number in range(len(self.workers) + 1) if number not in self._slots())
@@ -214,6 +263,7 @@ class Supervisor:
                 pass_listeners(self._listeners, with_files=False),
                 self._state.directory,
                 announce=first,
+                open_browser=not self._serving_generation,
             )
         except OSError as error:
             write_line(f"reserve: a worker process cannot be started: {error}")
@@ -246,6 +296,8 @@ class Supervisor:
             if worker.generation != self._serving_generation:
                 if not self._serving_generation:
                     write_line(str(message.get("banner", "")).removesuffix("\n"))
+                elif self._watcher is not None:
+                    write_line("reserve: the new version serves")
                 self._serving_generation = worker.generation
             self._delay = 0.0
         elif message["type"] == "recycle" and not worker.due:
@@ -319,6 +371,9 @@ class Supervisor:
         if self._serving_generation:
             self.generation = self._serving_generation
             write_line("reserve: the new version could not start, so the previous one serves on")
+        elif self._watcher is not None:
+            self._not_before = float("inf")
+            write_line("reserve: the application could not start; the next change starts it again, Ctrl-C ends this")
         else:
             self._stop_count = 1
             self._exit_code = code if code > 0 else 1
@@ -349,6 +404,7 @@ class Supervisor:
 
     def _become_new_program(self) -> None:
         """Execute the program anew, in this process, and have it reload."""
+        self._end_watch()
         processes = [
             PassedProcess(
                 worker.pid, worker.channel.fileno(), worker.generation, worker.slot, worker.phase.value, *worker.origin

@@ -11,6 +11,8 @@ What has changed is decided in one way: by the time, the size and the number of 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import importlib.util
 import os
 import select
 import sys
@@ -20,7 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, Protocol
 
-__all__ = ["CONFIG_FILES", "Notifications", "Polling", "Tree", "changes", "main", "summary"]
+__all__ = ["CONFIG_FILES", "Notifications", "Polling", "Tree", "changes", "forget_compiled", "main", "summary"]
 
 CONFIG_FILES = ("reserve.toml", "pyproject.toml")
 """Watched in the working directory, beside the Python files."""
@@ -259,6 +261,15 @@ def summary(names: Sequence[str]) -> str:
     return f"{names[0]} and {len(names) - 1} others"
 
 
+def forget_compiled(path: str) -> None:
+    """Remove what Python has compiled of a source file that has changed. It is told from a new one by the size and the
+    whole second of the change, so the old one would be taken after two quick changes.
+    """
+    if path.endswith(".py"):
+        with contextlib.suppress(OSError, NotImplementedError):
+            os.unlink(importlib.util.cache_from_source(path))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Watch until nobody reads standard output any more; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m reserve.supervisor.watch", description="print what changes")
@@ -276,6 +287,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _warn(f"--reload watches the first {MAX_FILES} files or {MAX_DIRECTORIES} directories only")
     try:
         for paths in changes(tree, Polling() if options.poll else _source(), is_over=lambda: bool(poll.poll(0))):
+            for path in paths:
+                forget_compiled(path)
             line = summary([tree.shown(path) for path in paths])
             os.write(output, f"{line}\n".encode("utf-8", "backslashreplace"))
     except (BrokenPipeError, KeyboardInterrupt):

@@ -122,7 +122,7 @@ def test_arguments_for_an_attribute_are_refused(project: Project) -> None:
         ("-w4", "write --processes N;"),
         ("--workers=4", "write --processes N;"),
         ("--timeout", "write --request-timeout for how long a request may run, --keep-alive for idle connections;"),
-        ("--reload", "reserve does not watch files; start it again;"),
+        ("--reload-delay", "--reload and --reload-include PATTERN say what is watched, and nothing has to be tuned;"),
         ("--thread", "did you mean --threads?"),
         ("--xyzzy", "reserve --help-all lists them;"),
     ],

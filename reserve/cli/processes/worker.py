@@ -30,7 +30,7 @@ class SupervisedWorker:
 
     The setup, the first message, has these keys: ``listeners`` (the fields of
     :class:`~reserve.cli.processes.state.PassedListener`), ``announce`` (whether this process writes what a person reads
-    at a start: the first one of a generation).
+    at a start: the first one of a generation), ``open_browser`` (whether ``--open`` is for this process).
 
     :param channel: this process's end.
     """
@@ -63,6 +63,11 @@ class SupervisedWorker:
         """Whether this process writes what a person reads at a start."""
         return bool(self._setup.get("announce"))
 
+    @property
+    def opens_browser(self) -> bool:
+        """Whether this process is the one that ``--open`` is for: none of this supervisor has served yet."""
+        return bool(self._setup.get("open_browser"))
+
     def listeners(self) -> Listeners:
         """The listeners that the supervisor has opened."""
         return adopt_listeners(PassedListener(**item) for item in self._setup["listeners"])
@@ -81,7 +86,10 @@ class SupervisedWorker:
             if server.stopping:
                 return
         self._channel.send("ready", banner=banner)
-        reactions: dict[str, Callable[[dict[str, Any]], object]] = {"retire": lambda message: server.retire()}
+        reactions: dict[str, Callable[[dict[str, Any]], object]] = {
+            "retire": lambda message: server.retire(),
+            "stop": lambda message: server.request_stop(),
+        }
         for message in self._channel.messages():
             reaction = reactions.get(message["type"])
             if reaction is not None:

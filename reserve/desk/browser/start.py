@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from types import TracebackType
 
+from reserve.browser.page import open_page
 from reserve.desk.browser.instance import (
     INSTANCE_PATH,
     Claim,
@@ -24,7 +25,6 @@ from reserve.desk.browser.instance import (
 from reserve.desk.browser.private import PrivateGate, make_start_path
 from reserve.desk.browser.tabpages import TabPages
 from reserve.desk.browser.tabs import TabEnd, TabWatch
-from reserve.desk.browser.window import open_page
 from reserve.errors import StartupError, UsageError
 from reserve.gateways.exchange import WSGIApplication
 from reserve.sockets.listeners import listen

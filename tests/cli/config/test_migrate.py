@@ -130,7 +130,7 @@ def test_a_default_that_a_variable_may_replace_is_said() -> None:
 
 
 def test_what_is_off_needs_no_remark_and_helper_names_are_none() -> None:
-    source = "daemon = False\nreload = False\nstatsd_host = None\n_x = 1\nBASE = '/srv'\nhome = '/x'\nchdir = home\n"
+    source = "daemon = False\nspew = False\nstatsd_host = None\n_x = 1\nBASE = '/srv'\nhome = '/x'\nchdir = home\n"
     text = from_python(source)
     assert (options(text), remarks(text)) == ({"chdir": "/x"}, {})
 

@@ -1,4 +1,4 @@
-"""Opens the page of a program: in the default browser, or in a window of its own (``window=True``).
+"""Opens the page of a program: in the default browser, or in a window of its own (``window=True``). Any thread.
 
 Chromium and the browsers that are made from it show a page without tabs and address bar when they are started with
 ``--app=URL``. Without one of them the page opens in the default browser. No shell is involved.
@@ -19,7 +19,7 @@ import webbrowser
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-__all__ = ["find_app_browser", "open_page", "system_environ"]
+__all__ = ["find_app_browser", "open_apart", "open_page", "system_environ"]
 
 _LINUX = (
     "google-chrome",
@@ -90,6 +90,40 @@ def system_environ(environ: Mapping[str, str], *, frozen: bool) -> dict[str, str
     return result
 
 
+def open_apart(url: str) -> str:
+    """Open a page in the default browser, by a process of its own: no browser writes to the streams of this one, or
+    gets its signals. Blocks as long as the browser keeps that process waiting.
+
+    :param url: the address, which begins with ``http``.
+    :return: why it is not possible, as part of a sentence; empty: the browser has it.
+    """
+    frozen = bool(getattr(sys, "frozen", False))
+    environ = system_environ(os.environ, frozen=frozen)
+    if frozen or not sys.executable:  # there is no interpreter to start
+        return _open_default(url, environ)
+    command = [sys.executable, "-I", os.path.join(os.path.dirname(__file__), "openpage.py"), url]
+    nothing = subprocess.DEVNULL
+    try:
+        process = subprocess.Popen(
+            command, stdin=nothing, stdout=subprocess.PIPE, stderr=nothing, env=environ, **_apart()
+        )
+    except OSError as error:
+        return str(error)
+    with process:
+        assert process.stdout is not None
+        reason = process.stdout.read().decode(errors="replace").strip()
+    if process.returncode and not reason:
+        reason = f"the process for it has ended with exit code {process.returncode}"
+    return "".join(letter if letter.isprintable() else " " for letter in reason)
+
+
+def _apart() -> dict[str, Any]:
+    """Arguments for a process that does not get the signals of this terminal."""
+    if sys.platform == "win32":
+        return {"creationflags": subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP}
+    return {"start_new_session": True}
+
+
 def open_page(url: str, *, window: bool = False) -> threading.Event:
     """Open a page, on a thread of its own, because some browsers keep their caller waiting.
 
@@ -118,12 +152,9 @@ def _open(url: str, window: bool, opened: threading.Event) -> None:
 
 def _open_window(command: list[str], environ: dict[str, str], opened: threading.Event) -> bool:
     """Run a browser to its end; False: it cannot start (as Chromium for root)."""
-    options: dict[str, Any] = {"start_new_session": True}
-    if sys.platform == "win32":
-        options = {"creationflags": subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP}
     nothing = subprocess.DEVNULL
     try:
-        process = subprocess.Popen(command, stdin=nothing, stdout=nothing, stderr=nothing, env=environ, **options)
+        process = subprocess.Popen(command, stdin=nothing, stdout=nothing, stderr=nothing, env=environ, **_apart())
     except OSError:
         return False
     try:

@@ -1,4 +1,4 @@
-"""``reserve.desk.browser.window``: which browser is found, and what it is given."""
+"""``reserve.browser.page``: which browser is found, and what it is given."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from reserve.desk.browser import window
-from reserve.desk.browser.window import find_app_browser, open_page, system_environ
+from reserve.browser import page as window
+from reserve.browser.page import find_app_browser, open_page, system_environ
 from tests.waiting import PATIENCE, eventually
 
 URL = "http://127.0.0.1:8080/?a=1&b=$(touch x);'\""

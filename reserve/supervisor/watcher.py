@@ -1,0 +1,75 @@
+"""The process that watches source files, as the supervisor sees it (``--reload``). Used by its one thread."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import cast
+
+from reserve.options.sources import Values
+
+__all__ = ["Watcher", "watch_arguments"]
+
+_PIECE = 4096
+
+
+def watch_arguments(values: Values, directory: str) -> list[str]:
+    """The arguments of :mod:`reserve.supervisor.watch`.
+
+    :param directory: the working directory of the start.
+    """
+    home = os.path.join(directory, str(values["chdir"] or ""))
+    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    directories = [home, *(os.path.join(home, path) for path in paths if path)]
+    includes = [f"--include={pattern}" for pattern in cast("Sequence[str]", values["reload_include"])]
+    files = [f"--file={os.path.join(directory, values.file)}"] if values.file else []
+    return [*includes, *files, "--", *directories]
+
+
+class Watcher:
+    """A child process that runs :mod:`reserve.supervisor.watch`. The supervisor owns it.
+
+    :param arguments: as :func:`watch_arguments` returns them.
+    :raises OSError: it cannot be started.
+    """
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        self.arguments = list(arguments)
+        flags: list[str] = getattr(subprocess, "_args_from_interpreter_flags", list)()
+        # By its path, and without the directory of that on the import path: no module of the user takes the place of
+        # one that it needs.
+        program = os.path.join(os.path.dirname(__file__), "watch.py")
+        self._process = subprocess.Popen(
+            [sys.executable, *flags, "-P", program, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            process_group=0,  # Ctrl-C is for the supervisor alone
+        )
+        assert self._process.stdout is not None
+        self._output = self._process.stdout
+        os.set_blocking(self.fileno(), False)
+        self._buffer = b""
+        self.ended = False
+        """The process has ended."""
+
+    def fileno(self) -> int:
+        return self._output.fileno()
+
+    def receive(self) -> list[str]:
+        """Read once, and return the lines that are complete: what has changed."""
+        try:
+            data = os.read(self.fileno(), _PIECE)
+        except BlockingIOError:
+            return []
+        if not data:
+            self.ended = True
+        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        return [line.decode(errors="replace") for line in lines]
+
+    def close(self) -> None:
+        """End the process, which holds nothing that could be lost."""
+        self._process.kill()
+        self._process.wait()
+        self._output.close()
