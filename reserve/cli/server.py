@@ -1,5 +1,5 @@
-"""From listeners, application and options to a server that is ready to start, and to its page in the browser. Runs on the
-main thread.
+"""From listeners, application and options to a server that is ready to start, and its page in the browser. On the main
+thread.
 """
 
 from __future__ import annotations

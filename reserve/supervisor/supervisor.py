@@ -22,7 +22,7 @@ from reserve.cli.parser import parse_command_line
 from reserve.cli.processes.channel import Channel
 from reserve.cli.processes.spawn import become_supervisor, handled_signals, program, start_worker, start_zygote
 from reserve.cli.processes.state import PassedProcess, State, adopt_listeners, pass_listeners
-from reserve.errors import ReserveError
+from reserve.errors import ReserveError, UsageError
 from reserve.options.sources import Values, collect
 from reserve.sockets.listeners import release
 from reserve.supervisor.watcher import Watcher, watch_arguments
@@ -371,7 +371,7 @@ class Supervisor:
         if self._serving_generation:
             self.generation = self._serving_generation
             write_line("reserve: the new version could not start, so the previous one serves on")
-        elif self._watcher is not None:
+        elif self._watcher is not None and code != UsageError.exit_code:  # that needs another command line
             self._not_before = float("inf")
             write_line("reserve: the application could not start; the next change starts it again, Ctrl-C ends this")
         else:

@@ -133,6 +133,12 @@ def test_ctrl_c_ends_the_wait_for_a_change(tmp_path: Path) -> None:
         assert site.process.wait(PATIENCE) == 0
 
 
+def test_a_wrong_command_line_ends_the_start(tmp_path: Path) -> None:
+    with developing(tmp_path, "--reload", "--workers", "4") as site:
+        assert site.process.wait(PATIENCE) == 2
+        assert "write: reserve app http wsgi site_app" in "".join(site.lines)
+
+
 def test_without_reload_a_mistake_ends_the_start(tmp_path: Path) -> None:
     with developing(tmp_path, "--processes", "2", app=BROKEN) as site:
         assert site.process.wait(PATIENCE) == 1
