@@ -140,7 +140,13 @@ class Outcome:
 
 
 def restart(
-    name: str, rounds: int, folder: Path, *, certificate: tuple[str, str, str] | None = None, unix: bool = False
+    name: str,
+    rounds: int,
+    folder: Path,
+    *,
+    certificate: tuple[str, str, str] | None = None,
+    unix: bool = False,
+    program: Sequence[str] = (sys.executable, "-m", "reserve"),
 ) -> Outcome:
     """Restart a server so often under load.
 
@@ -148,6 +154,7 @@ def restart(
     :param folder: where the application and the log are written.
     :param certificate: certificate, key and authority of a server with TLS; None: without TLS.
     :param unix: listen on a UNIX socket.
+    :param program: the command.
     """
     kind = KINDS[name]
     application = folder / "restarted.py"
@@ -155,13 +162,13 @@ def restart(
     port = free_port()
     address = str(folder / "restarted.sock") if unix else (HOST, port)
     bind = f"unix:{address}" if isinstance(address, str) else f"{HOST}:{port}"
-    command = [sys.executable, "-m", "reserve", "--chdir", str(folder), "--bind", bind, "--log-level", "info"]
+    command = [*program, "--chdir", str(folder), "--bind", bind, "--log-level", "info"]
     command += ["--keep-alive", "5", *kind.options]
     context = None
     if certificate is not None:
-        cert, key, authority = certificate
+        cert, key, trusted = certificate
         command += ["--tls-cert", cert, "--tls-key", key]
-        context = ssl.create_default_context(cafile=authority)
+        context = ssl.create_default_context(cafile=trusted)
     command += ["app", "http", "wsgi", "restarted:application"]
 
     def is_ready() -> bool:

@@ -293,8 +293,8 @@ class Acceptor:
     def _wait_until_retired(self) -> None:
         """Wait until the last connection is closed, or the time of the retired server is over, or a stop comes.
 
-        Whoever closes a connection removes it before it looks whether the server retires, and this thread counts the
-        connections after that was set. So the end of the last one is seen here, or is signalled.
+        The thread that closes a connection removes it before it looks whether the server retires, and this thread
+        counts the connections after that was set. So the end of the last one is seen here, or is signalled.
         """
         wakeup, clock = self.wakeup, self._clock
         while not self._stopping and self._admission.count():

@@ -230,7 +230,7 @@ def changes(
 
     :param sleep: as :func:`time.sleep`.
     :param clock: seconds, to measure how long a look takes.
-    :param is_over: asked after each wait: nobody wants to know any more.
+    :param is_over: asked after each wait: whether to end.
     """
     known = tree.look()
     cost = 0.0
@@ -271,7 +271,7 @@ def forget_compiled(path: str) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Watch until nobody reads standard output any more; return the exit code."""
+    """Watch until standard output has no reader any more; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m reserve.supervisor.watch", description="print what changes")
     parser.add_argument("directories", nargs="+", metavar="DIR", help="the working directory, then others")
     parser.add_argument("--include", action="append", default=[], metavar="PATTERN", help="further files")
@@ -281,7 +281,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     tree = Tree(options.directories, options.include, options.file)
     output = sys.stdout.fileno()
     poll = select.poll()
-    poll.register(output, 0)  # the error conditions, which include that nobody has the other end of a pipe
+    poll.register(output, 0)  # the error conditions, which include that the other end of a pipe is closed
     tree.look()
     if not tree.complete:
         _warn(f"--reload watches the first {MAX_FILES} files or {MAX_DIRECTORIES} directories only")

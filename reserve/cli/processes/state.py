@@ -133,7 +133,7 @@ def _passed_listener(item: dict[str, Any]) -> PassedListener:
 def pass_listeners(listeners: Listeners, *, with_files: bool) -> tuple[PassedListener, ...]:
     """Describe listeners for another process.
 
-    :param with_files: whoever gets them removes the files of UNIX sockets at the end.
+    :param with_files: the process that gets them removes the files of UNIX sockets at the end.
     """
     return tuple(
         PassedListener(

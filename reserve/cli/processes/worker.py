@@ -1,7 +1,7 @@
 """This process as a worker process of a supervisor: where its listeners come from, and what it is told.
 
 The main thread reads the setup at start. Later the thread ``reserve-channel`` reads the channel. If the supervisor
-ends, the worker stops in order, because nobody would replace or stop it any more.
+ends, the worker stops in order, because nothing would replace or stop it any more.
 """
 
 from __future__ import annotations

@@ -345,7 +345,7 @@ def test_a_stop_waits_for_a_request_that_has_begun(sent: int) -> None:
 
 def test_the_response_of_an_application_that_runs_during_a_stop_says_close() -> None:
     def app(environ: Any, start_response: Any) -> list[bytes]:
-        client.server.stopping = True
+        client.server.retiring = client.server.stopping = True
         start_response("200 OK", [])
         return [b"whole"]
 

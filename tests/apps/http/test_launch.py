@@ -126,7 +126,7 @@ def test_mounts_need_no_name(project: Project) -> None:
         (("wsgi", "--thread", "4", "blog"), (), "app http takes no --thread; did you mean --threads?"),
         (("wsgi", "--mount"), (), "--mount needs a value: /PREFIX=NAME, as /blog=blog"),
         (("wsgi", "--mount="), (), "--mount wants /PREFIX=NAME, as /blog=blog; it got ''"),
-        (("wsgi", "-w", "4", "blog"), (), "app http takes no -w; reserve works with threads; write --threads N"),
+        (("wsgi", "-w", "4", "blog"), (), "app http takes no -w; write --processes N"),
         (("wsgi", "--mount", "blog"), (), "it got 'blog'"),
         (("wsgi", "--mount", "/blog"), (), "it got '/blog'"),
         (("wsgi", "--mount", "blog=blog"), (), "it got 'blog=blog'"),
