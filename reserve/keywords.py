@@ -105,6 +105,14 @@ class EngineOptions(TypedDict, total=False):
     """How many bytes server.send may queue on one parked connection. Unit: bytes. Default: ``1048576``."""
     stop_timeout: float
     """How long a shutdown waits for requests in flight, and for threads. Unit: seconds. Default: ``30.0``."""
+    drain_delay: float
+    """How long a server that is asked to stop serves on as usual, while health-path gets a 503, so that load balancers
+    send no more clients. A second signal skips it. Unit: seconds. Default: ``0.0``.
+    """
+    exit_idle: float
+    """Stop when no connection has been open for this long; 0: never. Only with sockets that systemd has opened: it
+    starts the service again for the next connection. Unit: seconds. Default: ``0.0``.
+    """
 
 
 class ServerOptions(EngineOptions, total=False):

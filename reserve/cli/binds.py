@@ -65,6 +65,15 @@ def open_listeners(values: Values, environ: MutableMapping[str, str]) -> Listene
     stdin = None if passed or addresses["bind"] else take_stdin()
     if not_ours and not passed and not addresses["bind"] and stdin is None:
         raise UsageError(not_ours)
+    given_idle = values.given.get("exit_idle")
+    ours = any(not text.startswith("fd:") for texts in addresses.values() for text in texts)
+    if given_idle is not None and values["exit_idle"] and (ours or not (passed or stdin or addresses["bind"])):
+        for _, sock in passed:
+            sock.detach()
+        raise UsageError(
+            f"{given_idle.source} is for sockets that systemd has opened (LISTEN_FDS, or --bind fd:N): nobody starts "
+            "the server again for an address of its own"
+        )
     listeners = Listeners()
     named = {text for texts in addresses.values() for text in texts}
     unnamed = [(name, sock) for name, sock in passed if f"fd:{sock.fileno()}" not in named]

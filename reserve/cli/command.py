@@ -141,7 +141,13 @@ def run(argv: Sequence[str], console: Console, signals: StopSignals) -> int:
         if worker is None or worker.announces:
             _report_unknown_variables(unknown_variables(os.environ), console)
         signals.stop_timeout = cast("float", values["stop_timeout"])
+        signals.drain_delay = cast("float", values["drain_delay"])
         if worker is None and (values.processes() > 1 or values["preload"] or values["reload"]):
+            if values["exit_idle"]:
+                raise UsageError(
+                    f"{values.given['exit_idle'].source} is for a server of one process, without --preload and --reload: "
+                    "a supervisor would start another process at once"
+                )
             _supervise(command, values)
         announces = worker is None or worker.announces
         return _serve(_prepare(command, name, arguments, values, console, announces), console, signals, worker)
@@ -178,6 +184,7 @@ def serve_preloaded(start: Start, channel: Channel, console: Console, signals: S
     """
     try:
         signals.stop_timeout = cast("float", start.values["stop_timeout"])
+        signals.drain_delay = cast("float", start.values["drain_delay"])
         worker = SupervisedWorker(channel)
         allow_open_files(start.values)
         return _serve(start, console, signals, worker)

@@ -83,6 +83,8 @@ class StopSignals:
         """
         self.stop_timeout = 30.0
         """Seconds that a shutdown may take: ``--stop-timeout``, once the options are known."""
+        self.drain_delay = 0.0
+        """Seconds for which the server serves on before its shutdown begins: ``--drain-delay``, likewise."""
         self._console = console
         self._force_exit = force_exit
         self._previous_handlers: dict[int, Any] = {}
@@ -301,15 +303,16 @@ class StopSignals:
         if force_exit is not None and (self._stop_count > 2 or force_exit.is_exiting):
             force_exit.exit_now()
         elif self._stop_count == 1:
+            begin = f"stopping in {self.drain_delay:g} s; then" if self.drain_delay else "stopping;"
             # Queued before the stop, or the message that the server has stopped could come first.
             self._console.write(
-                f"{self.line_start(number)}reserve: stopping; requests in flight have {self.stop_timeout:g} s, a "
-                "second signal stops at once\n",
+                f"{self.line_start(number)}reserve: {begin} requests in flight have {self.stop_timeout:g} s, a second "
+                "signal stops at once\n",
                 0,
             )
             server.request_stop()
             if force_exit is not None:
-                force_exit.exit_within(self.stop_timeout)
+                force_exit.exit_within(self.drain_delay + self.stop_timeout)
         else:
             self._console.write(f"{self.line_start(number)}reserve: stopping at once\n", 0)
             server.request_stop(0)

@@ -163,8 +163,10 @@ class Acceptor:
     :param admission: what takes each new connection over, and knows the limit.
     :param on_end: called on the same thread when :meth:`stop` ended the loop: the server's shutdown.
     :param on_failure: called on the same thread, with the reason, when no listener is left.
-    :param on_retired: called on the same thread when a retired server has no connection left, or its time is over: it
-        begins the stop.
+    :param on_retired: called on the same thread when a retired server has no connection left, or its time is over, and
+        when the time of a drain is over: it begins the stop.
+    :param on_idle: called on the same thread when no connection was open for ``exit_idle`` seconds: it retires.
+    :param exit_idle: 0: it is never called.
     :param balance: the place among the processes that share the listeners; None: there are no others.
     :param free_workers: how many workers have nothing to do, for the others.
     :param addresses: of the listeners, which one that was closed could not tell.
@@ -182,11 +184,17 @@ class Acceptor:
         on_retired: Callable[[], object] = _nothing,
         balance: Balances | None = None,
         free_workers: Callable[[], int] = _one_worker,
+        on_idle: Callable[[], object] = _nothing,
+        exit_idle: float = 0.0,
     ) -> None:
         self._listeners = listeners
         self._accepting = {listener: _accepting(listener) for listener in listeners}
         self._on_failure = on_failure
         self._on_retired = on_retired
+        self._on_idle = on_idle
+        self._exit_idle = exit_idle
+        self._idle_since: float | None = None
+        """Since when this thread has seen no open connection, on the engine's clock, with ``exit_idle``."""
         self._balance = balance
         self._free_workers = free_workers
         self._exempt = _EXEMPT_FIRST
@@ -201,6 +209,8 @@ class Acceptor:
         self._stopping = False
         self._retire_until: float | None = None
         """Until when a retired server keeps its connections, on the engine's clock; None: it is not retired."""
+        self._drain_until = NEVER
+        """When the stop begins, on the engine's clock; until then everything goes on."""
         self._dead: list[socket.socket] = []
         self._patched = False
         """It was logged that a library has replaced the threads or sockets of the process."""
@@ -217,6 +227,11 @@ class Acceptor:
         self.wakeup.signal()
         if self.wakeup.lost:
             self._connect_to_listeners()
+
+    def drain(self, until: float) -> None:
+        """Go on until then on the engine's clock, and begin the stop. As :meth:`retire`, the earliest moment counts."""
+        self._drain_until = min(until, self._drain_until)
+        self.wakeup.signal()
 
     def retire(self, until: float) -> None:
         """Accept nothing more, and end the loop when no connection is left, or at ``until`` on the engine's clock. Any
@@ -248,9 +263,15 @@ class Acceptor:
         """Every listener was closed: no client can connect any more."""
         return len(self._dead) >= len(self._listeners)
 
+    def connection_closed(self) -> None:
+        """With ``exit_idle``: the last connection may be closed, after it was removed. Any thread."""
+        if not self._admission.count():
+            self.wakeup.signal()
+
     def _clock_jumped(self) -> None:
         """Compute the timeout of the poll again. A pause goes on: only room ends it."""
-        if self._retire_until is not None or (self._pause_log.due != NEVER and not self.exhausted):
+        waits = self._retire_until is not None or self._drain_until != NEVER or self._idle_since is not None
+        if waits or (self._pause_log.due != NEVER and not self.exhausted):
             self.wakeup.signal()
 
     def _main(self) -> None:
@@ -312,7 +333,12 @@ class Acceptor:
         pause_log, timeout = self._pause_log, None
         if pause_log.due != NEVER:
             pause_log.check()
-            timeout = self._clock.timeout(pause_log.due)
+        due, exit_at = min(pause_log.due, self._drain_until), self._exit_at()
+        if due != NEVER or exit_at != NEVER:
+            timeout = self._clock.timeout(min(due, exit_at))
+        if self._drain_until != NEVER and self._clock.now() >= self._drain_until:
+            self._on_retired()
+            return
         self._look_for_patches()
         balance, most = self._balance, _BATCH
         if balance is not None:
@@ -320,6 +346,9 @@ class Acceptor:
             timeout = _HEARTBEAT if timeout is None else min(timeout, _HEARTBEAT)
             self._tell(balance)
         ready = selector.select(timeout)
+        if not ready and exit_at != NEVER and self._clock.now() >= exit_at:
+            self._on_idle()  # who connects from now on waits in the backlog
+            return
         if balance is not None and ready:
             self._tell(balance)
             if any(key.fd != self.wakeup.fd for key, _ in ready) and self._leaves_it(balance):
@@ -340,6 +369,21 @@ class Acceptor:
                 continue
             elif not self._accept(cast(socket.socket, key.fileobj), most) and key.fileobj in self._dead:
                 selector.unregister(key.fileobj)
+
+    def _exit_at(self) -> float:
+        """When the server has had no connection for ``exit_idle`` seconds; NEVER: it has some, or may have none.
+
+        This thread alone adds connections, and is woken after the last one was removed. So none was open since the
+        first look that found none.
+        """
+        if self._exit_idle <= 0:
+            return NEVER
+        if self._admission.count():
+            self._idle_since = None
+            return NEVER
+        if self._idle_since is None:
+            self._idle_since = self._clock.now()
+        return self._idle_since + self._exit_idle
 
     def _tell(self, balance: Balances) -> None:
         if self.exhausted or not self._admission.may_accept():
@@ -406,6 +450,7 @@ class Acceptor:
                     return False
                 continue  # that one connection was reset before it could be accepted
             self.accepted += 1
+            self._idle_since = None
             admission.admit(sock, peer, listener)
         return True
 
@@ -433,6 +478,7 @@ class Acceptor:
             if self._balance is not None:
                 self._balance.leave()
             self._admission.close_idle(_IDLE_CLOSED_AT_ONCE)
-            wait_for(self.wakeup.fd, _PAUSE)
+            left = self._clock.timeout(self._drain_until)
+            wait_for(self.wakeup.fd, _PAUSE if left is None else min(left, _PAUSE))
             self.wakeup.clear()
             self._pause_log.extend()

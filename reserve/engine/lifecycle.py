@@ -56,7 +56,18 @@ class Lifecycle:
     ) -> None:
         self._endpoints = endpoints
         self.runtime = Runtime(
-            facade, settings, hooks, clock, endpoints, poller, policy, self._end, self.fail, self.request_stop, balance
+            facade,
+            settings,
+            hooks,
+            clock,
+            endpoints,
+            poller,
+            policy,
+            self._end,
+            self.fail,
+            self._begin_stop,
+            self._exit_idle,
+            balance,
         )
         self.shutdown = Shutdown(self.runtime, clock, self.runtime.log)
         self._rescue_token = new_token(present=True)
@@ -112,10 +123,27 @@ class Lifecycle:
         self._launch()
 
     def request_stop(self, timeout: float | None = None) -> None:
-        """Set the deadline of the shutdown, and end the accept loop, after which the shutdown begins. Does not wait.
+        """Begin the stop, or, without a ``timeout``, have the accept thread begin it after ``drain_delay``. Does not
+        wait.
 
-        :param timeout: seconds until the deadline; None: the setting ``stop_timeout``.
+        :param timeout: seconds until the deadline of the shutdown; None: the setting ``stop_timeout``.
         """
+        server = self.runtime
+        delay = server.settings.drain_delay
+        if (
+            timeout is None
+            and delay > 0
+            and self.ready.is_set()
+            and not (server.retiring or server.acceptor.wakeup.lost)
+        ):
+            if not server.draining:
+                server.draining = True
+                server.acceptor.drain(server.clock.now() + delay)
+            return
+        self._begin_stop(timeout)
+
+    def _begin_stop(self, timeout: float | None = None) -> None:
+        """Set the deadline of the shutdown, and end the accept loop, after which the shutdown begins."""
         server = self.runtime
         deadline = server.clock.now() + (server.settings.stop_timeout if timeout is None else timeout)
         self.shutdown.not_later_than(deadline)
@@ -130,13 +158,19 @@ class Lifecycle:
         connection is closed, or when every client had its time to see the announcement. Does not wait.
         """
         server = self.runtime
-        if server.stopping:
+        if server.stopping or server.draining:
             return
         server.retiring = True
         if server.acceptor.wakeup.lost:  # nothing tells the accept thread when the last connection is closed
             self.request_stop()
             return
         server.acceptor.retire(server.clock.now() + max(one.keep_alive for one in self._endpoints.applications()))
+
+    def _exit_idle(self) -> None:
+        """By the accept thread: no connection was open for a time. What comes meanwhile is left in the backlog."""
+        seconds = self.runtime.settings.exit_idle
+        self.runtime.log.info(f"no connection was open for {seconds:g} s (--exit-idle): the server stops")
+        self.retire()
 
     def fail(self, closed: str) -> None:
         """Say once that the server cannot go on, and begin to stop it. Any thread.
@@ -152,7 +186,7 @@ class Lifecycle:
         )
         self.failure = ServerFailed(text)
         self.runtime.log.error(text)
-        self.request_stop()
+        self._begin_stop()
 
     def _rescue(self) -> None:
         """Shut down on this thread if the accept thread cannot be woken: its descriptor and the listeners are closed.

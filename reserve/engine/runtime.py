@@ -51,7 +51,8 @@ class Runtime:
     :param on_end: called on the accept thread when its loop is over: the server's shutdown.
     :param on_failure: called by any thread that finds that the server cannot go on, with what was closed.
     :param balance: the place among the processes that share the listeners; None: there are no others.
-    :param on_retired: called on the accept thread when a retired server has to stop.
+    :param on_retired: called on the accept thread when a retired server, or one that drains, has to stop.
+    :param on_idle: called on the accept thread when no connection was open for ``--exit-idle``.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Runtime:
         on_end: Callable[[], None],
         on_failure: Callable[[str], None],
         on_retired: Callable[[], None],
+        on_idle: Callable[[], None],
         balance: Slot | None = None,
     ) -> None:
         self.facade = facade
@@ -81,6 +83,8 @@ class Runtime:
         """The limits for each client address."""
         self.stopping = False
         """The server is shutting down: drivers close idle connections."""
+        self.draining = False
+        """The server was asked to stop, and serves on as usual for ``--drain-delay``."""
         self.retiring = False
         """The server retires or is shutting down: drivers announce the close in the responses they send."""
         self.poller = poller if poller is not None else new_poller()
@@ -108,6 +112,8 @@ class Runtime:
             on_retired,
             balance,
             self._free_workers,
+            on_idle,
+            settings.exit_idle,
         )
         self.poller.wakeup.on_lost = self.acceptor.wakeup.on_lost = self._report_lost
 
@@ -154,10 +160,13 @@ class Runtime:
 
     @property
     def healthy(self) -> bool:
-        """The server takes new clients: it does not retire or stop, a listener is open, and at most ``max_stuck``
-        threads are stuck.
+        """The server takes new clients: it does not drain, retire or stop, a listener is open, and at most
+        ``max_stuck`` threads are stuck.
         """
-        return not (self.retiring or self.acceptor.has_no_listener) and self.pool.stuck() <= self.settings.max_stuck
+        return (
+            not (self.draining or self.retiring or self.acceptor.has_no_listener)
+            and self.pool.stuck() <= self.settings.max_stuck
+        )
 
     @property
     def others_wait(self) -> bool:
@@ -170,6 +179,8 @@ class Runtime:
             self.acceptor.wakeup.signal()
         else:
             self.capacity_freed()
+            if self.settings.exit_idle:
+                self.acceptor.connection_closed()
 
     def capacity_freed(self) -> None:
         """Tell the accept thread that there may be room for a new connection, or an idle one that can make room."""

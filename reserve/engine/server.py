@@ -145,8 +145,9 @@ class Server:
     def request_stop(self, timeout: float | None = None) -> None:
         """Begin to stop and return at once. Any thread, any signal handler, any number of times.
 
-        :param timeout: seconds that requests in flight may still take; None: the setting ``stop_timeout``. After
-            several calls the earliest deadline counts.
+        :param timeout: seconds that requests in flight may still take, from now on. None: the setting
+            ``stop_timeout``, and before it the server serves on as usual for the setting ``drain_delay``. After several
+            calls the earliest deadline counts.
         """
         self._lifecycle.request_stop(timeout)
 
@@ -251,8 +252,8 @@ class Server:
 
     @property
     def healthy(self) -> bool:
-        """The server takes new clients: it does not retire or stop, a listener is open, and at most ``max_stuck``
-        threads are stuck.
+        """The server takes new clients: it does not drain, retire or stop, a listener is open, and at most
+        ``max_stuck`` threads are stuck.
         """
         return self._runtime.healthy
 

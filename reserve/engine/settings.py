@@ -53,6 +53,8 @@ ENGINE_KINDS: Mapping[str, Kind] = {
     "queue_timeout": Seconds(0.001),
     "max_output": Size(1, 1024**4),
     "stop_timeout": Seconds(0),
+    "drain_delay": Seconds(0),
+    "exit_idle": Seconds(0),
 }
 """The type and the bounds of each field; programs and the command line are checked with the same ones."""
 
@@ -178,6 +180,16 @@ class EngineSettings:
     stop_timeout: float = 30.0
     """Seconds that a shutdown waits for requests in flight, and for threads. Read by
     :class:`~reserve.engine.lifecycle.Lifecycle`.
+    """
+    drain_delay: float = 0.0
+    """Seconds for which a server that is asked to stop serves on as usual, but is unhealthy, so that load balancers
+    send no more clients. A stop with a timeout of its own, and a second signal, skip it. Read by
+    :class:`~reserve.engine.lifecycle.Lifecycle`.
+    """
+    exit_idle: float = 0.0
+    """Seconds without an open connection after which the server stops, and leaves its listeners to whoever has opened
+    them: systemd starts it again for the next connection. 0: it goes on. Read by
+    :class:`~reserve.engine.acceptor.Acceptor`.
     """
 
     def __post_init__(self) -> None:

@@ -329,6 +329,16 @@ OPTIONS: tuple[Option, ...] = (
     _engine("max-queued", "How many complete requests may wait for a worker; beyond it requests are refused (503)."),
     _engine("queue-timeout", "How long a complete request may wait for a worker before it is refused (503)."),
     _engine("stop-timeout", "How long a shutdown waits for requests in flight, and for threads."),
+    _engine(
+        "drain-delay",
+        "How long a server that is asked to stop serves on as usual, while health-path gets a 503, so that load "
+        "balancers send no more clients. A second signal skips it.",
+    ),
+    _engine(
+        "exit-idle",
+        "Stop when no connection has been open for this long; 0: never. Only with sockets that systemd has opened: it "
+        "starts the service again for the next connection.",
+    ),
     _http("head-timeout", "How long a request head may take from its first byte to its last."),
     _http(
         "body-timeout",

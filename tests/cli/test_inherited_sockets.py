@@ -143,3 +143,18 @@ def test_standard_input_is_preferred_to_sockets_for_another_process(
     monkeypatch.setenv("LISTEN_PID", "1")
     assert main(["app", "cli_plain"]) == 0
     assert FakeServer.made[0].addresses == [name]
+
+
+@pytest.mark.parametrize("binds", [[], ["-b", "127.0.0.1:0"], ["--plain-bind", "127.0.0.1:0"]])
+def test_the_exit_of_an_idle_server_is_for_sockets_that_others_keep_open(
+    tls_workdir: Path, capsys: pytest.CaptureFixture[str], binds: list[str]
+) -> None:
+    assert main(["app", "cli_plain", *binds, "--tls-cert", "a.both", "--exit-idle", "5"]) == 2
+    assert "--exit-idle is for sockets that systemd has opened" in capsys.readouterr().err
+    assert FakeServer.made == []
+
+
+def test_an_idle_server_with_inherited_sockets_may_exit(workdir: Path, inherit: Callable[[str], socket.socket]) -> None:
+    sockets = [inherit("web")]
+    assert main(["app", "cli_plain", "--exit-idle", "5"]) == 0
+    assert FakeServer.made[0].sockets == sockets
