@@ -85,17 +85,18 @@ def urls(address: str, scheme: str) -> list[str]:
     return result
 
 
-def url_for_browser(listeners: Sequence[socket.socket], scheme: str, root_path: str) -> str:
+def url_for_browser(listeners: Sequence[socket.socket], scheme: str, *, tls: bool, root_path: str) -> str:
     """The URL of the first listener for a browser on this machine; empty: there is none.
 
     :param listeners: those of ``--bind``.
-    :param scheme: empty: the application has no URLs.
+    :param scheme: without TLS; empty: the application has no URLs.
+    :param tls: the listeners use TLS.
     :param root_path: ``--root-path``.
     """
     from reserve.sockets.listeners import describe
 
     for sock in listeners[:1]:
-        url = urls(describe(sock), scheme)[-1]
+        url = urls(describe(sock), scheme and (f"{scheme}s" if tls else scheme))[-1]
         if "://" in url:
             return url.removesuffix("/") + root_path.removesuffix("/") + "/"
     return ""

@@ -361,14 +361,14 @@ def _serve(start: Start, console: Console, signals: StopSignals, worker: Supervi
         # Before the banner, which says that signals stop the server.
         reload = _log_sighup(server) if adapter is None else partial(server.reload_tls, wait=False)
         signals.serve(server, server.log, reload)
+        scheme = url_scheme(start.handle)
+        url = url_for_browser(listeners.main, scheme, tls=adapter is not None, root_path=str(values["root_path"]))
         if worker is None:
             console.write(text)
+            if values["open"]:
+                open_when_ready(server, url, console)
         else:
-            worker.serve(server, text)
-        if values["open"] and (worker is None or worker.opens_browser):
-            scheme = url_scheme(start.handle)
-            scheme = f"{scheme}s" if scheme and adapter is not None else scheme
-            open_when_ready(server, url_for_browser(listeners.main, scheme, str(values["root_path"])), console)
+            worker.serve(server, text, partial(open_when_ready, server, url, console))
         exit_code = 0
         try:
             server.start()  # closes the listeners; releasing them once more does nothing

@@ -11,7 +11,7 @@ from reserve.cli.application import single_thread
 from reserve.cli.binds import Listeners, https_port
 from reserve.engine.polling.patching import SystemThread
 from reserve.engine.polling.threads import start_thread
-from reserve.errors import UsageError
+from reserve.errors import StartupError, UsageError
 
 if TYPE_CHECKING:
     from reserve.cli.console import Console
@@ -78,7 +78,10 @@ def open_when_ready(server: Server, url: str, console: Console) -> None:
     if not url:
         console.write("reserve: --open has no effect: the first listener has no URL\n")
         return
-    start_thread(SystemThread(target=_open, args=(server, url, console), name="reserve-browser", daemon=True))
+    try:
+        start_thread(SystemThread(target=_open, args=(server, url, console), name="reserve-browser", daemon=True))
+    except StartupError as error:
+        console.write(f"reserve: no browser could be opened: {error}\n")
 
 
 def _open(server: Server, url: str, console: Console) -> None:

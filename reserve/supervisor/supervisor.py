@@ -263,7 +263,6 @@ class Supervisor:
                 pass_listeners(self._listeners, with_files=False),
                 self._state.directory,
                 announce=first,
-                open_browser=not self._serving_generation,
             )
         except OSError as error:
             write_line(f"reserve: a worker process cannot be started: {error}")
@@ -296,6 +295,8 @@ class Supervisor:
             if worker.generation != self._serving_generation:
                 if not self._serving_generation:
                     write_line(str(message.get("banner", "")).removesuffix("\n"))
+                    if self._values["open"]:
+                        worker.tell("open")
                 elif self._watcher is not None:
                     write_line("reserve: the new version serves")
                 self._serving_generation = worker.generation

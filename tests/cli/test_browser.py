@@ -26,22 +26,22 @@ def listeners(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[list[s
 
 
 @pytest.mark.parametrize(
-    ("listeners", "scheme", "root", "url"),
+    ("listeners", "tls", "root", "url"),
     [
-        (["127.0.0.1:0"], "http", "", "http://127.0.0.1:PORT/"),
-        (["0.0.0.0:0"], "http", "", "http://localhost:PORT/"),
-        (["127.0.0.1:0", "unix:{tmp}/x"], "https", "/shop/", "https://127.0.0.1:PORT/shop/"),
-        (["unix:{tmp}/x", "127.0.0.1:0"], "http", "", ""),
-        (["127.0.0.1:0"], "", "", ""),
+        (["127.0.0.1:0"], False, "", "http://127.0.0.1:PORT/"),
+        (["0.0.0.0:0"], False, "", "http://localhost:PORT/"),
+        (["127.0.0.1:0", "unix:{tmp}/x"], True, "/shop/", "https://127.0.0.1:PORT/shop/"),
+        (["unix:{tmp}/x", "127.0.0.1:0"], False, "", ""),
     ],
     indirect=["listeners"],
 )
 def test_the_first_address_for_a_browser_on_this_machine(
-    listeners: list[socket.socket], scheme: str, root: str, url: str
+    listeners: list[socket.socket], tls: bool, root: str, url: str
 ) -> None:
     name = listeners[0].getsockname()
     port = str(name[1]) if isinstance(name, tuple) else ""
-    assert url_for_browser(listeners, scheme, root) == url.replace("PORT", port)
+    assert url_for_browser(listeners, "http", tls=tls, root_path=root) == url.replace("PORT", port)
+    assert url_for_browser(listeners, "", tls=tls, root_path=root) == "", "an application without URLs"
 
 
 def test_without_one_a_line_says_so() -> None:

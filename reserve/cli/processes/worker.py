@@ -30,7 +30,7 @@ class SupervisedWorker:
 
     The setup, the first message, has these keys: ``listeners`` (the fields of
     :class:`~reserve.cli.processes.state.PassedListener`), ``announce`` (whether this process writes what a person reads
-    at a start: the first one of a generation), ``open_browser`` (whether ``--open`` is for this process).
+    at a start: the first one of a generation).
 
     :param channel: this process's end.
     """
@@ -63,25 +63,23 @@ class SupervisedWorker:
         """Whether this process writes what a person reads at a start."""
         return bool(self._setup.get("announce"))
 
-    @property
-    def opens_browser(self) -> bool:
-        """Whether this process is the one that ``--open`` is for: none of this supervisor has served yet."""
-        return bool(self._setup.get("open_browser"))
-
     def listeners(self) -> Listeners:
         """The listeners that the supervisor has opened."""
         return adopt_listeners(PassedListener(**item) for item in self._setup["listeners"])
 
-    def serve(self, server: Server, banner: str) -> None:
+    def serve(self, server: Server, banner: str, open_browser: Callable[[], object]) -> None:
         """From now on obey the supervisor, and tell it when the server accepts connections.
 
         :param banner: what the supervisor writes then.
+        :param open_browser: called when the supervisor says so (``--open``).
         :raises StartupError: the system starts no more threads.
         """
         self._server = server
-        start_thread(SystemThread(target=self._run, args=(server, banner), name="reserve-channel", daemon=True))
+        start_thread(
+            SystemThread(target=self._run, args=(server, banner, open_browser), name="reserve-channel", daemon=True)
+        )
 
-    def _run(self, server: Server, banner: str) -> None:
+    def _run(self, server: Server, banner: str, open_browser: Callable[[], object]) -> None:
         while not server.wait_ready(1.0):
             if server.stopping:
                 return
@@ -89,6 +87,7 @@ class SupervisedWorker:
         reactions: dict[str, Callable[[dict[str, Any]], object]] = {
             "retire": lambda message: server.retire(),
             "stop": lambda message: server.request_stop(),
+            "open": lambda message: open_browser(),
         }
         for message in self._channel.messages():
             reaction = reactions.get(message["type"])
