@@ -283,3 +283,25 @@ def test_the_variables_of_a_request_are_limited(protocol: Protocol, name: str) -
             assert response.status == 200
         else:
             assert b"more than 5 fields (--max-fields)" in response.body
+
+
+@each_protocol
+@pytest.mark.parametrize(
+    ("address", "host", "shown"),
+    [
+        ("127.0.0.1", "localhost", True),
+        ("192.0.2.7", "localhost", False),
+        ("", "localhost", False),
+        ("127.0.0.1", "evil.example", False),
+    ],
+)
+def test_debug_shows_a_traceback_if_the_client_of_the_web_server_is_on_this_machine(
+    protocol: Protocol, address: str, host: str, shown: bool
+) -> None:
+    def fail(environ: Any, start_response: Any) -> list[bytes]:
+        raise ValueError("the secret")
+
+    client = protocol.client(fail, HTTPSettings(access_log=False, debug=True))
+    response = protocol.read(client.send(protocol.request("/", b"", {"REMOTE_ADDR": address, "HTTP_HOST": host})))
+    assert response.status == 500
+    assert (b"the secret" in response.body) is shown
