@@ -20,8 +20,6 @@ import os
 import selectors
 import signal
 import socket
-import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import FrameType
@@ -32,17 +30,11 @@ from reserve.cli.console import Console, DirectConsole
 from reserve.cli.early.signals import EarlySignals
 from reserve.cli.early.signaltable import Reaction, reaction_to
 from reserve.cli.processes.channel import Channel, DescriptorChannel
+from reserve.cli.processes.forkable import connections, refusal, shared_connections, thread_names
 from reserve.cli.signals import StopSignals
 from reserve.errors import StartupError
 
 __all__ = ["Continuation", "run_zygote"]
-
-_THREAD_END = 1.0
-"""Seconds that threads of the application may take to end. The system lists a thread for a moment after its end."""
-_POLL = 0.01
-_MAX_NAMES = 5
-"""How many threads the message names."""
-_TASKS = "/proc/self/task"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +74,17 @@ def _preload(channel: Channel, argv: Sequence[str], console: Console) -> Start |
         return StartupError.exit_code
     for item in setup.get("listeners", ()):
         os.set_inheritable(item["fd"], False)
+    before = connections()
     start = preload(argv, console, announces=bool(setup.get("announce")))
     if isinstance(start, int):
         return start
     threads = thread_names()
     if threads:
-        console.write(f"reserve: {_refusal(threads)}\n")
+        console.write(f"reserve: {refusal(threads)}\n")
         return StartupError.exit_code
+    opened = [peer for key, peer in connections().items() if key not in before]
+    if opened:
+        console.write(f"reserve: {shared_connections(opened)}\n")
     return start
 
 
@@ -170,7 +166,7 @@ class _Zygote:
         threads = thread_names()  # a hook of os.register_at_fork may have started one after the last fork
         try:
             if threads:
-                raise OSError(_refusal(threads))
+                raise OSError(refusal(threads))
             # No signal has an effect on the child before the handlers of a worker are there.
             mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
             try:
@@ -236,48 +232,3 @@ class _Zygote:
 
 def _ignore(number: int, frame: FrameType | None) -> None:
     """The signal handler. Not SIG_IGN, which programs that the application starts would inherit."""
-
-
-def thread_names() -> list[str]:
-    """The names of the threads beside the main thread; threads that end within a second do not count.
-
-    Linux lists also those that no code in Python has started. Elsewhere only Python's own are found.
-    """
-    until = time.monotonic() + _THREAD_END
-    while True:
-        python = {
-            thread.native_id: thread.name for thread in threading.enumerate() if thread is not threading.main_thread()
-        }
-        names = [f"{name} (of a library)" for number, name in _system_threads().items() if number not in python]
-        if not python and not names:
-            return []
-        if time.monotonic() >= until:
-            return sorted(python.values()) + sorted(names)
-        time.sleep(_POLL)
-
-
-def _system_threads() -> dict[int, str]:
-    """The names of the threads beside the main thread, by their numbers, as the system lists them."""
-    threads: dict[int, str] = {}
-    try:
-        numbers = [int(name) for name in os.listdir(_TASKS)]
-    except OSError:  # not Linux
-        return threads
-    for number in numbers:
-        if number != os.getpid():
-            try:
-                with open(f"{_TASKS}/{number}/comm", encoding="utf-8", errors="backslashreplace") as file:
-                    threads[number] = file.read().strip()
-            except OSError:  # it has ended meanwhile
-                continue
-    return threads
-
-
-def _refusal(names: Sequence[str]) -> str:
-    count = "a thread" if len(names) == 1 else f"{len(names)} threads"
-    more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
-    return (
-        f"--preload: the application has started {count} when it was imported: {', '.join(names[:_MAX_NAMES])}{more}; "
-        "a process with threads cannot be forked safely, so leave --preload out, or start threads in a function for "
-        "--on-process-start"
-    )

@@ -8,6 +8,7 @@ import os
 import re
 import resource
 import signal
+import socket
 import ssl
 import sys
 from pathlib import Path
@@ -181,6 +182,22 @@ def test_a_thread_that_a_fork_starts_is_found_before_the_next_fork(directory: Pa
     with serving(directory) as server:
         server.wait_for_line(f"reserve: a worker process cannot be forked: {REFUSED[9:].format('mailer')}")
         assert ask(server)["version"] == 1
+
+
+def test_a_connection_that_the_workers_would_share_is_reported(directory: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as database:
+        address = database.getsockname()
+        write(
+            directory,
+            more=f"import socket\nDATABASE = socket.create_connection({address!r})\nPAIR = socket.socketpair()\n",
+        )
+        with serving(directory) as server:
+            line = server.wait_for_line("--preload: the application has opened a connection when it was imported: ")
+            assert line.endswith(
+                f": 127.0.0.1:{address[1]}; all worker processes share it, and mix up what they send and receive, so "
+                "open connections in a function for --on-process-start"
+            )
+            server.wait_for_line("2 processes serve")
 
 
 def test_a_hook_starts_threads_in_the_workers(directory: Path) -> None:
