@@ -61,10 +61,23 @@ class ForkedWorker(WorkerProcess):
                 os.kill(self.pid, number)
 
     def poll(self) -> int | None:
-        """The exit code that the zygote has reported; 0 if there is no zygote any more, and the channel has ended."""
-        if self.is_orphan and self.channel.ended:
+        """The exit code that the zygote has reported; 0 if there is no zygote any more, and the worker has ended."""
+        if self.is_orphan and (self.channel.ended or not _exists(self.pid)):
             return 0
         return self.exit_code
+
+
+def _exists(pid: int) -> bool:
+    """Whether there is such a process. A process that the worker has forked may have a copy of its channel, so the
+    channel need not end with the worker.
+    """
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it has another user
+        return True
+    return True
 
 
 class Zygotes:
@@ -97,7 +110,7 @@ class Zygotes:
         if not passed.zygote:
             return None
         self._last_serial = max(self._last_serial, passed.serial)
-        zygote = next((item for item in self.processes if item.pid == passed.zygote), None)
+        zygote = next((item for item in self.processes if item.pid == passed.zygote), None)  # it may have ended
         parent = zygote or ZygoteProcess(passed.zygote, channel, passed.generation, 0, self._now())
         worker = ForkedWorker(parent, passed.serial, passed.pid, channel, passed.generation, passed.slot, self._now())
         worker.is_orphan = zygote is None
@@ -185,8 +198,8 @@ class Zygotes:
             code = zygote.poll()
             if code is None:
                 continue
-            while not zygote.channel.ended:  # what it has sent before its end
-                self.receive(zygote)
+            while not zygote.channel.ended and self.receive(zygote):  # what it has sent before its end
+                pass
             self._close(zygote)
             self.processes.remove(zygote)
             self._orphan_workers(zygote)
@@ -200,16 +213,15 @@ class Zygotes:
             if not isinstance(worker, ForkedWorker) or worker.zygote is not zygote or worker.exit_code is not None:
                 continue
             worker.is_orphan = True
-            if worker.phase is Phase.SERVING or worker.phase is Phase.RETIRING:
-                continue
-            if worker.phase is Phase.STARTING:
+            if worker.pid < 0:  # it was not forked, or ends now, because its channel does
                 worker.phase = Phase.STOPPING
-                worker.signal(signal.SIGKILL)
-            if worker.pid < 0:  # it was not forked, or it ends now, because its supervisor does not answer
                 if not worker.channel.ended:
                     self._selector.unregister(worker.channel)
                 worker.channel.close()
                 worker.channel.ended = True
+            elif worker.phase is Phase.STARTING:
+                worker.phase = Phase.STOPPING
+                worker.signal(signal.SIGKILL)
 
     def _close(self, zygote: ZygoteProcess) -> None:
         if zygote.channel.fileno() >= 0:
@@ -220,12 +232,14 @@ class Zygotes:
 
     # ---- messages ----
 
-    def receive(self, zygote: ZygoteProcess) -> None:
-        """Read what a zygote has sent."""
-        for message in zygote.channel.receive():
+    def receive(self, zygote: ZygoteProcess) -> bool:
+        """Read what a zygote has sent; False: there was no message."""
+        messages = zygote.channel.receive()
+        for message in messages:
             self.handle_message(zygote, message)
         if zygote.channel.ended:
             self._selector.unregister(zygote.channel)
+        return bool(messages)
 
     def handle_message(self, zygote: ZygoteProcess, message: dict[str, Any]) -> None:
         """What a message of a zygote changes."""
