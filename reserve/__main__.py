@@ -36,6 +36,7 @@ def main() -> int:
     """Run the command and return the exit code of the process. See :func:`reserve.cli.command.run`."""
     supervisor_fd = os.environ.pop("RESERVE_SUPERVISOR_FD", "")
     if supervisor_fd.isdigit():
+        _open_standard_streams()
         from reserve.supervisor.program import main as supervise
 
         return supervise(int(supervisor_fd))
@@ -97,7 +98,8 @@ def _open_standard_streams() -> None:
         try:
             os.fstat(fd)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free, which is this one
+            opened = os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free, which is this one
+            os.set_inheritable(opened, True)
         if getattr(sys, name) is None:
             setattr(sys, name, open(fd, mode, encoding="utf-8", errors="backslashreplace", closefd=False))  # noqa: SIM115
     with suppress(AttributeError, OSError, ValueError):  # another program has replaced the stream

@@ -28,6 +28,7 @@ def banner(
     threads: tuple[int, int],
     config: str = "",
     single_thread: str = "",
+    processes: int = 0,
 ) -> str:
     """The lines that show that the server has started.
 
@@ -35,6 +36,7 @@ def banner(
     :param addresses: the listeners, one line each: the result of :func:`listener_lines`.
     :param threads: the smallest and the largest number of worker threads.
     :param config: the file that options were read from; empty: none was.
+    :param processes: the number of worker processes of a supervisor; 0: this process has none.
     :param single_thread: why the application runs on the main thread, as a clause; empty: it does not.
     """
     lines = [f"reserve {__version__} serves {served[0]}", *(f"    and {line}" for line in served[1:])]
@@ -42,11 +44,14 @@ def banner(
     lines += [f"    with the options in {config}"] if config else []
     stops = "Ctrl-C stops it after the requests in flight"
     if single_thread:
-        lines.append(f"    on the main thread, one request at a time: {single_thread}; {stops}")
+        each = f"with {processes} process{'es' if processes > 1 else ''}, " if processes else ""
+        lines.append(f"    {each}on the main thread, one request at a time: {single_thread}; {stops}")
         return "\n".join(lines) + "\n"
     low, high = threads
     count = f"{low}" if low == high else f"{low} to {high}"
     count += " thread" if high == 1 else " threads"
+    if processes:
+        count = f"{processes} process{'es, each with' if processes > 1 else ' with'} {count}"
     lines.append(f"    with {count}; {stops}")
     return "\n".join(lines) + "\n"
 

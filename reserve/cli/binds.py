@@ -20,7 +20,15 @@ from reserve.sockets.addresses import parse_address
 if TYPE_CHECKING:
     from reserve.options.sources import Values
 
-__all__ = ["Listeners", "check_addresses", "https_port", "open_listeners"]
+__all__ = [
+    "Listeners",
+    "_addresses_by_purpose",
+    "check_addresses",
+    "https_port",
+    "open_changed",
+    "open_listeners",
+    "united",
+]
 
 _DEFAULT = USUAL_ADDRESS
 _PURPOSES = {"plain": "without_tls", "redirect": "redirects"}
@@ -39,6 +47,8 @@ class Listeners:
     """Those that redirect every request to https."""
     origins: dict[socket.socket, str] = field(default_factory=dict)
     """For listeners that no option names: where they come from, for the banner."""
+    addresses: dict[socket.socket, str] = field(default_factory=dict)
+    """For listeners that were opened for an address: the address, as an option has it."""
 
     @property
     def all(self) -> list[socket.socket]:
@@ -97,19 +107,77 @@ def open_listeners(values: Values, environ: MutableMapping[str, str]) -> Listene
         listeners.main.append(stdin)
         listeners.origins[stdin] = "standard input"
     is_default = not listeners.main and not passed and not addresses["bind"]
-    port_address = values.port_address() if is_default else ""
     try:
-        listeners.main += _listen((port_address or _DEFAULT,) if is_default else addresses["bind"], values)
+        for purpose, texts in _addresses_by_purpose(values, has_others=not is_default).items():
+            opened = _listen(texts, values)
+            getattr(listeners, purpose).extend(sock for _, sock in opened)
+            listeners.addresses.update((sock, text) for text, sock in opened)
         if is_default:
-            origin = PORT if port_address else "the default"
+            origin = PORT if values.port_address() else "the default"
             listeners.origins.update(dict.fromkeys(listeners.main, f"{origin}; --bind changes it"))
-        listeners.without_tls += _listen(addresses["plain-bind"], values)
-        listeners.redirects += _listen(addresses["redirect-http"], values)
     except BaseException:
         for sock in listeners.all:
             release(sock)
         raise
     return listeners
+
+
+def _addresses_by_purpose(values: Values, *, has_others: bool) -> dict[str, tuple[str, ...]]:
+    """The addresses of the options, or the default, by the fields of :class:`Listeners`.
+
+    :param has_others: there are sockets that no option names, so that nothing is opened by default.
+    :raises UsageError: the variable ``PORT`` is no port.
+    """
+    main = cast("tuple[str, ...]", values["bind"])
+    if not main and not has_others:
+        main = (values.port_address() or _DEFAULT,)
+    return {
+        "main": main,
+        "without_tls": cast("tuple[str, ...]", values["plain_bind"]),
+        "redirects": cast("tuple[str, ...]", values["redirect_http"]),
+    }
+
+
+def open_changed(listeners: Listeners, values: Values) -> Listeners:
+    """The listeners for changed options: those that are open for an address that still is one, those that were passed
+    to this process, and new ones. Those that are not needed any more stay open.
+
+    :param listeners: those that are open.
+    :raises UsageError: options that contradict each other.
+    :raises StartupError: an address cannot be opened; nothing is changed then.
+    """
+    from reserve.sockets.listeners import release
+
+    check_addresses(values, {name: cast("tuple[str, ...]", values[FLAGS[f"--{name}"].field]) for name in ADDRESSES})
+    has_others = any(sock not in listeners.addresses for sock in listeners.main)
+    result, opened = Listeners(), []
+    try:
+        for purpose, texts in _addresses_by_purpose(values, has_others=has_others).items():
+            kept = [sock for sock in getattr(listeners, purpose) if listeners.addresses.get(sock, "") in ("", *texts)]
+            present = {listeners.addresses.get(sock) for sock in kept}
+            new = _listen(tuple(text for text in texts if text not in present), values)
+            opened += [sock for _, sock in new]
+            getattr(result, purpose).extend([*kept, *(sock for _, sock in new)])
+            result.addresses.update((sock, text) for text, sock in new)
+            result.addresses.update((sock, listeners.addresses[sock]) for sock in kept if sock in listeners.addresses)
+            result.origins.update((sock, listeners.origins[sock]) for sock in kept if sock in listeners.origins)
+    except BaseException:
+        for sock in opened:
+            release(sock)
+        raise
+    return result
+
+
+def united(*several: Listeners) -> Listeners:
+    """The listeners that are in one of these, each once."""
+    result = Listeners()
+    for listeners in several:
+        for purpose in ("main", "without_tls", "redirects"):
+            mine = getattr(result, purpose)
+            mine.extend(sock for sock in getattr(listeners, purpose) if sock not in mine)
+        result.origins.update(listeners.origins)
+        result.addresses.update(listeners.addresses)
+    return result
 
 
 def _passed_to_another(environ: Mapping[str, str]) -> str:
@@ -147,13 +215,13 @@ def _is_file(address: str) -> bool:
     return address.startswith("unix:") and not address.startswith("unix:@")
 
 
-def _listen(addresses: tuple[str, ...], values: Values) -> list[socket.socket]:
-    from reserve.sockets.listeners import listen
+def _listen(addresses: tuple[str, ...], values: Values) -> list[tuple[str, socket.socket]]:
+    from reserve.sockets.listeners import listen_by_address
 
     if not addresses:
         return []
     has_files = any(map(_is_file, addresses))
-    return listen(
+    return listen_by_address(
         *addresses,
         backlog=cast("int", values["backlog"]),
         unix_mode=cast("int | None", values["unix_mode"]) if has_files else None,

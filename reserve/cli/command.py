@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, NoReturn, cast
+from typing import TYPE_CHECKING, cast
 
 from reserve.cli.application import configure, gunicorn_line, launch, report_threads, single_thread, url_scheme
 from reserve.cli.banner import banner, listener_lines, url_for_browser
@@ -31,11 +31,7 @@ from reserve.cli.parser import (
     check_arguments,
     parse_command_line,
 )
-from reserve.cli.process import allow_open_files, changed_directory, prepare_process
-from reserve.cli.processes.channel import Channel
-from reserve.cli.processes.spawn import become_supervisor, handled_signals
-from reserve.cli.processes.state import State, pass_listeners
-from reserve.cli.processes.worker import SupervisedWorker
+from reserve.cli.process import allow_open_files, prepare_process
 from reserve.cli.proposal import corrected, shell_line
 from reserve.cli.server import make_server, open_when_ready
 from reserve.cli.signals import StopSignals
@@ -50,6 +46,8 @@ from reserve.options.sources import Values, collect, unknown_variables
 from reserve.options.table import FLAGS
 
 if TYPE_CHECKING:
+    from reserve.cli.processes.channel import Channel
+    from reserve.cli.processes.worker import SupervisedWorker
     from reserve.engine.hooks import Hooks
     from reserve.engine.logs.errorlog import ErrorHook
     from reserve.engine.server import Server
@@ -136,19 +134,22 @@ def run(argv: Sequence[str], console: Console, signals: StopSignals) -> int:
         if command.task:
             return _without_server(command, console)
         name, arguments = app_arguments(command)
-        worker = SupervisedWorker.from_environ(os.environ)
+        worker = _supervised_worker()
+        signals.is_quiet = worker is not None
         values = collect(command.given, os.environ, working_directory())
         if worker is None or worker.announces:
             _report_unknown_variables(unknown_variables(os.environ), console)
         signals.stop_timeout = cast("float", values["stop_timeout"])
         signals.drain_delay = cast("float", values["drain_delay"])
-        if worker is None and (values.processes() > 1 or values["preload"] or values["reload"]):
+        if worker is None and values.need_supervisor():
+            from reserve.cli.processes.supervised import supervise
+
             if values["exit_idle"]:
                 raise UsageError(
                     f"{values.given['exit_idle'].source} is for a server of one process, without --preload and --reload: "
                     "a supervisor would start another process at once"
                 )
-            _supervise(command, values)
+            supervise(command, values, signals)
         announces = worker is None or worker.announces
         return _serve(_prepare(command, name, arguments, values, console, announces), console, signals, worker)
     except (Exception, KeyboardInterrupt) as error:
@@ -183,8 +184,11 @@ def serve_preloaded(start: Start, channel: Channel, console: Console, signals: S
     :param channel: the end of the worker.
     """
     try:
+        from reserve.cli.processes.worker import SupervisedWorker
+
         signals.stop_timeout = cast("float", start.values["stop_timeout"])
         signals.drain_delay = cast("float", start.values["drain_delay"])
+        signals.is_quiet = True
         worker = SupervisedWorker(channel)
         allow_open_files(start.values)
         return _serve(start, console, signals, worker)
@@ -204,7 +208,8 @@ def _failed(
         return error.exit_code
     if isinstance(error, KeyboardInterrupt):
         signals.ignore()
-        console.write(signals.line_start() + INTERRUPTED)
+        if not signals.is_quiet:
+            console.write(signals.line_start() + INTERRUPTED)
         return StartupError.exit_code
     explanation = explain_shadowing(error, imported=True)
     if not explanation:
@@ -212,6 +217,15 @@ def _failed(
     signals.ignore()
     console.write(f"reserve: {type_name(error)}: {safe_str(error)}; {explanation}\n")
     return StartupError.exit_code
+
+
+def _supervised_worker() -> SupervisedWorker | None:
+    """What this process knows of its supervisor, if it is a worker process."""
+    if "RESERVE_WORKER_FD" not in os.environ:  # nearly every start, which need not import what the others do
+        return None
+    from reserve.cli.processes.worker import SupervisedWorker
+
+    return SupervisedWorker.from_environ(os.environ)
 
 
 def _without_server(command: CommandLine, console: Console) -> int:
@@ -280,22 +294,6 @@ def _correct(command: CommandLine | None, correction: Correction | None) -> list
     return argv
 
 
-def _supervise(command: CommandLine, values: Values) -> NoReturn:
-    """Open the listeners, and become the supervisor of the worker processes that serve them."""
-    directory = working_directory()
-    with changed_directory(values):
-        listeners = open_listeners(values, os.environ)
-    from reserve.sockets.listeners import release
-
-    try:
-        passed = pass_listeners(listeners, with_files=True)
-        become_supervisor(State(argv=command.argv, directory=directory, listeners=passed), handled_signals())
-    except OSError as error:
-        for sock in listeners.all:
-            release(sock)
-        raise StartupError(f"the supervisor of the processes cannot be started: {error}") from error
-
-
 def _prepare(
     command: CommandLine,
     name: str,
@@ -356,10 +354,15 @@ def _serve(start: Start, console: Console, signals: StopSignals, worker: Supervi
             threads=values.engine().thread_range,
             config=values.file,
             single_thread=single_thread(start.handle),
+            processes=0 if worker is None else worker.processes,
         )
         server = make_server(listeners, start.handle, start.name, values, adapter, start.hooks)
         # Before the banner, which says that signals stop the server.
-        reload = _log_sighup(server) if adapter is None else partial(server.reload_tls, wait=False)
+        reload: Callable[[], object]
+        if worker is not None:
+            reload = partial(worker.recycle, "SIGHUP was sent to it")
+        else:
+            reload = _log_sighup(server) if adapter is None else partial(server.reload_tls, wait=False)
         signals.serve(server, server.log, reload)
         scheme = url_scheme(start.handle)
         url = url_for_browser(listeners.main, scheme, tls=adapter is not None, root_path=str(values["root_path"]))
@@ -368,7 +371,7 @@ def _serve(start: Start, console: Console, signals: StopSignals, worker: Supervi
             if values["open"]:
                 open_when_ready(server, url, console)
         else:
-            worker.serve(server, text, partial(open_when_ready, server, url, console))
+            worker.serve(server, text, values, partial(open_when_ready, server, url, console))
         exit_code = 0
         try:
             server.start()  # closes the listeners; releasing them once more does nothing

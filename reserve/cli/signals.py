@@ -85,6 +85,8 @@ class StopSignals:
         """Seconds that a shutdown may take: ``--stop-timeout``, once the options are known."""
         self.drain_delay = 0.0
         """Seconds for which the server serves on before its shutdown begins: ``--drain-delay``, likewise."""
+        self.is_quiet = False
+        """A supervisor tells the person what signals do; this process writes nothing about them."""
         self._console = console
         self._force_exit = force_exit
         self._previous_handlers: dict[int, Any] = {}
@@ -125,6 +127,25 @@ class StopSignals:
                     self._previous_handlers.setdefault(number, current)
         for received in () if early is None else early.received:
             self._handle(received, None)
+
+    @property
+    def owns_process(self) -> bool:
+        """Whether the process belongs to the command, not to a program that calls it."""
+        return self._force_exit is not None
+
+    @property
+    def had_terminal(self) -> bool:
+        """Whether the process had a controlling terminal when it started."""
+        return self._had_terminal
+
+    @property
+    def pending(self) -> tuple[int, ...]:
+        """The signals that wait for the server."""
+        return tuple(self._received)
+
+    def was_ignored(self, number: int | None) -> bool:
+        """Whether a signal was ignored before :meth:`install`."""
+        return number is not None and self._previous_handlers.get(number) is signal.SIG_IGN
 
     def ignore(self) -> None:
         """From now on a signal does not interrupt the main thread any more: the start has succeeded or failed."""
@@ -261,8 +282,7 @@ class StopSignals:
 
     def _terminal_closed(self) -> bool:
         """Whether a SIGHUP was sent because the terminal closed, and ``nohup`` did not ask to ignore that."""
-        ignored = _SIGHUP is not None and self._previous_handlers.get(_SIGHUP) is signal.SIG_IGN
-        return self._had_terminal and not ignored and not has_terminal()
+        return self._had_terminal and not self.was_ignored(_SIGHUP) and not has_terminal()
 
     def _run(self, reader: int, server: _Stoppable, log: _Log, on_sighup: Callable[[], object]) -> None:
         for number in self._read(reader, log):
@@ -281,7 +301,7 @@ class StopSignals:
             elif reaction is Reaction.STOP_AT_ONCE:
                 self._stop_count = max(self._stop_count, 1)
                 self._stop(server, number)
-            else:
+            elif not (reaction is Reaction.REOPEN and self.is_quiet):
                 _report(number, log)
 
     def line_start(self, number: int | None = None) -> str:
@@ -305,19 +325,22 @@ class StopSignals:
         elif self._stop_count == 1:
             begin = f"stopping in {self.drain_delay:g} s; then" if self.drain_delay else "stopping;"
             # Queued before the stop, or the message that the server has stopped could come first.
-            self._console.write(
-                f"{self.line_start(number)}reserve: {begin} requests in flight have {self.stop_timeout:g} s, a second "
-                "signal stops at once\n",
-                0,
+            self._write(
+                number,
+                f"{begin} requests in flight have {self.stop_timeout:g} s, a second signal stops at once",
             )
             server.request_stop()
             if force_exit is not None:
                 force_exit.exit_within(self.drain_delay + self.stop_timeout)
         else:
-            self._console.write(f"{self.line_start(number)}reserve: stopping at once\n", 0)
+            self._write(number, "stopping at once")
             server.request_stop(0)
             if force_exit is not None:
                 force_exit.exit_within(0)
+
+    def _write(self, number: int, text: str) -> None:
+        if not self.is_quiet:
+            self._console.write(f"{self.line_start(number)}reserve: {text}\n", 0)
 
 
 def _is_open(fd: int) -> bool:

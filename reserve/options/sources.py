@@ -47,6 +47,8 @@ _FOREIGN_IF_URL = re.compile(r"RESERVE_(.+_)?PORT")
 _MAX_FILE = 1 << 20
 """Bytes of a file with options. A larger one is a mistake, as ``--config /dev/zero``."""
 _PORTS = Count(0, 65535, "PORT")
+_SUPERVISED = ("preload", "reload")
+"""The options that need a supervisor even of one process."""
 _SERVER_HOMES = (None, EngineSettings, TLSSettings)
 """The homes of options that do not belong to the application."""
 
@@ -113,6 +115,15 @@ class Values:
         """How many worker processes the options ask for."""
         value = self["processes"]
         return value if isinstance(value, int) else usable_processors()
+
+    def need_supervisor(self) -> str:
+        """Which option needs a supervisor of worker processes, as ``--processes 4``; empty: none does."""
+        if self.processes() > 1:
+            return f"{self._source('processes')} {self['processes']}"
+        return next((self._source(field) for field in _SUPERVISED if self[field]), "")
+
+    def _source(self, field: str) -> str:
+        return self.given[field].source if field in self.given else f"--{field.replace('_', '-')}"
 
     def engine(self) -> EngineSettings:
         """The settings of the server."""

@@ -17,7 +17,7 @@ from reserve.sockets.addresses import Address, TCPAddress, UNIXAddress, parse_ad
 from reserve.sockets.systemd import adopt, inherited_sockets
 from reserve.sockets.unix import UNIXListener, bind_path, find_owner, release
 
-__all__ = ["BACKLOG", "adopt", "describe", "inherited_sockets", "listen", "release"]
+__all__ = ["BACKLOG", "adopt", "describe", "inherited_sockets", "listen", "listen_by_address", "release"]
 
 BACKLOG = 1024
 """Connections that the kernel queues until the server accepts them, unless more or fewer are asked for."""
@@ -48,6 +48,18 @@ def listen(
     :raises UsageError: an address or a parameter is malformed.
     :raises StartupError: an address cannot be opened; the message says what to do.
     """
+    return [
+        sock for _, sock in listen_by_address(*addresses, backlog=backlog, unix_mode=unix_mode, unix_owner=unix_owner)
+    ]
+
+
+def listen_by_address(
+    *addresses: str | tuple[str, int],
+    backlog: int = BACKLOG,
+    unix_mode: int | None = None,
+    unix_owner: str | None = None,
+) -> list[tuple[str, socket.socket]]:
+    """As :func:`listen`, but each listener comes with its address, as it was given."""
     if not addresses:
         raise UsageError("listen() needs at least one address, as in listen('127.0.0.1:8080')")
     parsed = [parse_address(address) if isinstance(address, str) else _parse_pair(address) for address in addresses]
@@ -59,18 +71,19 @@ def listen(
     permissions = _permissions(parsed, unix_mode, unix_owner)
     ipv4_ports = {address.port for address in parsed if isinstance(address, TCPAddress) and _is_ipv4(address)}
     passed_in: set[int] = set()
-    opened: list[socket.socket] = []
+    opened: list[tuple[str, socket.socket]] = []
     try:
-        for address in parsed:
+        for given, address in zip(addresses, parsed, strict=True):
             if isinstance(address, TCPAddress):
-                opened += _open_tcp(address, backlog, v6only=address.port != 0 and address.port in ipv4_ports)
+                new = _open_tcp(address, backlog, v6only=address.port != 0 and address.port in ipv4_ports)
             elif isinstance(address, UNIXAddress):
-                opened.append(_open_unix(address, backlog, permissions))
+                new = [_open_unix(address, backlog, permissions)]
             else:
-                opened.append(adopt(address.fd))
+                new = [adopt(address.fd)]
                 passed_in.add(address.fd)
+            opened += [(given if isinstance(given, str) else str(address), sock) for sock in new]
     except BaseException:
-        for sock in opened:
+        for _, sock in opened:
             if sock.fileno() in passed_in:
                 sock.detach()
             else:

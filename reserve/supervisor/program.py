@@ -6,13 +6,19 @@ import os
 import signal
 from types import FrameType
 
+from reserve.cli.early.signals import has_terminal
+from reserve.cli.early.signaltable import is_handled
 from reserve.cli.processes.spawn import handled_signals
-from reserve.cli.processes.state import read_state
+from reserve.cli.processes.state import State, read_state
 from reserve.errors import ReserveError
 from reserve.supervisor.supervisor import Supervisor
 from reserve.supervisor.workers import write_line
 
 __all__ = ["main"]
+
+_OWN = {signal.SIGCHLD, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU}
+"""Signals that are always handled. It never reads from the terminal, and blocks SIGTTOU while it writes, so the system
+does not send it the last two."""
 
 
 def main(fd: int) -> int:
@@ -23,17 +29,21 @@ def main(fd: int) -> int:
     reader, writer = os.pipe()
     for end in (reader, writer):
         os.set_blocking(end, False)
+    state = read_state(fd)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     for number in handled_signals():
-        signal.signal(number, _note)
+        if number in _OWN or is_handled(number, signal.getsignal(number), has_terminal=state.had_terminal):
+            signal.signal(number, _note)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, handled_signals())
     try:
-        exit_code = Supervisor(read_state(fd)).run(reader)
+        return Supervisor(state, terminal_closed=lambda: _terminal_closed(state)).run(reader)
     except ReserveError as error:
         write_line(f"reserve: {error}")
         return error.exit_code
-    write_line("reserve: the server has stopped")
-    return exit_code
+
+
+def _terminal_closed(state: State) -> bool:
+    return state.had_terminal and not state.nohup and not has_terminal()
 
 
 def _note(number: int, frame: FrameType | None) -> None:

@@ -8,6 +8,7 @@ that is not good retires only when there would be one too many.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import selectors
 import signal
@@ -17,8 +18,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
 
+from reserve.cli.binds import Listeners, open_changed, united
 from reserve.cli.early.signaltable import Reaction, name_of, reaction_to
 from reserve.cli.parser import parse_command_line
+from reserve.cli.process import changed_directory
 from reserve.cli.processes.channel import Channel
 from reserve.cli.processes.spawn import become_supervisor, handled_signals, program, start_worker, start_zygote
 from reserve.cli.processes.state import PassedProcess, State, adopt_listeners, pass_listeners
@@ -26,7 +29,7 @@ from reserve.errors import ReserveError, UsageError
 from reserve.options.sources import Values, collect
 from reserve.sockets.listeners import release
 from reserve.supervisor.watcher import Watcher, watch_arguments
-from reserve.supervisor.workers import Phase, WorkerProcess, write_line
+from reserve.supervisor.workers import Phase, WorkerProcess, suspend, write_line
 from reserve.supervisor.zygotes import ZygoteProcess, Zygotes
 
 __all__ = ["Supervisor"]
@@ -38,7 +41,14 @@ _GRACE = 5.0
 _LONGEST_DELAY = 30.0
 """Seconds between two attempts to replace workers that do not start or soon crash."""
 _SOON = 10.0
-"""Seconds. A worker that crashes earlier after its start delays its successor."""
+"""Seconds. A worker that crashes, or asks for another one, earlier after its start delays its successor."""
+_LONG_START = 30.0
+"""Seconds after which a line says that a worker has not started yet."""
+_TRIAL = 30.0
+"""Seconds that a new version of the program has to print its number."""
+_FLUSH_INTERVAL = 1.0
+"""Seconds between two attempts to send a message to a worker that does not read."""
+_STOPPED_MESSAGE = "reserve: the server has stopped"
 
 
 class Supervisor:
@@ -46,16 +56,39 @@ class Supervisor:
 
     :param state: what the process was before has passed on.
     :param now: seconds of a monotonic clock.
+    :param terminal_closed: whether a SIGHUP means that the terminal was closed.
     """
 
-    def __init__(self, state: State, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        state: State,
+        now: Callable[[], float] = time.monotonic,
+        terminal_closed: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._state = state
         self._now = now
-        self._values = self._read_options()
+        self._terminal_closed = terminal_closed
         self._listeners = adopt_listeners(state.listeners)
+        """Those of the present generation."""
+        self._serving_listeners = self._listeners
+        """Those of the generation that serves."""
+        self._open_listeners = self._listeners
+        """All that are open: also those that a reload has made superfluous, until it is complete."""
         self._selector = selectors.DefaultSelector()
         self._signals: deque[int] = deque(state.signals)
-        self.wanted = state.wanted or self._processes()
+        self.wanted, self._stop_timeout, self._preload = state.wanted, state.stop_timeout, state.preload
+        self._watch_arguments: list[str] = []
+        """For the process that notices changes; empty: none does."""
+        try:
+            values = self._read_options()
+        except ReserveError:
+            if not state.processes:
+                raise  # the options were right a moment ago
+        else:
+            self._use(values)
+            self.wanted = state.wanted or self.wanted
+        self._serving_wanted, self._serving_preload = self.wanted, self._preload
+        """Those of the generation that serves."""
         self.generation = state.generation
         self._serving_generation = state.generation if state.processes else 0
         """The last one of which a worker was ready."""
@@ -67,6 +100,8 @@ class Supervisor:
         self._trial: subprocess.Popen[bytes] | None = None
         self._watcher: Watcher | None = None
         """What notices changes (``--reload``); None: nothing does."""
+        self._trial_ends = float("inf")
+        self._has_served = bool(state.processes)
         self._aborted = state.aborted
         self._is_complete = bool(state.processes)
         self._zygotes = Zygotes(self._selector, self.workers, now)
@@ -86,25 +121,43 @@ class Supervisor:
         """
         self._selector.register(wakeup, selectors.EVENT_READ)
         self._watch()
-        while True:
-            while self._signals:
-                self.handle_signal(self._signals.popleft())
-            self._reap()
-            self._act()
-            if self._stop_count and not self.workers and not self._zygotes.processes:
-                break
-            for key, _ in self._selector.select(self._timeout()):
-                if key.fd == wakeup:
-                    self._signals.extend(os.read(wakeup, 4096))
-                elif isinstance(key.data, ZygoteProcess):
-                    self._zygotes.receive(key.data)
-                elif isinstance(key.data, Watcher):
-                    self._receive_changes(key.data)
-                else:
-                    self._receive(cast("WorkerProcess", key.data))
+        while self.act():
+            self.wait(self._timeout())
+        return self.end()
+
+    def act(self) -> bool:
+        """Do what is to be done now; False: everything has stopped."""
+        while self._signals:
+            self.handle_signal(self._signals.popleft())
+        self._reap()
+        self._keep_wanted()
+        return not self._stop_count or bool(self.workers) or bool(self._zygotes.processes)
+
+    def wait(self, timeout: float | None) -> None:
+        """Wait for signals and messages, and handle the messages.
+
+        :param timeout: seconds; None: for ever.
+        """
+        for key, _ in self._selector.select(timeout):
+            if isinstance(key.data, ZygoteProcess):
+                self._zygotes.receive(key.data)
+            elif isinstance(key.data, WorkerProcess):
+                self._receive(key.data)
+            elif isinstance(key.data, Watcher):
+                self._receive_changes(key.data)
+            else:
+                self._signals.extend(os.read(key.fd, 4096))
+
+    def end(self) -> int:
+        """Close everything, and return the exit code of the process."""
         self._end_watch()
-        for sock in self._listeners.all:
-            release(sock)
+        self._release_listeners()
+        if self._trial is not None:
+            self._trial.kill()
+            self._trial.wait()
+        self._selector.close()
+        if self._has_served:
+            write_line(_STOPPED_MESSAGE)
         return self._exit_code or (_ABORTED if self._aborted else 0)
 
     # ---- signals ----
@@ -114,37 +167,76 @@ class Supervisor:
         reaction = reaction_to(number)
         if number == signal.SIGCHLD:
             return
-        if reaction is Reaction.STOP:
-            self._stop(signal.SIGTERM)
-        elif reaction is Reaction.STOP_AT_ONCE:
-            self._stop(signal.SIGQUIT)
+        if reaction is Reaction.STOP or reaction is Reaction.STOP_AT_ONCE:
+            self._stop(number)
+        elif number == signal.SIGTSTP:
+            self._pause()
         elif self._stop_count:
             return
         elif reaction is Reaction.RELOAD:
-            self._reload()
+            if self._terminal_closed():
+                self._stop(number)
+            else:
+                self._reload()
         elif reaction is Reaction.REOPEN:
+            write_line(
+                f"reserve: {name_of(number)}: the applications get it; reserve has nothing to reopen, its logs go to "
+                "standard output and standard error"
+            )
             for worker in self.workers.values():
                 worker.signal(number)
         elif number == signal.SIGUSR2:
             self._try_new_program()
         elif number in (signal.SIGTTIN, signal.SIGTTOU):
             self.wanted = max(1, self.wanted + (1 if number == signal.SIGTTIN else -1))
+            self._serving_wanted = self.wanted
             write_line(f"reserve: {name_of(number)}: {_processes(self.wanted)} from now on")
         else:
             write_line(f"reserve: {name_of(number)}: this signal has no meaning, and changes nothing")
 
     def _stop(self, number: int) -> None:
+        """Stop: the first time the requests in flight may finish, the second time they are aborted, the third time the
+        processes are killed.
+        """
         self._stop_count += 1
-        timeout = 0.0 if self._stop_count > 1 or number != signal.SIGTERM else self._stop_time()
-        if self._stop_count == 1 and number == signal.SIGTERM:
-            write_line(f"reserve: stopping; requests in flight have {timeout:g} s, a second signal stops at once")
+        at_once = self._stop_count > 1 or reaction_to(number) is Reaction.STOP_AT_ONCE
+        timeout = 0.0 if at_once else self._stop_timeout
+        line_start = "\n" if number in (signal.SIGINT, signal.SIGQUIT) and os.isatty(2) else ""
+        if not self._has_served:
+            self._exit_code = ReserveError.exit_code
+            if self._stop_count == 1:
+                write_line(f"{line_start}reserve: interrupted before the server started")
+        elif self._stop_count > 2:
+            self._aborted = True
+        elif at_once:
+            write_line(f"{line_start}reserve: stopping at once")
         else:
-            write_line("reserve: stopping at once")
+            write_line(
+                f"{line_start}reserve: stopping; requests in flight have {timeout:g} s, a second signal stops at once"
+            )
+        self._release_listeners()
         for worker in self.workers.values():
-            worker.phase = Phase.STOPPING
+            was_starting, worker.phase = worker.phase is Phase.STARTING, Phase.STOPPING
             worker.kill_at = min(worker.kill_at, self._now() + timeout + _GRACE)
-            worker.signal(number)
+            if self._stop_count > 2 or (was_starting and at_once):
+                worker.signal(signal.SIGKILL)
+            else:
+                worker.signal(signal.SIGQUIT if at_once and self._stop_count == 1 else signal.SIGTERM)
         self._zygotes.stop(self._now() + timeout + 2 * _GRACE)
+
+    def _release_listeners(self) -> None:
+        """Close the supervisor's copies. The port is free when the workers have closed theirs."""
+        for sock in self._open_listeners.all:
+            release(sock)
+        self._listeners = self._serving_listeners = self._open_listeners = Listeners()
+
+    def _pause(self) -> None:
+        """Ctrl-Z: the terminal pauses its own process group only, and the workers are in others."""
+        for worker in self.workers.values():
+            worker.signal(signal.SIGSTOP)
+        suspend()
+        for worker in self.workers.values():
+            worker.signal(signal.SIGCONT)
 
     def _reload(self, reason: str = "") -> None:
         """Begin a new generation, with the configuration and the code as they are now.
@@ -152,11 +244,15 @@ class Supervisor:
         :param reason: why, as the beginning of a line.
         """
         try:
-            self._values = self._read_options()
+            values = self._read_options()
+            with changed_directory(values):
+                listeners = open_changed(self._open_listeners, values)
         except ReserveError as error:
-            write_line(f"reserve: the configuration cannot be used, so the previous one stays: {error}")
+            write_line(f"reserve: the new configuration cannot be used, so the previous one stays: {error}")
             return
-        self.wanted = self._processes()
+        self._listeners = listeners
+        self._open_listeners = united(self._open_listeners, listeners)
+        self._use(values)
         self.generation += 1
         self._delay = self._not_before = 0.0
         for worker in self.workers.values():
@@ -171,7 +267,7 @@ class Supervisor:
 
     def _watch(self) -> None:
         """Have files watched as the options say."""
-        arguments = watch_arguments(self._values, self._state.directory) if self._values["reload"] else []
+        arguments = self._watch_arguments
         if self._watcher is not None:
             if self._watcher.arguments == arguments:
                 return
@@ -200,21 +296,61 @@ class Supervisor:
         elif lines and not self._stop_count:
             self._reload(f"{lines[-1] if len(lines) == 1 else 'several files'} changed: ")
 
+    def _use(self, values: Values) -> None:
+        self.wanted = values.processes()
+        self._stop_timeout = cast("float", values["stop_timeout"])
+        self._preload = bool(values["preload"])
+        self._watch_arguments = watch_arguments(values, self._state.directory) if values["reload"] else []
+
+    def _give_up_generation(self) -> None:
+        """The present generation does not start, so the one that serves is the present one again."""
+        self._listeners = self._serving_listeners
+        self.wanted, self._preload = self._serving_wanted, self._serving_preload
+        self.generation = self._serving_generation
+        write_line("reserve: the new version could not start, so the previous one serves on")
+
     def _try_new_program(self) -> None:
         if self._trial is None:
-            self._trial = subprocess.Popen(
-                [*program(), "--version"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-            )
+            try:
+                self._trial = subprocess.Popen(
+                    [*program(), "--version"],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    cwd=self._state.directory,
+                )
+                self._trial_ends = self._now() + _TRIAL
+            except OSError as error:
+                write_line(f"reserve: the new version of the program cannot be run, so nothing changes: {error}")
+
+    def _reap_trial(self) -> None:
+        if self._trial is None:
+            return
+        code = self._trial.poll()
+        if code is None and self._now() >= self._trial_ends:
+            self._trial.kill()
+            self._trial_ends = float("inf")
+        if code is None:
+            return
+        self._trial, self._trial_ends = None, float("inf")
+        if self._stop_count:
+            return
+        if code == 0:
+            self._become_new_program()
+        else:
+            write_line("reserve: the new version of the program does not run, so nothing changes")
 
     # ---- workers ----
 
-    def _act(self) -> None:
+    def _keep_wanted(self) -> None:
         """Start, retire and kill workers, so that there are as many good ones as wanted."""
         now = self._now()
         for worker in self.workers.values():
+            if worker.phase is Phase.STARTING and worker.report_at <= now:
+                worker.report_at = float("inf")
+                write_line(f"reserve: worker process {worker.pid} has not started for {_LONG_START:g} s")
             if worker.kill_at <= now:
                 worker.kill_at = float("inf")
-                self._aborted = True
+                self._aborted = self._aborted or bool(self._stop_count)
                 write_line(f"reserve: worker process {worker.pid} has not stopped in time, and is killed")
                 worker.signal(signal.SIGKILL)
         needed = () if self._stop_count else (self.generation, self._serving_generation)
@@ -229,33 +365,40 @@ class Supervisor:
         if missing > 0 and now >= self._not_before:
             one_at_a_time = outdated or self._serving_generation != self.generation
             for _ in range((0 if starting else 1) if one_at_a_time else missing):
-                self._start()
+                if not self._start():
+                    break
         excess = len(serving) - self.wanted
         for worker in (outdated + good[::-1])[: max(0, excess)]:
             worker.phase = Phase.RETIRING
             if self._watcher is None:
+                worker.kill_at = now + worker.retires_within + _GRACE
                 worker.tell("retire")
             else:  # for the developer, the new version is all that counts
-                worker.kill_at = now + self._stop_time() + _GRACE
+                worker.kill_at = now + self._stop_timeout + _GRACE
                 worker.tell("stop")
         if not missing and not starting and not outdated and not self._is_complete:
             self._is_complete = True
+            for sock in set(self._open_listeners.all) - set(self._listeners.all):
+                release(sock)
+            self._open_listeners = self._listeners
             if self._watcher is None or self.wanted > 1:
-                write_line(f"reserve: {_processes(self.wanted)} serve")
+                write_line(f"reserve: {_processes(self.wanted)} serve{'s' if self.wanted == 1 else ''}")
 
-    def _start(self) -> None:
+    def _start(self) -> bool:
+        """Start a worker, or what a worker needs; False: that cannot be done now."""
         slot = next(number for number in range(len(self.workers) + 1) if number not in self._slots())
         first = self._serving_generation != self.generation
         start = start_worker
-        if self._values["preload"]:
+        setup = {"processes": self.wanted, "slot": slot}
+        if self._preload:
             listeners = pass_listeners(self._listeners, with_files=False)
-            worker = self._zygotes.fork(self.generation, slot, listeners)
+            worker = self._zygotes.fork(self.generation, slot, listeners, **setup)
             if worker is not None:
                 self._is_complete = False
                 self._add(worker)
-                return
+                return True
             if self._zygotes.of(self.generation) is not None:  # it imports the application still
-                return
+                return False
             start = start_zygote
         try:
             process, channel = start(
@@ -263,23 +406,30 @@ class Supervisor:
                 pass_listeners(self._listeners, with_files=False),
                 self._state.directory,
                 announce=first,
+                **setup,
             )
         except OSError as error:
             write_line(f"reserve: a worker process cannot be started: {error}")
             self._wait_longer()
-            return
+            if not self._serving_generation:
+                self._stop_count = 1
+                self._exit_code = ReserveError.exit_code
+            return False
         process.returncode = 0  # the supervisor waits for it itself
         self._is_complete = False
         if start is start_zygote:
             self._zygotes.add(process.pid, channel, self.generation)
-        else:
-            self._add(WorkerProcess(process.pid, channel, self.generation, slot, self._now()))
+            return False
+        self._add(WorkerProcess(process.pid, channel, self.generation, slot, self._now()))
+        return True
 
     def _slots(self) -> set[int]:
         return {worker.slot for worker in self.workers.values()}
 
     def _add(self, worker: WorkerProcess) -> None:
         self.workers[worker.pid] = worker
+        if worker.phase is Phase.STARTING:
+            worker.report_at = self._now() + _LONG_START
         self._selector.register(worker.channel, selectors.EVENT_READ, worker)
 
     def _receive(self, worker: WorkerProcess) -> None:
@@ -292,6 +442,8 @@ class Supervisor:
         """What a message of a worker changes."""
         if message["type"] == "ready" and worker.phase is Phase.STARTING:
             worker.phase = Phase.SERVING
+            worker.retires_within = float(message.get("retires_within", worker.retires_within))
+            self._has_served = True
             if worker.generation != self._serving_generation:
                 if not self._serving_generation:
                     write_line(str(message.get("banner", "")).removesuffix("\n"))
@@ -300,9 +452,13 @@ class Supervisor:
                 elif self._watcher is not None:
                     write_line("reserve: the new version serves")
                 self._serving_generation = worker.generation
-            self._delay = 0.0
-        elif message["type"] == "recycle" and not worker.due:
-            worker.due = str(message.get("reason", ""))
+                self._serving_wanted, self._serving_preload = self.wanted, self._preload
+                self._serving_listeners = self._listeners
+        elif message["type"] == "recycle" and not worker.due and worker.phase is Phase.SERVING:
+            worker.due = str(message.get("reason", "")) or "it asks for it"
+            write_line(f"reserve: worker process {worker.pid} is replaced: {worker.due}")
+            if self._now() - worker.started < _SOON:
+                self._wait_longer()
 
     def _reap(self) -> None:
         """Wait for the children that have ended, and learn of the workers that zygotes have waited for."""
@@ -314,14 +470,11 @@ class Supervisor:
                 self._receive_rest(worker)
                 del self.workers[worker.pid]
                 self.handle_exit(worker, code)
-        if self._trial is not None and (trial_code := self._trial.poll()) is not None:
-            self._trial = None
-            if trial_code == 0:
-                self._become_new_program()
-            else:
-                write_line("reserve: the new version of the program does not run, so nothing changes")
+        self._reap_trial()
 
     def _receive_rest(self, worker: WorkerProcess) -> None:
+        if not worker.channel.ended:
+            self._receive(worker)
         if not worker.channel.ended:
             self._selector.unregister(worker.channel)
         worker.channel.close()
@@ -331,7 +484,7 @@ class Supervisor:
 
         :param code: its exit code, negative for a signal.
         """
-        if code == _ABORTED:
+        if code == _ABORTED and self._stop_count:
             self._aborted = True
         if self._stop_count or worker.phase in (Phase.RETIRING, Phase.STOPPING):
             return
@@ -370,22 +523,30 @@ class Supervisor:
         if code < 0:
             write_line(f"reserve: {worker.kind} {worker.pid} {_how(code)}")
         if self._serving_generation:
-            self.generation = self._serving_generation
-            write_line("reserve: the new version could not start, so the previous one serves on")
+            self._give_up_generation()
         elif self._watcher is not None and code != UsageError.exit_code:  # that needs another command line
             self._not_before = float("inf")
             write_line("reserve: the application could not start; the next change starts it again, Ctrl-C ends this")
         else:
             self._stop_count = 1
-            self._exit_code = code if code > 0 else 1
+            self._exit_code = max(code, 0) or (1 if code else 0)
 
     def _wait_longer(self) -> None:
-        self._delay = min(_LONGEST_DELAY, max(0.5, self._delay * 2))
-        self._not_before = self._now() + self._delay
+        """Delay the next start: twice as long as the last time, unless that was long ago."""
+        now = self._now()
+        if now - self._not_before > 2 * _LONGEST_DELAY:
+            self._delay = 0.0
+        if now >= self._not_before:
+            self._delay = min(_LONGEST_DELAY, max(0.5, self._delay * 2))
+            self._not_before = now + self._delay
 
     def _timeout(self) -> float | None:
-        """Seconds until :meth:`_act` has to be called without an event; None: never."""
+        """Seconds until :meth:`act` has to be called without an event; None: never."""
         times = [process.kill_at for process in (*self.workers.values(), *self._zygotes.processes)]
+        times += [worker.report_at for worker in self.workers.values() if worker.phase is Phase.STARTING]
+        times.append(self._trial_ends)
+        if not all([worker.channel.flush() for worker in self.workers.values()]):
+            times.append(self._now() + _FLUSH_INTERVAL)
         if self._not_before > self._now() and not self._stop_count:
             times.append(self._not_before)
         earliest = min(times, default=float("inf"))
@@ -397,12 +558,6 @@ class Supervisor:
         command = parse_command_line(self._state.argv)
         return collect(command.given, os.environ, self._state.directory)
 
-    def _processes(self) -> int:
-        return self._values.processes()
-
-    def _stop_time(self) -> float:
-        return cast("float", self._values["stop_timeout"])
-
     def _become_new_program(self) -> None:
         """Execute the program anew, in this process, and have it reload."""
         self._end_watch()
@@ -413,22 +568,28 @@ class Supervisor:
             for worker in self.workers.values()
             if worker.pid > 0
         ]
-        state = State(
-            argv=self._state.argv,
-            directory=self._state.directory,
-            listeners=pass_listeners(self._listeners, with_files=True),
+        state = dataclasses.replace(
+            self._state,
+            listeners=pass_listeners(self._open_listeners, with_files=True),
             processes=tuple(processes),
             zygotes=self._zygotes.passed(),
             generation=self.generation,
             wanted=self.wanted,
+            stop_timeout=self._stop_timeout,
+            preload=self._preload,
             signals=(signal.SIGHUP, *self._signals),
             aborted=self._aborted,
         )
-        become_supervisor(state, handled_signals())
+        try:
+            become_supervisor(state, handled_signals())
+        except OSError as error:
+            write_line(f"reserve: the new version of the program cannot be executed, so nothing changes: {error}")
 
 
 def _how(code: int) -> str:
-    return f"was ended by {name_of(-code)}" if code < 0 else f"has ended with exit code {code}"
+    if code < 0:
+        return f"was ended by {name_of(-code)}"
+    return "has stopped" if code == 0 else f"has ended with exit code {code}"
 
 
 def _processes(count: int) -> str:

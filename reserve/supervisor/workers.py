@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import enum
 import os
+import signal
+from contextlib import suppress
 from typing import Any
 
 from reserve.cli.processes.channel import Channel
 from reserve.wait import wait_for
 
-__all__ = ["Phase", "WorkerProcess"]
+__all__ = ["Phase", "WorkerProcess", "suspend", "write_line"]
 
 
 class Phase(enum.Enum):
@@ -47,20 +49,28 @@ class WorkerProcess:
         """Why it is to be replaced; empty: it is not."""
         self.kill_at = float("inf")
         """When it is killed, on the supervisor's clock."""
+        self.report_at = float("inf")
+        """When a line says that it has not started yet, on the same clock."""
+        self.retires_within = float("inf")
+        """Seconds that it may take to end after it was told to retire."""
         self.is_orphan = False
         """Its parent has ended, so its exit code is not known."""
         self.origin: tuple[int, int] = 0, 0
         """The process ID of its zygote and its number in messages of the zygote; zeros: it has none."""
 
     def tell(self, kind: str, **values: Any) -> None:
-        """Send it a message."""
-        self.channel.send(kind, **values)
+        """Send it a message. Without a channel, which the application may have closed, SIGTERM stops it instead."""
+        if self.channel.ended:
+            self.signal(signal.SIGTERM)
+        else:
+            self.channel.send(kind, **values)
 
     def signal(self, number: int) -> None:
         """Send it a signal. A child that has ended is a zombie until the supervisor waits for it, so the number of the
         process is its own.
         """
-        os.kill(self.pid, number)
+        with suppress(ProcessLookupError, PermissionError):  # it runs as another user
+            os.kill(self.pid, number)
 
     def poll(self) -> int | None:
         """The exit code of the process, negative for the signal that has ended it; None: it runs."""
@@ -76,8 +86,19 @@ def write_line(text: str) -> None:
     then.
     """
     data = f"{text}\n".encode(errors="backslashreplace")
+    # A terminal may stop a process in the background that writes to it (stty tostop), unless the signal is blocked.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTTOU])
     try:
         if wait_for(2, 1.0, write=True):
             os.write(2, data)
     except OSError:  # closed
         return
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def suspend() -> None:
+    """Pause this process, as SIGTSTP does by default, until it is continued."""
+    handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGTSTP)
+    signal.signal(signal.SIGTSTP, handler)

@@ -68,6 +68,7 @@ def _exit_before_start(number: int, frame: FrameType | None) -> NoReturn:
     """The signal handler while there is nothing to clean up yet."""
     signal.signal(number, signal.SIG_DFL)  # so that a second signal ends the process if the write blocks
     try:
-        os.write(2, b"reserve: interrupted before the server started\n")
+        if "RESERVE_WORKER_FD" not in os.environ and "RESERVE_ZYGOTE_FD" not in os.environ:  # the supervisor says it
+            os.write(2, b"reserve: interrupted before the server started\n")
     finally:
         os._exit(1)

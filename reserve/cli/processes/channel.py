@@ -1,7 +1,8 @@
 """The messages between the supervisor and a worker process: JSON objects, a line each, over a pair of UNIX sockets.
 
 Each end belongs to one thread that reads, and any thread may send. A peer that has gone is no error: the reader sees
-the end of the stream, and what is sent to it is lost.
+the end of the stream, and what is sent to it is lost. On a socket that does not block, what the peer does not read
+waits in memory; :meth:`Channel.flush` sends it.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
@@ -32,6 +34,9 @@ class Channel:
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self._buffer = b""
+        self._unsent = b""
+        self._lock = threading.Lock()
+        """Protects ``_unsent``, and keeps the lines of two threads apart."""
         self.ended = False
         """The peer has gone, or has sent something that is no message."""
 
@@ -52,20 +57,37 @@ class Channel:
         return self.sock.fileno()
 
     def send(self, kind: str, **values: Any) -> None:
-        """Send one message; it is lost if the peer has gone, or does not read.
+        """Send one message; it is lost if the peer has gone.
 
         :param kind: what the message is, its key ``type``.
         :param values: its other keys, with values that JSON has.
         """
-        with suppress(OSError):
-            self.sock.sendall(_line(kind, values))
+        with self._lock:
+            self._unsent += _line(kind, values)
+        self.flush()
 
     def send_descriptor(self, fd: int, kind: str, **values: Any) -> None:
-        """Send one message, and with it a copy of a descriptor, to a :class:`DescriptorChannel`."""
+        """Send one message, and with it a copy of a descriptor, to a :class:`DescriptorChannel`. The message is lost if
+        the peer does not read.
+        """
+        self.flush()
         line = _line(kind, values)
-        with suppress(OSError):
+        with suppress(OSError), self._lock:
             sent = socket.send_fds(self.sock, [line], [fd])
-            self.sock.sendall(line[sent:])
+            self._unsent += line[sent:]
+        self.flush()
+
+    def flush(self) -> bool:
+        """Send what waits, as far as the socket takes it now; False: some waits still."""
+        with self._lock:
+            while self._unsent:
+                try:
+                    self._unsent = self._unsent[self.sock.send(self._unsent) :]
+                except (BlockingIOError, InterruptedError):
+                    return False
+                except OSError:  # the peer has gone
+                    self._unsent = b""
+        return True
 
     def receive(self) -> list[dict[str, Any]]:
         """Read once, and return the messages that are complete. Blocks if the socket does.

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any, NoReturn
 
 from reserve.cli.early.signaltable import Reaction, reaction_to
@@ -91,6 +92,7 @@ def _start(
             [*program(), *argv],
             cwd=directory,
             env=environ,
+            stdin=subprocess.DEVNULL,  # a process in the background that reads from a terminal is stopped
             pass_fds=[others.fileno(), *(item.fd for item in listeners), *extra],
             process_group=0,
         )
@@ -115,19 +117,30 @@ def become_supervisor(state: State, handled: Iterable[int]) -> NoReturn:
         their default action would end the process.
     :raises OSError: the interpreter cannot be executed.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, handled)
-    os.chdir(state.directory)
-    environ = {**os.environ, SUPERVISOR_VARIABLE: str(write_state(state))}
-    words = [*program(), *state.argv]
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.flush()
-    os.execve(words[0], words, environ)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, handled)
+    fd = -1
+    try:
+        os.chdir(state.directory)
+        fd = write_state(state)
+        words = [*program(), *state.argv]
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                with suppress(OSError, ValueError):  # closed
+                    stream.flush()
+        os.execve(words[0], words, {**os.environ, SUPERVISOR_VARIABLE: str(fd)})
+    finally:  # it was not executed
+        for number in (fd, *state.descriptors()):
+            with suppress(OSError):
+                os.set_inheritable(number, False)
+        if fd >= 0:
+            os.close(fd)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def handled_signals() -> Sequence[int]:
-    """The signals that have an effect on the supervisor, or are reported by it."""
+    """The signals that have an effect on the supervisor, or are reported by it, if they are not ignored."""
     reactions = (
         Reaction.STOP, Reaction.STOP_AT_ONCE, Reaction.RELOAD, Reaction.REOPEN, Reaction.REPORT, Reaction.TERMINAL,
     )  # fmt: skip
-    return [*(number for number in signal.valid_signals() if reaction_to(number) in reactions), signal.SIGCHLD]
+    own = (signal.SIGCHLD, signal.SIGTSTP)
+    return [*(number for number in signal.valid_signals() if reaction_to(number) in reactions), *own]

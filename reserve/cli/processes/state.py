@@ -49,6 +49,8 @@ class PassedListener:
     purpose: str
     """The field of :class:`~reserve.cli.binds.Listeners`."""
     origin: str = ""
+    address: str = ""
+    """The address of an option that it was opened for; empty: none, because it was passed to this process."""
     created: tuple[str, tuple[int, int], int] | None = None
     """The file of a UNIX socket: see :attr:`~reserve.sockets.unix.UNIXListener.created`; None: another process removes
     it, or there is none."""
@@ -83,7 +85,15 @@ class State:
     zygotes: tuple[PassedProcess, ...] = ()
     generation: int = 1
     wanted: int = 0
-    """How many worker processes there should be, when signals have changed it; 0: as the options say."""
+    """How many worker processes there should be. 0: this, and the next two, are as the options say."""
+    stop_timeout: float = 30.0
+    """Seconds that requests in flight have at a stop."""
+    preload: bool = False
+    """Workers are forked by a zygote."""
+    had_terminal: bool = False
+    """The process had a controlling terminal when it started."""
+    nohup: bool = False
+    """SIGHUP was ignored when it started, as ``nohup`` has it."""
     signals: tuple[int, ...] = ()
     """Signals that have arrived and have had no effect yet."""
     aborted: bool = False
@@ -97,37 +107,55 @@ class State:
 
 def write_state(state: State) -> int:
     """Write the state, and return the descriptor to read it from. It and those in the state are inheritable then."""
-    with tempfile.TemporaryFile() as file:
+    fd = _unnamed_file()
+    with open(fd, "wb", closefd=False) as file:
         file.write(json.dumps(dataclasses.asdict(state)).encode())
-        file.flush()
-        os.lseek(file.fileno(), 0, os.SEEK_SET)
-        fd = os.dup(file.fileno())
+    os.lseek(fd, 0, os.SEEK_SET)
     for number in (fd, *state.descriptors()):
         os.set_inheritable(number, True)
     return fd
 
 
+def _unnamed_file() -> int:
+    """A file in memory, where the system has such, because a container may have no place that can be written to."""
+    if hasattr(os, "memfd_create"):
+        try:
+            return os.memfd_create("reserve")
+        except OSError:  # a sandbox forbids it
+            pass
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
+
+
 def read_state(fd: int) -> State:
-    """Read the state and close its descriptor. The descriptors in it are not inherited any more."""
+    """Read the state and close its descriptor. The descriptors in it are not inherited any more.
+
+    Another version of the program may have written it, so what this one does not know is left out.
+    """
     with open(fd, "rb") as file:
         data: dict[str, Any] = json.loads(file.read())
-    listeners = tuple(_passed_listener(item) for item in data.pop("listeners"))
-    processes = tuple(PassedProcess(**item) for item in data.pop("processes"))
-    zygotes = tuple(PassedProcess(**item) for item in data.pop("zygotes", ()))
+    data["listeners"] = tuple(_passed_listener(item) for item in data["listeners"])
+    for name in ("processes", "zygotes"):
+        data[name] = tuple(PassedProcess(**_known(PassedProcess, item)) for item in data.get(name, ()))
     for name in ("argv", "signals"):
-        data[name] = tuple(data[name])
-    state = State(listeners=listeners, processes=processes, zygotes=zygotes, **data)
+        data[name] = tuple(data.get(name, ()))
+    state = State(**_known(State, data))
     for number in state.descriptors():
         os.set_inheritable(number, False)
     return state
 
 
+def _known(kind: type, values: dict[str, Any]) -> dict[str, Any]:
+    names = {field.name for field in dataclasses.fields(kind)}
+    return {name: value for name, value in values.items() if name in names}
+
+
 def _passed_listener(item: dict[str, Any]) -> PassedListener:
-    created = item["created"]
+    created = item.get("created")
     if created is not None:
         path, (device, inode), pid = created
         created = path, (device, inode), pid
-    return PassedListener(item["fd"], item["purpose"], item["origin"], created)
+    return PassedListener(**_known(PassedListener, {**item, "created": created}))
 
 
 def pass_listeners(listeners: Listeners, *, with_files: bool) -> tuple[PassedListener, ...]:
@@ -140,6 +168,7 @@ def pass_listeners(listeners: Listeners, *, with_files: bool) -> tuple[PassedLis
             sock.fileno(),
             purpose,
             listeners.origins.get(sock, ""),
+            listeners.addresses.get(sock, ""),
             getattr(sock, "created", None) if with_files else None,
         )
         for purpose in _PURPOSES
@@ -160,4 +189,6 @@ def adopt_listeners(passed: Iterable[PassedListener]) -> Listeners:
         getattr(listeners, item.purpose).append(sock)
         if item.origin:
             listeners.origins[sock] = item.origin
+        if item.address:
+            listeners.addresses[sock] = item.address
     return listeners

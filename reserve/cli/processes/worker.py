@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, MutableMapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from reserve.cli.processes.channel import Channel
 from reserve.cli.processes.state import WORKER_VARIABLE, PassedListener, adopt_listeners
+from reserve.engine.polling.highnumber import move_up
 from reserve.engine.polling.patching import SystemThread
 from reserve.engine.polling.threads import start_thread
 from reserve.errors import StartupError
@@ -21,8 +23,12 @@ from reserve.errors import StartupError
 if TYPE_CHECKING:
     from reserve.cli.binds import Listeners
     from reserve.engine.server import Server
+    from reserve.options.sources import Values
 
 __all__ = ["SupervisedWorker"]
+
+_IDLE_CLIENT = 15.0
+"""Seconds that a server which retires waits for idle clients of other protocols than HTTP."""
 
 
 class SupervisedWorker:
@@ -30,15 +36,15 @@ class SupervisedWorker:
 
     The setup, the first message, has these keys: ``listeners`` (the fields of
     :class:`~reserve.cli.processes.state.PassedListener`), ``announce`` (whether this process writes what a person reads
-    at a start: the first one of a generation).
+    at a start: the first one of a generation), ``processes`` (how many there are to be).
 
     :param channel: this process's end.
     """
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
+        self._parent = os.getppid()
         self._setup = self._read_setup()
-        self._server: Server | None = None
 
     @classmethod
     def from_environ(cls, environ: MutableMapping[str, str]) -> SupervisedWorker | None:
@@ -49,7 +55,7 @@ class SupervisedWorker:
         text = environ.pop(WORKER_VARIABLE, "")
         if not text.isdigit():
             return None
-        return cls(Channel.from_fd(int(text)))
+        return cls(Channel.from_fd(move_up(int(text))))
 
     def _read_setup(self) -> dict[str, Any]:
         while not self._channel.ended:
@@ -63,36 +69,54 @@ class SupervisedWorker:
         """Whether this process writes what a person reads at a start."""
         return bool(self._setup.get("announce"))
 
+    @property
+    def processes(self) -> int:
+        """How many worker processes there are to be."""
+        return int(self._setup.get("processes", 1))
+
     def listeners(self) -> Listeners:
         """The listeners that the supervisor has opened."""
         return adopt_listeners(PassedListener(**item) for item in self._setup["listeners"])
 
-    def serve(self, server: Server, banner: str, open_browser: Callable[[], object]) -> None:
+    def serve(self, server: Server, banner: str, values: Values, open_browser: Callable[[], object]) -> None:
         """From now on obey the supervisor, and tell it when the server accepts connections.
 
         :param banner: what the supervisor writes then.
+        :param values: the options.
         :param open_browser: called when the supervisor says so (``--open``).
         :raises StartupError: the system starts no more threads.
         """
-        self._server = server
-        start_thread(
-            SystemThread(target=self._run, args=(server, banner, open_browser), name="reserve-channel", daemon=True)
-        )
+        stop_timeout, keep_alive = (cast("float", values[field]) for field in ("stop_timeout", "keep_alive"))
+        retires_within = max(keep_alive, _IDLE_CLIENT) + stop_timeout
+        arguments = server, banner, retires_within, open_browser
+        start_thread(SystemThread(target=self._run, args=arguments, name="reserve-channel", daemon=True))
 
-    def _run(self, server: Server, banner: str, open_browser: Callable[[], object]) -> None:
+    def recycle(self, reason: str) -> None:
+        """Ask for another process in the place of this one. Any thread.
+
+        :param reason: a clause for the log: ``it has served 1000 requests``.
+        """
+        self._channel.send("recycle", reason=reason)
+
+    def _run(self, server: Server, banner: str, retires_within: float, open_browser: Callable[[], object]) -> None:
         while not server.wait_ready(1.0):
             if server.stopping:
                 return
-        self._channel.send("ready", banner=banner)
-        reactions: dict[str, Callable[[dict[str, Any]], object]] = {
-            "retire": lambda message: server.retire(),
-            "stop": lambda message: server.request_stop(),
-            "open": lambda message: open_browser(),
+        self._channel.send("ready", banner=banner, retires_within=retires_within)
+        reactions: dict[str, Callable[[], object]] = {
+            "retire": server.retire,
+            "stop": server.request_stop,
+            "open": open_browser,
         }
         for message in self._channel.messages():
             reaction = reactions.get(message["type"])
             if reaction is not None:
-                reaction(message)
+                reaction()
+        # The end of the stream: the supervisor has ended, or the application has closed the descriptor.
+        while os.getppid() == self._parent:
+            if server.stopping:
+                return
+            time.sleep(1.0)
         if threading.main_thread().is_alive() and not server.stopping:
             server.log.error("the supervisor of this worker process has ended without a word; this process stops, too")
             os.kill(os.getpid(), signal.SIGTERM)
