@@ -36,12 +36,14 @@ def test_without_bind_the_command_uses_the_default_address_and_the_banner_says_s
 
     opened: list[str] = []
 
-    def listen(*addresses: str, backlog: int, unix_mode: int | None, unix_owner: str | None) -> list[socket.socket]:
+    def listen(
+        *addresses: str, backlog: int, unix_mode: int | None, unix_owner: str | None
+    ) -> list[tuple[str, socket.socket]]:
         opened.extend(addresses)
         assert (backlog, unix_mode, unix_owner) == (7, None, None)
-        return [socket.create_server(("127.0.0.1", 0))]
+        return [(address, socket.create_server(("127.0.0.1", 0))) for address in addresses]
 
-    monkeypatch.setattr(listeners, "listen", listen)
+    monkeypatch.setattr(listeners, "listen_by_address", listen)
     assert main(["app", "cli_plain", "--backlog", "7"]) == 0
     assert opened == ["127.0.0.1:8080"]
     assert "(the default; --bind changes it)" in capsys.readouterr().err

@@ -1,0 +1,1 @@
+"""Tests of the supervisor: its policy with fake processes, and its parts."""
