@@ -114,7 +114,7 @@ def run(argv: Sequence[str], console: Console, signals: StopSignals) -> int:
     :returns: the exit code: 0 stopped, 1 could not start, 2 wrong usage, 3 the shutdown aborted requests or left
         threads running, 4 the server could not go on.
     """
-    command = None
+    command = worker = None
     try:
         if argv[:1] == [MIGRATE]:
             return _migrate(argv[1:])
@@ -146,13 +146,15 @@ def run(argv: Sequence[str], console: Console, signals: StopSignals) -> int:
 
             if values["exit_idle"]:
                 raise UsageError(
-                    f"{values.given['exit_idle'].source} is for a server of one process, without --preload and --reload: "
-                    "a supervisor would start another process at once"
+                    f"{values.given['exit_idle'].source} is for a server of one process, without --preload and "
+                    "--reload: a supervisor would start another process at once"
                 )
             supervise(command, values, signals)
         announces = worker is None or worker.announces
         return _serve(_prepare(command, name, arguments, values, console, announces), console, signals, worker)
     except (Exception, KeyboardInterrupt) as error:
+        if worker is not None:
+            worker.close()
         return _failed(error, command, console, signals)
 
 

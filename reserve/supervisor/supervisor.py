@@ -77,6 +77,10 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._signals: deque[int] = deque(state.signals)
         self.wanted, self._stop_timeout, self._preload = state.wanted, state.stop_timeout, state.preload
+        self._drain_delay = 0.0
+        self._opens_browser = False
+        self._release_at = float("inf")
+        """When the listeners are closed, on the supervisor's clock."""
         self._watch_arguments: list[str] = []
         """For the process that notices changes; empty: none does."""
         try:
@@ -211,18 +215,20 @@ class Supervisor:
         elif at_once:
             write_line(f"{line_start}reserve: stopping at once")
         else:
+            begin = f"stopping in {self._drain_delay:g} s; then" if self._drain_delay else "stopping;"
             write_line(
-                f"{line_start}reserve: stopping; requests in flight have {timeout:g} s, a second signal stops at once"
+                f"{line_start}reserve: {begin} requests in flight have {timeout:g} s, a second signal stops at once"
             )
-        self._release_listeners()
+        delay = 0.0 if at_once else self._drain_delay  # the workers serve on for so long, so clients may still connect
+        self._release_at = min(self._release_at, self._now() + delay)
         for worker in self.workers.values():
             was_starting, worker.phase = worker.phase is Phase.STARTING, Phase.STOPPING
-            worker.kill_at = min(worker.kill_at, self._now() + timeout + _GRACE)
+            worker.kill_at = min(worker.kill_at, self._now() + delay + timeout + _GRACE)
             if self._stop_count > 2 or (was_starting and at_once):
                 worker.signal(signal.SIGKILL)
             else:
                 worker.signal(signal.SIGQUIT if at_once and self._stop_count == 1 else signal.SIGTERM)
-        self._zygotes.stop(self._now() + timeout + 2 * _GRACE)
+        self._zygotes.stop(self._now() + delay + timeout + 2 * _GRACE)
 
     def _release_listeners(self) -> None:
         """Close the supervisor's copies. The port is free when the workers have closed theirs."""
@@ -299,6 +305,8 @@ class Supervisor:
     def _use(self, values: Values) -> None:
         self.wanted = values.processes()
         self._stop_timeout = cast("float", values["stop_timeout"])
+        self._drain_delay = cast("float", values["drain_delay"])
+        self._opens_browser = bool(values["open"])
         self._preload = bool(values["preload"])
         self._watch_arguments = watch_arguments(values, self._state.directory) if values["reload"] else []
 
@@ -344,6 +352,9 @@ class Supervisor:
     def _keep_wanted(self) -> None:
         """Start, retire and kill workers, so that there are as many good ones as wanted."""
         now = self._now()
+        if self._release_at <= now:
+            self._release_at = float("inf")
+            self._release_listeners()
         for worker in self.workers.values():
             if worker.phase is Phase.STARTING and worker.report_at <= now:
                 worker.report_at = float("inf")
@@ -447,7 +458,7 @@ class Supervisor:
             if worker.generation != self._serving_generation:
                 if not self._serving_generation:
                     write_line(str(message.get("banner", "")).removesuffix("\n"))
-                    if self._values["open"]:
+                    if self._opens_browser:
                         worker.tell("open")
                 elif self._watcher is not None:
                     write_line("reserve: the new version serves")
@@ -544,7 +555,7 @@ class Supervisor:
         """Seconds until :meth:`act` has to be called without an event; None: never."""
         times = [process.kill_at for process in (*self.workers.values(), *self._zygotes.processes)]
         times += [worker.report_at for worker in self.workers.values() if worker.phase is Phase.STARTING]
-        times.append(self._trial_ends)
+        times += [self._trial_ends, self._release_at]
         if not all([worker.channel.flush() for worker in self.workers.values()]):
             times.append(self._now() + _FLUSH_INTERVAL)
         if self._not_before > self._now() and not self._stop_count:

@@ -91,6 +91,10 @@ class SupervisedWorker:
         arguments = server, banner, retires_within, open_browser
         start_thread(SystemThread(target=self._run, args=arguments, name="reserve-channel", daemon=True))
 
+    def close(self) -> None:
+        """The process has not started, and is about to exit."""
+        self._channel.close()
+
     def recycle(self, reason: str) -> None:
         """Ask for another process in the place of this one. Any thread.
 

@@ -1,4 +1,4 @@
-"""The channel between two processes of the command, with descriptors."""
+"""The messages between two processes of the command, also with descriptors."""
 
 from __future__ import annotations
 
@@ -56,3 +56,65 @@ def test_the_end_of_the_stream_is_noticed(ends: tuple[Channel, DescriptorChannel
     sender.close()
     assert receiver.receive() == []
     assert receiver.ended
+
+
+def test_messages_arrive_in_any_pieces() -> None:
+    first, second = Channel.pair()
+    data = b'{"type": "a"}\n{"type": "b", "x": 1}\n{"other": 1}\n[]\n'
+    for piece in (data[:3], data[3:20], data[20:]):
+        first.sock.sendall(piece)
+    first.sock.close()
+    assert list(second.messages()) == [{"type": "a"}, {"type": "b", "x": 1}]
+    assert second.ended
+    second.close()
+
+
+def test_what_is_no_message_ends_the_channel() -> None:
+    for data in (b"GET / HTTP/1.1\r\n\r\n", b"\xff\n", b"x" * ((1 << 20) + 1)):
+        first, second = Channel.pair()
+        second.sock.setblocking(False)
+        sent = 0
+        while sent < len(data) and not second.ended:
+            sent += first.sock.send(data[sent : sent + 60000])
+            second.receive()
+        assert second.ended
+        first.close()
+        second.close()
+
+
+def test_what_the_peer_does_not_read_waits_and_arrives_whole() -> None:
+    first, second = Channel.pair()
+    first.sock.setblocking(False)
+    count = 0
+    while first.flush():
+        first.send("fill", text="x" * 5000)
+        count += 1
+    first.send("retire")
+    received: list[str] = []
+    while len(received) < count + 1:
+        received += [message["type"] for message in second.receive()]
+        first.flush()
+    assert received == ["fill"] * count + ["retire"]
+    assert first.flush()
+    first.close()
+    second.close()
+
+
+def test_a_peer_that_has_gone_is_no_error() -> None:
+    first, second = Channel.pair()
+    second.close()
+    first.send("retire")
+    first.send("retire")
+    assert first.receive() == []
+    assert first.ended
+    first.close()
+
+
+def test_a_descriptor_of_a_channel_is_not_inherited() -> None:
+    first, second = Channel.pair()
+    fd = os.dup(first.fileno())
+    os.set_inheritable(fd, True)
+    again = Channel.from_fd(fd)
+    assert not os.get_inheritable(fd)
+    for channel in (first, second, again):
+        channel.close()
