@@ -16,6 +16,7 @@ import pytest
 from reserve.cli.command import main
 from tests.cli.fakes import ROOT
 from tests.clients import free_port
+from tests.real.processes import clean_environ, run
 from tests.real.serving import ServerProcess
 from tests.waiting import PATIENCE, eventually
 
@@ -52,7 +53,6 @@ class Site(ServerProcess):
         wrapper: str = "",
         exit_code: int = 0,
         processes: int = 2,
-        wait: bool = True,
     ) -> None:
         self.port = free_port()
         self.processes = processes
@@ -60,7 +60,8 @@ class Site(ServerProcess):
         argv += ["--processes", str(processes), "--threads", "2", "--stop-timeout", "30", "--no-access-log", *options]
         if wrapper:
             argv = [sys.executable, "-c", f"import os, signal, sys\n{wrapper}\nos.execvp({argv[0]!r}, {argv!r})"]
-        super().__init__(*argv, log=None, cwd=directory, environ={"PYTHONPATH": ROOT}, exit_code=exit_code, wait=wait)
+        self.command = argv
+        super().__init__(*argv, log=None, cwd=directory, environ={"PYTHONPATH": ROOT}, exit_code=exit_code)
 
     def wait_until_complete(self, times: int = 1) -> None:
         """Wait until the supervisor has said so many times that all processes serve."""
@@ -175,10 +176,12 @@ def test_a_version_that_does_not_start_is_explained_once_and_the_old_one_serves(
 
 def test_an_application_that_does_not_start_is_reported_once(site: Path) -> None:
     (site / "broken").touch()
-    with Site(site, exit_code=1, wait=False) as server:
-        server.wait_for_end()
-    assert server.count("RuntimeError: it is broken") == 1
-    assert server.count("reserve: .*(stop|start|serve).*") == 0
+    done = run(Site(site).command, cwd=site, env=clean_environ(PYTHONPATH=ROOT), text=True)
+    assert done.returncode == 1
+    lines = done.stderr.splitlines()
+    assert lines[:2] == ["reserve: importing pids failed:", "Traceback (most recent call last):"]
+    assert lines[-1] == "RuntimeError: it is broken"
+    assert done.stderr.count("\n") == 5
 
 
 def test_standard_streams_that_are_closed_do_no_harm(site: Path) -> None:
