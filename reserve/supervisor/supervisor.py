@@ -400,7 +400,7 @@ class Supervisor:
         slot = next(number for number in range(len(self.workers) + 1) if number not in self._slots())
         first = self._serving_generation != self.generation
         start = start_worker
-        setup = {"processes": self.wanted, "slot": slot}
+        setup = {"processes": self.wanted}
         if self._preload:
             listeners = pass_listeners(self._listeners, with_files=False)
             worker = self._zygotes.fork(self.generation, slot, listeners, **setup)
@@ -417,6 +417,7 @@ class Supervisor:
                 pass_listeners(self._listeners, with_files=False),
                 self._state.directory,
                 announce=first,
+                slot=slot,
                 **setup,
             )
         except OSError as error:
