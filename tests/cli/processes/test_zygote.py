@@ -242,7 +242,8 @@ def test_the_previous_version_serves_on_if_the_new_one_cannot_be_preloaded(direc
         eventually(lambda: children(server.process.pid) == {old["zygote"]})
         write(directory, version=3)
         server.process.send_signal(signal.SIGHUP)
-        eventually(lambda: ask(server)["version"] == 3)
+        wait_for_lines(server, "2 processes serve", 3)  # at the start, after the failure, and now
+        assert ask(server)["version"] == 3
 
 
 def test_a_worker_that_is_killed_is_forked_again_from_the_same_zygote(directory: Path) -> None:
