@@ -46,7 +46,9 @@ def main() -> int:
     if mask is not None:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     _open_standard_streams()
-    _write_stacks_at_faults()
+    from reserve.cli.early.faultstack import write_stacks_at_faults
+
+    write_stacks_at_faults()
     from reserve.cli.command import run
     from reserve.cli.console import Console
     from reserve.cli.forceexit import ForceExit
@@ -105,21 +107,6 @@ def _open_standard_streams() -> None:
     with suppress(AttributeError, OSError, ValueError):  # another program has replaced the stream
         # The access log writes past the buffer; line by line, what an application prints stays in order with its lines.
         sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-
-
-def _write_stacks_at_faults() -> None:
-    """Before a fault ends the process, write the stacks of all threads to standard error."""
-    import faulthandler
-    from contextlib import suppress
-
-    from reserve.cli.early.signaltable import Reaction, reaction_to
-
-    if not faulthandler.is_enabled():  # the user has chosen another file with PYTHONFAULTHANDLER or before this
-        faulthandler.enable(2)
-    for number in signal.valid_signals():
-        if reaction_to(number) is Reaction.FAULT and signal.getsignal(number) == signal.SIG_DFL:
-            with suppress(OSError, RuntimeError):  # enable() has handled it
-                faulthandler.register(number, 2, chain=True)
 
 
 class _AtExit:
