@@ -2,8 +2,8 @@
 
 :mod:`faulthandler` does that, on an alternate signal stack, which a fault may need because the other one is full. But
 CPython runs every handler of a signal on such a stack if there is one, and that of :mod:`faulthandler` has room for
-three or four of them. Signals that arrive at once nest, so a few more would overwrite the memory below it. Therefore the
-stack is replaced by a larger one, which uses no memory until it is needed. Runs on the main thread at start.
+three or four of them. Signals that arrive at once nest, so a few more would overwrite the memory below it. Therefore
+the stack is replaced by a larger one, which uses no memory until it is needed. Runs on the main thread at start.
 """
 
 from __future__ import annotations
