@@ -90,7 +90,8 @@ class Supervisor:
                 raise  # the options were right a moment ago
         else:
             self._use(values)
-            self.wanted = state.wanted or self.wanted
+        if state.wanted:
+            self.wanted, self._stop_timeout, self._preload = state.wanted, state.stop_timeout, state.preload
         self._serving_wanted, self._serving_preload = self.wanted, self._preload
         """Those of the generation that serves."""
         self.generation = state.generation
@@ -400,7 +401,7 @@ class Supervisor:
         slot = next(number for number in range(len(self.workers) + 1) if number not in self._slots())
         first = self._serving_generation != self.generation
         start = start_worker
-        setup = {"processes": self.wanted}
+        setup = {"processes": self.wanted, "open_browser": not self._serving_generation}
         if self._preload:
             listeners = pass_listeners(self._listeners, with_files=False)
             worker = self._zygotes.fork(self.generation, slot, listeners, **setup)
