@@ -539,6 +539,7 @@ class Supervisor:
             self._give_up_generation()
         elif self._watcher is not None and code != UsageError.exit_code:  # that needs another command line
             self._not_before = float("inf")
+            self._has_served = True  # Ctrl-C ends the wait, not a start
             write_line("reserve: the application could not start; the next change starts it again, Ctrl-C ends this")
         else:
             self._stop_count = 1

@@ -45,6 +45,7 @@ class SupervisedWorker:
         self._channel = channel
         self._parent = os.getppid()
         self._setup = self._read_setup()
+        self._is_ready = False
 
     @classmethod
     def from_environ(cls, environ: MutableMapping[str, str]) -> SupervisedWorker | None:
@@ -96,16 +97,18 @@ class SupervisedWorker:
         self._channel.close()
 
     def recycle(self, reason: str) -> None:
-        """Ask for another process in the place of this one. Any thread.
+        """Ask for another process in the place of this one; nothing happens before it serves. Any thread.
 
         :param reason: a clause for the log: ``it has served 1000 requests``.
         """
-        self._channel.send("recycle", reason=reason)
+        if self._is_ready:
+            self._channel.send("recycle", reason=reason)
 
     def _run(self, server: Server, banner: str, retires_within: float, open_browser: Callable[[], object]) -> None:
         while not server.wait_ready(1.0):
             if server.stopping:
                 return
+        self._is_ready = True
         self._channel.send("ready", banner=banner, retires_within=retires_within)
         reactions: dict[str, Callable[[], object]] = {
             "retire": server.retire,

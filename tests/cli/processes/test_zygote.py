@@ -130,8 +130,8 @@ def test_a_zygote_imports_the_application_and_forks_the_workers(directory: Path)
 
 
 def test_one_process_is_preloaded_as_well(directory: Path) -> None:
-    with serving(directory, processes=1, log=["reserve: 1 process serve"]) as server:
-        server.wait_for_line("1 process serve")
+    with serving(directory, processes=1, log=["reserve: 1 process serves"]) as server:
+        server.wait_for_line("1 process serves")
         values = ask(server)
         assert values["zygote"] != values["pid"]
 
