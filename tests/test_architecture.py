@@ -39,7 +39,7 @@ ALLOWED: dict[str, set[str]] = {
     "options": _SERVING,
     "testing": _SERVING,
     "cli": _SERVING | {"options", "browser"},
-    "supervisor": _GROUND | {"sockets", "options", "cli"},
+    "supervisor": _GROUND | {"sockets", "options", "cli", "engine"},
     "__init__": _SERVING,
     "__main__": {"cli", "errors", "supervisor"},
 }

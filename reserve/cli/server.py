@@ -16,6 +16,7 @@ from reserve.errors import StartupError, UsageError
 if TYPE_CHECKING:
     from reserve.cli.console import Console
     from reserve.engine.hooks import Hooks
+    from reserve.engine.scoreboard import Slot
     from reserve.engine.server import Server
     from reserve.options.sources import Values
     from reserve.ssl.adapter import SSLAdapter
@@ -24,7 +25,13 @@ __all__ = ["make_server", "open_when_ready"]
 
 
 def make_server(
-    listeners: Listeners, handle: object, name: str, values: Values, adapter: SSLAdapter | None, hooks: Hooks | None
+    listeners: Listeners,
+    handle: object,
+    name: str,
+    values: Values,
+    adapter: SSLAdapter | None,
+    hooks: Hooks | None,
+    balance: Slot | None = None,
 ) -> Server:
     """Make the server; it owns the listeners from now on.
 
@@ -32,6 +39,7 @@ def make_server(
     :param name: the name of the application, for messages.
     :param adapter: what provides TLS on the main listeners; None: nothing.
     :param hooks: what the server calls, with the error log.
+    :param balance: the slot of this process among those that share the listeners; None: it has them alone.
     :raises UsageError: redirects to https for an application that is not HTTP, or a port for redirects without any.
     """
     from reserve.engine.connections.application import Application
@@ -59,6 +67,7 @@ def make_server(
         settings=dataclasses.replace(settings, threads=1) if single_thread(handle) else settings,
         own=True,
         hooks=hooks,
+        balance=balance,
     )
     server.ssl_adapter = adapter
     if adapter is not None:

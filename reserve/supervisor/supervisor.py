@@ -25,6 +25,7 @@ from reserve.cli.process import changed_directory
 from reserve.cli.processes.channel import Channel
 from reserve.cli.processes.spawn import become_supervisor, handled_signals, program, start_worker, start_zygote
 from reserve.cli.processes.state import PassedProcess, State, adopt_listeners, pass_listeners
+from reserve.engine.scoreboard import Scoreboard
 from reserve.errors import ReserveError, UsageError
 from reserve.options.sources import Values, collect
 from reserve.sockets.listeners import release
@@ -48,6 +49,8 @@ _TRIAL = 30.0
 """Seconds that a new version of the program has to print its number."""
 _FLUSH_INTERVAL = 1.0
 """Seconds between two attempts to send a message to a worker that does not read."""
+_FEWEST_SLOTS = 16
+"""Of the scoreboard: workers that retire need theirs beside their successors."""
 _STOPPED_MESSAGE = "reserve: the server has stopped"
 
 
@@ -109,6 +112,7 @@ class Supervisor:
         self._has_served = bool(state.processes)
         self._aborted = state.aborted
         self._is_complete = bool(state.processes)
+        self._scoreboard = _open_scoreboard(state.scoreboard, self.wanted)
         self._zygotes = Zygotes(self._selector, self.workers, now)
         self._zygotes.adopt(state.zygotes)
         for passed in state.processes:
@@ -161,6 +165,8 @@ class Supervisor:
             self._trial.kill()
             self._trial.wait()
         self._selector.close()
+        if self._scoreboard is not None:
+            self._scoreboard.close()
         if self._has_served:
             write_line(_STOPPED_MESSAGE)
         return self._exit_code or (_ABORTED if self._aborted else 0)
@@ -401,7 +407,9 @@ class Supervisor:
         slot = next(number for number in range(len(self.workers) + 1) if number not in self._slots())
         first = self._serving_generation != self.generation
         start = start_worker
-        setup = {"processes": self.wanted, "open_browser": not self._serving_generation}
+        setup: dict[str, Any] = {"processes": self.wanted}
+        if self._scoreboard is not None and slot < self._scoreboard.slots:
+            setup["scoreboard"] = self._scoreboard.fd
         if self._preload:
             listeners = pass_listeners(self._listeners, with_files=False)
             worker = self._zygotes.fork(self.generation, slot, listeners, **setup)
@@ -419,6 +427,8 @@ class Supervisor:
                 self._state.directory,
                 announce=first,
                 slot=slot,
+                generation=self.generation,
+                pass_fds=() if self._scoreboard is None else (self._scoreboard.fd,),
                 **setup,
             )
         except OSError as error:
@@ -482,6 +492,8 @@ class Supervisor:
             if code is not None:
                 self._receive_rest(worker)
                 del self.workers[worker.pid]
+                if self._scoreboard is not None and worker.slot < self._scoreboard.slots:
+                    self._scoreboard.clear(worker.slot)
                 self.handle_exit(worker, code)
         self._reap_trial()
 
@@ -591,6 +603,7 @@ class Supervisor:
             wanted=self.wanted,
             stop_timeout=self._stop_timeout,
             preload=self._preload,
+            scoreboard=-1 if self._scoreboard is None else self._scoreboard.fd,
             signals=(signal.SIGHUP, *self._signals),
             aborted=self._aborted,
         )
@@ -598,6 +611,21 @@ class Supervisor:
             become_supervisor(state, handled_signals())
         except OSError as error:
             write_line(f"reserve: the new version of the program cannot be executed, so nothing changes: {error}")
+
+
+def _open_scoreboard(fd: int, processes: int) -> Scoreboard | None:
+    """What the workers tell each other. None: the system has no room for it, and chance shares the connections.
+
+    :param fd: of the one that this process had before ``execve``; -1: it had none.
+    """
+    try:
+        if fd < 0:
+            return Scoreboard(slots=max(_FEWEST_SLOTS, 2 * processes))
+        board = Scoreboard(fd)
+        os.close(fd)
+        return board
+    except (OSError, UsageError):
+        return None
 
 
 def _how(code: int) -> str:

@@ -53,6 +53,7 @@ class FakeServer:
         settings: EngineSettings,
         own: bool,
         hooks: Hooks,
+        balance: object = None,
     ) -> None:
         self.hooks = hooks
         self.sockets, self.handle, self.settings, self.own = fds, handle, settings, own

@@ -96,13 +96,16 @@ class State:
     """SIGHUP was ignored when it started, as ``nohup`` has it."""
     signals: tuple[int, ...] = ()
     """Signals that have arrived and have had no effect yet."""
+    scoreboard: int = -1
+    """The descriptor of the :class:`~reserve.engine.scoreboard.Scoreboard`; -1: there is none yet."""
     aborted: bool = False
     """A worker process has aborted requests at its stop."""
 
     def descriptors(self) -> list[int]:
         """Every descriptor that has to be inherited."""
         processes = self.processes + self.zygotes
-        return [listener.fd for listener in self.listeners] + [process.channel for process in processes]
+        fds = [listener.fd for listener in self.listeners] + [process.channel for process in processes]
+        return fds + [self.scoreboard] * (self.scoreboard >= 0)
 
 
 def write_state(state: State) -> int:

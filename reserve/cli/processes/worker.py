@@ -22,6 +22,7 @@ from reserve.errors import StartupError
 
 if TYPE_CHECKING:
     from reserve.cli.binds import Listeners
+    from reserve.engine.scoreboard import Slot
     from reserve.engine.server import Server
     from reserve.options.sources import Values
 
@@ -36,7 +37,8 @@ class SupervisedWorker:
 
     The setup, the first message, has these keys: ``listeners`` (the fields of
     :class:`~reserve.cli.processes.state.PassedListener`), ``announce`` (whether this process writes what a person reads
-    at a start: the first one of a generation), ``processes`` (how many there are to be).
+    at a start: the first one of a generation), ``processes`` (how many there are to be), ``slot`` and ``generation`` (its own), and maybe ``scoreboard`` (a
+    descriptor).
 
     :param channel: this process's end.
     """
@@ -74,6 +76,17 @@ class SupervisedWorker:
     def processes(self) -> int:
         """How many worker processes there are to be."""
         return int(self._setup.get("processes", 1))
+
+    def slot(self) -> Slot | None:
+        """The slot of this process on the scoreboard of all; None: there is none."""
+        fd = int(self._setup.get("scoreboard", -1))
+        if fd < 0:
+            return None
+        from reserve.engine.scoreboard import Scoreboard
+
+        board = Scoreboard(fd)  # it stays open until the process ends
+        os.close(fd)
+        return board.slot(int(self._setup["slot"]), int(self._setup["generation"]))
 
     def listeners(self) -> Listeners:
         """The listeners that the supervisor has opened."""
