@@ -358,9 +358,8 @@ def _serve(start: Start, console: Console, signals: StopSignals, worker: Supervi
             single_thread=single_thread(start.handle),
             processes=0 if worker is None else worker.processes,
         )
-        server = make_server(
-            listeners, start.handle, start.name, values, adapter, start.hooks, worker and worker.slot()
-        )
+        slot = None if worker is None else worker.slot()
+        server = make_server(listeners, start.handle, start.name, values, adapter, start.hooks, slot)
         # Before the banner, which says that signals stop the server.
         reload: Callable[[], object]
         if worker is not None:

@@ -79,18 +79,18 @@ FOREIGN: tuple[ForeignOption, ...] = (
     ),
     _none(
         "--cheaper --cheaper-initial --cheaper-step --cheaper-algo --offload-threads "
-        "--respawn-interval --workers-max-rss --reload-on-rss --reload-on-as --evil-reload-on-rss --mule --mules "
+        "--respawn-interval --reload-on-as --evil-reload-on-rss --mule --mules "
         "--cpu-affinity --rss-sample-interval --rss-samples --timeout-worker-healthcheck",
         _PROCESSES,
     ),
     ForeignOption("--preload-app", "--preload", is_flag=True),
     _none("--lazy-apps --lazy", "each process imports the application itself unless --preload is given", is_flag=True),
     _none("--need-app", "a start without the application always fails", is_flag=True),
-    _none(
-        "--max-requests --max-requests-jitter --max-worker-lifetime --workers-lifetime --min-worker-lifetime "
-        "--limit-max-requests --limit-max-requests-jitter",
-        "a thread has nothing to restart for; systemd starts the process again after a time (RuntimeMaxSec=)",
-    ),
+    ForeignOption("--limit-max-requests", "--max-requests N"),
+    ForeignOption("--limit-max-requests-jitter", "--max-requests-jitter N"),
+    ForeignOption("--max-worker-lifetime --workers-lifetime", "--max-lifetime TIME"),
+    _none("--min-worker-lifetime", "a process that is replaced soon after its start delays the next one"),
+    ForeignOption("--workers-max-rss --reload-on-rss", "--max-memory SIZE", value="{}m"),
     _none(
         "--reload-ignore-worker-failure", "with --reload a version that fails waits for the next change", is_flag=True
     ),

@@ -18,6 +18,7 @@ from typing import cast
 from reserve.engine.settings import EngineSettings
 from reserve.errors import Correction, StartupError, UsageError, short_repr
 from reserve.loader.otherservers import BY_NAME
+from reserve.options.processors import usable_processors
 from reserve.options.table import ADDRESSES, COMMAND, ENVIRONMENT, FILE, OPTIONS, Option, usual_value
 from reserve.paramtypes import Choice, Count
 from reserve.sockets.addresses import parse_address
@@ -25,6 +26,7 @@ from reserve.ssl.settings import TLSSettings
 from reserve.suggest import nearest
 
 __all__ = [
+    "CONCURRENCY",
     "PORT",
     "OptionValue",
     "Values",
@@ -39,6 +41,9 @@ __all__ = [
 PORT = "the environment variable PORT"
 """Where the address comes from when only the platform says where to listen."""
 
+CONCURRENCY = "the environment variable WEB_CONCURRENCY"
+"""Where the number of processes comes from when only the platform says it."""
+
 _PREFIX = "RESERVE_"
 _FOREIGN = re.compile(r"RESERVE_(CI|(.+_)?(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT_[0-9]+_.*)|PORT_.*)")
 """Variables that others set: this project's CI, and Kubernetes for a service named "reserve" or "reserve-..."."""
@@ -47,7 +52,8 @@ _FOREIGN_IF_URL = re.compile(r"RESERVE_(.+_)?PORT")
 _MAX_FILE = 1 << 20
 """Bytes of a file with options. A larger one is a mistake, as ``--config /dev/zero``."""
 _PORTS = Count(0, 65535, "PORT")
-_SUPERVISED = ("preload", "reload")
+_CONCURRENCY = Count(1, 1024)
+_SUPERVISED = ("preload", "reload", "max_requests", "max_memory", "max_lifetime")
 """The options that need a supervisor even of one process."""
 _SERVER_HOMES = (None, EngineSettings, TLSSettings)
 """The homes of options that do not belong to the application."""
@@ -71,11 +77,13 @@ class Values:
     :param given: the values of the sources, the weakest source first.
     :param file: the file that some of them come from; empty: none.
     :param port: the environment variable ``PORT``; empty: it is not set.
+    :param concurrency: the environment variable ``WEB_CONCURRENCY``; empty: it is not set.
     """
 
-    def __init__(self, given: Iterable[OptionValue], file: str = "", port: str = "") -> None:
+    def __init__(self, given: Iterable[OptionValue], file: str = "", port: str = "", concurrency: str = "") -> None:
         self.file = file
         self._port = port
+        self._concurrency = concurrency
         self.given: dict[str, OptionValue] = {}
         """What the sources set, by the names of the fields."""
         self.env_sources: dict[str, str] = {}
@@ -111,9 +119,27 @@ class Values:
                 f"{PORT} is {short_repr(self._port)}; allowed is {_PORTS.allowed}, or say where to listen with --bind"
             ) from None
 
+    def concurrency(self) -> int | None:
+        """The number of processes that ``WEB_CONCURRENCY`` asks for; None: it is not set, or an option says it.
+
+        :raises UsageError: it is no number of processes.
+        """
+        if not self._concurrency or "processes" in self.given:
+            return None
+        try:
+            return _CONCURRENCY.parse(self._concurrency)
+        except ValueError:
+            raise UsageError(
+                f"{CONCURRENCY} is {short_repr(self._concurrency)}; allowed is {_CONCURRENCY.allowed}, or say how many "
+                "processes there are with --processes"
+            ) from None
+
     def processes(self) -> int:
-        """How many worker processes the options ask for."""
-        value = self["processes"]
+        """How many worker processes the options ask for.
+
+        :raises UsageError: ``WEB_CONCURRENCY`` counts, and is no number of processes.
+        """
+        value = self.concurrency() or self["processes"]
         return value if isinstance(value, int) else usable_processors()
 
     def need_supervisor(self) -> str:
@@ -144,13 +170,6 @@ class Values:
         return [item for item in self.given.values() if item.option.home not in _SERVER_HOMES]
 
 
-def usable_processors() -> int:
-    """How many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def collect(command: Iterable[tuple[Option, str]], environ: Mapping[str, str], directory: str) -> Values:
     """Read all three sources.
 
@@ -165,7 +184,10 @@ def collect(command: Iterable[tuple[Option, str]], environ: Mapping[str, str], d
     path = os.path.join(directory, str(configs[-1].value)) if configs else _default_file(directory)
     from_file = read_file(path, configs[-1].source if configs else "") if path else []
     return Values(
-        [*from_file, *from_environment, *from_command], path if from_file or configs else "", environ.get("PORT", "")
+        [*from_file, *from_environment, *from_command],
+        path if from_file or configs else "",
+        environ.get("PORT", ""),
+        environ.get("WEB_CONCURRENCY", ""),
     )
 
 

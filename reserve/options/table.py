@@ -13,7 +13,7 @@ from dataclasses import MISSING, dataclass, fields, replace
 
 from reserve.apps.http.settings import HTTP_KINDS, HTTPSettings
 from reserve.engine.settings import ENGINE_KINDS, EngineSettings
-from reserve.paramtypes import Choice, Count, CountOr, Flag, Kind, Octal, Pair, Text
+from reserve.paramtypes import Choice, Count, CountOr, Flag, Kind, Octal, Pair, Seconds, Size, Text
 from reserve.protocol.http1.limits import LIMIT_KINDS, Limits
 from reserve.ssl.settings import TLS_KINDS, TLSSettings
 
@@ -436,6 +436,32 @@ OPTIONS: tuple[Option, ...] = (
         "processor. With one, this process is the server; with more, it supervises them.",
     ),
     Option(
+        name="max-requests",
+        kind=Count(1, 999_999_999),
+        group=_PROCESSES,
+        help="Replace a process that has served this many requests; another one serves before it retires. Default: "
+        "without limit.",
+    ),
+    Option(
+        name="max-requests-jitter",
+        kind=Count(0, 999_999_999),
+        group=_PROCESSES,
+        help="Add a random number up to this to max-requests in each process, so that not all are replaced together. "
+        "Default: a tenth of max-requests.",
+    ),
+    Option(
+        name="max-memory",
+        kind=Size(1 << 20, 1 << 44),
+        group=_PROCESSES,
+        help="Replace a process whose resident memory is larger, looked at once a second. Default: no limit.",
+    ),
+    Option(
+        name="max-lifetime",
+        kind=Seconds(1, 31_536_000),
+        group=_PROCESSES,
+        help="Replace a process that has served for so long, and up to a tenth longer. Default: without limit.",
+    ),
+    Option(
         name="preload",
         kind=Flag(),
         group=_PROCESSES,
@@ -535,7 +561,15 @@ ADDRESSES = tuple(option.name for option in OPTIONS if option.kind is _ADDRESS)
 NEED_TLS = tuple(option.name for option in OPTIONS if option.group == _TLS and option.name != "tls-cert")
 """The names of the options that have no effect without a certificate."""
 
-_USUAL = {"open-files": "keep", "trusted-proxies": "127.0.0.1", "unix-mode": "660"}
+_USUAL = {
+    "max-lifetime": "1d",
+    "max-memory": "1g",
+    "max-requests": "10000",
+    "max-requests-jitter": "1000",
+    "open-files": "keep",
+    "trusted-proxies": "127.0.0.1",
+    "unix-mode": "660",
+}
 """Values that work, of options that have none by default."""
 USUAL_ADDRESS = "127.0.0.1:8080"
 """An address that works on every machine, for examples."""

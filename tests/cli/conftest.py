@@ -31,7 +31,9 @@ def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     before = (list(logger.handlers), logger.level, logger.propagate, logger.disabled)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(os, "environ", os.environ.copy())
-    for name in [name for name in os.environ if name.startswith(("RESERVE_", "LISTEN_")) or name == "PORT"]:
+    for name in [
+        name for name in os.environ if name.startswith(("RESERVE_", "LISTEN_")) or name in ("PORT", "WEB_CONCURRENCY")
+    ]:
         monkeypatch.delenv(name)
     monkeypatch.setattr(FakeServer, "made", [])
     monkeypatch.setattr(FakeServer, "while_serving", staticmethod(lambda server: None))

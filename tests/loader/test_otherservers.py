@@ -19,7 +19,7 @@ from reserve.paramtypes import Flag
 LINE = "app http wsgi others:app"
 OF_SDLAUNCH = {"-d"}
 OF_HTTP = set(re.findall(r"^--[a-z]+", HTTP_ARGUMENTS, re.MULTILINE))
-TRIED = """--user --pid --umask --preload-app --max-requests --forwarded-allow-ips --trusted-proxy --url-scheme
+TRIED = """--user --pid --umask --preload-app --forwarded-allow-ips --trusted-proxy --url-scheme
 --workers --ws --ws-max-size --ws-ping-interval --ws-ping-timeout
 --log-file --access-logformat --check-config --harakiri --unix-socket -c -k -t -w"""
 SAMPLES = {

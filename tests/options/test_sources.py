@@ -248,3 +248,15 @@ def test_a_pyproject_with_nothing_for_reserve_need_not_be_valid_toml(tmp_path: P
 def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path, name: str, table: str) -> None:
     (tmp_path / name).write_text(f"{table}\nthreads = 8\n", "utf-8-sig")
     assert read(directory=tmp_path)["threads"] == 8
+
+
+def test_the_platform_says_how_many_processes_there_are_when_nothing_else_does() -> None:
+    assert read(environ={"WEB_CONCURRENCY": "3"}).processes() == 3
+    assert read(environ={"WEB_CONCURRENCY": ""}).processes() == 1
+    assert read(environ={"WEB_CONCURRENCY": "3", "RESERVE_PROCESSES": "2"}).processes() == 2
+    assert read(environ={"WEB_CONCURRENCY": "x", "RESERVE_PROCESSES": "2"}).processes() == 2
+    for text in ("0", "-1", "two", "auto"):
+        with pytest.raises(
+            UsageError, match=r"^the environment variable WEB_CONCURRENCY is '.*'; allowed is a whole number from 1"
+        ):
+            read(environ={"WEB_CONCURRENCY": text}).processes()

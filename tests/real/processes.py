@@ -21,7 +21,7 @@ def clean_environ(**variables: str) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("PYTHON", "PYTEST", "RESERVE_", "LISTEN_")) and name != "PORT"
+        if not name.startswith(("PYTHON", "PYTEST", "RESERVE_", "LISTEN_")) and name not in ("PORT", "WEB_CONCURRENCY")
     }
     return {**kept, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONWARNINGS": "default::ResourceWarning", **variables}
 

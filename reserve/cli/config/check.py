@@ -17,7 +17,7 @@ from reserve.cli.config.hooks import check_hooks
 from reserve.cli.tls import make_adapter
 from reserve.errors import StartupError
 from reserve.options.filevalues import file_value, toml_text
-from reserve.options.sources import PORT, Values
+from reserve.options.sources import CONCURRENCY, PORT, Values
 from reserve.options.table import ADDRESSES, FILE, FLAGS, OPTIONS, USUAL_ADDRESS, Option
 
 __all__ = ["checked_options", "refuse_unusable"]
@@ -43,6 +43,7 @@ def refuse_unusable(values: Values) -> None:
             raise StartupError(f"{source}: cannot change to {directory}: {error.strerror or error}") from error
     check_addresses(values, {name: cast("tuple[str, ...]", values[FLAGS[f"--{name}"].field]) for name in ADDRESSES})
     values.engine()
+    values.processes()
     check_hooks(values)
     make_adapter(values)
 
@@ -92,6 +93,8 @@ def _lines(option: Option, values: Values) -> Iterator[str]:
         port_address = values.port_address()
         value = (port_address or USUAL_ADDRESS,)
         source = f"{PORT if port_address else 'default'}, if no socket is passed to the process"
+    if option.name == "processes" and values.concurrency() is not None:
+        value, source = values.concurrency(), CONCURRENCY
     shown = file_value(option, value)
     if shown is None or shown == []:
         yield _columns(f"# {option.name} is not set", source)

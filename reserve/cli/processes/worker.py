@@ -14,6 +14,7 @@ from collections.abc import Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, cast
 
 from reserve.cli.processes.channel import Channel
+from reserve.cli.processes.recycling import Limits, start_recycling
 from reserve.cli.processes.state import WORKER_VARIABLE, PassedListener, adopt_listeners
 from reserve.engine.polling.highnumber import move_up
 from reserve.engine.polling.patching import SystemThread
@@ -37,8 +38,8 @@ class SupervisedWorker:
 
     The setup, the first message, has these keys: ``listeners`` (the fields of
     :class:`~reserve.cli.processes.state.PassedListener`), ``announce`` (whether this process writes what a person reads
-    at a start: the first one of a generation), ``processes`` (how many there are to be), ``slot`` and ``generation`` (its own), and maybe ``scoreboard`` (a
-    descriptor).
+    at a start: the first one of a generation), ``processes`` (how many there are to be), ``slot`` and ``generation``
+    (its own), and maybe ``scoreboard`` (a descriptor).
 
     :param channel: this process's end.
     """
@@ -102,7 +103,7 @@ class SupervisedWorker:
         """
         stop_timeout, keep_alive = (cast("float", values[field]) for field in ("stop_timeout", "keep_alive"))
         retires_within = max(keep_alive, _IDLE_CLIENT) + stop_timeout
-        arguments = server, banner, retires_within, open_browser
+        arguments = server, banner, retires_within, open_browser, Limits(values)
         start_thread(SystemThread(target=self._run, args=arguments, name="reserve-channel", daemon=True))
 
     def close(self) -> None:
@@ -117,12 +118,20 @@ class SupervisedWorker:
         if self._is_ready:
             self._channel.send("recycle", reason=reason)
 
-    def _run(self, server: Server, banner: str, retires_within: float, open_browser: Callable[[], object]) -> None:
+    def _run(
+        self,
+        server: Server,
+        banner: str,
+        retires_within: float,
+        open_browser: Callable[[], object],
+        limits: Limits,
+    ) -> None:
         while not server.wait_ready(1.0):
             if server.stopping:
                 return
         self._is_ready = True
         self._channel.send("ready", banner=banner, retires_within=retires_within)
+        start_recycling(limits, server, self.recycle)
         reactions: dict[str, Callable[[], object]] = {
             "retire": server.retire,
             "stop": server.request_stop,

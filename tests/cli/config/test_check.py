@@ -142,3 +142,16 @@ def test_each_command_has_a_help(workdir: Path, capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().out.startswith(f"usage: reserve {task}")
     assert main(["--help-all"]) == 0
     assert f"reserve {task}" in capsys.readouterr().out
+
+
+def test_the_platforms_number_of_processes_is_shown_with_its_source(
+    workdir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WEB_CONCURRENCY", "3")
+    assert main(["check-config"]) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if "processes = " in line)
+    assert line.startswith("processes = 3 ")
+    assert line.endswith("# the environment variable WEB_CONCURRENCY")
+    monkeypatch.setenv("WEB_CONCURRENCY", "many")
+    assert main(["check-config"]) == 2
+    assert "the environment variable WEB_CONCURRENCY is 'many'; allowed is" in capsys.readouterr().err

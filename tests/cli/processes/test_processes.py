@@ -174,6 +174,19 @@ def test_a_version_that_does_not_start_is_explained_once_and_the_old_one_serves(
         eventually(lambda: not before & server.pids())
 
 
+def test_a_process_that_has_served_enough_is_replaced(site: Path) -> None:
+    with serving(site, "--max-requests", "3", "--max-requests-jitter", "0") as server:
+        before = server.pids()
+        eventually(lambda: server.get() not in before)
+        eventually(lambda: server.count(r"reserve: worker process \d+ is replaced: it has served \d+ requests .*") > 0)
+
+
+def test_one_process_has_a_supervisor_when_an_option_needs_it(site: Path) -> None:
+    with Site(site, "--max-lifetime", "1h", processes=1) as server:
+        server.wait_until_complete()
+        assert server.get() != server.process.pid
+
+
 def test_an_application_that_does_not_start_is_reported_once(site: Path) -> None:
     (site / "broken").touch()
     done = run(Site(site).command, cwd=site, env=clean_environ(PYTHONPATH=ROOT), text=True)
