@@ -127,6 +127,8 @@ class _AtExit:
 def _end(signals: StopSignals, force_exit: ForceExit) -> None:
     """Flush the standard streams and ignore signals, after all other ``atexit`` functions.
 
+    If the process hands over to a successor, it becomes the supervisor of that now.
+
     What cannot be flushed is discarded: otherwise the interpreter would try again after this function, when no thread
     enforces the deadline any more. What remains is to destroy the objects of the program. A signal handler is not run
     any more in that time, and the default action would replace the exit code, so signals are ignored. No thread of
@@ -146,6 +148,8 @@ def _end(signals: StopSignals, force_exit: ForceExit) -> None:
                 os.dup2(null, stream.fileno())
                 os.close(null)
                 stream.flush()
+    if force_exit.hands_over:
+        force_exit.hand_over()  # does not return
     try:
         at_least, at_most = _TEARDOWN
         faulthandler.dump_traceback_later(min(max(force_exit.time_left(), at_least), at_most), exit=True, file=2)

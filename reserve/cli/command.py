@@ -32,6 +32,7 @@ from reserve.cli.parser import (
     parse_command_line,
 )
 from reserve.cli.process import allow_open_files, prepare_process
+from reserve.cli.processes.successor import Origin, Succession
 from reserve.cli.proposal import corrected, shell_line
 from reserve.cli.server import make_server, open_when_ready
 from reserve.cli.signals import StopSignals
@@ -134,6 +135,7 @@ def run(argv: Sequence[str], console: Console, signals: StopSignals) -> int:
         if command.task:
             return _without_server(command, console)
         name, arguments = app_arguments(command)
+        origin = Origin.of_process(tuple(argv))
         worker = _supervised_worker()
         signals.is_quiet = worker is not None
         values = collect(command.given, os.environ, working_directory())
@@ -151,7 +153,8 @@ def run(argv: Sequence[str], console: Console, signals: StopSignals) -> int:
                 )
             supervise(command, values, signals)
         announces = worker is None or worker.announces
-        return _serve(_prepare(command, name, arguments, values, console, announces), console, signals, worker)
+        start = _prepare(command, name, arguments, values, console, announces)
+        return _serve(start, console, signals, worker, origin)
     except (Exception, KeyboardInterrupt) as error:
         if worker is not None:
             worker.close()
@@ -336,10 +339,13 @@ def _load(start: Start, console: Console) -> None:
     start.is_loaded = True
 
 
-def _serve(start: Start, console: Console, signals: StopSignals, worker: SupervisedWorker | None) -> int:
+def _serve(
+    start: Start, console: Console, signals: StopSignals, worker: SupervisedWorker | None, origin: Origin | None = None
+) -> int:
     """Start the server and return the exit code when it has stopped.
 
     :param worker: what a worker process knows of its supervisor; None: it has none.
+    :param origin: how the process was started; None: a supervisor starts the next one.
     """
     values, adapter = start.values, start.adapter
     with ExitStack() as cleanup:
@@ -361,12 +367,17 @@ def _serve(start: Start, console: Console, signals: StopSignals, worker: Supervi
         slot = None if worker is None else worker.slot()
         server = make_server(listeners, start.handle, start.name, values, adapter, start.hooks, slot)
         # Before the banner, which says that signals stop the server.
-        reload: Callable[[], object]
+        succession = None
         if worker is not None:
-            reload = partial(worker.recycle, "SIGHUP was sent to it")
-        else:
+            refer = partial(worker.log_hand_over, server.log)
+            signals.serve(server, server.log, partial(worker.recycle, "SIGHUP was sent to it"), refer)
+        elif origin is None or signals.force_exit is None or values["exit_idle"] or not Succession.is_possible():
             reload = _log_sighup(server) if adapter is None else partial(server.reload_tls, wait=False)
-        signals.serve(server, server.log, reload)
+            signals.serve(server, server.log, reload)
+        else:
+            keep_alive = cast("float", values["keep_alive"])
+            succession = Succession(server, listeners, origin, keep_alive, console, signals, signals.force_exit)
+            signals.serve(succession, server.log, succession.reload, succession.reload)
         scheme = url_scheme(start.handle)
         url = url_for_browser(listeners.main, scheme, tls=adapter is not None, root_path=str(values["root_path"]))
         if worker is None:
@@ -380,7 +391,7 @@ def _serve(start: Start, console: Console, signals: StopSignals, worker: Supervi
             server.start()  # closes the listeners; releasing them once more does nothing
         except ServerFailed as error:  # the error log has its text
             exit_code = error.exit_code
-        if worker is None:
+        if worker is None and not (succession is not None and succession.end()):
             console.write(STOPPED, last=True)
     if exit_code:
         return exit_code

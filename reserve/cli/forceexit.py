@@ -41,11 +41,14 @@ class ForceExit:
     def __init__(self, console: Console, exit_process: Callable[[int], object] = os._exit) -> None:
         self._console = console
         self._exit_process = exit_process
+        self._what_happens = "the process exits now"
         self._changed = threading.Semaphore(0)
         self._thread = SystemThread(target=self._run, name="reserve-force-exit", daemon=True)
         self._deadline = float("inf")
         self._report_at = float("inf")
         self._exit_code: int | None = None
+        self.hands_over = False
+        """Whether another program is executed instead of an exit: :meth:`hand_over_by`."""
 
     def start(self) -> ForceExit:
         """Start the thread. Raises StartupError when the system starts no more."""
@@ -56,6 +59,15 @@ class ForceExit:
         """Exit after ``timeout`` and :attr:`GRACE` seconds at the latest. Of several deadlines the earliest holds."""
         self._deadline = min(self._deadline, time.monotonic() + timeout + self.GRACE)
         self._changed.release()
+
+    def hand_over_by(self, hand_over: Callable[[int], object]) -> None:
+        """From now on the process does not exit: what would end it executes another program in its place.
+
+        :param hand_over: does it, with the exit code that the process would have had; does not return.
+        """
+        self._exit_process = hand_over
+        self._what_happens = "the process becomes the supervisor now"
+        self.hands_over = True
 
     def begin_exit(self, exit_code: int, timeout: float) -> None:
         """The main thread calls it when only the shutdown of the interpreter remains.
@@ -68,13 +80,17 @@ class ForceExit:
         self.exit_within(timeout)
 
     @property
-    def is_exiting(self) -> bool:
-        """Whether only the shutdown of the interpreter remains."""
-        return self._exit_code is not None
+    def exits_soon(self) -> bool:
+        """Whether only the shutdown of the interpreter remains, which a signal may cut short."""
+        return self._exit_code is not None and not self.hands_over
 
     def time_left(self) -> float:
         """Seconds until the deadline."""
         return self._deadline - time.monotonic()
+
+    def hand_over(self) -> None:
+        """The main thread calls it at the end of the exit, if :attr:`hands_over`. Does not return."""
+        self._exit_process(self._exit_code or 0)
 
     def exit_now(self) -> None:
         """Exit at once; with :data:`ABORTED` if the start did not fail."""
@@ -83,7 +99,7 @@ class ForceExit:
     def _run(self) -> None:
         try:
             self._wait()
-            self._console.write(f"reserve: the process exits now; {self._blocked_by()}\n", 0.1)
+            self._console.write(f"reserve: {self._what_happens}; {self._blocked_by()}\n", 0.1)
         except MemoryError:  # late, or without a reason, but it exits
             while time.monotonic() < self._deadline:
                 time.sleep(0.1)

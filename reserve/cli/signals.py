@@ -22,7 +22,7 @@ import queue
 import signal
 import sys
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from types import FrameType
@@ -42,6 +42,7 @@ __all__ = ["StopSignals"]
 
 _SIGHUP: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Windows has none
 _SIGQUIT: signal.Signals | None = getattr(signal, "SIGQUIT", None)
+_SIGUSR2: signal.Signals | None = getattr(signal, "SIGUSR2", None)
 _SIGXCPU: signal.Signals | None = getattr(signal, "SIGXCPU", None)
 _STOPPING = (Reaction.STOP, Reaction.STOP_AT_ONCE)
 _TAKEN_BACK = (Reaction.STOP, Reaction.RELOAD)
@@ -105,6 +106,8 @@ class StopSignals:
         self._handled: Counter[int] = Counter()
         self._from_pipe: Counter[int] = Counter()
         """How often each signal came to the handler, and how often to the thread."""
+        self._unread: deque[int] = deque()
+        """What the thread has read from the pipe and has not handled yet."""
         self._pipe_lost = False
         """The thread has found that the application has closed the pipe."""
         self._passed_on: queue.SimpleQueue[int] = queue.SimpleQueue()
@@ -129,6 +132,11 @@ class StopSignals:
             self._handle(received, None)
 
     @property
+    def force_exit(self) -> ForceExit | None:
+        """What ends the process; None: the process belongs to a program that calls the command."""
+        return self._force_exit
+
+    @property
     def owns_process(self) -> bool:
         """Whether the process belongs to the command, not to a program that calls it."""
         return self._force_exit is not None
@@ -151,13 +159,20 @@ class StopSignals:
         """From now on a signal does not interrupt the main thread any more: the start has succeeded or failed."""
         self._start_is_over = True
 
-    def serve(self, server: _Stoppable, log: _Log, on_sighup: Callable[[], object]) -> None:
+    def serve(
+        self,
+        server: _Stoppable,
+        log: _Log,
+        on_sighup: Callable[[], object],
+        on_sigusr2: Callable[[], object] | None = None,
+    ) -> None:
         """From now on signals have their effect on ``server``. SIGINT, SIGTERM and SIGHUP have it even if the
         application has installed handlers of its own for them.
 
         :param log: gets a line for each signal that means nothing.
         :param on_sighup: the signal thread calls it for each SIGHUP that does not come from a closed terminal. While it
             runs, other signals wait.
+        :param on_sigusr2: the same for SIGUSR2, unless the application handles it. None: the signal means nothing.
         :raises StartupError: the system starts no more threads.
         """
         if threading.current_thread() is not threading.main_thread():
@@ -172,7 +187,7 @@ class StopSignals:
         self._handled.update(self._received)
         self._server = server  # from here on the handlers return at once, and the thread finds each signal in the pipe
         thread = SystemThread(
-            target=self._run, args=(reader, server, log, on_sighup), name="reserve-signals", daemon=True
+            target=self._run, args=(reader, server, log, on_sighup, on_sigusr2), name="reserve-signals", daemon=True
         )
         start_thread(thread)
         self._thread = thread
@@ -196,6 +211,22 @@ class StopSignals:
             if self._thread.is_alive():  # it may read from the pipe once more
                 self._pipe = None
         self._close_pipe()
+
+    def hand_over(self) -> tuple[int, ...]:
+        """Have the thread end, because another program is executed in this process, and return the signals that have
+        had no effect yet. Later ones are in the pipe (:attr:`pipe_reader`). Any thread, also that of the signals.
+        """
+        if self._thread is not None and self._pipe is not None and self._thread is not threading.current_thread():
+            self._passed_on.put(_CLOSE[0])
+            with suppress(OSError):  # closed by the application
+                os.write(self._pipe[1], _CLOSE)
+            self._thread.join(_JOIN_TIMEOUT)
+        return tuple(self._unread)
+
+    @property
+    def pipe_reader(self) -> int:
+        """The descriptor from which the numbers of signals can be read; -1: there is none."""
+        return -1 if self._pipe is None or self._pipe_lost else self._pipe[0]
 
     def close_copies(self) -> None:
         """Restore the previous handlers in a forked child. Nothing is sent, because the parent would receive it."""
@@ -261,7 +292,9 @@ class StopSignals:
             except OSError:
                 numbers = b""
             self._from_pipe.update(numbers)
-            yield from numbers
+            self._unread.extend(numbers)
+            while self._unread:
+                yield self._unread.popleft()
             if not numbers:
                 break
         self._pipe_lost = True
@@ -284,7 +317,14 @@ class StopSignals:
         """Whether a SIGHUP was sent because the terminal closed, and ``nohup`` did not ask to ignore that."""
         return self._had_terminal and not self.was_ignored(_SIGHUP) and not has_terminal()
 
-    def _run(self, reader: int, server: _Stoppable, log: _Log, on_sighup: Callable[[], object]) -> None:
+    def _run(
+        self,
+        reader: int,
+        server: _Stoppable,
+        log: _Log,
+        on_sighup: Callable[[], object],
+        on_sigusr2: Callable[[], object] | None,
+    ) -> None:
         for number in self._read(reader, log):
             if number == _CLOSE[0]:
                 return
@@ -301,6 +341,8 @@ class StopSignals:
             elif reaction is Reaction.STOP_AT_ONCE:
                 self._stop_count = max(self._stop_count, 1)
                 self._stop(server, number)
+            elif number == _SIGUSR2 and on_sigusr2 is not None:
+                on_sigusr2()
             elif not (reaction is Reaction.REOPEN and self.is_quiet):
                 _report(number, log)
 
@@ -320,7 +362,7 @@ class StopSignals:
     def _stop(self, server: _Stoppable, number: int) -> None:
         self._stop_count += 1
         force_exit = self._force_exit
-        if force_exit is not None and (self._stop_count > 2 or force_exit.is_exiting):
+        if force_exit is not None and (self._stop_count > 2 or force_exit.exits_soon):
             force_exit.exit_now()
         elif self._stop_count == 1:
             begin = f"stopping in {self.drain_delay:g} s; then" if self.drain_delay else "stopping;"

@@ -101,7 +101,7 @@ class Supervisor:
         self._serving_generation = state.generation if state.processes else 0
         """The last one of which a worker was ready."""
         self.workers: dict[int, WorkerProcess] = {}
-        self._stop_count = 0
+        self._stop_count = state.stops
         self._exit_code = 0
         self._delay = 0.0
         self._not_before = 0.0
@@ -121,7 +121,11 @@ class Supervisor:
                 passed.pid, channel, passed.generation, passed.slot, now()
             )
             worker.phase = Phase(passed.phase)
+            if state.stops:
+                worker.kill_at = now() + (self._stop_timeout if state.stops == 1 else 0.0) + _GRACE
             self._add(worker)
+        if state.stops:
+            self._release_listeners()
 
     def run(self, wakeup: int) -> int:
         """Supervise until everything has stopped, and return the exit code of the process.
@@ -196,7 +200,7 @@ class Supervisor:
             )
             for worker in self.workers.values():
                 worker.signal(number)
-        elif number == signal.SIGUSR2:
+        elif reaction is Reaction.HAND_OVER:
             self._try_new_program()
         elif number in (signal.SIGTTIN, signal.SIGTTOU):
             self.wanted = max(1, self.wanted + (1 if number == signal.SIGTTIN else -1))

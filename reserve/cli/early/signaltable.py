@@ -23,7 +23,10 @@ class Reaction(enum.Enum):
     """Finish the requests in flight; the second time, stop at once."""
     STOP_AT_ONCE = "stop at once"
     RELOAD = "reload"
-    """Load the certificates again; stop if the terminal was closed."""
+    """Replace the processes by new ones, with the code, configuration and certificates as they are now; stop if the
+    terminal was closed."""
+    HAND_OVER = "hand over"
+    """Reload, and have a new version of reserve do it. The handler of an application stays."""
     REOPEN = "reopen"
     """Open the log files again; there are none yet, which a line says."""
     REPORT = "report"
@@ -43,6 +46,7 @@ _REACTIONS = {
     "SIGTERM": Reaction.STOP,
     "SIGQUIT": Reaction.STOP_AT_ONCE,
     "SIGHUP": Reaction.RELOAD,
+    "SIGUSR2": Reaction.HAND_OVER,
     "SIGUSR1": Reaction.REOPEN,
     **dict.fromkeys(("SIGTTIN", "SIGTTOU", "SIGWINCH"), Reaction.TERMINAL),
     **dict.fromkeys(("SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGSYS", "SIGTRAP"), Reaction.FAULT),
@@ -52,7 +56,7 @@ _REACTIONS = {
 """All other signals: REPORT."""
 _BY_NUMBER = {int(getattr(signal, name)): reaction for name, reaction in _REACTIONS.items() if hasattr(signal, name)}
 _ALWAYS = (Reaction.STOP, Reaction.STOP_AT_ONCE, Reaction.RELOAD)
-_IF_DEFAULT = (Reaction.REOPEN, Reaction.REPORT, Reaction.TERMINAL)
+_IF_DEFAULT = (Reaction.HAND_OVER, Reaction.REOPEN, Reaction.REPORT, Reaction.TERMINAL)
 
 
 def reaction_to(number: int) -> Reaction:

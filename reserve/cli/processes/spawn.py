@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
 
@@ -48,7 +48,8 @@ def start_worker(
     :param argv: the command line without the name of the program.
     :param listeners: what it serves. Their files belong to this process.
     :param directory: its working directory.
-    :param setup: what else it is told first: see :class:`~reserve.cli.processes.worker.SupervisedWorker`.
+    :param setup: what else it is told first: see :class:`~reserve.cli.processes.worker.SupervisedWorker`. ``environ``
+        is not told: the environment variables, by default the present ones; and ``pass_fds``: more descriptors.
     :raises OSError: the system starts no more processes.
     """
     return _start(WORKER_VARIABLE, argv, listeners, directory, setup)
@@ -84,7 +85,7 @@ def _start(
     """Start the program with one end of a channel, whose descriptor is in an environment variable."""
     own, others = Channel.pair()
     listeners = tuple(listeners)
-    environ = {**os.environ, variable: str(others.fileno())}
+    environ = {**setup.pop("environ", os.environ), variable: str(others.fileno())}
     environ.pop("NOTIFY_SOCKET", None)
     extra = setup.pop("pass_fds", ())
     try:
@@ -110,11 +111,12 @@ def _described(listeners: Iterable[PassedListener]) -> list[dict[str, Any]]:
     return [{"fd": item.fd, "purpose": item.purpose, "origin": item.origin, "created": None} for item in listeners]
 
 
-def become_supervisor(state: State, handled: Iterable[int]) -> NoReturn:
+def become_supervisor(state: State, handled: Iterable[int], environ: Mapping[str, str] | None = None) -> NoReturn:
     """Execute the supervisor in the place of this process.
 
     :param handled: the signals that have an effect on the supervisor. They are blocked until it handles them, because
         their default action would end the process.
+    :param environ: the environment variables; None: the present ones.
     :raises OSError: the interpreter cannot be executed.
     """
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, handled)
@@ -127,7 +129,7 @@ def become_supervisor(state: State, handled: Iterable[int]) -> NoReturn:
             if stream is not None:
                 with suppress(OSError, ValueError):  # closed
                     stream.flush()
-        os.execve(words[0], words, {**os.environ, SUPERVISOR_VARIABLE: str(fd)})
+        os.execve(words[0], words, {**(os.environ if environ is None else environ), SUPERVISOR_VARIABLE: str(fd)})
     finally:  # it was not executed
         for number in (fd, *state.descriptors()):
             with suppress(OSError):
@@ -140,7 +142,8 @@ def become_supervisor(state: State, handled: Iterable[int]) -> NoReturn:
 def handled_signals() -> Sequence[int]:
     """The signals that have an effect on the supervisor, or are reported by it, if they are not ignored."""
     reactions = (
-        Reaction.STOP, Reaction.STOP_AT_ONCE, Reaction.RELOAD, Reaction.REOPEN, Reaction.REPORT, Reaction.TERMINAL,
+        Reaction.STOP, Reaction.STOP_AT_ONCE, Reaction.RELOAD, Reaction.HAND_OVER, Reaction.REOPEN, Reaction.REPORT,
+        Reaction.TERMINAL,
     )  # fmt: skip
     own = (signal.SIGCHLD, signal.SIGTSTP)
     return [*(number for number in signal.valid_signals() if reaction_to(number) in reactions), *own]

@@ -98,6 +98,10 @@ class State:
     """Signals that have arrived and have had no effect yet."""
     scoreboard: int = -1
     """The descriptor of the :class:`~reserve.engine.scoreboard.Scoreboard`; -1: there is none yet."""
+    signal_pipe: int = -1
+    """A descriptor from which more such signals are read, a byte each; -1: there is none."""
+    stops: int = 0
+    """How many signals to stop have arrived and were passed on to the worker processes; the person has read of them."""
     aborted: bool = False
     """A worker process has aborted requests at its stop."""
 
@@ -105,7 +109,7 @@ class State:
         """Every descriptor that has to be inherited."""
         processes = self.processes + self.zygotes
         fds = [listener.fd for listener in self.listeners] + [process.channel for process in processes]
-        return fds + [self.scoreboard] * (self.scoreboard >= 0)
+        return fds + [fd for fd in (self.scoreboard, self.signal_pipe) if fd >= 0]
 
 
 def write_state(state: State) -> int:
@@ -131,7 +135,8 @@ def _unnamed_file() -> int:
 
 
 def read_state(fd: int) -> State:
-    """Read the state and close its descriptor. The descriptors in it are not inherited any more.
+    """Read the state and close its descriptor. The descriptors in it are not inherited any more. The signals in its
+    pipe are added to the others.
 
     Another version of the program may have written it, so what this one does not know is left out.
     """
@@ -145,7 +150,21 @@ def read_state(fd: int) -> State:
     state = State(**_known(State, data))
     for number in state.descriptors():
         os.set_inheritable(number, False)
-    return state
+    if state.signal_pipe < 0:
+        return state
+    signals = _read_rest(state.signal_pipe)
+    return dataclasses.replace(state, signals=(*state.signals, *signals), signal_pipe=-1)
+
+
+def _read_rest(reader: int) -> bytes:
+    """What is in a pipe, which is closed then."""
+    os.set_blocking(reader, False)
+    try:
+        return os.read(reader, 4096)
+    except BlockingIOError:
+        return b""
+    finally:
+        os.close(reader)
 
 
 def _known(kind: type, values: dict[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from reserve.errors import StartupError
 
 if TYPE_CHECKING:
     from reserve.cli.binds import Listeners
+    from reserve.engine.logs.errorlog import Log
     from reserve.engine.scoreboard import Slot
     from reserve.engine.server import Server
     from reserve.options.sources import Values
@@ -117,6 +118,13 @@ class SupervisedWorker:
         """
         if self._is_ready:
             self._channel.send("recycle", reason=reason)
+
+    def log_hand_over(self, log: Log) -> None:
+        """The reaction to SIGUSR2: it is for the supervisor."""
+        log.info(
+            f"SIGUSR2: this is a worker process; send the signal to its supervisor, process {self._parent}",
+            "SIGUSR2 signals",
+        )
 
     def _run(
         self,
