@@ -66,7 +66,7 @@ _SIGNALS = """\
 | SIGTERM, SIGINT (Ctrl-C) | it stops; requests in flight have `--stop-timeout` to finish |
 | a second one of them | it stops at once and aborts the requests in flight |
 | a third one, or any after the server has stopped | it ends at once; in its last moments signals are ignored |
-| SIGHUP | it reloads code, configuration and certificates: new processes replace the present ones, and no request is lost |
+| SIGHUP | new processes, with new code, configuration and certificates, take over; no request is lost |
 | SIGUSR2 | as SIGHUP, and a new version of reserve takes over |
 | SIGHUP because the terminal was closed | it stops, as after SIGTERM; under `nohup` as after any other SIGHUP |
 | SIGQUIT | it stops at once, as after a second SIGTERM |

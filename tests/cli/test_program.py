@@ -377,7 +377,7 @@ def test_a_process_of_the_application_has_the_signal_handlers_from_before_the_st
 def test_sighup_without_a_terminal_does_not_stop_the_program(directory: Path) -> None:
     with command(directory, start_new_session=True) as (process, port):
         process.send_signal(signal.SIGHUP)
-        read_until(process, "SIGHUP: there is nothing to reload")
+        read_until(process, "reserve: reloading")
         assert serves(port)
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == 0
@@ -393,7 +393,7 @@ def test_a_closed_terminal_stops_the_program_unless_it_runs_under_nohup(director
         os.close(terminal)
         os.close(master)
         if under_nohup:
-            read_until(process, "SIGHUP: there is nothing to reload")
+            read_until(process, "reserve: reloading")
             assert serves(port)
             process.send_signal(signal.SIGTERM)
         lines = process.communicate(timeout=PATIENCE)[1].splitlines(keepends=True)
@@ -432,7 +432,7 @@ def test_sighup_during_any_import_does_not_end_the_program(directory: Path) -> N
         "reserve.__main__.EarlySignals.install = send_signals\n"
     )
     with command(directory, prologue=prologue, start_new_session=True) as (process, port):
-        read_until(process, "SIGHUP: there is nothing to reload")
+        read_until(process, "reserve: reloading")
         assert serves(port)
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == 0

@@ -49,6 +49,8 @@ _IDLE_CLIENT = 15.0
 """Seconds that a server which retires waits for idle clients of other protocols than HTTP."""
 _LOOK_INTERVAL = 0.2
 """Seconds between two looks whether the successor has ended: its channel says so earlier, unless it has forked."""
+_LAST_WORDS = 10.0
+"""Seconds that a successor has to end after it has closed its channel."""
 _EXEC_ATTEMPTS = 30
 """How often the supervisor is executed, a second apart, while the interpreter is being replaced, say."""
 _LONGEST_DELAY = 30.0
@@ -302,8 +304,12 @@ class Succession:
         process, channel = self._process, self._channel
         if process is None or channel is None:
             return False
-        while process.poll() is None and not channel.ended:
-            if wait_for(channel.fileno(), _LOOK_INTERVAL) and any(
+        give_up_at = float("inf")
+        while process.poll() is None and time.monotonic() < give_up_at:
+            if channel.ended:  # it writes its traceback now, or the application has closed the descriptor
+                give_up_at = min(give_up_at, time.monotonic() + _LAST_WORDS)
+                time.sleep(_LOOK_INTERVAL)
+            elif wait_for(channel.fileno(), _LOOK_INTERVAL) and any(
                 message["type"] == "ready" for message in channel.receive()
             ):
                 return True
