@@ -249,7 +249,7 @@ def test_a_reload_during_the_hand_over_is_made_by_the_supervisor(site: Site) -> 
         site.exists("held")
         site.write("2")
         process.send_signal(signal.SIGHUP)
-        eventually(lambda: site.version() == "2")
+        site.says("serves from now on")
         site.write("3")
         process.send_signal(signal.SIGHUP)
         site.says("it reloads again when it is the supervisor")
@@ -264,7 +264,7 @@ def test_a_stop_during_the_hand_over_stops_both(site: Site, aborts: bool) -> Non
     with site.running() as process, site.open("/hold") as held:
         site.exists("held")
         process.send_signal(signal.SIGHUP)
-        eventually(lambda: site.server() != process.pid)
+        site.says("serves from now on")
         (successor,) = site.children()
         process.send_signal(signal.SIGTERM)
         eventually(lambda: has_ended(successor))  # at once, although a request of the other one still runs
@@ -283,7 +283,7 @@ def test_a_successor_that_is_killed_during_the_hand_over_is_replaced(site: Site)
     with site.running() as process, site.open("/hold") as held:
         site.exists("held")
         process.send_signal(signal.SIGHUP)
-        eventually(lambda: site.server() != process.pid)
+        site.says("serves from now on")
         (successor,) = site.children()
         os.kill(successor, signal.SIGKILL)
         site.says(f"process {successor} has ended; another one starts")
@@ -299,7 +299,7 @@ def test_a_successor_stops_when_the_old_process_is_killed(site: Site) -> None:
     with site.running() as process, site.open("/hold"):
         site.exists("held")
         process.send_signal(signal.SIGHUP)
-        eventually(lambda: site.server() != process.pid)
+        site.says("serves from now on")
         (successor,) = site.children()
         process.kill()
         eventually(lambda: has_ended(successor))
