@@ -362,7 +362,9 @@ class StopSignals:
     def _stop(self, server: _Stoppable, number: int) -> None:
         self._stop_count += 1
         force_exit = self._force_exit
-        if force_exit is not None and (self._stop_count > 2 or force_exit.exits_soon):
+        # A worker process that has retired may be at its exit, and the supervisor's signal must not cut that short.
+        may_finish = self.is_quiet and self._stop_count == 1
+        if force_exit is not None and (self._stop_count > 2 or (force_exit.exits_soon and not may_finish)):
             force_exit.exit_now()
         elif self._stop_count == 1:
             begin = f"stopping in {self.drain_delay:g} s; then" if self.drain_delay else "stopping;"
