@@ -91,7 +91,7 @@ def kept_open(server: ServerProcess, authority: Authority) -> Iterator[http.clie
 def test_sighup_loads_the_certificates_again(serve: Serve, authority: Authority) -> None:
     cert = authority.issue("a", "old.test").both
     arguments = ["app", "http", "wsgi", "everything", "--tls-cert", cert, "--tls-check", "0"]
-    with serve(*arguments) as server:
+    with serve(*arguments, log=None) as server:
         assert certificate_name(server, authority) == "old.test"
         authority.issue("a", "new.test")
         assert certificate_name(server, authority) == "old.test"  # --tls-check 0: new files alone change nothing

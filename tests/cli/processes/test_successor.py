@@ -132,7 +132,10 @@ class Site:
 
     def supervises(self) -> bool:
         """Whether the process has become the supervisor."""
-        return b"RESERVE_SUPERVISOR_FD" in Path(f"/proc/{self.pid}/environ").read_bytes()
+        try:
+            return b"RESERVE_SUPERVISOR_FD" in Path(f"/proc/{self.pid}/environ").read_bytes()
+        except OSError:  # at this moment
+            return False
 
     def open_gate(self) -> None:
         """Let go who waits."""
