@@ -19,6 +19,7 @@ import sys
 
 from reserve.cli.early.containerinit import start_under_init
 from reserve.cli.early.signals import EarlySignals
+from reserve.daemon.detach import join
 
 TYPE_CHECKING = False  # not imported: see above
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def main() -> int:
 
         return supervise(int(supervisor_fd))
     mask = start_under_init() if os.getpid() == 1 else None
+    parent = join() if "_RESERVE_DAEMON" in os.environ else None
     early_signals = EarlySignals()
     early_signals.install()
     if mask is not None:
@@ -49,7 +51,7 @@ def main() -> int:
     from reserve.cli.early.faultstack import write_stacks_at_faults
 
     write_stacks_at_faults()
-    from reserve.cli.command import run
+    from reserve.cli.command import Program, run
     from reserve.cli.console import Console
     from reserve.cli.forceexit import ForceExit
     from reserve.cli.signals import StopSignals
@@ -77,7 +79,7 @@ def main() -> int:
         try:
             signals.install(early_signals)
             if continuation is None:
-                exit_code = run(sys.argv[1:], console, signals)
+                exit_code = run(sys.argv[1:], console, signals, Program(parent))
             else:
                 exit_code = continuation.run(console, signals)
         finally:
@@ -88,6 +90,8 @@ def main() -> int:
         exit_code = error.code if isinstance(error.code, int) else int(error.code is not None)
         raise
     finally:
+        if parent is not None:
+            parent.failed(exit_code)
         force_exit.begin_exit(exit_code, signals.stop_timeout)
     return exit_code
 

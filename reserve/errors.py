@@ -169,6 +169,8 @@ class Correction(NamedTuple):
     """``wrong`` are the last arguments before ``--``, and not the first ones that are equal."""
     before: str = ""
     """A shell command that has to run first."""
+    prefix: str = ""
+    """A program that has to run the command: ``sudo``."""
     drop_after: bool = False
     """Leave out ``--`` and the arguments after it."""
 

@@ -286,12 +286,13 @@ class Choice(Kind):
 class Octal(Kind):
     """The permission bits of a file, in octal. In a TOML file it is a string, because a number there is decimal."""
 
+    example: str = "660"
     metavar: str = "MODE"
     unit: str = "octal permission bits"
 
     @property
     def allowed(self) -> str:
-        return "three or four octal digits, as 660 or 0o660 (in a file as a string)"
+        return f"three or four octal digits, as {self.example} or 0o{self.example} (in a file as a string)"
 
     def parse(self, text: str) -> int:
         match = _OCTAL.fullmatch(text)
@@ -300,7 +301,7 @@ class Octal(Kind):
         return int(match[1], 8)
 
     def format(self, value: object) -> str:
-        return "" if value is None else f"{value:o}"
+        return "" if value is None else f"{value:03o}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,8 @@ import sys
 from contextlib import suppress
 from typing import NamedTuple, NoReturn
 
+from reserve.daemon.detach import leave_session, null_streams
+from reserve.daemon.pidfile import write
 from reserve.errors import ReserveError, StartupError, UsageError
 from reserve.sockets.listeners import listen, release
 
@@ -205,7 +207,7 @@ def _exec_command(options: _Options, sockets: list[socket.socket]) -> NoReturn:
     """
     pid = os.getpid()
     if options.pid_file is not None:
-        _write_pid_file(options.pid_file, pid)
+        write(options.pid_file, pid, "-p")
     try:
         _move_to_descriptors(sockets)
         environ = dict(os.environ)
@@ -247,22 +249,6 @@ def _move_to_descriptors(sockets: list[socket.socket]) -> None:
         os.dup2(fd, number, inheritable=True)
 
 
-def _write_pid_file(path: str, pid: int) -> None:
-    """Replace the file in one step, so that no process reads half a number."""
-    temporary = f"{path}.{pid}"
-    try:
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
-        try:
-            with open(fd, "w", encoding="ascii") as file:
-                file.write(f"{pid}\n")
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
-    except OSError as exc:
-        raise StartupError(f"cannot write the pid file {path!r}: {exc.strerror}; choose another one with -p") from exc
-
-
 def _start_daemon(options: _Options, sockets: list[socket.socket]) -> None:
     """Fork, and return when the background process has executed the command.
 
@@ -295,12 +281,8 @@ def _run_daemon(options: _Options, sockets: list[socket.socket], writer: int) ->
     """
     code, reason = 1, "the background process failed"
     try:
-        os.setsid()
-        if os.fork() != 0:
-            os._exit(0)
-        null = os.open(os.devnull, os.O_RDWR)
-        for stream in (0, 1, 2):
-            os.dup2(null, stream)
+        leave_session()
+        null_streams()
         # The pipe must not have the number of one of the sockets.
         import fcntl
 

@@ -236,6 +236,9 @@ def test_the_program_imports_only_what_it_needs() -> None:
     loaded = set(done.stdout.split())
     assert heavy & loaded == set()
     assert {name for name in loaded if name.startswith("reserve.")} == {
+        "reserve.daemon",
+        "reserve.daemon.detach",
+        "reserve.daemon.pidfile",
         "reserve.errors",
         "reserve.sdlaunch",
         "reserve.sockets",

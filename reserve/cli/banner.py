@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
     from reserve.cli.binds import Listeners
 
-__all__ = ["banner", "listener_lines", "url_for_browser", "urls"]
+__all__ = ["banner", "in_background", "listener_lines", "url_for_browser", "urls"]
 
 _WILDCARDS = ("0.0.0.0", "[::]")
+_CTRL_C = "Ctrl-C stops it"
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 
@@ -29,6 +30,7 @@ def banner(
     config: str = "",
     single_thread: str = "",
     processes: int = 0,
+    daemon: int = 0,
 ) -> str:
     """The lines that show that the server has started.
 
@@ -38,11 +40,12 @@ def banner(
     :param config: the file that options were read from; empty: none was.
     :param processes: the number of worker processes of a supervisor; 0: this process has none.
     :param single_thread: why the application runs on the main thread, as a clause; empty: it does not.
+    :param daemon: the process ID, if the process runs in the background; 0: it does not.
     """
     lines = [f"reserve {__version__} serves {served[0]}", *(f"    and {line}" for line in served[1:])]
     lines += [f"    on {address}" for address in addresses]
     lines += [f"    with the options in {config}"] if config else []
-    stops = "Ctrl-C stops it after the requests in flight"
+    stops = in_background(f"{_CTRL_C} after the requests in flight", daemon)
     if single_thread:
         each = f"with {processes} process{'es' if processes > 1 else ''}, " if processes else ""
         lines.append(f"    {each}on the main thread, one request at a time: {single_thread}; {stops}")
@@ -54,6 +57,14 @@ def banner(
         count = f"{processes} process{'es, each with' if processes > 1 else ' with'} {count}"
     lines.append(f"    with {count}; {stops}")
     return "\n".join(lines) + "\n"
+
+
+def in_background(text: str, daemon: int) -> str:
+    """The banner of a process in the background, made from that of one in a terminal.
+
+    :param daemon: the process ID; 0: it is in a terminal.
+    """
+    return text.replace(_CTRL_C, f"kill {daemon} stops it") if daemon else text
 
 
 def listener_lines(listeners: Listeners, scheme: str, *, tls: bool) -> list[str]:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
+from reserve.cli.privileges import socket_owner
 from reserve.errors import UsageError
 from reserve.options.sources import PORT
 from reserve.options.table import ADDRESSES, FLAGS, USUAL_ADDRESS
@@ -225,7 +226,7 @@ def _listen(addresses: tuple[str, ...], values: Values) -> list[tuple[str, socke
         *addresses,
         backlog=cast("int", values["backlog"]),
         unix_mode=cast("int | None", values["unix_mode"]) if has_files else None,
-        unix_owner=cast("str | None", values["unix_owner"]) if has_files else None,
+        unix_owner=(cast("str | None", values["unix_owner"]) or socket_owner(values)) if has_files else None,
     )
 
 

@@ -8,9 +8,10 @@ listeners are closed and their files removed. Messages go to standard error; sta
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -26,18 +27,24 @@ from reserve.cli.help import print_help, print_text, print_version
 from reserve.cli.parser import (
     CHECK_CONFIG,
     MIGRATE,
+    SYSTEMD_UNIT,
     CommandLine,
     app_arguments,
     check_arguments,
     parse_command_line,
 )
+from reserve.cli.privileges import account, drop_privileges
 from reserve.cli.process import allow_open_files, prepare_process
+from reserve.cli.processes.spawn import program as program_words
 from reserve.cli.processes.successor import Origin, Succession
 from reserve.cli.proposal import corrected, shell_line
 from reserve.cli.server import make_server, open_when_ready
+from reserve.cli.service import Service
 from reserve.cli.signals import StopSignals
 from reserve.cli.stderrlog import configure_logging, enable_loggers
 from reserve.cli.tls import make_adapter
+from reserve.daemon.detach import Parent, null_streams
+from reserve.daemon.detach import start as start_daemon
 from reserve.errors import Correction, ReserveError, ServerFailed, StartupError, UsageError, safe_str, type_name
 from reserve.loader.arguments import Arguments
 from reserve.loader.directory import working_directory
@@ -45,6 +52,7 @@ from reserve.loader.find import FoundApplication, find
 from reserve.loader.shadowing import explain_shadowing
 from reserve.options.sources import Values, collect, unknown_variables
 from reserve.options.table import FLAGS
+from reserve.sockets.notify import Notifier
 
 if TYPE_CHECKING:
     from reserve.cli.processes.channel import Channel
@@ -54,7 +62,7 @@ if TYPE_CHECKING:
     from reserve.engine.server import Server
     from reserve.ssl.adapter import SSLAdapter
 
-__all__ = ["INTERRUPTED", "STOPPED", "Start", "main", "preload", "run", "serve_preloaded"]
+__all__ = ["INTERRUPTED", "STOPPED", "Program", "Start", "main", "preload", "run", "serve_preloaded"]
 
 INTERRUPTED = "reserve: interrupted before the server started\n"
 STOPPED = "reserve: the server has stopped\n"
@@ -63,6 +71,14 @@ _MAX_CORRECTIONS = 8
 """How many mistakes of one command line are corrected before the message proposes it."""
 _MAX_NAMES = 5
 """How many unknown environment variables the message names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """The process of the program ``reserve``, which :mod:`reserve.__main__` starts; a command in it may replace it."""
+
+    parent: Parent | None = None
+    """The process that waits for this daemon; None: the process is no daemon."""
 
 
 @dataclass(slots=True)
@@ -107,11 +123,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             signals.close()
 
 
-def run(argv: Sequence[str], console: Console, signals: StopSignals) -> int:
+def run(argv: Sequence[str], console: Console, signals: StopSignals, program: Program | None = None) -> int:
     """Run the command until its server has stopped.
 
     :param argv: the command line without the name of the program.
     :param signals: installed, and not closed here. Its ``stop_timeout`` becomes ``--stop-timeout``.
+    :param program: the process of the program ``reserve``; None: the process belongs to another program.
     :returns: the exit code: 0 stopped, 1 could not start, 2 wrong usage, 3 the shutdown aborted requests or left
         threads running, 4 the server could not go on.
     """
@@ -143,6 +160,9 @@ def run(argv: Sequence[str], console: Console, signals: StopSignals) -> int:
             _report_unknown_variables(unknown_variables(os.environ), console)
         signals.stop_timeout = cast("float", values["stop_timeout"])
         signals.drain_delay = cast("float", values["drain_delay"])
+        parent = program.parent if program is not None else None
+        if worker is None and parent is None and values["daemon"]:
+            return _start_daemon(values, console, program)
         if worker is None and values.need_supervisor():
             from reserve.cli.processes.supervised import supervise
 
@@ -151,10 +171,12 @@ def run(argv: Sequence[str], console: Console, signals: StopSignals) -> int:
                     f"{values.given['exit_idle'].source} is for a server of one process, without --preload and "
                     "--reload: a supervisor would start another process at once"
                 )
-            supervise(command, values, signals)
+            supervise(command, values, signals, parent)
         announces = worker is None or worker.announces
+        notifier = Notifier.from_environ(report=lambda text: console.write(f"reserve: {text}\n"))
         start = _prepare(command, name, arguments, values, console, announces)
-        return _serve(start, console, signals, worker, origin)
+        path = cast("str | None", values["pid_file"]) if worker is None else None
+        return _serve(start, console, signals, worker, Service(notifier, parent, path), origin)
     except (Exception, KeyboardInterrupt) as error:
         if worker is not None:
             worker.close()
@@ -196,7 +218,7 @@ def serve_preloaded(start: Start, channel: Channel, console: Console, signals: S
         signals.is_quiet = True
         worker = SupervisedWorker(channel)
         allow_open_files(start.values)
-        return _serve(start, console, signals, worker)
+        return _serve(start, console, signals, worker, Service(Notifier()))
     except (Exception, KeyboardInterrupt) as error:
         return _failed(error, start.command, console, signals)
 
@@ -233,6 +255,19 @@ def _supervised_worker() -> SupervisedWorker | None:
     return SupervisedWorker.from_environ(os.environ)
 
 
+def _start_daemon(values: Values, console: Console, program: Program | None) -> int:
+    """Start the same command in the background, and return the exit code when it serves or has failed."""
+    source = values.given["daemon"].source
+    if program is None:
+        raise UsageError(f"{source} is for the program reserve, which can be started anew; here another program runs")
+    if os.environ.get("NOTIFY_SOCKET"):
+        console.write(f"reserve: systemd needs no {source}; reserve systemd-unit prints a unit\n")
+    exit_code, pid = start_daemon()
+    if exit_code == 0:
+        console.write(f"reserve: process {pid} serves in the background\n")
+    return exit_code
+
+
 def _without_server(command: CommandLine, console: Console) -> int:
     """Run a command that only checks or prints something; return the exit code."""
     check_arguments(command)
@@ -244,6 +279,8 @@ def _without_server(command: CommandLine, console: Console) -> int:
         _report_unknown_variables(unknown_variables(os.environ), console)
         refuse_unusable(values)
         print_text(checked_options(values, directory).removesuffix("\n"))
+    elif command.task == SYSTEMD_UNIT:
+        _print_units(command)
     else:
         import json
 
@@ -251,6 +288,28 @@ def _without_server(command: CommandLine, console: Console) -> int:
 
         print_text(json.dumps(file_schema(), indent=2))
     return 0
+
+
+def _print_units(command: CommandLine) -> None:
+    """Print or write the units of systemd for a command line."""
+    from reserve.cli.config.check import refuse_unusable
+    from reserve.cli.config.systemdunit import parse_unit_request, units
+
+    request, directory = parse_unit_request(command), working_directory()
+    values = collect(command.given, os.environ, directory)
+    texts = units(request, values, directory, os.environ, program_words())
+    refuse_unusable(values)
+    if request.directory:
+        for name, text in texts.items():
+            path = os.path.join(directory, request.directory, name)
+            try:
+                with open(path, "x", encoding="utf-8") as file:
+                    file.write(text)
+            except OSError as error:
+                raise StartupError(f"cannot write {path}: {error.strerror or error}") from error
+    if not request.directory:
+        head = "# /etc/systemd/system/"
+        print_text("\n".join(f"{head}{name}\n{text}" for name, text in texts.items()).removesuffix("\n"))
 
 
 def _migrate(words: Sequence[str]) -> int:
@@ -270,7 +329,7 @@ def _message(error: ReserveError, command: CommandLine | None) -> str:
     argv = _correct(command, error.correction)
     if not argv:
         return str(error)
-    line = shell_line(argv)
+    line = shell_line(argv, error.correction.prefix)
     if error.correction.before:
         line = f"{error.correction.before} && {line}"
     return f"{error.reason}; write: {line}"
@@ -316,6 +375,7 @@ def _prepare(
     :param forks_workers: see :func:`~reserve.cli.process.prepare_process`.
     """
     prepare_process(values, forks_workers=forks_workers)
+    account(values)  # a mistake in it must not cost the rest of the start
     error_log = configure_logging(str(values["log_level"]))
     application = find(name)
     if application.note and announces:
@@ -324,7 +384,8 @@ def _prepare(
 
 
 def _load(start: Start, console: Console) -> None:
-    """Import, launch and configure the application."""
+    """Give up the rights of root if the options say so, and import, launch and configure the application."""
+    drop_privileges(start.values)
     arguments = Arguments(
         [f"reserve {start.name}", *start.before, *start.command.after],
         literal=len(start.command.after),
@@ -340,12 +401,18 @@ def _load(start: Start, console: Console) -> None:
 
 
 def _serve(
-    start: Start, console: Console, signals: StopSignals, worker: SupervisedWorker | None, origin: Origin | None = None
+    start: Start,
+    console: Console,
+    signals: StopSignals,
+    worker: SupervisedWorker | None,
+    service: Service,
+    origin: Origin | None = None,
 ) -> int:
     """Start the server and return the exit code when it has stopped.
 
     :param worker: what a worker process knows of its supervisor; None: it has none.
     :param origin: how the process was started; None: a supervisor starts the next one.
+    :param service: what is told to those that have started this process.
     """
     values, adapter = start.values, start.adapter
     with ExitStack() as cleanup:
@@ -354,30 +421,48 @@ def _serve(
 
         for sock in listeners.all:
             cleanup.callback(release, sock)
+        cleanup.callback(service.close)
+        service.start(" ".join((start.name, *start.before)))
         if not start.is_loaded:
             _load(start, console)
+        addresses = listener_lines(listeners, url_scheme(start.handle), tls=adapter is not None)
         text = banner(
             served=start.served,
-            addresses=listener_lines(listeners, url_scheme(start.handle), tls=adapter is not None),
+            addresses=addresses,
             threads=values.engine().thread_range,
             config=values.file,
             single_thread=single_thread(start.handle),
             processes=0 if worker is None else worker.processes,
+            daemon=os.getpid() if worker is None and values["daemon"] else 0,
         )
+        hooks = cast("Hooks", start.hooks)
+        in_background = worker is not None and bool(values["daemon"])
+
+        def on_ready() -> None:
+            status = f"serves {', '.join(start.served)} on {', '.join(address.split()[0] for address in addresses)}"
+            service.ready(status, lambda: server.healthy or server.retiring)
+            if in_background:
+                null_streams(keep_files=True)  # as the supervisor does
+            hooks.on_ready()
+
+        told = dataclasses.replace(hooks, on_ready=on_ready) if service.is_active or in_background else hooks
         slot = None if worker is None else worker.slot()
-        server = make_server(listeners, start.handle, start.name, values, adapter, start.hooks, slot)
+        server = make_server(listeners, start.handle, start.name, values, adapter, told, slot)
+        stoppable = service.announcing(server, signals.stop_timeout, signals.drain_delay)
         # Before the banner, which says that signals stop the server.
         succession = None
         if worker is not None:
             refer = partial(worker.log_hand_over, server.log)
-            signals.serve(server, server.log, partial(worker.recycle, "SIGHUP was sent to it"), refer)
+            signals.serve(stoppable, server.log, partial(worker.recycle, "SIGHUP was sent to it"), refer)
         elif origin is None or signals.force_exit is None or values["exit_idle"] or not Succession.is_possible():
-            reload = _log_sighup(server) if adapter is None else partial(server.reload_tls, wait=False)
-            signals.serve(server, server.log, reload)
+            signals.serve(stoppable, server.log, partial(_on_sighup, server, service))
         else:
             keep_alive = cast("float", values["keep_alive"])
-            succession = Succession(server, listeners, origin, keep_alive, console, signals, signals.force_exit)
-            signals.serve(succession, server.log, succession.reload, succession.reload)
+            succession = Succession(
+                server, listeners, origin, keep_alive, console, signals, signals.force_exit, service.notifier
+            )
+            stoppable = service.announcing(succession, signals.stop_timeout, signals.drain_delay)
+            signals.serve(stoppable, server.log, succession.reload, succession.reload)
         scheme = url_scheme(start.handle)
         url = url_for_browser(listeners.main, scheme, tls=adapter is not None, root_path=str(values["root_path"]))
         if worker is None:
@@ -391,7 +476,10 @@ def _serve(
             server.start()  # closes the listeners; releasing them once more does nothing
         except ServerFailed as error:  # the error log has its text
             exit_code = error.exit_code
-        if worker is None and not (succession is not None and succession.end()):
+            service.notifier.failed(str(error))
+        if succession is not None and succession.end():
+            service.hand_over()
+        elif worker is None:
             console.write(STOPPED, last=True)
     if exit_code:
         return exit_code
@@ -426,12 +514,15 @@ def _report_unknown_variables(names: Sequence[str], console: Console) -> None:
         console.write(f"reserve: the environment {variables} {listed}{more} {are_ignored} ignored\n")
 
 
-def _log_sighup(server: Server) -> Callable[[], None]:
-    """The reaction to SIGHUP without TLS."""
-
-    def log() -> None:
-        server.log.info(
-            "SIGHUP: there is nothing to reload; it reloads certificates, and there is no --tls-cert", "SIGHUP signals"
-        )
-
-    return log
+def _on_sighup(server: Server, service: Service) -> None:
+    """The reaction to SIGHUP."""
+    if server.ssl_adapter is None:
+        with service.reload("has nothing to reload"):
+            server.log.info(
+                "SIGHUP: there is nothing to reload; it reloads certificates, and there is no --tls-cert",
+                "SIGHUP signals",
+            )
+    elif service.notifier.is_active:
+        service.reload_in_background(server.reload_tls, server.log)
+    else:
+        server.reload_tls(wait=False)

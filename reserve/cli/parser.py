@@ -3,6 +3,7 @@
     reserve [server options] app NAME [app args...] [server options] [-- app args...]
     reserve check-config [server options] [app NAME [app args...]]
     reserve config-schema
+    reserve systemd-unit [--name NAME] [--socket] [--into DIR] [server options] app NAME [app args...]
 
 Pure; runs on the main thread. It knows the names of the options (``reserve.options.table``) and reads no value.
 """
@@ -23,6 +24,7 @@ __all__ = [
     "CHECK_CONFIG",
     "CONFIG_SCHEMA",
     "MIGRATE",
+    "SYSTEMD_UNIT",
     "CommandLine",
     "app_arguments",
     "check_arguments",
@@ -33,7 +35,8 @@ CHECK_CONFIG = "check-config"
 CONFIG_SCHEMA = "config-schema"
 MIGRATE = "migrate"
 """A command line that begins with this word is not parsed: the words after it are for another server."""
-_WITHOUT_SERVER = (CHECK_CONFIG, CONFIG_SCHEMA, MIGRATE)
+SYSTEMD_UNIT = "systemd-unit"
+_WITHOUT_SERVER = (CHECK_CONFIG, CONFIG_SCHEMA, MIGRATE, SYSTEMD_UNIT)
 """The words that stand in the place of ``app`` and start no server."""
 
 
@@ -132,6 +135,8 @@ def check_arguments(command: CommandLine) -> None:
         app_arguments(command)
     elif task == MIGRATE:
         raise UsageError(f"{MIGRATE} has to be the first word")
+    elif task == SYSTEMD_UNIT:
+        return  # reserve.cli.config.systemdunit checks its words
     elif rest and task == CHECK_CONFIG:
         app_arguments(replace(command, arguments=rest))
     elif rest:

@@ -18,7 +18,7 @@ from reserve.loader.find import put_directory_first
 if TYPE_CHECKING:
     from reserve.options.sources import Values
 
-__all__ = ["allow_open_files", "changed_directory", "prepare_process", "set_open_files"]
+__all__ = ["allow_open_files", "changed_directory", "open_files_for", "prepare_process", "set_open_files", "set_umask"]
 
 _FOR_EACH_CONNECTION = 2
 """Descriptors: its socket, and a file for a body or a response that is too large for memory."""
@@ -27,7 +27,8 @@ _FOR_THE_REST = 4096
 
 
 def prepare_process(values: Values, *, forks_workers: bool = False) -> None:
-    """Apply the options that concern the process: the working directory, the environment, the limit of open files.
+    """Apply the options that concern the process: the working directory, the environment, the limit of open files,
+    the umask.
 
     Afterwards the working directory is the first entry of the import path.
 
@@ -46,6 +47,7 @@ def prepare_process(values: Values, *, forks_workers: bool = False) -> None:
     os.environ.update(dict(cast("tuple[tuple[str, str], ...]", values["env"])))
     if not forks_workers:
         allow_open_files(values)
+    set_umask(values)
     put_directory_first()
 
 
@@ -55,6 +57,13 @@ def allow_open_files(values: Values) -> None:
     set_open_files(
         cast("int | str | None", values["open_files"]), values.engine().max_connections, given.source if given else ""
     )
+
+
+def set_umask(values: Values) -> None:
+    """Apply ``--umask``: before the listeners are opened, whose files it is for."""
+    umask = values["umask"]
+    if umask is not None:
+        os.umask(cast("int", umask))
 
 
 def _change_directory(values: Values) -> None:
@@ -105,6 +114,11 @@ _raised_limit: _RaisedLimit | None = None
 """Keeps alive what :mod:`reserve.engine.fork` watches; the limit belongs to the process, and so does this."""
 
 
+def open_files_for(max_connections: int) -> int:
+    """How many descriptors a server may need."""
+    return max_connections * _FOR_EACH_CONNECTION + _FOR_THE_REST
+
+
 def set_open_files(wanted: int | str | None, max_connections: int, source: str) -> None:
     """Set the soft limit of open files (RLIMIT_NOFILE); each connection needs a descriptor.
 
@@ -124,7 +138,7 @@ def set_open_files(wanted: int | str | None, max_connections: int, source: str) 
         if hard != resource.RLIM_INFINITY and limit > hard:
             raise StartupError(f"{source}: {limit} is more than the hard limit of open files, {hard} (ulimit -Hn)")
     elif wanted is None and soft != resource.RLIM_INFINITY:
-        limit = max_connections * _FOR_EACH_CONNECTION + _FOR_THE_REST
+        limit = open_files_for(max_connections)
         limit = max(soft, limit if hard == resource.RLIM_INFINITY else min(limit, hard))
     else:
         return

@@ -17,13 +17,17 @@ from reserve.options.table import FLAGS
 __all__ = ["corrected", "shell_line"]
 
 
-def shell_line(argv: Sequence[str]) -> str:
+def shell_line(argv: Sequence[str], prefix: str = "") -> str:
     """A line for the shell.
 
     :param argv: the command line without the name of the program. The program is the one that the user has started:
         ``reserve`` if the shell finds it by that name, else its path.
+    :param prefix: a program that runs it, which may have another ``PATH``; empty: none.
     """
-    return shlex.join([*_program(), *argv])
+    program = _program()
+    if prefix:
+        program = (prefix, shutil.which(program[0]) or program[0], *program[1:])
+    return shlex.join([*program, *argv])
 
 
 def corrected(argv: Sequence[str], positions: Sequence[int], correction: Correction) -> list[str]:

@@ -55,7 +55,6 @@ _BEHIND = "--trusted-proxies and --forwarded-fields say what is believed of a fr
 _STDOUT = "the access log goes to standard output; > FILE after the command puts it into a file"
 _STDERR = "the error log goes to standard error; 2> FILE after the command puts it into a file"
 _PROCESSES = "reserve supervises its worker processes itself (--processes N)"
-_USER = "reserve does not change its user; systemd does (User=), and passes sockets on privileged ports"
 _RELOAD = "--reload and --reload-include PATTERN say what is watched, and nothing has to be tuned"
 _FILES = "folders are served with --static /PREFIX=DIR, as in reserve/docs/static.md"
 _ADDRESS = "--bind HOST:PORT"
@@ -266,17 +265,19 @@ FOREIGN: tuple[ForeignOption, ...] = (
     _none("--use-colors", "reserve writes no colours", is_flag=True),
     ForeignOption("--ident", "--server-header TEXT"),
     # the process
-    _none("-u --user --uid -g --group --gid", _USER),
+    ForeignOption("-u --uid", "--user USER[:GROUP]"),
+    ForeignOption("-g --gid", "--group GROUP"),
+    _none("--initgroups", "--user always sets the groups of the user", is_flag=True),
     _none("--control-socket --control-socket-mode", "reserve has no control socket"),
     _none("--control-socket-disable --no-control-socket", "reserve has no control socket", is_flag=True),
-    _none("--initgroups", _USER, is_flag=True),
-    _none("--umask -m", "reserve keeps the umask that it was started with; for its sockets there is --unix-mode"),
-    _none(
-        "--pid --pidfile --pid-file --pidfile2 --safe-pidfile",
-        "reserve stays in the foreground, where systemd or the shell knows its process",
+    ForeignOption("-m", "--umask MODE"),
+    ForeignOption(
+        "--pid --pidfile --pidfile2 --safe-pidfile", "--pid-file FILE", "written before the application is imported"
     ),
-    _none("-D --daemon", "sdlaunch -d runs it in the background", is_flag=True),
-    _none("--daemonize", "sdlaunch -d runs it in the background"),
+    ForeignOption("-D", "--daemon", value="", is_flag=True),
+    ForeignOption(
+        "--daemonize", "--daemon", "logs go to the files of standard output and standard error, > FILE 2> FILE", ""
+    ),
     _none("-n --name --proc-name --procname --process-name", "ps and systemd show the command line as it is"),
     ForeignOption("-c --ini --yaml --xml --json", "--config FILE", "its file is in TOML", ""),
     _none(

@@ -32,6 +32,11 @@ _TASKS = (
     ),
     ("reserve config-schema", "print the JSON Schema of reserve.toml"),
     (
+        "reserve systemd-unit [--name NAME] [--socket] [--into DIR] [server options] app NAME",
+        "print the .service of systemd for these options, with few rights, and with --socket also the .socket, so that "
+        "systemd opens the addresses and no client notices a restart; --into writes them into a directory",
+    ),
+    (
         'reserve migrate FILE|"COMMAND"',
         "print the reserve.toml for a gunicorn.conf.py, a uwsgi.ini, or a command line of gunicorn, uwsgi, "
         "waitress-serve, cheroot, granian, hypercorn or uvicorn, and what has no equal; nothing is run",
@@ -56,6 +61,7 @@ _FORMS = {
     "MODULE:FUNCTION": "a function that is imported, and called later: shop.hooks:connect",
     "PATTERN": "names of files, as a shell writes them: *.html, templates/*.html; or a directory",
     "OWNER": "USER, USER:GROUP or :GROUP",
+    "USER[:GROUP]": "a user, or a user and a group, as names or numbers",
 }
 """The forms of values, by the word that stands for them."""
 _SIGNALS = """\

@@ -53,7 +53,7 @@ _MAX_FILE = 1 << 20
 """Bytes of a file with options. A larger one is a mistake, as ``--config /dev/zero``."""
 _PORTS = Count(0, 65535, "PORT")
 _CONCURRENCY = Count(1, 1024)
-_SUPERVISED = ("preload", "reload", "max_requests", "max_memory", "max_lifetime")
+_SUPERVISED = ("preload", "reload", "max_requests", "max_memory", "max_lifetime", "user", "group")
 """The options that need a supervisor even of one process."""
 _SERVER_HOMES = (None, EngineSettings, TLSSettings)
 """The homes of options that do not belong to the application."""

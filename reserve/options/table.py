@@ -134,6 +134,13 @@ _FUNCTION = Text(
     "a function",
 )
 _OWNER = Text("USER, USER:GROUP or :GROUP", lambda text: text.strip(":") != "", "OWNER", "a user and a group")
+
+
+def _is_user(text: str) -> bool:
+    user, colon, group = text.partition(":")
+    return user.strip() != "" and (group.strip() != "" or not colon) and ":" not in group
+
+
 _UNIX_MODE = (
     "Permissions of the socket files of unix:PATH binds. Default: 777 minus the umask; with the usual umask of 022 "
     "(755), a frontend that runs as another user gets permission denied."
@@ -510,6 +517,41 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(name="chdir", kind=_DIRECTORY, group=_COMMAND, help="Change to this directory before anything is opened."),
     Option(
+        name="pid-file",
+        kind=_FILE,
+        group=_COMMAND,
+        help="Write the process ID to this file before the application is imported, and remove it at the end, if the "
+        "user may. A file that names a server of reserve that runs is an error.",
+    ),
+    Option(
+        name="umask",
+        kind=Octal("022", unit="octal permission bits that new files do not get"),
+        group=_COMMAND,
+        help="The permission bits that new files do not get, as those of unix:PATH binds. Default: as it was.",
+    ),
+    Option(
+        name="user",
+        kind=Text("USER or USER:GROUP, names or numbers", _is_user, "USER[:GROUP]", "a user"),
+        group=_COMMAND,
+        help="Change to this user, for good, before the application is imported, and to its groups; the listeners are "
+        "open and the certificates loaded by then. Only root may. The user owns the files of unix:PATH binds, and gets "
+        "HOME, USER and LOGNAME.",
+    ),
+    Option(
+        name="group",
+        kind=Text("a group, as a name or a number", lambda text: text.strip() != "" and ":" not in text, "GROUP"),
+        group=_COMMAND,
+        help="Change to this group, with --user or without it. Default: that of the user.",
+    ),
+    Option(
+        name="daemon",
+        kind=Flag(),
+        group=_COMMAND,
+        default=False,
+        help="Serve in the background, in a new session. The command returns 0 when the server serves, or its exit "
+        "code. Standard streams that are no files become /dev/null then. A unit of systemd does not want it.",
+    ),
+    Option(
         name="open-files",
         kind=CountOr(64, 1048576, "keep", "N|keep"),
         group=_COMMAND,
@@ -568,6 +610,7 @@ _USUAL = {
     "max-requests-jitter": "1000",
     "open-files": "keep",
     "trusted-proxies": "127.0.0.1",
+    "umask": "027",
     "unix-mode": "660",
 }
 """Values that work, of options that have none by default."""

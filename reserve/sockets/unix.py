@@ -66,8 +66,8 @@ def bind_path(sock: UNIXListener, path: str, *, mode: int | None, owner: tuple[i
 def release(sock: socket.socket) -> None:
     """Close a listener, and remove the file that was created when it was opened.
 
-    The file stays if another process has created it, or if another file has taken its place. A second call does
-    nothing.
+    The file stays if another process has created it, if another file has taken its place, or if the process may not
+    remove it any more. A second call does nothing.
     """
     created = getattr(sock, "created", None)
     try:
@@ -77,7 +77,8 @@ def release(sock: socket.socket) -> None:
             # As long as the socket is open, no other file can get its inode number.
             status = _lstat(path)
             if pid == os.getpid() and status is not None and _identity(status) == identity:
-                os.unlink(path)
+                with contextlib.suppress(PermissionError):  # the process has changed its user: the next start does it
+                    os.unlink(path)
     finally:
         with contextlib.suppress(OSError):  # another part of the program has closed it
             sock.close()

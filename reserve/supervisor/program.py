@@ -10,7 +10,9 @@ from reserve.cli.early.signals import has_terminal
 from reserve.cli.early.signaltable import is_handled
 from reserve.cli.processes.spawn import handled_signals
 from reserve.cli.processes.state import State, read_state
+from reserve.daemon.detach import Parent
 from reserve.errors import ReserveError
+from reserve.sockets.notify import Notifier
 from reserve.supervisor.supervisor import Supervisor
 from reserve.supervisor.workers import write_line
 
@@ -35,11 +37,19 @@ def main(fd: int) -> int:
         if number in _OWN or is_handled(number, signal.getsignal(number), has_terminal=state.had_terminal):
             signal.signal(number, _note)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, handled_signals())
+    parent, notifier = Parent.resume(), Notifier.from_environ(report=lambda text: write_line(f"reserve: {text}"))
+    exit_code = 1
     try:
-        return Supervisor(state, terminal_closed=lambda: _terminal_closed(state)).run(reader)
+        exit_code = Supervisor(
+            state, terminal_closed=lambda: _terminal_closed(state), notifier=notifier, parent=parent
+        ).run(reader)
     except ReserveError as error:
         write_line(f"reserve: {error}")
-        return error.exit_code
+        exit_code = error.exit_code
+    finally:
+        if parent is not None:
+            parent.failed(exit_code)
+    return exit_code
 
 
 def _terminal_closed(state: State) -> bool:

@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
 
+from reserve.cli.banner import in_background
 from reserve.cli.binds import Listeners, open_changed, united
 from reserve.cli.early.signaltable import Reaction, name_of, reaction_to
 from reserve.cli.parser import parse_command_line
@@ -25,10 +26,13 @@ from reserve.cli.process import changed_directory
 from reserve.cli.processes.channel import Channel
 from reserve.cli.processes.spawn import become_supervisor, handled_signals, program, start_worker, start_zygote
 from reserve.cli.processes.state import PassedProcess, State, adopt_listeners, pass_listeners
+from reserve.daemon.detach import Parent
+from reserve.daemon.pidfile import PidFile
 from reserve.engine.scoreboard import Scoreboard
 from reserve.errors import ReserveError, UsageError
 from reserve.options.sources import Values, collect
 from reserve.sockets.listeners import release
+from reserve.sockets.notify import Notifier
 from reserve.supervisor.watcher import Watcher, watch_arguments
 from reserve.supervisor.workers import Phase, WorkerProcess, suspend, write_line
 from reserve.supervisor.zygotes import ZygoteProcess, Zygotes
@@ -41,6 +45,10 @@ _GRACE = 5.0
 """Seconds that a worker has to end after its stop timeout, before it is killed."""
 _LONGEST_DELAY = 30.0
 """Seconds between two attempts to replace workers that do not start or soon crash."""
+_STEP = 300.0
+"""Seconds that the first process may take to start, even if the start-up timeout of the service manager is less."""
+_EXIT = 5.0
+"""Seconds that the exit of the supervisor may take after that of its processes."""
 _SOON = 10.0
 """Seconds. A worker that crashes, or asks for another one, earlier after its start delays its successor."""
 _LONG_START = 30.0
@@ -60,17 +68,29 @@ class Supervisor:
     :param state: what the process was before has passed on.
     :param now: seconds of a monotonic clock.
     :param terminal_closed: whether a SIGHUP means that the terminal was closed.
+    :param notifier: the messages to the service manager; None: there is none.
+    :param parent: the process that waits for this daemon; None: the process is no daemon.
     """
 
     def __init__(
         self,
         state: State,
         now: Callable[[], float] = time.monotonic,
+        *,
         terminal_closed: Callable[[], bool] = lambda: False,
+        notifier: Notifier | None = None,
+        parent: Parent | None = None,
     ) -> None:
         self._state = state
         self._now = now
         self._terminal_closed = terminal_closed
+        self._notifier = notifier if notifier is not None else Notifier()
+        self._parent = parent
+        self._beat_at = now() if self._notifier.watchdog_interval else float("inf")
+        self._pid_file: PidFile | None = None
+        """Which this process has written before it became the supervisor."""
+        self._daemon = 0
+        """The process ID, if the process runs in the background; 0: it does not."""
         self._listeners = adopt_listeners(state.listeners)
         """Those of the present generation."""
         self._serving_listeners = self._listeners
@@ -144,6 +164,7 @@ class Supervisor:
             self.handle_signal(self._signals.popleft())
         self._reap()
         self._keep_wanted()
+        self._tell_watchdog()
         return not self._stop_count or bool(self.workers) or bool(self._zygotes.processes)
 
     def wait(self, timeout: float | None) -> None:
@@ -171,6 +192,8 @@ class Supervisor:
         self._selector.close()
         if self._scoreboard is not None:
             self._scoreboard.close()
+        if self._pid_file is not None:
+            self._pid_file.remove()
         if self._has_served:
             write_line(_STOPPED_MESSAGE)
         return self._exit_code or (_ABORTED if self._aborted else 0)
@@ -216,6 +239,7 @@ class Supervisor:
         self._stop_count += 1
         at_once = self._stop_count > 1 or reaction_to(number) is Reaction.STOP_AT_ONCE
         timeout = 0.0 if at_once else self._stop_timeout
+        delay = 0.0 if at_once else self._drain_delay  # the workers serve on for so long, so clients may still connect
         line_start = "\n" if number in (signal.SIGINT, signal.SIGQUIT) and os.isatty(2) else ""
         if not self._has_served:
             self._exit_code = ReserveError.exit_code
@@ -226,11 +250,11 @@ class Supervisor:
         elif at_once:
             write_line(f"{line_start}reserve: stopping at once")
         else:
-            begin = f"stopping in {self._drain_delay:g} s; then" if self._drain_delay else "stopping;"
+            begin = f"stopping in {delay:g} s; then" if delay else "stopping;"
             write_line(
                 f"{line_start}reserve: {begin} requests in flight have {timeout:g} s, a second signal stops at once"
             )
-        delay = 0.0 if at_once else self._drain_delay  # the workers serve on for so long, so clients may still connect
+        self._notifier.stopping(f"stops; requests in flight have {timeout:g} s", delay + timeout + _GRACE + _EXIT)
         self._release_at = min(self._release_at, self._now() + delay)
         for worker in self.workers.values():
             was_starting, worker.phase = worker.phase is Phase.STARTING, Phase.STOPPING
@@ -265,7 +289,8 @@ class Supervisor:
             with changed_directory(values):
                 listeners = open_changed(self._open_listeners, values)
         except ReserveError as error:
-            write_line(f"reserve: the new configuration cannot be used, so the previous one stays: {error}")
+            with self._notifier.reload():
+                write_line(f"reserve: the new configuration cannot be used, so the previous one stays: {error}")
             return
         self._listeners = listeners
         self._open_listeners = united(self._open_listeners, listeners)
@@ -278,6 +303,8 @@ class Supervisor:
                 worker.signal(signal.SIGKILL)
         self._zygotes.kill_unprepared()
         write_line(f"reserve: {reason}reloading")
+        self._notifier.reloading("reloads")
+        self._is_complete = False
         self._watch()
 
     # ---- changed files ----
@@ -318,6 +345,10 @@ class Supervisor:
         self._stop_timeout = cast("float", values["stop_timeout"])
         self._drain_delay = cast("float", values["drain_delay"])
         self._opens_browser = bool(values["open"])
+        self._daemon = os.getpid() if values["daemon"] else 0
+        if values["pid_file"] is not None and self._pid_file is None:
+            path = os.path.join(str(values["chdir"] or ""), str(values["pid_file"]))
+            self._pid_file = PidFile(os.path.join(self._state.directory, path))
         self._preload = bool(values["preload"])
         self._watch_arguments = watch_arguments(values, self._state.directory) if values["reload"] else []
 
@@ -405,6 +436,7 @@ class Supervisor:
             self._open_listeners = self._listeners
             if self._watcher is None or self.wanted > 1:
                 write_line(f"reserve: {_processes(self.wanted)} serve{'s' if self.wanted == 1 else ''}")
+            self._tell_ready()
 
     def _start(self) -> bool:
         """Start a worker, or what a worker needs; False: that cannot be done now."""
@@ -446,9 +478,11 @@ class Supervisor:
         self._is_complete = False
         if start is start_zygote:
             self._zygotes.add(process.pid, channel, self.generation)
-            return False
-        self._add(WorkerProcess(process.pid, channel, self.generation, slot, self._now()))
-        return True
+        else:
+            self._add(WorkerProcess(process.pid, channel, self.generation, slot, self._now()))
+        if not self._serving_generation:
+            self._notifier.status("starts the first process", _STEP)
+        return start is not start_zygote
 
     def _slots(self) -> set[int]:
         return {worker.slot for worker in self.workers.values()}
@@ -473,9 +507,12 @@ class Supervisor:
             self._has_served = True
             if worker.generation != self._serving_generation:
                 if not self._serving_generation:
-                    write_line(str(message.get("banner", "")).removesuffix("\n"))
+                    banner = str(message.get("banner", "")).removesuffix("\n")
+                    write_line(in_background(banner, self._daemon))
                     if self._opens_browser:
                         worker.tell("open")
+                    self._serving_generation = worker.generation
+                    self._tell_ready()
                 elif self._watcher is not None:
                     write_line("reserve: the new version serves")
                 self._serving_generation = worker.generation
@@ -553,6 +590,7 @@ class Supervisor:
             write_line(f"reserve: {worker.kind} {worker.pid} {_how(code)}")
         if self._serving_generation:
             self._give_up_generation()
+            self._tell_ready()
         elif self._watcher is not None and code != UsageError.exit_code:  # that needs another command line
             self._not_before = float("inf")
             self._has_served = True  # Ctrl-C ends the wait, not a start
@@ -574,13 +612,31 @@ class Supervisor:
         """Seconds until :meth:`act` has to be called without an event; None: never."""
         times = [process.kill_at for process in (*self.workers.values(), *self._zygotes.processes)]
         times += [worker.report_at for worker in self.workers.values() if worker.phase is Phase.STARTING]
-        times += [self._trial_ends, self._release_at]
+        times += [self._trial_ends, self._release_at, self._beat_at]
         if not all([worker.channel.flush() for worker in self.workers.values()]):
             times.append(self._now() + _FLUSH_INTERVAL)
         if self._not_before > self._now() and not self._stop_count:
             times.append(self._not_before)
         earliest = min(times, default=float("inf"))
         return None if earliest == float("inf") else max(0.0, earliest - self._now())
+
+    # ---- what others are told ----
+
+    def _tell_ready(self) -> None:
+        """The first process serves, or a reload has ended, whether it has failed or not."""
+        serving = sum(worker.phase is Phase.SERVING for worker in self.workers.values())
+        pid = None if self._parent is None else os.getpid()
+        self._notifier.ready(f"{_processes(serving)} of {self.wanted} serve", main_pid=pid)
+        self._notifier.watchdog()  # its time begins now
+        if self._parent is not None:
+            self._parent.ready()
+
+    def _tell_watchdog(self) -> None:
+        """The service lives as long as a process serves; the supervisor has to come here for it, too."""
+        if self._now() >= self._beat_at:
+            self._beat_at = self._now() + self._notifier.watchdog_interval
+            if any(worker.phase is not Phase.STARTING for worker in self.workers.values()):
+                self._notifier.watchdog()
 
     # ---- options and the state ----
 
@@ -611,9 +667,11 @@ class Supervisor:
             signals=(signal.SIGHUP, *self._signals),
             aborted=self._aborted,
         )
+        os.environ.update(self._notifier.environ())
         try:
             become_supervisor(state, handled_signals())
         except OSError as error:
+            Notifier.from_environ()  # the worker processes must not have the variables
             write_line(f"reserve: the new version of the program cannot be executed, so nothing changes: {error}")
 
 

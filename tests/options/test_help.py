@@ -97,7 +97,7 @@ def test_the_whole_help_has_every_option_the_values_of_choices_and_the_forms_of_
             assert f"One of {option.kind.allowed}." in words
     forms = text.partition("\nValues:\n")[2].partition("\n\n")[0]
     metavars = {option.kind.metavar for option in OPTIONS}
-    plain = {"", "TEXT", "N", "WORD", "FILE", "DIR", "PORT", "LIST", "PATH", "NAME=VALUE"}
+    plain = {"", "TEXT", "N", "WORD", "FILE", "DIR", "GROUP", "PORT", "LIST", "PATH", "NAME=VALUE"}
     assert metavars - plain == set(re.findall(r"^  (\S+)", forms, re.M))
 
 

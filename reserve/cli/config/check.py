@@ -14,6 +14,7 @@ from typing import cast
 
 from reserve.cli.binds import check_addresses
 from reserve.cli.config.hooks import check_hooks
+from reserve.cli.privileges import account
 from reserve.cli.tls import make_adapter
 from reserve.errors import StartupError
 from reserve.options.filevalues import file_value, toml_text
@@ -42,6 +43,7 @@ def refuse_unusable(values: Values) -> None:
             source = values.given["chdir"].source
             raise StartupError(f"{source}: cannot change to {directory}: {error.strerror or error}") from error
     check_addresses(values, {name: cast("tuple[str, ...]", values[FLAGS[f"--{name}"].field]) for name in ADDRESSES})
+    account(values)
     values.engine()
     values.processes()
     check_hooks(values)

@@ -28,7 +28,7 @@ from reserve.loader.otherservers import (
 from reserve.options.filevalues import file_value, toml_text
 from reserve.options.sources import convert, read_bounded
 from reserve.options.table import ADDRESSES, FILE, FLAGS, USUAL_ADDRESS, Option
-from reserve.paramtypes import Flag
+from reserve.paramtypes import Flag, Octal
 from reserve.sockets.addresses import parse_address
 
 __all__ = ["migrate", "migrated"]
@@ -147,6 +147,8 @@ class _Conversion:
             self._remark(setting, setting.unknown or NOT_READ[setting.name])
         elif entry is not None:
             self._take_foreign(setting, name, entry)
+        elif option is not None and option.default is False and _is_off(setting.value):
+            return  # likewise
         elif option is not None and FILE in option.sources:
             self._take_value(setting, option)
         else:
@@ -208,7 +210,7 @@ class _Conversion:
                 return
             items = [",".join(map(str, items))]
         for item in items:
-            text = _text(item)
+            text = f"{item:03o}" if isinstance(option.kind, Octal) and type(item) is int else _text(item)
             try:
                 for one in self._addresses(text, form) if option.name in ADDRESSES else [form.format(text)]:
                     self._add(setting, option, convert(option, option.name, one, option.kind.parse))

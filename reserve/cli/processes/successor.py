@@ -40,6 +40,7 @@ from reserve.engine.polling.threads import start_thread
 from reserve.errors import ReserveError, StartupError
 from reserve.options.sources import collect
 from reserve.sockets.listeners import release
+from reserve.sockets.notify import Notifier
 from reserve.sockets.unix import UNIXListener
 from reserve.wait import wait_for
 
@@ -109,6 +110,7 @@ class Succession:
     :param listeners: those of the server.
     :param keep_alive: the option: seconds.
     :param signals: the handlers of the command, which ends the process itself.
+    :param notifier: the messages to the service manager; None: there is none.
     """
 
     def __init__(
@@ -120,6 +122,7 @@ class Succession:
         console: Console,
         signals: StopSignals,
         force_exit: ForceExit,
+        notifier: Notifier | None = None,
     ) -> None:
         self._server = server
         self._listeners = listeners
@@ -127,6 +130,7 @@ class Succession:
         self._signals = signals
         self._console = console
         self._force_exit = force_exit
+        self._notifier = notifier if notifier is not None else Notifier()
         self._retires_within = max(keep_alive, _IDLE_CLIENT)
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -169,6 +173,7 @@ class Succession:
                 self._say("this process finishes its requests still; it reloads again when it is the supervisor")
                 return
             self._say("reloading")
+            self._notifier.reloading("starts the new version")
             if self._thread is not None:
                 self._again = True
                 self._kill()
@@ -178,6 +183,7 @@ class Succession:
                 start_thread(thread)
             except StartupError as error:
                 self._say(f"the reload is not possible, so this process serves on: {error}")
+                self._notifier.ready(self._notifier.status_text)
             else:
                 self._thread = thread
 
@@ -264,6 +270,8 @@ class Succession:
             release(sock)
         self._copies = self._next = Listeners()
         self._thread = None
+        if not self._is_over():
+            self._notifier.ready(self._notifier.status_text)
 
     def _open_copies(self) -> None:
         """Copy the listeners, and open those that the new configuration has in addition. The lock is held.
@@ -328,6 +336,7 @@ class Succession:
         self._force_exit.hand_over_by(self._become_supervisor)
         # The stop of a server that retires has its own timeout, and the exit of the process another one.
         self._force_exit.exit_within(self._retires_within + 2 * self._signals.stop_timeout)
+        self._notifier.ready("the new version serves; this process finishes its requests")
         self._server.retire()
 
     def _watch(self) -> None:

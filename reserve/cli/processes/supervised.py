@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, NoReturn, cast
 
 from reserve.cli.binds import open_listeners
-from reserve.cli.process import changed_directory
+from reserve.cli.privileges import account
+from reserve.cli.process import changed_directory, set_umask
 from reserve.cli.processes.spawn import become_supervisor, handled_signals
 from reserve.cli.processes.state import State, pass_listeners
 from reserve.cli.proposal import shell_line
+from reserve.daemon.pidfile import PidFile
 from reserve.errors import StartupError, UsageError
 from reserve.loader.directory import working_directory
 from reserve.sockets.listeners import release
@@ -21,15 +24,17 @@ from reserve.sockets.listeners import release
 if TYPE_CHECKING:
     from reserve.cli.parser import CommandLine
     from reserve.cli.signals import StopSignals
+    from reserve.daemon.detach import Parent
     from reserve.options.sources import Values
 
 __all__ = ["supervise"]
 
 
-def supervise(command: CommandLine, values: Values, signals: StopSignals) -> NoReturn:
+def supervise(command: CommandLine, values: Values, signals: StopSignals, parent: Parent | None = None) -> NoReturn:
     """Open the listeners, and become the supervisor of the worker processes that serve them.
 
     :param signals: installed; those that wait for the server are passed on.
+    :param parent: the process that waits for this daemon; None: the process is no daemon.
     :raises UsageError: the process belongs to another program, or the platform starts processes in another way.
     :raises StartupError: an address cannot be opened, or the supervisor cannot be executed.
     """
@@ -42,9 +47,20 @@ def supervise(command: CommandLine, values: Values, signals: StopSignals) -> NoR
     directory = working_directory()
     if not directory:
         raise StartupError("the working directory was deleted; start in another one")
-    with changed_directory(values):
+    account(values)  # a mistake in it must not cost the rest of the start
+    set_umask(values)
+    pid_file = None
+    with changed_directory(values), ExitStack() as cleanup:
         listeners = open_listeners(values, os.environ)
+        for sock in listeners.all:
+            cleanup.callback(release, sock)
+        if values["pid_file"] is not None:
+            pid_file = PidFile(os.path.abspath(str(values["pid_file"])))
+            pid_file.create()  # the supervisor is the same process, and removes it
+        cleanup.pop_all()
     try:
+        if parent is not None:
+            parent.keep_for_exec()
         state = State(
             argv=tuple(command.argv),
             directory=directory,
@@ -62,3 +78,5 @@ def supervise(command: CommandLine, values: Values, signals: StopSignals) -> NoR
     finally:  # it was not executed
         for sock in listeners.all:
             release(sock)
+        if pid_file is not None:
+            pid_file.remove()

@@ -32,6 +32,7 @@ from reserve.cli.early.signaltable import Reaction, reaction_to
 from reserve.cli.processes.channel import Channel, DescriptorChannel
 from reserve.cli.processes.forkable import connections, refusal, shared_connections, thread_names
 from reserve.cli.signals import StopSignals
+from reserve.daemon.detach import null_streams
 from reserve.errors import StartupError
 
 __all__ = ["Continuation", "run_zygote"]
@@ -85,6 +86,8 @@ def _preload(channel: Channel, argv: Sequence[str], console: Console) -> Start |
     opened = [peer for key, peer in connections().items() if key not in before]
     if opened:
         console.write(f"reserve: {shared_connections(opened)}\n")
+    if start.values["daemon"]:
+        null_streams(keep_files=True)  # what comes next is for the supervisor to say
     return start
 
 

@@ -105,6 +105,7 @@ def test_a_setting_of_gunicorn_becomes_an_option(tmp_path: Path, source: str, ke
         ("forwarded_allow_ips = '*'", "trusted-proxies is '*'; allowed is addresses"),
         ("proxy_protocol = True", "proxy-protocol is 'true'; allowed is"),
         ("workers = f()", "it would have to call f(); processes is nearest"),
+        ("umask = '9'", "umask is '9'; allowed is three or four octal digits"),
         ("worker_class = 'gevent'", "reserve has one kind of workers: processes with threads"),
         ("ssl_version = 2", "the nearest is --tls-min-version WORD"),
         ("def pre_fork(server, worker): pass", "reserve calls no functions of a configuration file"),
@@ -133,6 +134,14 @@ def test_what_is_off_needs_no_remark_and_helper_names_are_none() -> None:
     source = "daemon = False\nspew = False\nstatsd_host = None\n_x = 1\nBASE = '/srv'\nhome = '/x'\nchdir = home\n"
     text = from_python(source)
     assert (options(text), remarks(text)) == ({"chdir": "/x"}, {})
+
+
+def test_the_options_of_the_process_are_carried_over() -> None:
+    source = "user = 'www-data'\ngroup = 33\numask = 0o27\npidfile = 'run/pid'\ndaemon = True\ninitgroups = True\n"
+    text = from_python(source)
+    expected = {"pid-file": "run/pid", "umask": "027", "user": "www-data", "group": "33", "daemon": True}
+    assert options(text) == expected
+    assert remarks(text) == {"initgroups, line 6": "--user always sets the groups of the user"}
 
 
 def test_nothing_of_the_file_is_run(tmp_path: Path, capsys: pytest.CaptureFixture[str], recwarn: object) -> None:
@@ -234,7 +243,7 @@ def test_the_application_follows_the_protocol_of_the_socket(
     ("line", "application", "expected"),
     [
         ("gunicorn -w 4 -b :8001 -t10 shop:app -p /run/x --log-level=debug", "shop:app",
-         {"bind": [":8001"], "processes": 4, "request-timeout": "10s", "log-level": "debug"}),
+         {"bind": [":8001"], "processes": 4, "request-timeout": "10s", "log-level": "debug", "pid-file": "/run/x"}),
         ("env A=b /usr/bin/gunicorn 'shop:create(1)' --threads 3", "'shop:create(1)'", {"threads": 3}),
         ("python3 -m gunicorn --unheard-of shop", "shop", {}),
         ("uwsgi --http :8 -w shop:app -p 4 --master -t 20 -l 99", "shop:app",

@@ -1,0 +1,71 @@
+"""The file with the process ID: what is replaced, what is refused, and what is removed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from reserve.daemon.pidfile import PidFile, write
+from reserve.errors import StartupError
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "pid"
+
+
+@pytest.mark.parametrize("content", ["", "x", "0", "-1", "99999999999999999999", "own", "parent"])
+def test_a_file_that_names_no_other_server_is_replaced(path: Path, content: str) -> None:
+    path.write_text({"own": f"{os.getpid()}\n", "parent": f"{os.getppid()}"}.get(content, content))
+    file = PidFile(str(path))
+    file.create()
+    assert path.read_text() == f"{os.getpid()}\n"
+    file.remove()
+    file.remove()
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(("program", "is_refused"), [("reserve", True), ("other", False)])
+def test_a_process_that_runs_reserve_is_not_replaced(path: Path, program: str, is_refused: bool) -> None:
+    line = [sys.executable, "-S", "-c", "import sys; print(flush=True); sys.stdin.read()", program]
+    with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()  # it has executed its program
+        path.write_text(f"{process.pid}\n")
+        if is_refused:
+            with pytest.raises(StartupError, match=f"names process {process.pid}, which runs reserve; stop it"):
+                PidFile(str(path)).create()
+        else:
+            PidFile(str(path)).create()
+        process.communicate()
+
+
+def test_the_working_directory_may_change(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(path.parent)
+    file = PidFile("pid")
+    file.create()
+    monkeypatch.chdir("/")
+    file.remove()
+    assert not path.exists()
+
+
+def test_what_a_killed_process_has_left_is_no_obstacle(path: Path) -> None:
+    Path(f"{path}.{os.getpid()}").write_text("1")
+    write(str(path), os.getpid(), "-p")
+    assert path.read_text() == f"{os.getpid()}\n"
+    assert os.listdir(path.parent) == ["pid"]
+
+
+def test_a_child_does_not_remove_the_file(path: Path) -> None:
+    file = PidFile(str(path))
+    file.create()
+    child = os.fork()
+    if child == 0:
+        file.remove()
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert path.exists()
