@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-import reserve.cli.processes.worker  # noqa: F401  # before the fork, so that the workers share it
+import reserve.cli.processes.worker  # before the fork, so that the workers share it
 import reserve.engine.scoreboard  # noqa: F401
 from reserve.cli.command import Start, preload, serve_preloaded
 from reserve.cli.console import Console, DirectConsole
