@@ -26,7 +26,8 @@ from types import FrameType
 from typing import Any
 
 import reserve.cli.processes.worker  # before the fork, so that the workers share it
-import reserve.engine.scoreboard  # noqa: F401
+import reserve.engine.scoreboard
+import reserve.engine.server  # noqa: F401
 from reserve.cli.command import Start, preload, serve_preloaded
 from reserve.cli.console import Console, DirectConsole
 from reserve.cli.early.signals import EarlySignals
