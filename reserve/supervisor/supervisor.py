@@ -154,6 +154,8 @@ class Supervisor:
         """
         self._selector.register(wakeup, selectors.EVENT_READ)
         self._watch()
+        if self._is_complete and not self._stop_count:  # this process has become the supervisor while it served
+            self._tell_ready()
         while self.act():
             self.wait(self._timeout())
         return self.end()

@@ -206,7 +206,8 @@ def test_an_address_that_is_none_is_proposed_as_one(
     line = proposed(f"{SHOP_LINE} {wrong}", capsys)
     assert line == f"reserve {SHOP_LINE} {right}"
     opened: list[str] = []
-    monkeypatch.setattr("reserve.sockets.listeners.listen", lambda *addresses, **rest: opened.extend(addresses) or [])
+    listen = "reserve.sockets.listeners.listen_by_address"
+    monkeypatch.setattr(listen, lambda *addresses, **rest: opened.extend(addresses) or [])
     assert serves(line)
     assert opened == [
         argument for argument in shlex.split(right) if not argument.startswith("-b") and argument != "--bind"
