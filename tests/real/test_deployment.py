@@ -135,6 +135,7 @@ def test_the_pod_serves_until_its_services_have_noticed(serve: Serve) -> None:
         assert health(port) == 503
         with server.client() as client:
             assert fetch(client, "GET", "/")[0] == 200
+        assert server.process.wait(PATIENCE) == 0  # a second signal would stop it at once
 
 
 # ---- several servers behind a load balancer ----
