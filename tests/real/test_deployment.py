@@ -238,3 +238,42 @@ def wait_for_version(load: SteadyLoad, version: str) -> None:
             return any(name.startswith(f"{version} ") for name in load.tally.answered_by)
 
     eventually(seen)
+
+
+# ---- rotation of logs ----
+
+
+@pytest.mark.peer
+def test_rotated_logs_go_on(installed: Installed, tmp_path: Path, require_peer: Callable[[str], str]) -> None:
+    program = require_peer("logrotate")
+    (line,) = re.findall(r"^```sh\nreserve (.*)\n```$", section("Rotation of logs"), re.MULTILINE)
+    line = line.replace("/var/log/blog", str(tmp_path)).replace("app http", "--bind 127.0.0.1:0 app http")
+    assert f">> {tmp_path}/access.log 2>> {tmp_path}/error.log" in line
+    config = tmp_path / "logrotate.conf"
+    config.write_text(
+        "su root root\n" * (os.geteuid() == 0) + block("logrotate").replace("/var/log/blog", str(tmp_path))
+    )
+    access, error = tmp_path / "access.log", tmp_path / "error.log"
+    process = subprocess.Popen(["sh", "-c", f"exec {installed.reserve} {line}"], cwd=tmp_path, env=clean_environ())
+    try:
+        eventually(lambda: error.exists() and "Ctrl-C stops" in error.read_text())
+        port = int(re.findall(r"http://127\.0\.0\.1:(\d+)/", error.read_text())[0])
+
+        def request() -> None:
+            with socket.create_connection(("127.0.0.1", port), PATIENCE) as sock:
+                sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                assert sock.makefile("rb").read().startswith(b"HTTP/1.1 200")
+
+        request()
+        eventually(lambda: access.read_text().count("GET / ") == 1)
+        done = subprocess.run(
+            [program, "-f", "-s", str(tmp_path / "state"), str(config)], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert access.read_text() == ""
+        request()
+        eventually(lambda: access.read_text().count("GET / ") == 1)
+        assert "\0" not in access.read_text()
+    finally:
+        process.terminate()
+        assert process.wait(PATIENCE) == 0
