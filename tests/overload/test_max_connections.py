@@ -69,9 +69,9 @@ def test_without_idle_connections_new_clients_wait_in_the_backlog_and_the_accept
     attempts = []
     accept = Acceptor._accept
 
-    def counted(self: Acceptor, listener: socket.socket) -> bool:
+    def counted(self: Acceptor, listener: socket.socket, most: int) -> bool:
         attempts.append(1)
-        return accept(self, listener)
+        return accept(self, listener, most)
 
     monkeypatch.setattr(Acceptor, "_accept", counted)
     monkeypatch.setattr("reserve.engine.acceptor._PAUSE", 3600.0)

@@ -28,6 +28,7 @@ def test_the_environ_of_an_ordinary_request() -> None:
         "keep_alive": True,
         "length": 5,
         "remote_addr": "",
+        "untrusted_fields": False,
         "expect_continue": False,
         "environ": {
             **BASE,

@@ -93,6 +93,7 @@ def messages(draw: Any) -> tuple[bytes, dict[str, Any]]:
     return (lines + "\r\n").encode("latin-1") + data, {
         "method": method, "target": target, "minor": minor, "length": length, "environ": environ, "content": content,
         "trailers": trailers, "keep_alive": minor == 1, "expect_continue": False, "remote_addr": "",
+        "untrusted_fields": False,
     }  # fmt: skip
 
 
