@@ -69,7 +69,7 @@ def test_without_idle_connections_new_clients_wait_in_the_backlog_and_the_accept
     attempts = []
     accept = Acceptor._accept
 
-    def counted(self: Acceptor, listener: socket.socket, most: int) -> bool:
+    def counted(self: Acceptor, listener: socket.socket, most: int = 64) -> bool:
         attempts.append(1)
         return accept(self, listener, most)
 
