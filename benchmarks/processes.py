@@ -83,12 +83,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for _ in range(options.rounds):
                 for processes, found in rates.items():
                     with served(processes, Path(folder)) as port:
-                        url = f"http://{HOST}:{port}/compute"
-                        figures = wrk(url, seconds=options.seconds, connections=options.connections)
-                        found.append(figures.requests_per_second)
                         if processes > 1:
                             counts = shares(port, options.connections).values()
                             ratios.append(max(counts) / min(counts) if len(counts) == processes else float("inf"))
+                        url = f"http://{HOST}:{port}/compute"
+                        figures = wrk(url, seconds=options.seconds, connections=options.connections)
+                        found.append(figures.requests_per_second)
     except Unmeasurable as error:
         sys.stderr.write(f"{error}\n")
         return 2
