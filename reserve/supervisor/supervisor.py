@@ -99,6 +99,8 @@ class Supervisor:
         """All that are open: also those that a reload has made superfluous, until it is complete."""
         self._selector = selectors.DefaultSelector()
         self._signals: deque[int] = deque(state.signals)
+        self._wakeup = -1
+        """The descriptor from which the numbers of more signals are read; -1: the loop does not run yet."""
         self.wanted, self._stop_timeout, self._preload = state.wanted, state.stop_timeout, state.preload
         self._drain_delay = 0.0
         self._opens_browser = False
@@ -152,6 +154,7 @@ class Supervisor:
 
         :param wakeup: the descriptor from which the numbers of signals are read.
         """
+        self._wakeup = wakeup
         self._selector.register(wakeup, selectors.EVENT_READ)
         self._watch()
         if self._is_complete and not self._stop_count:  # this process has become the supervisor while it served
@@ -290,7 +293,7 @@ class Supervisor:
             values = self._read_options()
             with changed_directory(values):
                 listeners = open_changed(self._open_listeners, values)
-        except ReserveError as error:
+        except (OSError, ReserveError) as error:  # no descriptor is free, say
             with self._notifier.reload():
                 write_line(f"reserve: the new configuration cannot be used, so the previous one stays: {error}")
             return
@@ -450,7 +453,11 @@ class Supervisor:
             setup["scoreboard"] = self._scoreboard.fd
         if self._preload:
             listeners = pass_listeners(self._listeners, with_files=False)
-            worker = self._zygotes.fork(self.generation, slot, listeners, **setup)
+            try:
+                worker = self._zygotes.fork(self.generation, slot, listeners, **setup)
+            except OSError as error:  # no descriptor is free, say
+                self._handle_start_error(error)
+                return False
             if worker is not None:
                 self._is_complete = False
                 self._add(worker)
@@ -470,11 +477,7 @@ class Supervisor:
                 **setup,
             )
         except OSError as error:
-            write_line(f"reserve: a worker process cannot be started: {error}")
-            self._wait_longer()
-            if not self._serving_generation:
-                self._stop_count = 1
-                self._exit_code = ReserveError.exit_code
+            self._handle_start_error(error)
             return False
         process.returncode = 0  # the supervisor waits for it itself
         self._is_complete = False
@@ -485,6 +488,14 @@ class Supervisor:
         if not self._serving_generation:
             self._notifier.status("starts the first process", _STEP)
         return start is not start_zygote
+
+    def _handle_start_error(self, error: OSError) -> None:
+        """The system starts no more processes now; at the start of the server that ends it."""
+        write_line(f"reserve: a worker process cannot be started: {error}")
+        self._wait_longer()
+        if not self._serving_generation:
+            self._stop_count = 1
+            self._exit_code = ReserveError.exit_code
 
     def _slots(self) -> set[int]:
         return {worker.slot for worker in self.workers.values()}
@@ -667,6 +678,7 @@ class Supervisor:
             preload=self._preload,
             scoreboard=-1 if self._scoreboard is None else self._scoreboard.fd,
             signals=(signal.SIGHUP, *self._signals),
+            signal_pipe=self._wakeup,  # signals that come until they are blocked
             aborted=self._aborted,
         )
         os.environ.update(self._notifier.environ())
@@ -675,6 +687,7 @@ class Supervisor:
         except OSError as error:
             Notifier.from_environ()  # the worker processes must not have the variables
             write_line(f"reserve: the new version of the program cannot be executed, so nothing changes: {error}")
+            self._watch()
 
 
 def _open_scoreboard(fd: int, processes: int) -> Scoreboard | None:

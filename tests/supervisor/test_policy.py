@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 from pathlib import Path
 
 import pytest
 
+import reserve.supervisor.supervisor as supervising
+from reserve.cli.processes.state import _read_rest
 from reserve.supervisor.workers import Phase
 from tests.supervisor.conftest import World
 
@@ -99,6 +102,24 @@ def test_a_fork_that_fails_later_is_tried_again(world: World) -> None:
     world.started[0].end(-9)
     world.act()
     world.fork_error = None
+    world.pass_time(0.5)
+    assert len(world.alive) == 2
+
+
+def test_a_fork_that_a_zygote_cannot_be_told_of_is_tried_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fork(*arguments: object, **setup: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    supervisor = world.supervise()
+    world.make_ready()
+    world.pass_time(60)
+    supervisor._preload = True
+    monkeypatch.setattr(supervisor._zygotes, "fork", fork)
+    world.started[0].end(-9)
+    world.act()
+    assert world.lines[-1] == "reserve: a worker process cannot be started: [Errno 24] Too many open files"
+    assert len(world.alive) == 1
+    supervisor._preload = False
     world.pass_time(0.5)
     assert len(world.alive) == 2
 
@@ -434,7 +455,45 @@ def test_the_new_address_of_a_generation_that_does_not_start_is_closed_again(wor
     assert len(world.pids(Phase.SERVING)) == 9
 
 
+def test_a_reload_without_a_free_descriptor_changes_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def changed_directory(values: object) -> None:
+        raise OSError(24, "Too many open files", ".")
+
+    world.supervise()
+    world.make_ready()
+    monkeypatch.setattr(supervising, "changed_directory", changed_directory)
+    world.signal(signal.SIGHUP)
+    assert world.lines[-1] == (
+        "reserve: the new configuration cannot be used, so the previous one stays: [Errno 24] Too many open files: '.'"
+    )
+    assert world.pids(Phase.SERVING) == [100, 101]
+
+
 # ---- a new program ----
+
+
+def test_the_new_program_gets_the_signals_that_have_come_meanwhile(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    supervisor = world.supervise()
+    world.make_ready()
+    reader, writer = os.pipe()
+
+    def act() -> bool:
+        os.write(writer, bytes([signal.SIGTERM]))
+        supervisor._become_new_program()
+        return False
+
+    monkeypatch.setattr(supervisor, "act", act)
+    supervisor.run(reader)
+    (state,) = world.became
+    os.close(writer)
+    assert _read_rest(state.signal_pipe) == bytes([signal.SIGTERM])
+    for worker in supervisor.workers.values():
+        worker.channel.close()
+    for process in world.alive:
+        process.end()
+    del world.supervisor
 
 
 def test_the_new_program_gets_everything_and_reloads(world: World) -> None:

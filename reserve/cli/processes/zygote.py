@@ -15,6 +15,7 @@ its workers.
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import selectors
@@ -154,6 +155,9 @@ class _Zygote:
                     continue
                 for message in self._channel.receive():
                     if message["type"] == "fork":
+                        if not self._channel.descriptors:  # this process has no free one
+                            self._give_up(message["serial"], OSError(errno.EMFILE, os.strerror(errno.EMFILE)))
+                            continue
                         worker = self._fork(message["serial"], self._channel.descriptors.popleft())
                         if worker is not None:
                             return worker
@@ -182,8 +186,7 @@ class _Zygote:
                 raise
         except OSError as error:
             os.close(fd)
-            self._console.write(f"reserve: a worker process cannot be forked: {error}\n")
-            self._channel.send("ended", serial=serial, code=StartupError.exit_code)
+            self._give_up(serial, error)
             return None
         if pid == 0:
             return self._become_worker(fd, mask)
@@ -192,6 +195,10 @@ class _Zygote:
         self._children[serial] = pid
         self._channel.send("forked", serial=serial, pid=pid)
         return None
+
+    def _give_up(self, serial: int, error: OSError) -> None:
+        self._console.write(f"reserve: a worker process cannot be forked: {error}\n")
+        self._channel.send("ended", serial=serial, code=StartupError.exit_code)
 
     def _become_worker(self, fd: int, mask: set[int | signal.Signals]) -> Continuation:
         """In the child: undo what is for the zygote alone."""
