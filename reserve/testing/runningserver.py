@@ -59,7 +59,8 @@ class RunningServer:
     def exchange(self, data: bytes, timeout: float = 10.0) -> bytes:
         """Send bytes on a new connection. Returns everything that is received until the server closes it."""
         with self.connect(timeout) as client:
-            client.sendall(data)
+            if data:  # the server may have closed already, and sending nothing on a UNIX socket would be an error then
+                client.sendall(data)
             return b"".join(iter(lambda: client.recv(65536), b""))
 
 
