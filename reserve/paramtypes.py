@@ -157,6 +157,26 @@ class Range(Kind):
         return _is_number(minimum) and _is_number(maximum) and self.low <= minimum <= maximum <= self.high
 
 
+def _size(text: str) -> int:
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise ValueError
+    return int(match[1]) * _FACTORS[match[2].lower()]
+
+
+def _seconds(text: str) -> float:
+    match = _SECONDS.fullmatch(text)
+    if match is None:
+        raise ValueError
+    return float(match[1]) * _UNITS[match[2] or "s"]
+
+
+def _either(examples: list[str]) -> str:
+    """``a, b or c``."""
+    *first, last = examples
+    return f"{', '.join(first)} or {last}" if first else last
+
+
 @dataclass(frozen=True, slots=True)
 class Size(Kind):
     """A number of bytes, with the binary suffixes k, m and g."""
@@ -168,13 +188,11 @@ class Size(Kind):
 
     @property
     def allowed(self) -> str:
-        return f"bytes from {self.format(self.low)} to {self.format(self.high)}, as 65536, 64k, 1m or 1g"
+        examples = [text for text in ("65536", "64k", "1m", "1g") if self.low <= _size(text) <= self.high]
+        return f"bytes from {self.format(self.low)} to {self.format(self.high)}, as {_either(examples)}"
 
     def parse(self, text: str) -> int:
-        match = _SIZE.fullmatch(text)
-        if match is None:
-            raise ValueError
-        size = int(match[1]) * _FACTORS[match[2].lower()]
+        size = _size(text)
         if not self.low <= size <= self.high:
             raise ValueError
         return size
@@ -204,13 +222,13 @@ class Seconds(Kind):
 
     @property
     def allowed(self) -> str:
-        return f"a time from {self.format(self.low)} to {self.format(self.high)}, as 10, 1.5, 500ms, 30s, 2m or 1h"
+        examples = [
+            text for text in ("10", "1.5", "500ms", "30s", "2m", "1h") if self.low <= _seconds(text) <= self.high
+        ]
+        return f"a time from {self.format(self.low)} to {self.format(self.high)}, as {_either(examples)}"
 
     def parse(self, text: str) -> float:
-        match = _SECONDS.fullmatch(text)
-        if match is None:
-            raise ValueError
-        return self._in_range(float(match[1]) * _UNITS[match[2] or "s"])
+        return self._in_range(_seconds(text))
 
     def from_toml(self, value: object) -> float:
         return self._in_range(value) if isinstance(value, float) else self.parse(_number_text(value))
@@ -299,6 +317,11 @@ class Octal(Kind):
         if match is None:
             raise ValueError
         return int(match[1], 8)
+
+    def from_toml(self, value: object) -> int:
+        if not isinstance(value, str):
+            raise ValueError
+        return self.parse(value)
 
     def format(self, value: object) -> str:
         return "" if value is None else f"{value:03o}"

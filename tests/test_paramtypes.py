@@ -75,3 +75,11 @@ def test_flags_and_variables_are_read() -> None:
     for wrong in ("A", "=b", "A=\0"):
         with pytest.raises(ValueError, match=r"^$"):
             Pair().parse(wrong)
+
+
+@pytest.mark.parametrize("kind", [Size(1 << 20, 1 << 44), Size(0, 1000000), Seconds(1.0), Seconds(0.0, 5.0)])
+def test_every_example_of_a_message_is_allowed(kind: Size | Seconds) -> None:
+    examples = kind.allowed.partition(", as ")[2].replace(" or ", ", ").split(", ")
+    assert examples
+    for example in examples:
+        assert kind.accepts(kind.parse(example))

@@ -45,6 +45,7 @@ from reserve.cli.stderrlog import configure_logging, enable_loggers
 from reserve.cli.tls import make_adapter
 from reserve.daemon.detach import Parent, null_streams
 from reserve.daemon.detach import start as start_daemon
+from reserve.daemon.pidfile import PidFile
 from reserve.errors import Correction, ReserveError, ServerFailed, StartupError, UsageError, safe_str, type_name
 from reserve.loader.arguments import Arguments
 from reserve.loader.directory import working_directory
@@ -175,8 +176,10 @@ def run(argv: Sequence[str], console: Console, signals: StopSignals, program: Pr
         announces = worker is None or worker.announces
         notifier = Notifier.from_environ(report=lambda text: console.write(f"reserve: {text}\n"))
         start = _prepare(command, name, arguments, values, console, announces)
-        path = cast("str | None", values["pid_file"]) if worker is None else None
-        return _serve(start, console, signals, worker, Service(notifier, parent, path), origin)
+        pid_file = None
+        if worker is None and values["pid_file"] is not None:
+            pid_file = PidFile(str(values["pid_file"]), values.given["pid_file"].source)
+        return _serve(start, console, signals, worker, Service(notifier, parent, pid_file), origin)
     except (Exception, KeyboardInterrupt) as error:
         if worker is not None:
             worker.close()

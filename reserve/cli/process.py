@@ -18,7 +18,15 @@ from reserve.loader.find import put_directory_first
 if TYPE_CHECKING:
     from reserve.options.sources import Values
 
-__all__ = ["allow_open_files", "changed_directory", "open_files_for", "prepare_process", "set_open_files", "set_umask"]
+__all__ = [
+    "allow_open_files",
+    "change_directory",
+    "changed_directory",
+    "open_files_for",
+    "prepare_process",
+    "set_open_files",
+    "set_umask",
+]
 
 _FOR_EACH_CONNECTION = 2
 """Descriptors: its socket, and a file for a body or a response that is too large for memory."""
@@ -37,7 +45,7 @@ def prepare_process(values: Values, *, forks_workers: bool = False) -> None:
     :raises StartupError: the working directory does not exist or cannot be changed, the spool directory cannot be
         written to, or the limit of open files cannot be set.
     """
-    _change_directory(values)
+    change_directory(values)
     if not working_directory():
         raise StartupError("the working directory was deleted; start in another one, or name it with --chdir DIR")
     spool_dir = values["spool_dir"]
@@ -66,7 +74,11 @@ def set_umask(values: Values) -> None:
         os.umask(cast("int", umask))
 
 
-def _change_directory(values: Values) -> None:
+def change_directory(values: Values) -> None:
+    """Change to ``--chdir``.
+
+    :raises StartupError: that is not possible.
+    """
     directory = values["chdir"]
     if directory is not None:
         try:
@@ -84,7 +96,7 @@ def changed_directory(values: Values) -> Iterator[None]:
     """
     previous = os.open(".", os.O_RDONLY)
     try:
-        _change_directory(values)
+        change_directory(values)
         yield
     finally:
         os.fchdir(previous)

@@ -39,14 +39,13 @@ class Service:
 
     :param notifier: the messages to the service manager.
     :param parent: the process that waits for this daemon; None: the process is no daemon.
-    :param pid_file: the path for the process ID; None: no file.
-    :raises StartupError: the pid file names another server.
+    :param pid_file: the file with the process ID; None: there is none.
     """
 
-    def __init__(self, notifier: Notifier, parent: Parent | None = None, pid_file: str | None = None) -> None:
+    def __init__(self, notifier: Notifier, parent: Parent | None = None, pid_file: PidFile | None = None) -> None:
         self.notifier = notifier
         self._parent = parent
-        self._pid_file = PidFile(pid_file) if pid_file is not None else None
+        self._pid_file = pid_file
         self._watchdog: _Watchdog | None = None
 
     @property

@@ -21,10 +21,12 @@ class PidFile:
     """The pid file of this process, from :meth:`create` to :meth:`remove`; the command has one, or none.
 
     :param path: a relative one counts from the working directory of this moment.
+    :param source: where the path comes from, for messages.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, source: str = "--pid-file") -> None:
         self._path = os.path.abspath(path)
+        self._source = source
         self._pid = os.getpid()
 
     def create(self) -> None:
@@ -35,10 +37,10 @@ class PidFile:
         pid = _read(self._path)
         if pid not in (None, self._pid, os.getppid()) and _is_server(pid):
             raise StartupError(
-                f"the pid file {self._path} (--pid-file) names process {pid}, which runs reserve; stop it, or choose "
-                "another file"
+                f"the pid file {self._path} ({self._source}) names process {pid}, which runs reserve; stop it, or "
+                "choose another file"
             )
-        write(self._path, self._pid, "--pid-file")
+        write(self._path, self._pid, self._source)
 
     def remove(self) -> None:
         """Remove the file if it still names this process, and the process may."""

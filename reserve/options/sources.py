@@ -19,7 +19,17 @@ from reserve.engine.settings import EngineSettings
 from reserve.errors import Correction, StartupError, UsageError, short_repr
 from reserve.loader.otherservers import BY_NAME
 from reserve.options.processors import usable_processors
-from reserve.options.table import ADDRESSES, COMMAND, ENVIRONMENT, FILE, OPTIONS, Option, usual_value
+from reserve.options.table import (
+    ADDRESSES,
+    COMMAND,
+    ENVIRONMENT,
+    FILE,
+    FLAGS,
+    NEED_ANOTHER,
+    OPTIONS,
+    Option,
+    usual_value,
+)
 from reserve.paramtypes import Choice, Count
 from reserve.sockets.addresses import parse_address
 from reserve.ssl.settings import TLSSettings
@@ -183,12 +193,17 @@ def collect(command: Iterable[tuple[Option, str]], environ: Mapping[str, str], d
     configs = [item for item in (*from_environment, *from_command) if item.option.name == "config"]
     path = os.path.join(directory, str(configs[-1].value)) if configs else _default_file(directory)
     from_file = read_file(path, configs[-1].source if configs else "") if path else []
-    return Values(
+    values = Values(
         [*from_file, *from_environment, *from_command],
         path if from_file or configs else "",
         environ.get("PORT", ""),
         environ.get("WEB_CONCURRENCY", ""),
     )
+    for item in values.given.values():
+        other = FLAGS.get(f"--{NEED_ANOTHER.get(item.option.name, '')}")
+        if other is not None and not values[other.field] and item.value not in ((), None):
+            raise UsageError(f"{item.source} is for {other.flag}, which is not given; give both, or leave both out")
+    return values
 
 
 def read_environment(environ: Mapping[str, str]) -> list[OptionValue]:

@@ -165,6 +165,10 @@ class Supervisor:
 
     def act(self) -> bool:
         """Do what is to be done now; False: everything has stopped."""
+        if self._signals:  # what a signal does depends on which workers serve
+            for worker in self.workers.values():
+                if not worker.channel.ended:
+                    self._receive(worker)
         while self._signals:
             self.handle_signal(self._signals.popleft())
         self._reap()
@@ -267,6 +271,8 @@ class Supervisor:
             if self._stop_count > 2 or (was_starting and at_once):
                 worker.signal(signal.SIGKILL)
             else:
+                if not at_once:
+                    worker.tell("stop")  # the application may block the signal
                 worker.signal(signal.SIGQUIT if at_once and self._stop_count == 1 else signal.SIGTERM)
         self._zygotes.stop(self._now() + delay + timeout + 2 * _GRACE)
 
@@ -323,7 +329,7 @@ class Supervisor:
             self._end_watch()
         if arguments:
             try:
-                self._watcher = Watcher(arguments)
+                self._watcher = Watcher(arguments, quiet=bool(self._daemon))
             except OSError as error:
                 write_line(f"reserve: no file is watched (--reload): {error}")
                 return

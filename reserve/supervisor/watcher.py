@@ -32,10 +32,11 @@ class Watcher:
     """A child process that runs :mod:`reserve.supervisor.watch`. The supervisor owns it.
 
     :param arguments: as :func:`watch_arguments` returns them.
+    :param quiet: it writes nothing, because the process that has started a daemon may wait for the end of a pipe.
     :raises OSError: it cannot be started.
     """
 
-    def __init__(self, arguments: Sequence[str]) -> None:
+    def __init__(self, arguments: Sequence[str], *, quiet: bool = False) -> None:
         self.arguments = list(arguments)
         flags: list[str] = getattr(subprocess, "_args_from_interpreter_flags", list)()
         # By its path, and without the directory of that on the import path: no module of the user takes the place of
@@ -45,6 +46,7 @@ class Watcher:
             [sys.executable, *flags, "-P", program, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL if quiet else None,
             process_group=0,  # Ctrl-C is for the supervisor alone
         )
         assert self._process.stdout is not None

@@ -156,7 +156,7 @@ class Zygotes:
             return None
         self._last_serial += 1
         serial = self._last_serial
-        channel = fork_worker(zygote.channel, serial, listeners, slot=slot, generation=generation, **setup)
+        channel = fork_worker(zygote.channel, zygote.pid, serial, listeners, slot=slot, generation=generation, **setup)
         return ForkedWorker(zygote, serial, -serial, channel, generation, slot, self._now())
 
     def kill_unprepared(self) -> None:

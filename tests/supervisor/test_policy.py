@@ -505,3 +505,21 @@ def test_the_new_program_gets_everything_and_reloads(world: World) -> None:
     assert state.signals == (signal.SIGHUP,)
     assert (state.wanted, state.stop_timeout, state.had_terminal, state.nohup) == (2, 7.0, True, True)
     assert [item.address for item in state.listeners] == ["127.0.0.1:0"]
+
+
+def test_a_worker_that_is_ready_when_a_signal_comes_is_not_killed_as_one_that_starts(world: World) -> None:
+    supervisor = world.supervise(wanted=1)
+    world.started[0].send("ready", banner="reserve serves\n", retires_within=20.0)
+    supervisor._signals.append(signal.SIGHUP)
+    supervisor.act()
+    assert world.started[0].signals == []
+    assert [process.pid for process in world.started] == [100, 101]
+
+
+def test_a_stop_is_told_in_a_message_too_because_an_application_may_block_the_signal(world: World) -> None:
+    world.supervise(wanted=1)
+    world.make_ready()
+    world.signal(signal.SIGTERM)
+    assert world.started[0].received() == ["stop"]
+    world.signal(signal.SIGTERM)
+    assert world.started[0].received() == []

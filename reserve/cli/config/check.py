@@ -15,8 +15,8 @@ from typing import cast
 from reserve.cli.binds import check_addresses
 from reserve.cli.config.hooks import check_hooks
 from reserve.cli.privileges import account
+from reserve.cli.process import change_directory
 from reserve.cli.tls import make_adapter
-from reserve.errors import StartupError
 from reserve.options.filevalues import file_value, toml_text
 from reserve.options.sources import CONCURRENCY, PORT, Values
 from reserve.options.table import ADDRESSES, FILE, FLAGS, OPTIONS, USUAL_ADDRESS, Option
@@ -35,13 +35,7 @@ def refuse_unusable(values: Values) -> None:
     :raises UsageError: options that contradict each other.
     :raises StartupError: a directory or a file that cannot be used.
     """
-    directory = values["chdir"]
-    if directory is not None:
-        try:
-            os.chdir(str(directory))
-        except OSError as error:
-            source = values.given["chdir"].source
-            raise StartupError(f"{source}: cannot change to {directory}: {error.strerror or error}") from error
+    change_directory(values)
     check_addresses(values, {name: cast("tuple[str, ...]", values[FLAGS[f"--{name}"].field]) for name in ADDRESSES})
     account(values)
     values.engine()

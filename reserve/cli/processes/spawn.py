@@ -64,16 +64,19 @@ def start_zygote(
     return _start(ZYGOTE_VARIABLE, argv, listeners, directory, setup)
 
 
-def fork_worker(zygote: Channel, serial: int, listeners: Iterable[PassedListener], **setup: Any) -> Channel:
+def fork_worker(
+    zygote: Channel, parent: int, serial: int, listeners: Iterable[PassedListener], **setup: Any
+) -> Channel:
     """Have a zygote fork a worker process, and return this process's end of the channel of the worker.
 
     :param zygote: this process's end of the channel of the zygote.
+    :param parent: the process ID of the zygote.
     :param serial: the number of the worker in messages of the zygote.
     :param listeners: some of those that the zygote was given.
     :param setup: what else the worker is told first: see :class:`~reserve.cli.processes.worker.SupervisedWorker`.
     """
     own, others = Channel.pair()
-    own.send("setup", listeners=_described(listeners), **setup)
+    own.send("setup", parent=parent, listeners=_described(listeners), **setup)
     zygote.send_descriptor(others.fileno(), "fork", serial=serial)
     others.close()
     return own
@@ -102,7 +105,7 @@ def _start(
         raise
     finally:
         others.close()
-    own.send("setup", listeners=_described(listeners), **setup)
+    own.send("setup", parent=os.getpid(), listeners=_described(listeners), **setup)
     return process, own
 
 

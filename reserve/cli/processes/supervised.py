@@ -55,7 +55,7 @@ def supervise(command: CommandLine, values: Values, signals: StopSignals, parent
         for sock in listeners.all:
             cleanup.callback(release, sock)
         if values["pid_file"] is not None:
-            pid_file = PidFile(os.path.abspath(str(values["pid_file"])))
+            pid_file = PidFile(str(values["pid_file"]), values.given["pid_file"].source)
             pid_file.create()  # the supervisor is the same process, and removes it
         cleanup.pop_all()
     try:

@@ -34,10 +34,14 @@ _IDLE_CLIENT = 15.0
 """Seconds that a server which retires waits for idle clients of other protocols than HTTP."""
 
 
+_PARENT_HAS_ENDED = "the supervisor of this worker process has ended"
+
+
 class SupervisedWorker:
     """What a worker process knows of its supervisor. The command makes one if it was started by a supervisor.
 
-    The setup, the first message, has these keys: ``listeners`` (the fields of
+    The setup, the first message, has these keys: ``parent`` (the process ID of whatever has started this process, which
+    may have ended since: the message waits in the socket), ``listeners`` (the fields of
     :class:`~reserve.cli.processes.state.PassedListener`), ``announce`` (whether this process writes what a person reads
     at a start: the first one of a generation), ``processes`` (how many there are to be), ``slot`` and ``generation``
     (its own), and maybe ``scoreboard`` (a descriptor).
@@ -47,8 +51,10 @@ class SupervisedWorker:
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._parent = os.getppid()
         self._setup = self._read_setup()
+        self._parent = int(self._setup["parent"])
+        if os.getppid() != self._parent:
+            raise StartupError(_PARENT_HAS_ENDED)
         self._is_ready = False
 
     @classmethod
@@ -67,7 +73,7 @@ class SupervisedWorker:
             for message in self._channel.receive():
                 if message["type"] == "setup":
                     return message
-        raise StartupError("the supervisor of this worker process has ended")
+        raise StartupError(_PARENT_HAS_ENDED)
 
     @property
     def announces(self) -> bool:

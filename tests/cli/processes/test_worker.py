@@ -1,0 +1,29 @@
+"""A worker process and the process that has started it."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from reserve.cli.processes.channel import Channel
+from reserve.cli.processes.worker import SupervisedWorker
+from reserve.errors import StartupError
+
+
+def test_a_worker_does_not_start_when_its_supervisor_has_ended_since() -> None:
+    """The setup waits in the socket, whoever is the parent now: else the worker would serve on, and keep the port."""
+    supervisor, own = Channel.pair()
+    supervisor.send("setup", parent=os.getppid() + 1, listeners=[])
+    supervisor.close()
+    with pytest.raises(StartupError, match="the supervisor of this worker process has ended"):
+        SupervisedWorker(own)
+    own.close()
+
+
+def test_a_worker_starts_while_its_supervisor_lives() -> None:
+    supervisor, own = Channel.pair()
+    supervisor.send("setup", parent=os.getppid(), listeners=[], announce=True)
+    assert SupervisedWorker(own).announces
+    supervisor.close()
+    own.close()
