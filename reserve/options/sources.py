@@ -24,8 +24,6 @@ from reserve.options.table import (
     COMMAND,
     ENVIRONMENT,
     FILE,
-    FLAGS,
-    NEED_ANOTHER,
     OPTIONS,
     Option,
     usual_value,
@@ -193,17 +191,12 @@ def collect(command: Iterable[tuple[Option, str]], environ: Mapping[str, str], d
     configs = [item for item in (*from_environment, *from_command) if item.option.name == "config"]
     path = os.path.join(directory, str(configs[-1].value)) if configs else _default_file(directory)
     from_file = read_file(path, configs[-1].source if configs else "") if path else []
-    values = Values(
+    return Values(
         [*from_file, *from_environment, *from_command],
         path if from_file or configs else "",
         environ.get("PORT", ""),
         environ.get("WEB_CONCURRENCY", ""),
     )
-    for item in values.given.values():
-        other = FLAGS.get(f"--{NEED_ANOTHER.get(item.option.name, '')}")
-        if other is not None and not values[other.field] and item.value not in ((), None):
-            raise UsageError(f"{item.source} is for {other.flag}, which is not given; give both, or leave both out")
-    return values
 
 
 def read_environment(environ: Mapping[str, str]) -> list[OptionValue]:

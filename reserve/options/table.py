@@ -21,7 +21,6 @@ __all__ = [
     "ADDRESSES",
     "FLAGS",
     "HOOKS",
-    "NEED_ANOTHER",
     "NEED_TLS",
     "OPTIONS",
     "USUAL_ADDRESS",
@@ -609,9 +608,6 @@ HOOKS = tuple(option for option in OPTIONS if option.kind is _FUNCTION)
 
 ADDRESSES = tuple(option.name for option in OPTIONS if option.kind is _ADDRESS)
 """The names of the options with addresses of listeners."""
-
-NEED_ANOTHER = {"max-requests-jitter": "max-requests", "reload-include": "reload"}
-"""Options that have no effect without another one, and that one."""
 
 NEED_TLS = tuple(option.name for option in OPTIONS if option.group == _TLS and option.name != "tls-cert")
 """The names of the options that have no effect without a certificate."""

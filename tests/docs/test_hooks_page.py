@@ -27,6 +27,7 @@ def test_the_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         (tmp_path / name).write_text(text)
     command = [sys.executable, "-m", "reserve", "-b", "127.0.0.1:0", *shlex.split(line)[1:]]
     with ServerProcess(*command, cwd=tmp_path, environ={"PYTHONPATH": str(ROOT)}, log=None) as server:
+        server.wait_for_line(lambda line: line == "ready")  # a request may be served before
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         assert opener.open(f"{server.url}/?q=1").read() == b"42\n"
         server.wait_for_line("GET /?q=1")

@@ -260,19 +260,3 @@ def test_the_platform_says_how_many_processes_there_are_when_nothing_else_does()
             UsageError, match=r"^the environment variable WEB_CONCURRENCY is '.*'; allowed is a whole number from 1"
         ):
             read(environ={"WEB_CONCURRENCY": text}).processes()
-
-
-@pytest.mark.parametrize(
-    ("option", "value", "other"),
-    [("max-requests-jitter", "5", "--max-requests"), ("reload-include", "*.html", "--reload")],
-)
-def test_an_option_without_effect_is_an_error_that_names_the_other_one(
-    option: str, value: str, other: str, tmp_path: Path
-) -> None:
-    with pytest.raises(UsageError, match=rf"--{option} is for {other}, which is not given"):
-        read(f"--{option}", value)
-    (tmp_path / "reserve.toml").write_text(f"[server]\n{option} = {value if value.isdigit() else repr(value)}\n")
-    with pytest.raises(UsageError, match=rf"reserve.toml:2 .* is for {other}"):
-        read(directory=tmp_path)
-    with_other = [other] if other == "--reload" else [other, "100"]
-    assert read(f"--{option}", value, *with_other)[other[2:].replace("-", "_")]
