@@ -38,8 +38,6 @@ class BuiltinSSLAdapter(CertificateAdapter[_Context]):
         context.variables = variables
         context.minimum_version = ssl.TLSVersion.TLSv1_3 if settings.min_version == "1.3" else ssl.TLSVersion.TLSv1_2
         harden(context)
-        if self.protocols:
-            context.set_alpn_protocols(list(self.protocols))
         try:
             context.set_ciphers(settings.ciphers)
         except ssl.SSLError:
@@ -62,6 +60,10 @@ class BuiltinSSLAdapter(CertificateAdapter[_Context]):
                 raise client_trust_error(path, option, reason.replace("_", " ").lower()) from None
         if self.settings.crl:
             context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
+
+    def set_protocols(self, context: _Context) -> None:
+        if self.protocols:
+            context.set_alpn_protocols(list(self.protocols))
 
     def make_session(self, context: _Context, sock: socket.socket) -> TLSSession:
         def select_context(hello: ClientHello) -> _Context:

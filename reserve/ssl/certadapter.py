@@ -89,7 +89,10 @@ class CertificateAdapter(SSLAdapter, Generic[Context]):
         self._dates_checked: FileStates | None = None
         """The state of the files when :meth:`prepare` has looked at the dates last: it may be called again."""
         self._loaded: FileStates = ()
-        self._default: Context | None = None
+        self._in_use = False
+        """A session was made with the contexts, which are not changed any more."""
+        self._contexts: list[Context] = []
+        """One for each certificate; the first is for clients that no other one is for."""
         self._names: NameTable[Context] = NameTable()
 
     def __repr__(self) -> str:
@@ -102,18 +105,31 @@ class CertificateAdapter(SSLAdapter, Generic[Context]):
         """Make a context for one certificate, which keeps ``variables`` with it. Raises StartupError."""
 
     @abstractmethod
+    def set_protocols(self, context: Context) -> None:
+        """Have a context that no session uses yet offer :attr:`protocols`."""
+
+    @abstractmethod
     def make_session(self, context: Context, sock: socket.socket) -> TLSSession:
         """Begin a session; ``context`` is for a client that :meth:`context_for` finds none for."""
 
     # ---- at start, and on the thread of a reload ----
 
     def prepare(self, protocols: Sequence[str]) -> None:
+        """Load the files; later calls do so only if they have changed or sessions use them.
+
+        The command calls it before the process gives up the rights of root (``--user``), with which it may have read
+        the key, and the server once more, with the protocols of the application.
+        """
         if self.settings.protocols is None:
             self.protocols = tuple(protocols)
-        ders = self._load()
-        if self._dates_checked != self._loaded:
-            self._dates_checked = self._loaded
-            self._check_dates(ders)
+        if self._contexts and not self._in_use and (not self.changed() or not self._readable()):
+            self._loaded = file_states(self._paths())  # of files that this user does not see: there is nothing to load
+            self._offer_protocols(self._contexts)
+        else:
+            ders = self._load()
+            if self._dates_checked != self._loaded:
+                self._dates_checked = self._loaded
+                self._check_dates(ders)
         if self.settings.client_cert != "none" and missing_library() and not self._warned:
             self._warned = True
             self.warn(
@@ -132,7 +148,6 @@ class CertificateAdapter(SSLAdapter, Generic[Context]):
     def _load(self) -> list[bytes]:
         """Load all files, and return the server's certificates in DER."""
         with self._lock:
-            self.encoded_protocols = tuple(protocol.encode("ascii") for protocol in self.protocols)
             # Before the files are read: a file that changes meanwhile is found changed at the next look. A state that
             # cannot be loaded is not tried again before it changes once more.
             self._loaded = file_states(self._paths())
@@ -145,8 +160,17 @@ class CertificateAdapter(SSLAdapter, Generic[Context]):
                 contexts.append(self._make_context(files, server_environ(der)))
                 if len(self.certificates) > 1:
                     names.add(self._host_names(files, der), contexts[-1])
-            self._names, self._default = names, contexts[0]
+            self._offer_protocols(contexts)
+            self._names, self._contexts, self._in_use = names, contexts, False
             return ders
+
+    def _offer_protocols(self, contexts: Sequence[Context]) -> None:
+        self.encoded_protocols = tuple(protocol.encode("ascii") for protocol in self.protocols)
+        for context in contexts:
+            self.set_protocols(context)
+
+    def _readable(self) -> bool:
+        return all(os.access(path, os.R_OK) for path in self._paths())
 
     def _make_context(self, files: CertificateFiles, variables: dict[str, str]) -> Context:
         """Make a context, also from files that begin with a byte order mark. Raises StartupError."""
@@ -212,10 +236,10 @@ class CertificateAdapter(SSLAdapter, Generic[Context]):
     # ---- on the thread that owns the connection ----
 
     def session(self, sock: socket.socket) -> TLSSession:
-        context = self._default
-        if context is None:
+        if not self._contexts:
             raise UsageError("the adapter has no certificate yet: prepare() comes before the first session")
-        return self.make_session(context, sock)
+        self._in_use = True
+        return self.make_session(self._contexts[0], sock)
 
     def context_for(self, server_name: str | None) -> Context | None:
         """The context of the certificate for this name; None: the first one is used."""

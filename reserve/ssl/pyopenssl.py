@@ -178,8 +178,6 @@ class PyOpenSSLAdapter(CertificateAdapter[_Context]):
         context.set_min_proto_version(SSL.TLS1_3_VERSION if settings.min_version == "1.3" else SSL.TLS1_2_VERSION)
         harden_context(context)
         context.set_tlsext_servername_callback(self._select_context)
-        if self.protocols:
-            context.set_alpn_select_callback(_ProtocolSelection(self))
         try:
             context.set_cipher_list(settings.ciphers.encode())
         except (SSL.Error, UnicodeError) as error:
@@ -210,6 +208,10 @@ class PyOpenSSLAdapter(CertificateAdapter[_Context]):
         store = context.get_cert_store()
         if self.settings.crl and store is not None:
             store.set_flags(X509StoreFlags.CRL_CHECK)
+
+    def set_protocols(self, context: _Context) -> None:
+        if self.protocols:
+            context.set_alpn_select_callback(_ProtocolSelection(self))
 
     def make_session(self, context: _Context, sock: socket.socket) -> TLSSession:
         # As a rule the whole ClientHello has come. If not, OpenSSL calls _select_context() in the middle of the

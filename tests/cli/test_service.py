@@ -458,6 +458,42 @@ def test_the_application_has_another_user(
 
 
 @needs_root
+@pytest.mark.parametrize("options", [(), ("--preload",)])
+def test_a_key_that_only_root_may_read_is_enough(directory: Path, python: str, options: tuple[str, ...]) -> None:
+    opened(directory)
+    secret = directory / "secret"
+    secret.mkdir(0o700)
+    shutil.copy(tls.authority().issue("localhost", "localhost").both, secret / "site.pem")
+    line = ("--user", "nobody", *options, "--tls-cert", str(secret / "site.pem"))
+    context = tls.client_context()
+    context.set_alpn_protocols(["http/1.1"])
+
+    def worker() -> object:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(PATIENCE)
+            client.connect(path)
+            with context.wrap_socket(client, server_hostname="localhost") as secured:
+                assert secured.selected_alpn_protocol() == "http/1.1"
+                secured.sendall(b"GET / HTTP/1.0\r\n\r\n")
+                with secured.makefile("rb") as response:
+                    answer = ast.literal_eval(response.read().partition(b"\r\n\r\n")[2].decode())
+        assert answer[1] == nobody()[0]
+        return answer[-1]
+
+    with command(directory, *line, python=python) as (process, path):
+        assert process.stderr is not None
+        while "serves" not in (text := process.stderr.readline()):
+            assert text
+        old = worker()
+        process.send_signal(signal.SIGHUP)
+        eventually(lambda: worker() != old)
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0
+    assert "cannot be read" not in errors
+
+
+@needs_root
 def test_what_the_user_may_not_read_is_said(directory: Path, python: str) -> None:
     directory.chmod(0o700)
     code, errors = run(directory, "--user", "nobody", "-b", "127.0.0.1:0", python=python)

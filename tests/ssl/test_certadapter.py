@@ -149,6 +149,40 @@ def test_a_session_before_the_certificate_is_loaded_is_refused(
 
 
 @each_adapter
+def test_the_protocols_of_the_application_need_no_second_look_at_the_files(
+    adapter: type[CertificateAdapter[Any]], certificate: Files, tmp_path: Path
+) -> None:
+    """The process may have given up the right to read them."""
+    copy = tmp_path / "copy.pem"
+    copy.write_bytes(Path(certificate.both).read_bytes())
+    server = prepared(adapter(copy))
+    copy.unlink()
+    client = tls.client_context()
+    client.set_alpn_protocols(["a"])
+    for protocols in (("b", "a"), ("a",)):
+        server.prepare(protocols)
+    assert not server.changed()
+    with linked(server, client, "localhost") as link:
+        assert link.handshake().tls.selected_alpn_protocol() == "a"
+    with pytest.raises(StartupError, match="cannot be read"):
+        server.prepare(("c",))  # what sessions use is not changed
+
+
+@each_adapter
+def test_files_that_changed_before_the_protocols_are_known_are_loaded(
+    adapter: type[CertificateAdapter[Any]], certificate: Files, other_certificate: Files, tmp_path: Path
+) -> None:
+    path = tmp_path / "current.pem"
+    path.symlink_to(certificate.both)
+    server = prepared(adapter(path))
+    path.unlink()
+    path.symlink_to(other_certificate.both)
+    server.prepare(("a",))
+    with linked(server, tls.client_context(verify=False)) as link:
+        assert "other.example" in issuing.dns_names(link.handshake().tls.getpeercert(True))
+
+
+@each_adapter
 def test_a_link_that_leads_to_other_files_is_a_change(
     adapter: type[CertificateAdapter[Any]], certificate: Files, other_certificate: Files, tmp_path: Path
 ) -> None:

@@ -49,7 +49,9 @@ class BuiltinSSLAdapter(_BuiltinSSLAdapter):
         From then on the certificate is not loaded again when its files change.
         """
         if self._context is None:
-            self._context = self.make_context(self.certificates[0], {})
+            context = self.make_context(self.certificates[0], {})
+            self.set_protocols(context)
+            self._context = context
         return self._context
 
     @context.setter

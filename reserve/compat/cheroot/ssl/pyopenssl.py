@@ -40,7 +40,9 @@ class pyOpenSSLAdapter(PyOpenSSLAdapter):
 
     def get_context(self) -> Any:
         """Make a context from the files, which a program may change and set as :attr:`context`."""
-        return self.make_context(self.certificates[0], {})
+        context = self.make_context(self.certificates[0], {})
+        self.set_protocols(context)
+        return context
 
     def make_context(self, files: CertificateFiles, variables: dict[str, str]) -> Any:
         context = super().make_context(files, variables)
