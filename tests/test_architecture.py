@@ -67,12 +67,12 @@ OPTIONAL = {
     "reserve.ssl.pyopenssl": {"OpenSSL", "cryptography"},
     "reserve.supervisor.watch": {"watchfiles"},
 }
-_ENGINE_GROUND = {"settings", "stats", "polling", "clients"}
+_ENGINE_GROUND = {"settings", "metrics", "polling", "clients"}
 _ENGINE_SERVING = _ENGINE_GROUND | {"logs", "hooks", "tls", "connections"}
 ENGINE_FLOORS: dict[str, set[str]] = {
     # folder or module of the engine: which others of the engine it may import
     "settings": set(),
-    "stats": set(),
+    "metrics": set(),
     "polling": set(),
     "clients": {"settings"},
     "logs": {"polling"},
@@ -89,7 +89,8 @@ ENGINE_FLOORS: dict[str, set[str]] = {
     "shutdown": _ENGINE_SERVING | {"drivers", "runtime", "scheduler"},
     "fork": set(),
     "lifecycle": _ENGINE_SERVING | {"endpoints", "fork", "runtime", "scheduler", "scoreboard", "shutdown"},
-    "server": _ENGINE_SERVING | {"drivers", "endpoints", "lifecycle", "runtime", "scheduler", "scoreboard"},
+    "collect": _ENGINE_SERVING | {"endpoints", "runtime", "scheduler"},
+    "server": _ENGINE_SERVING | {"collect", "drivers", "endpoints", "lifecycle", "runtime", "scheduler", "scoreboard"},
 }
 _DESK_GROUND = {"content", "bag"}
 _DESK_INPUT = _DESK_GROUND | {"templates", "templatefolder", "formdata"}

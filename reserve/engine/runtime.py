@@ -9,6 +9,7 @@ monitor ──► request watchdog   only with --request-timeout
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 from reserve.engine.acceptor import Acceptor
@@ -20,6 +21,7 @@ from reserve.engine.connections.states import FLUSHING, NOTIFY
 from reserve.engine.endpoints import Endpoints
 from reserve.engine.hooks import Hooks
 from reserve.engine.logs.errorlog import ErrorLog
+from reserve.engine.metrics.requests import RequestMetrics
 from reserve.engine.polling.clock import Clock
 from reserve.engine.polling.poller import WRITE, Poller, new_poller
 from reserve.engine.polling.threads import start_thread
@@ -34,7 +36,7 @@ from reserve.engine.scheduler.workers import Waiting, WorkerPool
 from reserve.engine.scoreboard import Slot
 from reserve.engine.settings import EngineSettings
 from reserve.engine.tls import ServerTLS
-from reserve.errors import UsageError, short_repr
+from reserve.errors import UsageError, counted, short_repr
 
 __all__ = ["Runtime"]
 
@@ -79,6 +81,10 @@ class Runtime:
         self.tls = ServerTLS(clock, log, settings.tls_check)
         self.budget = Budget(settings.buffer_memory, settings.spool_disk)
         """The memory and the disk that all connections use together."""
+        self.request_metrics = RequestMetrics()
+        """What drivers of HTTP count."""
+        self.made, self.made_at = clock.now(), time.time()
+        """When the server was made, on the engine's clock and in seconds since the epoch."""
         self.clients = ClientLimits(settings)
         """The limits for each client address."""
         self.stopping = False
@@ -163,10 +169,28 @@ class Runtime:
         """The server takes new clients: it does not drain, retire or stop, a listener is open, and at most
         ``max_stuck`` threads are stuck.
         """
-        return (
-            not (self.draining or self.retiring or self.acceptor.has_no_listener)
-            and self.pool.stuck() <= self.settings.max_stuck
-        )
+        return not (self.draining or self.retiring) and self.live
+
+    @property
+    def live(self) -> bool:
+        """The server can get healthy again, or ends as it was told to. False: only a restart helps."""
+        return not self.acceptor.has_no_listener and self.pool.stuck() <= self.settings.max_stuck
+
+    def unhealthy_reasons(self) -> tuple[str, ...]:
+        """Why the server is not healthy, as clauses; empty: it is."""
+        reasons = []
+        if self.stopping:
+            reasons.append("it stops")
+        elif self.retiring:
+            reasons.append("it retires: another process takes its clients")
+        elif self.draining:
+            reasons.append("it was asked to stop, and serves on for --drain-delay")
+        if self.acceptor.has_no_listener:
+            reasons.append("no listener is open")
+        stuck = self.pool.stuck()
+        if stuck > self.settings.max_stuck:
+            reasons.append(f"{counted(stuck, 'thread')} stuck in requests, more than --max-stuck")
+        return tuple(reasons)
 
     @property
     def others_wait(self) -> bool:

@@ -8,28 +8,28 @@
 from __future__ import annotations
 
 import socket
-from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Unpack
 
+from reserve.engine.collect import collect_stats
 from reserve.engine.connections.application import Application
 from reserve.engine.connections.connection import NO_DRIVER, Connection
 from reserve.engine.connections.peers import Peer, peer_of
-from reserve.engine.connections.states import NOTIFY, State
+from reserve.engine.connections.states import NOTIFY
 from reserve.engine.drivers.handler import Handle, HandlerDriver
 from reserve.engine.drivers.starttls import start_tls
 from reserve.engine.endpoints import Descriptors, Endpoints
 from reserve.engine.hooks import Hooks, RequestEnd
 from reserve.engine.lifecycle import Lifecycle
 from reserve.engine.logs.errorlog import Log
+from reserve.engine.metrics.stats import Stats
 from reserve.engine.polling.clock import Clock, SystemClock
 from reserve.engine.polling.patching import refuse_green_threads
 from reserve.engine.polling.poller import Poller
 from reserve.engine.scheduler.handoff import HandOff
 from reserve.engine.scoreboard import Slot
 from reserve.engine.settings import EngineSettings, with_changes
-from reserve.engine.stats import Stats
 from reserve.errors import ServerFailed, UsageError, short_repr, type_name
 from reserve.keywords import ServerOptions
 from reserve.paramtypes import keyword_names, shows_settings
@@ -212,43 +212,7 @@ class Server:
 
     def stats(self) -> Stats:
         """Return the counts of this moment. Any thread."""
-        runtime = self._runtime
-        pool, request_watchdog = runtime.pool, runtime.request_watchdog
-        connections_limit, running_limit = runtime.clients.connections, runtime.clients.running
-        connections = list(self._queue.connections.values())
-        states = Counter(connection.state for connection in connections)
-        upgraded_threads = pool.upgraded_threads()
-        return Stats(
-            threads=len(pool.workers),
-            busy=len(pool.busy()),
-            upgraded=len(upgraded_threads),
-            upgraded_threads=upgraded_threads,
-            waiting=pool.exempt_count(pool.waiting),
-            file_threads=len(runtime.stepper.files.threads),
-            queued=len(self._queue),
-            connections=len(connections),
-            parked=states[State.PARKED],
-            flushing=states[State.FLUSHING],
-            lingering=states[State.LINGERING],
-            owned=states[State.OWNED],
-            retiring=runtime.retiring,
-            accepted=runtime.acceptor.accepted,
-            reclaimed=runtime.admission.reclaimed,
-            handled=pool.handled(),
-            timed_out=request_watchdog.count if request_watchdog is not None else 0,
-            stuck=pool.stuck(),
-            buffered=runtime.budget.memory,
-            spooled=runtime.budget.disk,
-            spooled_responses=runtime.budget.responses,
-            steals=runtime.monitor.steals,
-            refused=runtime.stepper.refused,
-            client_connections_refused=connections_limit.refused if connections_limit is not None else 0,
-            client_requests_refused=running_limit.refused if running_limit is not None else 0,
-            tls_handshakes=runtime.tls.handshakes,
-            tls_resumed=runtime.tls.resumed,
-            tls_failed=runtime.tls.failed,
-            tls_kernel=runtime.tls.kernel,
-        )
+        return collect_stats(self._runtime, self._endpoints)
 
     @property
     def healthy(self) -> bool:

@@ -19,6 +19,7 @@ from reserve.engine.connections.peers import Peer, peer_of
 from reserve.engine.drivers.handler import HandlerDriver
 from reserve.engine.hooks import Hooks
 from reserve.engine.logs.errorlog import ErrorLog
+from reserve.engine.metrics.requests import RequestMetrics
 from reserve.engine.polling.clock import Clock
 from reserve.engine.settings import EngineSettings
 from reserve.engine.tls import ServerTLS
@@ -188,6 +189,7 @@ class MemoryServer:
         self.others_wait = False
         self.budget = Budget(self.settings.buffer_memory, self.settings.spool_disk)
         self.clients = ClientLimits(self.settings)
+        self.request_metrics = RequestMetrics()
         self.log = MemoryLog()
         self.hooks = Hooks()
         self.tls = ServerTLS(clock, self.log, 0.0)

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from reserve.engine.metrics.stats import Stats
 from reserve.engine.server import Hooks
-from reserve.engine.stats import Stats
 from reserve.testing import FakeClock, RunningServer, running
 from tests import tls
 from tests.apps.http.doubles import QUIET

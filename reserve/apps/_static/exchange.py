@@ -1,4 +1,4 @@
-"""The response to a request for a file (``--static``), without a worker and without the gateway.
+"""The response to a request for a file (``--static``) or a page of the server's own, without a worker and gateway.
 
 A file thread calls it, because opening a file and reading from a disk may block. Nothing here waits for the client:
 what the socket does not take at once is sent later, by the thread that leads, or by a file thread if it is not in the
@@ -18,6 +18,7 @@ from reserve.gateways.static import StaticResponse, plain_response
 from reserve.protocol.codec import NONE
 
 if TYPE_CHECKING:
+    from reserve.apps._static.page import Page
     from reserve.apps.http.context import HTTPContext
     from reserve.engine.connections.connection import Connection
     from reserve.gateways.staticsite import FoundSite
@@ -34,10 +35,12 @@ class StaticExchange:
     uses it.
     """
 
-    __slots__ = ("_site", "bytes_sent", "keep_alive", "must_reset", "status")
+    __slots__ = ("_site", "bytes_sent", "is_page", "keep_alive", "must_reset", "status")
 
-    def __init__(self, site: FoundSite) -> None:
+    def __init__(self, site: FoundSite | Page, *, is_page: bool = False) -> None:
         self._site = site
+        self.is_page = is_page
+        """It is a page of the server's own: it stands in no log and no count."""
         self.status = 0
         self.bytes_sent = 0
         """Of the body."""

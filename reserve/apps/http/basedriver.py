@@ -240,13 +240,16 @@ class HTTPBaseDriver(Driver, ABC):
 
     # ---- responses that need no application ----
 
+    def _path(self, head: Head) -> str:
+        """The path of a request as it came, decoded."""
+        environ = head.environ
+        path: str = environ["SCRIPT_NAME"] + environ["PATH_INFO"]
+        # A frontend has removed the prefix, so it is no part of the path that came.
+        return path.removeprefix(environ[PREFIX_KEY]) if PREFIX_KEY in environ else path
+
     def _is_health_check(self, head: Head, health_path: str) -> bool:
         """Whether a request is for ``--health-path``, which is not empty."""
-        environ = head.environ
-        path = environ["SCRIPT_NAME"] + environ["PATH_INFO"]
-        if PREFIX_KEY in environ:  # a frontend has removed it, so it is no part of the path that came
-            path = path.removeprefix(environ[PREFIX_KEY])
-        return head.length == 0 and path == health_path and head.method in ("GET", "HEAD")
+        return head.length == 0 and self._path(head) == health_path and head.method in ("GET", "HEAD")
 
     def _respond_to_health_check(self, head: Head, now: float) -> Action:
         healthy = self._connection.server.healthy
@@ -339,11 +342,17 @@ class HTTPBaseDriver(Driver, ABC):
         self._log_response(head, status, bytes_sent, referer, user_agent)
 
     def _log_response(self, request: Head | str, status: int, bytes_sent: int, referer: str, user_agent: str) -> None:
-        """Put a line into the access log, if there is one.
+        """Count a response that no application has made, and put a line into the access log.
 
         :param request: the head of the request, or its request line where the head is malformed.
         :param bytes_sent: of the response's body.
         """
+        method = request.partition(" ")[0] if isinstance(request, str) else request.method
+        self._connection.server.request_metrics.counts().count(method, status, self._head_size, bytes_sent)
+        self._put_record(request, status, bytes_sent, referer, user_agent)
+
+    def _put_record(self, request: Head | str, status: int, bytes_sent: int, referer: str, user_agent: str) -> None:
+        """Put a line into the access log, if there is one. The arguments are those of :meth:`_log_response`."""
         log = self._context.access_log
         if log is not None:
             host = self._base_environ["REMOTE_ADDR"]

@@ -19,6 +19,7 @@ from reserve.protocol.proxy.forwarded import ForwardedParser, forwarded_fields
 from reserve.sockets.proxies import trusted_proxies
 
 if TYPE_CHECKING:
+    from reserve.apps._static.page import Page
     from reserve.apps.http.accesslog import AccessLog
     from reserve.apps.http.settings import HTTPSettings
     from reserve.engine.connections.connection import Connection
@@ -108,6 +109,10 @@ class HTTPContext(Application):
     """Other protocols on the same connections; None: there are none. Set before the server starts."""
     static: StaticMounts | None = None
     """Folders whose files are served without a worker; None: there are none."""
+    pages: Mapping[str, Page] | None = None
+    """What the server itself has at some paths, for every method, without a worker; None: nothing. Set before the
+    server starts. Requests for it stand in no log and no count.
+    """
     option_names: Mapping[str, str] = MappingProxyType({})
     """What the program calls an option, if not as the command line: ``{"--max-body": "max_body"}``. For the texts of
     refused requests; set before the server starts. Default: nothing.

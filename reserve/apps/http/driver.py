@@ -66,12 +66,14 @@ class HTTPDriver(HTTPBaseDriver):
     """
 
     __slots__ = (
+        "_begun",
         "_buffered_body",
         "_decoder",
         "_exchange",
         "_phase",
         "_place",
         "_place_deadline",
+        "_received",
         "_refused_during_run",
         "_running",
         "_static",
@@ -82,6 +84,10 @@ class HTTPDriver(HTTPBaseDriver):
     def __init__(self, context: HTTPContext, connection: Connection) -> None:
         super().__init__(context, connection)
         self._phase = HEAD
+        self._begun = 0.0
+        """When the last call of the application began, on the engine's clock."""
+        self._received = 0.0
+        """When the request was complete, likewise; for a body that the application reads, its head."""
         self._decoder: Decoder | None = None
         # A request that has a body has one of these two.
         self._buffered_body: BufferedBody | None = None
@@ -122,6 +128,9 @@ class HTTPDriver(HTTPBaseDriver):
         except ClientDisconnected:
             return CLOSE
         return RUN if self._running is None else self._take_place(self._running, now, events)
+
+    def running_since(self) -> float:
+        return self._begun if self._phase is RESPONDING else 0.0
 
     def expired(self, kind: str, now: float) -> Action:
         if kind == "body":
@@ -180,6 +189,7 @@ class HTTPDriver(HTTPBaseDriver):
     def _begin_request(self, head: Head, now: float) -> Action:
         settings = self._context.settings
         length = head.length
+        self._received = now
         if self._context.upgrades is not None and "HTTP_UPGRADE" in head.environ:
             action = self._upgrade(self._context.upgrades, head, now)
             if action is not None:
@@ -188,7 +198,13 @@ class HTTPDriver(HTTPBaseDriver):
             health_path = settings.health_path
             if health_path and self._is_health_check(head, health_path):
                 return self._respond_to_health_check(head, now)
-            static = self._context.static
+            pages, static = self._context.pages, self._context.static
+            if pages is not None and self._codec.sends_files:
+                page = pages.get(self._path(head))
+                if page is not None:
+                    self._static = StaticExchange(page, is_page=True)
+                    self._phase = STATIC
+                    return STORE
             if static is not None and self._codec.sends_files:
                 site = static.find(head.environ)
                 if site is not None:
@@ -293,7 +309,8 @@ class HTTPDriver(HTTPBaseDriver):
                 self._block = b""
             self._unparsed = body.unparsed
             self._phase = QUEUED
-            return RUN if self._running is None else self._take_place(self._running, connection.server.clock.now())
+            now = self._received = connection.server.clock.now()
+            return RUN if self._running is None else self._take_place(self._running, now)
         if progress is FULL:
             self._phase = SPILL
             return STORE
@@ -393,7 +410,7 @@ class HTTPDriver(HTTPBaseDriver):
             self._static = None
             self._phase = QUEUED
             return
-        if self._context.access_log is not None:
+        if not exchange.is_page:
             self._log_response(head, exchange.status, exchange.bytes_sent, *fields)
         self._head = head.without_environ(_SHOWN_TARGET)
 
@@ -425,11 +442,11 @@ class HTTPDriver(HTTPBaseDriver):
         self._phase = RESPONDING
         # Read before the application may change its environ: what it writes there does not get into the access log.
         referer, user_agent = environ.get("HTTP_REFERER", ""), environ.get("HTTP_USER_AGENT", "")
-        on_end = self._context.on_request_end
-        started = 0.0 if on_end is None else time.perf_counter()
+        decoder, now = self._decoder, connection.server.clock.now
         upgraded_socket = None
         if "HTTP_UPGRADE" in environ and self._codec.has_upgrades:
             upgraded_socket = self._offer_upgrade(head, exchange)
+        begun = self._begun = now()
         try:
             # Threads are reused: what one request sets in context variables (PEP 567) must not be there for the next.
             Context().run(self._context.gateway.respond, exchange)
@@ -448,15 +465,22 @@ class HTTPDriver(HTTPBaseDriver):
                 self._place = None
         if exchange.expired:
             raise RequestTimeout
+        seconds = now() - begun
         if connection.output is not None:
             if not store_response(self._context, connection, connection.output):
                 exchange.keep_alive, exchange.must_reset = False, True
             if self._phase is not REVOKED:
                 self._forget_request(head, exchange)
-        if self._context.access_log is not None and self._phase is not REVOKED:
-            self._log_response(head, exchange.status, exchange.bytes_sent, referer, user_agent)
-        if on_end is not None and self._phase is not REVOKED:
-            seconds = time.perf_counter() - started
+        if self._phase is REVOKED:
+            return
+        received = self._head_size if decoder is None else self._head_size + decoder.received
+        connection.server.request_metrics.counts().add(
+            head.method, exchange.status, received, exchange.bytes_sent, begun - self._received, seconds
+        )
+        if self._context.access_log is not None:
+            self._put_record(head, exchange.status, exchange.bytes_sent, referer, user_agent)
+        on_end = self._context.on_request_end
+        if on_end is not None:
             self._report_end(on_end, head, exchange, seconds, referer, user_agent)
 
     def _report_end(

@@ -6,13 +6,12 @@ The thread ``reserve-recycling`` looks once a second. It exists only with ``--ma
 
 from __future__ import annotations
 
-import os
 import random
-import sys
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
+from reserve.engine.metrics.memory import resident_memory
 from reserve.engine.polling.patching import SystemThread
 from reserve.engine.polling.threads import start_thread
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from reserve.engine.server import Server
     from reserve.options.sources import Values
 
-__all__ = ["Limits", "resident_memory", "start_recycling"]
+__all__ = ["Limits", "start_recycling"]
 
 _INTERVAL = 1.0
 _JITTER = 0.1
@@ -83,20 +82,3 @@ def _watch(limits: Limits, server: Server, recycle: Callable[[str], object]) -> 
             recycle(reason)
             return
         time.sleep(_INTERVAL)
-
-
-def resident_memory() -> int:
-    """Bytes of the resident memory of this process; where the system does not tell it, the most that it ever was; 0 if
-    that is unknown, too.
-    """
-    try:
-        with open("/proc/self/statm", "rb") as file:
-            return int(file.read(200).split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, IndexError):
-        pass
-    try:
-        import resource
-    except ImportError:  # not a POSIX system
-        return 0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from reserve.compat.cheroot.attributes import ServerAttributes
-    from reserve.engine.stats import Stats
+    from reserve.engine.metrics.stats import Stats
 
 __all__ = ["statistics_of"]
 

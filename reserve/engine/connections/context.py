@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from reserve.engine.connections.budget import Budget
 from reserve.engine.hooks import Hooks
 from reserve.engine.logs.errorlog import ErrorLog
+from reserve.engine.metrics.requests import RequestMetrics
 from reserve.engine.polling.clock import Clock
 from reserve.engine.settings import EngineSettings
 from reserve.engine.tls import ServerTLS
@@ -53,6 +54,10 @@ class ServerContext(Protocol[C]):
     @property
     def budget(self) -> Budget:
         """The memory and the disk that all connections hold together."""
+
+    @property
+    def request_metrics(self) -> RequestMetrics:
+        """The counts of requests, for drivers of HTTP."""
 
     @property
     def start_thread(self) -> Any:

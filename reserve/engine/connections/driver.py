@@ -123,6 +123,10 @@ class Driver:
         """
         raise NotImplementedError
 
+    def running_since(self) -> float:
+        """When the run began, on the engine's clock; 0: unknown, which is the default. Any thread, during the run."""
+        return 0.0
+
     def expired(self, kind: str, now: float) -> Action:
         """Decide what follows when the deadline of the :class:`Wait` named ``kind`` has passed. Default: close."""
         return CLOSE

@@ -80,6 +80,8 @@ class LineWriter:
         """The next batch is the last one."""
         self.dropped = 0
         """Items dropped since their number was last reported."""
+        self._reported = 0
+        """Items dropped before that."""
         self.thread = SystemThread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
@@ -113,6 +115,11 @@ class LineWriter:
         """Items that wait, and items that were dropped and are not reported yet."""
         return len(self._queue) + self.dropped
 
+    @property
+    def total_dropped(self) -> int:
+        """Items dropped since the start."""
+        return self._reported + self.dropped
+
     def wake(self) -> None:
         """Make the thread look for items, and call ``timeout`` again. Any thread."""
         self._woken = True
@@ -140,6 +147,7 @@ class LineWriter:
                 self._write(items)
             if self.dropped:
                 dropped, self.dropped = self.dropped, 0
+                self._reported += dropped
                 self._on_dropped(dropped)
         except BaseException as error:  # an exception of a hook must not end the thread: later lines need it
             print_exception(error)
@@ -192,6 +200,11 @@ class ErrorLog:
         self._writer = LineWriter("reserve-log", self._write, self._report_dropped, timeout=self._timeout)
         self.after_fork = self._writer.after_fork
         self.thread = self._writer.thread
+
+    @property
+    def lines_dropped(self) -> int:
+        """Lines that were lost since the start, because the log could not be written fast enough."""
+        return self._writer.total_dropped
 
     def start(self) -> None:
         self._clock.subscribe(self._writer.wake)

@@ -36,7 +36,7 @@ class Follower(Waiter):
 class Lead:
     """The lead of one server and the threads that wait for it."""
 
-    __slots__ = ("_closed", "_token", "followers", "releases", "take")
+    __slots__ = ("_closed", "_token", "followers", "hand_overs", "releases", "take")
 
     def __init__(self) -> None:
         self._token = new_token(present=True)
@@ -47,6 +47,8 @@ class Lead:
         """The threads that wait for the lead. The one that began to wait last is at the right end."""
         self.releases = 0
         """How often the lead was released. Written by the thread that has it: no two at once."""
+        self.hand_overs = 0
+        """How often it was passed on to a follower. Written likewise."""
 
     @property
     def free(self) -> bool:
@@ -72,6 +74,10 @@ class Lead:
             except (IndexError, MemoryError):
                 follower = None
             if follower is not None:
+                try:  # noqa: SIM105
+                    self.hand_overs += 1
+                except MemoryError:
+                    pass
                 follower.wake_once()
                 return
             try:  # noqa: SIM105
@@ -94,6 +100,10 @@ class Lead:
             follower = self.followers.pop()  # the last that went to sleep: its data may still be in the caches
         except IndexError:
             return False
+        try:  # noqa: SIM105
+            self.hand_overs += 1
+        except MemoryError:
+            pass
         # No Python function is called between pop and wake: a MemoryError there would lose the lead.
         follower.wake_once()
         return True

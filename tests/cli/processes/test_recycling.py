@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from reserve.cli.parser import parse_command_line
-from reserve.cli.processes.recycling import Limits, resident_memory
+from reserve.cli.processes.recycling import Limits
 from reserve.options.sources import collect
 
 
@@ -43,7 +43,3 @@ def test_without_such_an_option_there_are_no_limits_and_no_supervisor() -> None:
         values = collect(parse_command_line([*option, "app", "echo"]).given, {}, "/nonexistent")
         assert values.need_supervisor() == option[0]
     assert collect([], {}, "/nonexistent").need_supervisor() == ""
-
-
-def test_the_memory_of_this_process_is_known() -> None:
-    assert 1 << 20 < resident_memory() < 1 << 40

@@ -9,7 +9,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from reserve.engine.stats import Stats
+    from reserve.engine.metrics.stats import Stats
 
 __all__ = ["ThreadPool"]
 

@@ -1,0 +1,78 @@
+"""The counts of requests over all threads."""
+
+from __future__ import annotations
+
+import threading
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reserve.engine.metrics.requests import BOUNDS, RequestCounts, RequestMetrics
+from reserve.engine.metrics.stats import HistogramStats
+
+SECONDS = st.one_of(st.floats(0, 60), st.sampled_from(BOUNDS))
+
+
+def expected(values: list[float]) -> list[int]:
+    counts = [0] * (len(BOUNDS) + 1)
+    for value in values:
+        counts[sum(value > bound for bound in BOUNDS)] += 1
+    return counts
+
+
+@given(st.lists(st.tuples(SECONDS, SECONDS)))
+def test_each_time_is_in_the_part_that_its_bound_ends(times: list[tuple[float, float]]) -> None:
+    metrics = RequestMetrics()
+    for queue, application in times:
+        metrics.counts().add("GET", 200, 10, 20, queue, application)
+    found = metrics.read()
+    columns: list[tuple[HistogramStats, list[float]]] = [
+        (found.queue, [queue for queue, _ in times]),
+        (found.application, [application for _, application in times]),
+        (found.duration, [queue + application for queue, application in times]),
+    ]
+    for histogram, values in columns:
+        assert histogram.bounds == BOUNDS
+        assert list(histogram.counts) == expected(values)
+        assert abs(histogram.sum - sum(values)) < 1e-6
+    assert found.bytes_received == 10 * len(times)
+    assert found.bytes_sent == 20 * len(times)
+
+
+def test_responses_are_counted_by_method_and_status() -> None:
+    counts = RequestCounts()
+    for method, status in (("GET", 200), ("GET", 200), ("PATCH", 404), ("XYZ", 200), ("get", 200), ("", 400)):
+        counts.count(method, status, 1, 2)
+    assert counts.responses == {("GET", 200): 2, ("PATCH", 404): 1, ("other", 200): 2, ("other", 400): 1}
+    assert (counts.bytes_received, counts.bytes_sent) == (6, 12)
+
+
+def test_any_method_that_a_client_makes_up_needs_no_memory() -> None:
+    counts = RequestCounts()
+    for number in range(1000):
+        counts.count(f"M{number}", 405, 0, 0)
+    assert counts.responses == {("other", 405): 1000}
+
+
+def test_no_count_of_any_thread_is_lost() -> None:
+    metrics = RequestMetrics()
+    each, threads = 2000, 8
+
+    def work() -> None:
+        for _ in range(each):
+            metrics.counts().add("POST", 201, 1, 1, 0.0, 0.02)
+
+    workers = [threading.Thread(target=work) for _ in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    found = metrics.read()
+    assert found.responses == (("POST", 201, each * threads),)
+    assert sum(found.duration.counts) == each * threads
+
+
+def test_a_server_that_has_served_nothing_has_empty_histograms() -> None:
+    found = RequestMetrics().read()
+    assert found.responses == ()
+    assert found.queue.counts == (0,) * (len(BOUNDS) + 1)
