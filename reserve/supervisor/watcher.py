@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import selectors
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from typing import cast
 
 from reserve.options.sources import Values
 
-__all__ = ["Watcher", "watch_arguments"]
+__all__ = ["FileWatch", "Watcher", "watch_arguments"]
 
 _PIECE = 4096
 
@@ -75,3 +76,50 @@ class Watcher:
         self._process.kill()
         self._process.wait()
         self._output.close()
+
+
+class FileWatch:
+    """The process that watches at present, or none; the supervisor makes one of these.
+
+    :param selector: of the supervisor; it reports a line with its :class:`Watcher`.
+    """
+
+    def __init__(self, selector: selectors.BaseSelector) -> None:
+        self._selector = selector
+        self._watcher: Watcher | None = None
+
+    @property
+    def is_active(self) -> bool:
+        """Files are watched."""
+        return self._watcher is not None
+
+    def change(self, arguments: Sequence[str], *, quiet: bool) -> None:
+        """Have files watched; the process that does so already stays.
+
+        :param arguments: as :func:`watch_arguments` returns them; empty: none is watched.
+        :param quiet: see :class:`Watcher`.
+        :raises OSError: no process can be started, and none watches.
+        """
+        if self._watcher is not None:
+            if self._watcher.arguments == arguments:
+                return
+            self.end()
+        if arguments:
+            self._watcher = Watcher(arguments, quiet=quiet)
+            self._selector.register(self._watcher, selectors.EVENT_READ, self._watcher)
+
+    def end(self) -> None:
+        """Watch nothing."""
+        if self._watcher is not None:
+            self._selector.unregister(self._watcher)
+            self._watcher.close()
+            self._watcher = None
+
+    def receive(self, watcher: Watcher) -> list[str]:
+        """What has changed, a file in each line."""
+        if watcher is not self._watcher:  # another one has taken its place since the selector reported it
+            return []
+        lines = watcher.receive()
+        if watcher.ended:
+            self.end()
+        return lines

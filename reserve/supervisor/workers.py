@@ -2,59 +2,28 @@
 
 from __future__ import annotations
 
-import enum
 import os
 import signal
 from contextlib import suppress
 from typing import Any
 
 from reserve.cli.processes.channel import Channel
+from reserve.supervisor.policy import Worker
 from reserve.wait import wait_for
 
-__all__ = ["Phase", "WorkerProcess", "suspend", "write_line"]
+__all__ = ["WorkerProcess", "suspend", "write_line"]
 
 
-class Phase(enum.Enum):
-    """How far a worker process is."""
-
-    STARTING = "starting"
-    SERVING = "serving"
-    RETIRING = "retiring"
-    """It takes no new connections, and ends when its connections have."""
-    STOPPING = "stopping"
-
-
-class WorkerProcess:
+class WorkerProcess(Worker):
     """One worker process: a child of the supervisor, or in a derived class of a zygote.
 
-    :param pid: its process ID.
     :param channel: the supervisor's end.
-    :param generation: which start or reload it belongs to.
-    :param slot: its number, the lowest that was free.
-    :param started: when it was started, on the supervisor's clock.
     """
 
-    kind = "worker process"
-    """What it is, for messages."""
-
     def __init__(self, pid: int, channel: Channel, generation: int, slot: int, started: float) -> None:
+        super().__init__(pid, generation, slot, started)
         channel.sock.setblocking(False)
-        self.pid = pid
         self.channel = channel
-        self.generation = generation
-        self.slot = slot
-        self.started = started
-        self.phase = Phase.STARTING
-        self.due = ""
-        """Why it is to be replaced; empty: it is not."""
-        self.kill_at = float("inf")
-        """When it is killed, on the supervisor's clock."""
-        self.report_at = float("inf")
-        """When a line says that it has not started yet, on the same clock."""
-        self.retires_within = float("inf")
-        """Seconds that it may take to end after it was told to retire."""
-        self.is_orphan = False
-        """Its parent has ended, so its exit code is not known."""
         self.origin: tuple[int, int] = 0, 0
         """The process ID of its zygote and its number in messages of the zygote; zeros: it has none."""
 

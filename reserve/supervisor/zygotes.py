@@ -18,7 +18,8 @@ from typing import Any
 from reserve.cli.processes.channel import Channel
 from reserve.cli.processes.spawn import fork_worker
 from reserve.cli.processes.state import PassedListener, PassedProcess
-from reserve.supervisor.workers import Phase, WorkerProcess
+from reserve.supervisor.policy import Phase
+from reserve.supervisor.workers import WorkerProcess
 
 __all__ = ["ForkedWorker", "ZygoteProcess", "Zygotes"]
 

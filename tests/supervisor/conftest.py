@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
+import reserve.supervisor.processes as processes
 import reserve.supervisor.supervisor as supervising
 import reserve.supervisor.workers as workers
 from reserve.cli.processes.channel import Channel
 from reserve.cli.processes.state import PassedListener, State, pass_listeners
+from reserve.supervisor.policy import Phase
 from reserve.supervisor.supervisor import Supervisor
-from reserve.supervisor.workers import Phase, WorkerProcess
+from reserve.supervisor.workers import WorkerProcess
 from tests.supervisor.listening import open_on
 
 
@@ -52,7 +54,7 @@ class World:
         self.became: list[State] = []
         self.suspended: list[list[int]] = []
         self.directory = directory
-        monkeypatch.setattr(supervising, "start_worker", self._start)
+        monkeypatch.setattr(processes, "start_worker", self._start)
         monkeypatch.setattr(supervising, "write_line", lambda text: self.lines.extend(text.splitlines()))
         monkeypatch.setattr(supervising, "become_supervisor", lambda state, handled: self.became.append(state))
         monkeypatch.setattr(supervising, "suspend", lambda: self.suspended.append([w.signals[-1] for w in self.alive]))

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from reserve.cli.processes.channel import Channel, DescriptorChannel
-from reserve.supervisor.workers import Phase, WorkerProcess
+from reserve.supervisor.policy import Phase
+from reserve.supervisor.workers import WorkerProcess
 from reserve.supervisor.zygotes import ForkedWorker, ZygoteProcess, Zygotes
 
 

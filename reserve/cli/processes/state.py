@@ -65,7 +65,7 @@ class PassedProcess:
     generation: int
     slot: int
     phase: str
-    """One of :class:`~reserve.supervisor.workers.Phase`."""
+    """One of :class:`~reserve.supervisor.policy.Phase`."""
     zygote: int = 0
     """The process ID of the zygote that has forked it; 0: it is a child of this process."""
     serial: int = 0

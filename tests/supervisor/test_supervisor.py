@@ -11,7 +11,7 @@ import pytest
 
 import reserve.supervisor.supervisor as supervising
 from reserve.cli.processes.state import _read_rest
-from reserve.supervisor.workers import Phase
+from reserve.supervisor.policy import Phase
 from tests.supervisor.conftest import World
 
 
@@ -113,13 +113,13 @@ def test_a_fork_that_a_zygote_cannot_be_told_of_is_tried_again(world: World, mon
     supervisor = world.supervise()
     world.make_ready()
     world.pass_time(60)
-    supervisor._preload = True
-    monkeypatch.setattr(supervisor._zygotes, "fork", fork)
+    supervisor.policy.preload = True
+    monkeypatch.setattr(supervisor._processes.zygotes, "fork", fork)
     world.started[0].end(-9)
     world.act()
     assert world.lines[-1] == "reserve: a worker process cannot be started: [Errno 24] Too many open files"
     assert len(world.alive) == 1
-    supervisor._preload = False
+    supervisor.policy.preload = False
     world.pass_time(0.5)
     assert len(world.alive) == 2
 
