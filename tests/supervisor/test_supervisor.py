@@ -1,4 +1,6 @@
-"""Which worker processes the supervisor starts, retires and kills, with fake processes and a fake clock."""
+"""What the supervisor does to its processes and listeners, with fake processes and a fake clock. See ``test_policy.py``
+for each decision alone.
+"""
 
 from __future__ import annotations
 
@@ -58,40 +60,6 @@ def test_a_worker_that_is_killed_is_replaced_at_once_in_its_slot(world: World) -
     assert [process.pid for process in world.alive] == [101, 102]
     assert world.started[2].setup["slot"] == 0
     assert not world.started[2].setup["announce"]
-
-
-def test_workers_that_soon_crash_are_replaced_ever_later(world: World) -> None:
-    world.supervise(wanted=1)
-    world.make_ready()
-    delays = []
-    for _ in range(9):
-        world.alive[0].end(-11)
-        world.act()
-        delay = 0.0
-        while not world.alive:
-            delay += 0.5
-            world.pass_time(0.5)
-        world.make_ready()
-        delays.append(delay)
-    assert delays == [0.5, 1, 2, 4, 8, 16, 30, 30, 30]
-    world.pass_time(3600)
-    world.alive[0].end(-11)
-    world.act()
-    assert len(world.alive) == 1
-
-
-def test_a_replacement_that_does_not_start_is_tried_again_later(world: World) -> None:
-    world.supervise()
-    world.make_ready()
-    world.pass_time(60)
-    world.started[0].end(-9)
-    world.act()
-    world.started[2].end(1)
-    world.act()
-    assert world.lines[-1] == "reserve: worker process 102 could not start; the next attempt is in 0.5 s"
-    assert len(world.alive) == 1
-    world.pass_time(0.5)
-    assert len(world.alive) == 2
 
 
 def test_a_fork_that_fails_later_is_tried_again(world: World) -> None:
@@ -215,20 +183,6 @@ def test_a_worker_that_asks_for_it_is_replaced_before_it_retires(world: World) -
     assert world.started[0].received() == ["retire"]
     assert world.started[1].received() == ["retire"]
     assert world.pids(Phase.SERVING) == [102, 103]
-
-
-def test_workers_that_ask_for_it_at_once_are_replaced_ever_later(world: World) -> None:
-    world.supervise(wanted=1)
-    world.make_ready()
-    for delay in (0.5, 1.0, 2.0):
-        world.alive[-1].send("recycle", reason="it uses 90 MiB")
-        world.act()
-        count = len(world.started)
-        world.pass_time(delay - 0.25)
-        assert len(world.started) == count
-        world.pass_time(0.25)
-        assert len(world.started) == count + 1
-        world.make_ready()
 
 
 def test_signals_change_the_number_of_processes_and_never_to_none(world: World) -> None:
