@@ -1,28 +1,18 @@
-"""The command ``reserve``: parses the command line, starts a server, and returns the exit code after it has stopped.
+"""The command ``reserve``: parses the command line, decides what runs, and returns the exit code after it has stopped.
 
-Runs on the main thread. The order of a start is: options, process, certificates, listeners, application, server. The
-listeners are opened before the application is imported, because a wrong address must not cost an import with all its
-side effects, and because an application may give up the rights that a privileged port needs. If a later step fails, the
-listeners are closed and their files removed. Messages go to standard error; standard output belongs to the access log.
+Runs on the main thread. A server is prepared, loaded and run by :mod:`reserve.cli.start`. Messages go to standard
+error; standard output belongs to the access log.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, cast
 
-from reserve.cli.application import configure, gunicorn_line, launch, report_threads, single_thread, url_scheme
-from reserve.cli.banner import banner, listener_lines, url_for_browser
-from reserve.cli.binds import open_listeners
-from reserve.cli.config.hooks import load_hooks
 from reserve.cli.console import Console
-from reserve.cli.forceexit import ABORTED
 from reserve.cli.help import print_help, print_text, print_version
 from reserve.cli.parser import (
     CHECK_CONFIG,
@@ -33,40 +23,29 @@ from reserve.cli.parser import (
     check_arguments,
     parse_command_line,
 )
-from reserve.cli.privileges import account, drop_privileges
-from reserve.cli.process import allow_open_files, prepare_process
+from reserve.cli.process import allow_open_files
 from reserve.cli.processes.spawn import program as program_words
-from reserve.cli.processes.successor import Origin, Succession
+from reserve.cli.processes.successor import Origin
 from reserve.cli.proposal import corrected, shell_line
-from reserve.cli.server import make_server, open_when_ready
 from reserve.cli.service import Service
 from reserve.cli.signals import StopSignals
-from reserve.cli.stderrlog import configure_logging, enable_loggers
-from reserve.cli.tls import make_adapter
-from reserve.daemon.detach import Parent, null_streams
+from reserve.cli.start import Start, load, prepare, serve
+from reserve.daemon.detach import Parent
 from reserve.daemon.detach import start as start_daemon
 from reserve.daemon.pidfile import PidFile
-from reserve.errors import Correction, ReserveError, ServerFailed, StartupError, UsageError, safe_str, type_name
-from reserve.loader.arguments import Arguments
+from reserve.errors import Correction, ReserveError, StartupError, UsageError, safe_str, type_name
 from reserve.loader.directory import working_directory
-from reserve.loader.find import FoundApplication, find
 from reserve.loader.shadowing import explain_shadowing
 from reserve.options.sources import Values, collect, unknown_variables
-from reserve.options.table import FLAGS
 from reserve.sockets.notify import Notifier
 
 if TYPE_CHECKING:
     from reserve.cli.processes.channel import Channel
     from reserve.cli.processes.worker import SupervisedWorker
-    from reserve.engine.hooks import Hooks
-    from reserve.engine.logs.errorlog import ErrorHook
-    from reserve.engine.server import Server
-    from reserve.ssl.adapter import SSLAdapter
 
-__all__ = ["INTERRUPTED", "STOPPED", "Program", "Start", "main", "preload", "run", "serve_preloaded"]
+__all__ = ["INTERRUPTED", "Program", "main", "preload", "run", "serve_preloaded"]
 
 INTERRUPTED = "reserve: interrupted before the server started\n"
-STOPPED = "reserve: the server has stopped\n"
 
 _MAX_CORRECTIONS = 8
 """How many mistakes of one command line are corrected before the message proposes it."""
@@ -80,28 +59,6 @@ class Program:
 
     parent: Parent | None = None
     """The process that waits for this daemon; None: the process is no daemon."""
-
-
-@dataclass(slots=True)
-class Start:
-    """A start of the command before its server: what :func:`_prepare` and :func:`_load` have done."""
-
-    command: CommandLine
-    name: str
-    """The name of the application."""
-    before: Sequence[str]
-    """The arguments of the application before ``--``; those after it are in ``command``."""
-    values: Values
-    error_log: ErrorHook
-    application: FoundApplication
-    adapter: SSLAdapter | None
-    handle: object = None
-    """The launched and configured application."""
-    hooks: Hooks | None = None
-    """Those of the options; None: they are not loaded yet."""
-    served: Sequence[str] = ()
-    """What the banner says is served."""
-    is_loaded: bool = False
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -175,11 +132,11 @@ def run(argv: Sequence[str], console: Console, signals: StopSignals, program: Pr
             supervise(command, values, signals, parent)
         announces = worker is None or worker.announces
         notifier = Notifier.from_environ(report=lambda text: console.write(f"reserve: {text}\n"))
-        start = _prepare(command, name, arguments, values, console, announces)
+        start = prepare(command, name, arguments, values, console, announces)
         pid_file = None
         if worker is None and values["pid_file"] is not None:
             pid_file = PidFile(str(values["pid_file"]), values.given["pid_file"].source)
-        return _serve(start, console, signals, worker, Service(notifier, parent, pid_file), origin)
+        return serve(start, console, signals, worker, Service(notifier, parent, pid_file), origin)
     except (Exception, KeyboardInterrupt) as error:
         if worker is not None:
             worker.close()
@@ -200,8 +157,8 @@ def preload(argv: Sequence[str], console: Console, *, announces: bool) -> Start 
         values = collect(command.given, os.environ, working_directory())
         if announces:
             _report_unknown_variables(unknown_variables(os.environ), console)
-        start = _prepare(command, name, arguments, values, console, announces, forks_workers=True)
-        _load(start, console)
+        start = prepare(command, name, arguments, values, console, announces, forks_workers=True)
+        load(start, console)
         return start
     except (Exception, KeyboardInterrupt) as error:
         return _failed(error, command, console, StopSignals(console))
@@ -221,7 +178,7 @@ def serve_preloaded(start: Start, channel: Channel, console: Console, signals: S
         signals.is_quiet = True
         worker = SupervisedWorker(channel)
         allow_open_files(start.values)
-        return _serve(start, console, signals, worker, Service(Notifier()))
+        return serve(start, console, signals, worker, Service(Notifier()))
     except (Exception, KeyboardInterrupt) as error:
         return _failed(error, start.command, console, signals)
 
@@ -361,151 +318,6 @@ def _correct(command: CommandLine | None, correction: Correction | None) -> list
     return argv
 
 
-def _prepare(
-    command: CommandLine,
-    name: str,
-    before: Sequence[str],
-    values: Values,
-    console: Console,
-    announces: bool,
-    *,
-    forks_workers: bool = False,
-) -> Start:
-    """Do what comes before the listeners: process, logs, certificates.
-
-    :param before: the arguments of the application before ``--``.
-    :param announces: whether this process writes what a person reads at a start.
-    :param forks_workers: see :func:`~reserve.cli.process.prepare_process`.
-    """
-    prepare_process(values, forks_workers=forks_workers)
-    account(values)  # a mistake in it must not cost the rest of the start
-    error_log = configure_logging(str(values["log_level"]))
-    application = find(name)
-    if application.note and announces:
-        console.write(f"reserve: {application.note}\n")
-    return Start(command, name, before, values, error_log, application, make_adapter(values))
-
-
-def _load(start: Start, console: Console) -> None:
-    """Give up the rights of root if the options say so, and import, launch and configure the application."""
-    drop_privileges(start.values)
-    arguments = Arguments(
-        [f"reserve {start.name}", *start.before, *start.command.after],
-        literal=len(start.command.after),
-        reserved=[flag for flag in FLAGS if len(flag) > 2],
-    )
-    start.handle = _launch(start.application, arguments, console, start.values)
-    configure(start.handle, start.name, start.values)
-    report_threads(start.handle, start.values, console)
-    start.hooks = load_hooks(start.values, start.handle, start.name, start.error_log)
-    start.served = arguments.served or [start.name]
-    enable_loggers()
-    start.is_loaded = True
-
-
-def _serve(
-    start: Start,
-    console: Console,
-    signals: StopSignals,
-    worker: SupervisedWorker | None,
-    service: Service,
-    origin: Origin | None = None,
-) -> int:
-    """Start the server and return the exit code when it has stopped.
-
-    :param worker: what a worker process knows of its supervisor; None: it has none.
-    :param origin: how the process was started; None: a supervisor starts the next one.
-    :param service: what is told to those that have started this process.
-    """
-    values, adapter = start.values, start.adapter
-    with ExitStack() as cleanup:
-        listeners = open_listeners(values, os.environ) if worker is None else worker.listeners()
-        from reserve.sockets.listeners import release
-
-        for sock in listeners.all:
-            cleanup.callback(release, sock)
-        cleanup.callback(service.close)
-        service.start(" ".join((start.name, *start.before)))
-        if not start.is_loaded:
-            _load(start, console)
-        addresses = listener_lines(listeners, url_scheme(start.handle), tls=adapter is not None)
-        text = banner(
-            served=start.served,
-            addresses=addresses,
-            threads=values.engine().thread_range,
-            config=values.file,
-            single_thread=single_thread(start.handle),
-            processes=0 if worker is None else worker.processes,
-            daemon=os.getpid() if worker is None and values["daemon"] else 0,
-        )
-        hooks = cast("Hooks", start.hooks)
-        in_background = worker is not None and bool(values["daemon"])
-
-        def on_ready() -> None:
-            status = f"serves {', '.join(start.served)} on {', '.join(address.split()[0] for address in addresses)}"
-            service.ready(status, lambda: server.healthy or server.retiring)
-            if in_background:
-                null_streams(keep_files=True)  # as the supervisor does
-            hooks.on_ready()
-
-        told = dataclasses.replace(hooks, on_ready=on_ready) if service.is_active or in_background else hooks
-        slot = None if worker is None else worker.slot()
-        server = make_server(listeners, start.handle, start.name, values, adapter, told, slot)
-        stoppable = service.announcing(server, signals.stop_timeout, signals.drain_delay)
-        # Before the banner, which says that signals stop the server.
-        succession = None
-        if worker is not None:
-            refer = partial(worker.log_hand_over, server.log)
-            signals.serve(stoppable, server.log, partial(worker.recycle, "SIGHUP was sent to it"), refer)
-        elif origin is None or signals.force_exit is None or values["exit_idle"] or not Succession.is_possible():
-            signals.serve(stoppable, server.log, partial(_on_sighup, server, service))
-        else:
-            keep_alive = cast("float", values["keep_alive"])
-            succession = Succession(
-                server, listeners, origin, keep_alive, console, signals, signals.force_exit, service.notifier
-            )
-            stoppable = service.announcing(succession, signals.stop_timeout, signals.drain_delay)
-            signals.serve(stoppable, server.log, succession.reload, succession.reload)
-        scheme = url_scheme(start.handle)
-        url = url_for_browser(listeners.main, scheme, tls=adapter is not None, root_path=str(values["root_path"]))
-        if worker is None:
-            console.write(text)
-            if values["open"]:
-                open_when_ready(server, url, console)
-        else:
-            worker.serve(server, text, values, partial(open_when_ready, server, url, console))
-        exit_code = 0
-        try:
-            server.start()  # closes the listeners; releasing them once more does nothing
-        except ServerFailed as error:  # the error log has its text
-            exit_code = error.exit_code
-            service.notifier.failed(str(error))
-        if succession is not None and succession.end():
-            service.hand_over()
-        elif worker is None:
-            console.write(STOPPED, last=True)
-    if exit_code:
-        return exit_code
-    return ABORTED if server.aborted else 0
-
-
-def _launch(application: FoundApplication, arguments: Arguments, console: Console, values: Values) -> object:
-    """Launch the application. Raises StartupError when the application has replaced threads or sockets meanwhile: what
-    else goes wrong then is a consequence.
-    """
-    from reserve.engine.polling.patching import refuse_green_threads
-
-    with_gevent = gunicorn_line(arguments.before, cast("tuple[str, ...]", values["bind"]))
-    refuse_green_threads(with_gevent)  # a program that runs the command has done it
-    try:
-        handle = launch(application, arguments, console)
-    except Exception:
-        refuse_green_threads(with_gevent)
-        raise
-    refuse_green_threads(with_gevent)
-    return handle
-
-
 def _report_unknown_variables(names: Sequence[str], console: Console) -> None:
     if names:
         more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
@@ -515,17 +327,3 @@ def _report_unknown_variables(names: Sequence[str], console: Console) -> None:
         )
         listed = ", ".join(names[:_MAX_NAMES])
         console.write(f"reserve: the environment {variables} {listed}{more} {are_ignored} ignored\n")
-
-
-def _on_sighup(server: Server, service: Service) -> None:
-    """The reaction to SIGHUP."""
-    if server.ssl_adapter is None:
-        with service.reload("has nothing to reload"):
-            server.log.info(
-                "SIGHUP: there is nothing to reload; it reloads certificates, and there is no --tls-cert",
-                "SIGHUP signals",
-            )
-    elif service.notifier.is_active:
-        service.reload_in_background(server.reload_tls, server.log)
-    else:
-        server.reload_tls(wait=False)

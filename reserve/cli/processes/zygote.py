@@ -29,13 +29,14 @@ from typing import Any
 import reserve.cli.processes.worker  # before the fork, so that the workers share it
 import reserve.engine.scoreboard
 import reserve.engine.server  # noqa: F401
-from reserve.cli.command import Start, preload, serve_preloaded
+from reserve.cli.command import preload, serve_preloaded
 from reserve.cli.console import Console, DirectConsole
 from reserve.cli.early.signals import EarlySignals
 from reserve.cli.early.signaltable import Reaction, reaction_to
 from reserve.cli.processes.channel import Channel, DescriptorChannel
 from reserve.cli.processes.forkable import connections, refusal, shared_connections, thread_names
 from reserve.cli.signals import StopSignals
+from reserve.cli.start import Start
 from reserve.daemon.detach import null_streams
 from reserve.errors import StartupError
 
