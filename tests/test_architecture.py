@@ -218,6 +218,20 @@ def test_protocol_is_without_input_output_threads_and_clock() -> None:
     assert found == []
 
 
+def test_the_policy_of_the_supervisor_is_without_processes_and_clock() -> None:
+    """It decides; what it needs of the package are values."""
+    values = ("reserve.cli.early.signaltable.", "reserve.errors.", "reserve.supervisor.actions.")
+    found = [
+        f"{name}:{line} imports {target}"
+        for name, tree, is_package in MODULES
+        if name in ("reserve.supervisor.actions", "reserve.supervisor.policy")
+        for line, target in _imports(name, tree, is_package)
+        if target.split(".")[0] in {"reserve", *IMPURE} - {"signal"}
+        if not target.startswith(values)
+    ]
+    assert found == []
+
+
 @pytest.mark.parametrize(
     ("name", "source", "expected"),
     [
