@@ -17,6 +17,7 @@ from reserve.cli.config.hooks import check_hooks
 from reserve.cli.privileges import account
 from reserve.cli.process import change_directory
 from reserve.cli.tls import make_adapter
+from reserve.errors import UsageError
 from reserve.options.filevalues import file_value, toml_text
 from reserve.options.sources import CONCURRENCY, PORT, Values
 from reserve.options.table import ADDRESSES, FILE, FLAGS, OPTIONS, USUAL_ADDRESS, Option
@@ -39,7 +40,11 @@ def refuse_unusable(values: Values) -> None:
     check_addresses(values, {name: cast("tuple[str, ...]", values[FLAGS[f"--{name}"].field]) for name in ADDRESSES})
     account(values)
     values.engine()
-    values.processes()
+    if values["exit_idle"] and values.need_supervisor():
+        raise UsageError(
+            f"{values.given['exit_idle'].source} is for a server of one process, without --preload and --reload: a "
+            "supervisor would start another process at once"
+        )
     check_hooks(values)
     make_adapter(values)
 

@@ -14,7 +14,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
@@ -131,6 +131,11 @@ class _Units:
             self._addresses["bind"] = [cast("TCPAddress", parse_address(values.port_address() or USUAL_ADDRESS))]
 
     def texts(self) -> dict[str, str]:
+        if self._values["exit_idle"] and not self._request.socket:
+            raise UsageError(
+                f"{self._values.given['exit_idle'].source} is for sockets that systemd has opened (--socket): nobody "
+                "starts the server again for an address of its own"
+            )
         sockets = dict(self._sockets()) if self._request.socket else {}
         return {f"{self._request.name}.service": self._service(tuple(sockets)), **sockets}
 
@@ -332,8 +337,8 @@ class _Units:
                 path = os.path.join(self._base, str(text or ""))
                 if text and path not in self._credentials.values():
                     yield path
-        for _, directory in cast("Iterable[tuple[str, str]]", self._values["static"]):
-            yield os.path.join(self._base, str(directory))
+        for text in cast("tuple[str, ...]", self._values["static"]):  # PREFIX=DIR
+            yield os.path.join(self._base, text.partition("=")[2])
 
     def _rights(self, has_sockets: bool) -> Iterator[str]:
         """What the service may not do."""

@@ -174,6 +174,12 @@ def test_sockets_of_systemd(tls_workdir: Path, capsys: pytest.CaptureFixture[str
     assert not any(option in command for option in ("-b", "--bind", "--unix", "--redirect", "--plain", "--backlog"))
 
 
+def test_a_folder_of_static_files_below_tmp_can_be_read(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = service(capsys, "--static", "/static=/tmp/assets", "--static", "/media=media", *APP)
+    assert "/tmp/assets" in value(lines, "BindReadOnlyPaths").split()
+    assert value(lines, "ExecStart").count("--static") == 2
+
+
 def test_units_are_written_once(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (workdir / "units").mkdir()
     words = ["systemd-unit", "--into", "units", "--socket", "--name=shop", *APP]
@@ -197,6 +203,8 @@ def test_units_are_written_once(workdir: Path, capsys: pytest.CaptureFixture[str
         (["--sockt", *APP], "there is no server option --sockt"),
         (["--threads", "0", *APP], "--threads is '0'"),
         (["--tls-cert", "none.pem", *APP], "cannot be read: No such file"),
+        (["--exit-idle", "60", *APP], "--exit-idle is for sockets that systemd has opened (--socket): nobody starts"),
+        (["--socket", "--exit-idle", "60", "--processes", "2", *APP], "--exit-idle is for a server of one process"),
     ],
 )
 def test_mistakes_are_explained(
