@@ -38,6 +38,9 @@ def main() -> int:
     supervisor_fd = os.environ.pop("RESERVE_SUPERVISOR_FD", "")
     if supervisor_fd.isdigit():
         _open_standard_streams()
+        from reserve.cli.early.faultstack import write_stacks_at_faults
+
+        write_stacks_at_faults()
         from reserve.supervisor.program import main as supervise
 
         return supervise(int(supervisor_fd))

@@ -151,6 +151,15 @@ def test_workers_stop_when_their_supervisor_is_killed_and_free_the_port(site: Pa
         socket.create_server(("127.0.0.1", server.port)).close()
 
 
+@pytest.mark.parametrize("number", [signal.SIGABRT, signal.SIGSEGV])
+def test_a_fault_of_the_supervisor_writes_its_stack(site: Path, number: int) -> None:
+    with serving(site, exit_code=-number) as server:
+        server.process.send_signal(number)
+        server.process.wait(PATIENCE)
+    assert server.count("Fatal Python error: .*") == 1
+    assert server.count(r'  File ".*supervisor\.py", line .* in run') == 1
+
+
 def test_a_rolling_reload_and_a_new_program_keep_the_port_and_the_process_id(site: Path) -> None:
     with serving(site) as server:
         for times, number in enumerate((signal.SIGHUP, signal.SIGUSR2), 2):
