@@ -14,6 +14,7 @@ import importlib.machinery
 import inspect
 import os
 import pkgutil
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -352,8 +353,12 @@ def _correct_missing(
         return Correction(wrong=(name,), right=tuple(complete_words([name.partition(":")[0]])))
     stem = name.partition("(")[0]
     module, dot, attribute = stem.rpartition(".")
-    if dot and ":" not in name and _find_source(module):  # mysite.wsgi.application
-        right = f"{module}:{attribute}" + name[len(stem) :]
+    source = _find_source(module) if dot and ":" not in name else None
+    if source is not None:  # mysite.wsgi.application, or mysite.wsgo
+        right = _correct_path(module, attribute, source)
+        if right is None:
+            return None
+        right += name[len(stem) :]
         return Correction(wrong=(name,), right=(right,) if is_kind_known else (*_WSGI, right))
     module, _, attribute = name.partition(":")
     local = [path.removesuffix(".py") for path in os.listdir() if path.endswith(".py")]
@@ -362,6 +367,28 @@ def _correct_missing(
         right = name.replace(module, next(one for one in local if one.lower() == similar), 1)
         return Correction(wrong=(name,), right=(right,))
     return None
+
+
+def _correct_path(module: str, attribute: str, source: str) -> str | None:
+    """What was probably meant by ``module.attribute`` that is no module: an attribute of the module, or a submodule.
+
+    :param source: the file of the module.
+    """
+    try:
+        with open(source, encoding="utf-8") as file:
+            names = set(re.findall(r"\w+", file.read()))
+    except (OSError, ValueError):  # no Python file, so its attributes are unknown
+        return f"{module}:{attribute}"
+    if attribute in names:
+        return f"{module}:{attribute}"
+    found = nearest(attribute, names & set(WSGI_NAMES))
+    if found is not None:
+        return f"{module}:{found}"
+    if os.path.basename(source) != "__init__.py":
+        return None
+    submodules = [one.name for one in pkgutil.iter_modules([os.path.dirname(source)])]
+    found = nearest(attribute, submodules) or next((one for one in submodules if one == "wsgi"), None)
+    return f"{module}.{found}" if found is not None else None
 
 
 def _correct_launch(
@@ -386,6 +413,9 @@ def _correct_launch(
     if name == "wsgi" and not attributes and arguments and not arguments[0].startswith("-"):
         return Correction(wrong=(name,), right=_WSGI)
     if not usable:
+        if name.isidentifier() and _find_source(f"{name}.wsgi"):  # the package of a Django project
+            right = f"{name}.wsgi"
+            return Correction(wrong=(name,), right=(right,) if attributes else (*_WSGI, right))
         return None
     right = name if usable[0] in WSGI_NAMES else f"{name}:{usable[0]}"
     return Correction(wrong=(name,), right=(right,) if attributes else (*_WSGI, right))

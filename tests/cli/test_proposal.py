@@ -55,6 +55,9 @@ def shop(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (workdir / "cli_package").mkdir()
     (workdir / "cli_package" / "__init__.py").write_text("")
     (workdir / "cli_package" / "site.py").write_text(SHOP)
+    (workdir / "cli_project").mkdir()
+    (workdir / "cli_project" / "__init__.py").write_text("")
+    (workdir / "cli_project" / "wsgi.py").write_text(SHOP)
     (workdir / "TMP").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(workdir / "TMP"))
     return workdir
@@ -117,6 +120,11 @@ def serves(line: str) -> bool:
         ("app http wsgi cli_shop.app", SHOP_LINE),
         ("app http wsgi 'cli_shop.create_app()'", "app http wsgi 'cli_shop:create_app()'"),
         ("app cli_package.site.app", "app http wsgi cli_package.site:app"),
+        ("app http wsgi cli_package.sitee", "app http wsgi cli_package.site"),
+        ("app http wsgi cli_package.site.apps", "app http wsgi cli_package.site:app"),
+        ("app http wsgi cli_project", "app http wsgi cli_project.wsgi"),
+        ("app cli_project", "app http wsgi cli_project.wsgi"),
+        ("app http wsgi cli_project.application", "app http wsgi cli_project.wsgi"),
         ("app http wsgi cli_shop:", "app http wsgi cli_shop"),
         ("app http wsgi cli_shop:application", SHOP_LINE),
         ("app http wsgi Cli_Shop:app", SHOP_LINE),
@@ -344,3 +352,11 @@ def test_the_line_has_the_program_as_the_user_started_it(tmp_path: Path, monkeyp
     assert shell_line(["x"]) == f"{sys.executable} -m reserve x"
     monkeypatch.setattr(sys, "argv", ["/usr/bin/another-program"])
     assert shell_line(["x"]) == "reserve x"
+
+
+def test_a_name_that_is_in_no_file_is_not_proposed(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("cli_package.nothing", "cli_shop.nothing"):
+        assert main(["app", "http", "wsgi", name]) == 1
+        message = capsys.readouterr().err
+        assert f"there is no module named {name}" in message
+        assert "write" not in message
