@@ -46,6 +46,22 @@ class Limits:
     def __bool__(self) -> bool:
         return any(limit is not None for limit in (self.requests, self.memory, self.lifetime))
 
+    def check_start(self, memory: int) -> str:
+        """What to warn of when the process begins to serve: its memory is over the limit already. Empty: it is not.
+
+        Then the memory has no limit from now on: a new process would use as much, and be replaced at once.
+
+        :param memory: bytes of its resident memory.
+        """
+        if self.memory is None or memory <= self.memory:
+            return ""
+        text = (
+            f"--max-memory is {self.memory / _MIB:.0f} MiB, and this process uses {memory / _MIB:.0f} MiB when it begins "
+            "to serve; it is not replaced for its memory, because a new one would use as much"
+        )
+        self.memory = None
+        return text
+
     def reason(self, requests: int, memory: int, age: float) -> str:
         """Why the process should be replaced, as a clause; empty: it should not.
 
@@ -75,6 +91,9 @@ def start_recycling(limits: Limits, server: Server, recycle: Callable[[str], obj
 
 def _watch(limits: Limits, server: Server, recycle: Callable[[str], object]) -> None:
     started = time.monotonic()
+    warning = limits.check_start(resident_memory() if limits.memory is not None else 0)
+    if warning:
+        server.log.warning(warning)
     while not server.stopping:
         memory = resident_memory() if limits.memory is not None else 0
         reason = limits.reason(server.stats().handled, memory, time.monotonic() - started)

@@ -190,6 +190,14 @@ def test_a_process_that_has_served_enough_is_replaced(site: Path) -> None:
         eventually(lambda: server.count(r"reserve: worker process \d+ is replaced: it has served \d+ requests .*") > 0)
 
 
+def test_a_process_that_needs_more_memory_from_the_start_is_not_replaced(site: Path) -> None:
+    with serving(site, "--max-memory", "1m") as server:
+        warning = r".* WARNING: --max-memory is 1 MiB, and this process uses \d+ MiB when it begins to serve; .*"
+        eventually(lambda: server.count(warning) == 2)
+        assert server.get() in server.pids()
+    assert server.count("reserve: worker process .* is replaced: .*") == 0
+
+
 def test_one_process_has_a_supervisor_when_an_option_needs_it(site: Path) -> None:
     with Site(site, "--max-lifetime", "1h", processes=1) as server:
         server.wait_until_complete()

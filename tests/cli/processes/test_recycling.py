@@ -36,6 +36,18 @@ def test_the_memory_and_the_time_of_a_process_have_limits() -> None:
     assert made.reason(0, 0, 3961.0) == "it has served for 3961 s (--max-lifetime)"
 
 
+def test_a_limit_below_the_memory_of_a_new_process_replaces_none() -> None:
+    """Otherwise each new process would be replaced at once, for ever."""
+    made = limits("--max-memory", "30m", "--max-requests", "5")
+    assert made.check_start(30 << 20) == ""
+    assert made.reason(0, 31 << 20, 0.0)
+    assert made.check_start(49 << 20).startswith(
+        "--max-memory is 30 MiB, and this process uses 49 MiB when it begins to serve;"
+    )
+    assert made.reason(4, 60 << 20, 0.0) == ""
+    assert made.reason(5, 60 << 20, 0.0) == "it has served 5 requests (--max-requests)"
+
+
 def test_without_such_an_option_there_are_no_limits_and_no_supervisor() -> None:
     assert not limits()
     for option in (["--max-requests", "9"], ["--max-memory", "100m"], ["--max-lifetime", "9"]):
