@@ -133,7 +133,7 @@ class _Units:
     def texts(self) -> dict[str, str]:
         if self._values["exit_idle"] and not self._request.socket:
             raise UsageError(
-                f"{self._values.given['exit_idle'].source} is for sockets that systemd has opened (--socket): nobody "
+                f"{self._values.given['exit_idle'].source} is for sockets that systemd has opened (--socket): nothing "
                 "starts the server again for an address of its own"
             )
         sockets = dict(self._sockets()) if self._request.socket else {}

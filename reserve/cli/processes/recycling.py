@@ -56,8 +56,8 @@ class Limits:
         if self.memory is None or memory <= self.memory:
             return ""
         text = (
-            f"--max-memory is {self.memory / _MIB:.0f} MiB, and this process uses {memory / _MIB:.0f} MiB when it begins "
-            "to serve; it is not replaced for its memory, because a new one would use as much"
+            f"--max-memory is {self.memory / _MIB:.0f} MiB, and this process uses {memory / _MIB:.0f} MiB when it "
+            "begins to serve; it is not replaced for its memory, because a new one would use as much"
         )
         self.memory = None
         return text

@@ -203,7 +203,7 @@ def test_units_are_written_once(workdir: Path, capsys: pytest.CaptureFixture[str
         (["--sockt", *APP], "there is no server option --sockt"),
         (["--threads", "0", *APP], "--threads is '0'"),
         (["--tls-cert", "none.pem", *APP], "cannot be read: No such file"),
-        (["--exit-idle", "60", *APP], "--exit-idle is for sockets that systemd has opened (--socket): nobody starts"),
+        (["--exit-idle", "60", *APP], "--exit-idle is for sockets that systemd has opened (--socket): nothing starts"),
         (["--socket", "--exit-idle", "60", "--processes", "2", *APP], "--exit-idle is for a server of one process"),
     ],
 )
