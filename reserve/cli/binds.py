@@ -25,6 +25,7 @@ __all__ = [
     "Listeners",
     "_addresses_by_purpose",
     "check_addresses",
+    "check_idle",
     "https_port",
     "open_changed",
     "open_listeners",
@@ -76,15 +77,12 @@ def open_listeners(values: Values, environ: MutableMapping[str, str]) -> Listene
     stdin = None if passed or addresses["bind"] else take_stdin()
     if not_ours and not passed and not addresses["bind"] and stdin is None:
         raise UsageError(not_ours)
-    given_idle = values.given.get("exit_idle")
-    ours = any(not text.startswith("fd:") for texts in addresses.values() for text in texts)
-    if given_idle is not None and values["exit_idle"] and (ours or not (passed or stdin or addresses["bind"])):
+    try:
+        check_idle(values, addresses, has_sockets=bool(passed or stdin))
+    except UsageError:
         for _, sock in passed:
             sock.detach()
-        raise UsageError(
-            f"{given_idle.source} is for sockets that systemd has opened (LISTEN_FDS, or --bind fd:N): nobody starts "
-            "the server again for an address of its own"
-        )
+        raise
     listeners = Listeners()
     named = {text for texts in addresses.values() for text in texts}
     unnamed = [(name, sock) for name, sock in passed if f"fd:{sock.fileno()}" not in named]
@@ -195,6 +193,22 @@ def _passed_to_another(environ: Mapping[str, str]) -> str:
         f"LISTEN_FDS={count:.40} passes sockets to {whom}, and this is process {os.getpid()}; start reserve with exec, "
         f"so that it is that process, or name the socket: --bind fd:3, or another address: --bind {_DEFAULT}"
     )
+
+
+def check_idle(values: Values, addresses: Mapping[str, tuple[str, ...]], *, has_sockets: bool) -> None:
+    """Refuse ``--exit-idle`` for an address that the server opens itself.
+
+    :param addresses: of each option in ``ADDRESSES``.
+    :param has_sockets: sockets are passed to the process.
+    :raises UsageError: it is refused.
+    """
+    given = values.given.get("exit_idle")
+    ours = any(not text.startswith("fd:") for texts in addresses.values() for text in texts)
+    if given is not None and values["exit_idle"] and (ours or not (has_sockets or addresses["bind"])):
+        raise UsageError(
+            f"{given.source} is for sockets that systemd has opened (LISTEN_FDS, or --bind fd:N): nobody starts "
+            "the server again for an address of its own"
+        )
 
 
 def check_addresses(values: Values, addresses: Mapping[str, tuple[str, ...]]) -> None:

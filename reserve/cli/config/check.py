@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator
 from typing import cast
 
-from reserve.cli.binds import check_addresses
+from reserve.cli.binds import check_addresses, check_idle
 from reserve.cli.config.hooks import check_hooks
 from reserve.cli.privileges import account
 from reserve.cli.process import change_directory
@@ -53,8 +53,10 @@ def checked_options(values: Values, directory: str) -> str:
     """The text that the command prints.
 
     :param directory: the directory in which files are looked for.
-    :raises UsageError: ``PORT`` is not a port, and counts.
+    :raises UsageError: ``PORT`` is not a port, and counts; or ``--exit-idle`` is for sockets that are passed.
     """
+    addresses = {name: cast("tuple[str, ...]", values[FLAGS[f"--{name}"].field]) for name in ADDRESSES}
+    check_idle(values, addresses, has_sockets=True)  # the environment of the service may have some
     lines = list(_head(values, directory))
     for option in OPTIONS:
         if FILE in option.sources:

@@ -155,3 +155,19 @@ def test_the_platforms_number_of_processes_is_shown_with_its_source(
     monkeypatch.setenv("WEB_CONCURRENCY", "many")
     assert main(["check-config"]) == 2
     assert "the environment variable WEB_CONCURRENCY is 'many'; allowed is" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--exit-idle", "60", "--bind", ":8000"], "--exit-idle is for sockets that systemd has opened"),
+        (["--exit-idle", "60", "--processes", "2"], "--exit-idle is for a server of one process"),
+        (["--exit-idle", "60", "--bind", "fd:3"], ""),
+        (["--exit-idle", "60"], ""),
+    ],
+)
+def test_a_server_that_ends_when_idle_has_sockets_of_systemd_and_no_supervisor(
+    workdir: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    assert main(["check-config", *words]) == (2 if message else 0)
+    assert message in capsys.readouterr().err
