@@ -265,6 +265,8 @@ def _print_units(command: CommandLine) -> None:
             try:
                 with open(path, "x", encoding="utf-8") as file:
                     file.write(text)
+            except FileExistsError:
+                raise StartupError(f"{path} exists; remove it, or choose another --name") from None
             except OSError as error:
                 raise StartupError(f"cannot write {path}: {error.strerror or error}") from error
     if not request.directory:

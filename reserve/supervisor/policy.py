@@ -143,7 +143,7 @@ class Policy:
     def status(self) -> str:
         """For the service manager."""
         serving = sum(worker.phase is Phase.SERVING for worker in self._workers.values())
-        return f"{_processes(serving)} of {self.wanted} serve"
+        return f"{serving} of {_processes(self.wanted)} serve"
 
     # ---- what is wanted ----
 
@@ -162,7 +162,9 @@ class Policy:
 
     def resize(self, number: int) -> list[Action]:
         """SIGTTIN or SIGTTOU has come: one worker more or fewer, but not none."""
-        self.wanted = max(1, self.wanted + (1 if number == signal.SIGTTIN else -1))
+        if number != signal.SIGTTIN and self.wanted == 1:
+            return [Line(f"reserve: {name_of(number)}: there is 1 process, and one has to stay")]
+        self.wanted += 1 if number == signal.SIGTTIN else -1
         self._serving_wanted = self.wanted
         return [Line(f"reserve: {name_of(number)}: {_processes(self.wanted)} from now on")]
 

@@ -226,7 +226,8 @@ class Supervisor:
             line_start = "\n" if number in (signal.SIGINT, signal.SIGQUIT) and os.isatty(2) else ""
             write_line(f"{line_start}reserve: {stop.text}")
         in_all = stop.delay + stop.timeout
-        self._notifier.stopping(f"stops; requests in flight have {stop.timeout:g} s", in_all + GRACE + _EXIT)
+        when = f"stops in {stop.delay:g} s; then" if stop.delay else "stops;"
+        self._notifier.stopping(f"{when} requests in flight have {stop.timeout:g} s", in_all + GRACE + _EXIT)
         self._release_at = min(self._release_at, now + stop.delay)
         self._perform(stop.actions)
         self._processes.zygotes.stop(now + in_all + 2 * GRACE)

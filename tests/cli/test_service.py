@@ -148,18 +148,18 @@ def test_the_service_manager_hears_of_several_processes(directory: Path, manager
     with command(directory, "--processes", "2", "--stop-timeout", "100", **variables) as (process, path):
         starting = {"STATUS": "starts the first process", "EXTEND_TIMEOUT_USEC": "300000000"}
         assert message(manager) == starting
-        assert message(manager) == {"READY": "1", "STATUS": "1 process of 2 serve"}
+        assert message(manager) == {"READY": "1", "STATUS": "1 of 2 processes serve"}
         assert get(path)[0] == []
         assert message(manager) == {"WATCHDOG": "1"}
-        assert message(manager) == {"READY": "1", "STATUS": "2 processes of 2 serve"}
+        assert message(manager) == {"READY": "1", "STATUS": "2 of 2 processes serve"}
         assert message(manager) == {"WATCHDOG": "1"}
         process.send_signal(signal.SIGHUP)
         assert set(next_of(manager, "RELOADING")) == {"RELOADING", "MONOTONIC_USEC", "STATUS"}
-        assert next_of(manager, "READY") == {"READY": "1", "STATUS": "2 processes of 2 serve"}
+        assert next_of(manager, "READY") == {"READY": "1", "STATUS": "2 of 2 processes serve"}
         (directory / "site_app.py").write_text("x = ")
         process.send_signal(signal.SIGHUP)
         next_of(manager, "RELOADING")
-        assert next_of(manager, "READY") == {"READY": "1", "STATUS": "2 processes of 2 serve"}
+        assert next_of(manager, "READY") == {"READY": "1", "STATUS": "2 of 2 processes serve"}
         (directory / "site_app.py").write_text(APP)
         process.send_signal(signal.SIGUSR2)  # the program that is executed next has the service manager, too
         next_of(manager, "RELOADING")

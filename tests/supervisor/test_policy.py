@@ -83,7 +83,7 @@ def test_the_first_worker_starts_alone_and_the_others_when_it_serves() -> None:
     assert workers.ready(101) == workers.ready(102) == []
     assert workers.plan() == Plan(0, (Notice.COMPLETE, Line("reserve: 3 processes serve"), Notice.READY))
     assert workers.plan() == Plan()
-    assert workers.policy.status == "3 processes of 3 serve"
+    assert workers.policy.status == "3 of 3 processes serve"
 
 
 @pytest.mark.parametrize(("code", "expected"), [(1, 1), (2, 2), (7, 7), (0, 0), (-11, 1)])
@@ -325,7 +325,7 @@ def test_signals_change_the_number_and_never_to_none(serving: Workers) -> None:
     serving.plan()
     for _ in range(4):
         said = serving.policy.resize(signal.SIGTTOU)
-    assert lines(said) == ["reserve: SIGTTOU: 1 process from now on"]
+    assert lines(said) == ["reserve: SIGTTOU: there is 1 process, and one has to stay"]
     assert serving.plan() == Plan(0, (Tell(102, "retire"), Tell(101, "retire")))
     assert serving.pids(Phase.SERVING) == [100]
 

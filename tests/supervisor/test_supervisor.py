@@ -194,7 +194,7 @@ def test_signals_change_the_number_of_processes_and_never_to_none(world: World) 
     for _ in range(4):
         world.signal(signal.SIGTTOU)
     assert world.pids(Phase.SERVING) == [100]
-    assert world.lines[-1] == "reserve: SIGTTOU: 1 process from now on"
+    assert world.lines[-1] == "reserve: SIGTTOU: there is 1 process, and one has to stay"
     assert [process.received() for process in world.started] == [[], ["retire"], ["retire"]]
 
 

@@ -187,7 +187,9 @@ def test_units_are_written_once(workdir: Path, capsys: pytest.CaptureFixture[str
     assert sorted(os.listdir("units")) == ["shop.service", "shop.socket"]
     assert capsys.readouterr().out == ""
     assert main(words) == 1
-    assert capsys.readouterr().err == f"reserve: cannot write {workdir}/units/shop.service: File exists\n"
+    assert capsys.readouterr().err == (
+        f"reserve: {workdir}/units/shop.service exists; remove it, or choose another --name\n"
+    )
 
 
 @pytest.mark.parametrize(
