@@ -195,7 +195,9 @@ FOREIGN: tuple[ForeignOption, ...] = (
     _none("--callable", "the callable stands after the module: shop:app"),
     ForeignOption("--url-prefix --url-path-prefix", "--root-path TEXT"),
     ForeignOption(
-        "--pythonpath --python-path --pp --app-dir", "--chdir DIR", "it is the first directory of the import path"
+        "--pythonpath --python-path --pp --app-dir",
+        "--chdir DIR",
+        "the working directory is the first one of the import path",
     ),
     ForeignOption("--working-dir", "--chdir DIR"),
     ForeignOption("-e", "--env NAME=VALUE"),
@@ -271,15 +273,13 @@ FOREIGN: tuple[ForeignOption, ...] = (
     _none("--control-socket --control-socket-mode", "reserve has no control socket"),
     _none("--control-socket-disable --no-control-socket", "reserve has no control socket", is_flag=True),
     ForeignOption("-m", "--umask MODE"),
-    ForeignOption(
-        "--pid --pidfile --pidfile2 --safe-pidfile", "--pid-file FILE", "written before the application is imported"
-    ),
+    ForeignOption("--pid --pidfile --pidfile2 --safe-pidfile", "--pid-file FILE"),
     ForeignOption("-D", "--daemon", value="", is_flag=True),
     ForeignOption(
         "--daemonize", "--daemon", "logs go to the files of standard output and standard error, > FILE 2> FILE", ""
     ),
     _none("-n --name --proc-name --procname --process-name", "ps and systemd show the command line as it is"),
-    ForeignOption("-c --ini --yaml --xml --json", "--config FILE", "its file is in TOML", ""),
+    ForeignOption("-c --ini --yaml --xml --json", "--config FILE", "files with options are in TOML", ""),
     _none(
         "--check-config --print-config --show-config",
         "reserve check-config checks the options and shows them",

@@ -135,3 +135,15 @@ def test_an_option_of_nobody_gets_no_line(
     monkeypatch.chdir(tmp_path)
     assert main(["--xyzzy", *LINE.split()]) == 2
     assert capsys.readouterr().err == "reserve: there is no server option --xyzzy; reserve --help-all lists them\n"
+
+
+@pytest.mark.parametrize("option", ["--pid", "--pidfile", "--pidfile2", "--safe-pidfile"])
+def test_the_pid_file_of_another_server_is_only_given_the_name_of_ours(
+    option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "others.py").write_text("def app(environ, start_response): ...\n")
+    assert main([option, "run/pid", *LINE.split()]) == 2
+    assert capsys.readouterr().err == (
+        f"reserve: there is no server option {option}; write: reserve --pid-file run/pid {LINE}\n"
+    )
