@@ -36,7 +36,7 @@ from reserve.daemon.pidfile import PidFile
 from reserve.errors import Correction, ReserveError, StartupError, UsageError, safe_str, type_name
 from reserve.loader.directory import working_directory
 from reserve.loader.shadowing import explain_shadowing
-from reserve.options.sources import Values, collect, unknown_variables
+from reserve.options.sources import Values, collect, probable_variable, unknown_variables
 from reserve.sockets.notify import Notifier
 
 if TYPE_CHECKING:
@@ -327,5 +327,6 @@ def _report_unknown_variables(names: Sequence[str], console: Console) -> None:
         are_ignored = (
             "is not an option of reserve, and is" if len(names) == 1 else "are not options of reserve, and are"
         )
-        listed = ", ".join(names[:_MAX_NAMES])
+        meant = [(name, probable_variable(name)) for name in names[:_MAX_NAMES]]
+        listed = ", ".join(f"{name} (did you mean {other}?)" if other else name for name, other in meant)
         console.write(f"reserve: the environment {variables} {listed}{more} {are_ignored} ignored\n")

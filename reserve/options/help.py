@@ -226,7 +226,7 @@ def reference_page() -> str:
         "- On the command line: `--threads 8`, `--threads=8`; no abbreviations; the last of a repeated option wins.",
         "- In the environment: `RESERVE_THREADS=8`; several values of one option are separated by commas. A name that",
         "  resembles that of an option (`RESERVE_THREAD`) is an error. Any other name that begins with `RESERVE_` and",
-        "  is not an option is ignored, and a message at the start lists it.",
+        "  is not an option is ignored, and a message at the start lists it, maybe with the one that was meant.",
         "- In a file: `threads = 8` in the table `[server]` of `reserve.toml`, or `[tool.reserve]` of `pyproject.toml`",
         "  in the working directory; `--config FILE` names another. `head-timeout` may be written `head_timeout`.",
         "- [Configuration](configuration.md) has examples; `reserve check-config` shows all values and their sources.",

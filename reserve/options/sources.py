@@ -24,6 +24,7 @@ from reserve.options.table import (
     COMMAND,
     ENVIRONMENT,
     FILE,
+    FLAGS,
     OPTIONS,
     Option,
     usual_value,
@@ -40,6 +41,7 @@ __all__ = [
     "Values",
     "collect",
     "convert",
+    "probable_variable",
     "read_bounded",
     "read_environment",
     "read_file",
@@ -57,6 +59,10 @@ _FOREIGN = re.compile(r"RESERVE_(CI|(.+_)?(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT_
 """Variables that others set: this project's CI, and Kubernetes for a service named "reserve" or "reserve-..."."""
 _FOREIGN_IF_URL = re.compile(r"RESERVE_(.+_)?PORT")
 """Variables that Kubernetes sets to a URL."""
+_SURE = 0.8
+"""How much a variable that is not an option has to resemble one to be an error."""
+_PERHAPS = 0.7
+"""How much it has to resemble one for a message that names it."""
 _MAX_FILE = 1 << 20
 """Bytes of a file with options. A larger one is a mistake, as ``--config /dev/zero``."""
 _PORTS = Count(0, 65535, "PORT")
@@ -234,13 +240,24 @@ def unknown_variables(environ: Mapping[str, str]) -> list[str]:
     return sorted(name for name in names if not _is_foreign(name, environ[name]))
 
 
+def probable_variable(name: str) -> str:
+    """The variable of an option that was probably meant by one that is not an option; empty: none.
+
+    The rest of the name may be the option of another server, as in ``RESERVE_WORKERS``. A name that resembles an option
+    less than those of which :func:`read_environment` makes an error may also be one of the application.
+    """
+    entry = BY_NAME.get("--" + name[len(_PREFIX) :].lower().replace("_", "-"))
+    option = FLAGS.get(entry.flag) if entry is not None else _similar_option(name, _PERHAPS)
+    return option.variable if option is not None and ENVIRONMENT in option.sources else ""
+
+
 def _is_foreign(name: str, text: str) -> bool:
     return bool(_FOREIGN.fullmatch(name) or (_FOREIGN_IF_URL.fullmatch(name) and "://" in text))
 
 
-def _similar_option(name: str) -> Option | None:
+def _similar_option(name: str, similarity: float = _SURE) -> Option | None:
     options = {option.field: option for option in OPTIONS if ENVIRONMENT in option.sources}
-    match = nearest(name[len(_PREFIX) :].lower(), options)
+    match = nearest(name[len(_PREFIX) :].lower(), options, similarity=similarity)
     return None if match is None else options[match]
 
 

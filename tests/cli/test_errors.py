@@ -123,3 +123,14 @@ def test_unknown_environment_variables_are_listed_in_one_message(
         "reserve: the environment variables RESERVE_API_KEY, RESERVE_X0, RESERVE_X1, RESERVE_X2, RESERVE_X3 and 2 more "
         "are not options of reserve, and are ignored\n"
     )
+
+
+def test_an_unknown_environment_variable_is_listed_with_the_one_that_was_probably_meant(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RESERVE_WORKERS", "4")
+    assert main(["app", "cli_plain", "-b", "127.0.0.1:0"]) == 0
+    assert capsys.readouterr().err.startswith(
+        "reserve: the environment variable RESERVE_WORKERS (did you mean RESERVE_PROCESSES?) is not an option of "
+        "reserve, and is ignored\n"
+    )

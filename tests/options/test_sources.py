@@ -11,7 +11,14 @@ from reserve.apps.http.settings import HTTPSettings
 from reserve.cli.parser import parse_command_line
 from reserve.engine.settings import EngineSettings
 from reserve.errors import StartupError, UsageError
-from reserve.options.sources import Values, collect, read_environment, read_file, unknown_variables
+from reserve.options.sources import (
+    Values,
+    collect,
+    probable_variable,
+    read_environment,
+    read_file,
+    unknown_variables,
+)
 from reserve.ssl.settings import TLSSettings
 
 
@@ -158,6 +165,23 @@ def test_a_variable_that_is_not_an_option_is_ignored_and_listed() -> None:
     environ = {"RESERVE_PORT": "9000", "RESERVE_API_KEY": "x", "RESERVE_THREADS": "3", "RESERVED": "y"}
     assert [item.option.name for item in read_environment(environ)] == ["threads"]
     assert unknown_variables(environ) == ["RESERVE_API_KEY", "RESERVE_PORT"]
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("RESERVE_WORKERS", "RESERVE_PROCESSES"),  # of other servers
+        ("RESERVE_PIDFILE", "RESERVE_PID_FILE"),
+        ("RESERVE_SSL_CERTFILE", "RESERVE_TLS_CERT"),
+        ("RESERVE_PORT", "RESERVE_BIND"),
+        ("RESERVE_BNID", "RESERVE_BIND"),  # a slip
+        ("RESERVE_LOGGER_CLASS", ""),
+        ("RESERVE_API_KEY", ""),
+        ("RESERVE_", ""),
+    ],
+)
+def test_a_variable_that_is_not_an_option_may_have_been_meant_for_one(name: str, meant: str) -> None:
+    assert probable_variable(name) == meant
 
 
 @pytest.mark.parametrize(
