@@ -82,7 +82,7 @@ def main() -> int:
         try:
             signals.install(early_signals)
             if continuation is None:
-                exit_code = run(sys.argv[1:], console, signals, Program(parent))
+                exit_code = run(sys.argv[1:], console, signals, Program(parent, mask is not None))
             else:
                 exit_code = continuation.run(console, signals)
         finally:

@@ -80,6 +80,11 @@ def main(argv: list[str] | None = None) -> int:
             return 0
         if not hasattr(os, "fork"):
             raise StartupError("sdlaunch passes descriptors on through fork and exec, which this system does not have")
+        if options.daemonize and os.getpid() == 1:
+            raise UsageError(
+                "-d: this command is process 1 of a container, which ends with it, and would end a process in the "
+                "background as well; leave -d out"
+            )
         sockets = listen(*options.addresses, unix_mode=options.unix_mode, unix_owner=options.unix_owner)
         try:
             if options.daemonize:

@@ -59,6 +59,8 @@ class Program:
 
     parent: Parent | None = None
     """The process that waits for this daemon; None: the process is no daemon."""
+    under_init: bool = False
+    """This program is process 1 of a container, or the server that process 1 has started as its child."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -220,6 +222,11 @@ def _start_daemon(values: Values, console: Console, program: Program | None) -> 
     source = values.given["daemon"].source
     if program is None:
         raise UsageError(f"{source} is for the program reserve, which can be started anew; here another program runs")
+    if program.under_init:
+        raise UsageError(
+            f"{source}: this command is process 1 of a container, which ends with it, and would end a process in the "
+            f"background as well; leave {source} out"
+        )
     if os.environ.get("NOTIFY_SOCKET"):
         console.write(f"reserve: systemd needs no {source}; reserve systemd-unit prints a unit\n")
     exit_code, pid = start_daemon()

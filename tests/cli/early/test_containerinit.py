@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.fakes import ROOT
 from tests.cli.test_program import command, get, read_until, serves
 from tests.waiting import PATIENCE, eventually
 
@@ -172,3 +173,25 @@ def test_keys_of_the_terminal_arrive_once_and_do_not_pause_the_server(directory:
         assert (process.returncode, "at once" in err) == (0, False)
     os.close(terminal)
     os.close(master)
+
+
+@pytest.mark.parametrize(
+    ("program", "option"),
+    [
+        (["reserve", "--daemon", "-b", "127.0.0.1:0", "app", "http", "wsgi", "site_app"], "--daemon"),
+        (["reserve.sdlaunch", "-d", "-b", "127.0.0.1:0", "true"], "-d"),
+    ],
+)
+def test_process_1_refuses_to_serve_in_the_background(directory: Path, program: list[str], option: str) -> None:
+    done = subprocess.run(
+        [*UNSHARE, sys.executable, "-m", *program],
+        cwd=directory,
+        env={**os.environ, "PYTHONPATH": ROOT},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert f"{option}: this command is process 1 of a container, which ends with it" in done.stderr
+    assert f"leave {option} out" in done.stderr
