@@ -42,6 +42,7 @@ class ForceExit:
         self._console = console
         self._exit_process = exit_process
         self._what_happens = "the process exits now"
+        self._report: Callable[[str, str], bool] = lambda text, about: False
         self._changed = threading.Semaphore(0)
         self._thread = SystemThread(target=self._run, name="reserve-force-exit", daemon=True)
         self._deadline = float("inf")
@@ -68,6 +69,13 @@ class ForceExit:
         self._exit_process = hand_over
         self._what_happens = "the process becomes the supervisor now"
         self.hands_over = True
+
+    def report_by(self, report: Callable[[str, str], bool]) -> None:
+        """From now on another process, which may have several like this one, writes the lines.
+
+        :param report: gets a clause, and what it says without numbers that differ; returns whether it is passed on.
+        """
+        self._report = report
 
     def begin_exit(self, exit_code: int, timeout: float) -> None:
         """The main thread calls it when only the shutdown of the interpreter remains.
@@ -99,7 +107,7 @@ class ForceExit:
     def _run(self) -> None:
         try:
             self._wait()
-            self._console.write(f"reserve: {self._what_happens}; {self._blocked_by()}\n", 0.1)
+            self._say(f"{self._what_happens}; {self._blocked_by()}", self._blocked_by(), 0.1)
         except MemoryError:  # late, or without a reason, but it exits
             while time.monotonic() < self._deadline:
                 time.sleep(0.1)
@@ -116,10 +124,15 @@ class ForceExit:
     def _report_threads(self, remaining: float) -> None:
         names = _non_daemon_threads()
         if names and remaining > 0:
-            self._console.write(
-                f"reserve: waiting for non-daemon threads of the application: {names}; they have {remaining:.0f} s "
-                "more, another signal ends the process at once\n"
+            self._say(
+                f"waiting for non-daemon threads of the application: {names}; they have {remaining:.0f} s more, "
+                "another signal ends the process at once",
+                f"waiting: {names}",
             )
+
+    def _say(self, text: str, about: str, timeout: float = 1.0) -> None:
+        if not self._report(text, about):
+            self._console.write(f"reserve: {text}\n", timeout)
 
     def _blocked_by(self) -> str:
         if self._exit_code is None:

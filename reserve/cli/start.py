@@ -166,6 +166,8 @@ def serve(
         # Before the banner, which says that signals stop the server.
         succession = None
         if worker is not None:
+            if signals.force_exit is not None:
+                signals.force_exit.report_by(worker.report)
             refer = partial(worker.log_hand_over, server.log)
             signals.serve(stoppable, server.log, partial(worker.recycle, "SIGHUP was sent to it"), refer)
         elif origin is None or signals.force_exit is None or values["exit_idle"] or not Succession.is_possible():

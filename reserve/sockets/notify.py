@@ -41,7 +41,7 @@ class Notifier:
         self._address = self._usable(address)
         self._watchdog = watchdog if self._address else 0.0
         self.status_text = ""
-        """The last status of :meth:`ready`, which the end of a reload sends again."""
+        """The last status of :meth:`ready` or :meth:`resume`, which the end of a reload sends again."""
 
     @classmethod
     def from_environ(
@@ -88,6 +88,13 @@ class Notifier:
         """
         self.status_text = status
         self._send("READY=1", _status(status), "" if main_pid is None else f"MAINPID={main_pid}")
+
+    def resume(self, status: str) -> None:
+        """The service manager knows that the service is ready, maybe from the program that this process was before:
+        only the status has changed.
+        """
+        self.status_text = status
+        self._send(_status(status))
 
     def reloading(self, status: str = "") -> None:
         """A reload begins; :meth:`ready` has to follow, also when it fails. ``Type=notify-reload`` needs the time."""

@@ -285,12 +285,18 @@ class Policy:
         self._is_complete = False
 
     def start_failed(self, error: OSError, now: float) -> list[Action]:
-        """The system starts no more processes now; at the start of the server that ends it."""
-        self._wait_longer(now)
+        """The system starts no more processes now, or there is no interpreter; at the start of the server that ends it,
+        and a reload.
+        """
+        actions: list[Action] = [Line(f"reserve: a worker process cannot be started: {error}")]
         if not self.serving_generation:
             self.stop_count = 1
             self._exit_code = ReserveError.exit_code
-        return [Line(f"reserve: a worker process cannot be started: {error}")]
+        elif self.generation != self.serving_generation:
+            actions += self._give_up_generation(now)
+        else:
+            self._wait_longer(now)
+        return actions
 
     def ready(self, worker: Worker, retires_within: float) -> list[Action]:
         """A worker that was STARTING serves.
@@ -363,10 +369,7 @@ class Policy:
         if code < 0:
             actions.append(Line(f"reserve: {name} {_how(code)}"))
         if self.serving_generation:
-            self.wanted, self.preload = self._serving_wanted, self._serving_preload
-            self.generation = self.serving_generation
-            line = Line("reserve: the new version could not start, so the previous one serves on")
-            actions += [Notice.GIVEN_UP, line, Notice.READY]
+            actions += self._give_up_generation(now)
         elif self.is_watching and code != UsageError.exit_code:  # that needs another command line
             self._not_before = _NEVER
             self.has_served = True  # Ctrl-C ends the wait, not a start
@@ -376,6 +379,17 @@ class Policy:
             self.stop_count = 1
             self._exit_code = max(code, 0) or (1 if code else 0)
         return actions
+
+    def _give_up_generation(self, now: float) -> list[Action]:
+        """The present generation does not start, so the one that serves is the present one again."""
+        self.wanted, self.preload = self._serving_wanted, self._serving_preload
+        self.generation = self.serving_generation
+        text = "the new version could not start, so the previous one serves on"
+        if not any(worker.phase is Phase.SERVING for worker in self._workers.values()):
+            self._wait_longer(now)  # each attempt reads the code and the configuration anew
+            text = "the new version could not start, and no process of the previous one is left; "
+            text += f"the next attempt is in {self._delay:g} s"
+        return [Notice.GIVEN_UP, Line(f"reserve: {text}"), Notice.READY]
 
     def _wait_longer(self, now: float) -> None:
         """Delay the next start: twice as long as the last time, unless that was long ago."""

@@ -85,11 +85,15 @@ class Supervisor:
         self.policy = Policy(
             self.workers,
             state.generation,
-            is_serving=bool(state.processes),
+            is_serving=state.has_served,
             stop_count=state.stops,
             aborted=state.aborted,
         )
         self.policy.use(state.wanted, preload=state.preload, stop_timeout=state.stop_timeout)
+        self._is_announced = state.has_served
+        """The service manager has been told that the server is ready, since the start or the last reload."""
+        self._reported: set[tuple[str, int]] = set()
+        """What workers had written: what it said, and their generation; 0: the server stopped."""
         self._opens_browser = False
         self._release_at = float("inf")
         """When the listeners are closed, on the supervisor's clock."""
@@ -98,7 +102,7 @@ class Supervisor:
         try:
             values = self._read_options()
         except ReserveError:
-            if not state.processes:
+            if not state.has_served:
                 raise  # the options were right a moment ago
         else:
             self._use(values)
@@ -258,6 +262,7 @@ class Supervisor:
         self._processes.zygotes.kill_unprepared()
         write_line(f"reserve: {reason}reloading")
         self._notifier.reloading("reloads")
+        self._is_announced = False
         self._watch_files()
 
     # ---- changed files ----
@@ -308,6 +313,7 @@ class Supervisor:
             self._state,
             listeners=pass_listeners(self._listeners.open, with_files=True),
             processes=tuple(self._processes.passed()),
+            served=bool(self.policy.serving_generation),
             zygotes=self._processes.zygotes.passed(),
             generation=self.policy.generation,
             wanted=self.policy.wanted,
@@ -376,6 +382,11 @@ class Supervisor:
             self._perform(self.policy.ready(worker, float(message.get("retires_within", worker.retires_within))))
         elif message["type"] == "recycle":
             self._perform(self.policy.recycle(worker, str(message.get("reason", "")), self._now()))
+        elif message["type"] == "report":  # the other workers have the same application, and say the same
+            key = str(message.get("about", "")), 0 if self.policy.stop_count else worker.generation
+            if key not in self._reported:
+                self._reported.add(key)
+                write_line(f"reserve: worker process {worker.pid}: {message.get('text', '')}")
 
     def _reap(self) -> None:
         """Wait for the children that have ended, and learn of the workers that zygotes have waited for."""
@@ -406,8 +417,11 @@ class Supervisor:
 
     def _tell_ready(self) -> None:
         """The first process serves, or a reload has ended, whether it has failed or not."""
-        pid = None if self._parent is None else os.getpid()
-        self._notifier.ready(self.policy.status, main_pid=pid)
+        if self._is_announced:
+            self._notifier.resume(self.policy.status)
+        else:
+            self._is_announced = True
+            self._notifier.ready(self.policy.status, main_pid=None if self._parent is None else os.getpid())
         self._notifier.watchdog()  # its time begins now
         if self._parent is not None:
             self._parent.ready()

@@ -98,3 +98,22 @@ def test_without_such_threads_another_reason_is_given(console: Console, output: 
     force_exit.begin_exit(0, 0)
     assert force_exit.exited.wait(PATIENCE)
     assert "an atexit function has not returned, or an output is blocked because no process reads it" in output()
+
+
+def test_a_supervisor_gets_the_lines_as_long_as_there_is_one(console: Console, output: Output) -> None:
+    reported: list[tuple[str, str]] = []
+    for is_there in (True, False):
+
+        def report(text: str, about: str, is_there: bool = is_there) -> bool:
+            reported.append((text, about))
+            return is_there
+
+        force_exit = RecordedExit(console)
+        force_exit.report_by(report)
+        force_exit.exit_within(0)
+        assert force_exit.exited.wait(PATIENCE)
+        assert output() == ("" if is_there else "reserve: the process exits now; the server has not stopped in time\n")
+    assert (
+        reported
+        == [("the process exits now; the server has not stopped in time", "the server has not stopped in time")] * 2
+    )

@@ -38,6 +38,9 @@ def test_each_message_is_one_datagram(notifier: Notifier, manager: socket.socket
     assert received(manager) == "READY=1\nSTATUS=serves"
     notifier.ready("serves", main_pid=17)
     assert received(manager) == "READY=1\nSTATUS=serves\nMAINPID=17"
+    notifier.resume("2 processes serve")
+    assert received(manager) == "STATUS=2 processes serve"
+    assert notifier.status_text == "2 processes serve"
     notifier.watchdog()
     assert received(manager) == "WATCHDOG=1"
     notifier.extend_timeout(0.5)

@@ -477,3 +477,76 @@ def test_a_stop_is_told_in_a_message_too_because_an_application_may_block_the_si
     assert world.started[0].received() == ["stop"]
     world.signal(signal.SIGTERM)
     assert world.started[0].received() == []
+
+
+@pytest.mark.parametrize("error", [BlockingIOError(11, "no process"), FileNotFoundError(2, "no interpreter")])
+def test_a_reload_for_which_no_process_can_be_started_ends_and_the_old_generation_serves(
+    world: World, error: OSError
+) -> None:
+    supervisor = world.supervise()
+    world.make_ready()
+    world.pass_time(60)
+    world.fork_error = error
+    world.signal(signal.SIGHUP)
+    world.fork_error = None
+    assert world.lines[-4:] == [
+        "reserve: reloading",
+        f"reserve: a worker process cannot be started: {error}",
+        "reserve: the new version could not start, so the previous one serves on",
+        "reserve: 2 processes serve",
+    ]
+    assert supervisor.policy.generation == 1
+    world.pass_time(3600)
+    assert world.pids(Phase.SERVING) == [100, 101]
+    assert len(world.started) == 2
+
+
+def test_after_a_hand_over_without_a_worker_a_start_that_fails_is_tried_again(world: World) -> None:
+    """All workers have crashed when SIGUSR2 comes: the server goes on trying, as it did before."""
+    world.supervise(wanted=1, served=True, signals=(signal.SIGHUP,))
+    world.started[0].end(1)
+    world.act()
+    assert world.lines == [
+        "reserve: reloading",
+        "reserve: the new version could not start, and no process of the previous one is left; the next attempt is in "
+        "0.5 s",
+    ]
+    assert not world.alive
+    world.pass_time(0.5)
+    world.started[1].end(1)
+    assert world.act()
+    assert world.lines[-1] == "reserve: worker process 101 could not start; the next attempt is in 1 s"
+    world.pass_time(1)
+    world.make_ready()
+    assert world.lines[-1] == "reserve: 1 process serves"
+
+
+def test_a_hand_over_says_whether_the_server_has_served(world: World) -> None:
+    supervisor = world.supervise(wanted=1)
+    supervisor._become_new_program()
+    world.make_ready()
+    world.started[0].end(-9)
+    world.act()
+    supervisor._become_new_program()
+    assert [(state.has_served, len(state.processes)) for state in world.became] == [(False, 1), (True, 0)]
+
+
+def test_a_line_of_several_workers_is_written_once(world: World) -> None:
+    world.supervise()
+    world.make_ready()
+
+    def report(seconds: int) -> None:
+        for process in world.alive:
+            process.send("report", text=f"the process exits in {seconds} s", about="exits")
+
+    before = len(world.lines)
+    report(3)
+    world.act()
+    report(2)
+    world.act()
+    assert world.lines[before:] == ["reserve: worker process 100: the process exits in 3 s"]
+    world.signal(signal.SIGTERM)
+    report(1)
+    world.act()
+    assert world.lines[-1] == "reserve: worker process 100: the process exits in 1 s"
+    assert len(world.lines) == before + 3

@@ -82,6 +82,8 @@ class State:
     """The working directory of the start."""
     listeners: tuple[PassedListener, ...]
     processes: tuple[PassedProcess, ...] = ()
+    served: bool = False
+    """A process has served, also if none is left: what does not start is tried again, and does not end the server."""
     zygotes: tuple[PassedProcess, ...] = ()
     generation: int = 1
     wanted: int = 0
@@ -104,6 +106,11 @@ class State:
     """How many signals to stop have arrived and were passed on to the worker processes; the person has read of them."""
     aborted: bool = False
     """A worker process has aborted requests at its stop."""
+
+    @property
+    def has_served(self) -> bool:
+        """Whether a process has served: see :attr:`served`."""
+        return self.served or any(process.phase != "starting" for process in self.processes)
 
     def descriptors(self) -> list[int]:
         """Every descriptor that has to be inherited."""

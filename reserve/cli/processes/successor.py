@@ -411,6 +411,7 @@ class Succession:
             directory=self._origin.directory,
             listeners=pass_listeners(self._next, with_files=True),
             processes=processes,
+            served=True,
             signals=(*reloads, *unread),
             signal_pipe=self._signals.pipe_reader,
             stops=self._stops,

@@ -125,6 +125,18 @@ class SupervisedWorker:
         if self._is_ready:
             self._channel.send("recycle", reason=reason)
 
+    def report(self, text: str, about: str) -> bool:
+        """Have the supervisor write a line, once for all processes that say the same. Any thread.
+
+        :param text: a clause.
+        :param about: what it says without numbers that differ.
+        :returns: whether there is a supervisor still.
+        """
+        if self._channel.ended:
+            return False
+        self._channel.send("report", text=text, about=about)
+        return True
+
     def log_hand_over(self, log: Log) -> None:
         """The reaction to SIGUSR2: it is for the supervisor."""
         log.info(

@@ -27,3 +27,15 @@ def test_a_worker_starts_while_its_supervisor_lives() -> None:
     assert SupervisedWorker(own).announces
     supervisor.close()
     own.close()
+
+
+def test_a_worker_reports_to_its_supervisor_as_long_as_there_is_one() -> None:
+    supervisor, own = Channel.pair()
+    supervisor.send("setup", parent=os.getppid(), listeners=[])
+    worker = SupervisedWorker(own)
+    assert worker.report("the process exits now", "exits")
+    assert supervisor.receive() == [{"type": "report", "text": "the process exits now", "about": "exits"}]
+    supervisor.close()
+    assert own.receive() == []
+    assert not worker.report("the process exits now", "exits")
+    own.close()
