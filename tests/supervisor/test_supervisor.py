@@ -532,7 +532,7 @@ def test_a_hand_over_says_whether_the_server_has_served(world: World) -> None:
 
 
 def test_a_line_of_several_workers_is_written_once(world: World) -> None:
-    world.supervise()
+    supervisor = world.supervise()
     world.make_ready()
 
     def report(seconds: int) -> None:
@@ -545,8 +545,11 @@ def test_a_line_of_several_workers_is_written_once(world: World) -> None:
     report(2)
     world.act()
     assert world.lines[before:] == ["reserve: worker process 100: the process exits in 3 s"]
+    world.signal(signal.SIGHUP)
+    world.make_ready()
     world.signal(signal.SIGTERM)
+    assert {worker.generation for worker in supervisor.workers.values()} == {1, 2}
+    lines = list(world.lines)
     report(1)
     world.act()
-    assert world.lines[-1] == "reserve: worker process 100: the process exits in 1 s"
-    assert len(world.lines) == before + 3
+    assert world.lines == [*lines, "reserve: worker process 100: the process exits in 1 s"]
