@@ -298,6 +298,24 @@ def test_a_successor_that_is_killed_during_the_hand_over_is_replaced(site: Site)
         assert site.server() == second
 
 
+def test_the_supervisor_goes_on_trying_if_no_successor_is_left(site: Site) -> None:
+    with site.running() as process, site.open("/hold") as held:
+        site.exists("held")
+        process.send_signal(signal.SIGHUP)
+        site.says("serves from now on")
+        (successor,) = site.children()
+        site.write("2", "x = (")
+        os.kill(successor, signal.SIGKILL)
+        site.says("SyntaxError", 2)  # the next attempt is in two seconds
+        site.open_gate()
+        assert read(held) == f"1 {process.pid}"
+        eventually(site.supervises)
+        site.says("SyntaxError", 3)
+        site.write("3")
+        eventually(lambda: site.version() == "3")
+        assert process.poll() is None
+
+
 def test_a_successor_stops_when_the_old_process_is_killed(site: Site) -> None:
     with site.running() as process, site.open("/hold"):
         site.exists("held")
