@@ -23,7 +23,7 @@ from reserve.cli.parser import (
     check_arguments,
     parse_command_line,
 )
-from reserve.cli.process import allow_open_files
+from reserve.cli.process import allow_open_files, too_many_files
 from reserve.cli.processes.spawn import program as program_words
 from reserve.cli.processes.successor import Origin
 from reserve.cli.proposal import corrected, shell_line
@@ -199,6 +199,10 @@ def _failed(
         signals.ignore()
         if not signals.is_quiet:
             console.write(signals.line_start() + INTERRUPTED)
+        return StartupError.exit_code
+    if reason := too_many_files(error):
+        signals.ignore()
+        console.write(f"reserve: {reason}\n")
         return StartupError.exit_code
     explanation = explain_shadowing(error, imported=True)
     if not explanation:

@@ -6,6 +6,7 @@ Runs on the main thread at start. A program that embeds a server does none of th
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
@@ -26,6 +27,7 @@ __all__ = [
     "prepare_process",
     "set_open_files",
     "set_umask",
+    "too_many_files",
 ]
 
 _FOR_EACH_CONNECTION = 2
@@ -165,3 +167,21 @@ def set_open_files(wanted: int | str | None, max_connections: int, source: str) 
     if limit > soft:
         _raised_limit = _RaisedLimit(soft, limit)
         fork.watch(_raised_limit)
+
+
+def too_many_files(error: BaseException) -> str:
+    """What an error means, if no more files can be opened; empty: it is another one."""
+    if not isinstance(error, OSError) or error.errno not in (errno.EMFILE, errno.ENFILE):
+        return ""
+    try:
+        import resource
+    except ImportError:  # not a POSIX system
+        resource = None  # type: ignore[assignment]
+    if error.errno == errno.ENFILE or resource is None:
+        return f"the server cannot start: {error.strerror}"
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = "any number" if hard == resource.RLIM_INFINITY else hard
+    return (
+        f"the server cannot start: {error.strerror}; this process may have {soft} (ulimit -n), and {most} with "
+        "--open-files (ulimit -Hn)"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import subprocess
@@ -134,3 +135,17 @@ def test_an_unknown_environment_variable_is_listed_with_the_one_that_was_probabl
         "reserve: the environment variable RESERVE_WORKERS (did you mean RESERVE_PROCESSES?) is not an option of "
         "reserve, and is ignored\n"
     )
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
+def test_a_start_without_a_free_descriptor_fails_with_one_sentence(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int
+) -> None:
+    def refused(*arguments: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("reserve.cli.start.make_server", refused)
+    assert main(["app", "cli_plain", "-b", "127.0.0.1:0"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"reserve: the server cannot start: {os.strerror(number)}")
+    assert ("ulimit -n" in line) == (number == errno.EMFILE)
