@@ -143,7 +143,7 @@ class Policy:
     def status(self) -> str:
         """For the service manager."""
         serving = sum(worker.phase is Phase.SERVING for worker in self._workers.values())
-        return f"{serving} of {_processes(self.wanted)} serve"
+        return f"{serving} of {_processes(self.wanted)} serve{'s' if self.wanted == 1 else ''}"
 
     # ---- what is wanted ----
 

@@ -194,7 +194,7 @@ def test_the_service_manager_is_told_of_a_reload_whether_it_fails_or_not(
             assert ready["READY"] == "1"
             assert ready["STATUS"].startswith(after)
         # It is the supervisor then, with the same process ID, which the service manager knows to be ready.
-        assert message(manager) == {"STATUS": "1 process of 1 serve"}
+        assert message(manager) == {"STATUS": "1 of 1 process serves"}
         process.send_signal(signal.SIGHUP)  # and hears of its reloads, too
         assert message(manager).keys() == {"RELOADING", "MONOTONIC_USEC", "STATUS"}
         assert message(manager)["READY"] == "1"
