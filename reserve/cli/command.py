@@ -16,6 +16,7 @@ from reserve.cli.console import Console
 from reserve.cli.help import print_help, print_text, print_version
 from reserve.cli.parser import (
     CHECK_CONFIG,
+    CONTROL,
     MIGRATE,
     SYSTEMD_UNIT,
     CommandLine,
@@ -252,6 +253,10 @@ def _without_server(command: CommandLine, console: Console) -> int:
         print_text(checked_options(values, directory).removesuffix("\n"))
     elif command.task == SYSTEMD_UNIT:
         _print_units(command)
+    elif command.task in CONTROL:
+        from reserve.cli.control.main import run_control
+
+        print_text(run_control(command))
     else:
         import json
 

@@ -4,6 +4,7 @@
     reserve check-config [server options] [app NAME [app args...]]
     reserve config-schema
     reserve systemd-unit [--name NAME] [--socket] [--into DIR] [server options] app NAME [app args...]
+    reserve status [--json] [--control PATH]
 
 Pure; runs on the main thread. It knows the names of the options (``reserve.options.table``) and reads no value.
 """
@@ -23,6 +24,7 @@ from reserve.suggest import nearest
 __all__ = [
     "CHECK_CONFIG",
     "CONFIG_SCHEMA",
+    "CONTROL",
     "MIGRATE",
     "SYSTEMD_UNIT",
     "CommandLine",
@@ -36,8 +38,12 @@ CONFIG_SCHEMA = "config-schema"
 MIGRATE = "migrate"
 """A command line that begins with this word is not parsed: the words after it are for another server."""
 SYSTEMD_UNIT = "systemd-unit"
-_WITHOUT_SERVER = (CHECK_CONFIG, CONFIG_SCHEMA, MIGRATE, SYSTEMD_UNIT)
+CONTROL = ("status", "stacks", "connections", "reload", "stop", "threads", "processes", "log-level", "log-reopen")
+"""The commands about a server that runs, which :mod:`reserve.cli.control.main` carries out."""
+_WITHOUT_SERVER = (CHECK_CONFIG, CONFIG_SCHEMA, MIGRATE, SYSTEMD_UNIT, *CONTROL)
 """The words that stand in the place of ``app`` and start no server."""
+_PROPOSED = (CHECK_CONFIG, CONFIG_SCHEMA, MIGRATE, SYSTEMD_UNIT, "connections", "processes", "log-level", "log-reopen")
+"""Those that a similar word stands for; for a short one, such as ``stop``, it is rather the name of an application."""
 
 
 _PRINTING = ("help", "help-all", "version")
@@ -135,8 +141,8 @@ def check_arguments(command: CommandLine) -> None:
         app_arguments(command)
     elif task == MIGRATE:
         raise UsageError(f"{MIGRATE} has to be the first word")
-    elif task == SYSTEMD_UNIT:
-        return  # reserve.cli.config.systemdunit checks its words
+    elif task == SYSTEMD_UNIT or task in CONTROL:
+        return  # reserve.cli.config.systemdunit and reserve.cli.control.main check their words
     elif rest and task == CHECK_CONFIG:
         app_arguments(replace(command, arguments=rest))
     elif rest:
@@ -167,7 +173,7 @@ def app_arguments(command: CommandLine) -> tuple[str, tuple[str, ...]]:
     if words in _COMMANDS:
         flag = _COMMANDS[words]
         raise UsageError(f"{words[0]} is an option here", correction=Correction(wrong=words, right=(flag,)))
-    match = nearest(words[0], _WITHOUT_SERVER) if words and not has_app else None
+    match = nearest(words[0], _PROPOSED) if words and not has_app else None
     if match is not None:
         raise UsageError(f"there is no command {words[0]}", correction=Correction(wrong=words[:1], right=(match,)))
     right = ("app", *complete_words(words))

@@ -194,6 +194,27 @@ class StopSignals:
         fork.watch(self)
         os.write(writer, bytes(self._received))
 
+    def raise_stop(self, *, at_once: bool = False) -> bool:
+        """Act as if a signal to stop had come, before there is a server, too. Any thread.
+
+        :param at_once: the requests in flight are aborted.
+        :returns: False: the handlers are not installed, because another thread than the main one runs the command.
+        """
+        if not self._previous_handlers:
+            return False
+        if self._server is None:
+            os.kill(os.getpid(), signal.SIGTERM)
+            return True
+        numbers = bytes([signal.SIGTERM] * (2 if at_once and not self._stop_count else 1))
+        try:
+            if self._pipe is None or self._pipe_lost:
+                raise OSError
+            os.write(self._pipe[1], numbers)
+        except OSError:  # closed by the application
+            for number in numbers:
+                self._passed_on.put(number)
+        return True
+
     def close(self, *, ignoring: bool = False) -> None:
         """Restore the previous handlers, and end the thread. A second call does nothing.
 

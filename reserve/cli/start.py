@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from reserve.cli.application import configure, gunicorn_line, launch, report_threads, single_thread, url_scheme
 from reserve.cli.banner import banner, listener_lines, url_for_browser
@@ -32,13 +32,14 @@ from reserve.cli.signals import StopSignals
 from reserve.cli.stderrlog import configure_logging, enable_loggers
 from reserve.cli.tls import make_adapter
 from reserve.daemon.detach import null_streams
-from reserve.errors import ServerFailed
+from reserve.errors import ServerFailed, UsageError
 from reserve.loader.arguments import Arguments
 from reserve.loader.find import FoundApplication, find
 from reserve.options.sources import Values
 from reserve.options.table import FLAGS
 
 if TYPE_CHECKING:
+    from reserve.cli.control.serving import OwnControl
     from reserve.cli.processes.worker import SupervisedWorker
     from reserve.engine.hooks import Hooks
     from reserve.engine.logs.errorlog import ErrorHook
@@ -136,7 +137,14 @@ def serve(
         for sock in listeners.all:
             cleanup.callback(release, sock)
         cleanup.callback(service.close)
+        control = _control(values, signals) if worker is None else None
+        if control is not None:
+            cleanup.callback(control.close)
         service.start(" ".join((start.name, *start.before)))
+        if control is not None:
+            control.start()
+        if worker is not None:
+            worker.begin()
         if not start.is_loaded:
             load(start, console)
         addresses = listener_lines(listeners, url_scheme(start.handle), tls=adapter is not None)
@@ -157,9 +165,12 @@ def serve(
             service.ready(status, lambda: server.healthy or server.retiring)
             if in_background:
                 null_streams(keep_files=True)  # as the supervisor does
+            if worker is not None:
+                worker.ready()
             hooks.on_ready()
 
-        told = dataclasses.replace(hooks, on_ready=on_ready) if service.is_active or in_background else hooks
+        needs_ready = service.is_active or worker is not None
+        told = dataclasses.replace(hooks, on_ready=on_ready) if needs_ready else hooks
         slot = None if worker is None else worker.slot()
         server = make_server(listeners, start.handle, start.name, values, adapter, told, slot)
         stoppable = service.announcing(server, signals.stop_timeout, signals.drain_delay)
@@ -171,14 +182,26 @@ def serve(
             refer = partial(worker.log_hand_over, server.log)
             signals.serve(stoppable, server.log, partial(worker.recycle, "SIGHUP was sent to it"), refer)
         elif origin is None or signals.force_exit is None or values["exit_idle"] or not Succession.is_possible():
-            signals.serve(stoppable, server.log, partial(_on_sighup, server, service))
+            on_sighup: Callable[[], object] = partial(_on_sighup, server, service)
+            signals.serve(stoppable, server.log, on_sighup)
         else:
             keep_alive = cast("float", values["keep_alive"])
             succession = Succession(
-                server, listeners, origin, keep_alive, console, signals, signals.force_exit, service.notifier
+                server,
+                listeners,
+                origin,
+                keep_alive,
+                console,
+                signals,
+                signals.force_exit,
+                service.notifier,
+                passes=_state_of(server, control),
             )
+            on_sighup = succession.reload
             stoppable = service.announcing(succession, signals.stop_timeout, signals.drain_delay)
             signals.serve(stoppable, server.log, succession.reload, succession.reload)
+        if control is not None:
+            control.serve(server, on_sighup)
         scheme = url_scheme(start.handle)
         url = url_for_browser(listeners.main, scheme, tls=adapter is not None, root_path=str(values["root_path"]))
         if worker is None:
@@ -193,8 +216,12 @@ def serve(
         except ServerFailed as error:  # the error log has its text
             exit_code = error.exit_code
             service.notifier.failed(str(error))
+        if worker is not None:
+            worker.ended()
         if succession is not None and succession.end():
             service.hand_over()
+            if control is not None:
+                control.hand_over()
         elif worker is None:
             console.write(STOPPED, last=True)
     if exit_code:
@@ -217,6 +244,32 @@ def _launch(application: FoundApplication, arguments: Arguments, console: Consol
         raise
     refuse_green_threads(with_gevent)
     return handle
+
+
+def _control(values: Values, signals: StopSignals) -> OwnControl | None:
+    """The control sockets of this process; None: no option asks for one."""
+    if not any(values[name] or name in values.given for name in ("control", "control_readonly")):
+        if "control_mode" in values.given:
+            source = values.given["control_mode"].source
+            raise UsageError(f"{source} is for --control PATH, and there is none")
+        return None
+    from reserve.cli.control.serving import OwnControl
+
+    return OwnControl(values, signals)
+
+
+def _state_of(server: Server, control: OwnControl | None) -> Callable[[], dict[str, Any]]:
+    """What the supervisor gets that this process becomes (:class:`~reserve.cli.processes.state.State`)."""
+    from reserve.control.document import counters_of, plain
+
+    def state() -> dict[str, Any]:
+        stats = plain(server.stats())
+        return {
+            "controls": () if control is None else control.passed(),
+            "counts": {"former": counters_of(stats), "uptime": stats["uptime"]},
+        }
+
+    return state
 
 
 def _on_sighup(server: Server, service: Service) -> None:

@@ -18,7 +18,10 @@ from typing import TextIO
 from reserve.engine.logs.errorlog import ErrorHook
 from reserve.engine.logs.linestream import LineStream, LossCounter
 
-__all__ = ["StderrLog", "configure_logging", "enable_loggers"]
+__all__ = ["StderrLog", "configure_logging", "enable_loggers", "set_log_level"]
+
+_current: StderrLog | None = None
+"""The one of this process, which :func:`configure_logging` has made; None: there is none."""
 
 
 class StderrLog(logging.Handler):
@@ -39,6 +42,10 @@ class StderrLog(logging.Handler):
         self._losses = LossCounter(self._keep_reason, self._report_losses)
         self._reason: Exception | None = None
         self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s: %(message)s"))
+
+    def set_threshold(self, threshold: int) -> None:
+        """Change the lowest level of the lines of the server that are written. Any thread."""
+        self._threshold = threshold
 
     def write_line(self, level: int, text: str) -> None:
         """Write a line of the server (see :data:`~reserve.engine.logs.errorlog.ErrorHook`)."""
@@ -74,15 +81,27 @@ def configure_logging(level: str) -> ErrorHook:
 
     :param level: ``debug``, ``info``, ``warning``, ``error`` or ``critical``: ``--log-level``.
     """
+    global _current
     logger = logging.getLogger("reserve")
     logger.setLevel(level.upper())
     logger.propagate = False  # else an application that configures the root logger would double every line
     if sys.stderr is None:  # under pythonw
         logger.handlers[:] = [logging.NullHandler()]
         return _discard
-    log = StderrLog(sys.stderr, logger.level)
+    log = _current = StderrLog(sys.stderr, logger.level)
     logger.handlers[:] = [log]
     return log.write_line
+
+
+def set_log_level(level: str) -> None:
+    """Change ``--log-level`` while the server runs. Any thread.
+
+    :param level: as for :func:`configure_logging`.
+    """
+    logger = logging.getLogger("reserve")
+    logger.setLevel(level.upper())
+    if _current is not None:
+        _current.set_threshold(logger.level)
 
 
 def _discard(level: int, text: str) -> None:

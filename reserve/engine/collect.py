@@ -59,7 +59,7 @@ def collect_stats(runtime: Runtime, endpoints: Endpoints) -> Stats:
         workers=tuple(_threads(runtime, now)),
         listeners=tuple(_listeners(endpoints)),
         requests=runtime.request_metrics.read(),
-        max_threads=settings.thread_range[1],
+        max_threads=pool.limits[1],
         max_queued=settings.max_queued,
         max_connections=settings.max_connections,
         buffer_limit=runtime.budget.memory_limit,

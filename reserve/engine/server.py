@@ -10,12 +10,13 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
 from reserve.engine.collect import collect_stats
 from reserve.engine.connections.application import Application
 from reserve.engine.connections.connection import NO_DRIVER, Connection
 from reserve.engine.connections.peers import Peer, peer_of
+from reserve.engine.connections.snapshot import ConnectionStats, describe_open
 from reserve.engine.connections.states import NOTIFY
 from reserve.engine.drivers.handler import Handle, HandlerDriver
 from reserve.engine.drivers.starttls import start_tls
@@ -29,7 +30,7 @@ from reserve.engine.polling.patching import refuse_green_threads
 from reserve.engine.polling.poller import Poller
 from reserve.engine.scheduler.handoff import HandOff
 from reserve.engine.scoreboard import Slot
-from reserve.engine.settings import EngineSettings, with_changes
+from reserve.engine.settings import ENGINE_KINDS, EngineSettings, with_changes
 from reserve.errors import ServerFailed, UsageError, short_repr, type_name
 from reserve.keywords import ServerOptions
 from reserve.paramtypes import keyword_names, shows_settings
@@ -38,6 +39,12 @@ if TYPE_CHECKING:
     from reserve.ssl.adapter import SSLAdapter
 
 __all__ = ["Descriptors", "Hooks", "Peer", "RequestEnd", "Server"]
+
+
+class Collector(Protocol):
+    """See :class:`reserve.control.collector.Collector`."""
+
+    def collect(self, timeout: float = 2.0) -> dict[str, Any]: ...
 
 
 class Server:
@@ -92,6 +99,10 @@ class Server:
         self._lifecycle = Lifecycle(self, settings, hooks, clock, self._endpoints, poller, policy, balance)
         self._runtime = self._lifecycle.runtime
         self._queue = self._runtime.queue
+        self.collector: Collector | None = None
+        """Makes the document about all processes of this server, for its metrics and its status page. The command sets
+        it before the start; None: this process is the only one.
+        """
 
     # ---- start and stop ----
 
@@ -213,6 +224,36 @@ class Server:
     def stats(self) -> Stats:
         """Return the counts of this moment. Any thread."""
         return collect_stats(self._runtime, self._endpoints)
+
+    def set_threads(self, lowest: int, highest: int) -> None:
+        """Change the number of worker threads (the setting ``threads``) while the server runs. Any thread.
+
+        New threads start at once. Threads above the minimum end when they are idle, and those above the maximum when
+        they have ended their request.
+
+        Raises UsageError for numbers out of bounds, and for an application whose code runs on one thread only.
+        """
+        kind = ENGINE_KINDS["threads"]
+        if not kind.accepts((lowest, highest)):
+            raise UsageError(f"threads are {lowest}:{highest}; allowed: {kind.allowed}")
+        reason = self._endpoints.main.single_thread
+        if reason and highest > 1:
+            raise UsageError(f"{reason}, so there can be one thread only")
+        self._runtime.pool.resize(lowest, highest)
+
+    def open_connections(self) -> tuple[ConnectionStats, ...]:
+        """Return each connection that is open at this moment. Any thread."""
+        now = self._runtime.clock.now()
+        return tuple(describe_open(connection, now) for connection in list(self._queue.connections.values()))
+
+    def runs_for(self, ident: int) -> int:
+        """The thread that runs the application for a worker at this moment, which is another one if the application
+        runs on the thread inside :meth:`start` only. Any thread.
+
+        :param ident: of the worker's thread, as :func:`threading.get_ident` names it.
+        """
+        thread = self._runtime.start_thread.running_for(ident)
+        return ident if thread is None or thread.ident is None else thread.ident
 
     @property
     def healthy(self) -> bool:

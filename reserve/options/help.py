@@ -37,6 +37,35 @@ _TASKS = (
         "systemd opens the addresses and no client notices a restart; --into writes them into a directory",
     ),
     (
+        "reserve status [--json] --control PATH",
+        "what a server does that was started with --control PATH: processes, threads, requests, connections, memory. "
+        "PATH may also be in the environment variable RESERVE_CONTROL, or in reserve.toml",
+    ),
+    (
+        "reserve stacks [--pid PID] [--all] [--json] --control PATH",
+        "where each thread of each process is: the Python stack, its request and since when, those first that have "
+        "run for the longest time; --all: also threads without a request",
+    ),
+    (
+        "reserve connections [--pid PID] [--limit N] [--json] --control PATH",
+        "each open connection, what it waits for and for how long still",
+    ),
+    ("reserve reload --control PATH", "load the application and the options anew, as SIGHUP does"),
+    (
+        "reserve stop [--now] --control PATH",
+        "stop the server after the requests in flight, as SIGTERM does; --now: abort them",
+    ),
+    (
+        "reserve threads MIN:MAX --control PATH",
+        "change the number of worker threads of each process until the next reload",
+    ),
+    ("reserve processes N --control PATH", "change the number of worker processes until the next reload"),
+    (
+        "reserve log-level LEVEL --control PATH",
+        "change the lowest level of messages in the error log until the next reload",
+    ),
+    ("reserve log-reopen --control PATH", "open the log files again, as SIGUSR1 does"),
+    (
         'reserve migrate FILE|"COMMAND"',
         "print the reserve.toml for a gunicorn.conf.py, a uwsgi.ini, or a command line of gunicorn, uwsgi, "
         "waitress-serve, cheroot, granian, hypercorn or uvicorn, and what has no equal; nothing is run",

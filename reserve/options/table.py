@@ -133,6 +133,7 @@ _TLS = "TLS"
 _DEVELOPMENT = "Development"
 _COMMAND = "The command"
 _PROCESSES = "Processes"
+_MONITORING = "Monitoring"
 _ADDRESS = Text("HOST:PORT, [V6]:PORT, :PORT, unix:PATH, unix:@NAME or fd:N", bool, "ADDR", "an address")
 _DIRECTORY = Text("a directory", bool, "DIR", "a path")
 _FILE = Text("a file", bool, "FILE", "a path")
@@ -523,6 +524,26 @@ OPTIONS: tuple[Option, ...] = (
         group=_DEVELOPMENT,
         default=False,
         help="Open the first address in the browser when the server is ready.",
+    ),
+    Option(
+        name="control",
+        kind=_FILE,
+        group=_MONITORING,
+        help="Listen on this UNIX socket for commands about the running server: reserve status, stacks, connections, "
+        "top, reload, stop, threads, processes, log-level. They have this option, too.",
+    ),
+    Option(
+        name="control-mode",
+        kind=Octal(),
+        group=_MONITORING,
+        default=0o600,
+        help="Permissions of the file of control; 660 lets the group of the process control the server, too.",
+    ),
+    Option(
+        name="control-readonly",
+        kind=_FILE,
+        group=_MONITORING,
+        help="Another such socket, for the commands that change nothing. The group of the process may use it, too.",
     ),
     Option(name="chdir", kind=_DIRECTORY, group=_COMMAND, help="Change to this directory before anything is opened."),
     Option(

@@ -22,7 +22,7 @@ from reserve.cli.early.signaltable import name_of
 from reserve.errors import ReserveError, UsageError
 from reserve.supervisor.actions import Action, Line, Notice, Plan, Signal, Stop, Tell
 
-__all__ = ["GRACE", "Phase", "Policy", "Worker"]
+__all__ = ["GRACE", "REASONS", "Phase", "Policy", "Worker"]
 
 GRACE = 5.0
 """Seconds that a worker has to end after its stop timeout, before it is killed."""
@@ -35,6 +35,8 @@ _SOON = 10.0
 _LONG_START = 30.0
 """Seconds after which a line says that a worker has not started yet."""
 _NEVER = float("inf")
+REASONS = ("crash", "recycle", "reload", "kill")
+"""Why a worker was replaced: :data:`reserve.control.document.RESTARTS`."""
 
 
 class Phase(enum.Enum):
@@ -69,6 +71,8 @@ class Worker:
         """Why it is to be replaced; empty: it is not."""
         self.kill_at = _NEVER
         """When it is killed, on the supervisor's clock."""
+        self.was_killed = False
+        """It had not stopped in time."""
         self.report_at = _NEVER
         """When a line says that it has not started yet, on the same clock."""
         self.retires_within = _NEVER
@@ -85,6 +89,7 @@ class Policy:
     :param is_serving: whether workers of it serve already.
     :param stop_count: how many signals to stop have come.
     :param aborted: whether a worker has aborted requests at the stop.
+    :param restarts: the :attr:`restarts` before this process has executed the program again.
     """
 
     def __init__(
@@ -95,6 +100,7 @@ class Policy:
         is_serving: bool = False,
         stop_count: int = 0,
         aborted: bool = False,
+        restarts: Mapping[str, int] | None = None,
     ) -> None:
         self._workers = workers
         self.wanted = 0
@@ -118,6 +124,8 @@ class Policy:
         self._exit_code = 0
         self._delay = 0.0
         self._not_before = 0.0
+        self.restarts: dict[str, int] = {name: int((restarts or {}).get(name, 0)) for name in REASONS}
+        """How many workers were replaced, by reason."""
 
     @property
     def exit_code(self) -> int:
@@ -167,6 +175,11 @@ class Policy:
         self.wanted += 1 if number == signal.SIGTTIN else -1
         self._serving_wanted = self.wanted
         return [Line(f"reserve: {name_of(number)}: {_processes(self.wanted)} from now on")]
+
+    def resize_to(self, count: int) -> list[Action]:
+        """A command says how many workers there should be until the next reload."""
+        self.wanted = self._serving_wanted = count
+        return [Line(f"reserve: {_processes(count)} from now on")]
 
     def reload(self) -> list[Action]:
         """Begin a new generation."""
@@ -226,6 +239,7 @@ class Policy:
                 actions.append(Line(f"reserve: worker process {worker.pid} has not started for {_LONG_START:g} s"))
             if worker.kill_at <= now:
                 worker.kill_at = _NEVER
+                worker.was_killed = True
                 self._aborted = self._aborted or bool(self.stop_count)
                 actions.append(Line(f"reserve: worker process {worker.pid} has not stopped in time, and is killed"))
                 actions.append(Signal(worker.pid, signal.SIGKILL))
@@ -337,6 +351,9 @@ class Policy:
         """
         if code == _ABORTED and self.stop_count:
             self._aborted = True
+        reason = self._reason(worker)
+        if reason:
+            self.restarts[reason] += 1
         if self.stop_count or worker.phase in (Phase.RETIRING, Phase.STOPPING):
             return []
         if worker.phase is Phase.STARTING:
@@ -345,6 +362,16 @@ class Policy:
         if now - worker.started < _SOON:
             self._wait_longer(now)
         return [Line(f"reserve: worker process {worker.pid} {how}; another one starts")]
+
+    def _reason(self, worker: Worker) -> str:
+        """Why another one takes the place of a worker that has ended; empty: none does."""
+        if self.stop_count or worker.phase is Phase.STOPPING:
+            return ""
+        if worker.was_killed:
+            return "kill"
+        if worker.phase is Phase.RETIRING:
+            return "recycle" if worker.due else "reload" if worker.generation != self.generation else ""
+        return "crash"
 
     def zygote_ended(self, zygote: Worker, code: int, now: float) -> list[Action]:
         """A zygote has ended that was not told to.

@@ -22,15 +22,18 @@ from reserve.cli.parser import parse_command_line
 from reserve.cli.process import changed_directory
 from reserve.cli.processes.spawn import become_supervisor, handled_signals
 from reserve.cli.processes.state import State, pass_listeners
+from reserve.control.listener import ControlListener
 from reserve.daemon.detach import Parent
 from reserve.daemon.pidfile import PidFile
 from reserve.errors import ReserveError
 from reserve.options.sources import Values, collect
 from reserve.sockets.notify import Notifier
 from reserve.supervisor.actions import Action, Line, Notice, Signal, Tell
+from reserve.supervisor.control import SupervisorControl
 from reserve.supervisor.listeners import GenerationListeners
 from reserve.supervisor.policy import GRACE, Phase, Policy
 from reserve.supervisor.processes import Processes
+from reserve.supervisor.relay import Relay
 from reserve.supervisor.trial import Trial
 from reserve.supervisor.watcher import FileWatch, Watcher, watch_arguments
 from reserve.supervisor.workers import WorkerProcess, suspend, write_line
@@ -88,6 +91,7 @@ class Supervisor:
             is_serving=state.has_served,
             stop_count=state.stops,
             aborted=state.aborted,
+            restarts=state.counts.get("restarts"),
         )
         self.policy.use(state.wanted, preload=state.preload, stop_timeout=state.stop_timeout)
         self._is_announced = state.has_served
@@ -113,6 +117,8 @@ class Supervisor:
         self._watch = FileWatch(self._selector)
         self._processes = Processes(state, self.policy, self.workers, self._selector, now)
         self._processes.adopt()
+        self._relay = Relay(self, self.workers, self.policy, now, state.counts)
+        self._control = SupervisorControl(state.controls, self._relay, self._selector, now)
         if state.stops:
             self._listeners.release()
 
@@ -140,6 +146,8 @@ class Supervisor:
             self.handle_signal(self._signals.popleft())
         self._reap()
         self._keep_wanted()
+        self._relay.act()
+        self._control.listener.act()
         self._tell_watchdog()
         return not self.policy.stop_count or bool(self.workers) or bool(self._processes.zygotes.processes)
 
@@ -148,13 +156,15 @@ class Supervisor:
 
         :param timeout: seconds; None: for ever.
         """
-        for key, _ in self._selector.select(timeout):
+        for key, events in self._selector.select(timeout):
             if isinstance(key.data, ZygoteProcess):
                 self._processes.zygotes.receive(key.data)
             elif isinstance(key.data, WorkerProcess):
                 self._receive(key.data)
             elif isinstance(key.data, Watcher):
                 self._receive_changes(key.data)
+            elif isinstance(key.data, ControlListener):
+                key.data.handle(key.fileobj, events)
             else:
                 self._signals.extend(os.read(key.fd, 4096))
 
@@ -164,6 +174,7 @@ class Supervisor:
         self._listeners.release()
         if self._trial is not None:
             self._trial.close()
+        self._control.close()
         self._selector.close()
         self._processes.close()
         if self._pid_file is not None:
@@ -244,19 +255,27 @@ class Supervisor:
         for worker in self.workers.values():
             worker.signal(signal.SIGCONT)
 
-    def _reload(self, reason: str = "") -> None:
+    def _reload(self, reason: str = "") -> str:
         """Begin a new generation, with the configuration and the code as they are now.
 
         :param reason: why, as the beginning of a line.
+        :returns: why that is not possible; empty: it has begun.
         """
         try:
             values = self._read_options()
             with changed_directory(values):
-                self._listeners.change(values)
+                controls = self._control.opened(values)
+                try:
+                    self._listeners.change(values)
+                except BaseException:
+                    self._control.discard(controls)
+                    raise
         except (OSError, ReserveError) as error:  # no descriptor is free, say
+            text = f"the new configuration cannot be used, so the previous one stays: {error}"
             with self._notifier.reload():
-                write_line(f"reserve: the new configuration cannot be used, so the previous one stays: {error}")
-            return
+                write_line(f"reserve: {text}")
+            return text
+        self._control.change(controls)
         self._use(values)
         self._perform(self.policy.reload())
         self._processes.zygotes.kill_unprepared()
@@ -264,6 +283,25 @@ class Supervisor:
         self._notifier.reloading("reloads")
         self._is_announced = False
         self._watch_files()
+        return ""
+
+    # ---- commands of the control socket ----
+
+    def reload_by_command(self) -> str:
+        """As SIGHUP, which may also mean that the terminal was closed."""
+        return self._reload()
+
+    def stop_by_command(self, *, at_once: bool) -> None:
+        """As SIGTERM or SIGQUIT."""
+        self._stop(signal.SIGQUIT if at_once else signal.SIGTERM)
+
+    def reopen_logs(self) -> None:
+        """As SIGUSR1."""
+        self.handle_signal(signal.SIGUSR1)
+
+    def resize_to(self, count: int) -> None:
+        """Have so many workers from now on."""
+        self._perform(self.policy.resize_to(count))
 
     # ---- changed files ----
 
@@ -323,6 +361,8 @@ class Supervisor:
             signals=(signal.SIGHUP, *self._signals),
             signal_pipe=self._wakeup,  # signals that come until they are blocked
             aborted=self.policy.aborted,
+            controls=self._control.passed(),
+            counts=self._relay.passed(),
         )
         os.environ.update(self._notifier.environ())
         try:
@@ -380,6 +420,7 @@ class Supervisor:
                 if self._opens_browser:
                     worker.tell("open")
             self._perform(self.policy.ready(worker, float(message.get("retires_within", worker.retires_within))))
+            self._relay.worker_ready(worker)
         elif message["type"] == "recycle":
             self._perform(self.policy.recycle(worker, str(message.get("reason", "")), self._now()))
         elif message["type"] == "report":  # the other workers have the same application, and say the same
@@ -387,6 +428,8 @@ class Supervisor:
             if key not in self._reported:
                 self._reported.add(key)
                 write_line(f"reserve: worker process {worker.pid}: {message.get('text', '')}")
+        else:
+            self._relay.receive(worker, message)
 
     def _reap(self) -> None:
         """Wait for the children that have ended, and learn of the workers that zygotes have waited for."""
@@ -398,6 +441,7 @@ class Supervisor:
                 if not worker.channel.ended:
                     self._receive(worker)
                 self._processes.remove(worker)
+                self._relay.worker_ended(worker)
                 self._perform(self.policy.ended(worker, code, self._now()))
         self._reap_trial()
 
@@ -405,6 +449,7 @@ class Supervisor:
         """Seconds until :meth:`act` has to be called without an event; None: never."""
         now = self._now()
         times = [self.policy.next_time(now), self._release_at, self._beat_at]
+        times += [self._relay.timeout(), self._control.listener.timeout()]
         times += [zygote.kill_at for zygote in self._processes.zygotes.processes]
         if self._trial is not None:
             times.append(self._trial.ends)

@@ -19,7 +19,7 @@ from typing import Any
 __all__ = ["Channel", "DescriptorChannel"]
 
 _PIECE = 65536
-_MAX_LINE = 1 << 20
+_MAX_LINE = 4 << 20
 """Bytes of a message. A longer one means that something else writes to the socket."""
 _MAX_DESCRIPTORS = 16
 """How many descriptors are received at once. Linux reads no further than the end of the piece that came with some."""
@@ -33,7 +33,7 @@ class Channel:
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
-        self._buffer = b""
+        self._buffer = bytearray()
         self._unsent = b""
         self._lock = threading.Lock()
         """Protects ``_unsent``, and keeps the lines of two threads apart."""
@@ -103,7 +103,12 @@ class Channel:
         if not data:
             self.ended = True
             return []
-        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        self._buffer += data
+        if b"\n" not in data:
+            self.ended = self.ended or len(self._buffer) > _MAX_LINE
+            return []
+        *lines, rest = bytes(self._buffer).split(b"\n")
+        self._buffer = bytearray(rest)
         messages = []
         try:
             for line in lines:
@@ -123,6 +128,11 @@ class Channel:
         """All messages until the end of the stream, for a socket that blocks."""
         while not self.ended:
             yield from self.receive()
+
+    def shutdown(self) -> None:
+        """End the stream in both directions, also for a thread that reads. Any thread."""
+        with suppress(OSError):
+            self.sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         self.sock.close()

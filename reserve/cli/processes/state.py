@@ -104,6 +104,10 @@ class State:
     """A descriptor from which more such signals are read, a byte each; -1: there is none."""
     stops: int = 0
     """How many signals to stop have arrived and were passed on to the worker processes; the person has read of them."""
+    controls: tuple[PassedListener, ...] = ()
+    """The control sockets; the purpose is the name of the option."""
+    counts: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """What the supervisor has counted (:meth:`~reserve.supervisor.relay.Relay.passed`)."""
     aborted: bool = False
     """A worker process has aborted requests at its stop."""
 
@@ -115,7 +119,9 @@ class State:
     def descriptors(self) -> list[int]:
         """Every descriptor that has to be inherited."""
         processes = self.processes + self.zygotes
-        fds = [listener.fd for listener in self.listeners] + [process.channel for process in processes]
+        fds = [listener.fd for listener in (*self.listeners, *self.controls)] + [
+            process.channel for process in processes
+        ]
         return fds + [fd for fd in (self.scoreboard, self.signal_pipe) if fd >= 0]
 
 
@@ -149,7 +155,8 @@ def read_state(fd: int) -> State:
     """
     with open(fd, "rb") as file:
         data: dict[str, Any] = json.loads(file.read())
-    data["listeners"] = tuple(_passed_listener(item) for item in data["listeners"])
+    for name in ("listeners", "controls"):
+        data[name] = tuple(_passed_listener(item) for item in data.get(name, ()))
     for name in ("processes", "zygotes"):
         data[name] = tuple(PassedProcess(**_known(PassedProcess, item)) for item in data.get(name, ()))
     for name in ("argv", "signals"):

@@ -21,10 +21,10 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import NoReturn, Protocol
+from typing import Any, NoReturn, Protocol
 
 from reserve.cli.binds import Listeners, open_changed, united
 from reserve.cli.console import Console
@@ -111,6 +111,7 @@ class Succession:
     :param keep_alive: the option: seconds.
     :param signals: the handlers of the command, which ends the process itself.
     :param notifier: the messages to the service manager; None: there is none.
+    :param passes: returns more fields of the state for the supervisor.
     """
 
     def __init__(
@@ -123,6 +124,7 @@ class Succession:
         signals: StopSignals,
         force_exit: ForceExit,
         notifier: Notifier | None = None,
+        passes: Callable[[], dict[str, Any]] = dict,
     ) -> None:
         self._server = server
         self._listeners = listeners
@@ -130,6 +132,7 @@ class Succession:
         self._signals = signals
         self._console = console
         self._force_exit = force_exit
+        self._passes = passes
         self._notifier = notifier if notifier is not None else Notifier()
         self._retires_within = max(keep_alive, _IDLE_CLIENT)
         self._lock = threading.Lock()
@@ -420,6 +423,7 @@ class Succession:
             nohup=self._signals.was_ignored(signal.SIGHUP),
             # A reload that has aborted requests was reported; the exit code tells of the stop.
             aborted=bool(self._stops) and exit_code == ABORTED,
+            **self._passes(),
         )
 
 

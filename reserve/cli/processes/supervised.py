@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, NoReturn, cast
 
 from reserve.cli.binds import open_listeners
+from reserve.cli.control.sockets import ControlSocket, open_controls, pass_controls
 from reserve.cli.privileges import account
 from reserve.cli.process import changed_directory, set_umask
 from reserve.cli.processes.spawn import become_supervisor, handled_signals
@@ -50,10 +51,14 @@ def supervise(command: CommandLine, values: Values, signals: StopSignals, parent
     account(values)  # a mistake in it must not cost the rest of the start
     set_umask(values)
     pid_file = None
+    controls: list[ControlSocket] = []
     with changed_directory(values), ExitStack() as cleanup:
         listeners = open_listeners(values, os.environ)
         for sock in listeners.all:
             cleanup.callback(release, sock)
+        controls = open_controls(values, changes_user=False)
+        for one in controls:
+            cleanup.callback(release, one.sock)
         if values["pid_file"] is not None:
             pid_file = PidFile(str(values["pid_file"]), values.given["pid_file"].source)
             pid_file.create()  # the supervisor is the same process, and removes it
@@ -71,6 +76,7 @@ def supervise(command: CommandLine, values: Values, signals: StopSignals, parent
             had_terminal=signals.had_terminal,
             nohup=signals.was_ignored(signal.SIGHUP),
             signals=signals.pending,
+            controls=pass_controls(controls),
         )
         become_supervisor(state, handled_signals())
     except OSError as error:
@@ -78,5 +84,7 @@ def supervise(command: CommandLine, values: Values, signals: StopSignals, parent
     finally:  # it was not executed
         for sock in listeners.all:
             release(sock)
+        for one in controls:
+            release(one.sock)
         if pid_file is not None:
             pid_file.remove()

@@ -1,6 +1,7 @@
 """This process as a worker process of a supervisor: where its listeners come from, and what it is told.
 
-The main thread reads the setup at start. Later the thread ``reserve-channel`` reads the channel. If the supervisor
+The main thread reads the setup at start. Then the thread ``reserve-channel`` reads the channel, also while the
+application is imported, so that an import that hangs can be looked at. If the supervisor
 ends, the worker stops in order, because nothing would replace or stop it any more.
 """
 
@@ -11,11 +12,17 @@ import signal
 import threading
 import time
 from collections.abc import Callable, MutableMapping
+from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
 from reserve.cli.processes.channel import Channel
 from reserve.cli.processes.recycling import Limits, start_recycling
 from reserve.cli.processes.state import WORKER_VARIABLE, PassedListener, adopt_listeners
+from reserve.cli.stderrlog import set_log_level
+from reserve.control.collector import SupervisedCollector
+from reserve.control.document import plain
+from reserve.control.process import ProcessCommands
+from reserve.control.protocol import Refusal
 from reserve.engine.polling.highnumber import move_up
 from reserve.engine.polling.patching import SystemThread
 from reserve.engine.polling.threads import start_thread
@@ -34,6 +41,8 @@ _IDLE_CLIENT = 15.0
 """Seconds that a server which retires waits for idle clients of other protocols than HTTP."""
 
 
+_REACTIONS = ("retire", "stop", "open")
+"""What the supervisor says that the server has to be ready for."""
 _PARENT_HAS_ENDED = "the supervisor of this worker process has ended"
 
 
@@ -51,11 +60,26 @@ class SupervisedWorker:
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
+        self._unread: list[dict[str, Any]] = []
+        """What has come with the setup."""
         self._setup = self._read_setup()
         self._parent = int(self._setup["parent"])
         if os.getppid() != self._parent:
             raise StartupError(_PARENT_HAS_ENDED)
+        self._has_thread = self._is_closed = False
         self._is_ready = False
+        self._server: Server | None = None
+        self._process = ProcessCommands(set_log_level)
+        self.collector = SupervisedCollector(channel)
+        """Makes the document about all processes."""
+        self._lock = threading.Lock()
+        """Protects ``_is_ready`` and ``_waiting``."""
+        self._waiting: list[str] = []
+        """What the supervisor has said before the server was ready for it."""
+        self._reactions: dict[str, Callable[[], object]] = {}
+        self._banner = ""
+        self._retires_within = 0.0
+        self._limits: Limits | None = None
 
     @classmethod
     def from_environ(cls, environ: MutableMapping[str, str]) -> SupervisedWorker | None:
@@ -70,8 +94,10 @@ class SupervisedWorker:
 
     def _read_setup(self) -> dict[str, Any]:
         while not self._channel.ended:
-            for message in self._channel.receive():
+            messages = self._channel.receive()
+            for index, message in enumerate(messages):
                 if message["type"] == "setup":
+                    self._unread = messages[index + 1 :]
                     return message
         raise StartupError(_PARENT_HAS_ENDED)
 
@@ -100,22 +126,55 @@ class SupervisedWorker:
         """The listeners that the supervisor has opened."""
         return adopt_listeners(PassedListener(**item) for item in self._setup["listeners"])
 
+    def begin(self) -> None:
+        """From now on tell the supervisor what it asks, also while the application is imported.
+
+        :raises StartupError: the system starts no more threads.
+        """
+        start_thread(SystemThread(target=self._run, name="reserve-channel", daemon=True))
+        self._has_thread = True
+
     def serve(self, server: Server, banner: str, values: Values, open_browser: Callable[[], object]) -> None:
-        """From now on obey the supervisor, and tell it when the server accepts connections.
+        """There is a server, which is about to start. It calls :meth:`ready`, and then obeys the supervisor.
 
         :param banner: what the supervisor writes then.
         :param values: the options.
         :param open_browser: called when the supervisor says so (``--open``).
-        :raises StartupError: the system starts no more threads.
         """
         stop_timeout, keep_alive = (cast("float", values[field]) for field in ("stop_timeout", "keep_alive"))
-        retires_within = max(keep_alive, _IDLE_CLIENT) + stop_timeout
-        arguments = server, banner, retires_within, open_browser, Limits(values)
-        start_thread(SystemThread(target=self._run, args=arguments, name="reserve-channel", daemon=True))
+        self._retires_within = max(keep_alive, _IDLE_CLIENT) + stop_timeout
+        self._banner, self._limits = banner, Limits(values)
+        self._reactions = {"retire": server.retire, "stop": server.request_stop, "open": open_browser}
+        self._server = self._process.server = self.collector.server = server
+        server.collector = self.collector
+
+    def ready(self) -> None:
+        """The server accepts connections. By the thread that starts it.
+
+        :raises StartupError: the system starts no more threads.
+        """
+        if self._server is None or self._limits is None:
+            return
+        with self._lock:
+            self._is_ready = True
+            waiting, self._waiting = self._waiting, []
+        self._channel.send("ready", banner=self._banner, retires_within=self._retires_within)
+        for kind in waiting:
+            self._react(kind)
+        start_recycling(self._limits, self._server, self.recycle)
+
+    def ended(self) -> None:
+        """The server has ended: tell the supervisor its last counts. By the thread that has started it."""
+        if self._server is not None:
+            self._channel.send("last", stats=plain(self._server.stats()))
 
     def close(self) -> None:
         """The process has not started, and is about to exit."""
-        self._channel.close()
+        self._is_closed = True
+        if self._has_thread:
+            self._channel.shutdown()  # the thread may be reading
+        else:
+            self._channel.close()
 
     def recycle(self, reason: str) -> None:
         """Ask for another process in the place of this one; nothing happens before it serves. Any thread.
@@ -144,34 +203,45 @@ class SupervisedWorker:
             "SIGUSR2 signals",
         )
 
-    def _run(
-        self,
-        server: Server,
-        banner: str,
-        retires_within: float,
-        open_browser: Callable[[], object],
-        limits: Limits,
-    ) -> None:
-        while not server.wait_ready(1.0):
-            if server.stopping:
-                return
-        self._is_ready = True
-        self._channel.send("ready", banner=banner, retires_within=retires_within)
-        start_recycling(limits, server, self.recycle)
-        reactions: dict[str, Callable[[], object]] = {
-            "retire": server.retire,
-            "stop": server.request_stop,
-            "open": open_browser,
-        }
-        for message in self._channel.messages():
-            reaction = reactions.get(message["type"])
-            if reaction is not None:
-                reaction()
+    def _run(self) -> None:
+        for message in chain(self._unread, self._channel.messages()):
+            kind = message["type"]
+            if kind == "ask":
+                self._channel.send("answer", **self._answer(message))
+            elif kind == "document":
+                self.collector.receive(message)
+            elif kind in _REACTIONS:
+                with self._lock:
+                    if not self._is_ready:
+                        self._waiting.append(kind)
+                        continue
+                self._react(kind)
+        self.collector.end()
+        if self._is_closed:
+            return
         # The end of the stream: the supervisor has ended, or the application has closed the descriptor.
         while os.getppid() == self._parent:
-            if server.stopping:
+            if self._server is not None and self._server.stopping:
                 return
             time.sleep(1.0)
-        if threading.main_thread().is_alive() and not server.stopping:
-            server.log.error("the supervisor of this worker process has ended without a word; this process stops, too")
-            os.kill(os.getpid(), signal.SIGTERM)
+        if not threading.main_thread().is_alive() or (self._server is not None and self._server.stopping):
+            return
+        if self._server is not None:
+            self._server.log.error(f"{_PARENT_HAS_ENDED} without a word; this process stops, too")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def _react(self, kind: str) -> None:
+        reaction = self._reactions.get(kind)
+        if reaction is not None:
+            reaction()
+
+    def _answer(self, message: dict[str, Any]) -> dict[str, Any]:
+        """What the supervisor has asked for the control socket, or for a document."""
+        answer: dict[str, Any] = {"id": message.get("id")}
+        try:
+            answer["result"] = self._process.run(str(message.get("command")), message.get("arguments") or {})
+        except Refusal as refusal:
+            answer["error"] = str(refusal)
+        except Exception as error:  # a fault of one command must not end this thread
+            answer["error"] = f"{type(error).__name__}: {error}"
+        return answer

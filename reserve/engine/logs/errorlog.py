@@ -26,7 +26,7 @@ from reserve.engine.polling.threads import start_thread
 from reserve.engine.polling.waiter import Waiter
 from reserve.errors import describe_exception, print_exception
 
-__all__ = ["ErrorHook", "ErrorLog", "LineWriter", "Log"]
+__all__ = ["ErrorHook", "ErrorLog", "LineWriter", "Log", "is_frame_of_server"]
 
 _PACKAGE = sys.modules["reserve"].__path__[0]
 _SERVER_FILES = (
@@ -259,7 +259,7 @@ class ErrorLog:
             frames.append((frame.f_code.co_filename, frame.f_lineno or 0, frame.f_code.co_name))
             frame = frame.f_back
         frames.reverse()
-        first = next((index for index, (path, _, _) in enumerate(frames) if not path.startswith(_SERVER_FILES)), 0)
+        first = next((index for index, (path, _, _) in enumerate(frames) if not is_frame_of_server(path)), 0)
         self._writer.put(_Line(level, text, frames=tuple(frames[first:])))
 
     def _put(self, level: int, text: str, kind: str) -> None:
@@ -304,3 +304,8 @@ def _stack(frames: tuple[tuple[str, int, str], ...]) -> str:
         return "".join(traceback.StackSummary.from_list(summaries).format()).rstrip()
     except BaseException:  # a loader of the application may fail to give the source
         return "\n".join(f'  File "{path}", line {number}, in {name}' for path, number, name in frames)
+
+
+def is_frame_of_server(path: str) -> bool:
+    """Whether a file is one of the server's, whose frames are left out of a stack up to the application's first."""
+    return path.startswith(_SERVER_FILES)

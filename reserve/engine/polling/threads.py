@@ -13,7 +13,7 @@ from types import FrameType
 from reserve.engine.polling.patching import refuse_green_threads
 from reserve.errors import StartupError
 
-__all__ = ["LIMITS", "frame_of", "start_thread"]
+__all__ = ["LIMITS", "all_frames", "frame_of", "start_thread"]
 
 LIMITS = "ulimit -u, the pids and memory limits of the container or cgroup, and ulimit -v limit them"
 """Where an operator finds the limits on threads, for messages."""
@@ -36,18 +36,28 @@ def start_thread(thread: threading.Thread) -> None:
 
 
 def frame_of(thread: threading.Thread) -> FrameType | None:
-    """What a thread executes now, for a log line with its stack; None: it has ended.
+    """What a thread executes now, for a log line with its stack; None: it has ended."""
+    return None if thread.ident is None else _current_frames().get(thread.ident)
 
-    Meanwhile the garbage collector is off. CPython 3.11 holds the lock of its list of threads while it makes the
-    result. A collection that begins there, and frees a ``threading.local`` of the application, waits for that lock for
-    ever, and with it every other thread. (Of two threads that call this at the same moment, the first to leave switches
-    it on.)
+
+def all_frames() -> dict[int, FrameType] | None:
+    """What each thread executes now, by its number (:func:`threading.get_ident`). None: this Python has no GIL, so that
+    a frame may change, and end, while another thread looks at it.
+    """
+    return _current_frames() if getattr(sys, "_is_gil_enabled", lambda: True)() else None
+
+
+def _current_frames() -> dict[int, FrameType]:
+    """Call ``sys._current_frames``. Meanwhile the garbage collector is off.
+
+    CPython 3.11 holds the lock of its list of threads while it makes the result. A collection that begins there, and
+    frees a ``threading.local`` of the application, waits for that lock for ever, and with it every other thread. (Of
+    two threads that call this at the same moment, the first to leave switches it on.)
     """
     enabled = gc.isenabled()
     gc.disable()
     try:
-        frames = sys._current_frames()
+        return sys._current_frames()
     finally:
         if enabled:
             gc.enable()
-    return None if thread.ident is None else frames.get(thread.ident)

@@ -70,6 +70,8 @@ class ReadyQueue:
         """The monitor leads because no worker was free; a worker that becomes free wakes it. Written by the monitor."""
         self.monitor_due = NEVER
         """When the monitor has to look at a run that takes too long. Written by the monitor."""
+        self.shrinks = False
+        """The number of workers was changed: a worker that leads and finds nothing to do returns, and may end."""
         self.idle_wanted: Callable[[], None] | None = None
         """Set while new clients wait for a place and no connection is idle that could be closed for them. The thread
         that parks the next idle connection calls it once.
@@ -187,7 +189,8 @@ class ReadyQueue:
     def get(self, worker: Follower, timeout: float | None = None) -> Connection | None:
         """Block until there is a connection for this worker, which then owns it.
 
-        None: the queue is closed, or there was nothing to do for ``timeout`` seconds (None: no limit).
+        None: the queue is closed, or there was nothing to do for ``timeout`` seconds (None: no limit), or the number of
+        workers was changed; then the worker may have the lead.
         """
         waiting = self.run_queue.waiting
         while not self.closed:
@@ -200,6 +203,8 @@ class ReadyQueue:
                 connection = self.next_ready(waiting)
                 if connection is not None:
                     return connection
+                if self.shrinks and not waiting:
+                    break
             elif not self.lead.wait(worker, self._before_sleep, timeout):
                 break
         return None

@@ -167,6 +167,24 @@ class WorkerPool:
         """How many workers are exempt for this reason."""
         return sum(worker.exempt is reason for worker in self.workers)
 
+    @property
+    def limits(self) -> tuple[int, int]:
+        """How many workers there are at least and at most."""
+        return self._min, self._max
+
+    def resize(self, lowest: int, highest: int) -> None:
+        """Change how many workers there are at least and at most, while the server runs. Any thread.
+
+        Workers above the minimum end as they become idle; those above the maximum as soon as they have ended their run.
+        """
+        with self._lock:
+            self._min, self._max = lowest, highest
+        while self._counted() < lowest and self.grow():
+            pass
+        self._queue.shrinks = True
+        self._queue.wake()
+        self._want_more()
+
     def handled(self) -> int:
         """Runs finished so far, also by workers that have ended."""
         return self._former_handled + sum(worker.handled for worker in self.workers)
@@ -454,7 +472,12 @@ class WorkerPool:
             elif queue.closed:
                 return True
             elif self._may_leave(worker):
+                if worker.leads:  # the number of workers was changed; the next one that leads may leave, too
+                    queue.give_lead(worker)
+                    queue.wake()
                 return False
+            else:
+                queue.shrinks = False
 
     def _take_turn(self, worker: Worker, connection: Connection) -> bool:
         """Step a connection, and run its driver as often as the driver asks; False when the worker was given up."""

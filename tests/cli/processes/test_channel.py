@@ -70,7 +70,7 @@ def test_messages_arrive_in_any_pieces() -> None:
 
 
 def test_what_is_no_message_ends_the_channel() -> None:
-    for data in (b"GET / HTTP/1.1\r\n\r\n", b"\xff\n", b"x" * ((1 << 20) + 1)):
+    for data in (b"GET / HTTP/1.1\r\n\r\n", b"\xff\n", b"x" * ((4 << 20) + 1)):
         first, second = Channel.pair()
         second.sock.setblocking(False)
         sent = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import islice
 
 import pytest
 
@@ -38,4 +39,20 @@ def test_a_worker_reports_to_its_supervisor_as_long_as_there_is_one() -> None:
     supervisor.close()
     assert own.receive() == []
     assert not worker.report("the process exits now", "exits")
+    own.close()
+
+
+def test_what_comes_together_with_the_setup_is_answered() -> None:
+    """The supervisor may ask before this process runs: a question that was lost would never be answered."""
+    supervisor, own = Channel.pair()
+    supervisor.send("setup", parent=os.getppid(), listeners=[])
+    supervisor.send("ask", id=1, command="stats", arguments={})
+    supervisor.send("ask", id=2, command="no such command", arguments={})
+    worker = SupervisedWorker(own)
+    worker.begin()
+    answers = {message["id"]: message for message in islice(supervisor.messages(), 2)}
+    assert answers[1]["result"] == {"phase": "starting", "stats": None}
+    assert "does not know 'no such command'" in answers[2]["error"]
+    worker.close()
+    supervisor.close()
     own.close()

@@ -1,0 +1,96 @@
+"""The control sockets of a server with one process, which answers itself, on the thread ``reserve-control``.
+
+The main thread makes, starts and closes the one :class:`OwnControl` of a command.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from reserve.cli.control.sockets import open_controls, pass_controls
+from reserve.cli.processes.state import PassedListener
+from reserve.cli.stderrlog import set_log_level
+from reserve.control.process import Actions, LocalTarget, ProcessCommands
+from reserve.control.protocol import Refusal
+from reserve.control.thread import ControlThread
+from reserve.sockets.listeners import release
+
+if TYPE_CHECKING:
+    from reserve.cli.signals import StopSignals
+    from reserve.options.sources import Values
+
+__all__ = ["OwnControl"]
+
+
+class OwnControl:
+    """The control sockets, which are open from now on, and what they do.
+
+    :param values: the options; they name a socket.
+    :param signals: of the command.
+    :raises UsageError: see :func:`~reserve.cli.control.sockets.open_controls`.
+    :raises StartupError: likewise.
+    """
+
+    def __init__(self, values: Values, signals: StopSignals) -> None:
+        self._signals = signals
+        self._process = ProcessCommands(set_log_level)
+        self._reload: Callable[[], object] = _nothing
+        self._hands_over = False
+        self._sockets = open_controls(values, changes_user=True)
+        target = LocalTarget(self._process, Actions(self._call_reload, self._stop, self._reopen))
+        self._thread = ControlThread([(one.sock, one.readonly) for one in self._sockets], target)
+
+    def start(self) -> None:
+        """Answer from now on, also while the application is imported.
+
+        :raises StartupError: the system starts no more threads.
+        """
+        self._thread.start()
+
+    def serve(self, server: Any, reload: Callable[[], object]) -> None:
+        """There is a server.
+
+        :param reload: the reaction to SIGHUP. Any thread may call it.
+        """
+        self._reload = reload
+        self._process.server = server
+
+    def hand_over(self) -> None:
+        """The process becomes the supervisor, which goes on with the sockets: from here on they stay open."""
+        self._hands_over = True
+
+    def passed(self) -> tuple[PassedListener, ...]:
+        """The sockets for the supervisor."""
+        return pass_controls(self._sockets)
+
+    def close(self) -> None:
+        """Close the sockets and remove their files, unless the process hands over. A second call does nothing."""
+        if not self._hands_over:
+            self._thread.close()
+            for one in self._sockets:
+                release(one.sock)
+
+    # ---- on the thread of the control socket ----
+
+    def _call_reload(self) -> None:
+        self._reload()
+
+    def _stop(self, at_once: bool) -> None:
+        if not self._signals.raise_stop(at_once=at_once):
+            server = self._process.server
+            if server is None:
+                raise Refusal("the server is starting still")
+            server.request_stop(0 if at_once else None)
+
+    def _reopen(self) -> None:
+        number = getattr(signal, "SIGUSR1", None)
+        if number is None or signal.getsignal(number) in (signal.SIG_DFL, signal.SIG_IGN, None):
+            raise Refusal("nothing handles SIGUSR1 in this process, which reopens log files")
+        os.kill(os.getpid(), number)
+
+
+def _nothing() -> None:
+    """The reaction before there is one."""

@@ -1,0 +1,1 @@
+"""Looking at a running server and controlling it from outside: one document about all its processes, and the socket."""

@@ -1,0 +1,279 @@
+"""The control socket and its clients, also those that send garbage or read nothing."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import selectors
+import socket
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+
+from reserve.control.client import ControlClient, ControlError, explain
+from reserve.control.listener import ControlListener, open_control
+from reserve.control.protocol import MAX_LINE
+from reserve.errors import StartupError
+from reserve.sockets.listeners import release
+from reserve.testing import FakeClock
+from tests.control.sockets import EchoTarget, Peer, control_socket
+from tests.waiting import PATIENCE, eventually
+
+
+def test_a_request_has_a_response(tmp_path: Path) -> None:
+    with control_socket(tmp_path, EchoTarget()) as path, ControlClient(path) as client:
+        assert client.call("status")["command"] == "status"
+        assert client.call("version")["command"] == "version"
+
+
+def test_the_socket_is_for_its_owner_only(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        with control_socket(tmp_path, EchoTarget()) as path:
+            assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+        assert not os.path.exists(path)
+    finally:
+        os.umask(before)
+
+
+def test_at_no_time_may_others_connect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    modes = []
+    chmod = os.chmod
+
+    def noting(path: str, mode: int, **options: object) -> None:
+        modes.append(stat.S_IMODE(os.stat(path).st_mode))
+        chmod(path, mode)
+
+    monkeypatch.setattr(os, "chmod", noting)
+    before = os.umask(0)
+    try:
+        release(open_control(str(tmp_path / "control"), 0o660))
+    finally:
+        os.umask(before)
+    assert modes == [0o600]
+
+
+def test_the_socket_of_a_server_that_was_killed_is_replaced(tmp_path: Path) -> None:
+    path = str(tmp_path / "control")
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(path)
+    with control_socket(tmp_path, EchoTarget()) as path, ControlClient(path) as client:
+        assert client.call("status")
+
+
+def test_the_socket_of_a_server_that_lives_stays(tmp_path: Path) -> None:
+    with control_socket(tmp_path, EchoTarget()) as path:
+        with pytest.raises(StartupError, match=r"--control: cannot listen on .*another process listens there"):
+            open_control(path, 0o600)
+        with ControlClient(path) as client:
+            assert client.call("status")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("none/control", "mkdir -p"), ("x" * 200, "too long"), ("file", "not a socket")],
+)
+def test_a_socket_that_cannot_be_opened_says_why(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StartupError, match=text):
+        open_control(str(tmp_path / name), 0o600)
+
+
+@pytest.mark.parametrize("line", [b"GET / HTTP/1.1", b"\x16\x03\x01", b"[]", b'{"command": 3}', b'{"command": "x"}'])
+def test_garbage_gets_an_error_and_the_client_stays(tmp_path: Path, line: bytes) -> None:
+    with control_socket(tmp_path, EchoTarget()) as path, Peer(path) as peer:
+        peer.send(line + b"\r\n")
+        assert peer.line()["ok"] is False
+        peer.send(b'{"id": "a", "command": "status"}\n')
+        assert peer.line() == {"id": "a", "ok": True, "result": {"command": "status", "data": ""}}
+
+
+def test_what_a_command_raises_is_told(tmp_path: Path) -> None:
+    with control_socket(tmp_path, EchoTarget()) as path, ControlClient(path) as client:
+        with pytest.raises(ControlError, match="stop failed: ValueError: no"):
+            client.call("stop")
+        with pytest.raises(ControlError, match="refuses: not now; wait"):
+            client.call("log-reopen")
+        assert client.call("status")
+
+
+def test_a_line_without_end_is_cut(tmp_path: Path) -> None:
+    with control_socket(tmp_path, EchoTarget()) as path, Peer(path) as peer:
+        with pytest.raises(ConnectionError):
+            peer.send(b"x" * (100 * MAX_LINE))
+        with ControlClient(path) as client:
+            assert client.call("status")
+
+
+def test_a_client_that_reads_nothing_harms_no_other_one(tmp_path: Path) -> None:
+    """It is not read from while something waits for it, and is disconnected after a time."""
+    clock, target = FakeClock(), EchoTarget(size=1 << 20)
+    with control_socket(tmp_path, target, now=clock.now) as path, Peer(path) as peer:
+        peer.send(b'{"command": "status"}\n' * 1000)
+        eventually(lambda: target.seen)
+        with ControlClient(path) as client:
+            assert client.call("version")
+            assert target.seen.count("status") == 1
+            clock.advance(11)
+            assert client.call("version")
+            assert client.call("version")
+        while peer.sock.recv(1 << 20):
+            pass
+
+
+def test_thousands_of_requests_in_one_piece(tmp_path: Path) -> None:
+    with control_socket(tmp_path, EchoTarget()) as path, Peer(path) as peer:
+        count = 5000
+        sender = threading.Thread(target=peer.send, args=(b'{"command":"status"}\n' * count,))
+        sender.start()
+        for _ in range(count):
+            assert peer.line()["ok"]
+        sender.join(PATIENCE)
+
+
+def test_requests_wait_for_the_one_before(tmp_path: Path) -> None:
+    target = EchoTarget()
+    with control_socket(tmp_path, target) as path, Peer(path) as peer:
+        peer.send(b'{"id":1,"command":"reload"}\n{"id":2,"command":"status"}\n')
+        eventually(lambda: target.waiting)
+        assert target.seen == ["reload"]
+
+
+def test_a_client_that_sends_on_and_on_during_a_request_is_disconnected(tmp_path: Path) -> None:
+    target = EchoTarget()
+    with control_socket(tmp_path, target) as path, Peer(path) as peer:
+        peer.send(b'{"id":1,"command":"reload"}\n')
+        eventually(lambda: target.waiting)
+        with pytest.raises(ConnectionError):
+            peer.send(b'{"command":"status"}\n' * 300_000)
+
+
+def test_a_new_client_takes_the_place_of_an_idle_one(tmp_path: Path) -> None:
+    with control_socket(tmp_path, EchoTarget()) as path:
+        peers = []
+        for _ in range(40):
+            peers.append(Peer(path))
+            peers[-1].send(b'{"command":"status"}\n')
+            assert peers[-1].line()["ok"]
+        assert peers[0].line() is None
+        for peer in peers:
+            peer.close()
+
+
+def test_when_all_clients_are_busy_a_new_one_is_told(tmp_path: Path) -> None:
+    target = EchoTarget()
+    with control_socket(tmp_path, target) as path:
+        peers = [Peer(path) for _ in range(16)]
+        for peer in peers:
+            peer.send(b'{"command":"reload"}\n')
+        eventually(lambda: len(target.waiting) == 16)
+        with Peer(path) as late:
+            assert "16 clients are connected already" in late.line()["error"]
+            assert late.line() is None
+        for peer in peers:
+            peer.close()
+
+
+def test_watching_sends_again_and_again_until_the_next_request(tmp_path: Path) -> None:
+    clock = FakeClock()
+    with control_socket(tmp_path, EchoTarget(), now=clock.now) as path, Peer(path) as peer, Peer(path) as waker:
+        peer.send(b'{"id":1,"command":"watch","interval":5,"what":"stacks"}\n')
+        assert peer.line()["result"]["command"] == "stacks"
+        for _ in range(3):
+            clock.advance(5)
+            waker.send(b'{"command":"version"}\n')  # the thread does not know of this clock
+            assert waker.line()["ok"]
+            assert peer.line() == {"id": 1, "ok": True, "result": {"command": "stacks", "data": ""}}
+        peer.send(b'{"id":2,"command":"version"}\n')
+        assert peer.line()["id"] == 2
+        clock.advance(20)
+        peer.send(b'{"id":3,"command":"version"}\n')
+        assert peer.line()["id"] == 3
+
+
+def test_the_socket_for_looking_refuses_the_rest(tmp_path: Path) -> None:
+    target = EchoTarget()
+    with control_socket(tmp_path, target, readonly=True) as path, ControlClient(path) as client:
+        assert client.call("status")
+        with pytest.raises(ControlError, match="--control-readonly"):
+            client.call("reload")
+    assert target.seen == ["status"]
+
+
+def test_a_listener_whose_descriptor_was_closed_is_given_up(tmp_path: Path) -> None:
+    sock = open_control(str(tmp_path / "control"), 0o600)
+    with selectors.SelectSelector() as selector:
+        control = ControlListener(EchoTarget(), selector)
+        control.listen(sock, readonly=False)
+        os.close(sock.fileno())
+        control.handle(sock, selectors.EVENT_READ)
+        assert list(control.sockets()) == []
+    sock.detach()
+
+
+def test_a_forked_child_keeps_no_client(tmp_path: Path) -> None:
+    with control_socket(tmp_path, EchoTarget()) as path:
+        peer = Peer(path)
+        peer.send(b'{"command":"status"}\n')
+        assert peer.line()["ok"]
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(writer)
+            os.read(reader, 1)
+            os._exit(0)
+        os.close(reader)
+    assert peer.line() is None
+    os.close(writer)
+    os.waitpid(child, 0)
+    peer.close()
+
+
+# ---- the client ----
+
+
+def test_without_a_socket_the_error_says_how_to_get_one(tmp_path: Path) -> None:
+    path = str(tmp_path / "none")
+    with pytest.raises(ControlError, match=f"there is no control socket {path}; .*reserve --control {path} app"):
+        ControlClient(path)
+
+
+def test_a_socket_without_a_server(tmp_path: Path) -> None:
+    path = str(tmp_path / "dead")
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(path)
+    with pytest.raises(ControlError, match=r"no server listens on .* any more"):
+        ControlClient(path)
+
+
+def test_what_is_no_control_socket(tmp_path: Path) -> None:
+    path = str(tmp_path / "http")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        with ControlClient(path) as client:
+            peer, _ = listener.accept()
+            with peer:
+                peer.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                with pytest.raises(ControlError, match="is no control socket of reserve"):
+                    client.call("status")
+
+
+def test_a_server_that_does_not_respond_in_time(tmp_path: Path) -> None:
+    text = r"has not responded for 0.01 s; .*py-spy"
+    with (
+        control_socket(tmp_path, EchoTarget()) as path,
+        ControlClient(path, timeout=0.01) as client,
+        pytest.raises(ControlError, match=text),
+    ):
+        client.call("reload")
+
+
+def test_another_user_is_told_whose_socket_it_is(tmp_path: Path) -> None:
+    """Root may connect to every socket, so the error of the system is made here."""
+    with control_socket(tmp_path, EchoTarget()) as path:
+        text = str(explain(path, PermissionError(13, "Permission denied")))
+        user = pwd.getpwuid(os.stat(path).st_uid).pw_name
+    assert text.endswith(f"sudo -u {user} reserve status --control {path}")
