@@ -14,6 +14,7 @@ from typing import cast
 
 from reserve.cli.binds import check_addresses, check_idle
 from reserve.cli.config.hooks import check_hooks
+from reserve.cli.control.sockets import check_controls
 from reserve.cli.privileges import account
 from reserve.cli.process import change_directory
 from reserve.cli.tls import make_adapter
@@ -45,6 +46,7 @@ def refuse_unusable(values: Values) -> None:
             f"{values.given['exit_idle'].source} is for a server of one process, without --preload and --reload: a "
             "supervisor would start another process at once"
         )
+    check_controls(values)
     check_hooks(values)
     make_adapter(values)
 

@@ -306,10 +306,22 @@ class _Units:
         ]
         return list(dict.fromkeys(found))
 
+    def _control_directories(self) -> list[str]:
+        """The directories of the control sockets."""
+        paths = [self._values[field] for field in ("control", "control_readonly") if self._values[field] is not None]
+        found = [os.path.dirname(os.path.join(self._base, str(path))) for path in paths]
+        if any(f"{path}/".startswith(("/tmp/", "/var/tmp/")) for path in found):
+            self._remarks.append(
+                f"The service has a /tmp of its own, where no other process finds its control socket; write: "
+                f"--control /run/{self._request.name}/control"
+            )
+        return list(dict.fromkeys(found))
+
     def _directories(self) -> Iterator[str]:
         """Where the service may write: nowhere else."""
         yield f"StateDirectory={self._request.name}"
         writable = [] if self._request.socket else self._unix_directories()
+        writable += [path for path in self._control_directories() if path not in writable]
         runtime = [path for path in writable if re.fullmatch(r"/(?:var/)?run/[^/]+", path)]
         if runtime:
             yield f"RuntimeDirectory={' '.join(_escaped(os.path.basename(path)) for path in runtime)}"

@@ -21,7 +21,14 @@ from reserve.sockets.unix import UNIXListener, find_owner
 if TYPE_CHECKING:
     from reserve.options.sources import Values
 
-__all__ = ["ControlSocket", "adopt_controls", "change_controls", "open_controls", "pass_controls"]
+__all__ = [
+    "ControlSocket",
+    "adopt_controls",
+    "change_controls",
+    "check_controls",
+    "open_controls",
+    "pass_controls",
+]
 
 _READONLY_MODE = 0o660
 _PURPOSES = {"control": False, "control-readonly": True}
@@ -55,6 +62,23 @@ def open_controls(values: Values, *, changes_user: bool) -> list[ControlSocket]:
     return change_controls([], values, changes_user=changes_user)
 
 
+def check_controls(values: Values) -> None:
+    """Refuse options that contradict each other.
+
+    :raises UsageError: both name one file, or there is a mode without a socket.
+    """
+    wanted = _wanted(values)
+    if values.given.get("control_mode") is not None and wanted["control"] is None:
+        raise UsageError(f"{values.given['control_mode'].source} is for --control PATH, and there is none")
+    if wanted["control"] is not None and wanted["control"] == wanted["control-readonly"]:
+        raise UsageError(f"--control and --control-readonly are both {wanted['control']}; each needs a file of its own")
+
+
+def _wanted(values: Values) -> dict[str, object]:
+    """The path of each option; None: it is not given."""
+    return {purpose: values[purpose.replace("-", "_")] for purpose in _PURPOSES}
+
+
 def change_controls(
     present: Sequence[ControlSocket], values: Values, *, changes_user: bool = False
 ) -> list[ControlSocket]:
@@ -62,11 +86,8 @@ def change_controls(
 
     Those that are not needed any more stay open. Errors are those of :func:`open_controls`; then nothing is changed.
     """
-    wanted = {purpose: values[purpose.replace("-", "_")] for purpose in _PURPOSES}
-    if values.given.get("control_mode") is not None and wanted["control"] is None:
-        raise UsageError(f"{values.given['control_mode'].source} is for --control PATH, and there is none")
-    if wanted["control"] is not None and wanted["control"] == wanted["control-readonly"]:
-        raise UsageError(f"--control and --control-readonly are both {wanted['control']}; each needs a file of its own")
+    check_controls(values)
+    wanted = _wanted(values)
     owner = socket_owner(values) if changes_user and any(wanted.values()) else None
     result: list[ControlSocket] = []
     opened: list[ControlSocket] = []

@@ -216,3 +216,13 @@ def test_mistakes_are_explained(
     captured = capsys.readouterr()
     assert message in captured.err
     assert captured.out == ""
+
+
+def test_a_control_socket_has_a_directory(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--control", "/run/mysite/control", "--control-readonly", "/run/mysite/looking")
+    assert value(service(capsys, *options, *APP), "RuntimeDirectory") == "mysite"
+    (unit, *_) = printed(capsys, "--socket", *options, *APP).values()
+    assert value(unit, "RuntimeDirectory") == "mysite"
+    lines = service(capsys, "--control", "/tmp/control", *APP)
+    assert any("where no other process finds its control socket" in line for line in lines)
+    assert any("--control /run/mysite/control" in line for line in lines)
