@@ -40,12 +40,11 @@ _PAUSE = 1.0
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
-def open_control(path: str, mode: int, owner: tuple[int, int] | None = None, source: str = "--control") -> UNIXListener:
+def open_control(path: str, mode: int, source: str = "--control") -> UNIXListener:
     """Open a control socket. At no time may a user connect whom its mode keeps out.
 
     :param path: a file of a server that has ended is replaced.
     :param mode: its permission bits.
-    :param owner: the numbers of its user and group, -1 for no change; None: neither is changed.
     :param source: the option, for messages.
     :raises StartupError: a server listens there, or it cannot be opened.
     """
@@ -54,7 +53,7 @@ def open_control(path: str, mode: int, owner: tuple[int, int] | None = None, sou
     sock = UNIXListener(socket.AF_UNIX, socket.SOCK_STREAM)
     sock.created = None
     try:
-        bind_path(sock, path, mode=mode, owner=owner)
+        bind_path(sock, path, mode=mode, owner=None)
         sock.listen(_BACKLOG)
         sock.setblocking(False)
     except OSError as error:

@@ -461,6 +461,20 @@ def test_the_application_has_another_user(
 
 
 @needs_root
+def test_the_application_has_no_right_to_control_the_server(directory: Path, python: str) -> None:
+    opened(directory)
+    control = directory / "control"
+    with command(directory, "--user", "nobody", "--control", str(control), python=python) as (process, _):
+        assert process.stderr is not None
+        assert "serves" in process.stderr.readline()
+        status = control.stat()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
+    assert (status.st_uid, status.st_mode & 0o777) == (0, 0o600)
+    assert not control.exists()
+
+
+@needs_root
 @pytest.mark.parametrize("options", [(), ("--preload",)])
 def test_a_key_that_only_root_may_read_is_enough(directory: Path, python: str, options: tuple[str, ...]) -> None:
     opened(directory)

@@ -17,6 +17,7 @@ from reserve.cli.console import Console
 from reserve.cli.early.signals import EarlySignals
 from reserve.cli.early.signaltable import Reaction, name_of, reaction_to
 from reserve.cli.signals import StopSignals
+from reserve.control.client import ControlClient
 from tests.cli.fakes import ARGV, HANDLER, FakeServer
 from tests.waiting import PATIENCE, eventually
 
@@ -37,6 +38,24 @@ def test_the_first_signal_stops_the_server_and_the_second_stops_it_at_once(
     err = capfd.readouterr().err
     assert "requests in flight have 9 s, a second signal stops at once\n" in err
     assert err.endswith("reserve: stopping at once\nreserve: the server has stopped\n")
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_a_stop_by_the_control_socket_is_like_a_signal(
+    at_once: bool, workdir: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def while_serving(server: FakeServer) -> None:
+        with ControlClient("control") as client:
+            client.call("stop", now=at_once)
+            eventually(lambda: server.stops == ([None, 0] if at_once else [None]))
+            if not at_once:
+                client.call("stop", now=True)
+                eventually(lambda: server.stops == [None, 0])
+
+    FakeServer.while_serving = staticmethod(while_serving)
+    assert main(["app", "cli_plain", "-b", "127.0.0.1:0", "--control", "control"]) == 0
+    assert capfd.readouterr().err.endswith("reserve: stopping at once\nreserve: the server has stopped\n")
+    assert not (workdir / "control").exists()
 
 
 class Terminal(io.StringIO):

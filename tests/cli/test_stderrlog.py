@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from reserve.cli.command import main
-from reserve.cli.stderrlog import StderrLog
+from reserve.cli.stderrlog import StderrLog, configure_logging, set_log_level
 from reserve.engine.logs.errorlog import ErrorLog
 from tests.cli.fakes import HANDLER, FakeServer
 from tests.streams import FailingStream
@@ -137,3 +137,20 @@ def test_an_application_that_configures_logging_while_it_is_served_does_not_sile
     err = capsys.readouterr().err
     assert err.count(" WARNING: a worker was replaced\n") == 1
     assert "less than the level" not in err
+
+
+def test_the_level_changes_while_the_server_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = FailingStream()
+    monkeypatch.setattr("sys.stderr", stream)
+    logger = logging.getLogger("reserve")
+    before = logger.level, logger.handlers[:], logger.propagate
+    try:
+        hook = configure_logging("warning")
+        for level in ("", "debug", "error"):
+            if level:
+                set_log_level(level)
+            hook(logging.INFO, f"server {level}")
+            logger.info("logger %s", level)
+    finally:
+        logger.level, logger.handlers[:], logger.propagate = before
+    assert [line.partition("INFO: ")[2] for line in stream.getvalue().splitlines()] == ["server debug", "logger debug"]

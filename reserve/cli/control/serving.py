@@ -39,7 +39,7 @@ class OwnControl:
         self._process = ProcessCommands(set_log_level)
         self._reload: Callable[[], object] = _nothing
         self._hands_over = False
-        self._sockets = open_controls(values, changes_user=True)
+        self._sockets = open_controls(values)
         target = LocalTarget(self._process, Actions(self._call_reload, self._stop, self._reopen))
         self._thread = ControlThread([(one.sock, one.readonly) for one in self._sockets], target)
 

@@ -11,12 +11,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from reserve.cli.privileges import socket_owner
 from reserve.cli.processes.state import PassedListener
 from reserve.control.listener import open_control
 from reserve.errors import UsageError
 from reserve.sockets.listeners import adopt, release
-from reserve.sockets.unix import UNIXListener, find_owner
+from reserve.sockets.unix import UNIXListener
 
 if TYPE_CHECKING:
     from reserve.options.sources import Values
@@ -51,15 +50,16 @@ class ControlSocket:
         return _PURPOSES[self.purpose]
 
 
-def open_controls(values: Values, *, changes_user: bool) -> list[ControlSocket]:
+def open_controls(values: Values) -> list[ControlSocket]:
     """Open the sockets of the options, in the working directory of the server.
 
-    :param changes_user: this process changes to ``--user`` later: then the files belong to that user, who could not
-        control the process otherwise. A supervisor does not, and its applications must not control it.
+    The files belong to the user of this process also with ``--user``: then it becomes a supervisor that keeps its
+    rights, and the applications, which have another user, must not control it.
+
     :raises UsageError: both options name one file, or there is a mode without a socket.
     :raises StartupError: one cannot be opened.
     """
-    return change_controls([], values, changes_user=changes_user)
+    return change_controls([], values)
 
 
 def check_controls(values: Values) -> None:
@@ -79,16 +79,13 @@ def _wanted(values: Values) -> dict[str, object]:
     return {purpose: values[purpose.replace("-", "_")] for purpose in _PURPOSES}
 
 
-def change_controls(
-    present: Sequence[ControlSocket], values: Values, *, changes_user: bool = False
-) -> list[ControlSocket]:
+def change_controls(present: Sequence[ControlSocket], values: Values) -> list[ControlSocket]:
     """The sockets for changed options: those that are open for a path that still is one, and new ones.
 
     Those that are not needed any more stay open. Errors are those of :func:`open_controls`; then nothing is changed.
     """
     check_controls(values)
     wanted = _wanted(values)
-    owner = socket_owner(values) if changes_user and any(wanted.values()) else None
     result: list[ControlSocket] = []
     opened: list[ControlSocket] = []
     try:
@@ -98,7 +95,7 @@ def change_controls(
             mode = _READONLY_MODE if _PURPOSES[purpose] else cast("int", values["control_mode"])
             kept = next((one for one in present if (one.purpose, one.path) == (purpose, path)), None)
             if kept is None:
-                sock = open_control(str(path), mode, find_owner(owner) if owner else None, f"--{purpose}")
+                sock = open_control(str(path), mode, f"--{purpose}")
                 kept = ControlSocket(sock, purpose, str(path))
                 opened.append(kept)
             elif kept.sock.created is not None:

@@ -56,7 +56,7 @@ def supervise(command: CommandLine, values: Values, signals: StopSignals, parent
         listeners = open_listeners(values, os.environ)
         for sock in listeners.all:
             cleanup.callback(release, sock)
-        controls = open_controls(values, changes_user=False)
+        controls = open_controls(values)
         for one in controls:
             cleanup.callback(release, one.sock)
         if values["pid_file"] is not None:

@@ -29,7 +29,7 @@ def modes(controls: list[ControlSocket]) -> dict[str, int]:
 def test_sockets_have_the_modes_of_the_options(short_path: Path) -> None:
     both = ("--control", str(short_path / "a"), "--control-readonly", str(short_path / "b"))
     with close_all() as opened:
-        opened += open_controls(values_of(short_path, *both), changes_user=False)
+        opened += open_controls(values_of(short_path, *both))
         assert modes(opened) == {"control": 0o600, "control-readonly": 0o660}
         assert [one.readonly for one in opened] == [False, True]
         same = change_controls(opened, values_of(short_path, *both, "--control-mode", "660"))
@@ -41,7 +41,7 @@ def test_sockets_have_the_modes_of_the_options(short_path: Path) -> None:
 def test_changed_options_keep_what_stays(short_path: Path) -> None:
     first, second = str(short_path / "first"), str(short_path / "second")
     with close_all() as opened:
-        opened += open_controls(values_of(short_path, "--control", first), changes_user=False)
+        opened += open_controls(values_of(short_path, "--control", first))
         both = change_controls(opened, values_of(short_path, "--control", first, "--control-readonly", second))
         assert both[0] is opened[0]
         opened.append(both[1])
@@ -61,12 +61,12 @@ def test_changed_options_keep_what_stays(short_path: Path) -> None:
 )
 def test_options_that_contradict_each_other(options: tuple[str, ...], text: str, short_path: Path) -> None:
     with pytest.raises(UsageError, match=text):
-        open_controls(values_of(short_path, *options), changes_user=False)
+        open_controls(values_of(short_path, *options))
 
 
 def test_sockets_survive_execve_with_their_files(short_path: Path) -> None:
     path = str(short_path / "control")
-    opened = open_controls(values_of(short_path, "--control", path), changes_user=False)
+    opened = open_controls(values_of(short_path, "--control", path))
     unknown = os.open(os.devnull, os.O_RDONLY)
     passed = (*pass_controls(opened), PassedListener(unknown, "control-of-another-version"))
     state = State(argv=(), directory="", listeners=(), controls=passed, counts={"uptime": 1.5})
