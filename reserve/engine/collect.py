@@ -129,9 +129,9 @@ def _thread(worker: Worker, state: str, now: float) -> ThreadStats:
     seconds = 0.0
     if connection is not None:
         request, client = connection.driver.describe(), name_of_client(connection)
-        since = connection.driver.running_since()
+        since = worker.stuck_since or connection.driver.running_since()
         seconds = max(0.0, now - since) if since else 0.0
-    elif worker.serves:
+    if worker.serves:
         request, _, client = worker.serves.rpartition(" from ")
     return ThreadStats(
         name=worker.thread.name,

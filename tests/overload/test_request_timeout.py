@@ -219,6 +219,18 @@ def send_stuck_request(site: Site, app: Stuck, raw: bytes = b"") -> Any:
     return client
 
 
+def test_a_stuck_thread_is_shown_with_its_request_and_its_time(stuck: Stuck) -> None:
+    with serving(stuck, request_timeout=5.0) as site:
+        send_stuck_request(site, stuck).close()
+        site.wait_for_stats(stuck=1, connections=0)
+        site.clock.advance(100)
+        (thread,) = [one for one in site.stats().workers if one.state == "stuck"]
+        assert (thread.request, thread.seconds) == ("GET /stuck", 106.0)
+        assert thread.client.startswith("127.0.0.1:")
+        stuck.go_on.set()
+        assert stuck.back.acquire(timeout=PATIENCE)
+
+
 @pytest.mark.parametrize("body", [b"", b"x" * 100], ids=["no body", "a body"])
 def test_the_client_of_a_stuck_application_is_refused_at_the_timeout(stuck: Stuck, body: bytes) -> None:
     """And only once: nothing more is sent when the worker is given up, or when it comes back."""

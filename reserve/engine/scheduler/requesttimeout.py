@@ -69,7 +69,9 @@ class RequestWatchdog:
                 return  # the worker has begun another run since the caller looked
             if worker.interrupted:
                 worker.run_due = NEVER
+                since = connection.driver.running_since()
                 if connection.driver.revoke():
+                    worker.stuck_since = since
                     guard.give_up()
             elif now < worker.extended_to:
                 worker.run_due = worker.extended_to
@@ -93,9 +95,10 @@ class RequestWatchdog:
         finally:
             guard.release()
         if guard.given_up and connection is not None:
+            worker.serves = describe(connection)  # the connection forgets the request when it is refused
             self._log.stack(
                 logging.ERROR,
-                f"{describe(connection)}: {worker.thread.name} does not come out of it and is given up in:",
+                f"{worker.serves}: {worker.thread.name} does not come out of it and is given up in:",
                 self._frame_of(worker),
             )
             self._pool.give_up(worker)

@@ -66,7 +66,7 @@ class Worker(Follower):
     """
 
     __slots__ = ("after_run", "connection", "exempt", "extended_to", "finishing", "guard", "handled", "ident",
-                 "interrupted", "run_due", "seen", "serves", "thread", "upgraded")  # fmt: skip
+                 "interrupted", "run_due", "seen", "serves", "stuck_since", "thread", "upgraded")  # fmt: skip
 
     def __init__(self, target: Callable[[Worker], None], name: str) -> None:
         super().__init__()
@@ -86,7 +86,11 @@ class Worker(Follower):
         self.upgraded = False
         """The application has taken the connection of the run over. Written by the pool, with its lock."""
         self.serves = ""
-        """The request and the client of the connection for which it has left the pool, or is beside it; for people."""
+        """The request and the client of the connection for which it has left the pool, is beside it, or was given up;
+        for people.
+        """
+        self.stuck_since = 0.0
+        """When the run began for which it was given up, on the engine's clock. Written by the monitor."""
         self.extended_to = 0.0
         """Until when the run may go on at least, whatever ``run_due`` says; the monitor reads it."""
         self.exempt: Exemption | None = None
