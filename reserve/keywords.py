@@ -173,6 +173,15 @@ class WSGIServerOptions(EngineOptions, total=False):
     """A path to which the server itself responds, even while every worker is busy: 200, or 503 when the server is
     unhealthy. Unit: a path. Default: ``''``.
     """
+    status_path: str
+    """Show a page at this path with what all processes and threads do at this moment, also while every worker is busy;
+    with ?json the same as JSON. Unit: a path. Default: ``''``.
+    """
+    status_allow: str
+    """Which clients may see the status page: any, or loopback, addresses, networks (192.0.2.0/24), and unix for those
+    without an address, with commas between them. Behind trusted-proxies it is the address that they tell. Unit: a list.
+    Default: ``'loopback'``.
+    """
     forwarded_fields: str
     """The header fields about clients that the trusted-proxies set: forwarded alone, or some of x-forwarded-for,
     -proto, -host, -port and -prefix, with commas between them. With trusted-proxies, all others of these six are

@@ -33,7 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "daemon": {"errors"},
     "sdlaunch": _GROUND | {"daemon", "sockets"},
     "engine": _GROUND | {"sockets", "ssl"},
-    "control": _GROUND | {"engine", "sockets"},
+    "control": _GROUND | {"engine", "gateways", "sockets"},
     "apps": _SERVING | {"control"},
     "compat": _SERVING | {"__init__"},
     "browser": set(),

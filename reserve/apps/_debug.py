@@ -7,6 +7,7 @@ the 500 that all others get.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from reserve.engine.connections.peers import address_of, is_proxy
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from reserve.engine.connections.connection import Connection
     from reserve.protocol.codec import Head
 
-__all__ = ["KEY", "may_see_errors", "not_local"]
+__all__ = ["KEY", "has_unknown_client", "is_for_this_machine", "may_see_errors", "not_local"]
 
 KEY = "reserve.debug"
 """The key of the environ that tells an application that its client may see its errors; it is there only with True."""
@@ -47,8 +48,16 @@ def may_see_errors(connection: Connection, head: Head) -> bool:
     addresses = address_of(peer)[0], address_of(connection.peer)[0], environ["REMOTE_ADDR"]
     if not all(address and is_local(address) for address in addresses):
         return False
-    if head.untrusted_fields or not (is_proxy(connection) or _OF_FRONTENDS.isdisjoint(environ)):
-        return False
+    return not has_unknown_client(connection, head) and is_for_this_machine(environ)
+
+
+def has_unknown_client(connection: Connection, head: Head) -> bool:
+    """Whether a frontend that is not trusted has passed a request on."""
+    return head.untrusted_fields or not (is_proxy(connection) or _OF_FRONTENDS.isdisjoint(head.environ))
+
+
+def is_for_this_machine(environ: Mapping[str, Any]) -> bool:
+    """Whether Host is a name of this machine."""
     match = _NAME.fullmatch(environ.get("HTTP_HOST", ""))
     return match is not None and is_local(match[1].lower().removesuffix("."))
 

@@ -19,7 +19,7 @@ from reserve.loader.importer import WSGI_NAMES, explain_none, signature_error
 if TYPE_CHECKING:
     from reserve.apps.http.app import HTTPApp
 
-__all__ = ["ARGUMENTS", "launch_wsgi", "take_paths"]
+__all__ = ["ARGUMENTS", "launch_wsgi", "nothing_here", "take_paths"]
 
 ARGUMENTS = """\
 wsgi NAME              serve a WSGI application: a module with launch(args), application or app, or
@@ -63,7 +63,7 @@ def launch_wsgi(args: Sequence[str], protocol: str, app_class: Callable[[], type
         else:
             right = tuple(complete_words([protocol, *remaining[:1]]))
         raise UsageError(
-            f"app {protocol}: {what} ({', '.join(_KINDS)})",
+            f"app {protocol}: {what} ({', '.join((*_KINDS, 'status') if protocol == 'http' else _KINDS)})",
             f"; write: reserve app {protocol} wsgi NAME",
             Correction(wrong=(protocol, *remaining[:1]), right=right),
         )
@@ -114,15 +114,18 @@ def _launch_static(
         raise UsageError(f"both {remaining[0]} and {mounts['/']} would be mounted at /; leave one of them out")
     arguments.served.append(f"static {remaining[0]}")
     mapping = {prefix: _load(protocol, mounted, arguments, (), (), prefix) for prefix, mounted in mounts.items()}
-    mapping["/"] = _nothing_here
+    mapping["/"] = nothing_here
     application = _make(app_class, mapping, mounts, remaining)
     application.serves_application = False
     application.serve_folder(remaining[0])
     return application
 
 
-def _nothing_here(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """The application below the files: the codec of FastCGI, and requests with a body, get files from the gateway."""
+def nothing_here(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """The application below files and pages of the server: it gets the requests that those do not respond to.
+
+    With the codec of FastCGI, and for requests with a body, the gateway has the files.
+    """
     start_response("404 Not Found", [("Content-Length", "0")])
     return []
 

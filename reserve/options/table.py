@@ -116,6 +116,10 @@ def _development(name: str, text: str, home: type = HTTPSettings) -> Option:
     return _row(home, _DEVELOPMENT, name, text)
 
 
+def _monitoring(name: str, text: str, home: type = HTTPSettings) -> Option:
+    return _row(home, _MONITORING, name, text)
+
+
 def _tls(name: str, text: str, home: type = TLSSettings) -> Option:
     return _row(home, _TLS, name, text)
 
@@ -524,6 +528,16 @@ OPTIONS: tuple[Option, ...] = (
         group=_DEVELOPMENT,
         default=False,
         help="Open the first address in the browser when the server is ready.",
+    ),
+    _monitoring(
+        "status-path",
+        "Show a page at this path with what all processes and threads do at this moment, also while every worker is "
+        "busy; with ?json the same as JSON.",
+    ),
+    _monitoring(
+        "status-allow",
+        "Which clients may see the status page: any, or loopback, addresses, networks (192.0.2.0/24), and unix for "
+        "those without an address, with commas between them. Behind trusted-proxies it is the address that they tell.",
     ),
     Option(
         name="control",

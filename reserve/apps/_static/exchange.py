@@ -12,6 +12,7 @@ import os
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from reserve.apps._static.guardedpage import GuardedPage
 from reserve.engine.connections.backpressure import send_cached_file
 from reserve.errors import ClientDisconnected, describe_exception
 from reserve.gateways.static import StaticResponse, plain_response
@@ -51,7 +52,7 @@ class StaticExchange:
     def respond(self, context: HTTPContext, connection: Connection, head: Head) -> bool:
         """Write the response. False: there is no such file, and the application gets the request."""
         try:
-            response = self._site.respond(head.environ)
+            response = self._make_response(context, connection, head)
             if response is None:
                 return False
             with contextlib.ExitStack() as failed:
@@ -62,9 +63,8 @@ class StaticExchange:
         except Exception as error:
             # Such as: no descriptor is left, or the disk fails. That is neither the client's fault nor a bug.
             reason = str(error) if isinstance(error, OSError) else describe_exception(error)
-            context.log_warning(
-                connection, f"500: a static file cannot be sent: {reason}", "static files that cannot be sent"
-            )
+            what = "page of the server" if self.is_page else "static file"
+            context.log_warning(connection, f"500: a {what} cannot be sent: {reason}", f"{what}s that cannot be sent")
             response = plain_response(500, method=head.method)
             encoded = self._encode(context, connection, head, response)
         try:
@@ -75,6 +75,15 @@ class StaticExchange:
         finally:
             response.close()  # the output has a descriptor of its own
         return True
+
+    def _make_response(self, context: HTTPContext, connection: Connection, head: Head) -> StaticResponse | None:
+        site = self._site
+        if isinstance(site, GuardedPage):
+            reason = site.refusal(connection, head)
+            if reason:
+                context.log_warning(connection, f"404: {reason}", "pages of the server that a client may not see")
+                return plain_response(404, method=head.method)
+        return site.respond(head.environ)
 
     def _read_small(self, response: StaticResponse) -> None:
         """Replace a small file by its content, so that one call sends it with the head."""

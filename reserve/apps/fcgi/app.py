@@ -36,9 +36,13 @@ class FastCGIApp(CGIApp):
     codec: FastCGICodec = FastCGICodec()
     protocol = "FastCGI"
     options_without_use: Mapping[str, str] = {
-        name: reason
-        for name, reason in CGIApp.options_without_use.items()
-        if name not in ("keep-alive", "max-chunk-overhead")
+        **{
+            name: reason
+            for name, reason in CGIApp.options_without_use.items()
+            if name not in ("keep-alive", "max-chunk-overhead")
+        },
+        "status-allow": "there is no status page",
+        "status-path": "there is no status page; reserve app http status SOCKET shows the server of a control socket",
     }
 
     def __init__(self, gateway: WSGIGateway, settings: HTTPSettings | None = None) -> None:

@@ -7,18 +7,22 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from reserve.apps._debug import not_local
+from reserve.apps._static.guardedpage import GuardedPage
 from reserve.apps._static.mounts import static_mounts
 from reserve.apps.http.accesslog import AccessLog
 from reserve.apps.http.context import HTTPContext
 from reserve.apps.http.driver import HTTPDriver
 from reserve.apps.http.redirect import RedirectApp
 from reserve.apps.http.settings import HTTPSettings
+from reserve.errors import UsageError
 from reserve.paramtypes import check_settings
 from reserve.protocol.http1.codec import HTTP1Codec
 from reserve.protocol.http1.limits import LIMIT_KINDS, Limits
 from reserve.protocol.proxy.forwarded import USUAL_FIELDS
+from reserve.sockets.allowedclients import LOOPBACK, AllowedClients
 
 if TYPE_CHECKING:
+    from reserve.apps._static.page import Page
     from reserve.engine.connections.connection import Connection
     from reserve.engine.connections.context import ServerContext
     from reserve.engine.connections.driver import Driver
@@ -42,6 +46,7 @@ class HTTPApp(HTTPContext):
     _folder = ""
 
     def __init__(self, gateway: WSGIGateway, settings: HTTPSettings | None = None) -> None:
+        self._status_pages: dict[str, str] = {}
         super().__init__(gateway, settings if settings is not None else HTTPSettings())
 
     def use_settings(self, settings: HTTPSettings) -> None:
@@ -61,6 +66,14 @@ class HTTPApp(HTTPContext):
         self._folder = path
         self.use_settings(self.settings)
 
+    def serve_status(self, path: str, socket: str) -> None:
+        """Show at a path what a server does, like ``--status-path``. Before the server starts.
+
+        :param path: of the page.
+        :param socket: the control socket of the server that is shown; empty: the one that this application is of.
+        """
+        self._status_pages[path] = socket
+
     def configure(self, values: Mapping[str, Any], given: Sequence[str] = ()) -> None:
         """Take settings by their names, those of :class:`HTTPSettings` and of :class:`Limits` alike; before the
         server starts. Raises UsageError for a value that is out of bounds.
@@ -72,6 +85,8 @@ class HTTPApp(HTTPContext):
             self.settings, limits=dataclasses.replace(self.settings.limits, **limits), **others
         )
         check_settings(settings.limits, LIMIT_KINDS)
+        if settings.status_path and settings.status_path == settings.health_path:
+            raise UsageError(f"--status-path and --health-path are both {settings.status_path}; give each its own path")
         self.use_settings(settings)
 
     def redirect_application(self, port: int) -> RedirectApp | None:
@@ -119,9 +134,29 @@ class HTTPApp(HTTPContext):
                 f"--debug is for development, and other machines can reach {', '.join(reachable)}: they get no "
                 "tracebacks, but a frontend on this machine that does not name its clients passes them on"
             )
+        self._make_status_pages(server)
         if self.settings.access_log:
             self.access_log = AccessLog(server.log)
             self.access_log.start()
+
+    def _make_status_pages(self, server: ServerContext[Connection]) -> None:
+        settings = self.settings
+        paths = {settings.status_path: "", **self._status_pages} if settings.status_path else self._status_pages
+        if not paths:
+            if settings.status_allow != LOOPBACK:
+                server.log.warning("--status-allow has no effect without --status-path: there is no status page")
+            return
+        from reserve.control.collector import Collector, LocalCollector
+        from reserve.control.page.remote import RemoteCollector
+        from reserve.control.page.statuspage import StatusPage
+
+        allowed = AllowedClients(settings.status_allow)
+        name = f"the status page is for --status-allow {settings.status_allow}"
+        pages: dict[str, Page] = dict(self.pages or {})
+        for path, socket in paths.items():
+            own: Collector = server.facade.collector or LocalCollector(server.facade)
+            pages[path] = GuardedPage(StatusPage(RemoteCollector(socket) if socket else own), allowed, name)
+        self.pages = pages
 
     def finish(self, server: ServerContext[Connection]) -> None:
         """Stop the access log, after the last connection."""

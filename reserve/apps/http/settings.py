@@ -13,6 +13,7 @@ from typing import Literal
 from reserve.paramtypes import Choice, Count, Flag, Kind, Seconds, Size, Text, check_settings
 from reserve.protocol.http1.limits import Limits
 from reserve.protocol.proxy.forwarded import USUAL_FIELDS, is_choice_of_fields
+from reserve.sockets.allowedclients import LOOPBACK, is_list_of_clients
 
 __all__ = ["EMBEDDED", "HTTP_KINDS", "HTTPSettings"]
 
@@ -55,6 +56,13 @@ HTTP_KINDS: Mapping[str, Kind] = {
     "underscores": Choice(("drop", "refuse")),
     "encoded_slashes": Choice(("decode", "keep")),
     "health_path": Text("a path that begins with /, without ? and #, or nothing", _is_path, "PATH", "a path"),
+    "status_path": Text("a path that begins with /, without ? and #, or nothing", _is_path, "PATH", "a path"),
+    "status_allow": Text(
+        "any, or loopback, addresses, networks (192.0.2.0/24) and the word unix, with commas between them",
+        is_list_of_clients,
+        "LIST",
+        "a list",
+    ),
     "forwarded_fields": Text(
         "forwarded alone, or some of x-forwarded-for, x-forwarded-proto, x-forwarded-host, x-forwarded-port and "
         "x-forwarded-prefix, with commas between them, or nothing",
@@ -149,6 +157,14 @@ class HTTPSettings:
     health_path: str = ""
     """A path that the server itself responds to, also while every worker is busy. Empty: none. Read by
     :class:`~reserve.apps.http.driver.HTTPDriver` and :class:`~reserve.apps.http.redirect.RedirectDriver`.
+    """
+    status_path: str = ""
+    """A path at which the server itself shows what all its processes do, also while every worker is busy. Empty: none.
+    Read by :class:`~reserve.apps.http.app.HTTPApp`.
+    """
+    status_allow: str = LOOPBACK
+    """Which clients may see it: see :class:`~reserve.sockets.allowedclients.AllowedClients`. Read by
+    :class:`~reserve.apps.http.app.HTTPApp`.
     """
     forwarded_fields: str = USUAL_FIELDS
     """The header fields about clients that the proxies in ``trusted_proxies`` set themselves: names in lower case with

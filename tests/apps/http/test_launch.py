@@ -116,8 +116,8 @@ def test_mounts_need_no_name(project: Project) -> None:
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [
-        ((), (), "the kind of application is missing (wsgi, static); write: reserve app http wsgi NAME"),
-        (("blog",), (), "'blog' is none of its kinds (wsgi, static); write: reserve app http wsgi NAME"),
+        ((), (), "the kind of application is missing (wsgi, static, status); write: reserve app http wsgi NAME"),
+        (("blog",), (), "'blog' is none of its kinds (wsgi, static, status); write: reserve app http wsgi NAME"),
         (("wsgi",), (), "name is missing; write: reserve app http wsgi NAME"),
         (("--mount", "/=x"), (), "the kind of application is missing"),
         (("--foo", "wsgi", "blog"), (), "app http takes no --foo; it takes:\nwsgi NAME"),

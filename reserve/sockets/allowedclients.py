@@ -1,0 +1,44 @@
+"""The clients that may see a page of the server's own (``--status-allow``). A value and pure functions; any thread may
+use them.
+"""
+
+from __future__ import annotations
+
+from reserve.sockets.proxies import TrustedProxies
+
+__all__ = ["LOOPBACK", "AllowedClients", "is_list_of_clients"]
+
+LOOPBACK = "loopback"
+"""The word for clients on this machine."""
+_ANY = "any"
+
+
+class AllowedClients:
+    """A set of clients. It does not change.
+
+    :param text: ``any`` alone; or, with commas between them, ``loopback`` for clients on this machine, addresses,
+        networks (``192.0.2.0/24``), and ``unix`` for clients without an address, on UNIX sockets.
+
+    Raises ValueError for anything else.
+    """
+
+    def __init__(self, text: str) -> None:
+        words = [word.strip() for word in text.split(",")]
+        self.any = words == [_ANY]
+        self.loopback = LOOPBACK in words
+        if "" in words:
+            raise ValueError(text)
+        self._listed = TrustedProxies(",".join([] if self.any else [word for word in words if word != LOOPBACK]))
+
+    def lists(self, address: str) -> bool:
+        """Whether an address is listed, by itself or in a network; empty: whether clients on UNIX sockets are."""
+        return self._listed.trusts(address) if address else self._listed.unix
+
+
+def is_list_of_clients(text: str) -> bool:
+    """Whether ``text`` is a value for :class:`AllowedClients`."""
+    try:
+        AllowedClients(text)
+    except ValueError:
+        return False
+    return True
