@@ -15,7 +15,7 @@ from tests.waiting import PATIENCE
 ROOT = Path(__file__).parent.parent
 PEERS = (
     "curl", "chromium", "chromedriver", "wrk", "systemd-socket-activate", "systemd-analyze", "setpriv", "slowhttptest",
-    "strace", "nginx", "apache2", "lighttpd", "haproxy", "openssl", "certutil",
+    "strace", "tmux", "nginx", "apache2", "lighttpd", "haproxy", "openssl", "certutil",
 )  # fmt: skip
 PYTHON = """#!/bin/sh
 case "$*" in "-m pytest"*)

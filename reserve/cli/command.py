@@ -19,6 +19,7 @@ from reserve.cli.parser import (
     CONTROL,
     MIGRATE,
     SYSTEMD_UNIT,
+    TOP,
     CommandLine,
     app_arguments,
     check_arguments,
@@ -253,6 +254,10 @@ def _without_server(command: CommandLine, console: Console) -> int:
         print_text(checked_options(values, directory).removesuffix("\n"))
     elif command.task == SYSTEMD_UNIT:
         _print_units(command)
+    elif command.task == TOP:
+        from reserve.cli.control.top import run_top
+
+        return run_top(command)
     elif command.task in CONTROL:
         from reserve.cli.control.main import run_control
 

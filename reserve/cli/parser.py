@@ -27,6 +27,7 @@ __all__ = [
     "CONTROL",
     "MIGRATE",
     "SYSTEMD_UNIT",
+    "TOP",
     "CommandLine",
     "app_arguments",
     "check_arguments",
@@ -40,7 +41,8 @@ MIGRATE = "migrate"
 SYSTEMD_UNIT = "systemd-unit"
 CONTROL = ("status", "stacks", "connections", "reload", "stop", "threads", "processes", "log-level", "log-reopen")
 """The commands about a server that runs, which :mod:`reserve.cli.control.main` carries out."""
-_WITHOUT_SERVER = (CHECK_CONFIG, CONFIG_SCHEMA, MIGRATE, SYSTEMD_UNIT, *CONTROL)
+TOP = "top"
+_WITHOUT_SERVER = (CHECK_CONFIG, CONFIG_SCHEMA, MIGRATE, SYSTEMD_UNIT, TOP, *CONTROL)
 """The words that stand in the place of ``app`` and start no server."""
 _PROPOSED = (CHECK_CONFIG, CONFIG_SCHEMA, MIGRATE, SYSTEMD_UNIT, "connections", "processes", "log-level", "log-reopen")
 """Those that a similar word stands for; for a short one, such as ``stop``, it is rather the name of an application."""
@@ -141,8 +143,8 @@ def check_arguments(command: CommandLine) -> None:
         app_arguments(command)
     elif task == MIGRATE:
         raise UsageError(f"{MIGRATE} has to be the first word")
-    elif task == SYSTEMD_UNIT or task in CONTROL:
-        return  # reserve.cli.config.systemdunit and reserve.cli.control.main check their words
+    elif task in (SYSTEMD_UNIT, TOP) or task in CONTROL:
+        return  # reserve.cli.config.systemdunit and reserve.cli.control check their words
     elif rest and task == CHECK_CONFIG:
         app_arguments(replace(command, arguments=rest))
     elif rest:

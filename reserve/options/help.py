@@ -42,6 +42,11 @@ _TASKS = (
         "PATH may also be in the environment variable RESERVE_CONTROL, or in reserve.toml",
     ),
     (
+        "reserve top [--interval S] [--sort KEY] [--filter TEXT] [--once [--json]] --control PATH",
+        "a live view of a server in the terminal: what each thread does, since when and for which client, with rates "
+        "and histograms; the key t shows the stack of a thread, h all keys; --once prints one page",
+    ),
+    (
         "reserve stacks [--pid PID] [--all] [--json] --control PATH",
         "where each thread of each process is: the Python stack, its request and since when, those first that have "
         "run for the longest time; --all: also threads without a request",
