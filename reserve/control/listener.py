@@ -18,6 +18,7 @@ from typing import Any
 
 from reserve.control.commands import Target, check, result_for
 from reserve.control.protocol import MAX_LINE, Lines, Refusal, Request, failure, parse_request, success
+from reserve.engine.polling.highnumber import move_up
 from reserve.errors import StartupError
 from reserve.sockets.unix import UNIXListener, bind_path, release
 
@@ -189,6 +190,9 @@ class ControlListener:
             elif error.errno in (errno.EBADF, errno.EINVAL, errno.ENOTSOCK):  # another part of the program closed it
                 self.forget(listener)
             return
+        # Under a low number, a connection of the server would get it if the application closed it, and its client could
+        # give commands.
+        sock = socket.socket(fileno=move_up(sock.detach()))
         sock.setblocking(False)
         client = Client(sock, self._now(), readonly=self._listeners[listener])
         self._clients[sock] = client
@@ -323,7 +327,8 @@ class ControlListener:
             client.closed = True
             del self._clients[client.sock]
             self._unregister(client.sock)
-            client.sock.close()
+            with contextlib.suppress(OSError):  # another part of the program has closed it
+                client.sock.close()
 
     def _unregister(self, sock: socket.socket) -> None:
         with contextlib.suppress(KeyError, ValueError, OSError):

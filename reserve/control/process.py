@@ -43,17 +43,18 @@ class ProcessCommands:
         """Carry a command out, and return its result as JSON.
 
         :param command: ``stats``, ``stacks``, ``connections``, ``threads`` or ``log-level``.
-        :param arguments: checked.
+        :param arguments: checked; ``most``: bytes of the result, at most 900,000.
         :raises Refusal: that is not possible now.
         """
         server = self.server
+        most = min(_MOST_BYTES, int(arguments.get("most", _MOST_BYTES)))
         if command == "stats":
             return {"phase": phase_of(server), "stats": None if server is None else plain(server.stats())}
         if command == "stacks":
             rows, note = thread_rows(server)
-            return {"pid": os.getpid(), "responding": True, **_bounded("threads", rows), "note": note}
+            return {"pid": os.getpid(), "responding": True, **_bounded("threads", rows, most), "note": note}
         if command == "connections":
-            return self._connections(int(arguments.get("limit", _ROWS)))
+            return self._connections(int(arguments.get("limit", _ROWS)), most)
         if command == "threads":
             if phase_of(server) != "serving":
                 raise Refusal(f"process {os.getpid()} does not serve now")
@@ -67,19 +68,19 @@ class ProcessCommands:
             return {"pid": os.getpid()}
         raise Refusal(f"a process of reserve {__version__} does not know {command[:40]!r}")
 
-    def _connections(self, limit: int) -> dict[str, Any]:
+    def _connections(self, limit: int, most: int) -> dict[str, Any]:
         rows = [] if self.server is None else plain(self.server.open_connections())
-        result = _bounded("connections", rows[:limit])
+        result = _bounded("connections", rows[:limit], most)
         left_out = len(rows) - len(result["connections"])
         return {"pid": os.getpid(), "responding": True, "total": len(rows), **result, "left_out": left_out}
 
 
-def _bounded(name: str, rows: list[Any]) -> dict[str, Any]:
-    """As many of the rows as have room in a message, and how many have not."""
+def _bounded(name: str, rows: list[Any], most: int) -> dict[str, Any]:
+    """As many of the rows as have room in so many bytes of JSON, and how many have not."""
     size = count = 0
     for row in rows:
         size += len(json.dumps(row)) + 1
-        if size > _MOST_BYTES:
+        if size > most:
             break
         count += 1
     return {name: rows[:count], "left_out": len(rows) - count}

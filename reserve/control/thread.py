@@ -90,6 +90,8 @@ class ControlThread:
                 for key, events in self._selector.select(None if at == float("inf") else max(0.0, at - self._now())):
                     if key.data is self._control:
                         self._control.handle(key.fileobj, events)
+                    elif not self._closing:  # the application has closed it, and it would be reported without end
+                        self._selector.unregister(key.fileobj)
                 if not self._closing:
                     self._control.act()
             self._control.close()

@@ -31,6 +31,8 @@ _FRESH = 0.2
 """Seconds for which a document is used again."""
 _MOST_THREADS = 5000
 """In a document for a worker; one with more goes without its threads, because messages are bounded."""
+_MOST_BYTES = 32 << 20
+"""Of the stacks, or the connections, of all workers."""
 _NEVER = float("inf")
 
 _Answers = dict[int, Mapping[str, Any]]
@@ -155,6 +157,7 @@ class Relay:
 
         command_rows = "threads" if command == "stacks" else command
         rest = {name: value for name, value in arguments.items() if name != "pid"}
+        rest["most"] = _MOST_BYTES // max(1, len(workers))
         self.ask(command, rest, workers, done)
 
     def _set(self, command: str, arguments: Mapping[str, Any], reply: Reply) -> None:

@@ -15,6 +15,7 @@ import pytest
 from reserve.control.client import ControlClient, ControlError, explain
 from reserve.control.listener import ControlListener, open_control
 from reserve.control.protocol import MAX_LINE
+from reserve.control.thread import ControlThread
 from reserve.errors import StartupError
 from reserve.sockets.listeners import release
 from reserve.testing import FakeClock
@@ -211,6 +212,40 @@ def test_a_listener_whose_descriptor_was_closed_is_given_up(tmp_path: Path) -> N
         control.handle(sock, selectors.EVENT_READ)
         assert list(control.sockets()) == []
     sock.detach()
+
+
+def test_a_thread_whose_wake_up_was_closed_does_not_spin(tmp_path: Path) -> None:
+    """The application has closed its descriptors: poll(2) reports such a one without end."""
+    sock = open_control(str(tmp_path / "control"), 0o600)
+    thread = ControlThread([(sock, False)], EchoTarget())
+    reader = thread._reader
+    os.close(reader)
+    thread.start()
+    eventually(lambda: reader not in thread._selector.get_map())
+    with ControlClient(str(tmp_path / "control")) as client:
+        assert client.call("status")
+        thread._closing = True  # nothing wakes it but a client
+    thread._thread.join(PATIENCE)
+    os.close(thread._writer)
+    thread._reader = thread._writer = -1
+    thread.close()
+    release(sock)
+
+
+def test_a_client_has_a_number_that_no_connection_gets(tmp_path: Path) -> None:
+    """Else a client of the server could give commands, after the application has closed it by its number."""
+    sock = open_control(str(tmp_path / "control"), 0o600)
+    with selectors.SelectSelector() as selector, Peer(sock.getsockname()) as peer:
+        control = ControlListener(EchoTarget(), selector)
+        control.listen(sock, readonly=False)
+        control.handle(sock, selectors.EVENT_READ)
+        (client,) = [one for one in control.sockets() if one is not sock]
+        assert client.fileno() > peer.sock.fileno() + 64
+        os.close(client.fileno())
+        control.handle(client, selectors.EVENT_READ)
+        assert control.clients == 0
+        control.close()
+    release(sock)
 
 
 def test_a_forked_child_keeps_no_client(tmp_path: Path) -> None:

@@ -153,6 +153,17 @@ def test_connections_say_what_they_wait_for() -> None:
     assert (limited["total"], len(limited["connections"]), limited["left_out"]) == (3, 1, 2)
 
 
+def test_results_have_a_limit() -> None:
+    with holding(2, threads=2) as (server, _):
+        process = process_of(server)
+        everything = process.run("stacks", {})
+        limited = process.run("stacks", {"most": 3000})
+    assert everything["left_out"] == 0
+    assert 0 < len(limited["threads"]) < len(everything["threads"])
+    assert len(limited["threads"]) + limited["left_out"] == len(everything["threads"])
+    assert limited["threads"][0]["request"] == "GET /hold"
+
+
 def test_threads_are_added_at_once_for_requests_that_wait() -> None:
     with holding(3, threads=1) as (server, gate):
         assert process_of(server).run("threads", {"min": 2, "max": 3}) == {"pid": os.getpid()}
