@@ -95,7 +95,7 @@ def change_controls(present: Sequence[ControlSocket], values: Values) -> list[Co
             mode = _READONLY_MODE if _PURPOSES[purpose] else cast("int", values["control_mode"])
             kept = next((one for one in present if (one.purpose, one.path) == (purpose, path)), None)
             if kept is None:
-                sock = open_control(str(path), mode, f"--{purpose}")
+                sock = open_control(str(path), mode, values.given[purpose.replace("-", "_")].source)
                 kept = ControlSocket(sock, purpose, str(path))
                 opened.append(kept)
             elif kept.sock.created is not None:

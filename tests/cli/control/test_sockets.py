@@ -52,6 +52,15 @@ def test_changed_options_keep_what_stays(short_path: Path) -> None:
         assert sorted(os.listdir(short_path)) == ["first", "second"]  # what was opened before the mistake is closed
 
 
+def test_the_message_names_where_the_path_comes_from(short_path: Path) -> None:
+    """A shell that has the variable for its commands may start another server."""
+    with close_all() as opened:
+        opened += open_controls(values_of(short_path, "--control", str(short_path / "a")))
+        values = collect((), {"RESERVE_CONTROL": str(short_path / "a")}, str(short_path))
+        with pytest.raises(StartupError, match=r"environment variable RESERVE_CONTROL: cannot .*another process"):
+            open_controls(values)
+
+
 @pytest.mark.parametrize(
     ("options", "text"),
     [
