@@ -50,7 +50,7 @@ def thread_rows(server: Any) -> tuple[list[dict[str, Any]], str]:
         if worker is not None:
             fields = dataclasses.asdict(worker)
             row.update((name, fields[name]) for name in ("state", "request", "client", "seconds"))
-        running = None if server is None else server.runs_for(ident)
+        running = None if server is None else server._runs_for(ident)
         stack = _stack((frames or {}).get(running or ident or 0))
         row.update(stack)
         rows.append(row)

@@ -99,10 +99,7 @@ class Server:
         self._lifecycle = Lifecycle(self, settings, hooks, clock, self._endpoints, poller, policy, balance)
         self._runtime = self._lifecycle.runtime
         self._queue = self._runtime.queue
-        self.collector: Collector | None = None
-        """Makes the document about all processes of this server, for its metrics and its status page. The command sets
-        it before the start; None: this process is the only one.
-        """
+        self._collector: Collector | None = None
 
     # ---- start and stop ----
 
@@ -122,6 +119,17 @@ class Server:
     @ssl_adapter.setter
     def ssl_adapter(self, adapter: Any) -> None:
         self._runtime.tls.adopt(adapter)
+
+    @property
+    def collector(self) -> Collector | None:
+        """Makes the document about all processes of this server, for its metrics and its status page. The command sets
+        it before the start; None: this process is the only one.
+        """
+        return self._collector
+
+    @collector.setter
+    def collector(self, collector: Collector | None) -> None:
+        self._collector = collector
 
     def reload_tls(self, *, wait: bool = True) -> None:
         """Load the certificates from their files again; connections that are open keep the old ones. Any thread.
@@ -246,7 +254,7 @@ class Server:
         now = self._runtime.clock.now()
         return tuple(describe_open(connection, now) for connection in list(self._queue.connections.values()))
 
-    def runs_for(self, ident: int) -> int:
+    def _runs_for(self, ident: int) -> int:
         """The thread that runs the application for a worker at this moment, which is another one if the application
         runs on the thread inside :meth:`start` only. Any thread.
 
