@@ -137,8 +137,14 @@ class Fetcher:
             self._put(StackOf(thread, (), str(error)))
 
     def _ask(self, command: str, **arguments: Any) -> Any:
-        if self._source is None:
-            self._source = self._connect()
+        if self._source is not None:
+            try:
+                return self._source.call(command, **arguments)
+            except (ReserveError, OSError) as error:
+                if getattr(error, "refused", False):
+                    raise
+                self._disconnect()  # a process that becomes another program does so, too, and listens again at once
+        self._source = self._connect()
         return self._source.call(command, **arguments)
 
     def _put(self, result: Fetched | Failed | StackOf) -> None:

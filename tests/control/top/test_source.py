@@ -22,7 +22,7 @@ class Server:
     """A control socket without a socket: what it answers, and how often it was connected to."""
 
     def __init__(self) -> None:
-        self.is_down = False
+        self.is_down = self.ends_once = False
         self.connections = self.closed = 0
         self.calls: list[tuple[str, dict[str, Any]]] = []
 
@@ -34,7 +34,8 @@ class Server:
 
     def call(self, command: str, **arguments: Any) -> Any:
         self.calls.append((command, arguments))
-        if self.is_down:
+        if self.is_down or self.ends_once:
+            self.ends_once = False
             raise ReserveError("the server has ended")
         return document() if command == "status" else _stacks()
 
@@ -83,7 +84,7 @@ def test_it_connects_again_when_the_server_is_back() -> None:
     server.is_down = True
     while not isinstance(result := next_result(), Failed):
         pass
-    assert "ended" in result.reason
+    assert result.reason == "no server listens there"
     server.is_down = False
     while not isinstance(next_result(), Fetched):
         pass
@@ -92,13 +93,24 @@ def test_it_connects_again_when_the_server_is_back() -> None:
     assert server.closed == 2
 
 
+def test_a_connection_that_a_reload_has_ended_is_made_again_at_once() -> None:
+    server = Server()
+    fetcher, next_result = _fetching(server)
+    next_result()
+    server.ends_once = True
+    fetcher.ask_stack(THREAD)
+    assert next_result().error == ""
+    fetcher.close(PATIENCE)
+    assert (server.connections, server.closed) == (2, 2)
+
+
 def test_a_stack_that_cannot_be_had_is_an_error_to_show() -> None:
     server = Server()
     fetcher, next_result = _fetching(server)
     next_result()
     server.is_down = True
     fetcher.ask_stack(THREAD)
-    assert next_result() == StackOf(THREAD, (), "the server has ended")
+    assert next_result() == StackOf(THREAD, (), "no server listens there")
     fetcher.close(PATIENCE)
 
 
