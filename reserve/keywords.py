@@ -19,6 +19,10 @@ class EngineOptions(TypedDict, total=False):
     interrupted; a second later its thread is given up. With --stream-bodies the 503 is sent when the request has ended
     or its thread is given up. 0: no limit. Unit: seconds. Default: ``0.0``.
     """
+    slow_request: float
+    """A request that runs longer than this is logged, once, with the stack of its thread, and goes on. 0: none is.
+    Unit: seconds. Default: ``0.0``.
+    """
     max_stuck: int
     """How many interrupted threads that do not return are replaced. With one more of them the server is unhealthy.
     Default: ``4``.
@@ -189,7 +193,29 @@ class WSGIServerOptions(EngineOptions, total=False):
     ``'x-forwarded-for,x-forwarded-proto'``.
     """
     access_log: bool
-    """Write one line for each request to standard output (combined format). Default: ``False``."""
+    """Write one line for each request to the access log. Default: ``False``."""
+    access_log_format: str
+    """What a line says: common, combined or json, or a pattern with atoms, as '%(h)s "%(r)s" %(s)s %(queue)s'. See
+    reserve/docs/logs.md. Unit: a format. Default: ``'combined'``.
+    """
+    access_log_file: str
+    """Where lines go: - is standard output; a path, opened for append, and again after SIGUSR1; syslog: (the local
+    one), syslog:HOST:PORT (UDP), syslog:/PATH; logger:NAME, a logger of the application. Unit: a destination. Default:
+    ``'-'``.
+    """
+    access_log_skip: tuple[str, ...]
+    """Requests for this path have no line in the access log (repeatable). With * at its end: for every path that begins
+    so. Unit: a path. Default: ``()``.
+    """
+    request_id: Literal["off", "environ", "response"]
+    """Give each request an ID, X-Request-ID of trusted-proxies or a new one: environ, for the application, as
+    reserve.request_id; response, also in the field X-Request-ID of the response. off: only if a log shows it. Default:
+    ``'off'``.
+    """
+    server_timing: bool
+    """Send the field Server-Timing with each response of the application: how long it waited for a worker, and how long
+    the application took until the head was sent. Default: ``False``.
+    """
     server_header: str
     """The Server field of every response; empty: none. Default: ``'reserve'``."""
     ws_max_message: int

@@ -329,7 +329,7 @@ class Octal(Kind):
 
 @dataclass(frozen=True, slots=True)
 class Text(Kind):
-    """Text for which ``check`` returns true.
+    """Text for which ``check`` returns true. It may raise ValueError with a clause that says what is wrong.
 
     :param rule: which texts those are; it completes the sentence "allowed is ...".
     """
@@ -344,12 +344,15 @@ class Text(Kind):
         return self.rule
 
     def parse(self, text: str) -> str:
-        if not self.accepts(text):
+        if "\0" in text or not self.check(text):
             raise ValueError
         return text
 
     def accepts(self, value: object) -> bool:
-        return isinstance(value, str) and "\0" not in value and self.check(value)
+        try:
+            return isinstance(value, str) and "\0" not in value and self.check(value)
+        except ValueError:
+            return False
 
 
 @dataclass(frozen=True, slots=True)

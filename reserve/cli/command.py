@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 
 from reserve.cli.console import Console
 from reserve.cli.help import print_help, print_text, print_version
+from reserve.cli.logfiles import reopened
 from reserve.cli.parser import (
     CHECK_CONFIG,
     CONTROL,
@@ -180,6 +181,7 @@ def serve_preloaded(start: Start, channel: Channel, console: Console, signals: S
         signals.stop_timeout = cast("float", start.values["stop_timeout"])
         signals.drain_delay = cast("float", start.values["drain_delay"])
         signals.is_quiet = True
+        reopened("start")  # they may have been renamed since this process's parent has opened them
         worker = SupervisedWorker(channel)
         allow_open_files(start.values)
         return serve(start, console, signals, worker, Service(Notifier()))

@@ -357,6 +357,8 @@ class StopSignals:
                     on_sighup()
                 elif self._stop_count == 0:  # the kernel and the shell send one each
                     self._stop(server, number)
+            elif reaction is Reaction.REOPEN:
+                self._reopen(number, log)
             elif not self._is_own(number):  # the handler of the application acts, on the main thread
                 continue
             elif reaction is Reaction.STOP_AT_ONCE:
@@ -364,7 +366,7 @@ class StopSignals:
                 self._stop(server, number)
             elif number == _SIGUSR2 and on_sigusr2 is not None:
                 on_sigusr2()
-            elif not (reaction is Reaction.REOPEN and self.is_quiet):
+            else:
                 _report(number, log)
 
     def line_start(self, number: int | None = None) -> str:
@@ -403,6 +405,21 @@ class StopSignals:
             if force_exit is not None:
                 force_exit.exit_within(0)
 
+    def _reopen(self, number: int, log: _Log) -> None:
+        from reserve.cli.logfiles import reopened  # later: this module is imported before the options are known
+
+        results = reopened(name_of(number))
+        for is_open, text in results:
+            if not is_open:
+                log.warning(text)
+            elif not self.is_quiet:
+                log.info(text)
+        if not results and not self.is_quiet and self._is_own(number):
+            log.info(
+                f"{name_of(number)}: there is no log file to open again (--access-log-file, --error-log-file)",
+                f"{name_of(number)} signals",
+            )
+
     def _write(self, number: int, text: str) -> None:
         if not self.is_quiet:
             self._console.write(f"{self.line_start(number)}reserve: {text}\n", 0)
@@ -419,10 +436,7 @@ def _is_open(fd: int) -> bool:
 def _report(number: int, log: _Log) -> None:
     """Log a signal that changes nothing."""
     name = name_of(number)
-    if reaction_to(number) is Reaction.REOPEN:
-        text = f"{name}: there is nothing to reopen; the logs go to standard output and standard error"
-        log.info(text, f"{name} signals")
-    elif number == _SIGXCPU:
+    if number == _SIGXCPU:
         text = f"{name}: the process has used the processor time that RLIMIT_CPU allows; more of it ends the process"
         log.warning(text, f"{name} signals")
     else:

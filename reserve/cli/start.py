@@ -22,6 +22,7 @@ from reserve.cli.binds import open_listeners
 from reserve.cli.config.hooks import load_hooks
 from reserve.cli.console import Console
 from reserve.cli.forceexit import ABORTED
+from reserve.cli.logfiles import open_log_files, redirect_stderr
 from reserve.cli.parser import CommandLine
 from reserve.cli.privileges import account, drop_privileges
 from reserve.cli.process import prepare_process
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from reserve.cli.processes.worker import SupervisedWorker
     from reserve.engine.hooks import Hooks
     from reserve.engine.logs.errorlog import ErrorHook
+    from reserve.engine.logs.logfile import LogFile
     from reserve.engine.server import Server
     from reserve.ssl.adapter import SSLAdapter
 
@@ -71,6 +73,8 @@ class Start:
     served: Sequence[str] = ()
     """What the banner says is served."""
     is_loaded: bool = False
+    error_file: LogFile | None = None
+    """What standard error becomes when the server is ready; None: it stays."""
 
 
 def prepare(
@@ -91,11 +95,13 @@ def prepare(
     """
     prepare_process(values, forks_workers=forks_workers)
     account(values)  # a mistake in it must not cost the rest of the start
+    error_file = open_log_files(values)
     error_log = configure_logging(str(values["log_level"]))
     application = find(name)
     if application.note and announces:
         console.write(f"reserve: {application.note}\n")
-    return Start(command, name, before, values, error_log, application, make_adapter(values))
+    adapter = make_adapter(values)
+    return Start(command, name, before, values, error_log, application, adapter, error_file=error_file)
 
 
 def load(start: Start, console: Console) -> None:
@@ -162,6 +168,7 @@ def serve(
 
         def on_ready() -> None:
             status = f"serves {', '.join(start.served)} on {', '.join(address.split()[0] for address in addresses)}"
+            redirect_stderr(start.error_file)
             service.ready(status, lambda: server.healthy or server.retiring)
             if in_background:
                 null_streams(keep_files=True)  # as the supervisor does
@@ -169,7 +176,7 @@ def serve(
                 worker.ready()
             hooks.on_ready()
 
-        needs_ready = service.is_active or worker is not None
+        needs_ready = service.is_active or worker is not None or start.error_file is not None
         told = dataclasses.replace(hooks, on_ready=on_ready) if needs_ready else hooks
         slot = None if worker is None else worker.slot()
         server = make_server(listeners, start.handle, start.name, values, adapter, told, slot)

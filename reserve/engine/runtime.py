@@ -3,7 +3,7 @@ applications (:class:`~reserve.engine.connections.context.ServerContext`). No th
 
 accept thread ──► ready queue ◄──► workers        the poller belongs to the queue; the stepper to the threads that lead
 ▲
-monitor ──► request watchdog   only with --request-timeout
+monitor ──► request watchdog   only with --request-timeout or --slow-request
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class Runtime:
         )
         self.start_thread = StartThread()
         self.request_watchdog: RequestWatchdog | None = None
-        if settings.request_timeout > 0:
+        if settings.request_timeout > 0 or settings.slow_request > 0:
             self.request_watchdog = RequestWatchdog(self.pool, self.stepper, clock, settings, log, self.start_thread)
         self.monitor = Monitor(policy, alarm, log, clock)
         self.admission = Admission(self, self.queue, endpoints.by_listener)

@@ -24,6 +24,7 @@ from reserve.engine.endpoints import Descriptors, Endpoints
 from reserve.engine.hooks import Hooks, RequestEnd
 from reserve.engine.lifecycle import Lifecycle
 from reserve.engine.logs.errorlog import Log
+from reserve.engine.logs.logfile import reopen_log_files
 from reserve.engine.metrics.stats import Stats
 from reserve.engine.polling.clock import Clock, SystemClock
 from reserve.engine.polling.patching import refuse_green_threads
@@ -228,6 +229,18 @@ class Server:
     def retiring(self) -> bool:
         """The server accepts no new connections: it retires (:meth:`retire`), or is shutting down."""
         return self._runtime.retiring
+
+    def reopen_logs(self) -> None:
+        """Open the log files of this process again, because another program has renamed them. Any thread.
+
+        A file that cannot be opened stays the one that was open, and the error log says why.
+        """
+        for path, error in reopen_log_files():
+            if error is not None:
+                self.log.warning(
+                    f"{path} cannot be opened again, so lines go on into the file that was open: "
+                    f"{error.strerror or error}"
+                )
 
     def stats(self) -> Stats:
         """Return the counts of this moment. Any thread."""

@@ -28,6 +28,7 @@ _ADDRESSES = Text(
 ENGINE_KINDS: Mapping[str, Kind] = {
     "threads": Range(1, 4096),
     "request_timeout": Seconds(0),
+    "slow_request": Seconds(0),
     "max_stuck": Count(0, 4096),
     "max_upgraded": Count(0, 100000),
     "max_waiting": Count(0, 100000),
@@ -75,6 +76,10 @@ class EngineSettings:
     request_timeout: float = 0.0
     """Seconds that a request may run before its response begins; then it is interrupted, and its thread is given up a
     second later. 0: no limit. Read by :class:`~reserve.engine.scheduler.requesttimeout.RequestWatchdog`.
+    """
+    slow_request: float = 0.0
+    """Seconds that a request may run; then the stack of its thread is logged, once, and the request goes on. 0: no
+    limit. Read by :class:`~reserve.engine.scheduler.requesttimeout.RequestWatchdog`.
     """
     max_stuck: int = 4
     """How many interrupted threads that do not return are replaced; with one more of them the server is unhealthy. Read

@@ -22,7 +22,7 @@ from reserve.engine.connections.connection import Connection
 from reserve.engine.connections.peers import describe
 from reserve.engine.connections.states import NOTIFY, State
 from reserve.engine.drivers.handler import HandlerDriver
-from reserve.engine.logs.errorlog import ErrorLog
+from reserve.engine.logs.errorlog import ErrorLog, stack_of
 from reserve.engine.polling.clock import Clock
 from reserve.engine.polling.patching import SystemThread
 from reserve.engine.polling.poller import RETRY
@@ -223,7 +223,7 @@ class Shutdown:
     def _report(self, thread: threading.Thread, how: str) -> None:
         self._reported.add(thread)
         running = self._start_thread.running_for(thread.ident) or thread
-        self._log.stack(logging.WARNING, f"{thread.name} {how}", frame_of(running))
+        self._log.stack(logging.WARNING, f"{thread.name} {how}", stack_of(frame_of(running)))
 
     def _start_helper(self, function: Callable[[], object]) -> threading.Thread | None:
         """Call a function on a thread of its own. None: there was no thread for it, and this one has called it."""

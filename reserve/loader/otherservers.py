@@ -52,8 +52,7 @@ def _none(names: str, why: str, *, is_flag: bool = False) -> ForeignOption:
 
 
 _BEHIND = "--trusted-proxies and --forwarded-fields say what is believed of a frontend, see reserve/docs/behind.md"
-_STDOUT = "the access log goes to standard output; > FILE after the command puts it into a file"
-_STDERR = "the error log goes to standard error; 2> FILE after the command puts it into a file"
+_STDERR = "the error log goes to standard error, or to --error-log-file FILE"
 _PROCESSES = "reserve supervises its worker processes itself (--processes N)"
 _RELOAD = "--reload and --reload-include PATTERN say what is watched, and nothing has to be tuned"
 _FILES = "folders are served with --static /PREFIX=DIR, as in reserve/docs/static.md"
@@ -242,17 +241,24 @@ FOREIGN: tuple[ForeignOption, ...] = (
     ),
     _none("--proxy-headers --clear-untrusted-proxy-headers --log-untrusted-proxy-headers", _BEHIND, is_flag=True),
     # logs
-    _none("--access-logfile --access-log-file", _STDOUT),
+    ForeignOption("--access-logfile", "--access-log-file DESTINATION"),
     ForeignOption("--disable-logging -L --no-log", "--no-access-log", value="", is_flag=True),
-    _none("--error-logfile --error-log --log-file --logfile --logto --logto2", _STDERR),
-    _none(
-        "--access-logformat --access-log-format --access-log-fmt --log-format --logformat",
-        "the access log has one format (combined); a frontend or the application writes others",
+    ForeignOption("--error-logfile --error-log --log-file --logfile --logto --logto2", "--error-log-file FILE"),
+    ForeignOption("--access-logformat", "--access-log-format FORMAT"),
+    ForeignOption(
+        "--access-log-fmt --log-format --logformat",
+        "--access-log-format FORMAT",
+        "its atoms are those of gunicorn, as %(h)s, see reserve/docs/logs.md",
+        "",
     ),
     _none(
-        "--log-config --log-config-json --logger-class --log-syslog-to --log-syslog-prefix --log-syslog-facility "
-        "--logconfig-dict --statsd-host --statsd-prefix --dogstatsd-tags --stats --stats-server --log-maxsize "
-        "--metrics-address --metrics-port --metrics-scrape-interval",
+        "--log-syslog-to --log-syslog-prefix --log-syslog-facility",
+        "the access log goes to syslog with --access-log-file syslog:HOST:PORT, see reserve/docs/logs.md",
+    ),
+    _none(
+        "--log-config --log-config-json --logger-class --logconfig-dict --statsd-host --statsd-prefix "
+        "--dogstatsd-tags --stats --stats-server --log-maxsize --metrics-address --metrics-port "
+        "--metrics-scrape-interval",
         _STDERR,
     ),
     _none(
@@ -276,9 +282,7 @@ FOREIGN: tuple[ForeignOption, ...] = (
     ForeignOption("-m", "--umask MODE"),
     ForeignOption("--pid --pidfile --pidfile2 --safe-pidfile", "--pid-file FILE"),
     ForeignOption("-D", "--daemon", value="", is_flag=True),
-    ForeignOption(
-        "--daemonize", "--daemon", "logs go to the files of standard output and standard error, > FILE 2> FILE", ""
-    ),
+    ForeignOption("--daemonize", "--daemon", "logs go to --access-log-file FILE and --error-log-file FILE", ""),
     _none("-n --name --proc-name --procname --process-name", "ps and systemd show the command line as it is"),
     ForeignOption("-c --ini --yaml --xml --json", "--config FILE", "files with options are in TOML", ""),
     _none(

@@ -96,6 +96,8 @@ _FORMS = {
     "PATTERN": "names of files, as a shell writes them: *.html, templates/*.html; or a directory",
     "OWNER": "USER, USER:GROUP or :GROUP",
     "USER[:GROUP]": "a user, or a user and a group, as names or numbers",
+    "FORMAT": "common, combined, json, or a pattern with atoms, as %(h)s",
+    "DESTINATION": "-, a path, syslog:, syslog:HOST:PORT, syslog:/PATH or logger:NAME",
 }
 """The forms of values, by the word that stands for them."""
 _SIGNALS = """\

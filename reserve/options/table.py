@@ -116,12 +116,12 @@ def _development(name: str, text: str, home: type = HTTPSettings) -> Option:
     return _row(home, _DEVELOPMENT, name, text)
 
 
-def _monitoring(name: str, text: str, home: type = HTTPSettings) -> Option:
-    return _row(home, _MONITORING, name, text)
-
-
 def _tls(name: str, text: str, home: type = TLSSettings) -> Option:
     return _row(home, _TLS, name, text)
+
+
+def _monitoring(name: str, text: str, home: type = HTTPSettings) -> Option:
+    return _row(home, _MONITORING, name, text)
 
 
 def _limit(name: str, text: str) -> Option:
@@ -411,7 +411,6 @@ OPTIONS: tuple[Option, ...] = (
         "-proto, -host, -port and -prefix, with commas between them. With trusted-proxies, all others of these six are "
         "removed from every request, and all six from requests of others.",
     ),
-    _http("access-log", "Write one line for each request to standard output (combined format)."),
     _http("server-header", "The Server field of every response; empty: none."),
     _http("ws-max-message", "The size of a WebSocket message from a client, after it is decompressed."),
     _http("ws-ping", "How long a WebSocket connection may be silent before the server sends a ping. 0: it sends none."),
@@ -528,6 +527,44 @@ OPTIONS: tuple[Option, ...] = (
         group=_DEVELOPMENT,
         default=False,
         help="Open the first address in the browser when the server is ready.",
+    ),
+    _monitoring("access-log", "Write one line for each request to the access log."),
+    _monitoring(
+        "access-log-format",
+        "What a line says: common, combined or json, or a pattern with atoms, as '%(h)s \"%(r)s\" %(s)s %(queue)s'. "
+        "See reserve/docs/logs.md.",
+    ),
+    _monitoring(
+        "access-log-file",
+        "Where lines go: - is standard output; a path, opened for append, and again after SIGUSR1; syslog: (the local "
+        "one), syslog:HOST:PORT (UDP), syslog:/PATH; logger:NAME, a logger of the application.",
+    ),
+    _monitoring(
+        "access-log-skip",
+        "Requests for this path have no line in the access log (repeatable). With * at its end: for every path that "
+        "begins so.",
+    ),
+    Option(
+        name="error-log-file",
+        kind=_FILE,
+        group=_MONITORING,
+        help="From the moment the server is ready, standard error, with the error log, is this file, opened for "
+        "append, and again after SIGUSR1. Until then messages go where they went before. - is no file.",
+    ),
+    _monitoring(
+        "request-id",
+        "Give each request an ID, X-Request-ID of trusted-proxies or a new one: environ, for the application, as "
+        "reserve.request_id; response, also in the field X-Request-ID of the response. off: only if a log shows it.",
+    ),
+    _monitoring(
+        "slow-request",
+        "A request that runs longer than this is logged, once, with the stack of its thread, and goes on. 0: none is.",
+        EngineSettings,
+    ),
+    _monitoring(
+        "server-timing",
+        "Send the field Server-Timing with each response of the application: how long it waited for a worker, and how "
+        "long the application took until the head was sent.",
     ),
     _monitoring(
         "status-path",

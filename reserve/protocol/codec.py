@@ -65,6 +65,7 @@ class Head:
     __slots__ = (
         "environ",
         "expect_continue",
+        "from_proxy",
         "keep_alive",
         "length",
         "method",
@@ -99,6 +100,8 @@ class Head:
         """The client's address for the logs, where the protocol or a trusted frontend tells it; empty: the client is
         the other end of the connection.
         """
+        self.from_proxy = False
+        """The request comes from one of ``--trusted-proxies``, so that its other fields about frontends count."""
         self.untrusted_fields = False
         """Fields in which frontends name their clients were removed, because the peer is no trusted proxy."""
         self.expect_continue = expect_continue

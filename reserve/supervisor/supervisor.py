@@ -18,6 +18,7 @@ from typing import Any, cast
 
 from reserve.cli.banner import in_background
 from reserve.cli.early.signaltable import Reaction, name_of, reaction_to
+from reserve.cli.logfiles import open_log_files, redirect_stderr, reopened
 from reserve.cli.parser import parse_command_line
 from reserve.cli.process import changed_directory
 from reserve.cli.processes.spawn import become_supervisor, handled_signals
@@ -25,6 +26,7 @@ from reserve.cli.processes.state import State, pass_listeners
 from reserve.control.listener import ControlListener
 from reserve.daemon.detach import Parent
 from reserve.daemon.pidfile import PidFile
+from reserve.engine.logs.logfile import LogFile
 from reserve.errors import ReserveError
 from reserve.options.sources import Values, collect
 from reserve.sockets.notify import Notifier
@@ -99,6 +101,8 @@ class Supervisor:
         self._reported: set[tuple[str, int]] = set()
         """What workers had written: what it said, and their generation; 0: the server stopped."""
         self._opens_browser = False
+        self._error_file: LogFile | None = None
+        """What standard error becomes when a worker is ready; None: it stays."""
         self._release_at = float("inf")
         """When the listeners are closed, on the supervisor's clock."""
         self._watch_arguments: list[str] = []
@@ -220,10 +224,9 @@ class Supervisor:
             else:
                 self._reload()
         elif reaction is Reaction.REOPEN:
-            write_line(
-                f"reserve: {name_of(number)}: the applications get it; reserve has nothing to reopen, its logs go to "
-                "standard output and standard error"
-            )
+            results = reopened(name_of(number))  # first: a file that root creates belongs to the user of the workers
+            for _, text in results or [(True, f"{name_of(number)}: there is no log file to open again")]:
+                write_line(f"reserve: {text}")
             for worker in self.workers.values():
                 worker.signal(number)
         elif reaction is Reaction.HAND_OVER:
@@ -462,6 +465,7 @@ class Supervisor:
 
     def _tell_ready(self) -> None:
         """The first process serves, or a reload has ended, whether it has failed or not."""
+        redirect_stderr(self._error_file)
         if self._is_announced:
             self._notifier.resume(self.policy.status)
         else:
@@ -498,3 +502,8 @@ class Supervisor:
             path = os.path.join(str(values["chdir"] or ""), str(values["pid_file"]))
             self._pid_file = PidFile(os.path.join(self._state.directory, path))
         self._watch_arguments = watch_arguments(values, self._state.directory) if values["reload"] else []
+        try:  # as the workers do: a file that is created after a SIGUSR1 then belongs to their user
+            with changed_directory(values):
+                self._error_file = open_log_files(values)
+        except (OSError, ReserveError) as error:  # the workers say it, too, and do not start
+            write_line(f"reserve: {error}")

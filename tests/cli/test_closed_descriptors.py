@@ -105,7 +105,7 @@ def test_signals_have_their_effect_when_the_pipe_of_signals_is_closed(directory:
         assert get(port, f"/pipe?{ends}").endswith(b"ok")
         if ends == "0":  # its thread waits in the pipe, and gets this one from there
             process.send_signal(signal.SIGUSR1)
-            read_until(process, "SIGUSR1: there is nothing to reopen")
+            read_until(process, "SIGUSR1: there is no log file to open again")
         assert "signals have their effect nevertheless" in read_until(process, "WARNING")
         process.send_signal(signal.SIGALRM)
         read_until(process, "SIGALRM: this signal has no meaning")

@@ -182,7 +182,7 @@ def test_a_signal_that_arrives_during_the_import_waits_for_the_log(workdir: Path
     (workdir / "cli_usr1.py").write_text("import signal\nsignal.raise_signal(signal.SIGUSR1)\n" + HANDLER)
     FakeServer.while_serving = staticmethod(lambda server: eventually(lambda: server.reloads))
     assert main(["app", "cli_usr1", "-b", "127.0.0.1:0"]) == 0
-    assert FakeServer.made[0].reloads[0].startswith("SIGUSR1: there is nothing to reopen; ")
+    assert FakeServer.made[0].reloads[0].startswith("SIGUSR1: there is no log file to open again")
 
 
 def test_the_application_keeps_its_handlers(workdir: Path) -> None:

@@ -101,7 +101,10 @@ def test_the_proposed_line_is_valid(
     [
         (f"--workers 4 {LINE}", f"--processes 4 {LINE}"),
         (f"-w4 -k gthread {LINE} -t 30", f"--processes 4 {LINE} --request-timeout 30"),
-        (f"{LINE} --workers=4 --no-orphans --log-file - --threads 3", f"{LINE} --processes 4 --threads 3"),
+        (
+            f"{LINE} --workers=4 --no-orphans --log-file - --threads 3",
+            f"{LINE} --processes 4 --error-log-file - --threads 3",
+        ),
         ("--host 0.0.0.0 --port 8000 others:app", "app http wsgi others:app --bind 0.0.0.0:8000"),
         (f"{LINE} --host ::1", f"{LINE} --bind '[::1]:8080'"),
         (f"{LINE} -p 8000", f"{LINE} --bind localhost:8000"),
@@ -112,7 +115,7 @@ def test_the_proposed_line_is_valid(
         ("-v", "--version"),
         (
             "others:create --factory --host 127.0.0.1 --port 8000 -w 2 --log-file -",
-            "app http wsgi 'others:create()' --processes 2 --bind 127.0.0.1:8000",
+            "app http wsgi 'others:create()' --processes 2 --error-log-file - --bind 127.0.0.1:8000",
         ),
         ("others.py 8000 --workers 4", "app http wsgi others --bind localhost:8000 --processes 4"),
         ("app http wsgi blog --workers 4", "app http wsgi blog --processes 4"),

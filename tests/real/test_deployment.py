@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.steadyload import SteadyLoad, write_application
+from tests.clients import free_port
 from tests.docs.test_deployment import block, pod, section
 from tests.real.conftest import Serve
 from tests.real.installing import Installed
@@ -244,36 +245,79 @@ def wait_for_version(load: SteadyLoad, version: str) -> None:
 
 
 @pytest.mark.peer
-def test_rotated_logs_go_on(installed: Installed, tmp_path: Path, require_peer: Callable[[str], str]) -> None:
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_rotated_logs_go_on(
+    installed: Installed, tmp_path: Path, require_peer: Callable[[str], str], processes: str
+) -> None:
     program = require_peer("logrotate")
+
+    def here(text: str) -> str:
+        return text.replace("/var/log/blog", str(tmp_path)).replace("/run/blog", str(tmp_path))
+
     (line,) = re.findall(r"^```sh\nreserve (.*)\n```$", section("Rotation of logs"), re.MULTILINE)
-    line = line.replace("/var/log/blog", str(tmp_path)).replace("app http", "--bind 127.0.0.1:0 app http")
-    assert f">> {tmp_path}/access.log 2>> {tmp_path}/error.log" in line
     config = tmp_path / "logrotate.conf"
-    config.write_text(
-        "su root root\n" * (os.geteuid() == 0) + block("logrotate").replace("/var/log/blog", str(tmp_path))
-    )
+    assert "copytruncate" not in block("logrotate")
+    config.write_text("su root root\n" * (os.geteuid() == 0) + here(block("logrotate")))
     access, error = tmp_path / "access.log", tmp_path / "error.log"
-    process = subprocess.Popen(["sh", "-c", f"exec {installed.reserve} {line}"], cwd=tmp_path, env=clean_environ())
+    port = free_port()
+    process = subprocess.Popen(
+        [installed.reserve, "--bind", f"127.0.0.1:{port}", "--processes", processes, *shlex.split(here(line))],
+        cwd=tmp_path,
+        env=clean_environ(),
+        stderr=subprocess.DEVNULL,
+    )
     try:
-        eventually(lambda: error.exists() and "Ctrl-C stops" in error.read_text())
-        port = int(re.findall(r"http://127\.0\.0\.1:(\d+)/", error.read_text())[0])
+        eventually(lambda: health(port) in (200, 404))
 
-        def request() -> None:
+        def request(path: str) -> None:
             with socket.create_connection(("127.0.0.1", port), PATIENCE) as sock:
-                sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-                assert sock.makefile("rb").read().startswith(b"HTTP/1.1 200")
+                sock.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+                assert sock.makefile("rb").read().startswith(b"HTTP/1.1 ")
 
-        request()
-        eventually(lambda: access.read_text().count("GET / ") == 1)
-        done = subprocess.run(
-            [program, "-f", "-s", str(tmp_path / "state"), str(config)], capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        assert access.read_text() == ""
-        request()
-        eventually(lambda: access.read_text().count("GET / ") == 1)
-        assert "\0" not in access.read_text()
+        for turn in range(2):
+            request(f"/before{turn}")
+            eventually(lambda: access.read_text().count(f"GET /before{turn} ") == 1)  # noqa: B023
+            done = subprocess.run(
+                [program, "-f", "-s", str(tmp_path / "state"), str(config)], capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, done.stderr
+            eventually(lambda: access.exists() and "opened again" in (error.read_text() if error.exists() else ""))
+            count = 0
+
+            def arrives() -> bool:
+                nonlocal count
+                count += 1
+                request(f"/after{turn}")  # noqa: B023
+                return f"GET /after{turn} " in access.read_text()  # noqa: B023
+
+            eventually(arrives)
+            old = (tmp_path / "access.log.1").read_text()
+            eventually(
+                lambda: ((tmp_path / "access.log.1").read_text() + access.read_text()).count(f"/after{turn} ") == count  # noqa: B023
+            )
+            assert f"GET /before{turn} " in old
     finally:
         process.terminate()
         assert process.wait(PATIENCE) == 0
+
+
+@pytest.mark.peer
+def test_jq_reads_every_line(serve: Serve, tmp_path: Path, require_peer: Callable[[str], str]) -> None:
+    program = require_peer("jq")
+    log = tmp_path / "access.log"
+    targets = ["/", "/%22%0a", "/\\x", "/" + "a" * 3000]
+    agents = ['"', "\\", "\xe9", "\u65e5".encode().decode("latin-1"), "\t", "x" * 3000, "{}", "\x7f", "\x9b[2J"]
+    with serve(
+        "app", "http", "wsgi", "everything", "--access-log-file", str(log), "--access-log-format", "json", log=None
+    ) as server:
+        for target in targets:
+            for agent in agents:
+                with socket.create_connection(server.address, PATIENCE) as sock:
+                    head = f"GET {target} HTTP/1.1\r\nHost: x\r\nUser-Agent: {agent}\r\nConnection: close\r\n\r\n"
+                    sock.sendall(head.encode("latin-1"))
+                    sock.makefile("rb").read()
+    lines = log.read_bytes().splitlines()
+    assert len(lines) == len(targets) * len(agents)
+    done = subprocess.run([program, "-c", ".status"], input=log.read_bytes(), capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.split()) == len(lines)

@@ -12,6 +12,7 @@ import os
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from reserve.apps._accesslog.collect import note_response
 from reserve.apps._static.guardedpage import GuardedPage
 from reserve.engine.connections.backpressure import send_cached_file
 from reserve.errors import ClientDisconnected, describe_exception
@@ -19,6 +20,7 @@ from reserve.gateways.static import StaticResponse, plain_response
 from reserve.protocol.codec import NONE
 
 if TYPE_CHECKING:
+    from reserve.apps._accesslog.record import Details
     from reserve.apps._static.page import Page
     from reserve.apps.http.context import HTTPContext
     from reserve.engine.connections.connection import Connection
@@ -36,7 +38,7 @@ class StaticExchange:
     uses it.
     """
 
-    __slots__ = ("_site", "bytes_sent", "is_page", "keep_alive", "must_reset", "status")
+    __slots__ = ("_site", "bytes_sent", "details", "fields", "is_page", "keep_alive", "must_reset", "status")
 
     def __init__(self, site: FoundSite | Page, *, is_page: bool = False) -> None:
         self._site = site
@@ -46,6 +48,10 @@ class StaticExchange:
         self.bytes_sent = 0
         """Of the body."""
         self.keep_alive = False
+        self.fields: list[tuple[str, str]] = []
+        """More fields of the response. Set by the driver, likewise the next one."""
+        self.details: Details | None = None
+        """What is collected for the access log; None: nothing."""
         self.must_reset = False
         """The client is gone, or has a part of the response."""
 
@@ -106,7 +112,7 @@ class StaticExchange:
         status, body, server = response.status, response.body, connection.server
         encoded = context.codec.response_head(
             f"{status} {HTTPStatus(status).phrase}",
-            response.headers,
+            [*response.headers, *self.fields] if self.fields else response.headers,
             request=head,
             minor=head.minor,
             head_request=head.method == "HEAD",
@@ -117,6 +123,9 @@ class StaticExchange:
         )
         self.status = status
         self.keep_alive = encoded.keep_alive
+        if self.details is not None:
+            note_response(self.details, context.log_needs, response.headers, len(encoded.data))
+            self.details.first_byte = server.clock.now()
         return encoded
 
     def _write(self, connection: Connection, encoded: ResponseHead, response: StaticResponse) -> None:

@@ -1,89 +1,34 @@
-"""The access log: one line for each request, in the combined format, on standard output.
+"""The access log: one line for each request, in a format of the operator's choice, to a destination likewise.
 
 Any thread calls :meth:`AccessLog.put`, which costs one append; a thread of the log formats and writes the lines. While
-the log cannot be written, requests go on: lines are dropped and counted until it can be written again.
-
-A client decides what is in a line, so its fields are cut before they wait: 8,192 records hold 26 MB at most.
+the log cannot be written, requests go on: lines are dropped and counted until it can be written again. What is in a
+record is in :mod:`reserve.apps._accesslog.record`, the formats are in :mod:`reserve.apps._accesslog.formats`.
 """
 
 from __future__ import annotations
 
-import re
-import sys
-import time
-from typing import Any, NamedTuple, TextIO
+from typing import Any, TextIO
 
+from reserve.apps._accesslog.destinations import STDOUT, Destination, open_destination, path_of
+from reserve.apps._accesslog.formats import Format, compile_format, format_record
+from reserve.apps._accesslog.record import CLIENT_CLOSED_REQUEST, MAX_FIELD, Record, cut
 from reserve.engine.logs.errorlog import ErrorLog, LineWriter
 from reserve.engine.logs.linestream import LineStream, LossCounter
-from reserve.protocol.http1.response import MONTHS
+from reserve.errors import UsageError
 
-__all__ = ["MAX_FIELD", "AccessLog", "Record", "cut", "format_record"]
+__all__ = [
+    "CLIENT_CLOSED_REQUEST",
+    "MAX_FIELD",
+    "AccessLog",
+    "Record",
+    "SkippedPaths",
+    "cut",
+    "format_record",
+    "log_format",
+]
 
-CLIENT_CLOSED_REQUEST = 499
-"""The status of a request whose client went away before the response began: the one that other servers write."""
-MAX_FIELD = 1024
-"""Characters of the request line, the referer and the user agent in a line; a longer one is cut and ends in ``...``."""
-
-_UNSAFE = re.compile(r"[^ !#-\[\]-~]")  # a quote, a backslash, controls, anything that is not ASCII
 _BATCH = 256
 """Records that are formatted and written at once: escaped they take up to 4 MB."""
-
-
-class _Escapes(dict[int, str]):
-    """For ``str.translate``: every character as the log shows it. Complete for latin-1; others are computed."""
-
-    def __missing__(self, code: int) -> str:
-        return f"\\x{code:02x}"
-
-
-_ESCAPES = _Escapes({code: f"\\x{code:02x}" if _UNSAFE.match(chr(code)) else chr(code) for code in range(256)})
-
-
-class Record(NamedTuple):
-    """The values of one line of the access log, about one request that is over."""
-
-    timestamp: float
-    """The wall clock, in seconds since the epoch."""
-    host: str
-    """The client's address; empty on a UNIX socket."""
-    request: str
-    """Method, target and version, as they were sent."""
-    status: int
-    bytes_sent: int
-    """Bytes of the response's body that the application has sent and the connection has accepted."""
-    referer: str
-    user_agent: str
-
-
-def _escape(text: str) -> str:
-    """Replace every unsafe character by a hexadecimal escape, so that a client cannot put a line end, a quote or a
-    terminal code into the log.
-    """
-    return text if _UNSAFE.search(text) is None else text.translate(_ESCAPES)
-
-
-def cut(text: str) -> str:
-    """A field that is longer than :data:`MAX_FIELD`, as the log shows it."""
-    return f"{text[:MAX_FIELD]}..."
-
-
-def _timestamp(seconds: float) -> str:
-    local = time.localtime(seconds)
-    offset = local.tm_gmtoff // 60
-    sign = "-" if offset < 0 else "+"
-    return (
-        f"{local.tm_mday:02d}/{MONTHS[local.tm_mon - 1]}/{local.tm_year}:"
-        f"{local.tm_hour:02d}:{local.tm_min:02d}:{local.tm_sec:02d} "
-        f"{sign}{abs(offset) // 60:02d}{abs(offset) % 60:02d}"
-    )
-
-
-def format_record(record: Record) -> str:
-    """One line of the combined format, without its line end."""
-    return (
-        f'{record.host or "-"} - - [{_timestamp(record.timestamp)}] "{_escape(record.request)}" {record.status} '
-        f'{record.bytes_sent or "-"} "{_escape(record.referer) or "-"}" "{_escape(record.user_agent) or "-"}"'
-    )
 
 
 class AccessLog:
@@ -93,15 +38,27 @@ class AccessLog:
     respond to requests call ``put(record)``.
 
     :param error_log: where the log reports that it cannot be written.
-    :param stream: where lines go. Default: standard output, as it is when the log is made.
+    :param stream: where lines go, for tests; None: to ``destination``.
+    :param form: how a line is made.
+    :param destination: see :func:`~reserve.apps._accesslog.destinations.is_destination`. Default: standard output, as
+        it is when the log is made.
+    :raises StartupError: the file cannot be opened.
     """
 
-    def __init__(self, error_log: ErrorLog, stream: TextIO | None = None) -> None:
+    def __init__(
+        self,
+        error_log: ErrorLog,
+        stream: TextIO | None = None,
+        form: Format | None = None,
+        destination: str = STDOUT,
+    ) -> None:
         self._error_log = error_log
-        stream = stream if stream is not None else sys.stdout
-        # A program without a console (pythonw) has no standard output.
-        self._out = LineStream(stream) if stream is not None else None
+        self._render = format_record if form is None else form.render
+        self._out: Destination | None = LineStream(stream) if stream is not None else open_destination(destination)
+        self._name = "standard output" if destination == STDOUT else path_of(destination) or destination
         self._losses = LossCounter(self._report_failure, self._report_lost)
+        self._unwritten = 0
+        """Lines that could not be written since the start."""
         self._writer = LineWriter("reserve-access-log", self._write, self._report_dropped)
         self.start = self._writer.start
         self.put = self._writer.put
@@ -114,15 +71,25 @@ class AccessLog:
         self._writer.stop(self._error_log.stop_timeout() if timeout is None else timeout)
         if self._writer.thread.is_alive():
             self._error_log.warning(f"the access log hangs; more than {self._writer.left} lines are lost")
-        else:
-            self._losses.close()
+            return
+        self._losses.close()
+        close = getattr(self._out, "close", None)
+        if close is not None:
+            close()
+
+    @property
+    def lines_dropped(self) -> int:
+        """Lines that were lost since the start. Any thread."""
+        return self._writer.total_dropped + self._unwritten
 
     def _write(self, records: list[Any]) -> None:
         if self._out is None:
             return
+        render = self._render
         for at in range(0, len(records), _BATCH):
             batch = records[at : at + _BATCH]
-            written = self._out.write([format_record(record) for record in batch])
+            written = self._out.write([render(record) for record in batch])
+            self._unwritten += len(batch) - written
             self._losses.count(len(batch) - written, self._out.error)
 
     def _report_failure(self, reason: Exception | None) -> None:
@@ -132,6 +99,30 @@ class AccessLog:
         self._error_log.warning(f"{count} access log lines were dropped: the access log could not be written")
 
     def _report_dropped(self, count: int) -> None:
-        self._error_log.warning(
-            f"{count} access log lines were dropped: standard output does not take them fast enough"
-        )
+        self._error_log.warning(f"{count} access log lines were dropped: {self._name} does not take them fast enough")
+
+
+def log_format(text: str) -> Format:
+    """The format of ``--access-log-format``. Raises UsageError for one that is not allowed."""
+    try:
+        return compile_format(text)
+    except ValueError as error:
+        raise UsageError(f"access_log_format={text!r:.100} (--access-log-format): {error}") from None
+
+
+class SkippedPaths:
+    """The paths of ``--access-log-skip``, whose requests have no line. Immutable; any thread asks.
+
+    :param paths: each a path as it is sent, or its beginning with ``*`` at the end.
+    """
+
+    __slots__ = ("_exact", "_prefixes")
+
+    def __init__(self, paths: tuple[str, ...]) -> None:
+        self._exact = frozenset(path for path in paths if not path.endswith("*"))
+        self._prefixes = tuple(path[:-1] for path in paths if path.endswith("*"))
+
+    def __contains__(self, target: str) -> bool:
+        """Whether a request for ``target`` has no line."""
+        path = target.partition("?")[0] if "?" in target else target
+        return path in self._exact or path.startswith(self._prefixes)

@@ -6,10 +6,11 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from reserve.apps._accesslog.requestids import RequestIds
 from reserve.apps._debug import not_local
 from reserve.apps._static.guardedpage import GuardedPage
 from reserve.apps._static.mounts import static_mounts
-from reserve.apps.http.accesslog import AccessLog
+from reserve.apps.http.accesslog import AccessLog, log_format
 from reserve.apps.http.context import HTTPContext
 from reserve.apps.http.driver import HTTPDriver
 from reserve.apps.http.redirect import RedirectApp
@@ -136,8 +137,16 @@ class HTTPApp(HTTPContext):
             )
         self._make_status_pages(server)
         if self.settings.access_log:
-            self.access_log = AccessLog(server.log)
+            form = log_format(self.settings.access_log_format)
+            self.access_log = AccessLog(server.log, form=form, destination=self.settings.access_log_file)
             self.access_log.start()
+        self.use_request_ids(needed=self.request_ids is not None or server.settings.slow_request > 0)
+        if self.request_ids is not None:
+            self.request_ids = RequestIds()  # a process that was forked has its own
+
+    @property
+    def log_lines_dropped(self) -> int:
+        return 0 if self.access_log is None else self.access_log.lines_dropped
 
     def _make_status_pages(self, server: ServerContext[Connection]) -> None:
         settings = self.settings

@@ -12,7 +12,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from reserve.apps.http.accesslog import CLIENT_CLOSED_REQUEST, MAX_FIELD, Record, cut
+from reserve.apps._accesslog.collect import details_of
+from reserve.apps._accesslog.record import CLIENT_CLOSED_REQUEST, MAX_FIELD, DetailedRecord, Record, cut
 from reserve.apps.http.bufferedbody import LARGE_HEAD, large_head_error
 from reserve.apps.http.context import HTTPContext
 from reserve.engine.connections.driver import AGAIN, CLOSE, LINGER, Action, Driver, Wait
@@ -23,6 +24,7 @@ from reserve.protocol.codec import NONE, Head
 from reserve.protocol.proxy.forwarded import PREFIX_KEY
 
 if TYPE_CHECKING:
+    from reserve.apps._accesslog.record import Details
     from reserve.engine.connections.connection import Connection
     from reserve.protocol.codec import ParseHead
 
@@ -31,6 +33,7 @@ __all__ = ["HTTPBaseDriver"]
 _RECEIVE_SIZE = 4096
 """Bytes. What arrives after a request is kept while its response is sent, so little of it is received at a time."""
 _MAX_LOGGED_TARGET = 200  # characters of a target that a line of the error log shows
+_make_record = tuple.__new__  # a NamedTuple is made by a function in Python, which costs as much as the rest of a line
 
 
 class HTTPBaseDriver(Driver, ABC):
@@ -47,14 +50,18 @@ class HTTPBaseDriver(Driver, ABC):
         "_codec",
         "_connection",
         "_context",
+        "_details",
         "_head",
         "_head_deadline",
         "_head_size",
         "_limits",
         "_parse_head",
         "_reader",
+        "_received_at",
+        "_request_id",
         "_unix_socket",
         "_unparsed",
+        "_unwritten",
         "_wait",
     )
 
@@ -76,6 +83,14 @@ class HTTPBaseDriver(Driver, ABC):
         """Bytes of the last head."""
         self._block = b""
         """A head that has a body, until its environ is certain to be kept. See :class:`HTTPDriver`."""
+        self._received_at = 0.0
+        """When the last head was complete, on the engine's clock, if anything shows that. Likewise the next two."""
+        self._request_id = ""
+        """The ID of the current request; empty: none was asked for yet."""
+        self._details: Details | None = None
+        """What is collected of the current request; None: nothing more than each line of the access log shows."""
+        self._unwritten: DetailedRecord | None = None
+        """A record that is put when the last byte of its response has left."""
         # A client that sends nothing at all is late like one whose first head comes too slowly.
         self._head_deadline = connection.server.clock.now() + context.settings.head_timeout
         self._wait = Wait("head", READ, self._head_deadline)
@@ -118,7 +133,7 @@ class HTTPBaseDriver(Driver, ABC):
             head_request=head is not None and head.method == "HEAD",
             date=self._context.date_line(),
             server=self._context.server_line,
-            extra=[("Retry-After", "1")],
+            extra=[("Retry-After", "1"), *self._own_fields(head)],
         )
         if head is not None:
             self._log_refusal(head, 503, refusal.body_size)
@@ -127,6 +142,9 @@ class HTTPBaseDriver(Driver, ABC):
     def describe(self) -> str:
         head = self._head
         return "" if head is None else f"{head.method} {head.target[:_MAX_LOGGED_TARGET]}"
+
+    def request_id(self) -> str:
+        return self._request_id
 
     def client(self) -> str:
         head = self._head
@@ -189,6 +207,9 @@ class HTTPBaseDriver(Driver, ABC):
                     return self._refuse(error, block)
                 self._unparsed, reader.rest = reader.rest, b""  # not kept twice: it may be 64 KiB of a body
                 self._head_size = len(block)
+                if self._context.is_observed:
+                    self._received_at = now
+                    self._request_id, self._details = "", None
                 if head.length != 0:
                     self._block = block
                 return self._begin_request(head, now)
@@ -270,6 +291,8 @@ class HTTPBaseDriver(Driver, ABC):
         """
         has_body = head.length != 0
         settings = self._context.settings
+        if self._context.adds_fields:
+            headers = [*headers, *self._own_fields(head)]
         response = self._codec.response_head(
             status,
             headers,
@@ -317,7 +340,7 @@ class HTTPBaseDriver(Driver, ABC):
             head_request=refused.method == "HEAD",
             date=self._context.date_line(),
             server=self._context.server_line,
-            extra=extra,
+            extra=(*extra, *self._own_fields(head)),
         )
         if isinstance(refused, Head):
             self._log_refusal(refused, error.status, body_size)
@@ -353,18 +376,84 @@ class HTTPBaseDriver(Driver, ABC):
 
     def _put_record(self, request: Head | str, status: int, bytes_sent: int, referer: str, user_agent: str) -> None:
         """Put a line into the access log, if there is one. The arguments are those of :meth:`_log_response`."""
+        context = self._context
+        log = context.access_log
+        if log is None:
+            return
+        host = self._base_environ["REMOTE_ADDR"]
+        if isinstance(request, str):
+            line = request
+        else:
+            if context.skipped is not None and request.target in context.skipped:
+                return
+            line = f"{request.method} {request.target} {request.version}"
+            host = request.remote_addr or host
+        if len(line) > MAX_FIELD:
+            line = cut(line)
+        if len(referer) > MAX_FIELD:
+            referer = cut(referer)
+        if len(user_agent) > MAX_FIELD:
+            user_agent = cut(user_agent)
+        values = (time.time(), host, line, status, bytes_sent, referer, user_agent)
+        if not context.log_needs.details:
+            log.put(_make_record(Record, values))
+        else:
+            self._put_detailed(values, None if isinstance(request, str) else request)
+
+    def _put_detailed(self, values: tuple[float, str, str, int, int, str, str], head: Head | None) -> None:
+        """Put a record with details, now or when the last byte of the response has left."""
+        context, connection, details = self._context, self._connection, self._details
+        now = connection.server.clock.now()
+        if details is None:
+            details = self._collect(head)
+        if head is not None:
+            if details.duration is None:
+                details.duration = now - self._received_at
+            if details.first_byte is not None:
+                details.ttfb = details.first_byte - self._received_at
+        record = DetailedRecord(*values, details)
+        if context.log_needs.written and details.first_byte is not None and connection.output is not None:
+            self._unwritten = record
+            return
+        if details.first_byte is not None:
+            details.write = now - details.first_byte
+        assert context.access_log is not None
+        context.access_log.put(record)
+
+    def _put_unwritten(self) -> None:
+        """The last byte of the response has left, or the connection ends: put the record that waits for that."""
+        record, self._unwritten = self._unwritten, None
         log = self._context.access_log
-        if log is not None:
-            host = self._base_environ["REMOTE_ADDR"]
-            if isinstance(request, str):
-                line = request
-            else:
-                line = f"{request.method} {request.target} {request.version}"
-                host = request.remote_addr or host
-            if len(line) > MAX_FIELD:
-                line = cut(line)
-            if len(referer) > MAX_FIELD:
-                referer = cut(referer)
-            if len(user_agent) > MAX_FIELD:
-                user_agent = cut(user_agent)
-            log.put(Record(time.time(), host, line, status, bytes_sent, referer, user_agent))
+        if record is None or log is None:
+            return
+        details = record.details
+        assert details.first_byte is not None
+        details.write = self._connection.server.clock.now() - details.first_byte
+        log.put(record)
+
+    def _collect(self, head: Head | None) -> Details:
+        """Begin to collect what the format of the access log and other settings need of the current request.
+
+        :param head: None: it is malformed.
+        """
+        context = self._context
+        details = self._details = details_of(
+            context.log_needs, head, self._base_environ, self._connection.server.clock.now() - self._received_at
+        )
+        details.received = self._head_size if head is not None else 0
+        if head is not None and context.request_ids is not None:
+            details.request_id = self._id_of(head)
+        return details
+
+    def _id_of(self, head: Head) -> str:
+        """The ID of the current request, which is made when it is asked for first."""
+        ids = self._context.request_ids
+        if not self._request_id and ids is not None:
+            self._request_id = ids.of(head.environ, from_proxy=head.from_proxy)
+        return self._request_id
+
+    def _own_fields(self, head: Head | None) -> list[tuple[str, str]]:
+        """The fields of a response of the server itself that are about the request."""
+        if head is None or not self._context.adds_fields:
+            return []
+        return self._context.own_fields(self._id_of(head))

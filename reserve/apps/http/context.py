@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from reserve.apps._accesslog.formats import NOTHING
+from reserve.apps._accesslog.requestids import RequestIds
+from reserve.apps.http.accesslog import SkippedPaths, log_format
 from reserve.engine.connections.application import Application
 from reserve.engine.connections.peers import address_of, is_proxy, name_of_client, peer_of
 from reserve.protocol.http1.codec import HTTP1Codec
@@ -19,6 +22,7 @@ from reserve.protocol.proxy.forwarded import ForwardedParser, forwarded_fields
 from reserve.sockets.proxies import trusted_proxies
 
 if TYPE_CHECKING:
+    from reserve.apps._accesslog.record import Details
     from reserve.apps._static.page import Page
     from reserve.apps.http.accesslog import AccessLog
     from reserve.apps.http.settings import HTTPSettings
@@ -122,6 +126,12 @@ class HTTPContext(Application):
         self.gateway = gateway
         self.access_log: AccessLog | None = None
         """None: no request is logged. Set by the application when the server starts."""
+        self.log_needs = NOTHING
+        """What the format of the access log shows beside what every format does."""
+        self.skipped: SkippedPaths | None = None
+        """The paths whose requests are not logged; None: there are none."""
+        self.request_ids: RequestIds | None = None
+        """Makes the IDs of requests; None: nothing shows them."""
         self.on_request_end: Callable[[RequestEnd], None] | None = None
         """The hook of the server; None: there is none. Set by the application when the server starts."""
         self.date_line = DateCache().line
@@ -135,9 +145,39 @@ class HTTPContext(Application):
         """
         self.settings = settings
         self.keep_alive = settings.keep_alive
+        self.skipped = SkippedPaths(settings.access_log_skip) if settings.access_log_skip else None
+        if self.access_log is None:  # else its lines are made in the format that it has begun with
+            self.log_needs = log_format(settings.access_log_format).needs if settings.access_log else NOTHING
+        self.use_request_ids(needed=settings.request_id != "off" or self.log_needs.request_id)
+        self.is_observed = self.log_needs.details or settings.server_timing or self.request_ids is not None
+        """The driver collects more of a request than the usual line of the access log shows."""
+        self.adds_fields = settings.server_timing or settings.request_id == "response"
+        """Responses have fields that say something of their request."""
         header = settings.server_header
         self.server_line = f"Server: {header}\r\n".encode("latin-1") if header else b""
         """``Server: …`` with its line end; empty without ``--server-header``."""
+
+    def use_request_ids(self, *, needed: bool) -> None:
+        """Make the IDs of requests from now on, or, unless ``needed``, none."""
+        if not needed:
+            self.request_ids = None
+        elif self.request_ids is None:
+            self.request_ids = RequestIds()
+            self.is_observed = True
+
+    def own_fields(self, request_id: str, details: Details | None = None, now: float = 0.0) -> list[tuple[str, str]]:
+        """The fields that a response has because the settings say so, if :attr:`adds_fields`.
+
+        :param details: of a request that the application responds to; None: the server itself responds.
+        :param now: when the head is made, on the engine's clock.
+        """
+        fields = []
+        if self.settings.request_id == "response" and request_id:
+            fields.append(("X-Request-ID", request_id))
+        if self.settings.server_timing and details is not None and details.called is not None:
+            queue, app = (details.queue or 0.0) * 1000, (now - details.called) * 1000
+            fields.append(("Server-Timing", f"queue;dur={queue:.3f}, app;dur={app:.3f}"))
+        return fields
 
     def text_of(self, error: RemoteError) -> str:
         """The text of a refused request, for its client and for the log, with :attr:`option_names`."""

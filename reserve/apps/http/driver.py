@@ -16,6 +16,7 @@ from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING, BinaryIO
 
+from reserve.apps._accesslog.collect import note_application
 from reserve.apps._static.exchange import StaticExchange
 from reserve.apps.http.basedriver import HTTPBaseDriver
 from reserve.apps.http.bufferedbody import COMPLETE, DISCONNECTED, FULL, LARGE_HEAD, MORE, BufferedBody
@@ -180,6 +181,8 @@ class HTTPDriver(HTTPBaseDriver):
         if self._buffered_body is not None:
             self._buffered_body.close()
             self._buffered_body = None
+        if self._unwritten is not None:
+            self._put_unwritten()
         if (self._exchange is not None or self._static is not None) and reason in ("error", "lost"):
             reset(self._connection)  # within a response: the client must not take what it has for all of it
         return False
@@ -273,6 +276,11 @@ class HTTPDriver(HTTPBaseDriver):
         connection = self._connection
         fields = [head.environ.get(key, "") for key in ("HTTP_REFERER", "HTTP_USER_AGENT")]
 
+        if self._context.request_ids is not None:
+            head.environ["reserve.request_id"] = self._id_of(head)
+        if self._context.log_needs.details:
+            self._collect(head)
+
         def log(bytes_sent: int) -> None:
             self._log_response(head, 101, bytes_sent, *fields)
 
@@ -357,6 +365,8 @@ class HTTPDriver(HTTPBaseDriver):
         if streamed_body is not None:
             streamed_body.release()
         self._exchange = self._streamed_body = self._head = self._decoder = None
+        if self._unwritten is not None:
+            self._put_unwritten()
         if exchange.must_reset:
             reset(self._connection)
             return CLOSE
@@ -377,6 +387,8 @@ class HTTPDriver(HTTPBaseDriver):
         assert exchange is not None
         assert head is not None
         self._static = self._head = None
+        if self._unwritten is not None:
+            self._put_unwritten()
         if exchange.must_reset:
             reset(self._connection)
             return CLOSE
@@ -405,7 +417,11 @@ class HTTPDriver(HTTPBaseDriver):
         head, connection = self._head, self._connection
         assert head is not None
         fields = [head.environ.get(key, "") for key in ("HTTP_REFERER", "HTTP_USER_AGENT")]
+        if self._context.is_observed and not exchange.is_page:
+            exchange.fields = self._own_fields(head)
+            exchange.details = self._collect(head)
         if not exchange.respond(self._context, connection, head):
+            self._details = None
             head.environ[ALREADY_MISSING] = True
             self._static = None
             self._phase = QUEUED
@@ -447,6 +463,8 @@ class HTTPDriver(HTTPBaseDriver):
         if "HTTP_UPGRADE" in environ and self._codec.has_upgrades:
             upgraded_socket = self._offer_upgrade(head, exchange)
         begun = self._begun = now()
+        if self._context.is_observed:
+            self._observe(head, exchange, begun)
         try:
             # Threads are reused: what one request sets in context variables (PEP 567) must not be there for the next.
             Context().run(self._context.gateway.respond, exchange)
@@ -466,6 +484,11 @@ class HTTPDriver(HTTPBaseDriver):
         if exchange.expired:
             raise RequestTimeout
         seconds = now() - begun
+        details = exchange.details
+        if details is not None:
+            note_application(details, self._context.log_needs, exchange.environ, seconds)
+            details.duration = begun + seconds - self._received_at
+            details.received = self._head_size if decoder is None else self._head_size + decoder.received
         if connection.output is not None:
             if not store_response(self._context, connection, connection.output):
                 exchange.keep_alive, exchange.must_reset = False, True
@@ -482,6 +505,20 @@ class HTTPDriver(HTTPBaseDriver):
         on_end = self._context.on_request_end
         if on_end is not None:
             self._report_end(on_end, head, exchange, seconds, referer, user_agent)
+
+    def _observe(self, head: Head, exchange: HTTPExchange, begun: float) -> None:
+        """Before the application: give the request its ID, and begin to collect what is to be shown of it.
+
+        :param begun: now, on the engine's clock.
+        """
+        context = self._context
+        if context.request_ids is not None:
+            head.environ["reserve.request_id"] = self._id_of(head)
+        if not (context.log_needs.details or context.adds_fields):
+            return
+        details = exchange.details = self._collect(head)
+        details.called = begun
+        details.queue = begun - self._received
 
     def _report_end(
         self,

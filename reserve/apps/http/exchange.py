@@ -15,8 +15,9 @@ import tempfile
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from reserve.apps._accesslog.collect import note_response
+from reserve.apps._accesslog.record import CLIENT_CLOSED_REQUEST
 from reserve.apps._debug import KEY, may_see_errors
-from reserve.apps.http.accesslog import CLIENT_CLOSED_REQUEST
 from reserve.apps.http.context import HTTPContext
 from reserve.apps.http.spoolerrors import BUDGETS_USED_UP, log_cut_response, log_spool_error
 from reserve.engine.connections.backpressure import (
@@ -35,6 +36,7 @@ from reserve.protocol.codec import LENGTH, NONE, UNTIL_CLOSE, ErrorsOutput, Fram
 from reserve.wait import peer_closed
 
 if TYPE_CHECKING:
+    from reserve.apps._accesslog.record import Details
     from reserve.apps.http.streamedbody import RawBodyReader
     from reserve.engine.connections.connection import Connection
 
@@ -86,6 +88,7 @@ class HTTPExchange:
         "aborts",
         "bodiless",
         "bytes_sent",
+        "details",
         "environ",
         "errors",
         "keep_alive",
@@ -117,6 +120,8 @@ class HTTPExchange:
         # The thread that takes it responds: the worker with the application's head, or the monitor with a refusal when
         # that head did not come in time.
         self._token = new_token(present=True) if server.settings.request_timeout > 0 else None
+        self.details: Details | None = None
+        """What is collected of the request; None: nothing. Set by the driver before the application runs."""
         self._hints = 0
         """How many 103 (Early Hints) were sent."""
         self._spool_failed = False
@@ -164,9 +169,14 @@ class HTTPExchange:
             self._may_keep_alive = False
         if self._body is not None and not self._body.begin_response():
             self._may_keep_alive = False  # the rest of the body must not be taken for the next request
+        details = self.details
+        sent = headers
+        if details is not None and self._context.adds_fields:
+            now = self._connection.server.clock.now()
+            sent = [*headers, *self._context.own_fields(details.request_id, details, now)]
         response: ResponseHead = self._context.codec.response_head(
             status,
-            headers,
+            sent,
             request=head,
             minor=head.minor,
             head_request=head.method == "HEAD",
@@ -183,6 +193,8 @@ class HTTPExchange:
                 f"the application's response header {name!r} is not sent: only the server sends hop-by-hop fields "
                 "(PEP 3333); 'Connection: close' is obeyed",
             )
+        if details is not None:
+            note_response(details, self._context.log_needs, sent, len(response.data))
         self._response_head = response.data
         self._framing = response.framing
         self._chunk = response.chunk
@@ -459,6 +471,11 @@ class HTTPExchange:
         self.status = status
         self.started = True
         self._response_head = None
+        details = self.details
+        if details is not None:
+            details.first_byte = self._connection.server.clock.now()
+            if self._context.adds_fields:
+                extra = (*extra, *self._context.own_fields(details.request_id, details, details.first_byte))
         data, body_size = self._context.codec.refusal(
             status,
             message,
@@ -469,6 +486,8 @@ class HTTPExchange:
             server=self._context.server_line,
             extra=extra,
         )
+        if details is not None:
+            note_response(details, self._context.log_needs, (), len(data) - body_size)
         connection = self._connection
         with contextlib.suppress(ClientDisconnected):  # the client has disconnected
             if connection.lent:
@@ -509,6 +528,8 @@ class HTTPExchange:
         if head is not None:
             self._response_head = None
             self.started = True
+            if self.details is not None:
+                self.details.first_byte = connection.server.clock.now()
             if len(data) <= _MAX_JOINED:
                 data = head + data
             else:

@@ -66,7 +66,9 @@ class RedirectApp(HTTPContext):
 
     def start(self, server: ServerContext[Connection]) -> None:
         """Share the access log; the server has started the main application before."""
-        self.access_log = self._main.access_log
+        main = self._main
+        self.access_log = main.access_log
+        self.request_ids, self.is_observed = main.request_ids, main.is_observed
 
     def finish(self, server: ServerContext[Connection]) -> None:
         """Do nothing: the main application stops the log."""

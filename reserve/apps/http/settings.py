@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from reserve.apps._accesslog.destinations import is_destination
+from reserve.apps._accesslog.formats import is_format
 from reserve.paramtypes import Choice, Count, Flag, Kind, Seconds, Size, Text, check_settings
 from reserve.protocol.http1.limits import Limits
 from reserve.protocol.proxy.forwarded import USUAL_FIELDS, is_choice_of_fields
@@ -24,6 +26,10 @@ def _is_header(text: str) -> bool:
 
 def _is_path(text: str) -> bool:
     return text == "" or (text.startswith("/") and "?" not in text and "#" not in text)
+
+
+def _is_skipped(text: str) -> bool:
+    return text.startswith("/") and "?" not in text and "#" not in text and "*" not in text[:-1]
 
 
 def _is_origins(text: str) -> bool:
@@ -71,6 +77,21 @@ HTTP_KINDS: Mapping[str, Kind] = {
         "names of header fields",
     ),
     "access_log": Flag(),
+    "access_log_format": Text(
+        "common, combined, json, or a pattern with atoms, as '%(h)s \"%(r)s\" %(s)s %(queue)s'",
+        is_format,
+        "FORMAT",
+        "a format",
+    ),
+    "access_log_file": Text(
+        "- (standard output), a path, syslog:, syslog:HOST:PORT, syslog:/PATH or logger:NAME",
+        is_destination,
+        "DESTINATION",
+        "a destination",
+    ),
+    "access_log_skip": Text("a path that begins with /, and may end in *", _is_skipped, "PATH", "a path"),
+    "request_id": Choice(("off", "environ", "response")),
+    "server_timing": Flag(),
     "server_header": Text("printable ASCII without blanks at its ends, or nothing", _is_header, "TEXT"),
     "ws_max_message": Size(1, 1024**3),
     "ws_ping": Seconds(0),
@@ -171,8 +192,27 @@ class HTTPSettings:
     commas between them. No effect without ``trusted_proxies``. Read by :class:`~reserve.apps.http.context.HTTPContext`.
     """
     access_log: bool = True
-    """Write one line for each request to standard output (combined format). Read by
+    """Write one line for each request. Read by :class:`~reserve.apps.http.app.HTTPApp`."""
+    access_log_format: str = "combined"
+    """``common``, ``combined``, ``json``, or a pattern with atoms as ``%(h)s``: see ``reserve/docs/logs.md``. Read by
+    :class:`~reserve.apps.http.context.HTTPContext` and :class:`~reserve.apps.http.app.HTTPApp`.
+    """
+    access_log_file: str = "-"
+    """``-`` (standard output), a path, ``syslog:``, ``syslog:HOST:PORT``, ``syslog:/PATH`` or ``logger:NAME``. Read by
     :class:`~reserve.apps.http.app.HTTPApp`.
+    """
+    access_log_skip: tuple[str, ...] = ()
+    """Paths whose requests have no line, as they are sent: whole, or their beginning with ``*`` at the end. Read by
+    :class:`~reserve.apps.http.context.HTTPContext`.
+    """
+    request_id: Literal["off", "environ", "response"] = "off"
+    """Give each request an ID: in the environ, as ``reserve.request_id``, or also in the field X-Request-ID of the
+    response. ``off``: only if the format of the access log or ``slow_request`` shows it. Read by
+    :class:`~reserve.apps.http.context.HTTPContext`.
+    """
+    server_timing: bool = False
+    """Send the field Server-Timing with each response of the application. Read by
+    :class:`~reserve.apps.http.context.HTTPContext`.
     """
     server_header: str = "reserve"
     """The Server field of every response. Empty: none. Read by :class:`~reserve.apps.http.context.HTTPContext`."""

@@ -28,7 +28,9 @@ class Reaction(enum.Enum):
     HAND_OVER = "hand over"
     """Reload, and have a new version of reserve do it. The handler of an application stays."""
     REOPEN = "reopen"
-    """Open the log files again; there are none yet, which a line says."""
+    """Open the log files again (``--access-log-file``, ``--error-log-file``). The handler of an application stays, and
+    is called as well.
+    """
     REPORT = "report"
     """Log one line; the signal means nothing, but its default action would end the process."""
     TERMINAL = "terminal"

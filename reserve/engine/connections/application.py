@@ -43,8 +43,10 @@ class Application:
     keep_alive: float = 15.0
     """Seconds that a client may take for its next request, and that a retiring server leaves its connections open."""
 
-    log_lines_dropped: int = 0
-    """Lines of its own logs that were lost."""
+    @property
+    def log_lines_dropped(self) -> int:
+        """Lines of its own logs that were lost since the start. Any thread."""
+        return 0
 
     def make_driver(self, connection: Connection) -> Driver:
         """Make the driver of a connection. On the accept thread, or on the thread that completed its TLS handshake.

@@ -177,6 +177,10 @@ class Driver:
         """The current request for a log line (``GET /path``); empty: there is none. Any thread."""
         return ""
 
+    def request_id(self) -> str:
+        """The ID of the current request for a log line; empty: it has none. Any thread."""
+        return ""
+
     def client(self) -> str:
         """The client of the current request, where a frontend that is trusted has named it, for log lines; empty: the
         peer is the client. Any thread.

@@ -26,7 +26,7 @@ from reserve.engine.polling.threads import start_thread
 from reserve.engine.polling.waiter import Waiter
 from reserve.errors import describe_exception, print_exception
 
-__all__ = ["ErrorHook", "ErrorLog", "LineWriter", "Log", "is_frame_of_server"]
+__all__ = ["ErrorHook", "ErrorLog", "LineWriter", "Log", "Stack", "is_frame_of_server", "stack_of"]
 
 _PACKAGE = sys.modules["reserve"].__path__[0]
 _SERVER_FILES = (
@@ -40,6 +40,24 @@ MAX_TEXT = 65536
 
 ErrorHook = Callable[[int, str], None]
 """Called with (level as in :mod:`logging`, text), on the log's thread."""
+
+
+Stack = tuple[tuple[str, int, str], ...]
+"""The frames of a thread, the outermost first: file, line and function."""
+
+
+def stack_of(frame: FrameType | None) -> Stack:
+    """The stack of a thread, from the application's first frame on.
+
+    :param frame: the innermost one; None: the thread has ended.
+    """
+    frames = []
+    while frame is not None:
+        frames.append((frame.f_code.co_filename, frame.f_lineno or 0, frame.f_code.co_name))
+        frame = frame.f_back
+    frames.reverse()
+    first = next((index for index, (path, _, _) in enumerate(frames) if not is_frame_of_server(path)), 0)
+    return tuple(frames[first:])
 
 
 class LineWriter:
@@ -179,7 +197,7 @@ class _Line(NamedTuple):
     text: str
     kind: str = ""
     when: float = 0.0
-    frames: tuple[tuple[str, int, str], ...] = ()
+    frames: Stack = ()
 
 
 class ErrorLog:
@@ -249,18 +267,9 @@ class ErrorLog:
         except BaseException:  # out of memory as a rule
             self._writer.dropped |= 1  # at least 1; an addition would need memory
 
-    def stack(self, level: int, text: str, frame: FrameType | None) -> None:
-        """Add a line with the stack of a thread, from the application's first frame on.
-
-        The log's thread reads the source lines from the disk.
-        """
-        frames = []
-        while frame is not None:
-            frames.append((frame.f_code.co_filename, frame.f_lineno or 0, frame.f_code.co_name))
-            frame = frame.f_back
-        frames.reverse()
-        first = next((index for index, (path, _, _) in enumerate(frames) if not is_frame_of_server(path)), 0)
-        self._writer.put(_Line(level, text, frames=tuple(frames[first:])))
+    def stack(self, level: int, text: str, frames: Stack) -> None:
+        """Add a line with a stack. The log's thread reads the source lines from the disk."""
+        self._writer.put(_Line(level, text, frames=frames))
 
     def _put(self, level: int, text: str, kind: str) -> None:
         if len(text) > MAX_TEXT:
@@ -298,7 +307,7 @@ class ErrorLog:
         self._call_hook(logging.WARNING, f"{count} log lines were dropped: the log could not be written fast enough")
 
 
-def _stack(frames: tuple[tuple[str, int, str], ...]) -> str:
+def _stack(frames: Stack) -> str:
     summaries = [traceback.FrameSummary(path, number, name, lookup_line=False) for path, number, name in frames]
     try:
         return "".join(traceback.StackSummary.from_list(summaries).format()).rstrip()

@@ -43,15 +43,18 @@ class LineStream:
         if not lines:
             return 0
         fd = self._descriptor()
-        pieces = [f"{line}\n".encode("utf-8", "backslashreplace") for line in lines]
+        data = "\n".join((*lines, "")).encode("utf-8", "backslashreplace")
         if fd < 0:
-            return self._write_text(b"".join(pieces).decode(), len(pieces))
+            return self._write_text(data.decode(), len(lines))
         before = b"\n" if self._mid_line else b""
-        data = before + b"".join(pieces)
+        data = before + data
         done = self._send(fd, data)
         if done:
             self._mid_line = data[done - 1] != 10
-        return sum(end <= done - len(before) for end in accumulate(map(len, pieces)))
+        if done == len(data):
+            return len(lines)
+        sizes = (len(line.encode("utf-8", "backslashreplace")) + 1 for line in lines)
+        return sum(end <= done - len(before) for end in accumulate(sizes))
 
     def _descriptor(self) -> int:
         try:

@@ -1,9 +1,10 @@
-"""``--request-timeout``: interrupts a run whose response has not begun in time.
+"""``--request-timeout`` interrupts a run whose response has not begun in time, ``--slow-request`` logs a run that takes
+long, once, and leaves it alone.
 
-Runs on the monitor's thread, each time the monitor looks. First it logs the worker's stack and raises RequestTimeout in
-the worker. The application may clean up, and the client gets the refusal: at once, unless the request body is streamed
-and the worker may be using the connection. If the run then does not end, because the worker is stuck in C code, the
-worker is given up, and another thread takes its place, up to ``--max-stuck``.
+Runs on the monitor's thread, each time it looks. For ``--request-timeout`` it first logs the worker's stack and
+raises RequestTimeout in the worker. The application may clean up, and the client gets the refusal: at once, unless the
+request body is streamed and the worker may be using the connection. If the run then does not end, because the worker is
+stuck in C code, the worker is given up, and another thread takes its place, up to ``--max-stuck``.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from __future__ import annotations
 import logging
 from types import FrameType
 
+from reserve.engine.connections.connection import Connection
 from reserve.engine.connections.peers import describe
-from reserve.engine.logs.errorlog import ErrorLog
+from reserve.engine.logs.errorlog import ErrorLog, stack_of
 from reserve.engine.polling.clock import Clock
 from reserve.engine.polling.threads import frame_of
 from reserve.engine.polling.timers import NEVER
@@ -28,7 +30,9 @@ _GRACE = 1.0
 
 
 class RequestWatchdog:
-    """Watches the runs of one server that has ``--request-timeout``; owned by its runtime, called by the monitor."""
+    """Watches the runs of one server that has ``--request-timeout`` or ``--slow-request``; owned by its runtime, called
+    by the monitor.
+    """
 
     def __init__(
         self,
@@ -43,6 +47,7 @@ class RequestWatchdog:
         self._stepper = stepper
         self._now = clock.now
         self._timeout = settings.request_timeout
+        self._slow = settings.slow_request
         self._log = log
         self._start_thread = start_thread
         self.count = 0
@@ -53,11 +58,35 @@ class RequestWatchdog:
         now = self._now()
         soonest = NEVER
         for worker in self._pool.workers:
-            if worker.connection is not None:
+            connection = worker.connection
+            if connection is None:
+                continue
+            if self._slow and worker.slow_run != worker.handled:
+                if now >= worker.slow_due:
+                    self._report_slow(worker, connection, now)
+                else:
+                    soonest = min(soonest, worker.slow_due)
+            if self._timeout:
                 if now >= worker.run_due:
                     self._handle(worker, now)
                 soonest = min(soonest, worker.run_due)
         return soonest
+
+    def _report_slow(self, worker: Worker, connection: Connection, now: float) -> None:
+        """Log the stack of a run that takes long, unless it has said that it only waits."""
+        run, due = worker.handled, worker.slow_due
+        worker.slow_run = run  # this run is not looked at again
+        if worker.exempt is not None:
+            return
+        driver = connection.driver
+        request_id = driver.request_id()
+        text = (
+            f"{describe(connection)}: has run for {now - due + self._slow:.1f} s (--slow-request)"
+            f"{f', request ID {request_id}' if request_id else ''}; {worker.thread.name} is in:"
+        )
+        frames = stack_of(self._frame_of(worker))
+        if worker.connection is connection and worker.handled == run and worker.slow_due == due:  # else it has ended
+            self._log.stack(logging.WARNING, text, frames)
 
     def _handle(self, worker: Worker, now: float) -> None:
         guard = worker.guard
@@ -86,7 +115,7 @@ class RequestWatchdog:
                 self._log.stack(
                     logging.WARNING,
                     f"{describe(connection)}: {what}; it is interrupted in {worker.thread.name}:",
-                    self._frame_of(worker),
+                    stack_of(self._frame_of(worker)),
                 )
                 guard.interrupt()
                 self._stepper.refuse_during_run(connection, "timeout")
@@ -99,7 +128,7 @@ class RequestWatchdog:
             self._log.stack(
                 logging.ERROR,
                 f"{worker.serves}: {worker.thread.name} does not come out of it and is given up in:",
-                self._frame_of(worker),
+                stack_of(self._frame_of(worker)),
             )
             self._pool.give_up(worker)
             self._stepper.refuse(connection, "timeout")

@@ -66,7 +66,8 @@ class Worker(Follower):
     """
 
     __slots__ = ("after_run", "connection", "exempt", "extended_to", "finishing", "guard", "handled", "ident",
-                 "interrupted", "run_due", "seen", "serves", "stuck_since", "thread", "upgraded")  # fmt: skip
+                 "interrupted", "run_due", "seen", "serves", "slow_due", "slow_run", "stuck_since", "thread",
+                 "upgraded")  # fmt: skip
 
     def __init__(self, target: Callable[[Worker], None], name: str) -> None:
         super().__init__()
@@ -81,6 +82,10 @@ class Worker(Follower):
         """When the monitor acts on its run. The worker sets it before a run; during a run the monitor does, and holds
         the guard.
         """
+        self.slow_due = NEVER
+        """When its run counts as slow. The worker sets it before a run."""
+        self.slow_run = -1
+        """The run (``handled`` before its end) that the monitor has reported as slow. Written by the monitor."""
         self.interrupted = False
         """RequestTimeout was raised in the run. Written like ``run_due``."""
         self.upgraded = False
@@ -129,6 +134,7 @@ class WorkerPool:
         self._min, self._max = settings.thread_range
         self._timeout = settings.request_timeout
         self._timed = settings.request_timeout > 0
+        self._slow = settings.slow_request
         self._now = clock.now
         self._max_stuck = settings.max_stuck
         self._max_upgraded = settings.max_upgraded
@@ -495,6 +501,11 @@ class WorkerPool:
         begun = queue.stepped_at
         for _ in range(_RUNS_IN_A_ROW):
             kept = queue.yield_lead(worker)
+            if self._slow:
+                worker.slow_due = self._now() + self._slow
+                if not self._timed:  # else _run_timed does it
+                    worker.connection = connection
+                    queue.timed_run_begins()
             going_on = self._run_timed(worker, connection) if self._timed else self._run(worker, connection)
             if worker.after_run:
                 self._finish(worker, connection, going_on, kept)

@@ -209,6 +209,7 @@ class ForwardedParser:
         environ = head.environ
         address = environ["REMOTE_ADDR"]
         trusted = self._trusted if address == self._peer else self._fields.trusts(address)
+        head.from_proxy = trusted
         if not trusted:
             head.untrusted_fields = not KEYS_OF_FRONTENDS.isdisjoint(environ)
         self._fields.apply(environ, trusted=trusted)

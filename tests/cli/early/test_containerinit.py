@@ -99,7 +99,7 @@ def test_signals_are_passed_on_and_the_exit_code_is_that_of_the_server(directory
     with command(directory, launcher=UNSHARE, start_new_session=True) as (process, port), hold(port):
         gate = os.open(directory / "gate", os.O_WRONLY)
         os.kill(process_1(process), signal.SIGUSR1)
-        read_until(process, "SIGUSR1: there is nothing to reopen")
+        read_until(process, "SIGUSR1: there is no log file to open again")
         os.kill(process_1(process), signal.SIGTERM)
         read_until(process, "reserve: stopping; requests in flight have 3600 s")
         os.kill(process_1(process), signal.SIGTERM)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from reserve.engine.logs.errorlog import MAX_TEXT, ErrorLog, LineWriter
+from reserve.engine.logs.errorlog import MAX_TEXT, ErrorLog, LineWriter, stack_of
 from tests.test_errors import ANYTHING, hostile
 from tests.waiting import PATIENCE, eventually
 
@@ -175,7 +175,7 @@ def test_a_stack_whose_source_cannot_be_read_is_logged_without_it(monkeypatch: p
 
     lines: list[str] = []
     logs = ErrorLog(lambda level, text: lines.append(text))
-    logs.stack(logging.WARNING, "it waits in:", sys._getframe())
+    logs.stack(logging.WARNING, "it waits in:", stack_of(sys._getframe()))
     logs.info("the next line")
     monkeypatch.setattr(linecache, "getline", fail)
     monkeypatch.setattr(linecache, "getlines", fail)

@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reserve.engine.logs.errorlog import ErrorLog
+from reserve.engine.logs.errorlog import ErrorLog, stack_of
 from reserve.engine.logs.ratelimit import MAX_REASONS, RateLimiter, reason_of
 from reserve.testing import FakeClock
 from tests.engine.conftest import Log
@@ -107,12 +107,12 @@ def test_lines_before_the_start_are_counted_too() -> None:
 
 def test_a_stack_has_its_source_lines() -> None:
     log = Written()
-    log.log.stack(WARNING, "it is in", sys._getframe())  # this very line
-    log.log.stack(WARNING, "it is nowhere", None)
+    log.log.stack(WARNING, "it is in", stack_of(sys._getframe()))  # this line
+    log.log.stack(WARNING, "it is nowhere", stack_of(None))
     log.log.stop()
     (_, text), nowhere = log.lines
     assert text.startswith("it is in\n  File ")
-    assert text.splitlines()[-1].strip() == 'log.log.stack(WARNING, "it is in", sys._getframe())  # this very line'
+    assert text.splitlines()[-1].strip() == 'log.log.stack(WARNING, "it is in", stack_of(sys._getframe()))  # this line'
     assert nowhere == (WARNING, "it is nowhere")
 
 

@@ -1,0 +1,78 @@
+"""The files of logs: ``--access-log-file`` and ``--error-log-file``, opened while the process has the rights of root.
+
+Runs on the main thread at start. The file of the error log becomes standard error when the server is ready, so that
+what an application, a library or the interpreter writes there is in it as well, and a start that fails is reported to
+those who have started it. :mod:`reserve.engine.logs.logfile` has the files, and opens them again on SIGUSR1.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from reserve.apps._accesslog.destinations import STDOUT, path_of
+from reserve.cli.privileges import account
+from reserve.engine.logs.logfile import LogFile, keep_log_files, open_log_file, reopen_log_files
+from reserve.errors import StartupError
+
+if TYPE_CHECKING:
+    from reserve.options.sources import Values
+
+__all__ = ["open_log_files", "redirect_stderr", "reopened"]
+
+_STDERR = 2
+
+
+def open_log_files(values: Values) -> LogFile | None:
+    """Open the files that the options name, relative to the working directory; those of earlier options are closed.
+
+    :returns: the file of the error log, for :func:`redirect_stderr`; None: it stays standard error.
+    :raises StartupError: one cannot be opened.
+    """
+    target = account(values)
+    owner = None if target is None or target.is_current or os.geteuid() != 0 else (target.uid, target.gid)
+    error_file = None
+    paths = []
+    for field in ("access_log_file", "error_log_file"):
+        path = str(values[field] or "")
+        path = path_of(path) if field == "access_log_file" or path == STDOUT else path
+        if not path or (field == "access_log_file" and not values["access_log"]):
+            continue
+        try:
+            file = open_log_file(path, owner, for_log=False)
+        except OSError as error:
+            source = values.given[field].source
+            raise StartupError(f"{source}: cannot open {path}: {error.strerror or error}") from None
+        paths.append(file.path)
+        error_file = file if field == "error_log_file" else error_file
+    keep_log_files(paths)
+    return error_file
+
+
+def redirect_stderr(file: LogFile | None) -> None:
+    """Make the file of the error log standard error, if there is one."""
+    if file is None:
+        return
+    if sys.stderr is not None:
+        with suppress(AttributeError, OSError, ValueError):  # replaced by the application
+            sys.stderr.flush()
+    file.replace_stream(_STDERR)
+
+
+def reopened(name: str) -> list[tuple[bool, str]]:
+    """Open all log files again, and say for each whether that was possible, in a sentence.
+
+    :param name: of the signal.
+    """
+    return [
+        (True, f"{name}: {result.path} is opened again")
+        if result.error is None
+        else (
+            False,
+            f"{name}: {result.path} cannot be opened again, so lines go on into the file that was open: "
+            f"{result.error.strerror or result.error}",
+        )
+        for result in reopen_log_files()
+    ]

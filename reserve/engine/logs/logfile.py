@@ -1,0 +1,172 @@
+"""Files of logs: opened for append, and opened again when another program has renamed them (logrotate).
+
+A write is one ``write(2)`` of whole lines to a descriptor with ``O_APPEND``, so several threads and processes may share
+a file. A file is opened again by replacing its descriptor (``dup2``), which is atomic: a thread that writes meanwhile
+writes to the one file or to the other, and needs no lock. The command opens the files before it gives up the rights of
+root; from then on they are found here by their names.
+
+Any thread calls the functions. There is one :class:`LogFile` for a path, however many logs write to it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from reserve.engine.polling.highnumber import move_up
+
+__all__ = ["LogFile", "Reopened", "close_log_file", "keep_log_files", "open_log_file", "reopen_log_files"]
+
+_FLAGS = (
+    os.O_WRONLY
+    | os.O_APPEND
+    | os.O_CREAT
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_NOCTTY", 0)
+    | getattr(os, "O_NONBLOCK", 0)  # of a named pipe that no process reads, opening is an error then, and does not wait
+)
+
+_files: dict[str, LogFile] = {}
+"""The open files by their absolute paths."""
+_lock = threading.Lock()
+
+
+class Reopened(NamedTuple):
+    """What became of one file that was to be opened again."""
+
+    path: str
+    error: OSError | None
+    """Why it could not be opened: the log goes on in the file that was open. None: it was opened."""
+
+
+class LogFile:
+    """One file, open for append. It has what :class:`~reserve.engine.logs.linestream.LineStream` needs of a stream.
+
+    :param path: absolute.
+    :param owner: user and group that a file gets which is created here; None: those of the process.
+    :raises OSError: it cannot be opened.
+    """
+
+    def __init__(self, path: str, owner: tuple[int, int] | None = None) -> None:
+        self.path = path
+        self.users = 0
+        """Logs that write to it."""
+        self.is_kept = False
+        """It stays open without any log."""
+        self._owner = owner
+        self._stream = -1
+        """The standard stream that is this file, too; -1: none."""
+        self._fd = move_up(self._open())
+        self._identity = _identity(self._fd)
+
+    def fileno(self) -> int:
+        """The descriptor, which stays the same when the file is opened again."""
+        return self._fd
+
+    def write(self, text: str) -> int:
+        """Append a text; for callers without a :class:`~reserve.engine.logs.linestream.LineStream`."""
+        return os.write(self._fd, text.encode("utf-8", "backslashreplace"))
+
+    def flush(self) -> None:
+        """Do nothing: nothing is buffered."""
+
+    def replace_stream(self, fd: int) -> None:
+        """Make this file a standard stream of the process as well, from now on.
+
+        :param fd: 1 or 2.
+        """
+        os.dup2(self._fd, fd)
+        self._stream = fd
+
+    def reopen(self) -> None:
+        """Open the path again, and go on there. Raises OSError if that fails; then the log goes on where it was."""
+        new = self._open()
+        before, self._identity = self._identity, _identity(new)
+        if _identity(self._fd) == before:
+            os.dup2(new, self._fd, inheritable=False)
+            os.close(new)
+        else:  # another part of the program has closed the descriptor, and its number may belong to another file now
+            self._fd = move_up(new)
+        if self._stream >= 0 and _identity(self._stream) == before:
+            os.dup2(self._fd, self._stream)
+
+    def close(self) -> None:
+        """Close the descriptor, unless its number belongs to another file now."""
+        if _identity(self._fd) == self._identity:
+            os.close(self._fd)
+        self._fd = -1
+
+    def _open(self) -> int:
+        try:
+            fd = os.open(self.path, _FLAGS | os.O_EXCL, 0o666)
+        except FileExistsError:
+            fd = os.open(self.path, _FLAGS, 0o666)
+        else:
+            if self._owner is not None:
+                os.fchown(fd, *self._owner)
+        os.set_blocking(fd, True)
+        return fd
+
+
+def _identity(fd: int) -> tuple[int, int] | None:
+    """What tells an open file from every other; None: it is closed."""
+    try:
+        status = os.fstat(fd)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def open_log_file(path: str, owner: tuple[int, int] | None = None, *, for_log: bool = True) -> LogFile:
+    """The log file of a path, which is opened unless it is open.
+
+    :param owner: user and group that the file gets if it is created; None: those of the process.
+    :param for_log: a log writes to it, and calls :func:`close_log_file` at its end; False: it is kept open for later.
+    :raises OSError: it cannot be opened.
+    """
+    path = os.path.abspath(path)
+    with _lock:
+        file = _files.get(path)
+        if file is None:
+            file = _files[path] = LogFile(path, owner)
+        if for_log:
+            file.users += 1
+        else:
+            file.is_kept = True
+        return file
+
+
+def close_log_file(file: LogFile) -> None:
+    """A log writes no more to the file: close it, if no other does."""
+    with _lock:
+        file.users -= 1
+        _close_if_unused(file)
+
+
+def keep_log_files(paths: Iterable[str]) -> None:
+    """Of the files that are kept open without a log, keep only these; absolute paths."""
+    with _lock:
+        for path, file in list(_files.items()):
+            file.is_kept = file.is_kept and path in paths
+            _close_if_unused(file)
+
+
+def _close_if_unused(file: LogFile) -> None:
+    if file.users <= 0 and not file.is_kept and _files.get(file.path) is file:
+        del _files[file.path]
+        file.close()
+
+
+def reopen_log_files() -> list[Reopened]:
+    """Open every log file of this process again; what became of each."""
+    with _lock:
+        results = []
+        for path, file in _files.items():
+            try:
+                file.reopen()
+                results.append(Reopened(path, None))
+            except OSError as error:
+                results.append(Reopened(path, error))
+        return results
