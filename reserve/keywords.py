@@ -175,16 +175,33 @@ class WSGIServerOptions(EngineOptions, total=False):
     """
     health_path: str
     """A path to which the server itself responds, even while every worker is busy: 200, or 503 when the server is
-    unhealthy. Unit: a path. Default: ``''``.
+    unhealthy; with Accept: application/json or ?json it says why. Unit: a path. Default: ``''``.
+    """
+    live_path: str
+    """Likewise for a check whether the process has to be started again (Kubernetes: liveness): 503 only if nothing else
+    helps. Unit: a path. Default: ``''``.
+    """
+    ready_path: str
+    """The same at another path, for a check whether clients are to be sent to the server (Kubernetes: readiness). Unit:
+    a path. Default: ``''``.
+    """
+    metrics_path: str
+    """A path at which the server itself has the metrics of all its processes for Prometheus, even while every worker is
+    busy. Unit: a path. Default: ``''``.
+    """
+    metrics_allow: str
+    """Which clients may read the metrics there: any, or loopback, private (networks), addresses, networks
+    (192.0.2.0/24), and unix for those without an address, with commas between them. Behind trusted-proxies it is the
+    address that they tell. Unit: a list. Default: ``'loopback,private'``.
     """
     status_path: str
     """Show a page at this path with what all processes and threads do at this moment, also while every worker is busy;
     with ?json the same as JSON. Unit: a path. Default: ``''``.
     """
     status_allow: str
-    """Which clients may see the status page: any, or loopback, addresses, networks (192.0.2.0/24), and unix for those
-    without an address, with commas between them. Behind trusted-proxies it is the address that they tell. Unit: a list.
-    Default: ``'loopback'``.
+    """Which clients may see the status page: any, or loopback, private (networks), addresses, networks (192.0.2.0/24),
+    and unix for those without an address, with commas between them. Behind trusted-proxies it is the address that they
+    tell. Unit: a list. Default: ``'loopback'``.
     """
     forwarded_fields: str
     """The header fields about clients that the trusted-proxies set: forwarded alone, or some of x-forwarded-for,

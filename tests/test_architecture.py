@@ -38,7 +38,7 @@ ALLOWED: dict[str, set[str]] = {
     "compat": _SERVING | {"__init__"},
     "browser": set(),
     "desk": _SERVING | {"browser"},
-    "options": _SERVING,
+    "options": _SERVING | {"control"},
     "testing": _SERVING,
     "cli": _SERVING | {"browser", "control", "daemon", "options"},
     "supervisor": _GROUND | {"cli", "control", "daemon", "engine", "options", "sockets"},
@@ -47,6 +47,7 @@ ALLOWED: dict[str, set[str]] = {
 }
 VALUES = {
     "reserve.apps.http.settings",
+    "reserve.control.metrics.target",
     "reserve.engine.settings",
     "reserve.loader.otherservers",
     "reserve.protocol.http1.limits",

@@ -16,6 +16,7 @@ ROOT = Path(__file__).parent.parent
 PEERS = (
     "curl", "chromium", "chromedriver", "wrk", "systemd-socket-activate", "systemd-analyze", "setpriv", "slowhttptest",
     "strace", "tmux", "nginx", "apache2", "lighttpd", "haproxy", "openssl", "certutil",
+    "promtool",
 )  # fmt: skip
 PYTHON = """#!/bin/sh
 case "$*" in "-m pytest"*)

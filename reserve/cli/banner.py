@@ -80,9 +80,11 @@ def listener_lines(listeners: Listeners, scheme: str, *, tls: bool) -> list[str]
         (listeners.main, tls, "TLS" if tls else ""),
         (listeners.without_tls, False, "without TLS"),
         (listeners.redirects, False, "redirects to https"),
+        (listeners.metrics, False, "metrics and health checks"),
     ):
+        shown = "http" if sockets is listeners.metrics else scheme
         for sock in sockets:
-            for address in urls(describe(sock), scheme and (f"{scheme}s" if secure else scheme)):
+            for address in urls(describe(sock), shown and (f"{shown}s" if secure else shown)):
                 is_in_url = "://" in address and sockets is listeners.main  # the scheme already says it
                 notes = [note for note in ("" if is_in_url else special, listeners.origins.get(sock)) if note]
                 lines.append(f"{address}   ({'; '.join(notes)})" if notes else address)

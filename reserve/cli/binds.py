@@ -1,4 +1,4 @@
-"""The listeners of the command, by purpose: the application with or without TLS, or redirects to https.
+"""The listeners of the command, by purpose: the application with or without TLS, redirects, or metrics.
 
 Runs on the main thread at start. It opens the addresses of the options and takes over inherited sockets. If one of them
 is wrong, everything that was opened is closed again, and inherited descriptors stay open.
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from reserve.options.sources import Values
 
 __all__ = [
+    "PURPOSES",
     "Listeners",
     "_addresses_by_purpose",
     "check_addresses",
@@ -37,6 +38,10 @@ _PURPOSES = {"plain": "without_tls", "redirect": "redirects"}
 """The names of inherited sockets that have a meaning when there is a certificate: the field of :class:`Listeners`."""
 
 
+PURPOSES = ("main", "without_tls", "redirects", "metrics")
+"""The fields of :class:`Listeners` that have sockets."""
+
+
 @dataclass(slots=True)
 class Listeners:
     """The listening sockets of one server. The main thread fills it and gives the sockets to the server."""
@@ -47,6 +52,8 @@ class Listeners:
     """Those of the application that never use TLS."""
     redirects: list[socket.socket] = field(default_factory=list)
     """Those that redirect every request to https."""
+    metrics: list[socket.socket] = field(default_factory=list)
+    """Those for metrics and health checks, which the server of the application has nothing to do with."""
     origins: dict[socket.socket, str] = field(default_factory=dict)
     """For listeners that no option names: where they come from, for the banner."""
     addresses: dict[socket.socket, str] = field(default_factory=dict)
@@ -54,7 +61,7 @@ class Listeners:
 
     @property
     def all(self) -> list[socket.socket]:
-        return [*self.main, *self.without_tls, *self.redirects]
+        return [sock for purpose in PURPOSES for sock in getattr(self, purpose)]
 
 
 def open_listeners(values: Values, environ: MutableMapping[str, str]) -> Listeners:
@@ -134,6 +141,7 @@ def _addresses_by_purpose(values: Values, *, has_others: bool) -> dict[str, tupl
         "main": main,
         "without_tls": cast("tuple[str, ...]", values["plain_bind"]),
         "redirects": cast("tuple[str, ...]", values["redirect_http"]),
+        "metrics": cast("tuple[str, ...]", values["metrics_bind"]),
     }
 
 
@@ -171,7 +179,7 @@ def united(*several: Listeners) -> Listeners:
     """The listeners that are in one of these, each once."""
     result = Listeners()
     for listeners in several:
-        for purpose in ("main", "without_tls", "redirects"):
+        for purpose in PURPOSES:
             mine = getattr(result, purpose)
             mine.extend(sock for sock in getattr(listeners, purpose) if sock not in mine)
         result.origins.update(listeners.origins)

@@ -21,6 +21,7 @@ from reserve.cli.banner import banner, listener_lines, url_for_browser
 from reserve.cli.binds import open_listeners
 from reserve.cli.config.hooks import load_hooks
 from reserve.cli.console import Console
+from reserve.cli.control.monitoring import Monitoring
 from reserve.cli.forceexit import ABORTED
 from reserve.cli.logfiles import open_log_files, redirect_stderr
 from reserve.cli.parser import CommandLine
@@ -174,9 +175,12 @@ def serve(
                 null_streams(keep_files=True)  # as the supervisor does
             if worker is not None:
                 worker.ready()
+            monitoring.start(server)
             hooks.on_ready()
 
-        needs_ready = service.is_active or worker is not None or start.error_file is not None
+        monitoring = Monitoring(listeners.metrics, values, hooks)
+        cleanup.callback(monitoring.stop)
+        needs_ready = service.is_active or worker is not None or start.error_file is not None or monitoring.is_wanted
         told = dataclasses.replace(hooks, on_ready=on_ready) if needs_ready else hooks
         slot = None if worker is None else worker.slot()
         server = make_server(listeners, start.handle, start.name, values, adapter, told, slot)

@@ -86,8 +86,10 @@ class _Channel(Protocol):
 class SupervisedCollector:
     """The document in a worker process, which asks its supervisor; the process has one.
 
-    The supervisor gets one question at a time: who asks meanwhile gets the same document. Without a response, from a
-    supervisor that is stopped or another version, the document is about this process alone.
+    The supervisor gets one question at a time: who asks meanwhile gets the same document. No document is kept for the
+    next question: the supervisor itself keeps one, so that what the processes tell, one after the other, never goes
+    back. Without a response, from a supervisor that is stopped or another version, it is the last document, or if there
+    was none one about this process alone.
 
     :param channel: the end of the worker process.
     """
@@ -101,7 +103,6 @@ class SupervisedCollector:
         """The number of the last question."""
         self._is_asking = False
         self._document: dict[str, Any] | None = None
-        self._received_at = float("-inf")
         self._ended = False
 
     @property
@@ -115,8 +116,6 @@ class SupervisedCollector:
     def collect(self, timeout: float = 2.0) -> dict[str, Any]:
         until = time.monotonic() + timeout
         with self._changed:
-            if self._document is not None and time.monotonic() - self._received_at < FRESH:
-                return self._document
             asked, is_first = self._asked, not self._is_asking
             if is_first:
                 asked = self._asked = self._asked + 1
@@ -130,7 +129,7 @@ class SupervisedCollector:
                     self._is_asking = False  # the next caller asks again; a late response is used all the same
                     self._changed.notify_all()
                     break
-            if self._document is not None and time.monotonic() - self._received_at < timeout + FRESH:
+            if self._document is not None:
                 return self._document
         return self._local.collect()
 
@@ -140,7 +139,7 @@ class SupervisedCollector:
         if not isinstance(received, dict):
             return
         with self._changed:
-            self._document, self._received_at = received, time.monotonic()
+            self._document = received
             self._is_asking = False
             self._changed.notify_all()
 

@@ -100,6 +100,9 @@ class Server:
         self._lifecycle = Lifecycle(self, settings, hooks, clock, self._endpoints, poller, policy, balance)
         self._runtime = self._lifecycle.runtime
         self._queue = self._runtime.queue
+        self.companion: Server | None = None
+        """A server that retires with this one, because another process shares its listeners, too; None: there is none.
+        """
         self._collector: Collector | None = None
 
     # ---- start and stop ----
@@ -184,6 +187,8 @@ class Server:
         all that. After the server has begun to stop this method does nothing.
         """
         self._lifecycle.retire()
+        if self.companion is not None:
+            self.companion.retire()
 
     def stop(self, timeout: float | None = None) -> None:
         """Stop accepting, finish the requests in flight, close idle connections, and return when that is done.

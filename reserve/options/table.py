@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, replace
 
 from reserve.apps.http.settings import HTTP_KINDS, HTTPSettings
+from reserve.control.metrics.target import is_statsd_target
 from reserve.engine.settings import ENGINE_KINDS, EngineSettings
 from reserve.paramtypes import Choice, Count, CountOr, Flag, Kind, Octal, Pair, Seconds, Size, Text
 from reserve.protocol.http1.limits import LIMIT_KINDS, Limits
@@ -403,7 +404,16 @@ OPTIONS: tuple[Option, ...] = (
     _http(
         "health-path",
         "A path to which the server itself responds, even while every worker is busy: 200, or 503 when the server is "
-        "unhealthy.",
+        "unhealthy; with Accept: application/json or ?json it says why.",
+    ),
+    _http(
+        "ready-path",
+        "The same at another path, for a check whether clients are to be sent to the server (Kubernetes: readiness).",
+    ),
+    _http(
+        "live-path",
+        "Likewise for a check whether the process has to be started again (Kubernetes: liveness): 503 only if nothing "
+        "else helps.",
     ),
     _http(
         "forwarded-fields",
@@ -573,8 +583,49 @@ OPTIONS: tuple[Option, ...] = (
     ),
     _monitoring(
         "status-allow",
-        "Which clients may see the status page: any, or loopback, addresses, networks (192.0.2.0/24), and unix for "
+        "Which clients may see the status page: any, or loopback, private (networks), addresses, networks "
+        "(192.0.2.0/24), and unix for "
         "those without an address, with commas between them. Behind trusted-proxies it is the address that they tell.",
+    ),
+    _monitoring(
+        "metrics-path",
+        "A path at which the server itself has the metrics of all its processes for Prometheus, even while every "
+        "worker is busy.",
+    ),
+    _monitoring(
+        "metrics-allow",
+        "Which clients may read the metrics there: any, or loopback, private (networks), addresses, networks "
+        "(192.0.2.0/24), and unix for "
+        "those without an address, with commas between them. Behind trusted-proxies it is the address that they tell.",
+    ),
+    Option(
+        name="metrics-bind",
+        kind=_ADDRESS,
+        group=_MONITORING,
+        repeat=True,
+        default=(),
+        help="Listen on this address for Prometheus and health checks alone, with threads and connections of its own: "
+        "/metrics, /health, /ready and /live. All who reach the address may read them.",
+    ),
+    Option(
+        name="statsd",
+        kind=Text("HOST:PORT or HOST:PORT,PREFIX", is_statsd_target, "HOST:PORT[,PREFIX]", "an address"),
+        group=_MONITORING,
+        help="Send the metrics to this StatsD server, by UDP, with names that begin with PREFIX (reserve).",
+    ),
+    Option(
+        name="statsd-interval",
+        kind=Seconds(0.1),
+        group=_MONITORING,
+        default=10.0,
+        help="How often they are sent.",
+    ),
+    Option(
+        name="statsd-tags",
+        kind=Flag(),
+        group=_MONITORING,
+        default=False,
+        help="Send labels as tags, as DogStatsD, Telegraf and Vector read them, not as a part of the name.",
     ),
     Option(
         name="control",

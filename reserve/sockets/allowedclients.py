@@ -6,18 +6,22 @@ from __future__ import annotations
 
 from reserve.sockets.proxies import TrustedProxies
 
-__all__ = ["LOOPBACK", "AllowedClients", "is_list_of_clients"]
+__all__ = ["LOOPBACK", "PRIVATE", "AllowedClients", "is_list_of_clients"]
 
 LOOPBACK = "loopback"
 """The word for clients on this machine."""
 _ANY = "any"
+PRIVATE = "private"
+"""The word for the networks that are not routed on the internet: RFC 1918, RFC 4193, RFC 6598 and link-local ones."""
+_PRIVATE_NETWORKS = "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,fc00::/7,fe80::/10"
 
 
 class AllowedClients:
     """A set of clients. It does not change.
 
-    :param text: ``any`` alone; or, with commas between them, ``loopback`` for clients on this machine, addresses,
-        networks (``192.0.2.0/24``), and ``unix`` for clients without an address, on UNIX sockets.
+    :param text: ``any`` alone; or, with commas between them, ``loopback`` for clients on this machine, ``private`` for
+        private networks, addresses, networks (``192.0.2.0/24``), and ``unix`` for clients without an address, on UNIX
+        sockets.
 
     Raises ValueError for anything else.
     """
@@ -28,7 +32,13 @@ class AllowedClients:
         self.loopback = LOOPBACK in words
         if "" in words:
             raise ValueError(text)
-        self._listed = TrustedProxies(",".join([] if self.any else [word for word in words if word != LOOPBACK]))
+        self._listed = TrustedProxies(
+            ",".join(
+                []
+                if self.any
+                else [_PRIVATE_NETWORKS if word == PRIVATE else word for word in words if word != LOOPBACK]
+            )
+        )
 
     def lists(self, address: str) -> bool:
         """Whether an address is listed, by itself or in a network; empty: whether clients on UNIX sockets are."""

@@ -185,7 +185,7 @@ class MemoryServer:
         self.clock = clock
         self.settings = EngineSettings()
         self.retiring = self.stopping = False
-        self.healthy = True
+        self.healthy = self.live = True
         self.others_wait = False
         self.budget = Budget(self.settings.buffer_memory, self.settings.spool_disk)
         self.clients = ClientLimits(self.settings)
@@ -226,6 +226,9 @@ class MemoryServer:
         if found is None:
             raise UsageError("this socket is not (or no longer) a connection of this server")
         return found[0]
+
+    def unhealthy_reasons(self) -> tuple[str, ...]:
+        return () if self.healthy else ("a test has made it so",)
 
     def deliver(self) -> None:
         """Step the connections that handlers have sent to."""

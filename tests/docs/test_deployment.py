@@ -54,8 +54,8 @@ def test_the_probes_ask_where_the_server_answers() -> None:
     (port,) = container["ports"]
     assert values["bind"] == (f":{port['containerPort']}",)
     for name in ("startupProbe", "readinessProbe"):
-        assert container[name]["httpGet"] == {"path": values["health_path"], "port": port["name"]}
-    assert container["livenessProbe"]["tcpSocket"] == {"port": port["name"]}
+        assert container[name]["httpGet"] == {"path": values["ready_path"], "port": port["name"]}
+    assert container["livenessProbe"]["httpGet"] == {"path": values["live_path"], "port": port["name"]}
 
 
 def test_every_volume_is_mounted_and_the_root_is_read_only() -> None:

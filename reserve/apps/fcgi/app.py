@@ -41,6 +41,8 @@ class FastCGIApp(CGIApp):
             for name, reason in CGIApp.options_without_use.items()
             if name not in ("keep-alive", "max-chunk-overhead")
         },
+        "metrics-allow": "there are no metrics at a path",
+        "metrics-path": "there are no metrics at a path; --metrics-bind has them",
         "status-allow": "there is no status page",
         "status-path": "there is no status page; reserve app http status SOCKET shows the server of a control socket",
     }

@@ -32,6 +32,20 @@ if TYPE_CHECKING:
 __all__ = ["HTTPApp"]
 
 
+_OWN_PATHS = ("health-path", "ready-path", "live-path", "metrics-path", "status-path")
+"""The options with paths of the server's own."""
+
+
+def _check_paths(settings: HTTPSettings) -> None:
+    """Refuse two purposes of one path. The first two options have the same."""
+    used: dict[str, str] = {}
+    for name in _OWN_PATHS:
+        path = getattr(settings, name.replace("-", "_"))
+        if path and path in used and name != "ready-path":
+            raise UsageError(f"--{name} and --{used[path]} are both {path}; give each its own path")
+        used[path] = name
+
+
 class HTTPApp(HTTPContext):
     """The application that a :class:`~reserve.engine.server.Server` serves HTTP with. It makes the drivers.
 
@@ -86,8 +100,7 @@ class HTTPApp(HTTPContext):
             self.settings, limits=dataclasses.replace(self.settings.limits, **limits), **others
         )
         check_settings(settings.limits, LIMIT_KINDS)
-        if settings.status_path and settings.status_path == settings.health_path:
-            raise UsageError(f"--status-path and --health-path are both {settings.status_path}; give each its own path")
+        _check_paths(settings)
         self.use_settings(settings)
 
     def redirect_application(self, port: int) -> RedirectApp | None:
@@ -136,6 +149,7 @@ class HTTPApp(HTTPContext):
                 "tracebacks, but a frontend on this machine that does not name its clients passes them on"
             )
         self._make_status_pages(server)
+        self._make_metrics_page(server)
         if self.settings.access_log:
             form = log_format(self.settings.access_log_format)
             self.access_log = AccessLog(server.log, form=form, destination=self.settings.access_log_file)
@@ -166,6 +180,18 @@ class HTTPApp(HTTPContext):
             own: Collector = server.facade.collector or LocalCollector(server.facade)
             pages[path] = GuardedPage(StatusPage(RemoteCollector(socket) if socket else own), allowed, name)
         self.pages = pages
+
+    def _make_metrics_page(self, server: ServerContext[Connection]) -> None:
+        path, allowed = self.settings.metrics_path, self.settings.metrics_allow
+        if not path:
+            if allowed != HTTPSettings().metrics_allow:
+                server.log.warning("--metrics-allow has no effect without --metrics-path")
+            return
+        from reserve.control.metrics.page import metrics_page
+
+        name = f"the metrics are for --metrics-allow {allowed}"
+        page = GuardedPage(metrics_page(server.facade), AllowedClients(allowed), name)
+        self.pages = {**(self.pages or {}), path: page}
 
     def finish(self, server: ServerContext[Connection]) -> None:
         """Stop the access log, after the last connection."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from reserve.apps._accesslog.collect import details_of
 from reserve.apps._accesslog.record import CLIENT_CLOSED_REQUEST, MAX_FIELD, DetailedRecord, Record, cut
+from reserve.apps._checks import check_response
 from reserve.apps.http.bufferedbody import LARGE_HEAD, large_head_error
 from reserve.apps.http.context import HTTPContext
 from reserve.engine.connections.driver import AGAIN, CLOSE, LINGER, Action, Driver, Wait
@@ -268,19 +269,18 @@ class HTTPBaseDriver(Driver, ABC):
         # A frontend has removed the prefix, so it is no part of the path that came.
         return path.removeprefix(environ[PREFIX_KEY]) if PREFIX_KEY in environ else path
 
-    def _is_health_check(self, head: Head, health_path: str) -> bool:
-        """Whether a request is for ``--health-path``, which is not empty."""
-        return head.length == 0 and self._path(head) == health_path and head.method in ("GET", "HEAD")
+    def _check_at(self, head: Head) -> str:
+        """What a request asks for at a path for health checks, if there are any; empty: it is no check."""
+        checks = self._context.checks
+        if checks is None or head.length != 0 or head.method not in ("GET", "HEAD"):
+            return ""
+        return checks.get(self._path(head), "")
 
-    def _respond_to_health_check(self, head: Head, now: float) -> Action:
-        healthy = self._connection.server.healthy
-        return self._respond_immediately(
-            head,
-            now,
-            "200 OK" if healthy else "503 Service Unavailable",
-            [("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-store")],
-            b"ok\n" if healthy else b"unhealthy\n",
-        )
+    def _respond_to_check(self, check: str, head: Head, now: float) -> Action:
+        """Respond to a health check. See :func:`~reserve.apps._checks.check_response`."""
+        server = self._connection.server
+        response = check_response(check, head.environ, live=server.live, reasons=server.unhealthy_reasons())
+        return self._respond_immediately(head, now, *response)
 
     def _respond_immediately(
         self, head: Head, now: float, status: str, headers: list[tuple[str, str]], body: bytes
@@ -371,7 +371,7 @@ class HTTPBaseDriver(Driver, ABC):
         :param bytes_sent: of the response's body.
         """
         method = request.partition(" ")[0] if isinstance(request, str) else request.method
-        self._connection.server.request_metrics.counts().count(method, status, self._head_size, bytes_sent)
+        self._connection.server.request_metrics.add(method, status, self._head_size, bytes_sent)
         self._put_record(request, status, bytes_sent, referer, user_agent)
 
     def _put_record(self, request: Head | str, status: int, bytes_sent: int, referer: str, user_agent: str) -> None:

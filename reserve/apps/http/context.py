@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from reserve.apps._accesslog.formats import NOTHING
 from reserve.apps._accesslog.requestids import RequestIds
+from reserve.apps._checks import check_paths
 from reserve.apps.http.accesslog import SkippedPaths, log_format
 from reserve.engine.connections.application import Application
 from reserve.engine.connections.peers import address_of, is_proxy, name_of_client, peer_of
@@ -144,6 +145,8 @@ class HTTPContext(Application):
         follow at the next request of a connection, limits and SERVER_SOFTWARE at the next connection.
         """
         self.settings = settings
+        self.checks = check_paths(settings)
+        """The paths of health checks."""
         self.keep_alive = settings.keep_alive
         self.skipped = SkippedPaths(settings.access_log_skip) if settings.access_log_skip else None
         if self.access_log is None:  # else its lines are made in the format that it has begun with

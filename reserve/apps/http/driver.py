@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from contextvars import Context
 from functools import partial
 from io import BytesIO
+from threading import get_ident
 from typing import TYPE_CHECKING, BinaryIO
 
 from reserve.apps._accesslog.collect import note_application
@@ -30,6 +31,7 @@ from reserve.engine.connections.driver import AGAIN, CLOSE, LINGER, RUN, STORE, 
 from reserve.engine.connections.registry import admit_client
 from reserve.engine.connections.states import CLOSE_IDLE
 from reserve.engine.hooks import RequestEnd
+from reserve.engine.metrics.requests import MOST_PENDING
 from reserve.engine.polling.poller import READ
 from reserve.errors import ClientDisconnected, RemoteError, RequestTimeout
 from reserve.gateways.staticsite import ALREADY_MISSING
@@ -198,9 +200,10 @@ class HTTPDriver(HTTPBaseDriver):
             if action is not None:
                 return action
         if length == 0:
-            health_path = settings.health_path
-            if health_path and self._is_health_check(head, health_path):
-                return self._respond_to_health_check(head, now)
+            if self._context.checks is not None:
+                check = self._check_at(head)
+                if check:
+                    return self._respond_to_check(check, head, now)
             pages, static = self._context.pages, self._context.static
             if pages is not None and self._codec.sends_files:
                 page = pages.get(self._path(head))
@@ -497,9 +500,11 @@ class HTTPDriver(HTTPBaseDriver):
         if self._phase is REVOKED:
             return
         received = self._head_size if decoder is None else self._head_size + decoder.received
-        connection.server.request_metrics.counts().add(
-            head.method, exchange.status, received, exchange.bytes_sent, begun - self._received, seconds
-        )
+        metrics = connection.server.request_metrics
+        pending = metrics.pending[get_ident()]
+        pending.append((head.method, exchange.status, received, exchange.bytes_sent, begun - self._received, seconds))
+        if len(pending) > MOST_PENDING:
+            metrics.fold()
         if self._context.access_log is not None:
             self._put_record(head, exchange.status, exchange.bytes_sent, referer, user_agent)
         on_end = self._context.on_request_end

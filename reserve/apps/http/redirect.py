@@ -1,4 +1,4 @@
-"""Plain HTTP that sends every client to https (``--redirect-http``). Only ``--health-path`` gets its own response.
+"""Plain HTTP that sends every client to https (``--redirect-http``). Only health checks get their own response.
 
 The thread that steps the connection responds, and no body is read: redirects work while every worker is busy, and no
 client can fill a disk through them. Requests are received and checked like all others, with the same limits, and stand
@@ -94,9 +94,9 @@ class RedirectDriver(HTTPBaseDriver):
         self._port = port
 
     def _begin_request(self, head: Head, now: float) -> Action:
-        health_path = self._context.settings.health_path
-        if health_path and self._is_health_check(head, health_path):
-            return self._respond_to_health_check(head, now)
+        check = self._check_at(head)
+        if check:
+            return self._respond_to_check(check, head, now)
         fields = [("Location", https_url(head.environ, self._port)), *_FIELDS]
         status = "301 Moved Permanently" if head.method in ("GET", "HEAD") else "308 Permanent Redirect"
         self._log_response(

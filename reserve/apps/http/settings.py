@@ -15,7 +15,7 @@ from reserve.apps._accesslog.formats import is_format
 from reserve.paramtypes import Choice, Count, Flag, Kind, Seconds, Size, Text, check_settings
 from reserve.protocol.http1.limits import Limits
 from reserve.protocol.proxy.forwarded import USUAL_FIELDS, is_choice_of_fields
-from reserve.sockets.allowedclients import LOOPBACK, is_list_of_clients
+from reserve.sockets.allowedclients import LOOPBACK, PRIVATE, is_list_of_clients
 
 __all__ = ["EMBEDDED", "HTTP_KINDS", "HTTPSettings"]
 
@@ -48,6 +48,14 @@ def _is_static(text: str) -> bool:
     return prefix.startswith("/") and equals != "" and folder != ""
 
 
+_CLIENTS = Text(
+    "any, or loopback, private, addresses, networks (192.0.2.0/24) and the word unix, with commas between them",
+    is_list_of_clients,
+    "LIST",
+    "a list",
+)
+_PATH = Text("a path that begins with /, without ? and #, or nothing", _is_path, "PATH", "a path")
+
 HTTP_KINDS: Mapping[str, Kind] = {
     "head_timeout": Seconds(0.001),
     "body_timeout": Seconds(0.001),
@@ -61,14 +69,13 @@ HTTP_KINDS: Mapping[str, Kind] = {
     "expect": Choice(("server", "app")),
     "underscores": Choice(("drop", "refuse")),
     "encoded_slashes": Choice(("decode", "keep")),
-    "health_path": Text("a path that begins with /, without ? and #, or nothing", _is_path, "PATH", "a path"),
-    "status_path": Text("a path that begins with /, without ? and #, or nothing", _is_path, "PATH", "a path"),
-    "status_allow": Text(
-        "any, or loopback, addresses, networks (192.0.2.0/24) and the word unix, with commas between them",
-        is_list_of_clients,
-        "LIST",
-        "a list",
-    ),
+    "health_path": _PATH,
+    "live_path": _PATH,
+    "ready_path": _PATH,
+    "metrics_path": _PATH,
+    "metrics_allow": _CLIENTS,
+    "status_path": _PATH,
+    "status_allow": _CLIENTS,
     "forwarded_fields": Text(
         "forwarded alone, or some of x-forwarded-for, x-forwarded-proto, x-forwarded-host, x-forwarded-port and "
         "x-forwarded-prefix, with commas between them, or nothing",
@@ -106,7 +113,7 @@ HTTP_KINDS: Mapping[str, Kind] = {
     "static_listing": Flag(),
     "static_immutable": Flag(),
     "debug": Flag(),
-    "root_path": Text("a path that begins with /, without ? and #, or nothing", _is_path, "PATH", "a path"),
+    "root_path": _PATH,
 }
 """The values that each field allows, for programs and for the command alike."""
 
@@ -176,8 +183,22 @@ class HTTPSettings:
     :func:`~reserve.protocol.http1.head.parse_head`.
     """
     health_path: str = ""
-    """A path that the server itself responds to, also while every worker is busy. Empty: none. Read by
-    :class:`~reserve.apps.http.driver.HTTPDriver` and :class:`~reserve.apps.http.redirect.RedirectDriver`.
+    """A path that the server itself responds to, also while every worker is busy: 200 while it takes new clients, else
+    503. Empty: none. Read by :class:`~reserve.apps.http.context.HTTPContext`.
+    """
+    live_path: str = ""
+    """Likewise for a check whether the process has to be started again: 503 only if nothing else helps. Empty: none.
+    Read by :class:`~reserve.apps.http.context.HTTPContext`.
+    """
+    ready_path: str = ""
+    """Another name for ``health_path``. Empty: none. Read by :class:`~reserve.apps.http.context.HTTPContext`."""
+    metrics_path: str = ""
+    """A path at which the server itself has the metrics of all its processes, in the format of Prometheus. Empty: none.
+    Read by :class:`~reserve.apps.http.app.HTTPApp`.
+    """
+    metrics_allow: str = f"{LOOPBACK},{PRIVATE}"
+    """Which clients may read them: see :class:`~reserve.sockets.allowedclients.AllowedClients`. Read by
+    :class:`~reserve.apps.http.app.HTTPApp`.
     """
     status_path: str = ""
     """A path at which the server itself shows what all its processes do, also while every worker is busy. Empty: none.

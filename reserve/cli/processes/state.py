@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterable
 from typing import Any
 
-from reserve.cli.binds import Listeners
+from reserve.cli.binds import PURPOSES, Listeners
 from reserve.sockets.listeners import adopt
 from reserve.sockets.unix import UNIXListener
 
@@ -37,8 +37,6 @@ WORKER_VARIABLE = "RESERVE_WORKER_FD"
 """The environment variable with the descriptor of a channel: the program is a worker process."""
 ZYGOTE_VARIABLE = "RESERVE_ZYGOTE_FD"
 """The environment variable with the descriptor of a channel: the program imports the application, and forks workers."""
-
-_PURPOSES = ("main", "without_tls", "redirects")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -207,7 +205,7 @@ def pass_listeners(listeners: Listeners, *, with_files: bool) -> tuple[PassedLis
             listeners.addresses.get(sock, ""),
             getattr(sock, "created", None) if with_files else None,
         )
-        for purpose in _PURPOSES
+        for purpose in PURPOSES
         for sock in getattr(listeners, purpose)
     )
 

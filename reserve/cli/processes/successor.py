@@ -26,7 +26,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
-from reserve.cli.binds import Listeners, open_changed, united
+from reserve.cli.binds import PURPOSES, Listeners, open_changed, united
 from reserve.cli.console import Console
 from reserve.cli.early.signaltable import name_of
 from reserve.cli.forceexit import ABORTED, ForceExit
@@ -56,7 +56,6 @@ _EXEC_ATTEMPTS = 30
 """How often the supervisor is executed, a second apart, while the interpreter is being replaced, say."""
 _LONGEST_DELAY = 30.0
 """Seconds between two attempts to replace a successor that crashes."""
-_PURPOSES = ("main", "without_tls", "redirects")
 _PASSED_SOCKETS = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
 
 
@@ -434,7 +433,7 @@ def _copy(listeners: Listeners) -> Listeners:
     """
     copies = Listeners()
     try:
-        for purpose in _PURPOSES:
+        for purpose in PURPOSES:
             for sock in getattr(listeners, purpose):
                 copy = _copy_of(sock)
                 getattr(copies, purpose).append(copy)

@@ -79,6 +79,13 @@ class ServerContext(Protocol[C]):
         """The server takes new requests: the result of the health check."""
 
     @property
+    def live(self) -> bool:
+        """The server can get healthy again, or ends as it was told to. False: only a restart helps."""
+
+    def unhealthy_reasons(self) -> tuple[str, ...]:
+        """Why the server is not healthy, as clauses; empty: it is."""
+
+    @property
     def others_wait(self) -> bool:
         """Other connections are ready: a step should be short."""
 

@@ -1,133 +1,157 @@
 """Counts of requests and how long they take, for the metrics.
 
-Each thread that responds has a :class:`RequestCounts` of its own, which only that thread writes: nothing is lost and no
-lock is taken. Any thread may read the sum of all (:meth:`RequestMetrics.read`), while the others go on counting.
+Each thread that responds has a list of its own, which only that thread changes: nothing is lost and no lock is taken.
+It appends what it knows of a response, which costs less than adding to every sum, and now and then replaces the list by
+one that begins with the sums. Any thread may read all lists meanwhile (:meth:`RequestMetrics.read`): each is either the
+old one or the new one, so no count ever decreases.
 """
 
 from __future__ import annotations
 
 import threading
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from operator import add
+from typing import Any, NamedTuple
 
 from reserve.engine.metrics.stats import HistogramStats, RequestStats
 
-__all__ = ["BOUNDS", "OTHER", "RequestCounts", "RequestMetrics"]
+__all__ = ["BOUNDS", "MOST_PENDING", "NOT_RUN", "OTHER", "RequestMetrics", "RequestRecord"]
 
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """The upper bounds of the parts of every histogram, in seconds."""
 OTHER = "other"
 """Stands for every method that is not one of :data:`_METHODS`: clients may send any, and each would need memory."""
+MOST_PENDING = 64
+"""How many responses a list has before they are added up."""
+NOT_RUN = -1.0
+"""In place of the seconds of a response that no application has made."""
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"})
 """RFC 9110 section 9.3 and RFC 5789."""
-_FIRST = BOUNDS[0]
+_NO_COUNTS = (0,) * (len(BOUNDS) + 1)
 _ident = threading.get_ident
 
 
-class Histogram:
-    """Numbers of seconds by size; one thread writes it."""
+class RequestRecord(NamedTuple):
+    """What is known of one response. Plain tuples stand in the lists, because they are made faster."""
 
-    __slots__ = ("counts", "sum")
+    method: str
+    status: int
+    received: int
+    """Bytes of the request."""
+    sent: int
+    """Bytes of the response's body."""
+    queue: float
+    """Seconds from the end of the request to the call of the application, or :data:`NOT_RUN`."""
+    application: float
+    """Seconds from the call to its end, or :data:`NOT_RUN`."""
 
-    def __init__(self) -> None:
-        self.counts = [0] * (len(BOUNDS) + 1)
-        self.sum = 0.0
+
+class _Histogram(NamedTuple):
+    counts: tuple[int, ...] = _NO_COUNTS
+    sum: float = 0.0
+
+    def plus(self, values: list[float]) -> _Histogram:
+        """With more values, which are sorted here."""
+        values.sort()
+        counts = list(self.counts)
+        below = part = 0
+        while below < len(values):
+            part = bisect_left(BOUNDS, values[below], part)  # of the smallest value that is not counted yet
+            up_to = bisect_right(values, BOUNDS[part], below) if part < len(BOUNDS) else len(values)
+            counts[part] += up_to - below
+            below = up_to
+        return _Histogram(tuple(counts), self.sum + sum(values))
 
 
-class RequestCounts:
-    """What one thread has counted. That thread calls :meth:`count` and :meth:`add`."""
+class _Sums(NamedTuple):
+    """What one thread has counted, or all of them; never changed."""
 
-    __slots__ = ("_short", "application", "bytes_received", "bytes_sent", "duration", "queue",
-                 "responses")  # fmt: skip
+    responses: dict[tuple[str, int], int]
+    bytes_received: int = 0
+    bytes_sent: int = 0
+    duration: _Histogram = _Histogram()
+    queue: _Histogram = _Histogram()
+    application: _Histogram = _Histogram()
 
-    def __init__(self) -> None:
-        self.responses: dict[tuple[str, int], int] = {}
-        """How many responses there were, by method and status."""
-        self.bytes_received = 0
-        self.bytes_sent = 0
-        self.duration = Histogram()
-        self.queue = Histogram()
-        self.application = Histogram()
-        self._short = 0
-        """Requests all of whose times are in the first part of the histograms, which is how most of them are: one
-        addition is less than three searches.
-        """
 
-    def count(self, method: str, status: int, received: int, sent: int) -> None:
-        """Count a response that no application has made.
+class _Pending(dict[int, list[Any]]):
+    """The lists by thread: first the :class:`_Sums`, then records. The system gives the number of a thread that has
+    ended to a later one, which goes on counting.
+    """
 
-        :param received: bytes of the request.
-        :param sent: bytes of the response's body.
-        """
-        key = method, status
-        try:
-            self.responses[key] += 1
-        except KeyError:
-            if method not in _METHODS:
-                key = OTHER, status
-            self.responses[key] = self.responses.get(key, 0) + 1
-        self.bytes_received += received
-        self.bytes_sent += sent
-
-    def add(self, method: str, status: int, received: int, sent: int, queue: float, application: float) -> None:
-        """Count the response of an application.
-
-        :param queue: seconds from the end of the request to the call of the application.
-        :param application: seconds from the call to its end.
-        """
-        self.count(method, status, received, sent)
-        duration = queue + application
-        self.queue.sum += queue
-        self.application.sum += application
-        self.duration.sum += duration
-        if duration <= _FIRST:
-            self._short += 1
-        else:
-            self.queue.counts[bisect_left(BOUNDS, queue)] += 1
-            self.application.counts[bisect_left(BOUNDS, application)] += 1
-            self.duration.counts[bisect_left(BOUNDS, duration)] += 1
-
-    def counts_of(self, histogram: Histogram) -> list[int]:
-        """The counts of one of the histograms. Any thread."""
-        counts = list(histogram.counts)
-        counts[0] += self._short
-        return counts
+    def __missing__(self, ident: int) -> list[Any]:
+        pending: list[Any] = [_Sums({})]
+        self[ident] = pending
+        return pending
 
 
 class RequestMetrics:
     """The counts of all threads of one server, which owns it."""
 
     def __init__(self) -> None:
-        self._threads: dict[int, RequestCounts] = {}
-        """By thread. The system gives the number of a thread that has ended to a later one, which goes on counting."""
+        self.pending = _Pending()
+        """By thread, each as :func:`threading.get_ident` names it. The thread appends a tuple in the order of
+        :class:`RequestRecord`, and calls :meth:`fold` when there are more than :data:`MOST_PENDING`. (The driver of
+        HTTP does so itself for each request, to save calls.)
+        """
 
-    def counts(self) -> RequestCounts:
-        """Those of the calling thread."""
+    def add(
+        self, method: str, status: int, received: int, sent: int, queue: float = NOT_RUN, application: float = NOT_RUN
+    ) -> None:
+        """Count a response; the arguments are those of :class:`RequestRecord`. Any thread."""
+        pending = self.pending[_ident()]
+        pending.append((method, status, received, sent, queue, application))
+        if len(pending) > MOST_PENDING:
+            self.fold()
+
+    def fold(self) -> None:
+        """Add up what the calling thread has counted."""
         ident = _ident()
-        counts = self._threads.get(ident)
-        if counts is None:
-            counts = self._threads[ident] = RequestCounts()
-        return counts
+        self.pending[ident] = [_folded(self.pending[ident])]
 
     def read(self) -> RequestStats:
         """The sum over all threads. Any thread."""
-        threads = list(self._threads.values())
-        responses: dict[tuple[str, int], int] = {}
-        for counts in threads:
-            for key, number in list(counts.responses.items()):
-                responses[key] = responses.get(key, 0) + number
-
-        def histogram(name: str) -> HistogramStats:
-            one = [(counts, getattr(counts, name)) for counts in threads]
-            sums = [sum(column) for column in zip(*(counts.counts_of(item) for counts, item in one), strict=True)]
-            total = sum(item.sum for _, item in one)
-            return HistogramStats(bounds=BOUNDS, counts=tuple(sums) or (0,) * (len(BOUNDS) + 1), sum=total)
-
+        each = [_folded(pending.copy()) for pending in list(self.pending.values())]
+        responses: Counter[tuple[str, int]] = Counter()
+        for sums in each:
+            responses.update(sums.responses)
         return RequestStats(
             responses=tuple((method, status, number) for (method, status), number in sorted(responses.items())),
-            bytes_received=sum(counts.bytes_received for counts in threads),
-            bytes_sent=sum(counts.bytes_sent for counts in threads),
-            duration=histogram("duration"),
-            queue=histogram("queue"),
-            application=histogram("application"),
+            bytes_received=sum(sums.bytes_received for sums in each),
+            bytes_sent=sum(sums.bytes_sent for sums in each),
+            duration=_united([sums.duration for sums in each]),
+            queue=_united([sums.queue for sums in each]),
+            application=_united([sums.application for sums in each]),
         )
+
+
+def _folded(pending: list[Any]) -> _Sums:
+    """The sums with what follows them in the list of a thread, which this does not change."""
+    sums: _Sums = pending[0]
+    if len(pending) == 1:
+        return sums
+    methods, statuses, received, sent, queues, applications = zip(*pending[1:], strict=True)
+    responses = sums.responses.copy()
+    for key, number in Counter(zip(methods, statuses, strict=True)).items():
+        known = key if key[0] in _METHODS else (OTHER, key[1])
+        responses[known] = responses.get(known, 0) + number
+    queue, application = list(queues), list(applications)
+    if NOT_RUN in queue:
+        queue = [seconds for seconds in queue if seconds != NOT_RUN]
+        application = [seconds for seconds in application if seconds != NOT_RUN]
+    duration = list(map(add, queue, application))
+    return _Sums(
+        responses,
+        sums.bytes_received + sum(received),
+        sums.bytes_sent + sum(sent),
+        sums.duration.plus(duration),
+        sums.queue.plus(queue),
+        sums.application.plus(application),
+    )
+
+
+def _united(histograms: list[_Histogram]) -> HistogramStats:
+    counts = [sum(column) for column in zip(*(one.counts for one in histograms), strict=True)]
+    return HistogramStats(bounds=BOUNDS, counts=tuple(counts) or _NO_COUNTS, sum=sum(one.sum for one in histograms))

@@ -7,7 +7,7 @@ import threading
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reserve.engine.metrics.requests import BOUNDS, RequestCounts, RequestMetrics
+from reserve.engine.metrics.requests import BOUNDS, MOST_PENDING, RequestMetrics
 from reserve.engine.metrics.stats import HistogramStats
 
 SECONDS = st.one_of(st.floats(0, 60), st.sampled_from(BOUNDS))
@@ -24,7 +24,7 @@ def expected(values: list[float]) -> list[int]:
 def test_each_time_is_in_the_part_that_its_bound_ends(times: list[tuple[float, float]]) -> None:
     metrics = RequestMetrics()
     for queue, application in times:
-        metrics.counts().add("GET", 200, 10, 20, queue, application)
+        metrics.add("GET", 200, 10, 20, queue, application)
     found = metrics.read()
     columns: list[tuple[HistogramStats, list[float]]] = [
         (found.queue, [queue for queue, _ in times]),
@@ -40,18 +40,58 @@ def test_each_time_is_in_the_part_that_its_bound_ends(times: list[tuple[float, f
 
 
 def test_responses_are_counted_by_method_and_status() -> None:
-    counts = RequestCounts()
+    metrics = RequestMetrics()
     for method, status in (("GET", 200), ("GET", 200), ("PATCH", 404), ("XYZ", 200), ("get", 200), ("", 400)):
-        counts.count(method, status, 1, 2)
-    assert counts.responses == {("GET", 200): 2, ("PATCH", 404): 1, ("other", 200): 2, ("other", 400): 1}
-    assert (counts.bytes_received, counts.bytes_sent) == (6, 12)
+        metrics.add(method, status, 1, 2)
+    found = metrics.read()
+    assert found.responses == (("GET", 200, 2), ("PATCH", 404, 1), ("other", 200, 2), ("other", 400, 1))
+    assert (found.bytes_received, found.bytes_sent) == (6, 12)
+    assert sum(found.duration.counts) == 0, "no application was called"
 
 
 def test_any_method_that_a_client_makes_up_needs_no_memory() -> None:
-    counts = RequestCounts()
+    metrics = RequestMetrics()
     for number in range(1000):
-        counts.count(f"M{number}", 405, 0, 0)
-    assert counts.responses == {("other", 405): 1000}
+        metrics.add(f"M{number}", 405, 0, 0)
+    assert metrics.read().responses == (("other", 405, 1000),)
+    assert all(len(pending) <= MOST_PENDING for pending in metrics.pending.values())
+
+
+@given(st.lists(st.tuples(SECONDS, SECONDS) | st.none(), max_size=4 * MOST_PENDING))
+def test_responses_with_and_without_an_application_may_alternate(times: list[tuple[float, float] | None]) -> None:
+    metrics = RequestMetrics()
+    for one in times:
+        metrics.add("GET", 200, 1, 1, *(one or ()))
+    found = metrics.read()
+    ran = [one for one in times if one is not None]
+    assert sum(count for _, _, count in found.responses) == found.bytes_sent == len(times)
+    assert list(found.application.counts) == expected([application for _, application in ran])
+    assert list(found.queue.counts) == expected([queue for queue, _ in ran])
+
+
+def test_no_count_decreases_while_threads_go_on() -> None:
+    metrics = RequestMetrics()
+    ended = threading.Event()
+
+    def work() -> None:
+        while not ended.is_set():
+            metrics.add("GET", 200, 1, 1, 0.0, 0.002)
+
+    workers = [threading.Thread(target=work) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    last = 0
+    try:
+        for _ in range(2000):
+            found = metrics.read()
+            total = sum(count for _, _, count in found.responses)
+            assert total >= last
+            assert total == found.bytes_sent == found.bytes_received == sum(found.application.counts)
+            last = total
+    finally:
+        ended.set()
+        for worker in workers:
+            worker.join()
 
 
 def test_no_count_of_any_thread_is_lost() -> None:
@@ -60,7 +100,7 @@ def test_no_count_of_any_thread_is_lost() -> None:
 
     def work() -> None:
         for _ in range(each):
-            metrics.counts().add("POST", 201, 1, 1, 0.0, 0.02)
+            metrics.add("POST", 201, 1, 1, 0.0, 0.02)
 
     workers = [threading.Thread(target=work) for _ in range(threads)]
     for worker in workers:

@@ -1,0 +1,1 @@
+"""The numbers of all processes for systems that watch: Prometheus and StatsD."""
