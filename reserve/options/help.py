@@ -85,6 +85,7 @@ _FREQUENT = ("bind", "threads", "config", "help-all", "request-timeout", "max-bo
 _ADDRESSES = next(option.kind.allowed for option in OPTIONS if option.name == "bind")
 _FORMS = {
     "ADDR": _ADDRESSES,
+    "HOST:PORT[,PREFIX]": "the host and port of a server, and how the names that it gets begin; the default is reserve",
     "SIZE": "bytes, or with a binary suffix: 65536, 64k, 1m, 1g",
     "TIME": "seconds, or with a unit: 10, 1.5, 500ms, 30s, 2m, 1h, 1d",
     "N|MIN:MAX": "one number, or a minimum and a maximum: 8, 4:32",
