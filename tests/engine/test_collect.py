@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import reserve
+from reserve.apps.http.app import HTTPApp
 from reserve.engine.metrics.stats import Stats, ThreadStats
 from reserve.testing import running
 from tests.apps.http.doubles import QUIET, Gate
@@ -199,9 +200,8 @@ def test_the_lead_is_handed_over_when_a_worker_has_something_to_do() -> None:
         receive(client)
 
 
-def test_lines_that_an_application_has_lost_are_counted() -> None:
+def test_lines_that_an_application_has_lost_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(Gate()) as site:
         assert site.stats().log_lines_dropped == 0
-        application: Any = site.server._endpoints.main
-        application.log_lines_dropped = 3
+        monkeypatch.setattr(HTTPApp, "log_lines_dropped", 3)
         assert site.stats().log_lines_dropped == 3
