@@ -15,8 +15,7 @@ from tests.waiting import PATIENCE
 ROOT = Path(__file__).parent.parent
 PEERS = (
     "curl", "chromium", "chromedriver", "wrk", "systemd-socket-activate", "systemd-analyze", "setpriv", "slowhttptest",
-    "strace", "tmux", "nginx", "apache2", "lighttpd", "haproxy", "openssl", "certutil",
-    "promtool",
+    "strace", "tmux", "nginx", "apache2", "lighttpd", "haproxy", "openssl", "certutil", "prometheus", "promtool",
 )  # fmt: skip
 PYTHON = """#!/bin/sh
 case "$*" in "-m pytest"*)

@@ -27,6 +27,7 @@ def test_data_files_are_installed(installed: Installed, tmp_path: Path, package:
 def test_the_types_and_the_documentation_are_among_them() -> None:
     names = {path.name for pattern in PATTERNS["reserve"] for path in (CLONE / "reserve").glob(pattern)}
     assert {"py.typed", "options.md", "architecture.md", "desk-today.png"} <= names
+    assert {"reserve-alerts.yml", "reserve-dashboard.json"} <= names
 
 
 def test_the_templates_and_the_style_of_the_datebook_are_among_them() -> None:
