@@ -15,7 +15,7 @@ from reserve.testing import running
 from tests.apps.http.doubles import hello
 from tests.apps.http.responses import receive, request
 from tests.clients import connect
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, eventually
 
 OWN = os.getpid()
 
@@ -157,12 +157,12 @@ def test_the_last_counts_are_sent_at_the_end(receiver: socket.socket) -> None:
 
         sender._collector.collect = collect  # type: ignore[method-assign]
         sender.start()
-        from tests.waiting import eventually
-
         eventually(lambda: sender._before is not None)
         with connect(served.address) as client:
             client.sendall(request())
             receive(client)
+        # A client has its response before it is counted.
+        eventually(lambda: served.server.stats().requests.responses)
         sender.stop()
         assert "reserve.requests.GET.200:1|c" in received(receiver)
         assert not sender._thread.is_alive()
