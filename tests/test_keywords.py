@@ -58,9 +58,10 @@ with running(app, thread=1): pass  # error: Unexpected keyword argument "thread"
 """
 PUBLIC = {
     reserve.Server: {
-        "aborted", "addresses", "collector", "detach", "failure", "healthy", "log", "open_connections", "peer",
-        "reload_tls", "reopen_logs", "request_stop", "retire", "retiring", "send", "serve_in_background", "set_threads",
-        "settings", "ssl_adapter", "start", "start_tls", "stats", "stop", "stopping", "wait_ready", "waiting",
+        "aborted", "addresses", "collector", "companion", "detach", "failure", "healthy", "log", "open_connections",
+        "peer", "reload_tls", "reopen_logs", "request_stop", "retire", "retiring", "send", "serve_in_background",
+        "set_threads", "settings", "ssl_adapter", "start", "start_tls", "stats", "stop", "stopping", "wait_ready",
+        "waiting",
     },
 }  # fmt: skip
 """What a program may use, besides the ``with`` statement. A name that comes here is promised."""

@@ -100,9 +100,7 @@ class Server:
         self._lifecycle = Lifecycle(self, settings, hooks, clock, self._endpoints, poller, policy, balance)
         self._runtime = self._lifecycle.runtime
         self._queue = self._runtime.queue
-        self.companion: Server | None = None
-        """A server that retires with this one, because another process shares its listeners, too; None: there is none.
-        """
+        self._companion: Server | None = None
         self._collector: Collector | None = None
 
     # ---- start and stop ----
@@ -134,6 +132,17 @@ class Server:
     @collector.setter
     def collector(self, collector: Collector | None) -> None:
         self._collector = collector
+
+    @property
+    def companion(self) -> Server | None:
+        """A server that retires with this one, because another process shares its listeners, too, as that of
+        ``--metrics-bind``; None: there is none.
+        """
+        return self._companion
+
+    @companion.setter
+    def companion(self, companion: Server | None) -> None:
+        self._companion = companion
 
     def reload_tls(self, *, wait: bool = True) -> None:
         """Load the certificates from their files again; connections that are open keep the old ones. Any thread.
@@ -187,8 +196,8 @@ class Server:
         all that. After the server has begun to stop this method does nothing.
         """
         self._lifecycle.retire()
-        if self.companion is not None:
-            self.companion.retire()
+        if self._companion is not None:
+            self._companion.retire()
 
     def stop(self, timeout: float | None = None) -> None:
         """Stop accepting, finish the requests in flight, close idle connections, and return when that is done.
