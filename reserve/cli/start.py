@@ -34,7 +34,7 @@ from reserve.cli.signals import StopSignals
 from reserve.cli.stderrlog import configure_logging, enable_loggers
 from reserve.cli.tls import make_adapter
 from reserve.daemon.detach import null_streams
-from reserve.errors import ServerFailed, UsageError
+from reserve.errors import ServerFailed
 from reserve.loader.arguments import Arguments
 from reserve.loader.find import FoundApplication, find
 from reserve.options.sources import Values
@@ -261,8 +261,9 @@ def _control(values: Values, signals: StopSignals) -> OwnControl | None:
     """The control sockets of this process; None: no option asks for one."""
     if not any(values[name] or name in values.given for name in ("control", "control_readonly")):
         if "control_mode" in values.given:
-            source = values.given["control_mode"].source
-            raise UsageError(f"{source} is for --control PATH, and there is none")
+            from reserve.cli.control.sockets import refuse_mode_alone
+
+            refuse_mode_alone(values)
         return None
     from reserve.cli.control.serving import OwnControl
 

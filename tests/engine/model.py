@@ -101,6 +101,12 @@ class ModelDriver:
         self.place: Place | None = None
         """That of the current request, if there is a limit for its client."""
 
+    def request_id(self) -> str:
+        return ""
+
+    def running_since(self) -> float:
+        return 0.0
+
     def step(self, events: int, now: float) -> Action:
         assert self.connection.output is None, "stepped while output waits"
         self.world.owned_by_one(self.connection)

@@ -27,11 +27,11 @@ from tests.waiting import eventually
 INSTRUCTION = re.compile(r"^([A-Z]+) (.*)$", re.MULTILINE)
 
 
-def health(port: int) -> int:
-    """The status with which the health path responds; 0: nobody does."""
+def health(port: int, path: str = "/healthz") -> int:
+    """The status with which the path responds; 0: nobody does."""
     try:
         with socket.create_connection(("127.0.0.1", port), PATIENCE) as sock:
-            sock.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            sock.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
             return int(sock.makefile("rb").readline().split()[1])
     except (OSError, IndexError):
         return 0
@@ -128,12 +128,13 @@ def test_the_pod_serves_until_its_services_have_noticed(serve: Serve) -> None:
     arguments = list(pod()["containers"][0]["args"])
     assert arguments[:2] == ["--bind", ":8080"]
     arguments[arguments.index("--drain-delay") + 1] = "1s"
+    ready, live = (arguments[arguments.index(name) + 1] for name in ("--ready-path", "--live-path"))
     with serve(*arguments[2:], log=None) as server:
         port = server.address[1]
-        assert health(port) == 200
+        assert health(port, ready) == health(port, live) == 200
         server.process.send_signal(signal.SIGTERM)
-        eventually(lambda: health(port) != 200)
-        assert health(port) == 503
+        eventually(lambda: health(port, ready) != 200)
+        assert (health(port, ready), health(port, live)) == (503, 200)
         with server.client() as client:
             assert fetch(client, "GET", "/")[0] == 200
         assert server.process.wait(PATIENCE) == 0  # a second signal would stop it at once

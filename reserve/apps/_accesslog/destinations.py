@@ -16,7 +16,7 @@ from typing import Any, Protocol, TextIO, cast
 from reserve.engine.logs.linestream import LineStream
 from reserve.engine.logs.logfile import LogFile, close_log_file, open_log_file
 from reserve.errors import StartupError
-from reserve.protocol.http1.response import MONTHS
+from reserve.protocol.dates import MONTHS
 
 __all__ = ["STDOUT", "Destination", "is_destination", "open_destination", "path_of"]
 

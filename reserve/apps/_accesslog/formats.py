@@ -16,7 +16,7 @@ from json.encoder import encode_basestring_ascii
 from typing import Any
 
 from reserve.apps._accesslog.record import DetailedRecord, Record
-from reserve.protocol.http1.response import MONTHS
+from reserve.protocol.dates import MONTHS
 from reserve.suggest import nearest
 
 __all__ = ["ATOMS", "NOTHING", "WORDS", "Format", "Needs", "compile_format", "format_record", "is_format"]

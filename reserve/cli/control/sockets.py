@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 from reserve.cli.processes.state import PassedListener
 from reserve.control.listener import open_control
 from reserve.errors import UsageError
+from reserve.options.table import FLAGS
 from reserve.sockets.listeners import adopt, release
 from reserve.sockets.unix import UNIXListener
 
@@ -27,6 +28,7 @@ __all__ = [
     "check_controls",
     "open_controls",
     "pass_controls",
+    "refuse_mode_alone",
 ]
 
 _READONLY_MODE = 0o660
@@ -68,10 +70,20 @@ def check_controls(values: Values) -> None:
     :raises UsageError: both name one file, or there is a mode without a socket.
     """
     wanted = _wanted(values)
-    if values.given.get("control_mode") is not None and wanted["control"] is None:
-        raise UsageError(f"{values.given['control_mode'].source} is for --control PATH, and there is none")
+    if wanted["control"] is None:
+        refuse_mode_alone(values)
     if wanted["control"] is not None and wanted["control"] == wanted["control-readonly"]:
         raise UsageError(f"--control and --control-readonly are both {wanted['control']}; each needs a file of its own")
+
+
+def refuse_mode_alone(values: Values) -> None:
+    """Refuse a mode without a socket, unless it is the default, which a file with all options may have.
+
+    :raises UsageError: there is one.
+    """
+    given = values.given.get("control_mode")
+    if given is not None and given.value != FLAGS["--control-mode"].default:
+        raise UsageError(f"{given.source} is for --control PATH, and there is none")
 
 
 def _wanted(values: Values) -> dict[str, object]:

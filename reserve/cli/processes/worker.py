@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 __all__ = ["SupervisedWorker"]
 
+_END = 1.0
+"""Seconds that the thread of the channel may take to end, at a start that has failed."""
 _IDLE_CLIENT = 15.0
 """Seconds that a server which retires waits for idle clients of other protocols than HTTP."""
 
@@ -66,7 +68,9 @@ class SupervisedWorker:
         self._parent = int(self._setup["parent"])
         if os.getppid() != self._parent:
             raise StartupError(_PARENT_HAS_ENDED)
-        self._has_thread = self._is_closed = False
+        self._thread: threading.Thread | None = None
+        """The thread that reads the channel."""
+        self._is_closed = False
         self._is_ready = False
         self._server: Server | None = None
         self._process = ProcessCommands(set_log_level)
@@ -131,8 +135,9 @@ class SupervisedWorker:
 
         :raises StartupError: the system starts no more threads.
         """
-        start_thread(SystemThread(target=self._run, name="reserve-channel", daemon=True))
-        self._has_thread = True
+        thread = SystemThread(target=self._run, name="reserve-channel", daemon=True)
+        start_thread(thread)
+        self._thread = thread
 
     def serve(self, server: Server, banner: str, values: Values, open_browser: Callable[[], object]) -> None:
         """There is a server, which is about to start. It calls :meth:`ready`, and then obeys the supervisor.
@@ -171,9 +176,10 @@ class SupervisedWorker:
     def close(self) -> None:
         """The process has not started, and is about to exit."""
         self._is_closed = True
-        if self._has_thread:
+        if self._thread is not None:
             self._channel.shutdown()  # the thread may be reading
-        else:
+            self._thread.join(_END)
+        if self._thread is None or not self._thread.is_alive():
             self._channel.close()
 
     def recycle(self, reason: str) -> None:

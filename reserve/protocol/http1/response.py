@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 
 from reserve.errors import ApplicationError
 from reserve.protocol.codec import CHUNKED, LENGTH, NONE, UNTIL_CLOSE, Framing, ResponseHead
+from reserve.protocol.dates import DAYS, MONTHS
 from reserve.protocol.http1.responsefields import (
     CACHED_LINES,
     CACHED_STATUS,
@@ -211,8 +212,6 @@ def status_text(code: int) -> str:
     return f"{code} {reason}"
 
 
-DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 

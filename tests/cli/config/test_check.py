@@ -36,9 +36,9 @@ def test_every_value_has_its_source(here: Path, capsys: pytest.CaptureFixture[st
         f'unix-mode = "660" # unix_mode in {file}:8 [server]',
         f'threads = "2:8" # threads in {file}:2 [server]',
         f"keep-alive = 0.0123456789 # keep-alive in {file}:3 [server]",
-        f"access-log = false # access-log in {file}:9 [server]",
         f"max-head = 20000 # max-head in {file}:10 [server]",
         'max-body = "2m" # --max-body',
+        f"access-log = false # access-log in {file}:9 [server]",
         f"# env.TOKEN = ... # env in {file}:11 [server]",
         "# env.OTHER = ... # --env",
     ]

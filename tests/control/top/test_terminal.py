@@ -48,8 +48,10 @@ def pair() -> Iterator[Pair]:
 
 
 @pytest.fixture
-def terminal(pair: Pair) -> Terminal:
-    return Terminal(pair.program, pair.program)
+def terminal(pair: Pair) -> Iterator[Terminal]:
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup has the tests ignore it
+    yield Terminal(pair.program, pair.program)
+    signal.signal(signal.SIGHUP, before)
 
 
 def test_modes_and_screen_are_as_before(pair: Pair, terminal: Terminal) -> None:

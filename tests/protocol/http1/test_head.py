@@ -29,6 +29,7 @@ def test_the_environ_of_an_ordinary_request() -> None:
         "length": 5,
         "remote_addr": "",
         "untrusted_fields": False,
+        "from_proxy": False,
         "expect_continue": False,
         "environ": {
             **BASE,

@@ -94,6 +94,7 @@ def messages(draw: Any) -> tuple[bytes, dict[str, Any]]:
         "method": method, "target": target, "minor": minor, "length": length, "environ": environ, "content": content,
         "trailers": trailers, "keep_alive": minor == 1, "expect_continue": False, "remote_addr": "",
         "untrusted_fields": False,
+        "from_proxy": False,
     }  # fmt: skip
 
 
