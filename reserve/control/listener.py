@@ -91,6 +91,8 @@ class Client:
         """When the client is disconnected."""
         self.ends = False
         """It is disconnected when it has read the output."""
+        self.at_end = False
+        """It sends nothing more, and gets the responses to what it has sent."""
         self.closed = False
 
 
@@ -213,7 +215,11 @@ class ControlListener:
         except OSError:
             data = b""
         if not data:
-            self._close(client)
+            if client.is_busy and client.watched is None:  # as "nc -N" and socat do after the end of their input
+                client.at_end = True
+                self._listen_to(client)
+            else:
+                self._close(client)
             return
         if client.ends:
             return
@@ -243,6 +249,8 @@ class ControlListener:
             if line.strip():
                 self._begin(client, line)
         client.in_next = False
+        if client.at_end and not (client.is_busy or client.output):
+            self._close(client)
         self._listen_to(client)
 
     def _begin(self, client: Client, line: bytes) -> None:
@@ -316,11 +324,18 @@ class ControlListener:
                 self._next(client)
 
     def _listen_to(self, client: Client) -> None:
-        """Have the selector report what matters now: the end of the client always, and room for output."""
-        if not client.closed:
-            wanted = selectors.EVENT_WRITE if client.output else selectors.EVENT_READ
-            if self._selector.get_key(client.sock).events != wanted:
-                self._selector.modify(client.sock, wanted, self)
+        """Have the selector report what matters now: room for output, else what the client sends, until its end."""
+        if client.closed:
+            return
+        wanted = selectors.EVENT_WRITE if client.output else 0 if client.at_end else selectors.EVENT_READ
+        key = self._selector.get_map().get(client.sock)
+        if key is None:
+            if wanted:
+                self._selector.register(client.sock, wanted, self)
+        elif not wanted:  # the end would be reported again and again
+            self._unregister(client.sock)
+        elif key.events != wanted:
+            self._selector.modify(client.sock, wanted, self)
 
     def _close(self, client: Client) -> None:
         if not client.closed:

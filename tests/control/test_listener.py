@@ -142,6 +142,21 @@ def test_requests_wait_for_the_one_before(tmp_path: Path) -> None:
         assert target.seen == ["reload"]
 
 
+def test_a_client_that_sends_nothing_more_gets_the_responses_that_are_not_ready(tmp_path: Path) -> None:
+    """As ``echo '{"command": "status"}' | nc -N -U PATH``, with a supervisor that asks its workers first."""
+    target = EchoTarget()
+    with control_socket(tmp_path, target) as path, Peer(path) as peer:
+        peer.send(b'{"id":1,"command":"reload"}\n{"id":2,"command":"status"}\n')
+        eventually(lambda: target.waiting)
+        peer.sock.shutdown(socket.SHUT_WR)
+        with ControlClient(path) as other:  # now the end has been seen
+            assert other.call("version")
+        target.waiting[0]({"late": True})
+        assert peer.line() == {"id": 1, "ok": True, "result": {"late": True}}
+        assert peer.line()["id"] == 2
+        assert peer.line() is None
+
+
 def test_a_client_that_sends_on_and_on_during_a_request_is_disconnected(tmp_path: Path) -> None:
     target = EchoTarget()
     with control_socket(tmp_path, target) as path, Peer(path) as peer:
