@@ -16,7 +16,7 @@ import sys
 
 from reserve.errors import StartupError, UsageError
 
-__all__ = ["UNIXListener", "bind_path", "find_owner", "release"]
+__all__ = ["UNIXListener", "bind_path", "change_mode", "find_owner", "has_file", "release"]
 
 _Identity = tuple[int, int]
 """The device and the inode number of a file."""
@@ -60,7 +60,40 @@ def bind_path(sock: UNIXListener, path: str, *, mode: int | None, owner: tuple[i
                 "Only root, or a member of that group, may; start as root or change --unix-owner."
             ) from exc
     if mode is not None:
+        change_mode(sock, mode)
+
+
+def has_file(sock: UNIXListener) -> bool:
+    """Whether the file that ``bind`` has created is still there, so that clients can connect."""
+    if sock.created is None:
+        return False
+    status = _lstat(sock.created[0])
+    return status is not None and _identity(status) == sock.created[1]
+
+
+def change_mode(sock: UNIXListener, mode: int) -> None:
+    """Change the permissions of the file that ``bind`` has created. One that has taken its place, and what it leads to
+    if it is a symbolic link, is left alone: its directory may belong to a user who may less than this process.
+
+    :raises OSError: the file is not there any more, or its permissions cannot be changed.
+    """
+    assert sock.created is not None
+    path, identity, _ = sock.created
+    if not hasattr(os, "O_PATH"):
+        if not has_file(sock):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
         os.chmod(path, mode)
+        return
+    fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if _identity(os.fstat(fd)) != identity:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        try:
+            os.chmod(f"/proc/self/fd/{fd}", mode)  # fchmod(2) takes no such descriptor
+        except FileNotFoundError:  # no /proc in a sandbox
+            os.chmod(path, mode)
+    finally:
+        os.close(fd)
 
 
 def release(sock: socket.socket) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from reserve.errors import StartupError, UsageError
 from reserve.sockets.listeners import describe, listen, release
+from reserve.sockets.unix import UNIXListener, change_mode, has_file
 from tests.sockets.conftest import OpenListeners
 from tests.sockets.connecting import can_connect
 
@@ -247,3 +248,25 @@ def test_a_directory_without_write_permission_is_reported(short_path: Path) -> N
         [sys.executable, "-c", program, str(short_path / "x")], capture_output=True, text=True, check=False
     )
     assert f"This user may not create files in {short_path}" in done.stdout, done
+
+
+def test_permissions_are_changed_of_the_own_file_only(
+    short_path: Path, monkeypatch: pytest.MonkeyPatch, open_listeners: OpenListeners
+) -> None:
+    [sock] = open_listeners(f"unix:{short_path}/x")
+    assert isinstance(sock, UNIXListener)
+    (short_path / "other").touch(0o600)
+    for has_path_descriptors in (True, False):
+        if not has_path_descriptors:
+            monkeypatch.delattr(os, "O_PATH", raising=False)
+        change_mode(sock, 0o640)
+        assert stat.S_IMODE((short_path / "x").stat().st_mode) == 0o640
+        (short_path / "x").rename(short_path / "moved")
+        (short_path / "x").symlink_to(short_path / "other")
+        assert not has_file(sock)
+        with pytest.raises(FileNotFoundError):
+            change_mode(sock, 0o666)
+        assert stat.S_IMODE((short_path / "other").stat().st_mode) == 0o600
+        (short_path / "x").unlink()
+        (short_path / "moved").rename(short_path / "x")
+        assert has_file(sock)

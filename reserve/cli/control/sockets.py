@@ -16,7 +16,7 @@ from reserve.control.listener import open_control
 from reserve.errors import UsageError
 from reserve.options.table import FLAGS
 from reserve.sockets.listeners import adopt, release
-from reserve.sockets.unix import UNIXListener
+from reserve.sockets.unix import UNIXListener, change_mode, has_file
 
 if TYPE_CHECKING:
     from reserve.options.sources import Values
@@ -92,7 +92,8 @@ def _wanted(values: Values) -> dict[str, object]:
 
 
 def change_controls(present: Sequence[ControlSocket], values: Values) -> list[ControlSocket]:
-    """The sockets for changed options: those that are open for a path that still is one, and new ones.
+    """The sockets for changed options: those that are open for a path that still is one, unless their file was removed,
+    and new ones.
 
     Those that are not needed any more stay open. Errors are those of :func:`open_controls`; then nothing is changed.
     """
@@ -105,13 +106,14 @@ def change_controls(present: Sequence[ControlSocket], values: Values) -> list[Co
             if path is None:
                 continue
             mode = _READONLY_MODE if _PURPOSES[purpose] else cast("int", values["control_mode"])
-            kept = next((one for one in present if (one.purpose, one.path) == (purpose, path)), None)
+            same = (one for one in present if (one.purpose, one.path) == (purpose, path) and has_file(one.sock))
+            kept = next(same, None)
             if kept is None:
                 sock = open_control(str(path), mode, values.given[purpose.replace("-", "_")].source)
                 kept = ControlSocket(sock, purpose, str(path))
                 opened.append(kept)
-            elif kept.sock.created is not None:
-                os.chmod(kept.sock.created[0], mode)
+            else:
+                change_mode(kept.sock, mode)
             result.append(kept)
     except BaseException:
         for one in opened:

@@ -90,3 +90,30 @@ def test_sockets_survive_execve_with_their_files(short_path: Path) -> None:
         os.fstat(unknown)
     release(adopted.sock)
     assert not os.path.exists(path)
+
+
+def test_a_socket_whose_file_was_removed_is_opened_again_at_a_reload(short_path: Path) -> None:
+    path = short_path / "control"
+    values = values_of(short_path, "--control", str(path))
+    with close_all() as opened:
+        opened += open_controls(values)
+        path.unlink()
+        (again,) = change_controls(opened, values)
+        opened.append(again)
+        assert again.sock is not opened[0].sock
+        release(opened[0].sock)
+        assert path.is_socket()
+
+
+def test_a_reload_changes_no_file_that_a_link_leads_to(short_path: Path) -> None:
+    """The directory of the socket may belong to the user of the application."""
+    path, other = short_path / "control", short_path / "other"
+    values = values_of(short_path, "--control", str(path))
+    other.touch(0o640)
+    with close_all() as opened:
+        opened += open_controls(values)
+        path.unlink()
+        path.symlink_to(other)
+        with pytest.raises(StartupError, match="not a socket"):
+            change_controls(opened, values)
+    assert stat.S_IMODE(other.stat().st_mode) == 0o640
