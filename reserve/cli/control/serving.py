@@ -41,7 +41,12 @@ class OwnControl:
         self._hands_over = False
         self._sockets = open_controls(values)
         target = LocalTarget(self._process, Actions(self._call_reload, self._stop, self._reopen))
-        self._thread = ControlThread([(one.sock, one.readonly) for one in self._sockets], target)
+        try:
+            self._thread = ControlThread([(one.sock, one.readonly) for one in self._sockets], target)
+        except BaseException:  # no descriptor is free, say
+            for one in self._sockets:
+                release(one.sock)
+            raise
 
     def start(self) -> None:
         """Answer from now on, also while the application is imported.
