@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import linecache
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from reserve.control.top.cells import printable
 from reserve.control.totals import Histogram, Totals, totals
 from reserve.errors import counted
 
 __all__ = ["connections_text", "duration", "size", "stacks_text", "status_text"]
 
+_MOST_CHARACTERS = 65536
+"""Of a line."""
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"))
 
 
@@ -48,7 +51,14 @@ def status_text(document: Mapping[str, Any]) -> str:
     lines += ["", *(f"{name:<{width}}  {text}" for name, text in rows)]
     if document.get("supervisor") is not None:
         lines += ["", *_table(list(_process_rows(document)), right=(0, 1, 4, 5, 6, 7, 8, 9))]
-    return "\n".join(lines)
+    return _joined(lines)
+
+
+def _joined(lines: Iterable[str]) -> str:
+    """The lines, without anything that moves the cursor of a terminal: clients, the application and a worker process,
+    which may be in the hands of another user, choose texts in them.
+    """
+    return "\n".join(printable(line, most=_MOST_CHARACTERS) for line in lines)
 
 
 def _health(total: Totals) -> str:
@@ -155,7 +165,7 @@ def stacks_text(result: Mapping[str, Any], *, everything: bool) -> str:
             lines.append(
                 f"  {counted(len(others), 'thread')} without a request (--all shows them): {', '.join(others)}"
             )
-    return "\n".join(lines)
+    return _joined(lines)
 
 
 def _remark(process: Mapping[str, Any]) -> str:
@@ -202,4 +212,4 @@ def connections_text(result: Mapping[str, Any]) -> str:
             lines += [f"  {line}" for line in _table(rows, right=(3, 4))]
         if process.get("left_out"):
             lines.append(f"  {process['left_out']} more (--limit)")
-    return "\n".join(lines)
+    return _joined(lines)

@@ -281,3 +281,27 @@ def test_the_page_has_every_command() -> None:
         assert f"`{name}`" in page
         for argument in command.arguments:
             assert f"`{argument}`" in page
+
+
+def test_texts_of_clients_and_applications_cannot_move_the_cursor(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evil = "\x1b[2J\x9b1A\nroot"
+    thread = {"name": evil, "native_id": 1, "state": "running", "request": evil, "client": evil, "seconds": 1.0}
+    frames = [{"file": evil, "line": 1, "function": evil}]
+    row = {"client": evil, "state": evil, "waits_for": evil, "seconds_left": -1, "request": evil, "unsent": 0}
+    server.results["stacks"] = {"processes": [
+        {"pid": 7, "responding": True, "note": evil, "threads": [{**thread, "frames": frames, "skip": 0}]},
+        {"pid": 8, "responding": False, "error": evil},
+    ]}  # fmt: skip
+    server.results["connections"] = {
+        "processes": [{"pid": 7, "responding": True, "total": 1, "connections": [{**row, "tls": False}]}]
+    }
+    stats = _stats(software=evil, python=evil, unhealthy=[evil])
+    server.results["status"] = document(1.0, [process(stats, pid=7, phase="serving")])
+    with control_socket(tmp_path, server) as path:
+        for command in ("status", "stacks", "connections"):
+            code, text = run(capsys, command, "--control", path)
+            assert code == 0
+            assert r"\x1b[2J\x9b1A\x0aroot" in text
+            assert text.replace("\n", "").isprintable()
