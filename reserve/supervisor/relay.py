@@ -278,12 +278,20 @@ class Relay:
             self._finish(int(message["id"]))
 
     def _learn(self, worker: WorkerProcess, stats: Any) -> None:
-        if isinstance(stats, dict):
-            self._known[worker.pid] = stats, self._now()
+        """Remember stats, unless they have another structure: a worker has the rights of another user, perhaps, and
+        another version.
+        """
+        if not isinstance(stats, dict) or not isinstance(stats.get("workers", []), list):
+            return
+        try:
+            counters_of(stats)
+        except (AttributeError, LookupError, TypeError, ValueError):
+            return
+        self._known[worker.pid] = stats, self._now()
 
     @staticmethod
     def _tell(worker: WorkerProcess, found: dict[str, Any]) -> None:
-        if worker.channel.ended:
+        if worker.channel.ended or worker.channel.is_behind:  # one that asks on and on, and reads nothing
             return
         processes = found["processes"]
         if sum(len((one["stats"] or {}).get("workers", ())) for one in processes) > _MOST_THREADS:

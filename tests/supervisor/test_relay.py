@@ -280,3 +280,40 @@ def test_a_retired_process_that_is_killed_counts_as_killed(world: World) -> None
         process.end(-9)
     world.act()
     assert world.supervisor.policy.restarts["kill"] == 2
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"handled": None}, {"handled": "many"}, {"requests": 7}, {"requests": {"responses": [1]}}, {"workers": 3}]
+)
+def test_stats_of_another_structure_are_not_remembered(asking: Asking, wrong: dict[str, Any]) -> None:
+    """A worker may have the rights of another user, who must not be able to end the supervisor."""
+    first, second = asking.world.started
+    bad = {**stats(7), **wrong}
+    results = asking.perform("status")
+    for message in first.channel.receive():
+        first.send("answer", id=message["id"], result={"stats": bad})
+    asking.answer(second)
+    (document,) = results
+    assert [one["stats"] is None for one in document["processes"]] == [True, False]
+    first.send("last", stats=bad)
+    first.send("collect", id=1)
+    asking.world.act()
+    first.end()
+    asking.world.act()
+    assert "former" in asking.relay.passed()
+
+
+def test_a_worker_that_asks_and_reads_nothing_needs_no_memory(asking: Asking) -> None:
+    first, second = asking.world.started
+    (worker,) = (one for one in asking.world.supervisor.workers.values() if one.pid == first.pid)
+    results = asking.perform("status")
+    for process in (first, second):
+        for message in process.channel.receive():
+            process.send("answer", id=message["id"], result={"stats": {**stats(7), "workers": ["x" * 100] * 400}})
+    asking.world.act()
+    assert results
+    for number in range(20):
+        first.send("collect", id=number)
+        asking.world.act()
+    assert worker.channel.is_behind
+    assert len(worker.channel._unsent) < 200_000

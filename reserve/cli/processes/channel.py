@@ -56,6 +56,11 @@ class Channel:
     def fileno(self) -> int:
         return self.sock.fileno()
 
+    @property
+    def is_behind(self) -> bool:
+        """The peer has not read what was sent before, as far as the system knows."""
+        return bool(self._unsent)
+
     def send(self, kind: str, **values: Any) -> None:
         """Send one message; it is lost if the peer has gone.
 
