@@ -14,6 +14,10 @@ from reserve.control.document import document, plain, process
 
 __all__ = ["Collector", "LocalCollector", "SupervisedCollector", "collector_of", "phase_of"]
 
+_MOST_OPEN = 8
+"""Questions that the supervisor has not responded to. One that is stopped reads none, and the thread that asks would
+wait for ever when the socket has no room left. One that becomes another program forgets some.
+"""
 FRESH = 0.2
 """Seconds for which a document is used again: several that look at once cost no more than one."""
 
@@ -101,6 +105,8 @@ class SupervisedCollector:
         """Protects what follows."""
         self._asked = 0
         """The number of the last question."""
+        self._open = 0
+        """How many were sent since the last response."""
         self._is_asking = False
         self._document: dict[str, Any] | None = None
         self._ended = False
@@ -117,10 +123,13 @@ class SupervisedCollector:
         until = time.monotonic() + timeout
         with self._changed:
             asked, is_first = self._asked, not self._is_asking
+            sends = is_first and self._open < _MOST_OPEN
             if is_first:
                 asked = self._asked = self._asked + 1
                 self._is_asking = True
-        if is_first:
+            if sends:
+                self._open += 1
+        if sends:
             self._channel.send("collect", id=asked)
         with self._changed:
             while self._is_asking and self._asked == asked and not self._ended:
@@ -141,6 +150,7 @@ class SupervisedCollector:
         with self._changed:
             self._document = received
             self._is_asking = False
+            self._open = 0
             self._changed.notify_all()
 
     def end(self) -> None:

@@ -316,6 +316,18 @@ def test_without_a_response_the_document_is_about_this_process() -> None:
     assert supervisor.collector.collect(0.0) == {"time": 8}
 
 
+def test_a_supervisor_that_reads_nothing_is_not_asked_for_ever() -> None:
+    """Each question would stay in the socket, and with no room there the thread that asks would wait for ever."""
+    supervisor = Supervisor()
+    for _ in range(100):
+        supervisor.collector.collect(0.0)
+    assert 1 <= supervisor.count <= 10
+    supervisor.answer({"time": 8})
+    before = supervisor.count
+    assert supervisor.collector.collect(0.0) == {"time": 8}
+    assert supervisor.count == before + 1
+
+
 def test_a_supervisor_that_ends_keeps_no_thread_waiting() -> None:
     supervisor, results = Supervisor(), []
     thread = threading.Thread(target=lambda: results.append(supervisor.collector.collect(PATIENCE)))
