@@ -96,10 +96,12 @@ class LineWriter:
         """The thread looks at the queue again before it sleeps, so that no other thread has to wake it."""
         self.stopping = False
         """The next batch is the last one."""
-        self.dropped = 0
-        """Items dropped since their number was last reported."""
+        self.total_dropped = 0
+        """Items dropped since the start; never less than before."""
         self._reported = 0
-        """Items dropped before that."""
+        """How many of them were reported."""
+        self.has_lost = False
+        """There was no memory for an item, which the thread counts as dropped."""
         self.thread = SystemThread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
@@ -109,7 +111,7 @@ class LineWriter:
         """Add an item; never blocks. Any thread."""
         queue = self._queue
         if len(queue) >= self._limit:
-            self.dropped += 1
+            self.total_dropped += 1
             return
         queue.append(item)
         if not self._woken:
@@ -134,9 +136,9 @@ class LineWriter:
         return len(self._queue) + self.dropped
 
     @property
-    def total_dropped(self) -> int:
-        """Items dropped since the start."""
-        return self._reported + self.dropped
+    def dropped(self) -> int:
+        """Items dropped since their number was last reported."""
+        return self.total_dropped - self._reported
 
     def wake(self) -> None:
         """Make the thread look for items, and call ``timeout`` again. Any thread."""
@@ -163,8 +165,11 @@ class LineWriter:
         try:
             if items or self._timeout is not None:
                 self._write(items)
-            if self.dropped:
-                dropped, self.dropped = self.dropped, 0
+            if self.has_lost:
+                self.has_lost = False
+                self.total_dropped += 1
+            dropped = self.dropped
+            if dropped:
                 self._reported += dropped
                 self._on_dropped(dropped)
         except BaseException as error:  # an exception of a hook must not end the thread: later lines need it
@@ -265,7 +270,7 @@ class ErrorLog:
         try:
             self._put(logging.ERROR, f"{text}\n{describe_exception(error)}", kind)
         except BaseException:  # out of memory as a rule
-            self._writer.dropped |= 1  # at least 1; an addition would need memory
+            self._writer.has_lost = True  # at least one; an addition would need memory
 
     def stack(self, level: int, text: str, frames: Stack) -> None:
         """Add a line with a stack. The log's thread reads the source lines from the disk."""

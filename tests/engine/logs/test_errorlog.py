@@ -37,6 +37,26 @@ def test_a_stuck_writer_drops_and_counts_lines_without_blocking() -> None:
     assert dropped == [4]
 
 
+def test_the_number_of_dropped_lines_never_decreases() -> None:
+    """Also while it is reported: a metric that goes back means that the server has started again."""
+    seen: list[int] = []
+
+    class Watched(LineWriter):
+        def __setattr__(self, name: str, value: Any) -> None:
+            super().__setattr__(name, value)
+            if hasattr(self, "_reported"):
+                seen.append(self.total_dropped)
+
+    writer = Watched("test-log", lambda items: None, seen.append, limit=1)
+    for number in range(5):
+        writer.put(number)
+    assert writer.dropped == 4
+    writer.stop()
+    assert writer.dropped == 0
+    assert seen[-1] == 4
+    assert seen == sorted(seen)
+
+
 def test_lines_logged_before_the_start_are_written_at_the_stop() -> None:
     lines: list[tuple[int, str]] = []
     logs = ErrorLog(lambda level, text: lines.append((level, text)))
