@@ -55,6 +55,8 @@ class LogFile:
         """Logs that write to it."""
         self.is_kept = False
         """It stays open without any log."""
+        self.name = ""
+        """How the code that keeps it has named it, in the working directory of that moment."""
         self._owner = owner
         self._stream = -1
         """The standard stream that is this file, too; -1: none."""
@@ -123,18 +125,20 @@ def open_log_file(path: str, owner: tuple[int, int] | None = None, *, for_log: b
     """The log file of a path, which is opened unless it is open.
 
     :param owner: user and group that the file gets if it is created; None: those of the process.
-    :param for_log: a log writes to it, and calls :func:`close_log_file` at its end; False: it is kept open for later.
+    :param for_log: a log writes to it, and calls :func:`close_log_file` at its end; False: it is kept open for a log
+        that names it in the same way, whatever the working directory is then.
     :raises OSError: it cannot be opened.
     """
-    path = os.path.abspath(path)
+    name, path = path, os.path.abspath(path)
     with _lock:
-        file = _files.get(path)
+        kept = (one for one in _files.values() if for_log and one.is_kept and one.name == name)
+        file = next(kept, None) or _files.get(path)
         if file is None:
             file = _files[path] = LogFile(path, owner)
         if for_log:
             file.users += 1
         else:
-            file.is_kept = True
+            file.is_kept, file.name = True, name
         return file
 
 

@@ -138,3 +138,18 @@ def test_a_file_that_is_created_belongs_to_the_user_of_the_server_and_another_ke
         reopen_log_files()
         assert ((tmp_path / name).stat().st_uid, (tmp_path / name).stat().st_gid) == (12345, 12346)
         close_log_file(file)
+
+
+def test_a_file_that_is_kept_is_that_of_a_log_which_begins_in_another_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The application may change the working directory while it is imported."""
+    monkeypatch.chdir(tmp_path)
+    kept = open_log_file("access.log", for_log=False)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    log = open_log_file("access.log")
+    assert log is kept
+    keep_log_files([])
+    close_log_file(log)
+    assert not (tmp_path / "elsewhere" / "access.log").exists()
