@@ -166,7 +166,10 @@ class SyslogDestination:
         else:
             assert self._address is not None
             host, port = self._address
-            family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+            try:
+                family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+            except UnicodeError as error:  # of a host that no name can be
+                raise OSError(f"{host!r} is no name of a host: {error}") from error
             sock = socket.socket(family, socket.SOCK_DGRAM)
         try:
             sock.settimeout(_TIMEOUT)

@@ -81,7 +81,7 @@ class StatsDSender:
             return  # this process was stopped meanwhile, and another one has sent a part of it
         try:
             self._transmit(before, now)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # UnicodeError: of a host that no name can be
             host, port = self._target.host, self._target.port
             self._log.warning(f"--statsd: nothing can be sent to {host}:{port}: {error}", "metrics for --statsd")
 

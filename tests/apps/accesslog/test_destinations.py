@@ -102,6 +102,16 @@ def test_a_syslog_daemon_that_starts_again_gets_the_next_line(tmp_path: Path) ->
     ]
 
 
+def test_a_syslog_whose_host_no_name_can_be_loses_lines_and_says_so() -> None:
+    messages: list[str] = []
+    log = log_to("syslog:a..b:514", messages)
+    log._write([RECORD])
+    log.stop()
+    log._error_log.stop()
+    assert log.lines_dropped == 1
+    assert "'a..b' is no name of a host" in messages[0]
+
+
 def test_syslog_by_udp_has_the_format_of_rfc_5424() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as daemon:
         daemon.bind(("127.0.0.1", 0))

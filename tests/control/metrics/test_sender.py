@@ -166,3 +166,13 @@ def test_the_last_counts_are_sent_at_the_end(receiver: socket.socket) -> None:
         sender.stop()
         assert "reserve.requests.GET.200:1|c" in received(receiver)
         assert not sender._thread.is_alive()
+
+
+def test_a_host_that_no_name_can_be_is_reported_and_the_thread_goes_on() -> None:
+    log = Log()
+    documents = Documents()
+    documents.processes = [process(OWN, 0)]
+    sender = StatsDSender(documents, StatsDTarget("a..b", 8125, "reserve"), 3600.0, log)
+    for _ in range(2):
+        sender.send()
+    assert log.lines[0].startswith("--statsd: nothing can be sent to a..b:8125: ")
