@@ -31,7 +31,7 @@ from reserve.engine.connections.driver import AGAIN, CLOSE, LINGER, RUN, STORE, 
 from reserve.engine.connections.registry import admit_client
 from reserve.engine.connections.states import CLOSE_IDLE
 from reserve.engine.hooks import RequestEnd
-from reserve.engine.metrics.requests import MOST_PENDING
+from reserve.engine.metrics.requests import METHODS, MOST_PENDING, OTHER
 from reserve.engine.polling.poller import READ
 from reserve.errors import ClientDisconnected, RemoteError, RequestTimeout
 from reserve.gateways.staticsite import ALREADY_MISSING
@@ -502,7 +502,8 @@ class HTTPDriver(HTTPBaseDriver):
         received = self._head_size if decoder is None else self._head_size + decoder.received
         metrics = connection.server.request_metrics
         pending = metrics.pending[get_ident()]
-        pending.append((head.method, exchange.status, received, exchange.bytes_sent, begun - self._received, seconds))
+        method = head.method if head.method in METHODS else OTHER
+        pending.append((method, exchange.status, received, exchange.bytes_sent, begun - self._received, seconds))
         if len(pending) > MOST_PENDING:
             metrics.fold()
         if self._context.access_log is not None:

@@ -16,18 +16,18 @@ from typing import Any, NamedTuple
 
 from reserve.engine.metrics.stats import HistogramStats, RequestStats
 
-__all__ = ["BOUNDS", "MOST_PENDING", "NOT_RUN", "OTHER", "RequestMetrics", "RequestRecord"]
+__all__ = ["BOUNDS", "METHODS", "MOST_PENDING", "NOT_RUN", "OTHER", "RequestMetrics", "RequestRecord"]
 
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """The upper bounds of the parts of every histogram, in seconds."""
 OTHER = "other"
-"""Stands for every method that is not one of :data:`_METHODS`: clients may send any, and each would need memory."""
+"""Stands for every method that is not one of :data:`METHODS`: clients may send any, however long."""
 MOST_PENDING = 64
 """How many responses a list has before they are added up."""
 NOT_RUN = -1.0
 """In place of the seconds of a response that no application has made."""
 
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"})
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"})
 """RFC 9110 section 9.3 and RFC 5789."""
 _NO_COUNTS = (0,) * (len(BOUNDS) + 1)
 _ident = threading.get_ident
@@ -37,6 +37,7 @@ class RequestRecord(NamedTuple):
     """What is known of one response. Plain tuples stand in the lists, because they are made faster."""
 
     method: str
+    """One of :data:`METHODS`, else :data:`OTHER`."""
     status: int
     received: int
     """Bytes of the request."""
@@ -102,7 +103,7 @@ class RequestMetrics:
     ) -> None:
         """Count a response; the arguments are those of :class:`RequestRecord`. Any thread."""
         pending = self.pending[_ident()]
-        pending.append((method, status, received, sent, queue, application))
+        pending.append((method if method in METHODS else OTHER, status, received, sent, queue, application))
         if len(pending) > MOST_PENDING:
             self.fold()
 
@@ -135,8 +136,7 @@ def _folded(pending: list[Any]) -> _Sums:
     methods, statuses, received, sent, queues, applications = zip(*pending[1:], strict=True)
     responses = sums.responses.copy()
     for key, number in Counter(zip(methods, statuses, strict=True)).items():
-        known = key if key[0] in _METHODS else (OTHER, key[1])
-        responses[known] = responses.get(known, 0) + number
+        responses[key] = responses.get(key, 0) + number
     queue, application = list(queues), list(applications)
     if NOT_RUN in queue:
         queue = [seconds for seconds in queue if seconds != NOT_RUN]

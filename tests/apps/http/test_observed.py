@@ -277,3 +277,10 @@ def test_a_line_of_a_running_server_has_its_thread_and_the_queue_time() -> None:
         assert one["thread"].startswith("reserve-worker-")
         assert 0 <= one["queue"] <= one["ttfb"] <= one["duration"]
         assert one["write"] >= 0
+
+
+def test_a_method_that_a_client_makes_up_is_not_kept_for_the_metrics() -> None:
+    site = Site(access_log=False)
+    site.client.send(request("M" * 1000, "/"))
+    (pending,) = site.client.server.request_metrics.pending.values()
+    assert [record[0] for record in pending[1:]] == ["other"]

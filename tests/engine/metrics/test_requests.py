@@ -57,6 +57,13 @@ def test_any_method_that_a_client_makes_up_needs_no_memory() -> None:
     assert all(len(pending) <= MOST_PENDING for pending in metrics.pending.values())
 
 
+def test_a_method_that_a_client_makes_up_is_not_kept_until_the_counts_are_added_up() -> None:
+    metrics = RequestMetrics()
+    metrics.add("M" * 16384, 405, 0, 0)
+    ((_, record),) = metrics.pending.values()
+    assert record[0] == "other"
+
+
 @given(st.lists(st.tuples(SECONDS, SECONDS) | st.none(), max_size=4 * MOST_PENDING))
 def test_responses_with_and_without_an_application_may_alternate(times: list[tuple[float, float] | None]) -> None:
     metrics = RequestMetrics()
