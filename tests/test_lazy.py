@@ -36,3 +36,13 @@ def test_the_adapters_are_imported_on_first_use() -> None:
         "print(reserve.ssl.BuiltinSSLAdapter.__name__, reserve.ssl is sys.modules['reserve.ssl'])\n"
     )
     assert run(program) == "False True False\nBuiltinSSLAdapter True\n"
+
+
+def test_the_command_imports_nothing_for_numbers_and_responses_before_there_is_a_server() -> None:
+    """``reserve status`` and ``reserve --version`` are run often, by scripts too."""
+    modules = set(run("import sys, reserve.cli.command; print(*sys.modules)").split())
+    assert "reserve.cli.command" in modules
+    assert not modules & {
+        "reserve.control.totals", "reserve.control.document", "reserve.control.collector",
+        "reserve.protocol.http1.response", "datetime",
+    }  # fmt: skip

@@ -169,7 +169,7 @@ class HTTPApp(HTTPContext):
             if settings.status_allow != LOOPBACK:
                 server.log.warning("--status-allow has no effect without --status-path: there is no status page")
             return
-        from reserve.control.collector import Collector, LocalCollector
+        from reserve.control.collector import collector_of
         from reserve.control.page.remote import RemoteCollector
         from reserve.control.page.statuspage import StatusPage
 
@@ -177,8 +177,8 @@ class HTTPApp(HTTPContext):
         name = f"the status page is for --status-allow {settings.status_allow}"
         pages: dict[str, Page] = dict(self.pages or {})
         for path, socket in paths.items():
-            own: Collector = server.facade.collector or LocalCollector(server.facade)
-            pages[path] = GuardedPage(StatusPage(RemoteCollector(socket) if socket else own), allowed, name)
+            collector = RemoteCollector(socket) if socket else collector_of(server.facade)
+            pages[path] = GuardedPage(StatusPage(collector), allowed, name)
         self.pages = pages
 
     def _make_metrics_page(self, server: ServerContext[Connection]) -> None:

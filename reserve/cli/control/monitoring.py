@@ -11,9 +11,6 @@ import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from reserve.control.collector import LocalCollector
-from reserve.control.totals import totals
-
 if TYPE_CHECKING:
     from reserve.control.metrics.sender import StatsDSender
     from reserve.engine.hooks import Hooks
@@ -57,11 +54,12 @@ class Monitoring:
             self._server = server.companion = _make_server(self._listeners, server, values, self._hooks)
             self._server.serve_in_background()
         if values["statsd"]:
+            from reserve.control.collector import collector_of
             from reserve.control.metrics.sender import StatsDSender
             from reserve.control.metrics.target import statsd_target
 
             self._sender = StatsDSender(
-                server.collector or LocalCollector(server),
+                collector_of(server),
                 statsd_target(str(values["statsd"])),
                 cast("float", values["statsd_interval"]),
                 server.log,
@@ -106,11 +104,13 @@ def monitoring_application(
     :param values: of the options: the paths that they name are served as well.
     """
     from reserve.apps._checks import LIVE, READY, check_response
+    from reserve.control.collector import collector_of
     from reserve.control.metrics.page import metrics_page
+    from reserve.control.totals import totals
     from reserve.gateways.static import METHODS, method_not_allowed, plain_response
 
     page = metrics_page(server)
-    collector = server.collector or LocalCollector(server)
+    collector = collector_of(server)
     checks = {
         _LIVE: LIVE, str(values["live_path"]): LIVE, _HEALTH: READY, _READY: READY,
         str(values["ready_path"]): READY, str(values["health_path"]): READY,

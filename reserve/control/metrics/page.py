@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from reserve.control.collector import LocalCollector
+from reserve.control.collector import collector_of
 from reserve.control.metrics.application import ApplicationMetrics
 from reserve.control.metrics.exposition import CONTENT_TYPE, exposition
 from reserve.control.totals import totals
@@ -21,7 +21,7 @@ def metrics_page(server: Any) -> MetricsPage:
 
     :param server: the :class:`~reserve.engine.server.Server`.
     """
-    return MetricsPage(server.collector or LocalCollector(server), ApplicationMetrics())
+    return MetricsPage(collector_of(server), ApplicationMetrics())
 
 
 class MetricsPage:
