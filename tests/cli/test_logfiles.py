@@ -171,11 +171,14 @@ def test_an_unknown_atom_is_an_error_of_the_start(tmp_path: Path, value: str, me
 
 
 @contextlib.contextmanager
-def as_nobody(directory: Path, python: str, *options: str) -> Iterator[tuple[Site, Path]]:
-    """Serve as nobody, with log files in a directory of root. Yields the server and the directory."""
+def as_nobody(
+    directory: Path, python: str, *options: str, owner: tuple[int, int] = (0, 0)
+) -> Iterator[tuple[Site, Path]]:
+    """Serve as nobody, with log files in a directory of ``owner``. Yields the server and the directory."""
     opened(directory)
     logs = directory / "logs"
     logs.mkdir(0o755)
+    os.chown(logs, *owner)
     files = ("--access-log-file", "logs/access.log", "--error-log-file", "logs/error.log")
     with Site(directory, "--user", "nobody", *files, *options, python=python) as server:
         server.get("/one")
@@ -258,3 +261,18 @@ def test_a_program_opens_its_log_files_again(tmp_path: Path) -> None:
         log.mkdir()
         served.server.reopen_logs()
         eventually(lambda: any("cannot be opened again" in text for text in messages))
+
+
+@needs_root
+def test_files_in_a_directory_of_the_user_are_opened_again(short_path: Path, python: str) -> None:
+    with as_nobody(short_path, python, owner=nobody()) as (server, logs):
+        assert (logs / "access.log").stat().st_uid == nobody()[0]
+        (logs / "access.log").rename(logs / "old.log")
+        server.process.send_signal(signal.SIGUSR1)
+
+        def arrives() -> bool:
+            server.get("/two")
+            return count(logs / "access.log", "/two") > 0
+
+        eventually(arrives)
+        assert (logs / "access.log").stat().st_uid == nobody()[0]

@@ -3,7 +3,8 @@
 A write is one ``write(2)`` of whole lines to a descriptor with ``O_APPEND``, so several threads and processes may share
 a file. A file is opened again by replacing its descriptor (``dup2``), which is atomic: a thread that writes meanwhile
 writes to the one file or to the other, and needs no lock. The command opens the files before it gives up the rights of
-root; from then on they are found here by their names.
+root; from then on they are found here by their names. With the rights of root no path is opened that the user of the
+server could make lead elsewhere, by a symbolic link to a file of root.
 
 Any thread calls the functions. There is one :class:`LogFile` for a path, however many logs write to it.
 """
@@ -11,8 +12,10 @@ Any thread calls the functions. There is one :class:`LogFile` for a path, howeve
 from __future__ import annotations
 
 import os
+import stat
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import NamedTuple
 
 from reserve.engine.polling.highnumber import move_up
@@ -101,13 +104,21 @@ class LogFile:
         self._fd = -1
 
     def _open(self) -> int:
-        try:
-            fd = os.open(self.path, _FLAGS | os.O_EXCL, 0o666)
-        except FileExistsError:
-            fd = os.open(self.path, _FLAGS, 0o666)
-        else:
-            if self._owner is not None:
-                os.fchown(fd, *self._owner)
+        owner = self._owner
+        rights: AbstractContextManager[None] = nullcontext()
+        if owner is not None and owner[0] > 0 and os.geteuid() == 0:
+            groups = _groups_of(*owner)
+            if _may_lead_elsewhere(self.path, owner[0], groups):
+                rights = _rights_of(*owner, groups)
+        with rights:
+            try:
+                fd = os.open(self.path, _FLAGS | os.O_EXCL, 0o666)
+                is_new = True
+            except FileExistsError:
+                fd = os.open(self.path, _FLAGS, 0o666)
+                is_new = False
+        if is_new and owner is not None:
+            os.fchown(fd, *owner)
         os.set_blocking(fd, True)
         return fd
 
@@ -119,6 +130,58 @@ def _identity(fd: int) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
+
+
+def _groups_of(uid: int, gid: int) -> list[int]:
+    """The groups of a user, as a process of the user has them."""
+    try:
+        import pwd
+
+        return os.getgrouplist(pwd.getpwuid(uid).pw_name, gid)
+    except (ImportError, KeyError):  # a user by number only
+        return [gid]
+
+
+def _may_lead_elsewhere(path: str, uid: int, groups: Sequence[int]) -> bool:
+    """Whether a user can replace a part of a path, or what a symbolic link in it leads to.
+
+    :param path: absolute.
+    :param groups: of the user.
+    """
+    parts = set()
+    for one in (path, os.path.realpath(path)):
+        while one not in parts:
+            parts.add(one)
+            one = os.path.dirname(one)
+    for one in parts:
+        try:
+            status = os.lstat(one)
+        except OSError:
+            continue
+        is_link, is_directory = stat.S_ISLNK(status.st_mode), stat.S_ISDIR(status.st_mode)
+        if status.st_uid == uid and (is_link or is_directory):
+            return True
+        writing = stat.S_IWOTH | (stat.S_IWGRP if status.st_gid in groups else 0)
+        if is_directory and status.st_mode & writing and not status.st_mode & stat.S_ISVTX:
+            return True
+    return False
+
+
+@contextmanager
+def _rights_of(uid: int, gid: int, groups: Sequence[int]) -> Iterator[None]:
+    """In this block root has the rights of a user and a group for files. All threads have them, but at the start and in
+    the supervisor no other one opens files.
+    """
+    before, groups_before = os.getegid(), os.getgroups()
+    try:
+        os.setgroups(groups)
+        os.setegid(gid)
+        os.seteuid(uid)
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(before)
+        os.setgroups(groups_before)
 
 
 def open_log_file(path: str, owner: tuple[int, int] | None = None, *, for_log: bool = True) -> LogFile:

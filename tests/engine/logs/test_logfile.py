@@ -153,3 +153,46 @@ def test_a_file_that_is_kept_is_that_of_a_log_which_begins_in_another_directory(
     keep_log_files([])
     close_log_file(log)
     assert not (tmp_path / "elsewhere" / "access.log").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives up rights")
+@pytest.mark.parametrize("link", ["log", "logs"])
+def test_root_follows_no_link_of_the_user_of_the_server(short_path: Path, link: str) -> None:
+    """Neither to a file of root nor into a directory of root, where it would create one that belongs to the user."""
+    short_path.chmod(0o755)
+    site, secret = short_path / "site", short_path / "secret"
+    for folder in (site, secret):
+        folder.mkdir(0o755)
+    (secret / "log").touch(0o600)
+    os.chown(site, 12345, 12346)
+    if link == "log":
+        (site / "logs").mkdir()
+        os.chown(site / "logs", 12345, 12346)
+        (site / "logs" / "log").symlink_to(secret / "log")
+    else:
+        (site / "logs").symlink_to(secret)
+    os.lchown(site / "logs", 12345, 12346)
+    for name in ("log", "new") if link == "logs" else ("log",):
+        with pytest.raises(PermissionError):
+            open_log_file(str(site / "logs" / name), (12345, 12346))
+    assert os.listdir(secret) == ["log"]
+    assert (os.geteuid(), os.getegid(), os.access(secret / "log", os.W_OK)) == (0, os.getgid(), True)
+    file = open_log_file(str(site / "own"), (12345, 12346))
+    assert (site / "own").stat().st_uid == 12345
+    close_log_file(file)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives up rights")
+def test_a_directory_of_another_group_is_opened_with_the_rights_of_root(short_path: Path) -> None:
+    """As /var/log of Debian, which the group of syslog may change."""
+    short_path.chmod(0o775)
+    os.chown(short_path, 0, 23456)
+    file = open_log_file(str(short_path / "log"), (12345, 12346))
+    assert (short_path / "log").stat().st_uid == 12345
+    close_log_file(file)
+    os.chown(short_path, 0, 12346)
+    (short_path / "log").unlink()
+    (short_path / "secret").touch(0o600)
+    (short_path / "log").symlink_to(short_path / "secret")
+    with pytest.raises(PermissionError):
+        open_log_file(str(short_path / "log"), (12345, 12346))
