@@ -7,11 +7,17 @@ part of reserve, or the application, logs through the logger ``reserve`` is writ
 The handlers of the standard library hold a lock while they write. If no process reads standard error, such a handler
 blocks ``logging.shutdown``, which takes the lock of every handler, and with it the exit of the process. This handler
 holds no lock while it writes, so only the thread that writes can be blocked.
+
+systemd-journald takes each line as an entry of the level INFO, unless the line begins with another one as in
+sd-daemon(3). So while standard error is the stream that ``JOURNAL_STREAM`` names (systemd.exec(5)),
+each line begins with its level. That also keeps the text of an exception, which may be a client's, from choosing one.
 """
 
 from __future__ import annotations
 
 import logging
+import os
+import re
 import sys
 from typing import TextIO
 
@@ -20,6 +26,14 @@ from reserve.engine.logs.linestream import LineStream, LossCounter
 
 __all__ = ["StderrLog", "configure_logging", "enable_loggers", "set_log_level"]
 
+_PREFIXES = (
+    (logging.CRITICAL, "<2>"),
+    (logging.ERROR, "<3>"),
+    (logging.WARNING, "<4>"),
+    (logging.INFO, "<6>"),
+    (logging.NOTSET, "<7>"),
+)
+"""For the levels of :mod:`logging`, from each of these on: those of syslog (RFC 5424 section 6.2.1)."""
 _current: StderrLog | None = None
 """The one of this process, which :func:`configure_logging` has made; None: there is none."""
 
@@ -41,6 +55,7 @@ class StderrLog(logging.Handler):
         self._stream = LineStream(stream)
         self._losses = LossCounter(self._keep_reason, self._report_losses)
         self._reason: Exception | None = None
+        self._journal = _journal_stream()
         self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s: %(message)s"))
 
     def set_threshold(self, threshold: int) -> None:
@@ -65,7 +80,14 @@ class StderrLog(logging.Handler):
         except Exception:
             self.handleError(record)
             return
-        self._losses.count(1 - self._stream.write([line]), self._stream.error)
+        self._losses.count(1 - self._write(record.levelno, line), self._stream.error)
+
+    def _write(self, level: int, text: str) -> int:
+        """Write a text of one or more lines; return 1, or 0 if it could not be written."""
+        if self._journal is not None and self._stream.socket == self._journal:  # not after --error-log-file
+            prefix = next((prefix for least, prefix in _PREFIXES if level >= least), "<7>")
+            text = "\n".join([prefix + line for line in text.split("\n")])
+        return self._stream.write([text])
 
     def _keep_reason(self, reason: Exception | None) -> None:
         self._reason = reason
@@ -73,7 +95,13 @@ class StderrLog(logging.Handler):
     def _report_losses(self, count: int) -> None:
         text = f"{count} log lines could not be written: {self._reason}"
         record = logging.makeLogRecord({"levelno": logging.WARNING, "levelname": "WARNING", "msg": text})
-        self._stream.write([self.format(record)])
+        self._write(record.levelno, self.format(record))
+
+
+def _journal_stream() -> tuple[int, int] | None:
+    """Device and inode of the stream to journald, from the environment variable; None: there is none."""
+    found = re.fullmatch(r"([0-9]{1,20}):([0-9]{1,20})", os.environ.get("JOURNAL_STREAM", ""))
+    return None if found is None else (int(found[1]), int(found[2]))
 
 
 def configure_logging(level: str) -> ErrorHook:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import logging.config
 import os
+import re
+import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -154,3 +156,83 @@ def test_the_level_changes_while_the_server_runs(monkeypatch: pytest.MonkeyPatch
     finally:
         logger.level, logger.handlers[:], logger.propagate = before
     assert [line.partition("INFO: ")[2] for line in stream.getvalue().splitlines()] == ["server debug", "logger debug"]
+
+
+# ---- under journald ----
+
+
+@pytest.fixture
+def journal() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Two ends of a stream: the one of the server, and the one of journald."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield ours, theirs
+
+
+def name_of(fd: int) -> str:
+    """What JOURNAL_STREAM has for a descriptor."""
+    status = os.fstat(fd)
+    return f"{status.st_dev}:{status.st_ino}"
+
+
+def test_each_line_to_journald_has_its_level(
+    journal: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = journal
+    monkeypatch.setenv("JOURNAL_STREAM", name_of(ours.fileno()))
+    with open(ours.fileno(), "w", closefd=False) as stream:
+        log = StderrLog(stream)
+        for level in (logging.CRITICAL, logging.ERROR, logging.WARNING, logging.INFO, logging.DEBUG, 1):
+            log.write_line(level, "text")
+        log.write_line(logging.ERROR, "failed\n<0>a text of a client\n\n")
+    lines = re.sub(r"(?m)^(<.>)\S+ \S+ \w+( \d+)?: ", r"\1", theirs.recv(65536).decode()).splitlines()
+    assert lines[:6] == ["<2>text", "<3>text", "<4>text", "<6>text", "<7>text", "<7>text"]
+    assert lines[6:] == ["<3>failed", "<3><0>a text of a client", "<3>", "<3>"]
+
+
+@pytest.mark.parametrize("value", ["", "1", "a:b", "1:2:3", ":", "-1:1", "1:2", "9" * 30 + ":1"])
+def test_lines_to_anything_else_have_no_level(
+    value: str, journal: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also in a program that something started which is under journald, and that has another standard error."""
+    ours, theirs = journal
+    monkeypatch.setenv("JOURNAL_STREAM", value)
+    with open(ours.fileno(), "w", closefd=False) as stream:
+        StderrLog(stream).write_line(logging.ERROR, "failed")
+    assert theirs.recv(1000)[:1] != b"<"
+
+
+def test_a_file_that_replaces_the_stream_to_journald_has_no_levels(
+    journal: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As with --error-log-file."""
+    ours, theirs = journal
+    monkeypatch.setenv("JOURNAL_STREAM", name_of(ours.fileno()))
+    path = tmp_path / "error.log"
+    with open(ours.fileno(), "w", closefd=False) as stream:
+        log = StderrLog(stream)
+        log.write_line(logging.WARNING, "first")
+        with path.open("wb") as file:
+            os.dup2(file.fileno(), ours.fileno())
+        log.write_line(logging.WARNING, "second")
+    assert theirs.recv(1000).startswith(b"<4>")
+    assert path.read_text().endswith(" WARNING: second\n")
+    assert not path.read_text().startswith("<")
+
+
+def test_the_number_of_lost_lines_has_its_level(
+    journal: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = journal
+    monkeypatch.setenv("JOURNAL_STREAM", name_of(ours.fileno()))
+    with open(os.dup(ours.fileno()), "w") as stream:
+        log = StderrLog(stream)
+        number = stream.fileno()
+        kept = os.dup(number)
+        with open(os.devnull, "rb") as file:
+            os.dup2(file.fileno(), number)  # cannot be written
+        log.write_line(logging.INFO, "lost")
+        os.dup2(kept, number)
+        os.close(kept)
+        log.write_line(logging.INFO, "written")
+    assert [line[:3] for line in theirs.recv(1000).decode().splitlines()] == ["<6>", "<4>"]

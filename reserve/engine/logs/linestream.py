@@ -56,6 +56,11 @@ class LineStream:
         sizes = (len(line.encode("utf-8", "backslashreplace")) + 1 for line in lines)
         return sum(end <= done - len(before) for end in accumulate(sizes))
 
+    @property
+    def socket(self) -> tuple[int, int] | None:
+        """Device and inode of what the descriptor is now, if that is a socket; None: it is not."""
+        return _identity_of_socket(self._descriptor())
+
     def _descriptor(self) -> int:
         try:
             return self._stream.fileno()
