@@ -9,7 +9,7 @@ blocks ``logging.shutdown``, which takes the lock of every handler, and with it 
 holds no lock while it writes, so only the thread that writes can be blocked.
 
 systemd-journald takes each line as an entry of the level INFO, unless the line begins with another level, as in
-sd-daemon(3). So while standard error is the stream that ``JOURNAL_STREAM`` names, as in systemd.exec(5), each line begins
+sd-daemon(3). So while standard error is the stream that ``JOURNAL_STREAM`` names (systemd.exec(5)), each line begins
 with its level. That also keeps the text of an exception, which may be a client's, from choosing one.
 """
 
