@@ -10,7 +10,7 @@ from reserve.control.top.cells import printable
 from reserve.control.totals import Histogram, Totals, totals
 from reserve.errors import counted
 
-__all__ = ["connections_text", "duration", "size", "stacks_text", "status_text"]
+__all__ = ["connections_text", "duration", "size", "stacks_text", "status_text", "summary_of"]
 
 _MOST_CHARACTERS = 65536
 """Of a line."""
@@ -80,7 +80,7 @@ def _rows(document: Mapping[str, Any], total: Totals) -> Iterator[tuple[str, str
     yield "requests", _requests(total)
     for name, histogram in (("duration", total.duration), ("queued for", total.queue)):
         if histogram.count:
-            yield name, _quantiles(histogram)
+            yield name, summary_of(histogram)
     refused = total.refused + total.client_requests_refused + total.client_connections_refused
     if refused or total.timed_out:
         yield (
@@ -110,9 +110,15 @@ def _requests(total: Totals) -> str:
     return f"{total.requests} handled" + (f": {parts}" if parts else "")
 
 
-def _quantiles(histogram: Histogram) -> str:
-    median, most = (duration(histogram.quantile(part)) for part in (0.5, 0.99))
-    return f"median {median}, 99 % within {most}"
+def summary_of(histogram: Histogram) -> str:
+    """The median and the 99th percentile of a histogram that is not empty."""
+    median, most = (histogram.quantile(part) for part in (0.5, 0.99))
+    longest = histogram.bounds[-1] if histogram.bounds else 0.0
+    if most < longest:
+        return f"median {duration(median)}, 99 % within {duration(most)}"
+    if median < longest:
+        return f"median {duration(median)}, more than 1 % longer than {duration(longest)}"
+    return f"more than half longer than {duration(longest)}"
 
 
 def _process_rows(document: Mapping[str, Any]) -> Iterator[Sequence[str]]:

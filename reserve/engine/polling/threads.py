@@ -36,8 +36,9 @@ def start_thread(thread: threading.Thread) -> None:
 
 
 def frame_of(thread: threading.Thread) -> FrameType | None:
-    """What a thread executes now, for a log line with its stack; None: it has ended."""
-    return None if thread.ident is None else _current_frames().get(thread.ident)
+    """What a thread executes now, for a log line with its stack; None: it has ended, or see :func:`all_frames`."""
+    frames = all_frames()
+    return None if frames is None or thread.ident is None else frames.get(thread.ident)
 
 
 def all_frames() -> dict[int, FrameType] | None:
