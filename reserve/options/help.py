@@ -23,6 +23,7 @@ _EXAMPLES = (
     ("reserve app http wsgi mysite.wsgi:app", "app in mysite/wsgi.py"),
     ('reserve app http wsgi "shop:create_app()"', "what a factory makes"),
     ("reserve app echo --bind localhost:7000", "a protocol: {names}"),
+    ("reserve stacks --control PATH", "where a server with --control PATH hangs; likewise status and top"),
 )
 _TASKS = (
     (
@@ -80,7 +81,7 @@ _TASKS = (
 TASKS_HELP = {line.split()[1]: f"usage: {line}\n\n{textwrap.fill(text, 80)}\n" for line, text in _TASKS}
 """What ``-h`` prints for each of them, by its name."""
 MIGRATE_HELP = TASKS_HELP["migrate"]
-_FREQUENT = ("bind", "threads", "config", "help-all", "request-timeout", "max-body", "tls-cert", "log-level")
+_FREQUENT = ("bind", "threads", "config", "help-all", "request-timeout", "tls-cert")
 """The options of the short help; the first four if the help is about an application, too."""
 _ADDRESSES = next(option.kind.allowed for option in OPTIONS if option.name == "bind")
 _FORMS = {

@@ -88,6 +88,11 @@ def test_the_examples_of_the_short_help_are_valid() -> None:
             parse_target(arguments[1])
 
 
+def test_the_short_help_tells_what_to_do_when_a_server_hangs() -> None:
+    words = " ".join(short_help("", NAMES, "", 80).split())
+    assert "reserve stacks --control PATH where a server with --control PATH hangs; likewise status and top" in words
+
+
 def test_the_whole_help_has_every_option_the_values_of_choices_and_the_forms_of_values() -> None:
     text = help_text()
     assert all(flag in text for flag in FLAGS)
