@@ -23,7 +23,7 @@ class AllowedClients:
         private networks, addresses, networks (``192.0.2.0/24``), and ``unix`` for clients without an address, on UNIX
         sockets.
 
-    Raises ValueError for anything else.
+    Raises ValueError for anything else, with a clause that says what is wrong.
     """
 
     def __init__(self, text: str) -> None:
@@ -31,7 +31,9 @@ class AllowedClients:
         self.any = words == [_ANY]
         self.loopback = LOOPBACK in words
         if "" in words:
-            raise ValueError(text)
+            raise ValueError("an item of the list is empty")
+        if _ANY in words and not self.any:
+            raise ValueError("any is for everybody, and stands alone")
         self._listed = TrustedProxies(
             ",".join(
                 []
@@ -46,9 +48,6 @@ class AllowedClients:
 
 
 def is_list_of_clients(text: str) -> bool:
-    """Whether ``text`` is a value for :class:`AllowedClients`."""
-    try:
-        AllowedClients(text)
-    except ValueError:
-        return False
+    """Whether ``text`` is a value for :class:`AllowedClients`. Raises ValueError if it is none, with the reason."""
+    AllowedClients(text)
     return True

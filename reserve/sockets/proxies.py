@@ -18,7 +18,8 @@ class TrustedProxies:
 
     :param text: with commas between them: ``10.0.0.0/8,2001:db8::1,unix``. Empty: nobody is trusted.
 
-    Raises ValueError for anything else, and for a network with bits of a host (``10.0.0.1/8``).
+    Raises ValueError for anything else, and for a network with bits of a host (``10.0.0.1/8``), with a clause that says
+    what is wrong.
     """
 
     def __init__(self, text: str) -> None:
@@ -29,9 +30,7 @@ class TrustedProxies:
         self._v6: list[IPv6Network] = []
         for item in items:
             if item != _UNIX:
-                if "%" in item:
-                    raise ValueError(item)
-                network = ip_network(item)
+                network = _network(item)
                 if isinstance(network, IPv4Network):
                     self._v4.append(network)
                 else:
@@ -57,12 +56,23 @@ class TrustedProxies:
         return self.trusts(raw[0]) if isinstance(raw, tuple) else self.unix
 
 
-def are_proxies(text: str) -> bool:
-    """Whether ``text`` is a value for :class:`TrustedProxies`."""
+def _network(item: str) -> IPv4Network | IPv6Network:
+    """An address or a network. Raises ValueError with a clause that says what is wrong."""
     try:
-        TrustedProxies(text)
+        if "%" in item:
+            raise ValueError
+        network = ip_network(item, strict=False)
     except ValueError:
-        return False
+        why = f"{item[:60]!r} is no address and no network" if item else "an item of the list is empty"
+        raise ValueError(why) from None
+    if ip_address(item.partition("/")[0]) != network.network_address:
+        raise ValueError(f"the network of {item} is {network}")
+    return network
+
+
+def are_proxies(text: str) -> bool:
+    """Whether ``text`` is a value for :class:`TrustedProxies`. Raises ValueError if it is none, with the reason."""
+    TrustedProxies(text)
     return True
 
 

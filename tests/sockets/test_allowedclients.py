@@ -13,10 +13,24 @@ def test_what_may_be_written(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", " ", ",", "any,loopback", "loopback,", "localhost", "10.0.0.1/8", "fe80::1%eth0", "loopback 10.0.0.1"]
+    ("text", "why"),
+    [
+        ("", "an item of the list is empty"),
+        (" ", "an item of the list is empty"),
+        (",", "an item of the list is empty"),
+        ("loopback,", "an item of the list is empty"),
+        ("any,loopback", "any is for everybody, and stands alone"),
+        ("localhost", "'localhost' is no address and no network"),
+        ("loopback,10.0.0.1/8", "the network of 10.0.0.1/8 is 10.0.0.0/8"),
+        ("10.0.0.0/99", "'10.0.0.0/99' is no address and no network"),
+        ("fe80::1%eth0", "'fe80::1%eth0' is no address and no network"),
+        ("loopback 10.0.0.1", "'loopback 10.0.0.1' is no address and no network"),
+    ],
 )
-def test_what_is_refused(text: str) -> None:
-    assert not is_list_of_clients(text)
+def test_what_is_refused_and_why(text: str, why: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        is_list_of_clients(text)
+    assert str(caught.value) == why
 
 
 def test_who_is_listed() -> None:

@@ -46,22 +46,27 @@ def test_peers() -> None:
     assert not TrustedProxies("::/0,0.0.0.0/0").trusts_peer("")
 
 
+@pytest.mark.parametrize("text", ["", "unix", "192.0.2.1,unix , ::1", "192.0.2.0/255.255.255.0"])
+def test_values_of_the_option(text: str) -> None:
+    assert are_proxies(text)
+
+
 @pytest.mark.parametrize(
-    ("text", "allowed"),
+    ("text", "why"),
     [
-        ("", True),
-        ("unix", True),
-        ("192.0.2.1,unix , ::1", True),
-        ("192.0.2.0/255.255.255.0", True),
-        ("192.0.2.1/24", False),
-        ("192.0.2.1,", False),
-        (",", False),
-        ("localhost", False),
-        ("*", False),
-        ("fe80::1%eth0", False),
-        ("192.0.2.1 unix", False),
-        ("UNIX", False),
+        ("192.0.2.1/24", "the network of 192.0.2.1/24 is 192.0.2.0/24"),
+        ("::1,2001:db8::1/32", "the network of 2001:db8::1/32 is 2001:db8::/32"),
+        ("192.0.2.1,", "an item of the list is empty"),
+        (",", "an item of the list is empty"),
+        ("localhost", "'localhost' is no address and no network"),
+        ("*", "'*' is no address and no network"),
+        ("fe80::1%eth0", "'fe80::1%eth0' is no address and no network"),
+        ("192.0.2.1 unix", "'192.0.2.1 unix' is no address and no network"),
+        ("UNIX", "'UNIX' is no address and no network"),
+        ("a" * 100, f"'{'a' * 60}' is no address and no network"),
     ],
 )
-def test_values_of_the_option(text: str, allowed: bool) -> None:
-    assert are_proxies(text) is allowed
+def test_values_that_are_refused_and_why(text: str, why: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        are_proxies(text)
+    assert str(caught.value) == why
