@@ -191,6 +191,23 @@ def test_counters_never_decrease_over_a_reload_and_a_crash(serve: Serve) -> None
         assert not seen
 
 
+def test_the_counters_of_a_server_of_one_process_go_on_after_a_reload(serve: Serve) -> None:
+    with serve("app", "http", "wsgi", "everything", *BIND, log=None) as server:
+        own = metrics_address(server)
+
+        def use(count: int) -> None:
+            for _ in range(count):
+                with server.client() as client:
+                    assert fetch(client, "GET", "/facts")[0] == 200
+
+        use(20)
+        eventually(lambda: values(ask(own)[1]).get(REQUESTS) == 20)
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_for_line("this one finishes its requests")
+        use(3)
+        eventually(lambda: values(ask(own)[1]).get(REQUESTS) == 23)
+
+
 def test_datagrams_of_two_processes_add_up(serve: Serve) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
         receiver.bind(("127.0.0.1", 0))
