@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+from reserve.apps.http.settings import check_paths
 from reserve.cli.console import Console
 from reserve.errors import Correction, StartupError, UsageError, short_repr
 from reserve.loader.arguments import Arguments
@@ -19,7 +20,15 @@ from reserve.loader.importer import describe_exit, explain_none, signature_error
 if TYPE_CHECKING:
     from reserve.options.sources import Values
 
-__all__ = ["configure", "gunicorn_line", "launch", "report_threads", "single_thread", "url_scheme"]
+__all__ = [
+    "configure",
+    "gunicorn_line",
+    "launch",
+    "refuse_shared_paths",
+    "report_threads",
+    "single_thread",
+    "url_scheme",
+]
 
 _HANDLER = "a handler(socket, client_address, server)"
 
@@ -52,6 +61,7 @@ def configure(handle: object, name: str, values: Values) -> None:
 
     given = [value.source for value in values.given_for_application()]
     if isinstance(handle, Application):
+        refuse_shared_paths(values)
         handle.configure(values.application(), given)
         return
     if given:
@@ -68,6 +78,14 @@ def configure(handle: object, name: str, values: Values) -> None:
         hint = f"; to serve it with WSGI write: reserve app http wsgi {name}" if is_wsgi else ""
         correction = Correction(wrong=(name,), right=("http", "wsgi", name)) if is_wsgi else None
         raise StartupError(f"{name} cannot be called as {_HANDLER}: {reason}", hint, correction)
+
+
+def refuse_shared_paths(values: Values) -> None:
+    """Refuse two purposes of one path of the server's own (``--status-path``, ``--health-path``).
+
+    :raises UsageError: there are two, and where they come from.
+    """
+    check_paths(values.application(), {field: given.source for field, given in values.given.items()})
 
 
 def gunicorn_line(before: Sequence[str], binds: Sequence[str]) -> str:

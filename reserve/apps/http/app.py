@@ -14,8 +14,7 @@ from reserve.apps.http.accesslog import AccessLog, log_format
 from reserve.apps.http.context import HTTPContext
 from reserve.apps.http.driver import HTTPDriver
 from reserve.apps.http.redirect import RedirectApp
-from reserve.apps.http.settings import HTTPSettings
-from reserve.errors import UsageError
+from reserve.apps.http.settings import OWN_PATHS, HTTPSettings, check_paths
 from reserve.paramtypes import check_settings
 from reserve.protocol.http1.codec import HTTP1Codec
 from reserve.protocol.http1.limits import LIMIT_KINDS, Limits
@@ -30,20 +29,6 @@ if TYPE_CHECKING:
     from reserve.gateways.wsgi import WSGIGateway
 
 __all__ = ["HTTPApp"]
-
-
-_OWN_PATHS = ("health-path", "ready-path", "live-path", "metrics-path", "status-path")
-"""The options with paths of the server's own."""
-
-
-def _check_paths(settings: HTTPSettings) -> None:
-    """Refuse two purposes of one path. The first two options have the same."""
-    used: dict[str, str] = {}
-    for name in _OWN_PATHS:
-        path = getattr(settings, name.replace("-", "_"))
-        if path and path in used and name != "ready-path":
-            raise UsageError(f"--{name} and --{used[path]} are both {path}; give each its own path")
-        used[path] = name
 
 
 class HTTPApp(HTTPContext):
@@ -100,7 +85,7 @@ class HTTPApp(HTTPContext):
             self.settings, limits=dataclasses.replace(self.settings.limits, **limits), **others
         )
         check_settings(settings.limits, LIMIT_KINDS)
-        _check_paths(settings)
+        check_paths({name: getattr(settings, name) for name in OWN_PATHS})
         self.use_settings(settings)
 
     def redirect_application(self, port: int) -> RedirectApp | None:

@@ -12,12 +12,13 @@ from typing import Literal
 
 from reserve.apps._accesslog.destinations import is_destination
 from reserve.apps._accesslog.formats import is_format
+from reserve.errors import UsageError
 from reserve.paramtypes import Choice, Count, Flag, Kind, Seconds, Size, Text, check_settings
 from reserve.protocol.http1.limits import Limits
 from reserve.protocol.proxy.forwarded import USUAL_FIELDS, is_choice_of_fields
 from reserve.sockets.allowedclients import LOOPBACK, PRIVATE, is_list_of_clients
 
-__all__ = ["EMBEDDED", "HTTP_KINDS", "HTTPSettings"]
+__all__ = ["EMBEDDED", "HTTP_KINDS", "OWN_PATHS", "HTTPSettings", "check_paths"]
 
 
 def _is_header(text: str) -> bool:
@@ -121,6 +122,24 @@ EMBEDDED: Mapping[str, object] = {"access_log": False}
 """The defaults of :class:`~reserve.apps.http.server.ReserveWSGIServer` that are not those of the command: standard
 output belongs to the embedding program.
 """
+
+OWN_PATHS = ("health_path", "ready_path", "live_path", "metrics_path", "status_path")
+"""The fields with paths of the server's own. The first two may be the same path: it has one response for both."""
+
+
+def check_paths(values: Mapping[str, object], sources: Mapping[str, str] | None = None) -> None:
+    """Refuse two purposes of one path.
+
+    :param values: all fields of ``OWN_PATHS``, and maybe others.
+    :param sources: where the values come from, for the message, by field. Default: their options.
+    :raises UsageError: two of them are one path.
+    """
+    used: dict[object, str] = {}
+    for name in OWN_PATHS:
+        path, source = values[name], (sources or {}).get(name) or f"--{name}".replace("_", "-")
+        if path and path in used and name != "ready_path":
+            raise UsageError(f"{source} and {used[path]} are both {path}; give each its own path")
+        used[path] = source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator
 from typing import cast
 
+from reserve.cli.application import refuse_shared_paths
 from reserve.cli.binds import check_addresses, check_idle
 from reserve.cli.config.hooks import check_hooks
 from reserve.cli.control.sockets import check_controls
@@ -48,6 +49,7 @@ def refuse_unusable(values: Values) -> None:
         )
     check_controls(values)
     check_hooks(values)
+    refuse_shared_paths(values)
     make_adapter(values)
 
 

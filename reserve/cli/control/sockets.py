@@ -67,13 +67,14 @@ def open_controls(values: Values) -> list[ControlSocket]:
 def check_controls(values: Values) -> None:
     """Refuse options that contradict each other.
 
-    :raises UsageError: both name one file, or there is a mode without a socket.
+    :raises UsageError: both name one file, or there is a mode, other than the default, without a socket.
     """
     wanted = _wanted(values)
     if wanted["control"] is None:
         refuse_mode_alone(values)
     if wanted["control"] is not None and wanted["control"] == wanted["control-readonly"]:
-        raise UsageError(f"--control and --control-readonly are both {wanted['control']}; each needs a file of its own")
+        sources = " and ".join(values.given[name].source for name in ("control", "control_readonly"))
+        raise UsageError(f"{sources} are both {wanted['control']}; each needs a file of its own")
 
 
 def refuse_mode_alone(values: Values) -> None:

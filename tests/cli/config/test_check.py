@@ -101,6 +101,19 @@ def test_port_is_the_address_when_nothing_else_is(
         ("", ["--config", "absent.toml"], 1, "absent.toml (named by --config): No such file"),
         ("", ["shop:app"], 2, "the word 'app' is missing; write: reserve check-config app http wsgi shop:app"),
         ("", ["--thread", "4"], 2, "write: reserve check-config --threads 4"),
+        (
+            "health-path = '/m'\nstatus-path = '/m'",
+            ["--metrics-path", "/x"],
+            2,
+            "reserve.toml:3 [server] and health-path in {here}/reserve.toml:2 [server] are both /m; give each its own",
+        ),
+        ("live-path = '/m'", ["--ready-path", "/m"], 2, "reserve.toml:2 [server] and --ready-path are both /m"),
+        (
+            "control = '/a/b'",
+            ["--control-readonly", "/a/b"],
+            2,
+            "reserve.toml:2 [server] and --control-readonly are both /a/b; each needs a file of its own",
+        ),
     ],
 )
 def test_a_mistake_is_found(
@@ -109,7 +122,7 @@ def test_a_mistake_is_found(
     (workdir / "reserve.toml").write_text(f"[server]\n{text}\n")
     assert main(["check-config", *argv]) == code
     captured = capsys.readouterr()
-    assert message in captured.err
+    assert message.replace("{here}", str(workdir)) in captured.err
     assert captured.err.count("\n") == 1
     assert captured.out == ""
 
