@@ -19,6 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
 
+from reserve.apps._accesslog.destinations import STDOUT, path_of
 from reserve.cli.parser import CommandLine, app_arguments
 from reserve.cli.process import open_files_for
 from reserve.errors import UsageError
@@ -38,6 +39,7 @@ _OF_SOCKETS = {"bind", "plain-bind", "redirect-http", "backlog", "unix-mode", "u
 """Options that the directives of the .socket replace."""
 _SECRETS = ("tls-cert", "tls-key", "tls-password-file")
 _FILES = ("tls-client-ca", "tls-crl", "config")
+_LOGS = "/var/log"
 _PRIVILEGED = 1024
 _NAME = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.-]{0,99}")
 _OWN_VARIABLES = ("PORT", "WEB_CONCURRENCY")
@@ -317,6 +319,17 @@ class _Units:
             )
         return list(dict.fromkeys(found))
 
+    def _log_directories(self) -> list[str]:
+        """The directories of the files of logs, which the service creates, and opens again after SIGUSR1."""
+        named = [path_of(str(self._values["access_log_file"]))] if self._values["access_log"] else []
+        error_log = str(self._values["error_log_file"] or "")
+        named += [error_log] if error_log != STDOUT else []
+        found = [os.path.dirname(os.path.join(self._base, path)) for path in named if path]
+        if _LOGS in found:
+            right = f"--error-log-file {_LOGS}/{self._request.name}/error.log"
+            self._remarks.append(f"The user of the service may not create files in {_LOGS}; write: {right}")
+        return list(dict.fromkeys(found))
+
     def _directories(self) -> Iterator[str]:
         """Where the service may write: nowhere else."""
         yield f"StateDirectory={self._request.name}"
@@ -326,6 +339,12 @@ class _Units:
         if runtime:
             yield f"RuntimeDirectory={' '.join(_escaped(os.path.basename(path)) for path in runtime)}"
         paths = [path for path in writable if path not in runtime]
+        logs = self._log_directories()
+        made = [path for path in logs if path.startswith(f"{_LOGS}/")]
+        if made:
+            yield f"LogsDirectory={' '.join(_escaped(os.path.relpath(path, _LOGS)) for path in made)}"
+        state = f"/var/lib/{self._request.name}"
+        paths += [path for path in logs if path not in made and path != state]
         spool_dir = self._values["spool_dir"]
         if spool_dir is not None:
             paths.append(os.path.join(self._base, str(spool_dir)))

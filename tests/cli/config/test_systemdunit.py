@@ -226,3 +226,31 @@ def test_a_control_socket_has_a_directory(workdir: Path, capsys: pytest.CaptureF
     lines = service(capsys, "--control", "/tmp/control", *APP)
     assert any("where no other process finds its control socket" in line for line in lines)
     assert any("--control /run/mysite/control" in line for line in lines)
+
+
+def test_files_of_logs_can_be_written(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    logs = ("--access-log-file", "/var/log/mysite/access.log", "--error-log-file", "/var/log/mysite/error.log")
+    lines = service(capsys, *logs, *APP)
+    assert value(lines, "LogsDirectory") == "mysite"
+    assert not any(line.startswith("ReadWritePaths=") for line in lines)
+    lines = service(capsys, "--access-log-file", "/var/log/a/b/c", "--error-log-file", "logs/d", *APP)
+    assert value(lines, "LogsDirectory") == "a/b"
+    assert value(lines, "ReadWritePaths") == f"{workdir}/logs"
+    lines = service(capsys, "--error-log-file", "/var/log/mysite.log", *APP)
+    assert value(lines, "ReadWritePaths") == "/var/log"
+    assert any("--error-log-file /var/log/mysite/error.log" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--access-log-file", "syslog:", "--error-log-file", "-"),
+        ("--access-log-file", "/var/log/a/b", "--no-access-log"),
+        ("--error-log-file", "/var/lib/mysite/error.log"),
+    ],
+)
+def test_other_logs_need_no_directory(
+    options: tuple[str, ...], workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = service(capsys, *options, *APP)
+    assert not any(line.startswith(("LogsDirectory=", "ReadWritePaths=")) for line in lines)
