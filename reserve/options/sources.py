@@ -65,6 +65,8 @@ _PERHAPS = 0.7
 """How much it has to resemble one for a message that names it."""
 _MAX_FILE = 1 << 20
 """Bytes of a file with options. A larger one is a mistake, as ``--config /dev/zero``."""
+_USUAL_PORT, _METRICS_PORT = ":8080", ":9100"
+"""What a message proposes for an address without a port, and in its place for ``--metrics-bind``."""
 _PORTS = Count(0, 65535, "PORT")
 _CONCURRENCY = Count(1, 1024)
 _SUPERVISED = ("preload", "reload", "max_requests", "max_memory", "max_lifetime", "user", "group")
@@ -404,9 +406,14 @@ def convert(option: Option, source: str, value: object, parse: Callable[..., obj
             parse_address(str(result))  # its error says which part is wrong, and what was probably meant
         return result
     except UsageError as error:
-        text, reason = str(error), error.reason
-        correction = None if error.correction is None else error.correction._replace(option=option.flag)
-        raise UsageError(f"{source}: {reason}", text.removeprefix(reason), correction) from None
+        reason = error.reason
+        hint, correction = str(error).removeprefix(reason), error.correction
+        meant = () if correction is None else correction.right
+        if option.name == "metrics-bind" and _USUAL_PORT[1:] not in str(value):  # the application has that port
+            hint = hint.replace(_USUAL_PORT, _METRICS_PORT)
+            meant = tuple(address.replace(_USUAL_PORT, _METRICS_PORT) for address in meant)
+        correction = None if correction is None else correction._replace(option=option.flag, right=meant)
+        raise UsageError(f"{source}: {reason}", hint, correction) from None
     except ValueError as error:
         reason = f" ({error})" if str(error) else ""
         if option.name == "env" and "=" in str(value):
@@ -423,6 +430,8 @@ def _probable_value(option: Option, value: object) -> str:
     lowered = str(value).strip().lower()
     attempts = [lowered, lowered.removesuffix("b"), lowered.removesuffix("ib"), lowered.rstrip("/")]
     attempts.append(re.sub(r"\s*(ms|[smhd])[a-z]*$", r"\1", lowered))
+    if option.kind.metavar == "PATH" and lowered:
+        attempts.append(f"/{str(value).strip()}")
     if isinstance(option.kind, Choice):
         attempts.append(nearest(lowered, option.kind.choices, similarity=0.6) or "")
     for attempt in attempts:

@@ -132,6 +132,37 @@ def test_a_bad_value_on_the_command_line_names_option_and_bounds(argv: list[str]
 
 
 @pytest.mark.parametrize(
+    ("argv", "right"),
+    [
+        (["--bind", "localhost"], ("localhost:8080",)),
+        (["--metrics-bind", "localhost"], ("localhost:9100",)),
+        (["--metrics-bind", "8080"], ("localhost:8080",)),
+        (["--metrics-bind", "localhost:99999"], ("localhost:9100",)),
+        (["--status-path", "server-Status"], ("/server-Status",)),
+        (["--access-log-skip", "static/*"], ("/static/*",)),
+        (["--root-path", "x/"], ("/x/",)),
+    ],
+)
+def test_the_correction_of_a_bad_value_is_what_was_probably_meant(argv: list[str], right: tuple[str, ...]) -> None:
+    with pytest.raises(UsageError) as caught:
+        read(*argv)
+    assert caught.value.correction is not None
+    assert caught.value.correction.right == right
+
+
+def test_an_empty_path_to_skip_is_not_taken_for_the_root() -> None:
+    with pytest.raises(UsageError) as caught:
+        read("--access-log-skip", "")
+    assert caught.value.correction is None
+
+
+def test_the_port_of_metrics_is_proposed_for_a_file_too(tmp_path: Path) -> None:
+    (tmp_path / "reserve.toml").write_text('[server]\nmetrics-bind = "localhost"\n')
+    with pytest.raises(UsageError, match="the port is missing; write localhost:9100"):
+        read(directory=tmp_path)
+
+
+@pytest.mark.parametrize(
     ("name", "text", "message"),
     [
         ("RESERVE_THREADS", "many", "the environment variable RESERVE_THREADS is 'many'; allowed is a whole"),
