@@ -91,3 +91,17 @@ def test_without_options_nothing_is_made() -> None:
     monitoring = Monitoring([], values, Hooks())
     assert not monitoring.is_wanted
     monitoring.stop()
+
+
+def test_options_of_statsd_without_it_are_told() -> None:
+    lines: list[str] = []
+    server: Any = SimpleNamespace(log=SimpleNamespace(warning=lines.append))
+    values: Any = {**OPTIONS, "statsd_interval": 5.0, "statsd_tags": True}
+    monitoring = Monitoring([], values, Hooks())
+    assert monitoring.is_wanted
+    monitoring.start(server)
+    monitoring.stop()
+    assert lines == [
+        "--statsd-interval has no effect without --statsd: no metrics are sent",
+        "--statsd-tags has no effect without --statsd: no metrics are sent",
+    ]
