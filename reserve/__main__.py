@@ -19,6 +19,7 @@ import sys
 
 from reserve.cli.early.containerinit import start_under_init
 from reserve.cli.early.signals import EarlySignals
+from reserve.cli.early.signaltable import remembered_signals
 from reserve.daemon.detach import join
 
 TYPE_CHECKING = False  # not imported: see above
@@ -50,6 +51,8 @@ def main() -> int:
     early_signals.install()
     if mask is not None:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    if "RESERVE_WORKER_FD" in os.environ or "RESERVE_ZYGOTE_FD" in os.environ:  # the supervisor has blocked them
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, remembered_signals())
     _open_standard_streams()
     from reserve.cli.early.faultstack import write_stacks_at_faults
 

@@ -13,7 +13,7 @@ TYPE_CHECKING = False  # not imported: see above
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["Reaction", "is_handled", "name_of", "reaction_to"]
+__all__ = ["Reaction", "is_handled", "name_of", "reaction_to", "remembered_signals"]
 
 
 class Reaction(enum.Enum):
@@ -77,6 +77,12 @@ def is_handled(number: int, current: Any, *, has_terminal: bool) -> bool:
     if reaction is Reaction.TERMINAL and has_terminal:
         return False
     return reaction in _ALWAYS or (reaction in _IF_DEFAULT and current == signal.SIG_DFL)
+
+
+def remembered_signals() -> list[int]:
+    """The signals that a start remembers until the command can tell what they mean, if they are not ignored."""
+    remembered = (Reaction.RELOAD, *_IF_DEFAULT)
+    return [number for number in signal.valid_signals() if reaction_to(number) in remembered]
 
 
 def name_of(number: int) -> str:

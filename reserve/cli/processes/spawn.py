@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from reserve.cli.early.signaltable import Reaction, reaction_to
+from reserve.cli.early.signaltable import Reaction, reaction_to, remembered_signals
 from reserve.cli.processes.channel import Channel
 from reserve.cli.processes.state import (
     SUPERVISOR_VARIABLE,
@@ -85,12 +85,17 @@ def fork_worker(
 def _start(
     variable: str, argv: Sequence[str], listeners: Iterable[PassedListener], directory: str, setup: dict[str, Any]
 ) -> tuple[subprocess.Popen[bytes], Channel]:
-    """Start the program with one end of a channel, whose descriptor is in an environment variable."""
+    """Start the program with one end of a channel, whose descriptor is in an environment variable.
+
+    The signals that a start remembers are blocked in it until it handles them, because their default action would end
+    it: a SIGUSR1 of logrotate, say, while the interpreter starts.
+    """
     own, others = Channel.pair()
     listeners = tuple(listeners)
     environ = {**setup.pop("environ", os.environ), variable: str(others.fileno())}
     environ.pop("NOTIFY_SOCKET", None)
     extra = setup.pop("pass_fds", ())
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, remembered_signals())
     try:
         process = subprocess.Popen(
             [*program(), *argv],
@@ -104,6 +109,7 @@ def _start(
         own.close()
         raise
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         others.close()
     own.send("setup", parent=os.getpid(), listeners=_described(listeners), **setup)
     return process, own

@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import select
 import stat
 import time
 from collections.abc import Callable, Sequence
@@ -20,6 +21,8 @@ from typing import TextIO
 from reserve.wait import wait_for
 
 __all__ = ["LineStream", "LossCounter"]
+
+_PIPE_BUF: int = getattr(select, "PIPE_BUF", 512)
 
 
 class LineStream:
@@ -78,6 +81,7 @@ class LineStream:
 
     def _send(self, fd: int, data: bytes) -> int:
         done = 0
+        most = _piece_of(fd)
         identity = _identity_of_socket(fd)
         if identity not in (None, self._identity):
             # The application has closed the descriptor, and a connection has its number now: that of a client.
@@ -85,13 +89,24 @@ class LineStream:
             return 0
         while done < len(data):
             try:
-                done += os.write(fd, data[done : done + io.DEFAULT_BUFFER_SIZE])
+                # Another process may write to it as well, between two pieces: each is whole lines.
+                end = data.rfind(b"\n", done, done + most) + 1 or data.find(b"\n", done) + 1
+                done += os.write(fd, data[done:end])
             except BlockingIOError:  # another process that shares the terminal or pipe has made it so
                 wait_for(fd, None, write=True)
             except OSError as error:
                 self.error = error
                 break
         return done
+
+
+def _piece_of(fd: int) -> int:
+    """How many bytes are written at once, unless a line is longer: what a pipe takes as a whole (POSIX, PIPE_BUF)."""
+    try:
+        is_pipe = stat.S_ISFIFO(os.fstat(fd).st_mode)
+    except OSError:
+        is_pipe = False
+    return _PIPE_BUF if is_pipe else io.DEFAULT_BUFFER_SIZE
 
 
 def _identity_of_socket(fd: int) -> tuple[int, int] | None:

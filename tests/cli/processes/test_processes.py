@@ -246,3 +246,26 @@ def test_a_platform_without_fork_says_so(
     assert capsys.readouterr().err == (
         "reserve: --processes 2 needs fork and execve, which this platform does not have; leave it out\n"
     )
+
+
+@pytest.mark.parametrize("options", [(), ("--preload",)], ids=["worker", "zygote"])
+def test_a_signal_while_the_interpreter_of_a_process_starts_does_not_end_it(
+    site: Path, options: tuple[str, ...]
+) -> None:
+    early = site / "early"
+    early.mkdir()
+    # The interpreter imports this before the program, which cannot handle a signal yet.
+    (early / "sitecustomize.py").write_text(
+        "import os, signal\n"
+        "if {'RESERVE_WORKER_FD', 'RESERVE_ZYGOTE_FD'} & set(os.environ):\n"
+        "    os.kill(os.getpid(), signal.SIGUSR1)\n"
+        "    os.kill(os.getpid(), signal.SIGUSR2)\n"
+    )
+    wrapper = f"os.environ['PYTHONPATH'] = {str(early)!r} + os.pathsep + os.environ['PYTHONPATH']"
+    with Site(site, *options, wrapper=wrapper) as server:
+        server.wait_until_complete()
+        assert server.count(".*was ended by SIG.*") == 0
+        pid = int(server.get())
+        blocked = re.search(r"^SigBlk:\s*(\w+)", Path(f"/proc/{pid}/status").read_text(), re.M)
+        assert blocked is not None
+        assert int(blocked[1], 16) == 0

@@ -140,3 +140,25 @@ def test_no_line_is_sent_to_a_client_whose_connection_has_the_number_of_the_log(
         client.setblocking(False)
         with pytest.raises(BlockingIOError):
             client.recv(10)
+
+
+@given(
+    st.lists(st.text(st.characters(codec="ascii", exclude_characters="\n"), max_size=40), max_size=60), st.booleans()
+)
+def test_no_line_of_another_process_gets_between_two_parts_of_a_line(lines: list[str], is_pipe: bool) -> None:
+    pieces: list[bytes] = []
+
+    def write(fd: int, data: bytes) -> int:
+        pieces.append(bytes(data))
+        return len(data)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(linestream.os, "write", write)
+        patch.setattr(linestream, "_PIPE_BUF", 16)
+        patch.setattr(linestream.io, "DEFAULT_BUFFER_SIZE", 64)
+        patch.setattr(linestream.stat, "S_ISFIFO", lambda mode: is_pipe)
+        patch.setattr(linestream.os, "fstat", lambda fd: os.stat_result(range(10)))
+        assert LineStream(Stream()).write(lines) == len(lines)
+    assert b"".join(pieces) == "".join(f"{line}\n" for line in lines).encode()
+    most = 16 if is_pipe else 64
+    assert all(piece.endswith(b"\n") and (len(piece) <= most or piece.count(b"\n") == 1) for piece in pieces)
