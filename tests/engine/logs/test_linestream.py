@@ -145,8 +145,6 @@ def test_no_line_is_sent_to_a_client_whose_connection_has_the_number_of_the_log(
 @given(
     st.lists(st.text(st.characters(codec="ascii", exclude_characters="\n"), max_size=40), max_size=60), st.booleans()
 )
-    st.lists(st.text(st.characters(codec="ascii", exclude_characters="\n"), max_size=40), max_size=60), st.booleans()
-)
 def test_no_line_of_another_process_gets_between_two_parts_of_a_line(lines: list[str], is_pipe: bool) -> None:
     pieces: list[bytes] = []
 
