@@ -144,7 +144,7 @@ class ControlClient:
         line, _, self._data = b"".join(pieces).partition(b"\n")
         try:
             response = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             response = None
         if not isinstance(response, dict):
             raise ControlError(

@@ -97,7 +97,11 @@ def parse_request(line: bytes) -> Request:
     if not isinstance(value, dict):
         raise Refusal("the line is no JSON object", 'a request is a line such as {"id": 1, "command": "status"}')
     request_id, command = value.pop("id", None), value.pop("command", None)
-    if _depth(request_id) > _MAX_DEPTH or len(json.dumps(request_id)) > _MAX_ID:
+    try:
+        has_room = _depth(request_id) <= _MAX_DEPTH and len(json.dumps(request_id, allow_nan=False)) <= _MAX_ID
+    except ValueError:  # NaN or Infinity, which Python reads, and which are no JSON in the response
+        raise Refusal("an id is JSON, which has no such number") from None
+    if not has_room:
         raise Refusal(f"an id has at most {_MAX_ID} characters")
     if not isinstance(command, str):
         raise Refusal(

@@ -8,7 +8,7 @@ from typing import Any
 
 from reserve.control.document import COUNTERS, HISTOGRAMS, RESTARTS, add_counters
 
-__all__ = ["Histogram", "Listener", "Totals", "totals"]
+__all__ = ["UNREADABLE", "Histogram", "Listener", "Totals", "totals"]
 
 _GAUGES = (
     "threads",
@@ -35,6 +35,10 @@ _GAUGES = (
     "spool_limit",
 )
 """The fields of the stats that are numbers of this moment, or limits."""
+
+
+UNREADABLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What reading a document raises that has another form than any version has made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,7 +205,8 @@ def _states(processes: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     states = dict.fromkeys(("serving", "retiring", "starting", "stopping", "unresponsive"), 0)
     for process in processes:
         is_silent = not process["responding"] and process["stats"] is not None
-        states["unresponsive" if is_silent else process["phase"]] += 1
+        state = "unresponsive" if is_silent else str(process["phase"])
+        states[state] = states.get(state, 0) + 1  # another version may have more phases
     return states
 
 

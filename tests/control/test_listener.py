@@ -298,7 +298,8 @@ def test_a_socket_without_a_server(tmp_path: Path) -> None:
         ControlClient(path)
 
 
-def test_what_is_no_control_socket(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sent", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"[" * 100_000 + b"\n"], ids=["HTTP", "deep"])
+def test_what_is_no_control_socket(sent: bytes, tmp_path: Path) -> None:
     path = str(tmp_path / "http")
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
@@ -306,7 +307,7 @@ def test_what_is_no_control_socket(tmp_path: Path) -> None:
         with ControlClient(path) as client:
             peer, _ = listener.accept()
             with peer:
-                peer.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                peer.sendall(sent)
                 with pytest.raises(ControlError, match="is no control socket of reserve"):
                     client.call("status")
 

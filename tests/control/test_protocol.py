@@ -90,6 +90,12 @@ def test_a_long_id_does_not_come_back() -> None:
         parse_request(request_line("status", {}, "x" * 300))
 
 
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999", "[NaN]"])
+def test_an_id_that_is_no_json_does_not_come_back(number: str) -> None:
+    with pytest.raises(Refusal, match="an id is JSON"):
+        parse_request(f'{{"command": "status", "id": {number}}}'.encode())
+
+
 def test_the_socket_for_looking_has_no_command_that_changes_anything() -> None:
     assert set(LOOKING) == {"version", "status", "stacks", "connections", "watch"}
     for name in set(COMMANDS) - set(LOOKING):

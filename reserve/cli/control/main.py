@@ -14,6 +14,7 @@ from reserve.cli.control.printing import connections_text, stacks_text, status_t
 from reserve.cli.parser import CommandLine
 from reserve.control.client import ControlClient, ControlError
 from reserve.control.commands import LOOKING
+from reserve.control.totals import UNREADABLE
 from reserve.errors import Correction, ReserveError, UsageError
 from reserve.loader.directory import working_directory
 from reserve.options.sources import collect
@@ -59,7 +60,15 @@ def run_control(command: CommandLine) -> str:
         result = _call(path, task, arguments)  # the process may have become another program at that moment
     if given.get("--json"):
         return json.dumps(result, indent=2)
-    return _TEXTS[task](result, given)
+    try:
+        return _TEXTS[task](result, given)
+    except UNREADABLE:
+        raise ControlError(
+            f"the server has sent nothing that this version of reserve {task} can read",
+            "it is of another version perhaps; --json prints what it has sent"
+            if "--json" in _FLAGS.get(task, ())
+            else "",
+        ) from None
 
 
 def _call(path: str, command: str, arguments: Mapping[str, Any]) -> Any:

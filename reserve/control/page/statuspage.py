@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from reserve.control.collector import FRESH
 from reserve.control.page.html import headers, page
-from reserve.control.page.view import make_view, unknown_view
+from reserve.control.page.view import View, make_view, unknown_view
+from reserve.control.totals import UNREADABLE
 from reserve.errors import ReserveError
 from reserve.gateways.static import METHODS, StaticResponse, method_not_allowed
 
@@ -54,9 +55,9 @@ class StatusPage:
         try:
             document = self._document()
             if kind is _HTML:
-                body = page(make_view(document))
+                body = page(_view(document))
             else:
-                body = _encoded(document if query == "json" else make_view(document).as_json())
+                body = _encoded(document if query == "json" else _view(document).as_json())
         except ReserveError as error:  # of the control socket
             status = 503
             if kind is _HTML:
@@ -79,6 +80,17 @@ class StatusPage:
         if isinstance(outcome, ReserveError):
             raise outcome
         return outcome
+
+
+def _view(document: dict[str, Any]) -> View:
+    """What is to be seen in a document, which a server of another version may have made.
+
+    :raises ReserveError: this version cannot read it.
+    """
+    try:
+        return make_view(document)
+    except UNREADABLE:
+        raise ReserveError("the server has sent no document that this version of the page can read") from None
 
 
 def _encoded(value: Any) -> bytes:

@@ -15,7 +15,7 @@ from typing import Any
 
 from reserve.control.document import VERSION
 from reserve.control.top.histograms import Histogram
-from reserve.control.totals import Listener, Totals, totals
+from reserve.control.totals import UNREADABLE, Listener, Totals, totals
 from reserve.errors import ReserveError
 
 __all__ = ["Document", "History", "Listener", "Process", "Rates", "Refusal", "Sample", "Thread", "View", "make_view"]
@@ -61,7 +61,7 @@ class Sample:
         try:
             if isinstance(document, Mapping):
                 return cls(document, totals(document), received)
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except UNREADABLE:
             pass
         raise ReserveError("the server has sent no document that this version of reserve top can read")
 

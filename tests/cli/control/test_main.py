@@ -305,3 +305,37 @@ def test_texts_of_clients_and_applications_cannot_move_the_cursor(
             assert code == 0
             assert r"\x1b[2J\x9b1A\x0aroot" in text
             assert text.replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize("command", ["status", "stacks", "connections"])
+@pytest.mark.parametrize(
+    "result",
+    [
+        None,
+        [],
+        {"version": 9},
+        {"processes": [{"pid": 1}]},
+        {"processes": [{"pid": 1, "responding": True, "threads": [{}], "connections": [{}], "phase": "serving"}]},
+    ],
+)
+def test_a_result_of_another_version_is_an_error_of_one_line(
+    command: str, result: object, server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.results[command] = result
+    with control_socket(tmp_path, server) as path:
+        code, text = run(capsys, command, "--control", path)
+        assert (code, len(text.splitlines()) <= 2) == (1, True)
+        assert f"the server has sent nothing that this version of reserve {command} can read" in text
+        assert run(capsys, command, "--json", "--control", path) == (0, json.dumps(result, indent=2) + "\n")
+
+
+def test_a_phase_of_another_version_is_shown(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    processes = [process(_stats(), pid=1, phase="hibernating")]
+    server.results["status"] = document(1.0, processes, supervisor={"pid": 7, "wanted": 1, "generation": 1,
+                                                                    "uptime": 5.0, "restarts": {}})  # fmt: skip
+    with control_socket(tmp_path, server) as path:
+        code, text = run(capsys, "status", "--control", path)
+    assert code == 0
+    assert "1 hibernating" in text

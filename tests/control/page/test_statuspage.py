@@ -99,3 +99,14 @@ def test_a_server_that_cannot_be_asked() -> None:
         response = ask(query, error=error)
         assert (response.status, body(response)) == (503, b"no server listens on /run/<b>x</b>\n")
         assert dict(response.headers)["Content-Type"] == "text/plain; charset=utf-8"
+
+
+def test_a_document_of_another_version_that_cannot_be_read() -> None:
+    class Other(Collected):
+        def collect(self, timeout: float = 60.0) -> dict[str, Any]:
+            return {"version": 9, "processes": [{}]}
+
+    for query in ("", "view"):
+        response = StatusPage(Other()).respond({"REQUEST_METHOD": "GET", "QUERY_STRING": query})
+        assert response.status == 503
+        assert b"no document that this version of the page can read" in body(response)
