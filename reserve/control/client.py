@@ -36,13 +36,15 @@ class ControlError(ReserveError):
     :param text: what is wrong.
     :param hint: what to do, a line that works where there is one; empty: unknown.
     :param refused: the server has said it; else there is no connection to it.
+    :param timed_out: it has not responded in time.
     """
 
-    def __init__(self, text: str, hint: str = "", *, refused: bool = False) -> None:
+    def __init__(self, text: str, hint: str = "", *, refused: bool = False, timed_out: bool = False) -> None:
         super().__init__(f"{text}; {hint}" if hint else text)
         self.reason = text
         self.hint = hint
         self.refused = refused
+        self.timed_out = timed_out
 
 
 class ControlClient:
@@ -138,6 +140,7 @@ class ControlClient:
             raise ControlError(
                 f"the server at {self.path} has not responded for {timeout:g} s",
                 "its process may be stopped, or C code may hold its GIL: look with top -H, or py-spy dump --pid PID",
+                timed_out=True,
             ) from None
         except OSError as error:
             raise ControlError(f"the server at {self.path} has ended: {error.strerror or error}") from None

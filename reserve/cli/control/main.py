@@ -55,7 +55,7 @@ def run_control(command: CommandLine) -> str:
     try:
         result = _call(path, task, arguments)
     except ControlError as error:
-        if error.refused or task not in LOOKING:
+        if error.refused or error.timed_out or task not in LOOKING:
             raise
         result = _call(path, task, arguments)  # the process may have become another program at that moment
     if given.get("--json"):

@@ -272,9 +272,13 @@ class ErrorLog:
         except BaseException:  # out of memory as a rule
             self._writer.has_lost = True  # at least one; an addition would need memory
 
-    def stack(self, level: int, text: str, frames: Stack) -> None:
-        """Add a line with a stack. The log's thread reads the source lines from the disk."""
-        self._writer.put(_Line(level, text, frames=frames))
+    def stack(self, level: int, text: str, frames: Stack, kind: str = "") -> None:
+        """Add a line with a stack. The log's thread reads the source lines from the disk.
+
+        Of lines with a ``kind``, each of which is about another request, the first of a second are written
+        (:data:`~reserve.engine.logs.ratelimit.MAX_REASONS`), and the others counted.
+        """
+        self._writer.put(_Line(level, text, kind, self._clock.now() if kind else 0.0, frames))
 
     def _put(self, level: int, text: str, kind: str) -> None:
         if len(text) > MAX_TEXT:
@@ -293,7 +297,8 @@ class ErrorLog:
         for line in lines:
             if line.kind:
                 self._write_counts(rate_limiter.take(line.when))
-                if not rate_limiter.admit(line.kind, line.level, line.when, reason_of(line.text)):
+                reason = line.text if line.frames else reason_of(line.text)
+                if not rate_limiter.admit(line.kind, line.level, line.when, reason):
                     continue
             self._call_hook(line.level, f"{line.text}\n{_stack(line.frames)}" if line.frames else line.text)
         self._write_counts(rate_limiter.take(self._clock.now(), all_of_them=self._writer.stopping))

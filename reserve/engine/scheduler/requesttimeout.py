@@ -80,13 +80,14 @@ class RequestWatchdog:
             return
         driver = connection.driver
         request_id = driver.request_id()
+        seconds = now - due + self._slow
         text = (
-            f"{describe(connection)}: has run for {now - due + self._slow:.1f} s (--slow-request)"
+            f"{describe(connection)}: has run for {seconds:.{1 if seconds >= 1 else 3}f} s (--slow-request)"
             f"{f', request ID {request_id}' if request_id else ''}; {worker.thread.name} is in:"
         )
         frames = stack_of(self._frame_of(worker))
         if worker.connection is connection and worker.handled == run and worker.slow_due == due:  # else it has ended
-            self._log.stack(logging.WARNING, text, frames)
+            self._log.stack(logging.WARNING, text, frames, "slow requests")
 
     def _handle(self, worker: Worker, now: float) -> None:
         guard = worker.guard

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from reserve.cli.command import main
+from reserve.cli.control import main as control_main
 from reserve.cli.control.printing import duration, size
+from reserve.control.client import ControlError
 from reserve.control.commands import Reply
 from reserve.control.document import COUNTERS, document, process
 from reserve.control.protocol import Refusal, Request
@@ -339,3 +341,18 @@ def test_a_phase_of_another_version_is_shown(
         code, text = run(capsys, "status", "--control", path)
     assert code == 0
     assert "1 hibernating" in text
+
+
+def test_a_server_that_does_not_respond_is_asked_once(
+    monkeypatch: pytest.MonkeyPatch, server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls = []
+
+    def call(path: str, command: str, arguments: object) -> None:
+        calls.append(command)
+        raise ControlError("the server has not responded for 10 s", timed_out=True)
+
+    monkeypatch.setattr(control_main, "_call", call)
+    code, text = run(capsys, "status", "--control", str(tmp_path / "control"))
+    assert (code, calls) == (1, ["status"])
+    assert "has not responded" in text

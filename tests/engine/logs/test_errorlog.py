@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from reserve.engine.logs.errorlog import MAX_TEXT, ErrorLog, LineWriter, stack_of
+from reserve.engine.logs.ratelimit import MAX_REASONS
 from tests.test_errors import ANYTHING, hostile
 from tests.waiting import PATIENCE, eventually
 
@@ -203,3 +204,16 @@ def test_a_stack_whose_source_cannot_be_read_is_logged_without_it(monkeypatch: p
     stack, following = lines
     assert __file__ in stack
     assert following == "the next line"
+
+
+def test_a_flood_of_stacks_of_one_kind_is_counted() -> None:
+    lines: list[str] = []
+    log = ErrorLog(lambda level, text: lines.append(text))
+    for number in range(MAX_REASONS + 3):
+        log.stack(logging.WARNING, f"GET /{number}: slow", (("file.py", 1, "view"),), "slow requests")
+    log.stack(logging.WARNING, "stuck", (("file.py", 1, "view"),))
+    log.start()
+    log.stop()
+    assert sum(": slow" in line and "in view" in line for line in lines) == MAX_REASONS
+    assert any(line.startswith("and 3 more like it") and "slow requests" in line for line in lines)
+    assert any(line.startswith("stuck\n") for line in lines)
