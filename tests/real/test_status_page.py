@@ -99,7 +99,10 @@ def status(server: ServerProcess, query: str = "json", path: str = "/status", **
 
 
 def busy_threads(server: ServerProcess, path: str = "/status") -> list[Any]:
-    processes = status(server, path=path)[1]["processes"]
+    code, document = status(server, path=path)
+    if code != 200:  # the page of another server, which was asked for a moment ago
+        return []
+    processes = document["processes"]
     workers = [thread for one in processes for thread in one["stats"]["workers"]]
     return [thread for thread in workers if thread["state"] in ("running", "stuck")]
 

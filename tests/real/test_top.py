@@ -132,7 +132,7 @@ def test_a_stuck_thread_is_found_with_its_stack(tmux: str, site: Site, installed
         terminal.wait_for("Any key goes back.")
         terminal.press("q", "q")
         eventually((short_path / "after").exists)
-        terminal.wait_for("echo $?")  # the screen of the shell is back
+        terminal.wait_for("stty -g >before")  # the screen of the shell is back
         eventually(lambda: (short_path / "after").read_text())
         assert (short_path / "before").read_text() == (short_path / "after").read_text()
         assert (short_path / "code").read_text() == "0\n"
