@@ -32,7 +32,7 @@ class RequestEnd(NamedTuple):
     version: str
     """``HTTP/1.1``."""
     status: int
-    """499: the client went away before the response began. 101: the application took the connection over."""
+    """499: the client was found to be gone before the response began. 101: the application took the connection over."""
     bytes_sent: int
     """Bytes of the response's body that the application has sent and the connection has accepted."""
     seconds: float

@@ -32,7 +32,8 @@ class RequestStats:
 
     responses: tuple[tuple[str, int, int], ...]
     """(method, status, how many), also of refusals and files. The method is ``other`` for those that RFC 9110 and RFC
-    5789 do not define. Status 499: the client went away before the response began.
+    5789 do not define. Status 499: the client reset its connection while the request waited,
+    or stopped in its body.
     """
     bytes_received: int
     """Bytes of their heads and bodies."""
