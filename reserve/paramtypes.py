@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, TypeGuard, TypeVar, cast, get_type_hints
 
@@ -22,6 +22,7 @@ __all__ = [
     "CountOr",
     "Flag",
     "Kind",
+    "Need",
     "Octal",
     "Pair",
     "Range",
@@ -29,8 +30,10 @@ __all__ = [
     "Size",
     "Text",
     "check_settings",
+    "defaults_of",
     "keyword_names",
     "shows_settings",
+    "without_effect",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -402,6 +405,49 @@ def check_settings(settings: Any, kinds: Mapping[str, Kind], prefix: str = "") -
                     "" if right is None else f"; write {name}={right!r}",
                 )
             raise UsageError(f"{subject} is out of bounds; allowed is {kind.allowed}")
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Options that do nothing while others are off. Each settings class has a table of them. Immutable.
+
+    Such an option is a warning, not an error: the server does what it did without it. What says who may reach the
+    server, or what protects a connection, is refused at the start instead, by the code that opens the sockets.
+    """
+
+    fields: tuple[str, ...]
+    """Names of the options, with underscores."""
+    needs: tuple[str, ...]
+    """Names of the others, of which one has to be on: its value is not empty, 0 or False."""
+    result: str = ""
+    """What happens, to complete the message."""
+
+
+def without_effect(
+    needs: Iterable[Need], values: Mapping[str, object], defaults: Mapping[str, object]
+) -> Iterator[str]:
+    """The one rule about options without effect: a sentence for each that has another value than its default while
+    none of those that it needs is on.
+
+    :param values: of the options that the table names.
+    :param defaults: of the options in ``fields`` of the table.
+    """
+    for need in needs:
+        if any(values[name] for name in need.needs):
+            continue
+        others = " or ".join(map(_flag, need.needs))
+        for name in need.fields:
+            if values[name] != defaults[name]:
+                yield f"{_flag(name)} has no effect without {others}{need.result and f': {need.result}'}"
+
+
+def defaults_of(settings_class: type) -> dict[str, object]:
+    """The default of each field of a settings class, by its name."""
+    return {field.name: field.default for field in fields(settings_class)}
+
+
+def _flag(name: str) -> str:
+    return f"--{name}".replace("_", "-")
 
 
 def _has_type(value: object, types: str) -> bool:

@@ -247,12 +247,14 @@ def _without_server(command: CommandLine, console: Console) -> int:
     """Run a command that only checks or prints something; return the exit code."""
     check_arguments(command)
     if command.task == CHECK_CONFIG:
-        from reserve.cli.config.check import checked_options, refuse_unusable
+        from reserve.cli.config.check import checked_options, refuse_unusable, warnings
 
         directory = working_directory()
         values = collect(command.given, os.environ, directory)
         _report_unknown_variables(unknown_variables(os.environ), console)
         refuse_unusable(values)
+        for text in warnings(values):
+            console.write(f"reserve: {text}\n")
         print_text(checked_options(values, directory).removesuffix("\n"))
     elif command.task == SYSTEMD_UNIT:
         _print_units(command)

@@ -7,6 +7,7 @@ a worker or a signal handler, and never waits for its own thread.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import socket
 import threading
 import time
@@ -25,9 +26,10 @@ from reserve.engine.polling.token import new_token, take
 from reserve.engine.runtime import Runtime
 from reserve.engine.scheduler.handoff import HandOff
 from reserve.engine.scoreboard import Slot
-from reserve.engine.settings import EngineSettings
+from reserve.engine.settings import ENGINE_NEEDS, EngineSettings
 from reserve.engine.shutdown import Shutdown
 from reserve.errors import ServerFailed, UsageError
+from reserve.paramtypes import defaults_of, without_effect
 
 __all__ = ["Lifecycle"]
 
@@ -228,6 +230,9 @@ class Lifecycle:
         self._launching = threading.get_ident()
         try:
             server.log.start()
+            settings = dataclasses.asdict(server.settings)
+            for text in without_effect(ENGINE_NEEDS, settings, defaults_of(EngineSettings)):
+                server.log.warning(text)
             server.tls.prepare(self._endpoints.main.alpn_protocols)
             for application in self._endpoints.applications():
                 application.start(server)

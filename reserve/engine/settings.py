@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from reserve.errors import Correction, UsageError
-from reserve.paramtypes import Choice, Count, Kind, Range, Seconds, Size, Text, check_settings
+from reserve.paramtypes import Choice, Count, Kind, Need, Range, Seconds, Size, Text, check_settings
 from reserve.sockets.proxies import are_proxies
 from reserve.suggest import suggestion
 
-__all__ = ["ENGINE_KINDS", "EngineSettings", "instead_of", "with_changes"]
+__all__ = ["ENGINE_KINDS", "ENGINE_NEEDS", "EngineSettings", "instead_of", "with_changes"]
 
 _OF_LISTENERS = ("backlog", "unix_mode", "unix_owner")
 """Options of the command that a program gives to :func:`reserve.listen`."""
@@ -58,6 +58,12 @@ ENGINE_KINDS: Mapping[str, Kind] = {
     "exit_idle": Seconds(0),
 }
 """The type and the bounds of each field; programs and the command line are checked with the same ones."""
+
+ENGINE_NEEDS = (
+    Need(("max_stuck",), ("request_timeout",), "no thread is interrupted"),
+    Need(("unlimited_clients",), ("max_connections_per_client", "max_running_per_client"), "no client has a limit"),
+)
+"""Which fields have no effect while others are off; the server says it when it starts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,12 +14,13 @@ from dataclasses import MISSING, dataclass, fields, replace
 from reserve.apps.http.settings import HTTP_KINDS, HTTPSettings
 from reserve.control.metrics.target import is_statsd_target
 from reserve.engine.settings import ENGINE_KINDS, EngineSettings
-from reserve.paramtypes import Choice, Count, CountOr, Flag, Kind, Octal, Pair, Seconds, Size, Text
+from reserve.paramtypes import Choice, Count, CountOr, Flag, Kind, Need, Octal, Pair, Seconds, Size, Text
 from reserve.protocol.http1.limits import LIMIT_KINDS, Limits
 from reserve.ssl.settings import TLS_KINDS, TLSSettings
 
 __all__ = [
     "ADDRESSES",
+    "COMMAND_NEEDS",
     "FLAGS",
     "HOOKS",
     "NEED_TLS",
@@ -734,6 +735,13 @@ ADDRESSES = tuple(option.name for option in OPTIONS if option.kind is _ADDRESS)
 
 NEED_TLS = tuple(option.name for option in OPTIONS if option.group == _TLS and option.name != "tls-cert")
 """The names of the options that have no effect without a certificate."""
+
+COMMAND_NEEDS = (
+    Need(("max_requests_jitter",), ("max_requests",), "no process is replaced after a number of requests"),
+    Need(("reload_include",), ("reload",), "no file is watched"),
+    Need(("statsd_interval", "statsd_tags"), ("statsd",), "no metrics are sent"),
+)
+"""Which options of the command have no effect while others are off; it says so when the server is ready."""
 
 _USUAL = {
     "max-lifetime": "1d",

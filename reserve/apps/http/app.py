@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from reserve.apps._accesslog.requestids import RequestIds
@@ -14,18 +14,18 @@ from reserve.apps.http.accesslog import AccessLog, log_format
 from reserve.apps.http.context import HTTPContext
 from reserve.apps.http.driver import HTTPDriver
 from reserve.apps.http.redirect import RedirectApp
-from reserve.apps.http.settings import OWN_PATHS, HTTPSettings, check_paths
-from reserve.paramtypes import check_settings
+from reserve.apps.http.settings import HTTP_NEEDS, OWN_PATHS, HTTPSettings, check_paths
+from reserve.paramtypes import check_settings, defaults_of, without_effect
 from reserve.protocol.http1.codec import HTTP1Codec
 from reserve.protocol.http1.limits import LIMIT_KINDS, Limits
-from reserve.protocol.proxy.forwarded import USUAL_FIELDS
-from reserve.sockets.allowedclients import LOOPBACK, AllowedClients
+from reserve.sockets.allowedclients import AllowedClients
 
 if TYPE_CHECKING:
     from reserve.apps._static.page import Page
     from reserve.engine.connections.connection import Connection
     from reserve.engine.connections.context import ServerContext
     from reserve.engine.connections.driver import Driver
+    from reserve.engine.settings import EngineSettings
     from reserve.gateways.wsgi import WSGIGateway
 
 __all__ = ["HTTPApp"]
@@ -123,10 +123,8 @@ class HTTPApp(HTTPContext):
         self.gateway.use_log(server.log.failure, server.log.warning)
         if self.gateway.calling_thread is not None and server.start_thread is not None:
             self.gateway.calling_thread.attach(server.start_thread)
-        if self.settings.forwarded_fields != USUAL_FIELDS and not server.settings.trusted_proxies:
-            server.log.warning(
-                "--forwarded-fields has no effect without --trusted-proxies: no field is read or removed"
-            )
+        for text in self._without_effect(server.settings):
+            server.log.warning(text)
         reachable = not_local(server.facade.addresses) if self.settings.debug else []
         if reachable:
             server.log.warning(
@@ -143,6 +141,14 @@ class HTTPApp(HTTPContext):
         if self.request_ids is not None:
             self.request_ids = RequestIds()  # a process that was forked has its own
 
+    def _without_effect(self, engine: EngineSettings) -> Iterator[str]:
+        """What to say about settings that do nothing because another is off."""
+        values = {field.name: getattr(self.settings, field.name) for field in dataclasses.fields(HTTPSettings)}
+        values["trusted_proxies"] = engine.trusted_proxies
+        values["status_path"] = values["status_path"] or self._status_pages
+        values["static"] = values["static"] or self._folder
+        return without_effect(HTTP_NEEDS, values, defaults_of(HTTPSettings))
+
     @property
     def log_lines_dropped(self) -> int:
         return 0 if self.access_log is None else self.access_log.lines_dropped
@@ -151,8 +157,6 @@ class HTTPApp(HTTPContext):
         settings = self.settings
         paths = {settings.status_path: "", **self._status_pages} if settings.status_path else self._status_pages
         if not paths:
-            if settings.status_allow != LOOPBACK:
-                server.log.warning("--status-allow has no effect without --status-path: there is no status page")
             return
         from reserve.control.collector import collector_of
         from reserve.control.page.remote import RemoteCollector
@@ -169,8 +173,6 @@ class HTTPApp(HTTPContext):
     def _make_metrics_page(self, server: ServerContext[Connection]) -> None:
         path, allowed = self.settings.metrics_path, self.settings.metrics_allow
         if not path:
-            if allowed != HTTPSettings().metrics_allow:
-                server.log.warning("--metrics-allow has no effect without --metrics-path")
             return
         from reserve.control.metrics.page import metrics_page
 

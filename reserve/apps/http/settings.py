@@ -13,12 +13,12 @@ from typing import Literal
 from reserve.apps._accesslog.destinations import is_destination
 from reserve.apps._accesslog.formats import is_format
 from reserve.errors import UsageError
-from reserve.paramtypes import Choice, Count, Flag, Kind, Seconds, Size, Text, check_settings
+from reserve.paramtypes import Choice, Count, Flag, Kind, Need, Seconds, Size, Text, check_settings
 from reserve.protocol.http1.limits import Limits
 from reserve.protocol.proxy.forwarded import USUAL_FIELDS, is_choice_of_fields
 from reserve.sockets.allowedclients import LOOPBACK, PRIVATE, is_list_of_clients
 
-__all__ = ["EMBEDDED", "HTTP_KINDS", "OWN_PATHS", "HTTPSettings", "check_paths"]
+__all__ = ["EMBEDDED", "HTTP_KINDS", "HTTP_NEEDS", "OWN_PATHS", "HTTPSettings", "check_paths"]
 
 
 def _is_header(text: str) -> bool:
@@ -117,6 +117,18 @@ HTTP_KINDS: Mapping[str, Kind] = {
     "root_path": _PATH,
 }
 """The values that each field allows, for programs and for the command alike."""
+
+HTTP_NEEDS = (
+    Need(("access_log_format", "access_log_file", "access_log_skip"), ("access_log",), "no line is written"),
+    Need(("forwarded_fields",), ("trusted_proxies",), "no field is read or removed"),
+    Need(("metrics_allow",), ("metrics_path",), "there is no page of metrics"),
+    Need(("status_allow",), ("status_path",), "there is no status page"),
+    Need(("static_missing", "static_listing", "static_immutable"), ("static",), "no files are served"),
+    Need(("ws_pong_timeout",), ("ws_ping",), "no ping is sent"),
+)
+"""Which fields have no effect while others, or fields of the engine's settings, are off; the application says it when
+the server starts.
+"""
 
 EMBEDDED: Mapping[str, object] = {"access_log": False}
 """The defaults of :class:`~reserve.apps.http.server.ReserveWSGIServer` that are not those of the command: standard

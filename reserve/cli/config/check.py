@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator
 from typing import cast
 
+from reserve.apps.http.settings import HTTP_NEEDS
 from reserve.cli.application import refuse_shared_paths
 from reserve.cli.binds import check_addresses, check_idle
 from reserve.cli.config.hooks import check_hooks
@@ -19,12 +20,14 @@ from reserve.cli.control.sockets import check_controls
 from reserve.cli.privileges import account
 from reserve.cli.process import change_directory
 from reserve.cli.tls import make_adapter
+from reserve.engine.settings import ENGINE_NEEDS
 from reserve.errors import UsageError
 from reserve.options.filevalues import file_value, toml_text
 from reserve.options.sources import CONCURRENCY, PORT, Values
-from reserve.options.table import ADDRESSES, FILE, FLAGS, OPTIONS, USUAL_ADDRESS, Option
+from reserve.options.table import ADDRESSES, COMMAND_NEEDS, FILE, FLAGS, OPTIONS, USUAL_ADDRESS, Option
+from reserve.paramtypes import without_effect
 
-__all__ = ["checked_options", "refuse_unusable"]
+__all__ = ["checked_options", "refuse_unusable", "warnings"]
 
 _WIDTH = 40
 """The column of the comments."""
@@ -51,6 +54,14 @@ def refuse_unusable(values: Values) -> None:
     check_hooks(values)
     refuse_shared_paths(values)
     make_adapter(values)
+
+
+def warnings(values: Values) -> list[str]:
+    """What a start would say about options that do nothing because others are off."""
+    all_values = {option.field: values[option.field] for option in OPTIONS}
+    all_values["static"] = True  # the argument of an application (reserve app static DIR) is not known here
+    defaults = {option.field: option.default for option in OPTIONS}
+    return list(without_effect((*ENGINE_NEEDS, *HTTP_NEEDS, *COMMAND_NEEDS), all_values, defaults))
 
 
 def checked_options(values: Values, directory: str) -> str:

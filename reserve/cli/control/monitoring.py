@@ -11,7 +11,8 @@ import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from reserve.options.table import FLAGS
+from reserve.options.table import COMMAND_NEEDS, OPTIONS
+from reserve.paramtypes import without_effect
 
 if TYPE_CHECKING:
     from reserve.control.metrics.sender import StatsDSender
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["Monitoring", "monitoring_application"]
 
 _METRICS, _HEALTH, _READY, _LIVE = "/metrics", "/health", "/ready", "/live"
-_OF_STATSD = ("--statsd-interval", "--statsd-tags")
 _KEEP_ALIVE = 90.0
 """Seconds: Prometheus asks every minute, and keeps its connection."""
 _STOP = 3.0
@@ -47,9 +47,9 @@ class Monitoring:
         return bool(self._listeners or self._values["statsd"] or self._without_effect())
 
     def _without_effect(self) -> list[str]:
-        """The options that are about ``--statsd``, if there is none."""
-        given = [flag for flag in _OF_STATSD if self._values[FLAGS[flag].field] != FLAGS[flag].default]
-        return [] if self._values["statsd"] else given
+        """What to say about options of the command that do nothing because another is off."""
+        defaults = {option.field: option.default for option in OPTIONS}
+        return list(without_effect(COMMAND_NEEDS, cast("Mapping[str, object]", self._values), defaults))
 
     def start(self, server: Server) -> None:
         """The server accepts connections.
@@ -58,8 +58,8 @@ class Monitoring:
         :raises StartupError: the system starts no more threads.
         """
         values = self._values
-        for flag in self._without_effect():
-            server.log.warning(f"{flag} has no effect without --statsd: no metrics are sent")
+        for text in self._without_effect():
+            server.log.warning(text)
         if self._listeners:
             self._server = server.companion = _make_server(self._listeners, server, values, self._hooks)
             self._server.serve_in_background()

@@ -49,6 +49,16 @@ def test_every_value_has_its_source(here: Path, capsys: pytest.CaptureFixture[st
     assert FakeServer.made == []
 
 
+def test_options_without_effect_are_said(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check-config", "--access-log-format", "json", "--statsd-tags", "--static-listing"]) == 0
+    output = capsys.readouterr()
+    assert output.err.splitlines() == [
+        "reserve: --access-log-format has no effect without --access-log: no line is written",
+        "reserve: --statsd-tags has no effect without --statsd: no metrics are sent",
+    ]
+    assert tomllib.loads(output.out)["server"]["access-log-format"] == "json"
+
+
 def test_the_output_is_a_file_with_the_same_values(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check-config"]) == 0
     first = capsys.readouterr().out

@@ -20,6 +20,7 @@ from tests.waiting import eventually
 OPTIONS = {
     "health_path": "", "live_path": "", "ready_path": "/ok", "metrics_path": "/numbers", "statsd": None,
     "statsd_interval": 10.0, "statsd_tags": False, "server_header": "reserve",
+    "reload": False, "reload_include": (), "max_requests": None, "max_requests_jitter": None,
 }  # fmt: skip
 
 
