@@ -42,7 +42,7 @@ def details_of(needs: Needs, head: Head | None, base_environ: Mapping[str, Any],
         details.frontend = None if started is None else max(0.0, time.time() - age - started)
     details.traceparent = valid_traceparent(before.get("HTTP_TRACEPARENT", ""))
     if "HTTP_AUTHORIZATION" in before:
-        details.user = basic_user(before["HTTP_AUTHORIZATION"]) or text_of(environ.get("REMOTE_USER", ""))
+        details.user = basic_user(environ.get("HTTP_AUTHORIZATION", "")) or text_of(environ.get("REMOTE_USER", ""))
     return details
 
 

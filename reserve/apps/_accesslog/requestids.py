@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from itertools import count
 from typing import Any
 
+from reserve.apps._accesslog.record import MAX_FIELD, cut
+
 __all__ = ["RequestIds", "basic_user", "request_start", "valid_traceparent"]
 
 _GIVEN = re.compile(r"[A-Za-z0-9._~+/=:@,;-]{1,128}")
@@ -20,8 +22,10 @@ _GIVEN = re.compile(r"[A-Za-z0-9._~+/=:@,;-]{1,128}")
 _START = re.compile(r"(?:t=)?([0-9]{9,20}(?:\.[0-9]{1,9})?)")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _LATEST_SECONDS, _LATEST_MILLISECONDS = 1e11, 1e14
-_LONGEST = 4096
-"""Characters of an Authorization field that are looked at."""
+_LONGEST = 4 * (4 * MAX_FIELD // 3 + 1)
+"""Characters of the credentials that are decoded: base64 of a user of :data:`MAX_FIELD` characters of four bytes each in
+UTF-8, and more than that.
+"""
 
 
 class RequestIds:
@@ -70,11 +74,16 @@ def valid_traceparent(text: str) -> str:
 
 
 def basic_user(text: str) -> str:
-    """The user in a field Authorization of the scheme Basic (RFC 7617), without the password; empty: there is none."""
-    scheme, _, credentials = text[:_LONGEST].partition(" ")
+    """The user in a field Authorization of the scheme Basic (RFC 7617), without the password, cut as other fields are;
+    empty: there is none.
+
+    :param text: the whole field. Its limit is ``--max-field``; the password may be of any length.
+    """
+    scheme, _, credentials = text.partition(" ")
     if scheme.lower() != "basic":
         return ""
     try:
-        return b64decode(credentials.strip(), validate=True).decode("utf-8", "replace").partition(":")[0]
+        user = b64decode(credentials.strip()[:_LONGEST], validate=True).decode("utf-8", "replace").partition(":")[0]
     except (BadBase64, ValueError):
         return ""
+    return cut(user) if len(user) > MAX_FIELD else user

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import base64
 from itertools import islice
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from reserve.apps._accesslog.collect import details_of
+from reserve.apps._accesslog.formats import compile_format
 from reserve.apps._accesslog.requestids import RequestIds, basic_user, request_start, valid_traceparent
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -67,6 +71,11 @@ def test_only_a_valid_traceparent_counts(text: str) -> None:
         ("Basic " + base64.b64encode(b"kim:secret").decode(), "kim"),
         ("basic  " + base64.b64encode("k\u00efm:s:t".encode()).decode(), "k\u00efm"),
         ("Basic " + base64.b64encode(b"\xff:x").decode(), "\ufffd"),
+        ("Basic " + base64.b64encode(b"a" * 1024 + b":x").decode(), "a" * 1024),
+        ("Basic " + base64.b64encode(b"a" * 1025 + b":x").decode(), "a" * 1024 + "..."),
+        ("Basic " + base64.b64encode("\U0001d516".encode() * 1024 + b":x").decode(), "\U0001d516" * 1024),
+        ("Basic " + base64.b64encode("\U0001d516".encode() * 1025 + b":x").decode(), "\U0001d516" * 1024 + "..."),
+        ("Basic " + base64.b64encode(b"kim:" + b"s" * 7000).decode(), "kim"),  # a token in place of a password
         ("Basic ???", ""),
         ("Basic a", ""),
         ("Bearer abc", ""),
@@ -75,3 +84,5 @@ def test_only_a_valid_traceparent_counts(text: str) -> None:
 )
 def test_the_user_of_basic_authentication_without_the_password(text: str, user: str) -> None:
     assert basic_user(text) == user
+    head: Any = SimpleNamespace(environ={"HTTP_AUTHORIZATION": text}, from_proxy=False)
+    assert details_of(compile_format("%(u)s").needs, head, {}, 0.0).user == user
