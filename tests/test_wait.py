@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 import sys
@@ -10,7 +11,7 @@ from contextlib import suppress
 
 import pytest
 
-from reserve.wait import connection_reset, peer_closed, wait_for
+from reserve.wait import connection_reset, peer_closed, wait_for, write_within
 from tests.clients import close_with_reset
 from tests.waiting import PATIENCE
 
@@ -89,3 +90,59 @@ def test_a_reset_is_told_from_a_peer_that_has_closed_its_side() -> None:
             close_with_reset(client)
             assert connection_reset(sock.fileno())
             assert not connection_reset(-1)
+
+
+@pytest.fixture(params=["pipe", "socket"])
+def full(request: pytest.FixtureRequest) -> Iterator[tuple[int, int]]:
+    """The ends of a stream that has room for nothing more, and that blocks: one to read, one to write."""
+    if request.param == "pipe":
+        reader, writer = os.pipe()
+    else:
+        reader, writer = (end.detach() for end in socket.socketpair())
+    os.set_blocking(writer, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writer, b"x" * 100)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writer, b"x")
+    os.set_blocking(writer, True)
+    yield reader, writer
+    os.close(reader)
+    os.close(writer)
+
+
+def test_a_stream_that_is_full_takes_nothing(full: tuple[int, int]) -> None:
+    _, writer = full
+    assert write_within(writer, b"a line\n", 0.0) == 0
+    assert write_within(writer, b"a line\n", 0.01) == 0
+    assert os.get_blocking(writer)
+
+
+def test_more_than_there_is_room_for_is_written_in_part_and_ends_with_a_line(full: tuple[int, int]) -> None:
+    reader, writer = full
+    for _ in range(3):
+        os.read(reader, 4096)
+    data = b"".join(b"%06d\n" % number for number in range(100_000))
+    done = write_within(writer, data, 0.0)
+    assert 0 <= done < len(data)
+    assert done % 7 == 0
+
+
+def test_all_is_written_when_there_is_room() -> None:
+    reader, writer = os.pipe()
+    data = b"a line\n" * 1000 + b"x" * 20_000
+    assert write_within(writer, data, 0.0) == len(data)
+    os.close(writer)
+    with open(reader, "rb") as file:
+        assert file.read() == data
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        write_within(writer, data, 0.0)
+
+
+def test_a_reader_that_has_gone_is_an_error() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with pytest.raises(BrokenPipeError):
+        write_within(writer, b"x", 0.0)
+    os.close(writer)

@@ -6,6 +6,7 @@ error; standard output belongs to the access log.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -197,7 +198,7 @@ def _failed(
     """
     if isinstance(error, ReserveError):
         signals.ignore()
-        console.write(f"reserve: {_message(error, command)}\n")
+        console.write(f"reserve: {_message(error, command)}\n", level=logging.ERROR)
         return error.exit_code
     if isinstance(error, KeyboardInterrupt):
         signals.ignore()
@@ -206,13 +207,13 @@ def _failed(
         return StartupError.exit_code
     if reason := too_many_files(error):
         signals.ignore()
-        console.write(f"reserve: {reason}\n")
+        console.write(f"reserve: {reason}\n", level=logging.ERROR)
         return StartupError.exit_code
     explanation = explain_shadowing(error, imported=True)
     if not explanation:
         raise
     signals.ignore()
-    console.write(f"reserve: {type_name(error)}: {safe_str(error)}; {explanation}\n")
+    console.write(f"reserve: {type_name(error)}: {safe_str(error)}; {explanation}\n", level=logging.ERROR)
     return StartupError.exit_code
 
 

@@ -8,11 +8,13 @@ past Python's buffers (:mod:`reserve.engine.logs.linestream`). A message that ca
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
 from queue import SimpleQueue
 from types import TracebackType
 
+from reserve.engine.logs.journal import journal_stream, with_level
 from reserve.engine.logs.linestream import LineStream
 from reserve.engine.polling.patching import SystemThread
 from reserve.engine.polling.threads import start_thread
@@ -31,7 +33,7 @@ class Console:
     """Seconds that :meth:`write` waits for its message, and for the messages before it, to be written."""
 
     def __init__(self) -> None:
-        self._messages: SimpleQueue[tuple[str, threading.Event] | None] = SimpleQueue()
+        self._messages: SimpleQueue[tuple[str, int, threading.Event] | None] = SimpleQueue()
         self._thread = SystemThread(target=self._run, name="reserve-console", daemon=True)
 
     def start(self) -> Console:
@@ -39,7 +41,9 @@ class Console:
         start_thread(self._thread)
         return self
 
-    def write(self, text: str, timeout: float = WRITE_TIMEOUT, *, last: bool = False) -> None:
+    def write(
+        self, text: str, timeout: float = WRITE_TIMEOUT, *, last: bool = False, level: int = logging.INFO
+    ) -> None:
         """Write whole lines to ``sys.stderr``, whatever stream that is at the moment of writing.
 
         Any thread may call it. A signal handler may not, because it could interrupt a thread that holds the lock of the
@@ -49,10 +53,11 @@ class Console:
         :param timeout: seconds to wait until the text is written. It is 0 while the thread is blocked in an earlier
             message.
         :param last: the process ends next, so wait for the earlier messages, too; they would be lost.
+        :param level: as in :mod:`logging`; journald shows it.
         """
         written = threading.Event()
         blocked = not self._messages.empty()
-        self._messages.put((text, written))
+        self._messages.put((text, level, written))
         written.wait(0 if blocked and not last else timeout)
 
     def __enter__(self) -> Console:
@@ -64,8 +69,8 @@ class Console:
 
     def _run(self) -> None:
         while (message := self._messages.get()) is not None:
-            text, written = message
-            _write_lines(text)
+            text, level, written = message
+            _write_lines(text, level)
             written.set()
 
 
@@ -75,10 +80,14 @@ class DirectConsole(Console):
     def start(self) -> Console:
         return self
 
-    def write(self, text: str, timeout: float = Console.WRITE_TIMEOUT, *, last: bool = False) -> None:
-        _write_lines(text)
+    def write(
+        self, text: str, timeout: float = Console.WRITE_TIMEOUT, *, last: bool = False, level: int = logging.INFO
+    ) -> None:
+        _write_lines(text, level)
 
 
-def _write_lines(text: str) -> None:
-    if sys.stderr is not None:
-        LineStream(sys.stderr).write([text.removesuffix("\n")])
+def _write_lines(text: str, level: int) -> None:
+    if sys.stderr is None:
+        return
+    stream, text = LineStream(sys.stderr), text.removesuffix("\n")
+    stream.write([with_level(level, text) if stream.socket is not None and stream.socket == journal_stream() else text])

@@ -8,32 +8,26 @@ The handlers of the standard library hold a lock while they write. If no process
 blocks ``logging.shutdown``, which takes the lock of every handler, and with it the exit of the process. This handler
 holds no lock while it writes, so only the thread that writes can be blocked.
 
-systemd-journald takes each line as an entry of the level INFO, unless the line begins with another level, as in
-sd-daemon(3). So while standard error is the stream that ``JOURNAL_STREAM`` names (systemd.exec(5)), each line begins
-with its level. That also keeps the text of an exception, which may be a client's, from choosing one.
+While standard error goes to systemd-journald, each line begins with its level (:mod:`reserve.engine.logs.journal`). In
+an entry of several lines, as a traceback is, one that looks like the beginning of another entry is indented: the text
+of an exception may be a client's.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import re
 import sys
 from typing import TextIO
 
 from reserve.engine.logs.errorlog import ErrorHook
+from reserve.engine.logs.journal import journal_stream, with_level
 from reserve.engine.logs.linestream import LineStream, LossCounter
 
 __all__ = ["StderrLog", "configure_logging", "enable_loggers", "set_log_level"]
 
-_PREFIXES = (
-    (logging.CRITICAL, "<2>"),
-    (logging.ERROR, "<3>"),
-    (logging.WARNING, "<4>"),
-    (logging.INFO, "<6>"),
-    (logging.NOTSET, "<7>"),
-)
-"""For the levels of :mod:`logging`, from each of these on: those of syslog (RFC 5424 section 6.2.1)."""
+_ENTRY = re.compile(r"^(?=\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} |reserve: )", re.MULTILINE)
+"""Where a line looks like the beginning of an entry of this log, or like a message of the command."""
 _current: StderrLog | None = None
 """The one of this process, which :func:`configure_logging` has made; None: there is none."""
 
@@ -55,7 +49,7 @@ class StderrLog(logging.Handler):
         self._stream = LineStream(stream)
         self._losses = LossCounter(self._keep_reason, self._report_losses)
         self._reason: Exception | None = None
-        self._journal = _journal_stream()
+        self._journal = journal_stream()
         self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s: %(message)s"))
 
     def set_threshold(self, threshold: int) -> None:
@@ -80,13 +74,15 @@ class StderrLog(logging.Handler):
         except Exception:
             self.handleError(record)
             return
+        first, line_end, others = line.partition("\n")
+        if others:
+            line = first + line_end + _ENTRY.sub("  ", others)
         self._losses.count(1 - self._write(record.levelno, line), self._stream.error)
 
     def _write(self, level: int, text: str) -> int:
         """Write a text of one or more lines; return 1, or 0 if it could not be written."""
         if self._journal is not None and self._stream.socket == self._journal:  # not after --error-log-file
-            prefix = next((prefix for least, prefix in _PREFIXES if level >= least), "<7>")
-            text = "\n".join([prefix + line for line in text.split("\n")])
+            text = with_level(level, text)
         return self._stream.write([text])
 
     def _keep_reason(self, reason: Exception | None) -> None:
@@ -96,12 +92,6 @@ class StderrLog(logging.Handler):
         text = f"{count} log lines could not be written: {self._reason}"
         record = logging.makeLogRecord({"levelno": logging.WARNING, "levelname": "WARNING", "msg": text})
         self._write(record.levelno, self.format(record))
-
-
-def _journal_stream() -> tuple[int, int] | None:
-    """Device and inode of the stream to journald, from the environment variable; None: there is none."""
-    found = re.fullmatch(r"([0-9]{1,20}):([0-9]{1,20})", os.environ.get("JOURNAL_STREAM", ""))
-    return None if found is None else (int(found[1]), int(found[2]))
 
 
 def configure_logging(level: str) -> ErrorHook:

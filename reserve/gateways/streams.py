@@ -7,6 +7,7 @@ of threads may use it at the same time, and their lines are never mixed.
 from __future__ import annotations
 
 import io
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterable
@@ -14,9 +15,15 @@ from typing import Any, TextIO
 
 from reserve.errors import ApplicationError, type_name
 from reserve.gateways.exchange import ReadableFile
+from reserve.wait import write_within
 
 __all__ = ["ErrorStream", "FileWrapper"]
 
+_STDERR = 2
+_PATIENCE = 1.0
+"""Seconds that a line may wait for room on standard error. Then it is lost, and later ones do not wait: a terminal that
+is stopped, or a log service that hangs, must not take the workers.
+"""
 MAX_PARTIAL = 65536
 """How many characters of an incomplete line are kept for one thread before they are written as a line."""
 
@@ -40,15 +47,41 @@ class ErrorStream(io.TextIOBase):
     def __init__(self, emit: Callable[[str], None] | None = None) -> None:
         self._stream: TextIO | None = sys.stderr if emit is None else None
         self._emit = self._write_to_stream if emit is None else emit
+        self._lost = 0
+        """Lines for which standard error had no room, since the last one that was written."""
+        self._mid_line = False
+        """The last byte that was written is not the end of a line."""
         # Re-entrant: a finalizer that runs during emit() may write here, too.
         self._lock = threading.RLock()
         self.partial: dict[int, str] = {}
         """Incomplete lines by ``threading.get_ident()`` of their thread; nearly always empty."""
 
     def _write_to_stream(self, text: str) -> None:
-        if self._stream is not None:
+        if self._stream is None:
+            return
+        fd = self._own_descriptor()
+        if fd < 0:
             self._stream.write(text)
             self._stream.flush()
+            return
+        message = f"{self._lost} lines of wsgi.errors were lost: standard error was full\n" if self._lost else ""
+        if self._mid_line:
+            message = f"\n{message}"
+        data = (message + text).encode(self._stream.encoding or "utf-8", "backslashreplace")
+        done = write_within(fd, data, 0.0 if self._lost else _PATIENCE)
+        if done:
+            self._mid_line = data[done - 1] != 10
+        if done >= len(message):
+            self._lost = 0
+        self._lost += data.count(b"\n", max(done, len(message)))
+
+    def _own_descriptor(self) -> int:
+        """The descriptor of standard error of the process, if the stream is that one; -1: another one, as in a test."""
+        try:
+            fd = self._stream.fileno() if self._stream is not None else -1
+        except (AttributeError, OSError, ValueError):
+            return -1
+        return fd if fd == _STDERR and os.name == "posix" else -1
 
     @property
     def encoding(self) -> str:  # type: ignore[override]

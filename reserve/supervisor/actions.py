@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, field
 
 __all__ = ["Action", "Line", "Notice", "Plan", "Signal", "Stop", "Tell"]
 
@@ -13,6 +14,8 @@ class Line:
     """Write a line on standard error."""
 
     text: str
+    level: int = field(default=logging.INFO, compare=False)
+    """As in :mod:`logging`."""
 
 
 @dataclass(frozen=True, slots=True)

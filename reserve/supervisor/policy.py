@@ -15,6 +15,7 @@ next start, each time for twice as long.
 from __future__ import annotations
 
 import enum
+import logging
 import signal
 from collections.abc import Mapping
 
@@ -236,12 +237,18 @@ class Policy:
         for worker in self._workers.values():
             if worker.phase is Phase.STARTING and worker.report_at <= now:
                 worker.report_at = _NEVER
-                actions.append(Line(f"reserve: worker process {worker.pid} has not started for {_LONG_START:g} s"))
+                actions.append(
+                    Line(f"reserve: worker process {worker.pid} has not started for {_LONG_START:g} s", logging.WARNING)
+                )
             if worker.kill_at <= now:
                 worker.kill_at = _NEVER
                 worker.was_killed = True
                 self._aborted = self._aborted or bool(self.stop_count)
-                actions.append(Line(f"reserve: worker process {worker.pid} has not stopped in time, and is killed"))
+                actions.append(
+                    Line(
+                        f"reserve: worker process {worker.pid} has not stopped in time, and is killed", logging.WARNING
+                    )
+                )
                 actions.append(Signal(worker.pid, signal.SIGKILL))
         return actions
 
@@ -302,7 +309,7 @@ class Policy:
         """The system starts no more processes now, or there is no interpreter; at the start of the server that ends it,
         and a reload.
         """
-        actions: list[Action] = [Line(f"reserve: a worker process cannot be started: {error}")]
+        actions: list[Action] = [Line(f"reserve: a worker process cannot be started: {error}", logging.ERROR)]
         if not self.serving_generation:
             self.stop_count = 1
             self._exit_code = ReserveError.exit_code
@@ -361,7 +368,7 @@ class Policy:
         how = "has ended" if worker.is_orphan else _how(code)
         if now - worker.started < _SOON:
             self._wait_longer(now)
-        return [Line(f"reserve: worker process {worker.pid} {how}; another one starts")]
+        return [Line(f"reserve: worker process {worker.pid} {how}; another one starts", logging.ERROR)]
 
     def _reason(self, worker: Worker) -> str:
         """Why another one takes the place of a worker that has ended; empty: none does."""
@@ -385,23 +392,23 @@ class Policy:
         self.generation += 1
         self._wait_longer(now)
         text = f"{zygote.kind} {zygote.pid} {_how(code)}; its workers serve until those of a new one replace them"
-        return [Line(f"reserve: {text}")]
+        return [Line(f"reserve: {text}", logging.ERROR)]
 
     def _failed_start(self, worker: Worker, code: int, now: float) -> list[Action]:
         name = f"{worker.kind} {worker.pid}"
         if worker.generation == self.serving_generation:
             self._wait_longer(now)
-            return [Line(f"reserve: {name} could not start; the next attempt is in {self._delay:g} s")]
+            return [Line(f"reserve: {name} could not start; the next attempt is in {self._delay:g} s", logging.ERROR)]
         actions: list[Action] = []
         if code < 0:
-            actions.append(Line(f"reserve: {name} {_how(code)}"))
+            actions.append(Line(f"reserve: {name} {_how(code)}", logging.ERROR))
         if self.serving_generation:
             actions += self._give_up_generation(now)
         elif self.is_watching and code != UsageError.exit_code:  # that needs another command line
             self._not_before = _NEVER
             self.has_served = True  # Ctrl-C ends the wait, not a start
             text = "the application could not start; the next change starts it again, Ctrl-C ends this"
-            actions.append(Line(f"reserve: {text}"))
+            actions.append(Line(f"reserve: {text}", logging.ERROR))
         else:
             self.stop_count = 1
             self._exit_code = max(code, 0) or (1 if code else 0)
@@ -416,7 +423,7 @@ class Policy:
             self._wait_longer(now)  # each attempt reads the code and the configuration anew
             text = "the new version could not start, and no process of the previous one is left; "
             text += f"the next attempt is in {self._delay:g} s"
-        return [Notice.GIVEN_UP, Line(f"reserve: {text}"), Notice.READY]
+        return [Notice.GIVEN_UP, Line(f"reserve: {text}", logging.ERROR), Notice.READY]
 
     def _wait_longer(self, now: float) -> None:
         """Delay the next start: twice as long as the last time, unless that was long ago."""

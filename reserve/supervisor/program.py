@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from types import FrameType
@@ -44,7 +45,7 @@ def main(fd: int) -> int:
             state, terminal_closed=lambda: _terminal_closed(state), notifier=notifier, parent=parent
         ).run(reader)
     except ReserveError as error:
-        write_line(f"reserve: {error}")
+        write_line(f"reserve: {error}", logging.ERROR)
         exit_code = error.exit_code
     finally:
         if parent is not None:

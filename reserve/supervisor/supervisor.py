@@ -8,6 +8,7 @@ and does what it says.
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 import selectors
 import signal
@@ -191,7 +192,7 @@ class Supervisor:
         """Do what the policy says."""
         for action in actions:
             if isinstance(action, Line):
-                write_line(action.text)
+                write_line(action.text, action.level)
             elif isinstance(action, Tell):
                 self.workers[action.pid].tell(action.kind)
             elif isinstance(action, Signal):
@@ -331,7 +332,9 @@ class Supervisor:
             try:
                 self._trial = Trial(self._state.directory, self._now())
             except OSError as error:
-                write_line(f"reserve: the new version of the program cannot be run, so nothing changes: {error}")
+                write_line(
+                    f"reserve: the new version of the program cannot be run, so nothing changes: {error}", logging.ERROR
+                )
 
     def _reap_trial(self) -> None:
         if self._trial is None:
@@ -345,7 +348,7 @@ class Supervisor:
         if code == 0:
             self._become_new_program()
         else:
-            write_line("reserve: the new version of the program does not run, so nothing changes")
+            write_line("reserve: the new version of the program does not run, so nothing changes", logging.ERROR)
 
     def _become_new_program(self) -> None:
         """Execute the program anew, in this process, and have it reload."""
@@ -372,7 +375,10 @@ class Supervisor:
             become_supervisor(state, handled_signals())
         except OSError as error:
             Notifier.from_environ()  # the worker processes must not have the variables
-            write_line(f"reserve: the new version of the program cannot be executed, so nothing changes: {error}")
+            write_line(
+                f"reserve: the new version of the program cannot be executed, so nothing changes: {error}",
+                logging.ERROR,
+            )
             self._watch_files()
 
     # ---- workers ----
@@ -430,7 +436,7 @@ class Supervisor:
             key = str(message.get("about", "")), 0 if self.policy.stop_count else worker.generation
             if key not in self._reported:
                 self._reported.add(key)
-                write_line(f"reserve: worker process {worker.pid}: {message.get('text', '')}")
+                write_line(f"reserve: worker process {worker.pid}: {message.get('text', '')}", logging.WARNING)
         else:
             self._relay.receive(worker, message)
 
@@ -506,4 +512,4 @@ class Supervisor:
             with changed_directory(values):
                 self._error_file = open_log_files(values)
         except (OSError, ReserveError) as error:  # the workers say it, too, and do not start
-            write_line(f"reserve: {error}")
+            write_line(f"reserve: {error}", logging.ERROR)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from contextlib import suppress
 from typing import Any
 
 from reserve.cli.processes.channel import Channel
+from reserve.engine.logs.journal import is_journal, with_level
 from reserve.supervisor.policy import Worker
-from reserve.wait import wait_for
+from reserve.wait import write_within
 
 __all__ = ["WorkerProcess", "suspend", "write_line"]
+
+
+_PATIENCE = 1.0
+"""Seconds that a line may wait for room on standard error."""
 
 
 class WorkerProcess(Worker):
@@ -50,16 +56,19 @@ class WorkerProcess(Worker):
         return None if pid == 0 else os.waitstatus_to_exitcode(status)
 
 
-def write_line(text: str) -> None:
-    """Write a line on standard error. A person who has stopped the terminal must not stop the supervisor: it is lost
-    then.
+def write_line(text: str, level: int = logging.INFO) -> None:
+    """Write a line on standard error. A person who has stopped the terminal, or a log service that hangs, must not stop
+    the supervisor: the line is lost then.
+
+    :param level: as in :mod:`logging`; journald shows it.
     """
+    if is_journal(2):
+        text = with_level(level, text)
     data = f"{text}\n".encode(errors="backslashreplace")
     # A terminal may stop a process in the background that writes to it (stty tostop), unless the signal is blocked.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTTOU])
     try:
-        if wait_for(2, 1.0, write=True):
-            os.write(2, data)
+        write_within(2, data, _PATIENCE)
     except OSError:  # closed
         return
     finally:

@@ -31,6 +31,8 @@ def application(environ, start_response):
         raise ValueError("x" * 2000)
     if path == "/print":
         print("x" * 200_000, file=sys.stderr)
+    if path == "/errors":
+        environ["wsgi.errors"].write("x" * 20_000 + "\\n")
     if path == "/hold":
         open(os.environ["GATE"], "rb").read()
     if path == "/limit":
@@ -161,6 +163,20 @@ def test_a_blocked_output_does_not_delay_the_shutdown(directory: Path, number: s
         for _ in range(40):
             get(port, "/fail")
         process.send_signal(number)
+        assert process.wait(PATIENCE) == 0
+
+
+@pytest.mark.parametrize("options", [(), ("--processes", "2")], ids=str)
+def test_a_blocked_output_takes_no_worker_and_not_the_supervisor(directory: Path, options: tuple[str, ...]) -> None:
+    """Neither with tracebacks, nor with ``wsgi.errors``, nor with messages about signals."""
+    with blocked_pipes(1) as (errors,), command(directory, *options, stderr=errors, stdout=errors) as (process, port):
+        for _ in range(8):  # more than there are threads
+            assert serves(port, "/errors")
+            get(port, "/fail")
+        for number in (signal.SIGUSR1, signal.SIGHUP, signal.SIGUSR1):
+            process.send_signal(number)
+            assert serves(port)
+        process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import logging.config
 import os
@@ -14,11 +15,12 @@ from pathlib import Path
 import pytest
 
 from reserve.cli.command import main
+from reserve.cli.console import Console, DirectConsole
 from reserve.cli.stderrlog import StderrLog, configure_logging, set_log_level
 from reserve.engine.logs.errorlog import ErrorLog
 from tests.cli.fakes import HANDLER, FakeServer
 from tests.streams import FailingStream
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 
 def record(text: str, *args: object) -> logging.LogRecord:
@@ -236,3 +238,33 @@ def test_the_number_of_lost_lines_has_its_level(
         os.close(kept)
         log.write_line(logging.INFO, "written")
     assert [line[:3] for line in theirs.recv(1000).decode().splitlines()] == ["<6>", "<4>"]
+
+
+@pytest.mark.parametrize("make", [Console, DirectConsole])
+def test_messages_of_the_command_have_levels_too(
+    make: type[Console], journal: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = journal
+    with open(ours.fileno(), "w", closefd=False) as stream:
+        monkeypatch.setattr("sys.stderr", stream)
+        monkeypatch.setenv("JOURNAL_STREAM", name_of(ours.fileno()))
+        console = make().start()
+        console.write("reserve serves\n  on here\n", PATIENCE)
+        console.write("reserve: cannot serve\n", PATIENCE, level=logging.ERROR)
+        monkeypatch.delenv("JOURNAL_STREAM")
+        console.write("elsewhere\n", PATIENCE, last=True)
+        if make is Console:
+            console.__exit__()
+    sent = b"<6>reserve serves\n<6>  on here\n<3>reserve: cannot serve\nelsewhere\n"
+    assert theirs.recv(len(sent), socket.MSG_WAITALL) == sent
+
+
+def test_a_line_of_an_entry_does_not_look_like_another_entry() -> None:
+    stream = io.StringIO()
+    log = StderrLog(stream)
+    log.write_line(
+        logging.ERROR, "failed\n2026-11-30 13:00:00,000 ERROR: forged\nreserve: the server has stopped\nlast"
+    )
+    lines = stream.getvalue().splitlines()
+    assert lines[1:] == ["  2026-11-30 13:00:00,000 ERROR: forged", "  reserve: the server has stopped", "last"]
+    assert re.match(r"\S+ \S+ ERROR: failed", lines[0])

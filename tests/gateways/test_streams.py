@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
 import sys
 import threading
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 
 from reserve.errors import ApplicationError
+from reserve.gateways import streams
 from reserve.gateways.streams import MAX_PARTIAL, ErrorStream, FileWrapper
 from tests.waiting import PATIENCE
 
@@ -93,6 +96,29 @@ def test_the_default_is_stderr_as_it_was_when_the_stream_was_made(monkeypatch: p
     later = ErrorStream()  # of a second server
     later.write("another\n")
     assert first.getvalue() == "a line\nanother\n"
+
+
+def test_a_full_standard_error_blocks_no_application(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writer, b"x" * 4095 + b"\n")
+    os.set_blocking(writer, True)
+    monkeypatch.setattr(streams, "_STDERR", writer)
+    monkeypatch.setattr(streams, "_PATIENCE", 0.0)
+    with open(writer, "w") as standard_error, open(reader, "rb") as log:
+        monkeypatch.setattr(sys, "stderr", standard_error)
+        stream = ErrorStream()
+        for number in range(3):
+            print("lost", number, file=stream)
+        log.read(65536)
+        print("first", file=stream)
+        print("second", file=stream)
+        standard_error.close()
+        assert log.read().splitlines()[-3:] == [
+            b"3 lines of wsgi.errors were lost: standard error was full", b"first", b"second"
+        ]  # fmt: skip
 
 
 def test_without_stderr_the_lines_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,8 +23,8 @@ _START = re.compile(r"(?:t=)?([0-9]{9,20}(?:\.[0-9]{1,9})?)")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _LATEST_SECONDS, _LATEST_MILLISECONDS = 1e11, 1e14
 _LONGEST = 4 * (4 * MAX_FIELD // 3 + 1)
-"""Characters of the credentials that are decoded: base64 of a user of :data:`MAX_FIELD` characters of four bytes each in
-UTF-8, and more than that.
+"""Characters of the credentials that are decoded: base64 of more than :data:`MAX_FIELD` characters of four bytes each
+in UTF-8.
 """
 
 

@@ -112,6 +112,8 @@ def _reap(server: int) -> None:
             continue
         code = os.waitstatus_to_exitcode(status)
         if code < 0:
+            from reserve.wait import write_within
+
             with suppress(OSError):
-                os.write(2, f"reserve: the process of the server has ended: {name_of(-code)}\n".encode())
+                write_within(2, f"reserve: the process of the server has ended: {name_of(-code)}\n".encode(), 1.0)
         os._exit(code if code >= 0 else 128 - code)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import threading
 import time
@@ -37,6 +38,11 @@ _SERVER_FILES = (
 
 MAX_TEXT = 65536
 """Characters of one entry of the error log; the middle of a longer one is left out. An exception may have any text."""
+
+_CONTROL = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""What could command a terminal, end a line for some readers, or change the direction of a text: it is escaped. The
+text of an exception may be a client's.
+"""
 
 ErrorHook = Callable[[int, str], None]
 """Called with (level as in :mod:`logging`, text), on the log's thread."""
@@ -309,12 +315,17 @@ class ErrorLog:
 
     def _call_hook(self, level: int, text: str) -> None:
         try:
-            self._hook(level, text)
+            self._hook(level, _CONTROL.sub(_escaped, text))
         except BaseException as error:  # an exception for one line must not prevent the others
             print_exception(error)
 
     def _report_dropped(self, count: int) -> None:
         self._call_hook(logging.WARNING, f"{count} log lines were dropped: the log could not be written fast enough")
+
+
+def _escaped(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
 
 
 def _stack(frames: Stack) -> str:

@@ -217,3 +217,12 @@ def test_a_flood_of_stacks_of_one_kind_is_counted() -> None:
     assert sum(": slow" in line and "in view" in line for line in lines) == MAX_REASONS
     assert any(line.startswith("and 3 more like it") and "slow requests" in line for line in lines)
     assert any(line.startswith("stuck\n") for line in lines)
+
+
+def test_the_text_of_an_exception_commands_no_terminal() -> None:
+    lines: list[str] = []
+    log = ErrorLog(lambda level, text: lines.append(text))
+    log.error("\x00\x1b]0;title\x07\t\r\x7f\x85\x9b31m\u2028\u202e\u2066\nsecond \u00e9 \u65e5")
+    log.stop()
+    shown = "\\x00\\x1b]0;title\\x07\t\\x0d\\x7f\\x85\\x9b31m\\u2028\\u202e\\u2066\nsecond \u00e9 \u65e5"
+    assert lines == [shown]
