@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 
 from reserve.cli.console import Console
 from reserve.cli.help import print_help, print_text, print_version
-from reserve.cli.logfiles import reopened
+from reserve.cli.logfiles import make_pid_file, reopened
 from reserve.cli.parser import (
     CHECK_CONFIG,
     CONTROL,
@@ -36,7 +36,6 @@ from reserve.cli.signals import StopSignals
 from reserve.cli.start import Start, load, prepare, serve
 from reserve.daemon.detach import Parent
 from reserve.daemon.detach import start as start_daemon
-from reserve.daemon.pidfile import PidFile
 from reserve.errors import Correction, ReserveError, StartupError, UsageError, safe_str, type_name
 from reserve.loader.directory import working_directory
 from reserve.loader.shadowing import explain_shadowing
@@ -139,9 +138,7 @@ def run(argv: Sequence[str], console: Console, signals: StopSignals, program: Pr
         announces = worker is None or worker.announces
         notifier = Notifier.from_environ(report=lambda text: console.write(f"reserve: {text}\n"))
         start = prepare(command, name, arguments, values, console, announces)
-        pid_file = None
-        if worker is None and values["pid_file"] is not None:
-            pid_file = PidFile(str(values["pid_file"]), values.given["pid_file"].source)
+        pid_file = make_pid_file(values) if worker is None else None
         return serve(start, console, signals, worker, Service(notifier, parent, pid_file), origin)
     except (Exception, KeyboardInterrupt) as error:
         if worker is not None:

@@ -10,17 +10,19 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from reserve.apps._accesslog.destinations import STDOUT, path_of
-from reserve.cli.privileges import account
-from reserve.engine.logs.logfile import LogFile, keep_log_files, open_log_file, reopen_log_files
+from reserve.cli.privileges import file_owner
+from reserve.daemon.pidfile import PidFile
+from reserve.engine.logs.logfile import LogFile, keep_log_files, open_log_file, reopen_log_files, rights_for
 from reserve.errors import StartupError
 
 if TYPE_CHECKING:
     from reserve.options.sources import Values
 
-__all__ = ["open_log_files", "redirect_stderr", "reopened"]
+__all__ = ["make_pid_file", "open_log_files", "redirect_stderr", "reopened"]
 
 _STDERR = 2
 
@@ -31,8 +33,7 @@ def open_log_files(values: Values) -> LogFile | None:
     :returns: the file of the error log, for :func:`redirect_stderr`; None: it stays standard error.
     :raises StartupError: one cannot be opened.
     """
-    target = account(values)
-    owner = None if target is None or target.is_current or os.geteuid() != 0 else (target.uid, target.gid)
+    owner = file_owner(values)
     error_file = None
     paths = []
     for field in ("access_log_file", "error_log_file"):
@@ -49,6 +50,17 @@ def open_log_files(values: Values) -> LogFile | None:
         error_file = file if field == "error_log_file" else error_file
     keep_log_files(paths)
     return error_file
+
+
+def make_pid_file(values: Values, directory: str = "") -> PidFile | None:
+    """The file of ``--pid-file``; None: there is none.
+
+    :param directory: from which a relative path counts; empty: the working directory.
+    """
+    if values["pid_file"] is None:
+        return None
+    path = os.path.join(directory, str(values["pid_file"]))
+    return PidFile(path, values.given["pid_file"].source, partial(rights_for, owner=file_owner(values)))
 
 
 def redirect_stderr(file: LogFile | None) -> None:

@@ -17,7 +17,7 @@ from reserve.suggest import nearest
 if TYPE_CHECKING:
     from reserve.options.sources import Values
 
-__all__ = ["Account", "account", "drop_privileges", "socket_owner"]
+__all__ = ["Account", "account", "drop_privileges", "file_owner", "socket_owner"]
 
 _MAX_ID = 0xFFFFFFFE
 _USUAL_USERS = ("www-data", "http", "nginx", "nobody")
@@ -130,6 +130,12 @@ def drop_privileges(values: Values) -> None:
         raise StartupError(
             f"{values.given['spool_dir'].source}: {spool_dir} is not a directory that user {who} may write to"
         )
+
+
+def file_owner(values: Values) -> tuple[int, int] | None:
+    """The user and group for whom root creates files; None: no others than those of this process."""
+    target = account(values)
+    return None if target is None or target.is_current or os.geteuid() != 0 else (target.uid, target.gid)
 
 
 def socket_owner(values: Values) -> str | None:

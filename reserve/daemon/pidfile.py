@@ -1,18 +1,27 @@
 """The file with the process ID: written in one step, never over that of a server that runs, and removed by its owner.
 
+Root writes and removes it with ``--user``, perhaps in a directory of that user, who may have put anything there: a
+symbolic link or a named pipe is not opened, and in a directory that the user could exchange, root has the rights of the
+user only.
+
 Runs on the main thread, at start and at stop.
 """
 
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+import stat
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
 
 from reserve.errors import StartupError
 
 __all__ = ["PidFile", "write"]
 
 
+_READING = os.O_RDONLY
+for _name in ("O_CLOEXEC", "O_NOCTTY", "O_NOFOLLOW", "O_NONBLOCK"):  # to open a named pipe does not wait
+    _READING |= getattr(os, _name, 0)
 _PROGRAM_WORDS = 8
 """How many words of a command line may name the program: python -X dev -m reserve."""
 
@@ -22,10 +31,18 @@ class PidFile:
 
     :param path: a relative one counts from the working directory of this moment.
     :param source: where the path comes from, for messages.
+    :param rights: called with the absolute path: the rights in which the file is written and removed. Default: those of
+        the process.
     """
 
-    def __init__(self, path: str, source: str = "--pid-file") -> None:
+    def __init__(
+        self,
+        path: str,
+        source: str = "--pid-file",
+        rights: Callable[[str], AbstractContextManager[None]] = lambda path: nullcontext(),
+    ) -> None:
         self._path = os.path.abspath(path)
+        self._rights = rights
         self._source = source
         self._pid = os.getpid()
 
@@ -34,20 +51,25 @@ class PidFile:
 
         :raises StartupError: it names another server that runs, or cannot be written.
         """
-        pid = _read(self._path)
+        with self._rights(self._path):
+            pid = _read(self._path)
         if pid not in (None, self._pid, os.getppid()) and _is_server(pid):
             raise StartupError(
                 f"the pid file {self._path} ({self._source}) names process {pid}, which runs reserve; stop it, or "
                 "choose another file"
             )
-        write(self._path, self._pid, self._source)
+        with self._rights(self._path):
+            write(self._path, self._pid, self._source)
 
     def remove(self) -> None:
         """Remove the file if it still names this process, and the process may."""
         # After --user the directory may belong to another user: then the file stays, and the next start replaces it.
         with suppress(OSError):
-            if os.getpid() == self._pid and _read(self._path) == self._pid:
-                os.unlink(self._path)
+            if os.getpid() != self._pid:
+                return
+            with self._rights(self._path):
+                if _read(self._path) == self._pid:
+                    os.unlink(self._path)
 
 
 def write(path: str, pid: int, option: str) -> None:
@@ -75,10 +97,10 @@ def write(path: str, pid: int, option: str) -> None:
 
 
 def _read(path: str) -> int | None:
-    """The process ID in a file; None: there is none."""
+    """The process ID in a file; None: there is none, or it is no regular file."""
     try:
-        with open(path, "rb") as file:
-            text = file.read(32).strip()
+        with open(os.open(path, _READING), "rb") as file:
+            text = file.read(32).strip() if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
     except OSError:
         return None
     return int(text) if text.isdigit() and 0 < int(text) < 1 << 31 else None

@@ -13,6 +13,7 @@ import os
 import socket
 import stat
 import sys
+from collections.abc import Callable
 
 from reserve.errors import StartupError, UsageError
 
@@ -47,13 +48,17 @@ def bind_path(sock: UNIXListener, path: str, *, mode: int | None, owner: tuple[i
         sock.bind(path)
     else:
         _bind_private(sock, path)
+    status = os.lstat(path)
+    # The directory may belong to a user who may less than this process, and who has exchanged the file meanwhile.
+    if not stat.S_ISSOCK(status.st_mode) or (owner is not None and os.geteuid() == 0 and status.st_uid != 0):
+        raise StartupError(f"cannot listen on unix:{path}: another process has replaced the socket at this moment")
     # The working directory may change before the file is removed.
-    sock.created = (os.path.abspath(path), _identity(os.lstat(path)), os.getpid())
+    sock.created = (os.path.abspath(path), _identity(status), os.getpid())
     if mode is None and owner is not None:
         mode = 0o777 & ~_umask()
     if owner is not None:
         try:
-            os.chown(path, *owner, follow_symlinks=False)
+            _change(sock, lambda file: os.chown(file, *owner))
         except PermissionError as exc:
             raise StartupError(
                 f"cannot give unix:{path} to user {owner[0]}, group {owner[1]}: {exc.strerror}. "
@@ -77,21 +82,29 @@ def change_mode(sock: UNIXListener, mode: int) -> None:
 
     :raises OSError: the file is not there any more, or its permissions cannot be changed.
     """
+    _change(sock, lambda file: os.chmod(file, mode))
+
+
+def _change(sock: UNIXListener, change: Callable[[str], None]) -> None:
+    """Change the file that ``bind`` has created, and no other one.
+
+    :param change: called with a path that leads to it, which may be a symbolic link.
+    """
     assert sock.created is not None
     path, identity, _ = sock.created
     if not hasattr(os, "O_PATH"):
         if not has_file(sock):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
-        os.chmod(path, mode)
+        change(path)
         return
     fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         if _identity(os.fstat(fd)) != identity:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
         try:
-            os.chmod(f"/proc/self/fd/{fd}", mode)  # fchmod(2) takes no such descriptor
+            change(f"/proc/self/fd/{fd}")  # fchmod(2) and fchown(2) take no such descriptor
         except FileNotFoundError:  # no /proc in a sandbox
-            os.chmod(path, mode)
+            change(path)
     finally:
         os.close(fd)
 

@@ -19,7 +19,7 @@ from typing import Any, cast
 
 from reserve.cli.banner import in_background
 from reserve.cli.early.signaltable import Reaction, name_of, reaction_to
-from reserve.cli.logfiles import open_log_files, redirect_stderr, reopened
+from reserve.cli.logfiles import make_pid_file, open_log_files, redirect_stderr, reopened
 from reserve.cli.parser import parse_command_line
 from reserve.cli.process import changed_directory
 from reserve.cli.processes.spawn import become_supervisor, handled_signals
@@ -505,8 +505,8 @@ class Supervisor:
         self._opens_browser = bool(values["open"])
         self._daemon = os.getpid() if values["daemon"] else 0
         if values["pid_file"] is not None and self._pid_file is None:
-            path = os.path.join(str(values["chdir"] or ""), str(values["pid_file"]))
-            self._pid_file = PidFile(os.path.join(self._state.directory, path))
+            directory = os.path.join(self._state.directory, str(values["chdir"] or ""))
+            self._pid_file = make_pid_file(values, directory)
         self._watch_arguments = watch_arguments(values, self._state.directory) if values["reload"] else []
         try:  # as the workers do: a file that is created after a SIGUSR1 then belongs to their user
             with changed_directory(values):

@@ -270,3 +270,29 @@ def test_permissions_are_changed_of_the_own_file_only(
         (short_path / "x").unlink()
         (short_path / "moved").rename(short_path / "x")
         assert has_file(sock)
+
+
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_a_file_that_takes_the_place_of_the_socket_at_that_moment_is_left_alone(
+    kind: str, short_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a directory of the user of the server, while root binds."""
+    other = short_path / "other"
+    other.touch(0o600)
+    bind = UNIXListener.bind
+
+    def bind_and_lose(self: UNIXListener, path: str) -> None:
+        bind(self, path)
+        os.unlink(path)
+        if kind == "link":
+            os.symlink(other, path)
+        else:
+            os.link(other, path)
+
+    monkeypatch.setattr(UNIXListener, "bind", bind_and_lose)
+    before = other.stat()
+    with pytest.raises(StartupError, match="another process has replaced the socket"):
+        listen(f"unix:{short_path}/x", unix_mode=0o666, unix_owner=f"{os.getuid()}:{os.getgid()}")
+    status = other.stat()
+    assert (status.st_mode, status.st_uid, status.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
+    assert sorted(os.listdir(short_path)) == ["other", "x"]

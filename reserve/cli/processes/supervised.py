@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, NoReturn, cast
 
 from reserve.cli.binds import open_listeners
 from reserve.cli.control.sockets import ControlSocket, open_controls, pass_controls
+from reserve.cli.logfiles import make_pid_file
 from reserve.cli.privileges import account
 from reserve.cli.process import changed_directory, set_umask
 from reserve.cli.processes.spawn import become_supervisor, handled_signals
 from reserve.cli.processes.state import State, pass_listeners
 from reserve.cli.proposal import shell_line
-from reserve.daemon.pidfile import PidFile
 from reserve.errors import StartupError, UsageError
 from reserve.loader.directory import working_directory
 from reserve.sockets.listeners import release
@@ -59,8 +59,8 @@ def supervise(command: CommandLine, values: Values, signals: StopSignals, parent
         controls = open_controls(values)
         for one in controls:
             cleanup.callback(release, one.sock)
-        if values["pid_file"] is not None:
-            pid_file = PidFile(str(values["pid_file"]), values.given["pid_file"].source)
+        pid_file = make_pid_file(values)
+        if pid_file is not None:
             pid_file.create()  # the supervisor is the same process, and removes it
         cleanup.pop_all()
     try:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from reserve.engine.polling.highnumber import move_up
 
-__all__ = ["LogFile", "Reopened", "close_log_file", "keep_log_files", "open_log_file", "reopen_log_files"]
+__all__ = ["LogFile", "Reopened", "close_log_file", "keep_log_files", "open_log_file", "reopen_log_files", "rights_for"]
 
 _FLAGS = (
     os.O_WRONLY
@@ -105,12 +105,7 @@ class LogFile:
 
     def _open(self) -> int:
         owner = self._owner
-        rights: AbstractContextManager[None] = nullcontext()
-        if owner is not None and owner[0] > 0 and os.geteuid() == 0:
-            groups = _groups_of(*owner)
-            if _may_lead_elsewhere(self.path, owner[0], groups):
-                rights = _rights_of(*owner, groups)
-        with rights:
+        with rights_for(self.path, owner):
             try:
                 fd = os.open(self.path, _FLAGS | os.O_EXCL, 0o666)
                 is_new = True
@@ -130,6 +125,20 @@ def _identity(fd: int) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
+
+
+def rights_for(path: str, owner: tuple[int, int] | None) -> AbstractContextManager[None]:
+    """The rights with which root opens, replaces or removes a file that is for the user of the server: those of the
+    user, if the user could make the path lead elsewhere; else those that there are.
+
+    :param path: absolute.
+    :param owner: the user and group; None: those of the process.
+    """
+    if owner is not None and owner[0] > 0 and os.geteuid() == 0:
+        groups = _groups_of(*owner)
+        if _may_lead_elsewhere(path, owner[0], groups):
+            return _rights_of(*owner, groups)
+    return nullcontext()
 
 
 def _groups_of(uid: int, gid: int) -> list[int]:
