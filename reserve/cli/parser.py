@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 from reserve.errors import Correction, UsageError
 from reserve.loader.arguments import unknown_option
-from reserve.loader.find import complete_words
+from reserve.loader.find import complete_words, has_application
 from reserve.options.table import FLAGS, Option, usual_value
 from reserve.paramtypes import Flag
 from reserve.suggest import nearest
@@ -45,9 +45,11 @@ TOP = "top"
 _WITHOUT_SERVER = (CHECK_CONFIG, CONFIG_SCHEMA, MIGRATE, SYSTEMD_UNIT, TOP, *CONTROL)
 """The words that stand in the place of ``app`` and start no server."""
 _PROPOSED = (CHECK_CONFIG, CONFIG_SCHEMA, MIGRATE, SYSTEMD_UNIT, "connections", "processes", "log-level", "log-reopen")
-"""Those that a similar word stands for; for a short one, such as ``stop``, it is rather the name of an application."""
-
-
+"""Those that a similar word stands for even if an application has it as its name: they are too long for an accident."""
+_OF_OTHERS = {"restart": "reload", "shutdown": "stop", "quit": "stop"}
+"""What other programs call a command about a server that runs, and its name here."""
+_STARTING = ("serve", "server", "run", "start")
+"""What other programs have in the place of ``app``."""
 _PRINTING = ("help", "help-all", "version")
 """The options that print something instead of starting a server."""
 _HELP = {"-h", "--help", "--help-all"}
@@ -175,13 +177,39 @@ def app_arguments(command: CommandLine) -> tuple[str, tuple[str, ...]]:
     if words in _COMMANDS:
         flag = _COMMANDS[words]
         raise UsageError(f"{words[0]} is an option here", correction=Correction(wrong=words, right=(flag,)))
-    match = nearest(words[0], _PROPOSED) if words and not has_app else None
-    if match is not None:
-        raise UsageError(f"there is no command {words[0]}", correction=Correction(wrong=words[:1], right=(match,)))
+    match = "" if has_app or not words else _command_meant(words[0])
+    if match == "app":
+        right = ("app", *complete_words(words[1:]))
+        raise UsageError(f"there is no command {words[0]}", correction=Correction(wrong=words, right=right))
+    if match:
+        flag = _COMMANDS.get((match,), match)
+        raise UsageError(f"there is no command {words[0]}", correction=Correction(wrong=words[:1], right=(flag,)))
     right = ("app", *complete_words(words))
     reason = "the word 'app' is missing" if words else f"the application's name is missing ({_FOR_HELP})"
     correction = Correction(wrong=arguments, right=right, end=() if arguments else right)
     raise UsageError(reason, correction=correction)
+
+
+def _command_meant(word: str) -> str:
+    """The command that a first word probably stands for, which is none; empty: it is rather the name of an application.
+
+    A word is taken for a short command (``stop``) only if no application has it as its name.
+    """
+    match = nearest(word, _PROPOSED)
+    if match is not None:
+        return match
+    lower = word.lower()
+    if not lower.replace("-", "").replace("_", "").isalpha() or has_application(word):
+        return ""
+    if lower in _STARTING:
+        return "app"
+    if lower in _OF_OTHERS:
+        return _OF_OTHERS[lower]
+    known = ("app", *_WITHOUT_SERVER, *(command for (command,) in _COMMANDS))
+    # Two letters that have changed places are the most frequent mistake in a word, and count for much in a short one.
+    swapped = [name for name in known if sorted(name) == sorted(lower)]
+    begun = [name for name in known if name.startswith(f"{lower}-")]
+    return next(iter(swapped), None) or nearest(lower, known) or (begun[0] if len(begun) == 1 else "")
 
 
 def _split(argument: str) -> tuple[str, str, str]:

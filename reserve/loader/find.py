@@ -47,6 +47,7 @@ __all__ = [
     "bundled_names",
     "complete_words",
     "find",
+    "has_application",
     "load_application",
     "put_directory_first",
 ]
@@ -105,6 +106,14 @@ def bundled_names() -> list[str]:
 def application_names() -> list[str]:
     """The names of reserve's own applications, and of the examples that are handlers."""
     return sorted([*bundled_names(), *_HANDLERS])
+
+
+def has_application(name: str) -> bool:
+    """Whether a word is the name of an application: one of reserve's own, an example, or a module on the import path.
+    Nothing is imported.
+    """
+    own = {*bundled_names(), *_HANDLERS, *_OTHER_NAMES, "wsgi", _EXAMPLE}
+    return name in own or _find_source(name) is not None
 
 
 def find(name: str) -> FoundApplication:
