@@ -9,20 +9,28 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
 from reserve.apps._accesslog.destinations import STDOUT, path_of
-from reserve.cli.privileges import file_owner
+from reserve.cli.privileges import account, file_owner
 from reserve.daemon.pidfile import PidFile
-from reserve.engine.logs.logfile import LogFile, keep_log_files, open_log_file, reopen_log_files, rights_for
+from reserve.engine.logs.logfile import (
+    LogFile,
+    Reopened,
+    keep_log_files,
+    open_log_file,
+    reopen_log_files,
+    rights_for,
+)
 from reserve.errors import StartupError
 
 if TYPE_CHECKING:
     from reserve.options.sources import Values
 
-__all__ = ["make_pid_file", "open_log_files", "redirect_stderr", "reopened"]
+__all__ = ["make_pid_file", "open_log_files", "redirect_stderr", "reopened", "sentences"]
 
 _STDERR = 2
 
@@ -78,6 +86,14 @@ def reopened(name: str) -> list[tuple[bool, str]]:
 
     :param name: of the signal.
     """
+    return sentences(reopen_log_files(), name)
+
+
+def sentences(results: Iterable[Reopened], name: str) -> list[tuple[bool, str]]:
+    """Say for each file whether it was opened again, in a sentence.
+
+    :param name: of what has asked for it: a signal, or a command.
+    """
     return [
         (True, f"{name}: {result.path} is opened again")
         if result.error is None
@@ -86,5 +102,5 @@ def reopened(name: str) -> list[tuple[bool, str]]:
             f"{name}: {result.path} cannot be opened again, so lines go on into the file that was open: "
             f"{result.error.strerror or result.error}",
         )
-        for result in reopen_log_files()
+        for result in results
     ]

@@ -155,6 +155,10 @@ class StopSignals:
         """Whether a signal was ignored before :meth:`install`."""
         return number is not None and self._previous_handlers.get(number) is signal.SIG_IGN
 
+    def is_taken(self, number: int) -> bool:
+        """Whether the application has installed a handler of its own for a signal. Any thread."""
+        return not self._is_own(number) and signal.getsignal(number) not in (signal.SIG_DFL, signal.SIG_IGN, None)
+
     def ignore(self) -> None:
         """From now on a signal does not interrupt the main thread any more: the start has succeeded or failed."""
         self._start_is_over = True

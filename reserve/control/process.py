@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from reserve import __version__
@@ -18,9 +18,10 @@ from reserve.control.commands import COMMANDS, LOOKING, Reply
 from reserve.control.document import plain
 from reserve.control.protocol import Refusal, Request
 from reserve.control.stacks import thread_rows
+from reserve.engine.logs.logfile import Reopened, reopen_log_files
 from reserve.errors import ReserveError
 
-__all__ = ["Actions", "LocalTarget", "ProcessCommands", "version_result"]
+__all__ = ["Actions", "LocalTarget", "ProcessCommands", "reopened_result", "version_result"]
 
 _ROWS = 1000
 """How many connections are shown, if the request says nothing."""
@@ -42,7 +43,7 @@ class ProcessCommands:
     def run(self, command: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Carry a command out, and return its result as JSON.
 
-        :param command: ``stats``, ``stacks``, ``connections``, ``threads`` or ``log-level``.
+        :param command: ``stats``, ``stacks``, ``connections``, ``threads``, ``log-level`` or ``log-reopen``.
         :param arguments: checked; ``most``: bytes of the result, at most 900,000.
         :raises Refusal: that is not possible now.
         """
@@ -66,6 +67,8 @@ class ProcessCommands:
         if command == "log-level":
             self._set_log_level(arguments["level"])
             return {"pid": os.getpid()}
+        if command == "log-reopen":
+            return reopened_result(reopen_log_files())
         raise Refusal(f"a process of reserve {__version__} does not know {command[:40]!r}")
 
     def _connections(self, limit: int, most: int) -> dict[str, Any]:
@@ -86,6 +89,15 @@ def _bounded(name: str, rows: list[Any], most: int) -> dict[str, Any]:
     return {name: rows[:count], "left_out": len(rows) - count}
 
 
+def reopened_result(results: Iterable[Reopened]) -> dict[str, Any]:
+    """What a process tells of the log files that it has opened again; the error of a file is empty if it has."""
+    files = [
+        {"path": result.path, "error": "" if result.error is None else result.error.strerror or str(result.error)}
+        for result in results
+    ]
+    return {"pid": os.getpid(), "files": files}
+
+
 def version_result() -> dict[str, Any]:
     """What the command ``version`` tells: of the program, and which commands it has."""
     return {
@@ -101,11 +113,11 @@ class Actions:
 
     :param reload: as SIGHUP.
     :param stop: as SIGTERM; with True as SIGQUIT.
-    :param reopen: as SIGUSR1.
+    :param reopen: as SIGUSR1; returns what became of each log file.
     """
 
     def __init__(
-        self, reload: Callable[[], object], stop: Callable[[bool], object], reopen: Callable[[], object]
+        self, reload: Callable[[], object], stop: Callable[[bool], object], reopen: Callable[[], Iterable[Reopened]]
     ) -> None:
         self.reload, self.stop, self.reopen = reload, stop, reopen
 
@@ -147,8 +159,7 @@ class LocalTarget:
             self._actions.stop(bool(arguments.get("now", False)))
             return {"stopping": True}
         if command == "log-reopen":
-            self._actions.reopen()
-            return {"reopening": True}
+            return {"processes": [reopened_result(self._actions.reopen())]}
         if command == "processes":
             raise Refusal(
                 "this server has one process and no supervisor, so their number cannot change while it runs",

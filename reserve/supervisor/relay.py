@@ -11,6 +11,7 @@ was killed are the last that were told.
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -18,8 +19,9 @@ from typing import Any, Protocol
 
 from reserve.control.commands import Reply
 from reserve.control.document import add_counters, counters_of, document, process
-from reserve.control.process import version_result
+from reserve.control.process import reopened_result, version_result
 from reserve.control.protocol import Refusal, Request
+from reserve.engine.logs.logfile import Reopened
 from reserve.supervisor.policy import Phase, Policy
 from reserve.supervisor.workers import WorkerProcess
 
@@ -47,7 +49,8 @@ class _Supervisor(Protocol):
 
     def stop_by_command(self, *, at_once: bool) -> None: ...
 
-    def reopen_logs(self) -> None: ...
+    def reopen_logs(self) -> Iterable[Reopened]:
+        """Open the log files of this process again, and return what became of each; the workers are asked then."""
 
     def resize_to(self, count: int) -> None: ...
 
@@ -125,8 +128,7 @@ class Relay:
             reason = self._supervisor.reload_by_command()
             reply(Refusal(reason) if reason else {"reloading": True})
         elif command == "log-reopen":
-            self._supervisor.reopen_logs()
-            reply({"reopening": True})
+            self._reopen(reply)
         elif command == "processes":
             self._supervisor.resize_to(int(arguments["count"]))
             reply({"count": arguments["count"]})
@@ -159,6 +161,22 @@ class Relay:
         rest = {name: value for name, value in arguments.items() if name != "pid"}
         rest["most"] = _MOST_BYTES // max(1, len(workers))
         self.ask(command, rest, workers, done)
+
+    def _reopen(self, reply: Reply) -> None:
+        """Open all log files again, first those of this process: what root creates belongs to the workers' user."""
+        rows = [reopened_result(self._supervisor.reopen_logs())]
+        workers = [worker for worker in self._in_order() if worker.pid > 0]
+
+        def done(answers: _Answers) -> None:
+            for worker in workers:
+                answer = answers.get(worker.pid, {})
+                if "result" in answer:
+                    rows.append(answer["result"])
+                else:  # it starts, is stopped, or is another version: it opens them when it can
+                    worker.signal(signal.SIGUSR1)
+            reply({"processes": rows})
+
+        self.ask("log-reopen", {}, workers, done)
 
     def _set(self, command: str, arguments: Mapping[str, Any], reply: Reply) -> None:
         """A setting for all processes, also for those that start later."""

@@ -19,7 +19,7 @@ from typing import Any, cast
 
 from reserve.cli.banner import in_background
 from reserve.cli.early.signaltable import Reaction, name_of, reaction_to
-from reserve.cli.logfiles import make_pid_file, open_log_files, redirect_stderr, reopened
+from reserve.cli.logfiles import make_pid_file, open_log_files, redirect_stderr, reopened, sentences
 from reserve.cli.parser import parse_command_line
 from reserve.cli.process import changed_directory
 from reserve.cli.processes.spawn import become_supervisor, handled_signals
@@ -27,7 +27,7 @@ from reserve.cli.processes.state import State, pass_listeners
 from reserve.control.listener import ControlListener
 from reserve.daemon.detach import Parent
 from reserve.daemon.pidfile import PidFile
-from reserve.engine.logs.logfile import LogFile
+from reserve.engine.logs.logfile import LogFile, Reopened, reopen_log_files
 from reserve.errors import ReserveError
 from reserve.options.sources import Values, collect
 from reserve.sockets.notify import Notifier
@@ -299,9 +299,12 @@ class Supervisor:
         """As SIGTERM or SIGQUIT."""
         self._stop(signal.SIGQUIT if at_once else signal.SIGTERM)
 
-    def reopen_logs(self) -> None:
-        """As SIGUSR1."""
-        self.handle_signal(signal.SIGUSR1)
+    def reopen_logs(self) -> list[Reopened]:
+        """As SIGUSR1, but for the workers, which the command itself asks. Returns what became of each file."""
+        results = reopen_log_files()
+        for _, text in sentences(results, "log-reopen"):
+            write_line(f"reserve: {text}")
+        return results
 
     def resize_to(self, count: int) -> None:
         """Have so many workers from now on."""

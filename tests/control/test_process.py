@@ -15,6 +15,7 @@ from reserve.control.collector import LocalCollector, SupervisedCollector, colle
 from reserve.control.process import Actions, LocalTarget, ProcessCommands
 from reserve.control.protocol import Refusal, Request
 from reserve.control.totals import totals
+from reserve.engine.logs.logfile import Reopened
 from reserve.engine.polling.threads import all_frames
 from reserve.testing import RunningServer, running
 from tests.waiting import PATIENCE, eventually
@@ -221,7 +222,11 @@ class Calls:
         self.seen: list[Any] = []
 
     def actions(self) -> Actions:
-        return Actions(lambda: self.seen.append("reload"), self.seen.append, lambda: self.seen.append("reopen"))
+        return Actions(lambda: self.seen.append("reload"), self.seen.append, self._reopen)
+
+    def _reopen(self) -> list[Reopened]:
+        self.seen.append("reopen")
+        return [Reopened("/a.log", None), Reopened("/b.log", OSError(13, "Permission denied"))]
 
 
 def perform(target: LocalTarget, command: str, **arguments: Any) -> Any:
@@ -246,7 +251,8 @@ def test_the_commands_of_a_server_with_one_process() -> None:
             perform(target, "stacks", pid=1)
         assert perform(target, "threads", min=1, max=3) == {"min": 1, "max": 3, "processes": [os.getpid()]}
         assert perform(target, "reload") == {"reloading": True}
-        assert perform(target, "log-reopen") == {"reopening": True}
+        files = [{"path": "/a.log", "error": ""}, {"path": "/b.log", "error": "Permission denied"}]
+        assert perform(target, "log-reopen") == {"processes": [{"pid": os.getpid(), "files": files}]}
         assert perform(target, "stop") == {"stopping": True}
         assert perform(target, "stop", now=True) == {"stopping": True}
         with pytest.raises(Refusal, match="one process and no supervisor"):

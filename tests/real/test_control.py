@@ -221,12 +221,23 @@ def test_reload_and_processes_by_command(site: Site) -> None:
         server.wait_for_end()
 
 
+@pytest.mark.parametrize("options", [ONE, TWO])
+def test_log_files_are_opened_again_by_command(options: tuple[str, ...], site: Site) -> None:
+    log = site.directory / "error.log"
+    with site.serve(*options, "--error-log-file", "error.log"):
+        log.rename(site.directory / "error.log.1")
+        assert site.says("log-reopen") == f"{log} is opened again\n"
+        assert log.exists()
+
+
 def test_a_server_with_one_process_is_reloaded_by_command(site: Site) -> None:
     with site.serve(*ONE) as server:
         result = site.run("processes", "2", "--control", site.socket)
         assert result.returncode == 1
         assert "start it with --processes 2" in result.stderr
-        site.says("log-reopen")
+        result = site.run("log-reopen", "--control", site.socket)
+        assert (result.returncode, result.stdout) == (1, "")
+        assert "no log file was opened again" in result.stderr
         site.says("reload")
         eventually(lambda: site.call("status")["supervisor"])
         assert server.process.poll() is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from reserve.control.commands import check
 from reserve.control.document import COUNTERS, RESTARTS
 from reserve.control.protocol import Refusal, Request
 from reserve.control.totals import totals
+from reserve.engine.logs.logfile import close_log_file, open_log_file
 from reserve.supervisor.policy import REASONS, Phase
 from reserve.supervisor.relay import Relay
 from tests.supervisor.conftest import FakeProcess, World
@@ -191,6 +194,26 @@ def test_after_a_reload_the_options_hold_again(asking: Asking) -> None:
     world.act()
     world.make_ready()
     assert all("ask" not in process.received() for process in world.started[2:])
+
+
+def test_every_process_opens_its_log_files_again(asking: Asking) -> None:
+    """One that does not respond, or does not know the command, gets the signal."""
+    path = asking.world.directory / "log"
+    file = open_log_file(str(path))
+    try:
+        path.rename(path.with_name("log.1"))
+        results = asking.perform("log-reopen")
+        assert path.exists()
+        first, second = asking.world.started
+        asking.answer(first, {"pid": 100, "files": [{"path": "/a", "error": "full"}]})
+        assert results == []
+        asking.answer(second, error="a process of reserve 0 does not know 'log-reopen'")
+    finally:
+        close_log_file(file)
+    own = {"pid": os.getpid(), "files": [{"path": str(path), "error": ""}]}
+    assert results == [{"processes": [own, {"pid": 100, "files": [{"path": "/a", "error": "full"}]}]}]
+    assert (first.signals, second.signals) == ([], [signal.SIGUSR1])
+    assert f"reserve: log-reopen: {path} is opened again" in asking.world.lines
 
 
 def test_what_no_process_can_set_is_refused(asking: Asking) -> None:

@@ -14,6 +14,7 @@ from reserve.cli.control.printing import connections_text, stacks_text, status_t
 from reserve.cli.parser import CommandLine
 from reserve.control.client import ControlClient, ControlError
 from reserve.control.commands import LOOKING
+from reserve.control.top.cells import printable
 from reserve.control.totals import UNREADABLE
 from reserve.errors import Correction, ReserveError, UsageError
 from reserve.loader.directory import working_directory
@@ -173,6 +174,35 @@ def _changed(text: str) -> Callable[[Any, _Given], str]:
     return print_changed
 
 
+def _reopened(result: Mapping[str, Any]) -> str:
+    """Which log files are opened again.
+
+    :raises ControlError: some could not be opened, or no log goes to a file.
+    """
+    if "processes" not in result:  # of an older version
+        return "the log files are opened again"
+    opened: dict[str, None] = {}
+    failed: dict[str, None] = {}
+    for process in result["processes"]:
+        for file in process["files"]:
+            path, error = (printable(str(file[name]), most=4096) for name in ("path", "error"))
+            if error:
+                failed[
+                    f"process {process['pid']} cannot open {path} again, so its lines go on into the file that was "
+                    f"open: {error}"
+                ] = None
+            else:
+                opened[path] = None
+    if not opened and not failed:
+        raise ControlError(
+            "no log file was opened again: there is none (--access-log-file, --error-log-file)"
+        )
+    lines = [f"{path} is opened again" for path in opened]
+    if failed:
+        raise ControlError("; ".join([*failed, *lines]))
+    return "\n".join(lines)
+
+
 _TEXTS: Mapping[str, Callable[[Any, _Given], str]] = {
     "status": lambda result, given: status_text(result),
     "stacks": lambda result, given: stacks_text(result, everything=bool(given.get("--all"))),
@@ -182,6 +212,6 @@ _TEXTS: Mapping[str, Callable[[Any, _Given], str]] = {
     "threads": _changed("{0} threads from now on, until the next reload"),
     "processes": lambda result, given: f"{given['word']} processes from now on, until the next reload",
     "log-level": _changed("the log has lines from {0} on from now on, until the next reload"),
-    "log-reopen": lambda result, given: "the log files are opened again",
+    "log-reopen": lambda result, given: _reopened(result),
 }
 """What each command prints, without ``--json``."""

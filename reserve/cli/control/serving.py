@@ -11,11 +11,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from reserve.cli.control.sockets import open_controls, pass_controls
+from reserve.cli.logfiles import sentences
 from reserve.cli.processes.state import PassedListener
 from reserve.cli.stderrlog import set_log_level
 from reserve.control.process import Actions, LocalTarget, ProcessCommands
 from reserve.control.protocol import Refusal
 from reserve.control.thread import ControlThread
+from reserve.engine.logs.logfile import Reopened, reopen_log_files
 from reserve.sockets.listeners import release
 
 if TYPE_CHECKING:
@@ -90,11 +92,15 @@ class OwnControl:
                 raise Refusal("the server is starting still")
             server.request_stop(0 if at_once else None)
 
-    def _reopen(self) -> None:
-        number = getattr(signal, "SIGUSR1", None)
-        if number is None or signal.getsignal(number) in (signal.SIG_DFL, signal.SIG_IGN, None):
-            raise Refusal("nothing handles SIGUSR1 in this process, which reopens log files")
-        os.kill(os.getpid(), number)
+    def _reopen(self) -> list[Reopened]:
+        results = reopen_log_files()
+        server = self._process.server
+        for is_open, text in () if server is None else sentences(results, "log-reopen"):
+            (server.log.info if is_open else server.log.warning)(text)
+        number: int | None = getattr(signal, "SIGUSR1", None)
+        if number is not None and self._signals.is_taken(number):  # the application has log files of its own, perhaps
+            os.kill(os.getpid(), number)
+        return results
 
 
 def _nothing() -> None:

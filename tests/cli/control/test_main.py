@@ -160,7 +160,7 @@ def test_connections_for_people(server: Server, tmp_path: Path, capsys: pytest.C
         (["threads", "8"], ("threads", {"min": 8, "max": 8}), "8 threads from now on"),
         (["processes", "3"], ("processes", {"count": 3}), "3 processes from now on"),
         (["log-level", "debug"], ("log-level", {"level": "debug"}), "the log has lines from debug on"),
-        (["log-reopen"], ("log-reopen", {}), "the log files are opened again"),
+        (["log-reopen"], ("log-reopen", {}), "the log files are opened again"),  # an older server says no more
     ],
 )
 def test_commands_that_change_the_server(
@@ -248,11 +248,73 @@ def test_help_of_a_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert text.startswith("usage: reserve stacks [--pid PID]")
 
 
-def test_words_that_are_no_commands_may_be_applications(capsys: pytest.CaptureFixture[str]) -> None:
-    """Only long names are proposed for what looks like them."""
-    assert "write: " in run(capsys, "shop")[1]
-    assert "stop" not in run(capsys, "shop")[1]
-    assert "connections" in run(capsys, "conections")[1]
+def _reopened(pid: int, **errors: str) -> dict[str, Any]:
+    return {"pid": pid, "files": [{"path": f"/{name}", "error": error} for name, error in errors.items()]}
+
+
+@pytest.mark.parametrize(
+    ("processes", "code", "expected"),
+    [
+        ([_reopened(7, access="", error="")], 0, "/access is opened again\n/error is opened again\n"),
+        ([_reopened(7, access=""), _reopened(8, access="")], 0, "/access is opened again\n"),
+        ([_reopened(7), _reopened(8)], 1, "there is none (--access-log-file, --error-log-file)\n"),
+        (
+            [_reopened(7, access=""), _reopened(8, access="Permission denied")],
+            1,
+            "process 8 cannot open /access again, so its lines go on into the file that was open: Permission denied; "
+            "/access is opened again\n",
+        ),
+    ],
+)
+def test_what_was_opened_again(
+    processes: list[Any], code: int, expected: str, server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.results["log-reopen"] = {"processes": processes}
+    with control_socket(tmp_path, server) as path:
+        result = run(capsys, "log-reopen", "--control", path)
+    assert result[0] == code
+    assert result[1].endswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("words", "proposed"),
+    [
+        ("conections", "connections"),
+        ("stauts", "status"),
+        ("Status", "status"),
+        ("stats --json", "status --json"),
+        ("--control /x stack", "--control /x stacks"),
+        ("stpo", "stop"),
+        ("tpo", "top"),
+        ("relaod", "reload"),
+        ("restart", "reload"),
+        ("quit", "stop"),
+        ("thread 4:32", "threads 4:32"),
+        ("check", "check-config"),
+        ("systemd", "systemd-unit"),
+        ("hlep", "-h"),
+        ("ap http wsgi blog", "app http wsgi blog"),
+        ("run blog", "app http wsgi blog"),
+        ("check-config ap echo", "check-config app echo"),
+    ],
+)
+def test_a_misspelt_command(words: str, proposed: str, workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, text = run(capsys, *words.split())
+    assert code == 2
+    assert text.startswith("reserve: there is no command ")
+    assert text.endswith(f"; write: reserve {proposed}\n")
+
+
+@pytest.mark.parametrize("word", ["shop", "blog", "chat", "echo", "log", "stauts"])
+def test_words_that_are_no_commands_may_be_applications(
+    word: str, workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What resembles a short command only a little, or is the name of an application, is taken for one."""
+    (workdir / "stauts.py").touch()
+    code, text = run(capsys, word)
+    assert code == 2
+    assert text.startswith("reserve: the word 'app' is missing; write: ")
+    assert text.endswith(f"{word}\n")
 
 
 @pytest.mark.parametrize(
