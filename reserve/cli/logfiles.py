@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from reserve.apps._accesslog.destinations import STDOUT, path_of
-from reserve.cli.privileges import account, file_owner
+from reserve.cli.privileges import file_owner
 from reserve.daemon.pidfile import PidFile
 from reserve.engine.logs.logfile import (
     LogFile,

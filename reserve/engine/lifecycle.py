@@ -153,7 +153,7 @@ class Lifecycle:
         self.runtime.acceptor.stop()
         if self.runtime.acceptor.wakeup.lost and not self.finished.is_set() and take(self._rescue_token):
             with contextlib.suppress(RuntimeError, MemoryError):
-                SystemThread(target=self._rescue, name="reserve-stop", daemon=True).start()
+                SystemThread(target=self._rescue, name=f"{server.thread_prefix}-stop", daemon=True).start()
 
     def retire(self) -> None:
         """Announce the close in every response, have the accept thread accept nothing more, and stop when the last

@@ -24,7 +24,7 @@ from reserve.engine.logs.errorlog import ErrorLog
 from reserve.engine.metrics.requests import RequestMetrics
 from reserve.engine.polling.clock import Clock
 from reserve.engine.polling.poller import WRITE, Poller, new_poller
-from reserve.engine.polling.threads import start_thread
+from reserve.engine.polling.threads import THREAD_PREFIX, start_thread
 from reserve.engine.polling.waiter import Alarm
 from reserve.engine.scheduler.handoff import HandOff, default_policy
 from reserve.engine.scheduler.monitor import Monitor
@@ -73,6 +73,8 @@ class Runtime:
         balance: Slot | None = None,
     ) -> None:
         self.facade = facade
+        self.thread_prefix = THREAD_PREFIX
+        """What the names of the threads begin with."""
         self._on_failure = on_failure
         self.settings = settings
         self.hooks = hooks
@@ -122,6 +124,13 @@ class Runtime:
             settings.exit_idle,
         )
         self.poller.wakeup.on_lost = self.acceptor.wakeup.on_lost = self._report_lost
+
+    def name_threads(self, prefix: str) -> None:
+        """Have the names of all threads begin with ``prefix``. Before the start."""
+        before, self.thread_prefix = self.thread_prefix, prefix
+        self.pool.thread_prefix = self.stepper.files.thread_prefix = prefix
+        for thread in (self.log.thread, *self.threads()):
+            thread.name = prefix + thread.name.removeprefix(before)
 
     def start(self) -> None:
         """Start all threads, the accept thread last: every connection that it accepts needs the others."""

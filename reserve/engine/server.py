@@ -29,6 +29,7 @@ from reserve.engine.metrics.stats import Stats
 from reserve.engine.polling.clock import Clock, SystemClock
 from reserve.engine.polling.patching import refuse_green_threads
 from reserve.engine.polling.poller import Poller
+from reserve.engine.polling.threads import THREAD_PREFIX
 from reserve.engine.scheduler.handoff import HandOff
 from reserve.engine.scoreboard import Slot
 from reserve.engine.settings import ENGINE_KINDS, EngineSettings, with_changes
@@ -65,6 +66,8 @@ class Server:
     :param balance: the slot of this process on the :class:`~reserve.engine.scoreboard.Scoreboard` of the processes that
         share the listeners, so that each takes its part of the connections; it belongs to the caller, who closes the
         scoreboard after the stop. None: there are no others.
+    :param thread_prefix: what the names of its threads begin with, so that those of two servers in one process can be
+        told apart: ``reserve`` makes ``reserve-worker-1``.
     :param options: single settings by name (``threads=4``), which have precedence over ``settings``: a field of
         :class:`EngineSettings` each. :class:`~reserve.keywords.ServerOptions` describes them.
 
@@ -90,6 +93,7 @@ class Server:
         poller: Poller | None = None,
         policy: HandOff | None = None,
         balance: Slot | None = None,
+        thread_prefix: str = THREAD_PREFIX,
         **options: Unpack[ServerOptions],
     ) -> None:
         refuse_green_threads()  # before the listeners are checked, whose class may be another one
@@ -99,6 +103,7 @@ class Server:
         self._endpoints = Endpoints(fds, handle, without_tls, extra, settings, own=own)
         self._lifecycle = Lifecycle(self, settings, hooks, clock, self._endpoints, poller, policy, balance)
         self._runtime = self._lifecycle.runtime
+        self._runtime.name_threads(thread_prefix)
         self._queue = self._runtime.queue
         self._companion: Server | None = None
         self._collector: Collector | None = None

@@ -78,6 +78,7 @@ class Shutdown:
     """The shutdown of one server; owned by its lifecycle. The accept thread calls :meth:`run`, once."""
 
     def __init__(self, runtime: Runtime, clock: Clock, log: ErrorLog) -> None:
+        self._runtime = runtime
         self._queue = runtime.queue
         self._closer = runtime.stepper.closer
         self._files = runtime.stepper.files
@@ -227,7 +228,7 @@ class Shutdown:
 
     def _start_helper(self, function: Callable[[], object]) -> threading.Thread | None:
         """Call a function on a thread of its own. None: there was no thread for it, and this one has called it."""
-        helper = SystemThread(target=function, name="reserve-stop", daemon=True)
+        helper = SystemThread(target=function, name=f"{self._runtime.thread_prefix}-stop", daemon=True)
         try:
             helper.start()
         except RuntimeError:

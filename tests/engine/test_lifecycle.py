@@ -32,6 +32,19 @@ def test_start_twice_or_after_the_stop_is_an_error(serve: Serve) -> None:
     server.stop()
 
 
+def test_the_threads_of_two_servers_in_one_process_have_different_names(serve: Serve) -> None:
+    names = set()
+    for options in ({}, {"thread_prefix": "second"}):
+        server = serve(echo, **options).server
+        own = {server._runtime.log.thread.name, *(thread.name for thread in server._runtime.threads())}
+        assert names.isdisjoint(own)
+        prefix = options.get("thread_prefix", "reserve")
+        assert {f"{prefix}-accept", f"{prefix}-monitor", f"{prefix}-log", f"{prefix}-worker-1"} <= own
+        names |= own
+        server.set_threads(8, 8)
+        assert any(worker.name == f"{prefix}-worker-8" for worker in server.stats().workers)
+
+
 def test_the_stop_of_a_server_that_was_never_started_closes_its_listeners(make_poller: MakePoller) -> None:
     [listener] = listen("127.0.0.1:0")
     server = Server(listener, echo, poller=make_poller())

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["Monitoring", "monitoring_application"]
 
 _METRICS, _HEALTH, _READY, _LIVE = "/metrics", "/health", "/ready", "/live"
+_THREAD_PREFIX = "reserve-metrics"
+"""What the names of its threads begin with: those of the application's server have the same names without it."""
 _KEEP_ALIVE = 90.0
 """Seconds: Prometheus asks every minute, and keeps its connection."""
 _STOP = 3.0
@@ -102,6 +104,7 @@ def _make_server(listeners: Sequence[socket.socket], server: Server, values: Val
         HTTPApp(WSGIGateway(monitoring_application(server, values)), settings),
         hooks=Hooks(error_log=hooks.error_log),
         settings=dataclasses.replace(EngineSettings(), threads=2, max_connections=64, max_queued=64, file_threads=1),
+        thread_prefix=_THREAD_PREFIX,
     )
 
 

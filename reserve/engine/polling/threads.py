@@ -13,10 +13,14 @@ from types import FrameType
 from reserve.engine.polling.patching import refuse_green_threads
 from reserve.errors import StartupError
 
-__all__ = ["LIMITS", "all_frames", "frame_of", "start_thread"]
+__all__ = ["LIMITS", "THREAD_PREFIX", "all_frames", "frame_of", "start_thread"]
 
 LIMITS = "ulimit -u, the pids and memory limits of the container or cgroup, and ulimit -v limit them"
 """Where an operator finds the limits on threads, for messages."""
+
+
+THREAD_PREFIX = "reserve"
+"""What the names of a server's threads begin with, unless the program that makes the server says otherwise."""
 
 
 def start_thread(thread: threading.Thread) -> None:

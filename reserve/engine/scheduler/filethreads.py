@@ -21,6 +21,7 @@ from reserve.engine.connections.connection import Connection
 from reserve.engine.connections.states import FLUSHING, OWNED, READY
 from reserve.engine.logs.errorlog import ErrorLog
 from reserve.engine.polling.patching import SystemThread
+from reserve.engine.polling.threads import THREAD_PREFIX
 
 __all__ = ["LARGE", "FileThread", "FileThreads"]
 
@@ -70,6 +71,8 @@ class FileThreads:
         self._lock = threading.Lock()
         self._jobs: Jobs = SimpleQueue()
         self._unfinished = 0
+        self.thread_prefix = THREAD_PREFIX
+        """What the names of the threads begin with."""
         self._created = 0
         self.stopping = False
         """No more connections are taken."""
@@ -146,7 +149,7 @@ class FileThreads:
     def _start(self) -> None:
         """Start one more thread. Raises RuntimeError when there is none and none can be started."""
         self._created += 1
-        new = FileThread(self._main, self._jobs, f"reserve-file-{self._created}")
+        new = FileThread(self._main, self._jobs, f"{self.thread_prefix}-file-{self._created}")
         before = self.threads
         self.threads = (*before, new)
         try:

@@ -26,7 +26,7 @@ from reserve.engine.logs.errorlog import ErrorLog
 from reserve.engine.polling.clock import Clock, SystemClock
 from reserve.engine.polling.patching import SystemThread, green_library
 from reserve.engine.polling.poller import RETRY
-from reserve.engine.polling.threads import LIMITS, start_thread
+from reserve.engine.polling.threads import LIMITS, THREAD_PREFIX, start_thread
 from reserve.engine.polling.timers import NEVER
 from reserve.engine.scheduler.lead import Follower
 from reserve.engine.scheduler.readyqueue import ReadyQueue
@@ -139,6 +139,8 @@ class WorkerPool:
         self._max_stuck = settings.max_stuck
         self._max_upgraded = settings.max_upgraded
         self._lock = threading.Lock()
+        self.thread_prefix = THREAD_PREFIX
+        """What the names of its threads begin with."""
         self._created = 0
         self._stuck: list[Worker] = []
         self._former_handled = 0
@@ -373,7 +375,7 @@ class WorkerPool:
             if self._upgrades_full() or self._queue.closed:
                 return False
             self._created += 1
-            own = Worker(main, f"reserve-upgraded-{self._created}")
+            own = Worker(main, f"{self.thread_prefix}-upgraded-{self._created}")
             own.serves = serves
             self.beside = (*self.beside, own)
         try:
@@ -400,7 +402,7 @@ class WorkerPool:
 
     def _make(self) -> Worker:
         self._created += 1
-        return Worker(self._main, f"reserve-worker-{self._created}")
+        return Worker(self._main, f"{self.thread_prefix}-worker-{self._created}")
 
     def _remove(self, worker: Worker) -> None:
         if worker in self.workers:
