@@ -6,17 +6,20 @@ is wrong, everything that was opened is closed again, and inherited descriptors 
 
 from __future__ import annotations
 
+import errno
 import os
+import shlex
 import socket
 from collections.abc import Mapping, MutableMapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 from reserve.cli.privileges import socket_owner
-from reserve.errors import UsageError
+from reserve.errors import Correction, StartupError, UsageError
 from reserve.options.sources import PORT
 from reserve.options.table import ADDRESSES, FLAGS, USUAL_ADDRESS
-from reserve.sockets.addresses import parse_address
+from reserve.sockets.addresses import TCPAddress, parse_address
 
 if TYPE_CHECKING:
     from reserve.options.sources import Values
@@ -34,6 +37,12 @@ __all__ = [
 ]
 
 _DEFAULT = USUAL_ADDRESS
+_OPTIONS = {"without_tls": "plain-bind", "redirects": "redirect-http", "metrics": "metrics-bind"}
+"""The names of the options by the fields of :class:`Listeners`."""
+_PRIVILEGED = 1023
+"""The last port that only root may open on most systems."""
+_PORTS_TRIED = 20
+"""How many ports are tried for a proposal."""
 _PURPOSES = {"plain": "without_tls", "redirect": "redirects"}
 """The names of inherited sockets that have a meaning when there is a certificate: the field of :class:`Listeners`."""
 
@@ -115,7 +124,7 @@ def open_listeners(values: Values, environ: MutableMapping[str, str]) -> Listene
     is_default = not listeners.main and not passed and not addresses["bind"]
     try:
         for purpose, texts in _addresses_by_purpose(values, has_others=not is_default).items():
-            opened = _listen(texts, values)
+            opened = _listen(texts, values, purpose)
             getattr(listeners, purpose).extend(sock for _, sock in opened)
             listeners.addresses.update((sock, text) for text, sock in opened)
         if is_default:
@@ -162,7 +171,7 @@ def open_changed(listeners: Listeners, values: Values) -> Listeners:
         for purpose, texts in _addresses_by_purpose(values, has_others=has_others).items():
             kept = [sock for sock in getattr(listeners, purpose) if listeners.addresses.get(sock, "") in ("", *texts)]
             present = {listeners.addresses.get(sock) for sock in kept}
-            new = _listen(tuple(text for text in texts if text not in present), values)
+            new = _listen(tuple(text for text in texts if text not in present), values, purpose)
             opened += [sock for _, sock in new]
             getattr(result, purpose).extend([*kept, *(sock for _, sock in new)])
             result.addresses.update((sock, text) for text, sock in new)
@@ -231,25 +240,73 @@ def check_addresses(values: Values, addresses: Mapping[str, tuple[str, ...]]) ->
     for position, (name, address) in enumerate(parsed):
         for other_name, other in parsed[:position]:
             if other_name != name and other == address and getattr(address, "port", 1) != 0:
-                raise UsageError(f"{address} is given as --{other_name} and as --{name}; it can be only one of them")
+                text = next(one for one in addresses[name] if parse_address(one) == address)
+                raise UsageError(
+                    f"{address} is given as --{other_name} and as --{name}; it can be only one of them",
+                    correction=_another_port(f"--{name}", text),
+                )
 
 
 def _is_file(address: str) -> bool:
     return address.startswith("unix:") and not address.startswith("unix:@")
 
 
-def _listen(addresses: tuple[str, ...], values: Values) -> list[tuple[str, socket.socket]]:
+def _listen(addresses: tuple[str, ...], values: Values, purpose: str) -> list[tuple[str, socket.socket]]:
+    """Open the addresses of one purpose.
+
+    :param purpose: a field of :class:`Listeners`. An error names its option, because the address does not tell which
+        one of several it is; that of the application is the one that everybody has.
+    """
     from reserve.sockets.listeners import listen_by_address
 
     if not addresses:
         return []
     has_files = any(map(_is_file, addresses))
-    return listen_by_address(
-        *addresses,
-        backlog=cast("int", values["backlog"]),
-        unix_mode=cast("int | None", values["unix_mode"]) if has_files else None,
-        unix_owner=(cast("str | None", values["unix_owner"]) or socket_owner(values)) if has_files else None,
-    )
+    try:
+        return listen_by_address(
+            *addresses,
+            backlog=cast("int", values["backlog"]),
+            unix_mode=cast("int | None", values["unix_mode"]) if has_files else None,
+            unix_owner=(cast("str | None", values["unix_owner"]) or socket_owner(values)) if has_files else None,
+        )
+    except (StartupError, UsageError) as error:
+        if purpose == "main":
+            raise
+        given = values.given[_OPTIONS[purpose].replace("-", "_")]
+        correction = _opened_otherwise(given.option.flag, addresses, error)
+        raise type(error)(f"{given.source}: {error}".removesuffix("."), correction=correction) from error.__cause__
+
+
+def _opened_otherwise(flag: str, addresses: tuple[str, ...], error: Exception) -> Correction | None:
+    """What to write in place of the address that could not be opened; None: that is not known."""
+    code = getattr(error.__cause__, "errno", None)
+    if code is None:  # it is listed twice
+        twice = next((text for text in addresses if addresses.count(text) > 1), None)
+        return None if twice is None else Correction(option=flag, wrong=(twice,))
+    text = next((text for text in addresses if f"cannot listen on {parse_address(text)}:" in str(error)), "")
+    if code == errno.ENOENT and _is_file(text):
+        directory = os.path.dirname(text.removeprefix("unix:"))
+        return Correction(before=f"mkdir -p {shlex.quote(directory)}")
+    if code == errno.EADDRNOTAVAIL:  # the message has an address that works
+        return None
+    return _another_port(flag, text)
+
+
+def _another_port(flag: str, text: str) -> Correction | None:
+    """The address with a port that can be opened now; None: none was found, or the address has no port."""
+    from reserve.sockets.listeners import listen_by_address, release
+
+    address = parse_address(text) if text else None
+    if not isinstance(address, TCPAddress):
+        return None
+    first = max(address.port, _PRIVILEGED) + 1
+    for port in range(first, min(first + _PORTS_TRIED, 65536)):
+        other = str(address._replace(port=port))
+        with suppress(StartupError):
+            for _, sock in listen_by_address(other):
+                release(sock)
+            return Correction(option=flag, wrong=(text,), right=(other,))
+    return None
 
 
 def https_port(listeners: list[socket.socket]) -> int:

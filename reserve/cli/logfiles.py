@@ -7,7 +7,9 @@ those who have started it. :mod:`reserve.engine.logs.logfile` has the files, and
 
 from __future__ import annotations
 
+import errno
 import os
+import shlex
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
@@ -25,7 +27,7 @@ from reserve.engine.logs.logfile import (
     reopen_log_files,
     rights_for,
 )
-from reserve.errors import StartupError
+from reserve.errors import Correction, StartupError
 
 if TYPE_CHECKING:
     from reserve.options.sources import Values
@@ -53,7 +55,11 @@ def open_log_files(values: Values) -> LogFile | None:
             file = open_log_file(path, owner, for_log=False)
         except OSError as error:
             source = values.given[field].source
-            raise StartupError(f"{source}: cannot open {path}: {error.strerror or error}") from None
+            missing = error.errno == errno.ENOENT and os.path.dirname(path)
+            correction = Correction(before=f"mkdir -p {shlex.quote(os.path.dirname(path))}") if missing else None
+            raise StartupError(
+                f"{source}: cannot open {path}: {error.strerror or error}", correction=correction
+            ) from None
         paths.append(file.path)
         error_file = file if field == "error_log_file" else error_file
     keep_log_files(paths)

@@ -113,7 +113,7 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
         else:
             if not equals:
                 position += 1
-                if position >= end or _split(argv[position])[0] in FLAGS:
+                if position >= end or _split(argv[position])[0] in FLAGS or _is_word_app(argv[:end], position):
                     usual = usual_value(option)
                     line = (*argv[:position], usual, *argv[position:])
                     raise UsageError(
@@ -188,6 +188,12 @@ def app_arguments(command: CommandLine) -> tuple[str, tuple[str, ...]]:
     reason = "the word 'app' is missing" if words else f"the application's name is missing ({_FOR_HELP})"
     correction = Correction(wrong=arguments, right=right, end=() if arguments else right)
     raise UsageError(reason, correction=correction)
+
+
+def _is_word_app(argv: Sequence[str], position: int) -> bool:
+    """Whether the word after an option is the ``app`` of the command line, and no value: else that has none."""
+    others = [*argv[:position], *argv[position + 1 :]]
+    return argv[position] == "app" and position + 1 < len(argv) and {"app", *_WITHOUT_SERVER}.isdisjoint(others)
 
 
 def _command_meant(word: str) -> str:

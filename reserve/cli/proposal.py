@@ -85,9 +85,11 @@ def _with_value(argv: list[str], correction: Correction) -> list[str] | None:
     right = [word for value in correction.right for word in (option.flag, value)]
     for position, argument in enumerate(argv):
         if argument in option.flags and argv[position + 1 : position + 2] == [wrong]:
-            right[0] = argument
+            right[:1] = [argument] if right else []
             return [*argv[:position], *right, *argv[position + 2 :]]
-        if argument in [f"{flag}={wrong}" for flag in option.flags] or argument == f"{option.short}{wrong}":
+        if argument in [f"{flag}={wrong}" for flag in option.flags] or (
+            option.short and argument == f"{option.short}{wrong}"
+        ):
             return [*argv[:position], *right, *argv[position + 1 :]]
     return None
 

@@ -11,6 +11,7 @@ import contextlib
 import errno
 import os
 import selectors
+import shlex
 import socket
 import time
 from collections.abc import Callable, Iterable
@@ -19,7 +20,7 @@ from typing import Any
 from reserve.control.commands import Target, check, result_for
 from reserve.control.protocol import MAX_LINE, Lines, Refusal, Request, failure, parse_request, success
 from reserve.engine.polling.highnumber import move_up
-from reserve.errors import StartupError
+from reserve.errors import Correction, StartupError
 from reserve.sockets.unix import UNIXListener, bind_path, release
 
 __all__ = ["Client", "ControlListener", "open_control"]
@@ -59,11 +60,13 @@ def open_control(path: str, mode: int, source: str = "--control") -> UNIXListene
         sock.setblocking(False)
     except OSError as error:
         release(sock)
+        correction = None
         text = str(error) if error.errno is None else (error.strerror or str(error))
         advice = ""
         if error.errno == errno.ENOENT:
-            advice = f"; make the directory first: mkdir -p {os.path.dirname(path) or '.'}"
-        raise StartupError(f"{source}: cannot listen on {path}: {text}{advice}") from None
+            make = f"mkdir -p {shlex.quote(os.path.dirname(path) or '.')}"
+            advice, correction = f"; make the directory first: {make}", Correction(before=make)
+        raise StartupError(f"{source}: cannot listen on {path}: {text}", advice, correction) from None
     except StartupError as error:
         release(sock)
         raise StartupError(f"{source}: {error}") from None

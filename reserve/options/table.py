@@ -744,11 +744,17 @@ COMMAND_NEEDS = (
 """Which options of the command have no effect while others are off; it says so when the server is ready."""
 
 _USUAL = {
+    "access-log-file": "access.log",
+    "control": "/tmp/reserve.control",
+    "control-readonly": "/tmp/reserve-readonly.control",
+    "error-log-file": "error.log",
     "max-lifetime": "1d",
     "max-memory": "1g",
     "max-requests": "10000",
     "max-requests-jitter": "1000",
+    "metrics-bind": "127.0.0.1:9100",
     "open-files": "keep",
+    "statsd": "127.0.0.1:8125",
     "trusted-proxies": "127.0.0.1",
     "umask": "027",
     "unix-mode": "660",
@@ -760,10 +766,8 @@ USUAL_ADDRESS = "127.0.0.1:8080"
 
 def usual_value(option: Option) -> str:
     """A value that works, for the line that a message proposes: mostly the default as it is written; empty: unknown."""
-    if option.kind is _ADDRESS:
-        return USUAL_ADDRESS
     if option.default in (None, (), ""):
-        return _USUAL.get(option.name, "")
+        return _USUAL.get(option.name, USUAL_ADDRESS if option.kind is _ADDRESS else "")
     return option.kind.format(option.default)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from reserve.cli.command import main
 from reserve.cli.proposal import shell_line
 from reserve.loader.find import bundled_names, complete_words, find
 from tests.cli.fakes import HANDLER, FakeServer
+from tests.clients import free_port
 from tests.waiting import PATIENCE
 
 SHOP = """
@@ -360,3 +362,51 @@ def test_a_name_that_is_in_no_file_is_not_proposed(shop: Path, capsys: pytest.Ca
         message = capsys.readouterr().err
         assert f"there is no module named {name}" in message
         assert "write" not in message
+
+
+# ---- addresses, paths and files of what watches the server ----
+
+
+def test_an_address_in_use_gets_another_port(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The message names the option, because the address does not tell which one of several it is."""
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        address = f"127.0.0.1:{busy.getsockname()[1]}"
+        assert main(shlex.split(f"--metrics-bind {address} {SHOP_LINE}")) == 1
+        message = capsys.readouterr().err
+        assert message.startswith(f"reserve: --metrics-bind: cannot listen on {address}: Address already in use")
+        assert serves(message.rstrip().rpartition("; write: ")[2])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ("--metrics-bind 127.0.0.1:0", ""),
+        ("--metrics-bind 127.0.0.1:7 --metrics-bind 127.0.0.1:7", "--metrics-bind 127.0.0.1:7"),
+        ("--metrics-bind unix:a/b/metrics", "mkdir -p a/b && --metrics-bind unix:a/b/metrics"),
+        ("--control a/b/control", "mkdir -p a/b && --control a/b/control"),
+        ("--access-log-file a/access.log", "mkdir -p a && --access-log-file a/access.log"),
+        ("--error-log-file a/error.log", "mkdir -p a && --error-log-file a/error.log"),
+        ("--metrics-path /m --status-path /m", "--metrics-path /m --status-path /m-status"),
+        ("--live-path /x --health-path /x", "--live-path /x-live --health-path /x"),
+        ("--statsd localhost", "--statsd 127.0.0.1:8125"),
+        ("--metrics-bind", "--metrics-bind 127.0.0.1:9100"),
+        ("--control", "--control /tmp/reserve.control"),
+        ("--control-readonly", "--control-readonly /tmp/reserve-readonly.control"),
+        ("--threads", "--threads 16"),
+    ],
+)
+def test_what_watches_the_server(wrong: str, right: str, shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if not right:
+        assert serves(f"reserve {wrong} {SHOP_LINE}")
+        return
+    before, joined, options = right.rpartition(" && ")
+    expected = f"{before}{joined}reserve {options} {SHOP_LINE}"
+    assert proposed(f"{wrong} {SHOP_LINE}", capsys) == expected
+
+
+def test_addresses_of_two_purposes(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    port = free_port()
+    same = f"127.0.0.1:{port}"
+    line = proposed(f"-b {same} --metrics-bind {same} {SHOP_LINE}", capsys)
+    assert line.startswith(f"reserve -b {same} --metrics-bind 127.0.0.1:")
+    assert serves(line)

@@ -12,7 +12,7 @@ from typing import Literal
 
 from reserve.apps._accesslog.destinations import is_destination
 from reserve.apps._accesslog.formats import is_format
-from reserve.errors import UsageError
+from reserve.errors import Correction, UsageError
 from reserve.paramtypes import Choice, Count, Flag, Kind, Need, Seconds, Size, Text, check_settings
 from reserve.protocol.http1.limits import Limits
 from reserve.protocol.proxy.forwarded import USUAL_FIELDS, is_choice_of_fields
@@ -150,7 +150,11 @@ def check_paths(values: Mapping[str, object], sources: Mapping[str, str] | None 
     for name in OWN_PATHS:
         path, source = values[name], (sources or {}).get(name) or f"--{name}".replace("_", "-")
         if path and path in used and name != "ready_path":
-            raise UsageError(f"{source} and {used[path]} are both {path}; give each its own path")
+            right = f"{path}{name.removesuffix('_path')}" if path == "/" else f"{path}-{name.removesuffix('_path')}"
+            raise UsageError(
+                f"{source} and {used[path]} are both {path}; give each its own path",
+                correction=Correction(option=f"--{name}".replace("_", "-"), wrong=(str(path),), right=(right,)),
+            )
         used[path] = source
 
 
