@@ -14,19 +14,20 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from reserve.cli.application import configure, gunicorn_line, launch, report_threads, single_thread, url_scheme
 from reserve.cli.banner import banner, listener_lines, url_for_browser
-from reserve.cli.binds import open_listeners
+from reserve.cli.binds import Listeners, open_listeners
 from reserve.cli.config.hooks import load_hooks
 from reserve.cli.console import Console
 from reserve.cli.control.monitoring import Monitoring
-from reserve.cli.forceexit import ABORTED
+from reserve.cli.forceexit import ABORTED, ForceExit
 from reserve.cli.logfiles import open_log_files, redirect_stderr
 from reserve.cli.parser import CommandLine
 from reserve.cli.privileges import account, drop_privileges
 from reserve.cli.process import prepare_process
+from reserve.cli.processes.handover import HandOver
 from reserve.cli.processes.successor import Origin, Succession
 from reserve.cli.server import make_server, open_when_ready
 from reserve.cli.service import Service
@@ -136,108 +137,188 @@ def serve(
     :param origin: how the process was started; None: a supervisor starts the next one.
     :param service: what is told to those that have started this process.
     """
-    values, adapter = start.values, start.adapter
     with ExitStack() as cleanup:
-        listeners = open_listeners(values, os.environ) if worker is None else worker.listeners()
+        serving = _Serving(start, console, signals, worker, service, cleanup)
+        serving.open()
+        if not start.is_loaded:
+            load(start, console)
+        serving.make_server()
+        succession = serving.obey_signals(origin)  # before the banner, which says that signals stop the server
+        serving.announce()
+        exit_code = serving.run()
+        serving.end(succession)
+    if exit_code:
+        return exit_code
+    return ABORTED if serving.server.aborted else 0
+
+
+class _Serving:
+    """One server of the command, from its listeners to its end; :func:`serve` makes it, and calls the methods in their
+    order. The parameters are those of :func:`serve`.
+
+    :param cleanup: closes what is opened, when the server has stopped or has not started.
+    """
+
+    def __init__(
+        self,
+        start: Start,
+        console: Console,
+        signals: StopSignals,
+        worker: SupervisedWorker | None,
+        service: Service,
+        cleanup: ExitStack,
+    ) -> None:
+        self._start = start
+        self._values = start.values
+        self._console = console
+        self._signals = signals
+        self._worker = worker
+        self._service = service
+        self._cleanup = cleanup
+        self._control: OwnControl | None = None
+        self._listeners: Listeners
+        self._addresses: list[str] = []
+        """Where it listens, as the banner shows it."""
+        self._monitoring: Monitoring
+        self.server: Server
+
+    def open(self) -> None:
+        """Open the listeners and the control sockets, before the application is imported, which may take long."""
         from reserve.sockets.listeners import release
 
-        for sock in listeners.all:
-            cleanup.callback(release, sock)
-        cleanup.callback(service.close)
-        control = _control(values, signals) if worker is None else None
+        worker, service = self._worker, self._service
+        self._listeners = open_listeners(self._values, os.environ) if worker is None else worker.listeners()
+        for sock in self._listeners.all:
+            self._cleanup.callback(release, sock)
+        self._cleanup.callback(service.close)
+        control = self._control = _control(self._values, self._signals) if worker is None else None
         if control is not None:
-            cleanup.callback(control.close)
-        service.start(" ".join((start.name, *start.before)))
+            self._cleanup.callback(control.close)
+        service.start(" ".join((self._start.name, *self._start.before)))
         if control is not None:
             control.start()
         if worker is not None:
             worker.begin()
-        if not start.is_loaded:
-            load(start, console)
-        addresses = listener_lines(listeners, url_scheme(start.handle), tls=adapter is not None)
+
+    def make_server(self) -> None:
+        """Make the server of the loaded application, and what watches it."""
+        start, values, worker = self._start, self._values, self._worker
+        hooks = cast("Hooks", start.hooks)
+        self._addresses = listener_lines(self._listeners, url_scheme(start.handle), tls=start.adapter is not None)
+        self._monitoring = Monitoring(self._listeners.metrics, values, hooks)
+        self._cleanup.callback(self._monitoring.stop)
+        waits = self._service.is_active or worker is not None or start.error_file is not None
+        if waits or self._monitoring.is_wanted:
+            hooks = dataclasses.replace(hooks, on_ready=partial(self._on_ready, hooks.on_ready))
+        slot = None if worker is None else worker.slot()
+        self.server = make_server(self._listeners, start.handle, start.name, values, start.adapter, hooks, slot)
+
+    def _on_ready(self, hook: Callable[[], object]) -> None:
+        """The server accepts connections: tell those that wait for it. On the thread that starts it.
+
+        :param hook: of the options.
+        """
+        start, server, worker = self._start, self.server, self._worker
+        addresses = ", ".join(address.split()[0] for address in self._addresses)
+        redirect_stderr(start.error_file)
+        self._service.ready(
+            f"serves {', '.join(start.served)} on {addresses}", lambda: server.healthy or server.retiring
+        )
+        if worker is not None and self._values["daemon"]:
+            null_streams(keep_files=True)  # as the supervisor does
+        if worker is not None:
+            worker.ready()
+        self._monitoring.start(server)
+        hook()
+
+    def obey_signals(self, origin: Origin | None) -> Succession | None:
+        """From now on signals and the control sockets have their effect on the server.
+
+        :returns: what reloads the server by a successor; None: a supervisor does it, or nothing does.
+        """
+        server, signals, service, worker = self.server, self._signals, self._service, self._worker
+        stoppable = service.announcing(server, signals.stop_timeout, signals.drain_delay)
+        if worker is not None:
+            if signals.force_exit is not None:
+                signals.force_exit.report_by(worker.report)
+            refer = partial(worker.log_hand_over, server.log)
+            signals.serve(stoppable, server.log, partial(worker.recycle, "SIGHUP was sent to it"), refer)
+            return None
+        if origin is None or signals.force_exit is None or self._values["exit_idle"] or not Succession.is_possible():
+            reload: Callable[[], object] = partial(_on_sighup, server, service)
+            signals.serve(stoppable, server.log, reload)
+            if self._control is not None:
+                self._control.serve(server, reload)
+            return None
+        succession = self._make_succession(origin, signals.force_exit)
+        stoppable = service.announcing(succession, signals.stop_timeout, signals.drain_delay)
+        signals.serve(stoppable, server.log, succession.reload, succession.reload)
+        if self._control is not None:
+            self._control.serve(server, succession.reload, succession.hand_over)
+        return succession
+
+    def _make_succession(self, origin: Origin, force_exit: ForceExit) -> Succession:
+        """What starts a successor at a reload, and tells of both processes then."""
+        console, control = self._console, self._control
+        hand_over = HandOver(self.server, lambda text: console.write(f"reserve: {text}\n", 0))
+        hand_over.on_begin = self._monitoring.hand_over
+        self.server.collector = hand_over
+        return Succession(
+            self.server,
+            self._listeners,
+            origin,
+            cast("float", self._values["keep_alive"]),
+            console,
+            self._signals,
+            force_exit,
+            self._service.notifier,
+            hand_over=hand_over,
+            controls=tuple if control is None else control.passed,
+        )
+
+    def announce(self) -> None:
+        """Write the banner, or have the supervisor write it, and open the page in a browser if the options say so."""
+        start, values, worker, server = self._start, self._values, self._worker, self.server
         text = banner(
             served=start.served,
-            addresses=addresses,
+            addresses=self._addresses,
             threads=values.engine().thread_range,
             config=values.file,
             single_thread=single_thread(start.handle),
             processes=0 if worker is None else worker.processes,
             daemon=os.getpid() if worker is None and values["daemon"] else 0,
         )
-        hooks = cast("Hooks", start.hooks)
-        in_background = worker is not None and bool(values["daemon"])
-
-        def on_ready() -> None:
-            status = f"serves {', '.join(start.served)} on {', '.join(address.split()[0] for address in addresses)}"
-            redirect_stderr(start.error_file)
-            service.ready(status, lambda: server.healthy or server.retiring)
-            if in_background:
-                null_streams(keep_files=True)  # as the supervisor does
-            if worker is not None:
-                worker.ready()
-            monitoring.start(server)
-            hooks.on_ready()
-
-        monitoring = Monitoring(listeners.metrics, values, hooks)
-        cleanup.callback(monitoring.stop)
-        needs_ready = service.is_active or worker is not None or start.error_file is not None or monitoring.is_wanted
-        told = dataclasses.replace(hooks, on_ready=on_ready) if needs_ready else hooks
-        slot = None if worker is None else worker.slot()
-        server = make_server(listeners, start.handle, start.name, values, adapter, told, slot)
-        stoppable = service.announcing(server, signals.stop_timeout, signals.drain_delay)
-        # Before the banner, which says that signals stop the server.
-        succession = None
+        tls = start.adapter is not None
+        scheme, root_path = url_scheme(start.handle), str(values["root_path"])
+        url = url_for_browser(self._listeners.main, scheme, tls=tls, root_path=root_path)
+        open_page = partial(open_when_ready, server, url, self._console)
         if worker is not None:
-            if signals.force_exit is not None:
-                signals.force_exit.report_by(worker.report)
-            refer = partial(worker.log_hand_over, server.log)
-            signals.serve(stoppable, server.log, partial(worker.recycle, "SIGHUP was sent to it"), refer)
-        elif origin is None or signals.force_exit is None or values["exit_idle"] or not Succession.is_possible():
-            on_sighup: Callable[[], object] = partial(_on_sighup, server, service)
-            signals.serve(stoppable, server.log, on_sighup)
-        else:
-            keep_alive = cast("float", values["keep_alive"])
-            succession = Succession(
-                server,
-                listeners,
-                origin,
-                keep_alive,
-                console,
-                signals,
-                signals.force_exit,
-                service.notifier,
-                passes=_state_of(server, control),
-            )
-            on_sighup = succession.reload
-            stoppable = service.announcing(succession, signals.stop_timeout, signals.drain_delay)
-            signals.serve(stoppable, server.log, succession.reload, succession.reload)
-        if control is not None:
-            control.serve(server, on_sighup)
-        scheme = url_scheme(start.handle)
-        url = url_for_browser(listeners.main, scheme, tls=adapter is not None, root_path=str(values["root_path"]))
-        if worker is None:
-            console.write(text)
-            if values["open"]:
-                open_when_ready(server, url, console)
-        else:
-            worker.serve(server, text, values, partial(open_when_ready, server, url, console))
+            worker.serve(server, text, values, open_page)
+            return
+        self._console.write(text)
+        if values["open"]:
+            open_page()
+
+    def run(self) -> int:
+        """Serve until the server has stopped, and return the exit code of its failure; 0: it has not failed."""
         exit_code = 0
         try:
-            server.start()  # closes the listeners; releasing them once more does nothing
+            self.server.start()  # closes the listeners; releasing them once more does nothing
         except ServerFailed as error:  # the error log has its text
             exit_code = error.exit_code
-            service.notifier.failed(str(error))
-        if worker is not None:
-            worker.ended()
-        if succession is not None and succession.end():
-            service.hand_over()
-            if control is not None:
-                control.hand_over()
-        elif worker is None:
-            console.write(STOPPED, last=True)
-    if exit_code:
+            self._service.notifier.failed(str(error))
+        if self._worker is not None:
+            self._worker.ended()
         return exit_code
-    return ABORTED if server.aborted else 0
+
+    def end(self, succession: Succession | None) -> None:
+        """The server has stopped: the process ends, or becomes the supervisor of its successor."""
+        if succession is not None and succession.end():
+            self._service.hand_over()
+            if self._control is not None:
+                self._control.hand_over()
+        elif self._worker is None:
+            self._console.write(STOPPED, last=True)
 
 
 def _launch(application: FoundApplication, arguments: Arguments, console: Console, values: Values) -> object:
@@ -268,20 +349,6 @@ def _control(values: Values, signals: StopSignals) -> OwnControl | None:
     from reserve.cli.control.serving import OwnControl
 
     return OwnControl(values, signals)
-
-
-def _state_of(server: Server, control: OwnControl | None) -> Callable[[], dict[str, Any]]:
-    """What the supervisor gets that this process becomes (:class:`~reserve.cli.processes.state.State`)."""
-    from reserve.control.document import counters_of, plain
-
-    def state() -> dict[str, Any]:
-        stats = plain(server.stats())
-        return {
-            "controls": () if control is None else control.passed(),
-            "counts": {"former": counters_of(stats), "uptime": stats["uptime"]},
-        }
-
-    return state
 
 
 def _on_sighup(server: Server, service: Service) -> None:

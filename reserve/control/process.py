@@ -25,6 +25,8 @@ __all__ = ["Actions", "LocalTarget", "ProcessCommands", "reopened_result", "vers
 
 _ROWS = 1000
 """How many connections are shown, if the request says nothing."""
+_OF_THE_SERVER = ("version", "reload", "stop")
+"""The commands that the process carries out to which signals go, whichever others there are."""
 _MOST_BYTES = 900_000
 """Of the JSON of what one process tells."""
 
@@ -71,11 +73,27 @@ class ProcessCommands:
             return reopened_result(reopen_log_files())
         raise Refusal(f"a process of reserve {__version__} does not know {command[:40]!r}")
 
+    def answer(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer to a message ``ask`` of a :class:`~reserve.control.relay.Relay`."""
+        answer: dict[str, Any] = {"id": message.get("id")}
+        try:
+            answer["result"] = self.run(str(message.get("command")), message.get("arguments") or {})
+        except Refusal as refusal:
+            answer["error"] = str(refusal)
+        except Exception as error:  # a fault of one command must not end this thread
+            answer["error"] = f"{type(error).__name__}: {error}"
+        return answer
+
     def _connections(self, limit: int, most: int) -> dict[str, Any]:
         rows = [] if self.server is None else plain(self.server.open_connections())
         result = _bounded("connections", rows[:limit], most)
         left_out = len(rows) - len(result["connections"])
         return {"pid": os.getpid(), "responding": True, "total": len(rows), **result, "left_out": left_out}
+
+
+def _nowhere(request: Request, reply: Reply) -> bool:
+    """There is no other process."""
+    return False
 
 
 def _bounded(name: str, rows: list[Any], most: int) -> dict[str, Any]:
@@ -133,10 +151,13 @@ class LocalTarget:
         self._process = process
         self._actions = actions
         self._collector = LocalCollector()
+        self.elsewhere: Callable[[Request, Reply], bool] = _nowhere
+        """Takes over a request about all processes when there is another one; False: there is none."""
 
     def perform(self, request: Request, reply: Reply) -> None:
         """See :class:`~reserve.control.commands.Target`."""
-        reply(self._result(request.command, request.arguments))
+        if request.command in _OF_THE_SERVER or not self.elsewhere(request, reply):
+            reply(self._result(request.command, request.arguments))
 
     def _result(self, command: str, arguments: Mapping[str, Any]) -> Any:
         process = self._process

@@ -10,6 +10,7 @@ import os
 import selectors
 import socket
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from reserve.control.commands import Target
@@ -45,6 +46,7 @@ class ControlThread:
         self._control = ControlListener(target, self._selector, now)
         self._reader, self._writer = (move_up(fd) for fd in os.pipe())
         self._closing = False
+        self._calls: deque[Callable[[], object]] = deque()
         self._selector.register(self._reader, selectors.EVENT_READ)
         for sock, readonly in listeners:
             self._control.listen(sock, readonly=readonly)
@@ -54,6 +56,12 @@ class ControlThread:
         """Start it. Raises StartupError when the system starts no more threads."""
         start_thread(self._thread)
         fork.watch(self)
+
+    def call_soon(self, function: Callable[[], object]) -> None:
+        """Have the thread call a function. Any thread."""
+        self._calls.append(function)
+        with contextlib.suppress(OSError):  # closed by the application: it is called at the next event
+            os.write(self._writer, b"\0")
 
     def close(self) -> None:
         """Disconnect the clients and end the thread. A second call does nothing."""
@@ -83,6 +91,13 @@ class ControlThread:
                 os.close(fd)
         self._reader = self._writer = -1
 
+    def _read_pipe(self) -> bool:
+        """Read what has woken the thread; False: there is nothing to read."""
+        try:
+            return bool(os.read(self._reader, 4096))
+        except OSError:
+            return False
+
     def _run(self) -> None:
         try:
             while not self._closing:
@@ -90,8 +105,11 @@ class ControlThread:
                 for key, events in self._selector.select(None if at == float("inf") else max(0.0, at - self._now())):
                     if key.data is self._control:
                         self._control.handle(key.fileobj, events)
-                    elif not self._closing:  # the application has closed it, and it would be reported without end
+                    elif not (self._closing or self._read_pipe()):
+                        # The application has closed it, and it would be reported without end.
                         self._selector.unregister(key.fileobj)
+                while self._calls and not self._closing:
+                    self._calls.popleft()()
                 if not self._closing:
                     self._control.act()
             self._control.close()

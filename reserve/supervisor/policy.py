@@ -81,6 +81,11 @@ class Worker:
         self.is_orphan = False
         """Its parent has ended, so its exit code is not known."""
 
+    @property
+    def phase_name(self) -> str:
+        """Its phase, as a document has it."""
+        return self.phase.value
+
 
 class Policy:
     """The decisions of one supervisor, which makes it and calls it on its one thread.

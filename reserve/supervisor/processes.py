@@ -63,6 +63,7 @@ class Processes:
                 passed.pid, channel, passed.generation, passed.slot, self._now()
             )
             worker.phase = Phase(passed.phase)
+            worker.due = passed.due
             self._policy.adopt(worker, self._now())
             self.add(worker)
 

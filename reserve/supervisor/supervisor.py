@@ -25,6 +25,7 @@ from reserve.cli.process import changed_directory
 from reserve.cli.processes.spawn import become_supervisor, handled_signals
 from reserve.cli.processes.state import State, pass_listeners
 from reserve.control.listener import ControlListener
+from reserve.control.relay import Relay
 from reserve.daemon.detach import Parent
 from reserve.daemon.pidfile import PidFile
 from reserve.engine.logs.logfile import LogFile, Reopened, reopen_log_files
@@ -36,7 +37,6 @@ from reserve.supervisor.control import SupervisorControl
 from reserve.supervisor.listeners import GenerationListeners
 from reserve.supervisor.policy import GRACE, Phase, Policy
 from reserve.supervisor.processes import Processes
-from reserve.supervisor.relay import Relay
 from reserve.supervisor.trial import Trial
 from reserve.supervisor.watcher import FileWatch, Watcher, watch_arguments
 from reserve.supervisor.workers import WorkerProcess, suspend, write_line

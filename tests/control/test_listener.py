@@ -8,13 +8,15 @@ import selectors
 import socket
 import stat
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from reserve.control.client import ControlClient, ControlError, explain
+from reserve.control.commands import Reply
 from reserve.control.listener import ControlListener, open_control
-from reserve.control.protocol import MAX_LINE
+from reserve.control.protocol import MAX_LINE, Request
 from reserve.control.thread import ControlThread
 from reserve.errors import StartupError
 from reserve.sockets.listeners import release
@@ -328,3 +330,24 @@ def test_another_user_is_told_whose_socket_it_is(tmp_path: Path) -> None:
         text = str(explain(path, PermissionError(13, "Permission denied")))
         user = pwd.getpwuid(os.stat(path).st_uid).pw_name
     assert text.endswith(f"sudo -u {user} reserve status --control {path}")
+
+
+def test_a_reply_that_comes_from_another_thread(tmp_path: Path) -> None:
+    """The thread of the sockets makes it when it is told to, although no client sends anything."""
+
+    class Late:
+        def perform(self, request: Request, reply: Reply) -> None:
+            call = partial(reply, {"by": request.command})
+            threading.Thread(target=thread.call_soon, args=(call,)).start()
+
+    path = str(tmp_path / "control")
+    sock = open_control(path, 0o600)
+    thread = ControlThread([(sock, False)], Late())
+    thread.start()
+    try:
+        with ControlClient(path, timeout=PATIENCE) as client:
+            for _ in range(3):
+                assert client.call("status") == {"by": "status"}
+    finally:
+        thread.close()
+        release(sock)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import stat
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from http.client import HTTPConnection
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -243,6 +245,61 @@ def test_a_server_with_one_process_is_reloaded_by_command(site: Site) -> None:
         assert server.process.poll() is None
         site.says("processes", "2")
         site.wait_for(lambda total: total.states["serving"] == 2)
+
+
+def _metrics(client: HTTPConnection) -> int:
+    """The requests that the metrics have counted."""
+    client.request("GET", "/metrics")
+    text = client.getresponse().read().decode()
+    return sum(int(found) for found in re.findall(r"^reserve_requests_total\{.*\} (\d+)", text, re.MULTILINE))
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR2])
+def test_both_processes_of_a_hand_over_are_told(number: int, site: Site, clients: ExitStack) -> None:
+    """A server with one process has two while the first one finishes its requests: whichever is asked knows of both."""
+    with site.serve(*ONE, "--metrics-path", "/metrics", "--stop-timeout", "1h", exit_code=3) as server:
+        first = server.process.pid
+        old = clients.enter_context(closing(HTTPConnection(*server.address, PATIENCE)))
+        assert _metrics(old) == 0
+        make_stuck(site, server, clients, 1)
+        server.process.send_signal(number)
+        site.wait_for(lambda total: total.states["serving"] == total.states["retiring"] == 1)
+        pids = {one["pid"] for one in site.call("status")["processes"]}
+        assert first in pids
+        assert len(pids) == 2
+        assert {one["pid"] for one in json.loads(site.says("stacks", "--json"))["processes"]} == pids
+        assert "in sleep_on" in site.says("stacks")
+        assert {one["pid"] for one in site.call("connections")["processes"]} == pids
+        with closing(HTTPConnection(*server.address, PATIENCE)) as new:
+            for _ in range(3):
+                new.request("GET", "/")
+                assert new.getresponse().read() == b"ok"
+            site.wait_for(lambda total: total.requests == 3)
+            assert _metrics(old) == 3  # its last response, on a connection that was open
+            assert _metrics(new) == 3
+        assert "GET /stuck" in site.says("top", "--once")
+        site.says("threads", "2:8")
+        assert "the previous version has finished" in site.run("processes", "2", "--control", site.socket).stderr
+        site.says("stop", "--now")
+        server.wait_for_end()
+
+
+def test_counters_are_exact_over_five_reloads(site: Site) -> None:
+    """Of a server that begins with one process. They never fall, and are the number of the requests in the end."""
+    numbers, falls, sent = [0], [], 0
+    with site.serve(*ONE, "--metrics-path", "/metrics", "--keep-alive", "1") as server:
+        for reload in range(1, 6):
+            server.process.send_signal(signal.SIGHUP)
+            while totals(site.call("status")).restarts["reload"] < reload:
+                with closing(HTTPConnection(*server.address, PATIENCE)) as client:
+                    client.request("GET", "/")
+                    assert client.getresponse().read() == b"ok"
+                    sent += 1
+                with closing(HTTPConnection(*server.address, PATIENCE)) as client:
+                    numbers.append(_metrics(client))
+                falls += [numbers[-2:]] if numbers[-1] < numbers[-2] else []
+        assert falls == []
+        assert totals(site.call("status")).requests == sent
 
 
 @pytest.mark.parametrize("options", [ONE, TWO])

@@ -11,10 +11,10 @@ import pytest
 from reserve.control.commands import check
 from reserve.control.document import COUNTERS, RESTARTS
 from reserve.control.protocol import Refusal, Request
+from reserve.control.relay import Relay
 from reserve.control.totals import totals
 from reserve.engine.logs.logfile import close_log_file, open_log_file
 from reserve.supervisor.policy import REASONS, Phase
-from reserve.supervisor.relay import Relay
 from tests.supervisor.conftest import FakeProcess, World
 
 

@@ -194,9 +194,7 @@ def _reopened(result: Mapping[str, Any]) -> str:
             else:
                 opened[path] = None
     if not opened and not failed:
-        raise ControlError(
-            "no log file was opened again: there is none (--access-log-file, --error-log-file)"
-        )
+        raise ControlError("no log file was opened again: there is none (--access-log-file, --error-log-file)")
     lines = [f"{path} is opened again" for path in opened]
     if failed:
         raise ControlError("; ".join([*failed, *lines]))

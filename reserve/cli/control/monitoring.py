@@ -79,6 +79,11 @@ class Monitoring:
             )
             self._sender.start()
 
+    def hand_over(self) -> None:
+        """Another process begins to send what is counted from now on: send what was counted until now."""
+        if self._sender is not None:
+            self._sender.stop()
+
     def stop(self) -> None:
         """The server has stopped, or has not started."""
         if self._sender is not None:

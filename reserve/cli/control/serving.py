@@ -8,19 +8,22 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from reserve.cli.control.sockets import open_controls, pass_controls
 from reserve.cli.logfiles import sentences
 from reserve.cli.processes.state import PassedListener
 from reserve.cli.stderrlog import set_log_level
+from reserve.control.commands import Reply
 from reserve.control.process import Actions, LocalTarget, ProcessCommands
-from reserve.control.protocol import Refusal
+from reserve.control.protocol import Refusal, Request
 from reserve.control.thread import ControlThread
 from reserve.engine.logs.logfile import Reopened, reopen_log_files
 from reserve.sockets.listeners import release
 
 if TYPE_CHECKING:
+    from reserve.cli.processes.handover import HandOver
     from reserve.cli.signals import StopSignals
     from reserve.options.sources import Values
 
@@ -42,7 +45,7 @@ class OwnControl:
         self._reload: Callable[[], object] = _nothing
         self._hands_over = False
         self._sockets = open_controls(values)
-        target = LocalTarget(self._process, Actions(self._call_reload, self._stop, self._reopen))
+        self._target = target = LocalTarget(self._process, Actions(self._call_reload, self._stop, self._reopen))
         try:
             self._thread = ControlThread([(one.sock, one.readonly) for one in self._sockets], target)
         except BaseException:  # no descriptor is free, say
@@ -57,12 +60,15 @@ class OwnControl:
         """
         self._thread.start()
 
-    def serve(self, server: Any, reload: Callable[[], object]) -> None:
+    def serve(self, server: Any, reload: Callable[[], object], hand_over: HandOver | None = None) -> None:
         """There is a server.
 
         :param reload: the reaction to SIGHUP. Any thread may call it.
+        :param hand_over: tells of both processes during a hand-over; None: there is none.
         """
         self._reload = reload
+        if hand_over is not None:
+            self._target.elsewhere = partial(self._perform_elsewhere, hand_over)
         self._process.server = server
 
     def hand_over(self) -> None:
@@ -81,6 +87,9 @@ class OwnControl:
                 release(one.sock)
 
     # ---- on the thread of the control socket ----
+
+    def _perform_elsewhere(self, hand_over: HandOver, request: Request, reply: Reply) -> bool:
+        return hand_over.perform(request, lambda result: self._thread.call_soon(partial(reply, result)))
 
     def _call_reload(self) -> None:
         self._reload()

@@ -61,6 +61,11 @@ class Channel:
         """The peer has not read what was sent before, as far as the system knows."""
         return bool(self._unsent)
 
+    @property
+    def is_between(self) -> bool:
+        """No part of a message was read, and none waits to be sent: another program can go on with the socket."""
+        return not (self._buffer or self._unsent)
+
     def send(self, kind: str, **values: Any) -> None:
         """Send one message; it is lost if the peer has gone.
 

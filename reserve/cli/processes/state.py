@@ -68,6 +68,8 @@ class PassedProcess:
     """The process ID of the zygote that has forked it; 0: it is a child of this process."""
     serial: int = 0
     """Its number in messages of its zygote."""
+    due: str = ""
+    """Why it is to be replaced; empty: it is not."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +107,7 @@ class State:
     controls: tuple[PassedListener, ...] = ()
     """The control sockets; the purpose is the name of the option."""
     counts: dict[str, Any] = dataclasses.field(default_factory=dict)
-    """What the supervisor has counted (:meth:`~reserve.supervisor.relay.Relay.passed`)."""
+    """What the supervisor has counted (:meth:`~reserve.control.relay.Relay.passed`)."""
     aborted: bool = False
     """A worker process has aborted requests at its stop."""
 

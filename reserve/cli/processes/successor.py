@@ -32,8 +32,9 @@ from reserve.cli.early.signaltable import name_of
 from reserve.cli.forceexit import ABORTED, ForceExit
 from reserve.cli.parser import parse_command_line
 from reserve.cli.processes.channel import Channel
+from reserve.cli.processes.handover import GENERATION, HandOver
 from reserve.cli.processes.spawn import become_supervisor, handled_signals, start_worker
-from reserve.cli.processes.state import PassedProcess, State, pass_listeners
+from reserve.cli.processes.state import PassedListener, PassedProcess, State, pass_listeners
 from reserve.cli.signals import StopSignals
 from reserve.engine.polling.patching import SystemThread
 from reserve.engine.polling.threads import start_thread
@@ -110,7 +111,8 @@ class Succession:
     :param keep_alive: the option: seconds.
     :param signals: the handlers of the command, which ends the process itself.
     :param notifier: the messages to the service manager; None: there is none.
-    :param passes: returns more fields of the state for the supervisor.
+    :param hand_over: tells of both processes while this one retires.
+    :param controls: returns the control sockets for the supervisor.
     """
 
     def __init__(
@@ -123,7 +125,9 @@ class Succession:
         signals: StopSignals,
         force_exit: ForceExit,
         notifier: Notifier | None = None,
-        passes: Callable[[], dict[str, Any]] = dict,
+        *,
+        hand_over: HandOver,
+        controls: Callable[[], tuple[PassedListener, ...]] = tuple,
     ) -> None:
         self._server = server
         self._listeners = listeners
@@ -131,7 +135,9 @@ class Succession:
         self._signals = signals
         self._console = console
         self._force_exit = force_exit
-        self._passes = passes
+        self.hand_over = self._hand_over = hand_over
+        """Tells of both processes."""
+        self._controls = controls
         self._notifier = notifier if notifier is not None else Notifier()
         self._retires_within = max(keep_alive, _IDLE_CLIENT)
         self._lock = threading.Lock()
@@ -193,6 +199,7 @@ class Succession:
         """Stop the server, and its successor too. See :meth:`reserve.engine.server.Server.request_stop`."""
         with self._lock:
             self._stops += 1
+            self._hand_over.stop()
             if not (self._is_ready and self._hands_over):
                 self._kill()
             elif timeout == 0:
@@ -214,6 +221,7 @@ class Succession:
             thread = self._thread
         if thread is not None and not self._hands_over:
             thread.join()
+        self._hand_over.own_ended()
         return self._hands_over
 
     # ---- the thread reserve-reload ----
@@ -244,11 +252,11 @@ class Succession:
                 self._say(f"the new version cannot be started, so this process serves on: {error}")
                 self._give_up()
                 return True
-        ready = self._wait_ready()
+        messages = self._wait_ready()
         with self._lock:
             process = self._process
-            if ready and not self._again and not self._is_over():
-                self._begin()
+            if messages is not None and not self._again and not self._is_over():
+                self._begin(messages)
                 return True
             self._kill()
         code = process.wait() if process is not None else 0
@@ -309,31 +317,37 @@ class Succession:
             announce=True,
         )
 
-    def _wait_ready(self) -> bool:
-        """Wait until the successor serves; False: it has ended."""
+    def _wait_ready(self) -> list[dict[str, Any]] | None:
+        """Wait until the successor serves, and return what else it has sent; None: it has ended."""
         process, channel = self._process, self._channel
         if process is None or channel is None:
-            return False
+            return None
+        others: list[dict[str, Any]] = []
         give_up_at = float("inf")
         while process.poll() is None and time.monotonic() < give_up_at:
             if channel.ended:  # it writes its traceback now, or the application has closed the descriptor
                 give_up_at = min(give_up_at, time.monotonic() + _LAST_WORDS)
                 time.sleep(_LOOK_INTERVAL)
-            elif wait_for(channel.fileno(), _LOOK_INTERVAL) and any(
-                message["type"] == "ready" for message in channel.receive()
-            ):
-                return True
-        return False
+            elif wait_for(channel.fileno(), _LOOK_INTERVAL):
+                received = channel.receive()
+                others += [message for message in received if message["type"] != "ready"]
+                if any(message["type"] == "ready" for message in received):
+                    return others
+        return None
 
-    def _begin(self) -> None:
-        """Leave the clients to the successor. The lock is held."""
+    def _begin(self, messages: list[dict[str, Any]]) -> None:
+        """Leave the clients to the successor. The lock is held.
+
+        :param messages: of the successor.
+        """
         self._is_ready = self._hands_over = True
         for old, new in zip(self._listeners.all, self._copies.all, strict=True):
             if isinstance(old, UNIXListener) and isinstance(new, UNIXListener):
                 new.created, old.created = old.created, None
             if new not in self._next.all:
                 release(new)
-        if self._process is not None:
+        if self._process is not None and self._channel is not None:
+            self._hand_over.begin(self._process.pid, self._channel, messages)
             self._say(f"process {self._process.pid} serves from now on; this one finishes its requests")
         self._force_exit.hand_over_by(self._become_supervisor)
         # The stop of a server that retires has its own timeout, and the exit of the process another one.
@@ -342,20 +356,29 @@ class Succession:
         self._server.retire()
 
     def _watch(self) -> None:
-        """Replace the successor if it ends, as the supervisor does as soon as there is one."""
+        """Read what the successor sends, and replace it if it ends, as the supervisor does as soon as there is one."""
         delay, not_before = 0.5, 0.0
-        while True:
-            time.sleep(_LOOK_INTERVAL)
+        while not self._executes:
+            channel = self._channel
+            if channel is None or channel.ended:
+                time.sleep(_LOOK_INTERVAL)
+            else:
+                wait_for(channel.fileno(), _LOOK_INTERVAL)
+            begins_to_serve = self._hand_over.read()
             with self._lock:
-                if self._stops or self._executes:
+                if self._executes:
                     return
+                self._is_ready = self._is_ready or begins_to_serve
                 now = time.monotonic()
-                if self._process is None or now < not_before or self._process.poll() is None:
+                if self._stops or self._process is None or now < not_before or self._process.poll() is None:
                     continue
                 self._say(f"process {self._process.pid} has ended; another one starts")
+                self._hand_over.successor_ended()
                 self._forget()
                 with suppress(OSError):  # the supervisor tries again
                     self._start()
+                    if self._process is not None and self._channel is not None:
+                        self._hand_over.replaced(self._process.pid, self._channel)
                 delay = min(_LONGEST_DELAY, delay * 2)
                 not_before = now + delay
 
@@ -403,10 +426,12 @@ class Succession:
         os._exit(StartupError.exit_code)  # the successor notices, and stops
 
     def _state(self, exit_code: int, unread: tuple[int, ...]) -> State:
+        counts = self._hand_over.passed()  # from here on the channel is not read
         processes: tuple[PassedProcess, ...] = ()
         if self._process is not None and self._channel is not None and self._process.returncode is None:
             phase = "stopping" if self._stops else "serving" if self._is_ready else "starting"
-            processes = (PassedProcess(self._process.pid, self._channel.fileno(), 1, 0, phase),)
+            pid, due = self._process.pid, self._hand_over.due
+            processes = (PassedProcess(pid, self._channel.fileno(), GENERATION, 0, phase, due=due),)
         reloads = (signal.SIGHUP,) * self._reloads
         return State(
             argv=self._origin.argv,
@@ -414,6 +439,7 @@ class Succession:
             listeners=pass_listeners(self._next, with_files=True),
             processes=processes,
             served=True,
+            generation=GENERATION,
             signals=(*reloads, *unread),
             signal_pipe=self._signals.pipe_reader,
             stops=self._stops,
@@ -422,7 +448,8 @@ class Succession:
             nohup=self._signals.was_ignored(signal.SIGHUP),
             # A reload that has aborted requests was reported; the exit code tells of the stop.
             aborted=bool(self._stops) and exit_code == ABORTED,
-            **self._passes(),
+            controls=self._controls(),
+            counts=counts,
         )
 
 

@@ -22,7 +22,6 @@ from reserve.cli.stderrlog import set_log_level
 from reserve.control.collector import SupervisedCollector
 from reserve.control.document import plain
 from reserve.control.process import ProcessCommands
-from reserve.control.protocol import Refusal
 from reserve.engine.polling.highnumber import move_up
 from reserve.engine.polling.patching import SystemThread
 from reserve.engine.polling.threads import start_thread
@@ -213,7 +212,7 @@ class SupervisedWorker:
         for message in chain(self._unread, self._channel.messages()):
             kind = message["type"]
             if kind == "ask":
-                self._channel.send("answer", **self._answer(message))
+                self._channel.send("answer", **self._process.answer(message))
             elif kind == "document":
                 self.collector.receive(message)
             elif kind in _REACTIONS:
@@ -240,14 +239,3 @@ class SupervisedWorker:
         reaction = self._reactions.get(kind)
         if reaction is not None:
             reaction()
-
-    def _answer(self, message: dict[str, Any]) -> dict[str, Any]:
-        """What the supervisor has asked for the control socket, or for a document."""
-        answer: dict[str, Any] = {"id": message.get("id")}
-        try:
-            answer["result"] = self._process.run(str(message.get("command")), message.get("arguments") or {})
-        except Refusal as refusal:
-            answer["error"] = str(refusal)
-        except Exception as error:  # a fault of one command must not end this thread
-            answer["error"] = f"{type(error).__name__}: {error}"
-        return answer

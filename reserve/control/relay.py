@@ -1,6 +1,7 @@
-"""What the supervisor asks its workers for: documents, and what the commands of the control socket need.
+"""What one process asks the others of its server for: documents, and what the commands of the control socket need.
 
-Used by the one thread of the supervisor; nothing in it waits. A question to several workers has a second: those that
+Used by the one thread of the supervisor, or with the lock of a hand-over (:mod:`reserve.cli.processes.handover`);
+nothing in it waits. A question to several workers has a second: those that
 have not responded by then, because they are stopped, or because C code holds their GIL, are told as not responding. A
 worker that is silent gets no more questions until it responds, so that none pile up.
 
@@ -22,10 +23,8 @@ from reserve.control.document import add_counters, counters_of, document, proces
 from reserve.control.process import reopened_result, version_result
 from reserve.control.protocol import Refusal, Request
 from reserve.engine.logs.logfile import Reopened
-from reserve.supervisor.policy import Phase, Policy
-from reserve.supervisor.workers import WorkerProcess
 
-__all__ = ["Relay"]
+__all__ = ["Relay", "Worker"]
 
 _DEADLINE = 1.0
 """Seconds that the workers have to respond."""
@@ -55,6 +54,54 @@ class _Supervisor(Protocol):
     def resize_to(self, count: int) -> None: ...
 
 
+class _Policy(Protocol):
+    """What the relay tells of all processes together."""
+
+    @property
+    def wanted(self) -> int: ...
+
+    @property
+    def generation(self) -> int: ...
+
+    @property
+    def stop_count(self) -> int: ...
+
+    @property
+    def restarts(self) -> Mapping[str, int]: ...
+
+
+class _Channel(Protocol):
+    @property
+    def ended(self) -> bool: ...
+
+    @property
+    def is_behind(self) -> bool: ...
+
+    def send(self, kind: str, **values: Any) -> None: ...
+
+
+class Worker(Protocol):
+    """A process that is asked."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def slot(self) -> int: ...
+
+    @property
+    def generation(self) -> int: ...
+
+    @property
+    def phase_name(self) -> str:
+        """Its phase, as a document has it."""
+
+    @property
+    def channel(self) -> _Channel: ...
+
+    def signal(self, number: int) -> None: ...
+
+
 @dataclass(slots=True)
 class _Question:
     """A question to several workers."""
@@ -67,7 +114,8 @@ class _Question:
 
 
 class Relay:
-    """The questions of one supervisor, which makes it. It is the target of the control sockets.
+    """The questions of one supervisor, or of a process that hands over, which makes it. It is the target of the control
+    sockets.
 
     :param supervisor: carries out what concerns the whole server.
     :param workers: of the supervisor, by process ID.
@@ -79,8 +127,8 @@ class Relay:
     def __init__(
         self,
         supervisor: _Supervisor,
-        workers: Mapping[int, WorkerProcess],
-        policy: Policy,
+        workers: Mapping[int, Worker],
+        policy: _Policy,
         now: Callable[[], float],
         counts: Mapping[str, Any],
     ) -> None:
@@ -90,7 +138,7 @@ class Relay:
         self._now = now
         self._former: dict[str, Any] = dict(counts.get("former") or {})
         self._started = now() - float(counts.get("uptime", 0.0))
-        self._last_id = 0
+        self._last_id = int(counts.get("last_id", 0))  # a late answer must not be taken for another one
         self._questions: dict[int, _Question] = {}
         self._silent: dict[int, float] = {}
         """Since when a worker owes an answer, by process ID."""
@@ -180,7 +228,7 @@ class Relay:
 
     def _set(self, command: str, arguments: Mapping[str, Any], reply: Reply) -> None:
         """A setting for all processes, also for those that start later."""
-        workers = [worker for worker in self._in_order() if worker.phase is Phase.SERVING]
+        workers = [worker for worker in self._in_order() if worker.phase_name == "serving"]
 
         def done(answers: _Answers) -> None:
             changed = [pid for pid, answer in answers.items() if "result" in answer]
@@ -218,7 +266,7 @@ class Relay:
                 process(
                     stats,
                     pid=max(0, worker.pid),
-                    phase=worker.phase.value,
+                    phase=worker.phase_name,
                     slot=worker.slot,
                     generation=worker.generation,
                     age=round(max(0.0, now - at), 3),
@@ -237,7 +285,7 @@ class Relay:
         for done in waiting:
             done(self._document)
 
-    def _in_order(self) -> list[WorkerProcess]:
+    def _in_order(self) -> list[Worker]:
         return sorted(self._workers.values(), key=lambda worker: (worker.slot, worker.pid))
 
     # ---- questions ----
@@ -246,7 +294,7 @@ class Relay:
         self,
         command: str,
         arguments: Mapping[str, Any],
-        workers: Iterable[WorkerProcess],
+        workers: Iterable[Worker],
         done: Callable[[_Answers], object],
     ) -> None:
         """Ask workers, and call ``done`` with their answers when all have answered, at the latest after a second."""
@@ -265,7 +313,7 @@ class Relay:
         if not asked:
             self._finish(self._last_id)
 
-    def receive(self, worker: WorkerProcess, message: Mapping[str, Any]) -> bool:
+    def receive(self, worker: Worker, message: Mapping[str, Any]) -> bool:
         """A message of a worker; False: it is not for the relay."""
         kind = message["type"]
         if kind == "answer":
@@ -273,12 +321,12 @@ class Relay:
         elif kind == "last":
             self._learn(worker, message.get("stats"))
         elif kind == "collect":
-            self.collect(lambda found: self._tell(worker, found))
+            self.collect(lambda found: self.tell(worker, found))
         else:
             return False
         return True
 
-    def _answer(self, worker: WorkerProcess, message: Mapping[str, Any]) -> None:
+    def _answer(self, worker: Worker, message: Mapping[str, Any]) -> None:
         self._silent.pop(worker.pid, None)
         result = message.get("result")
         if isinstance(result, dict) and "stats" in result:
@@ -295,7 +343,7 @@ class Relay:
         if not question.waiting:
             self._finish(int(message["id"]))
 
-    def _learn(self, worker: WorkerProcess, stats: Any) -> None:
+    def _learn(self, worker: Worker, stats: Any) -> None:
         """Remember stats, unless they have another structure: a worker has the rights of another user, perhaps, and
         another version.
         """
@@ -308,7 +356,8 @@ class Relay:
         self._known[worker.pid] = stats, self._now()
 
     @staticmethod
-    def _tell(worker: WorkerProcess, found: dict[str, Any]) -> None:
+    def tell(worker: Worker, found: dict[str, Any]) -> None:
+        """Send a document to a worker."""
         if worker.channel.ended or worker.channel.is_behind:  # one that asks on and on, and reads nothing
             return
         processes = found["processes"]
@@ -322,7 +371,7 @@ class Relay:
 
     # ---- what the supervisor reports ----
 
-    def worker_ready(self, worker: WorkerProcess) -> None:
+    def worker_ready(self, worker: Worker) -> None:
         """A worker serves: it gets what commands have set before."""
         if worker.generation >= self._set_until:
             return
@@ -331,7 +380,7 @@ class Relay:
         if self._log_level:
             self.ask("log-level", {"level": self._log_level}, [worker], _ignore)
 
-    def worker_ended(self, worker: WorkerProcess) -> None:
+    def worker_ended(self, worker: Worker) -> None:
         """A worker has ended, and its messages were read."""
         self._silent.pop(worker.pid, None)
         stats, _ = self._known.pop(worker.pid, (None, 0.0))
@@ -360,6 +409,7 @@ class Relay:
         """
         return {
             "former": self._former,
+            "last_id": self._last_id,
             "known": {str(pid): counters_of(stats) for pid, (stats, _) in self._known.items()},
             "uptime": self._now() - self._started,
             "restarts": dict(self._policy.restarts),
