@@ -17,7 +17,7 @@ from types import TracebackType
 from reserve.engine.logs.journal import journal_stream, with_level
 from reserve.engine.logs.linestream import LineStream
 from reserve.engine.polling.patching import SystemThread
-from reserve.engine.polling.threads import start_thread
+from reserve.engine.polling.threads import start_service
 
 __all__ = ["Console", "DirectConsole"]
 
@@ -38,7 +38,7 @@ class Console:
 
     def start(self) -> Console:
         """Start the thread. Raises StartupError when the system starts no more."""
-        start_thread(self._thread)
+        start_service(self._thread)
         return self
 
     def write(

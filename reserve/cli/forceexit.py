@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from reserve.cli.console import Console
 from reserve.engine.polling.patching import SystemThread
-from reserve.engine.polling.threads import start_thread
+from reserve.engine.polling.threads import start_service
 
 __all__ = ["ABORTED", "ForceExit"]
 
@@ -53,7 +53,7 @@ class ForceExit:
 
     def start(self) -> ForceExit:
         """Start the thread. Raises StartupError when the system starts no more."""
-        start_thread(self._thread)
+        start_service(self._thread)
         return self
 
     def exit_within(self, timeout: float) -> None:

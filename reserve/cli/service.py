@@ -14,8 +14,8 @@ from typing import Protocol
 from reserve.daemon.detach import Parent
 from reserve.daemon.pidfile import PidFile
 from reserve.engine.polling.patching import SystemThread
-from reserve.engine.polling.threads import start_thread
-from reserve.errors import ReserveError
+from reserve.engine.polling.threads import start_service, start_thread
+from reserve.errors import ReserveError, StartupError
 from reserve.sockets.notify import Notifier
 
 __all__ = ["Service"]
@@ -148,8 +148,8 @@ class _Watchdog:
         self._notifier, self._is_alive = notifier, is_alive
         self._ended = threading.Event()
         self._thread = SystemThread(target=self._run, name="reserve-watchdog", daemon=True)
-        with suppress(RuntimeError, MemoryError):  # then the service manager starts the process again
-            self._thread.start()
+        with suppress(StartupError):  # then the service manager starts the process again
+            start_service(self._thread)
 
     def close(self) -> None:
         self._ended.set()

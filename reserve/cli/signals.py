@@ -36,7 +36,7 @@ from reserve.engine import fork
 from reserve.engine.polling.highnumber import move_up
 from reserve.engine.polling.patching import SystemThread
 from reserve.engine.polling.signalwakeup import call_on_main_thread
-from reserve.engine.polling.threads import start_thread
+from reserve.engine.polling.threads import start_service
 
 __all__ = ["StopSignals"]
 
@@ -193,7 +193,7 @@ class StopSignals:
         thread = SystemThread(
             target=self._run, args=(reader, server, log, on_sighup, on_sigusr2), name="reserve-signals", daemon=True
         )
-        start_thread(thread)
+        start_service(thread)
         self._thread = thread
         fork.watch(self)
         os.write(writer, bytes(self._received))

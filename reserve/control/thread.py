@@ -18,7 +18,7 @@ from reserve.control.listener import ControlListener
 from reserve.engine import fork
 from reserve.engine.polling.highnumber import move_up
 from reserve.engine.polling.patching import SystemThread
-from reserve.engine.polling.threads import start_thread
+from reserve.engine.polling.threads import start_service
 from reserve.errors import print_exception
 
 __all__ = ["ControlThread"]
@@ -54,7 +54,7 @@ class ControlThread:
 
     def start(self) -> None:
         """Start it. Raises StartupError when the system starts no more threads."""
-        start_thread(self._thread)
+        start_service(self._thread)
         fork.watch(self)
 
     def call_soon(self, function: Callable[[], object]) -> None:

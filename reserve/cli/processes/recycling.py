@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 from reserve.engine.metrics.memory import resident_memory
 from reserve.engine.polling.patching import SystemThread
-from reserve.engine.polling.threads import start_thread
+from reserve.engine.polling.threads import start_service
 
 if TYPE_CHECKING:
     from reserve.engine.server import Server
@@ -86,7 +86,7 @@ def start_recycling(limits: Limits, server: Server, recycle: Callable[[str], obj
     """
     if limits:
         arguments = limits, server, recycle
-        start_thread(SystemThread(target=_watch, args=arguments, name="reserve-recycling", daemon=True))
+        start_service(SystemThread(target=_watch, args=arguments, name="reserve-recycling", daemon=True))
 
 
 def _watch(limits: Limits, server: Server, recycle: Callable[[str], object]) -> None:

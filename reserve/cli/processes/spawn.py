@@ -88,14 +88,18 @@ def _start(
     """Start the program with one end of a channel, whose descriptor is in an environment variable.
 
     The signals that a start remembers are blocked in it until it handles them, because their default action would end
-    it: a SIGUSR1 of logrotate, say, while the interpreter starts.
+    it: a SIGUSR1 of logrotate, say, while the interpreter starts. ``mask`` in ``setup`` has the other signals that are
+    blocked in it; without it these are the ones of the calling thread.
     """
     own, others = Channel.pair()
     listeners = tuple(listeners)
+    begins_with = setup.pop("mask", None)
     environ = {**setup.pop("environ", os.environ), variable: str(others.fileno())}
     environ.pop("NOTIFY_SOCKET", None)
     extra = setup.pop("pass_fds", ())
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, remembered_signals())
+    if begins_with is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, {*begins_with, *remembered_signals()})
     try:
         process = subprocess.Popen(
             [*program(), *argv],

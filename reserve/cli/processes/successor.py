@@ -37,7 +37,7 @@ from reserve.cli.processes.spawn import become_supervisor, handled_signals, star
 from reserve.cli.processes.state import PassedListener, PassedProcess, State, pass_listeners
 from reserve.cli.signals import StopSignals
 from reserve.engine.polling.patching import SystemThread
-from reserve.engine.polling.threads import start_thread
+from reserve.engine.polling.threads import signal_mask, start_service
 from reserve.errors import ReserveError, StartupError
 from reserve.options.sources import collect
 from reserve.sockets.listeners import release
@@ -157,6 +157,8 @@ class Succession:
         """The successor serves, and this process becomes the supervisor."""
         self._has_ended = False
         """The server has ended."""
+        self._mask = signal_mask()
+        """The signals that processes begin with: those of the main thread."""
         self._executes = False
         """A thread has begun to execute the supervisor."""
         self._reloads = 0
@@ -188,7 +190,7 @@ class Succession:
                 return
             thread = SystemThread(target=self._run, name="reserve-reload", daemon=True)
             try:
-                start_thread(thread)
+                start_service(thread)
             except StartupError as error:
                 self._say(f"the reload is not possible, so this process serves on: {error}")
                 self._notifier.ready(self._notifier.status_text)
@@ -315,6 +317,7 @@ class Succession:
             self._origin.directory,
             environ=self._origin.environ,
             announce=True,
+            mask=self._mask,
         )
 
     def _wait_ready(self) -> list[dict[str, Any]] | None:
@@ -412,7 +415,7 @@ class Succession:
         while not is_first:  # the thread that was first ends this one
             time.sleep(_EXEC_ATTEMPTS)
         # From here on a signal waits in the pipe, or in this thread, until the supervisor reads it.
-        signal.pthread_sigmask(signal.SIG_BLOCK, handled_signals())
+        signal.pthread_sigmask(signal.SIG_SETMASK, {*self._mask, *handled_signals()})
         unread = self._signals.hand_over()
         for which in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
             signal.setitimer(which, 0)  # timers of the application outlive execve

@@ -24,7 +24,7 @@ from reserve.control.document import plain
 from reserve.control.process import ProcessCommands
 from reserve.engine.polling.highnumber import move_up
 from reserve.engine.polling.patching import SystemThread
-from reserve.engine.polling.threads import start_thread
+from reserve.engine.polling.threads import start_service
 from reserve.errors import StartupError
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class SupervisedWorker:
         :raises StartupError: the system starts no more threads.
         """
         thread = SystemThread(target=self._run, name="reserve-channel", daemon=True)
-        start_thread(thread)
+        start_service(thread)
         self._thread = thread
 
     def serve(self, server: Server, banner: str, values: Values, open_browser: Callable[[], object]) -> None:

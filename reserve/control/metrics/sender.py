@@ -14,7 +14,7 @@ from reserve.control.metrics.statsd import datagrams, statsd_lines
 from reserve.control.metrics.target import StatsDTarget
 from reserve.control.totals import Totals, totals
 from reserve.engine.polling.patching import SystemThread
-from reserve.engine.polling.threads import start_thread
+from reserve.engine.polling.threads import start_service
 
 __all__ = ["StatsDSender"]
 
@@ -52,7 +52,7 @@ class StatsDSender:
 
     def start(self) -> None:
         """:raises StartupError: the system starts no more threads."""
-        start_thread(self._thread)
+        start_service(self._thread)
 
     def stop(self) -> None:
         """Send what has been counted since the last time, and end. Waits for a second at most."""

@@ -26,7 +26,7 @@ from reserve.engine.logs.errorlog import ErrorLog
 from reserve.engine.polling.clock import Clock, SystemClock
 from reserve.engine.polling.patching import SystemThread, green_library
 from reserve.engine.polling.poller import RETRY
-from reserve.engine.polling.threads import LIMITS, THREAD_PREFIX, start_thread
+from reserve.engine.polling.threads import LIMITS, THREAD_PREFIX, set_signal_mask, signal_mask, start_thread
 from reserve.engine.polling.timers import NEVER
 from reserve.engine.scheduler.lead import Follower
 from reserve.engine.scheduler.readyqueue import ReadyQueue
@@ -138,6 +138,8 @@ class WorkerPool:
         self._now = clock.now
         self._max_stuck = settings.max_stuck
         self._max_upgraded = settings.max_upgraded
+        self._mask = signal_mask()
+        """The signals that the workers block, and the processes that applications start."""
         self._lock = threading.Lock()
         self.thread_prefix = THREAD_PREFIX
         """What the names of its threads begin with."""
@@ -434,6 +436,7 @@ class WorkerPool:
 
     def _main(self, worker: Worker) -> None:
         worker.ident = threading.get_ident()
+        set_signal_mask(self._mask)  # the thread that has started it may be one that takes no signals
         self._hook(self._on_start, "on_thread_start")
         going_on = True
         while going_on and not self._queue.closed and not worker.upgraded:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import gc
+import signal
+import socket
 import sys
 import threading
 from types import FrameType
+from typing import Any
 
 import pytest
 
 from reserve import ReserveWSGIServer, listen
-from reserve.engine.polling.threads import frame_of, start_thread
+from reserve.engine.polling.threads import asynchronous_signals, frame_of, signal_mask, start_service, start_thread
 from reserve.errors import StartupError
 from tests.waiting import PATIENCE
 
@@ -79,3 +82,49 @@ def test_no_collection_begins_while_the_frame_of_a_thread_is_looked_up(
     assert frame is not None
     assert during == [False]
     assert frame_of(threading.Thread()) is None
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="this platform has no signal masks")
+def test_a_service_thread_takes_no_signal_and_leaves_its_starter_alone() -> None:
+    before, masks = signal_mask(), []
+    thread = threading.Thread(target=lambda: masks.append(signal_mask()))
+    start_service(thread)
+    thread.join(PATIENCE)
+    assert signal_mask() == before
+    (mask,) = masks
+    assert asynchronous_signals() - {signal.SIGKILL, signal.SIGSTOP} <= mask
+    assert signal.SIGHUP in mask
+    assert not {signal.SIGSEGV, signal.SIGABRT} & mask
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="this platform has no signal masks")
+def test_a_worker_that_a_service_thread_starts_blocks_what_all_workers_block() -> None:
+    # A process that the application starts would otherwise never see a SIGTERM.
+    before, masks, met = signal_mask(), [], threading.Barrier(2, timeout=PATIENCE)
+
+    def application(environ: object, start_response: Any) -> list[bytes]:
+        met.wait()
+        masks.append(signal_mask())
+        start_response("200 OK", [])
+        return [b"x"]
+
+    def get(address: tuple[str, int]) -> None:
+        with socket.create_connection(address, PATIENCE) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            while client.recv(4096):
+                pass
+
+    server = ReserveWSGIServer(listen("127.0.0.1:0"), application, threads=1)
+    server.serve_in_background()
+    try:
+        resizing = threading.Thread(target=server.set_threads, args=(2, 2))
+        start_service(resizing)
+        resizing.join(PATIENCE)
+        clients = [threading.Thread(target=get, args=server.addresses) for _ in range(2)]
+        for client in clients:
+            client.start()
+        for client in clients:
+            client.join(PATIENCE)
+    finally:
+        server.stop()
+    assert masks == [before, before]
