@@ -122,7 +122,7 @@ class Head:
     @property
     def version(self) -> str:
         """The version that the client speaks, for the access log: ``HTTP/1.1``."""
-        return f"HTTP/1.{self.minor}"
+        return "HTTP/1.1" if self.minor else "HTTP/1.0"
 
 
 class ResponseHead:

@@ -10,7 +10,6 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Sequence
 from typing import Any, Protocol, TextIO, cast
 
 from reserve.engine.logs.linestream import LineStream
@@ -37,8 +36,12 @@ class Destination(Protocol):
     error: Exception | None
     """Why the last lines were not written; None: they were."""
 
-    def write(self, lines: Sequence[str]) -> int:
-        """Write lines, given without their ends, and return how many of them, from the first, were written whole."""
+    def send(self, data: bytes, count: int) -> int:
+        """Write lines, and return how many of them, from the first, were written whole.
+
+        :param data: the lines in UTF-8, each with its end.
+        :param count: of the lines.
+        """
         ...
 
 
@@ -102,16 +105,16 @@ class LoggerDestination:
         self._name = name
         self.error: Exception | None = None
 
-    def write(self, lines: Sequence[str]) -> int:
+    def send(self, data: bytes, count: int) -> int:
         log = logging.getLogger(self._name).info
         self.error = None
-        for count, line in enumerate(lines):
+        for done, line in enumerate(_lines(data)):
             try:
-                log("%s", line)
+                log("%s", line.decode())
             except Exception as error:  # of a handler of the application
                 self.error = error
-                return count
-        return len(lines)
+                return done
+        return count
 
 
 class SyslogDestination:
@@ -131,11 +134,11 @@ class SyslogDestination:
         self._socket: socket.socket | None = None
         self.error: Exception | None = None
 
-    def write(self, lines: Sequence[str]) -> int:
+    def send(self, data: bytes, count: int) -> int:
         self.error = None
         head = self._head().encode("ascii", "replace")
-        for count, line in enumerate(lines):
-            message = head + line.encode("utf-8", "backslashreplace")
+        for done, line in enumerate(_lines(data)):
+            message = head + line
             try:
                 self._send(message)
             except OSError:
@@ -145,8 +148,8 @@ class SyslogDestination:
                 except OSError as error:
                     self.close()
                     self.error = error
-                    return count
-        return len(lines)
+                    return done
+        return count
 
     def close(self) -> None:
         """Close the socket; the next line opens it again."""
@@ -189,6 +192,10 @@ class SyslogDestination:
             )
         utc = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         return f"<{_PRIORITY}>1 {utc} {self._host} {_TAG} {os.getpid()} access - "
+
+
+def _lines(data: bytes) -> list[bytes]:
+    return data.split(b"\n")[:-1]
 
 
 def _host_and_port(text: str) -> tuple[str, int] | None:

@@ -1,7 +1,8 @@
 """What the access log knows of one request that is over. Threads that respond make records; its own thread reads them.
 
-A record waits in a queue, and a client decides what is in it, so its texts are cut before: 8,192 records hold 26 MB at
-most, and a format with header fields adds up to 4 KB for each field that it names.
+A record is a plain tuple of the values of :class:`Record`, because that costs least, or a :class:`DetailedRecord`. It
+waits in a queue, and a client decides what is in it, so its texts are cut before: 8,192 records hold 26 MB at most, and
+a format with header fields adds up to 4 KB for each field that it names.
 """
 
 from __future__ import annotations
@@ -18,19 +19,29 @@ MAX_FIELD = 1024
 
 
 class Record(NamedTuple):
-    """The values of one line of the access log, about one request that is over."""
+    """The values of one line of the access log, about one request that is over. The queue has them as a plain tuple."""
 
     timestamp: float
     """The wall clock, in seconds since the epoch."""
     host: str
     """The client's address; empty on a UNIX socket."""
-    request: str
-    """Method, target and version, as they were sent."""
+    method: str
+    """As it was sent. Empty: ``target`` is the request line as it came, because it is malformed, or longer than
+    :data:`MAX_FIELD`, and then cut; ``version`` is empty, too.
+    """
+    target: str
+    version: str
+    """As ``HTTP/1.1``."""
     status: int
     bytes_sent: int
     """Bytes of the response's body that the application has sent and the connection has accepted."""
     referer: str
     user_agent: str
+
+    @property
+    def request(self) -> str:
+        """The request line."""
+        return _request_line(self.method, self.target, self.version)
 
 
 class Details:
@@ -85,12 +96,23 @@ class DetailedRecord(NamedTuple):
 
     timestamp: float
     host: str
-    request: str
+    method: str
+    target: str
+    version: str
     status: int
     bytes_sent: int
     referer: str
     user_agent: str
     details: Details
+
+    @property
+    def request(self) -> str:
+        """The request line."""
+        return _request_line(self.method, self.target, self.version)
+
+
+def _request_line(method: str, target: str, version: str) -> str:
+    return f"{method} {target} {version}" if method else target
 
 
 def cut(text: str) -> str:

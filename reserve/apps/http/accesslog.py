@@ -3,6 +3,17 @@
 Any thread calls :meth:`AccessLog.put`, which costs one append; a thread of the log formats and writes the lines. While
 the log cannot be written, requests go on: lines are dropped and counted until it can be written again. What is in a
 record is in :mod:`reserve.apps._accesslog.record`, the formats are in :mod:`reserve.apps._accesslog.formats`.
+
+A producer for which a call is too much, in Python or in C, does what ``put`` does::
+
+    log.records.append(record)
+    if log.asleep:
+        log.wake()
+
+in this order, and with ``asleep`` read each time (``records`` is always the same deque, so its ``append`` may be kept).
+It takes no lock and wakes no thread while the log's thread is awake; ``wake`` drops and counts what exceeds the limit.
+:mod:`reserve.engine.logs.errorlog` says why no record is lost or counted twice, however many threads append, with the
+GIL and without it.
 """
 
 from __future__ import annotations
@@ -10,7 +21,7 @@ from __future__ import annotations
 from typing import Any, TextIO
 
 from reserve.apps._accesslog.destinations import STDOUT, Destination, open_destination, path_of
-from reserve.apps._accesslog.formats import Format, compile_format, format_record
+from reserve.apps._accesslog.formats import COMBINED, Format, compile_format, format_record
 from reserve.apps._accesslog.record import CLIENT_CLOSED_REQUEST, MAX_FIELD, Record, cut
 from reserve.engine.logs.errorlog import ErrorLog, LineWriter
 from reserve.engine.logs.linestream import LineStream, LossCounter
@@ -31,11 +42,13 @@ _BATCH = 256
 """Records that are formatted and written at once: escaped they take up to 4 MB."""
 
 
-class AccessLog:
+class AccessLog(LineWriter):
     """The access log of one server; its HTTP application owns it.
 
     The application calls ``start()`` when the server starts, and :meth:`stop` when it has stopped; the threads that
-    respond to requests call ``put(record)``.
+    respond to requests call ``put(record)``, with a plain tuple of the values of a
+    :class:`~reserve.apps._accesslog.record.Record`, or a :class:`~reserve.apps._accesslog.record.DetailedRecord` if the
+    format needs details.
 
     :param error_log: where the log reports that it cannot be written.
     :param stream: where lines go, for tests; None: to ``destination``.
@@ -45,6 +58,8 @@ class AccessLog:
     :raises StartupError: the file cannot be opened.
     """
 
+    PAUSE = 0.1
+
     def __init__(
         self,
         error_log: ErrorLog,
@@ -52,25 +67,23 @@ class AccessLog:
         form: Format | None = None,
         destination: str = STDOUT,
     ) -> None:
+        super().__init__("reserve-access-log", self._write, self._report_dropped, batch=_BATCH)
         self._error_log = error_log
-        self._render = format_record if form is None else form.render
+        self._encode = (COMBINED if form is None else form).encode
         self._out: Destination | None = LineStream(stream) if stream is not None else open_destination(destination)
         self._name = "standard output" if destination == STDOUT else path_of(destination) or destination
         self._losses = LossCounter(self._report_failure, self._report_lost)
         self._unwritten = 0
         """Lines that could not be written since the start."""
-        self._writer = LineWriter("reserve-access-log", self._write, self._report_dropped)
-        self.start = self._writer.start
-        self.put = self._writer.put
 
     def stop(self, timeout: float | None = None) -> None:
         """Write what is queued and end the thread.
 
         :param timeout: how many seconds a log that is stuck may take. Default: as long as the error log may.
         """
-        self._writer.stop(self._error_log.stop_timeout() if timeout is None else timeout)
-        if self._writer.thread.is_alive():
-            self._error_log.warning(f"the access log hangs; more than {self._writer.left} lines are lost")
+        super().stop(self._error_log.stop_timeout() if timeout is None else timeout)
+        if self.thread.is_alive():
+            self._error_log.warning(f"the access log hangs; more than {self.left} lines are lost")
             return
         self._losses.close()
         close = getattr(self._out, "close", None)
@@ -80,17 +93,15 @@ class AccessLog:
     @property
     def lines_dropped(self) -> int:
         """Lines that were lost since the start. Any thread."""
-        return self._writer.total_dropped + self._unwritten
+        return self.total_dropped + self._unwritten
 
     def _write(self, records: list[Any]) -> None:
         if self._out is None:
             return
-        render = self._render
-        for at in range(0, len(records), _BATCH):
-            batch = records[at : at + _BATCH]
-            written = self._out.write([render(record) for record in batch])
-            self._unwritten += len(batch) - written
-            self._losses.count(len(batch) - written, self._out.error)
+        written = self._out.send(self._encode(records), len(records))
+        lost = len(records) - written
+        self._unwritten += lost
+        self._losses.count(lost, self._out.error)
 
     def _report_failure(self, reason: Exception | None) -> None:
         self._error_log.error(f"the access log cannot be written; its lines are dropped until it can be: {reason}")

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from reserve.apps._accesslog.collect import details_of
-from reserve.apps._accesslog.record import CLIENT_CLOSED_REQUEST, MAX_FIELD, DetailedRecord, Record, cut
+from reserve.apps._accesslog.record import CLIENT_CLOSED_REQUEST, MAX_FIELD, DetailedRecord, cut
 from reserve.apps._checks import check_response
 from reserve.apps.http.bufferedbody import LARGE_HEAD, large_head_error
 from reserve.apps.http.context import HTTPContext
@@ -34,7 +34,6 @@ __all__ = ["HTTPBaseDriver"]
 _RECEIVE_SIZE = 4096
 """Bytes. What arrives after a request is kept while its response is sent, so little of it is received at a time."""
 _MAX_LOGGED_TARGET = 200  # characters of a target that a line of the error log shows
-_make_record = tuple.__new__  # a NamedTuple is made by a function in Python, which costs as much as the rest of a line
 
 
 class HTTPBaseDriver(Driver, ABC):
@@ -380,27 +379,29 @@ class HTTPBaseDriver(Driver, ABC):
         log = context.access_log
         if log is None:
             return
-        host = self._base_environ["REMOTE_ADDR"]
+        host, method, version = self._base_environ["REMOTE_ADDR"], "", ""
         if isinstance(request, str):
-            line = request
+            target = request
         else:
-            if context.skipped is not None and request.target in context.skipped:
+            method, target, version = request.method, request.target, request.version
+            if context.skipped is not None and target in context.skipped:
                 return
-            line = f"{request.method} {request.target} {request.version}"
             host = request.remote_addr or host
-        if len(line) > MAX_FIELD:
-            line = cut(line)
-        if len(referer) > MAX_FIELD:
-            referer = cut(referer)
-        if len(user_agent) > MAX_FIELD:
-            user_agent = cut(user_agent)
-        values = (time.time(), host, line, status, bytes_sent, referer, user_agent)
+        if len(method) + len(target) + len(referer) + len(user_agent) > MAX_FIELD - 10:  # one of them may be too long
+            if len(method) + len(target) + len(version) + 2 > MAX_FIELD:
+                line = f"{method} {target} {version}" if method else target
+                method, target, version = "", cut(line) if len(line) > MAX_FIELD else line, ""
+            if len(referer) > MAX_FIELD:
+                referer = cut(referer)
+            if len(user_agent) > MAX_FIELD:
+                user_agent = cut(user_agent)
+        values = (time.time(), host, method, target, version, status, bytes_sent, referer, user_agent)
         if not context.log_needs.details:
-            log.put(_make_record(Record, values))
+            log.put(values)
         else:
             self._put_detailed(values, None if isinstance(request, str) else request)
 
-    def _put_detailed(self, values: tuple[float, str, str, int, int, str, str], head: Head | None) -> None:
+    def _put_detailed(self, values: tuple[float, str, str, str, str, int, int, str, str], head: Head | None) -> None:
         """Put a record with details, now or when the last byte of the response has left."""
         context, connection, details = self._context, self._connection, self._details
         now = connection.server.clock.now()

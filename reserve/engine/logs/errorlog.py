@@ -4,6 +4,14 @@ Any thread calls :meth:`LineWriter.put`, which appends to a bounded queue and ne
 blocked and the queue is full, lines are dropped and counted, and the thread reports their number afterwards. The thread
 sleeps while there are no lines. Lines that may come in large numbers have a *kind*: see
 :mod:`reserve.engine.logs.ratelimit`.
+
+How producers and the thread of a :class:`LineWriter` agree without a lock, with the GIL and without it: only the thread
+writes ``asleep``. It is false while the thread is about to look at the items, which takes :attr:`LineWriter.PAUSE` at
+most, and true while nothing says when it will: it sleeps, or is in ``write``, which may block. A producer appends first
+and reads ``asleep`` afterwards; the thread sets ``asleep`` first and looks for items afterwards. So an item is either
+seen by the thread, or its producer calls :meth:`LineWriter.wake`, which wakes a sleeping thread and, while the thread
+writes, removes what exceeds the limit and counts it. What is appended in the pause is not checked: the thread takes it
+at the end of the pause. Each item is removed by one ``pop`` or ``popleft``, so it is either written or counted.
 """
 
 from __future__ import annotations
@@ -17,6 +25,8 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
+from itertools import repeat, starmap
 from types import FrameType
 from typing import Any, NamedTuple, Protocol
 
@@ -69,14 +79,16 @@ def stack_of(frame: FrameType | None) -> Stack:
 class LineWriter:
     """A bounded queue of items and the thread that passes them, in batches, to ``write``; owned by one log.
 
-    Any thread calls :meth:`put` and :meth:`wake`.
+    Any thread calls :meth:`put`, or, where the price counts, does itself what it does: ``writer.records.append(item)``,
+    then ``if writer.asleep: writer.wake()``.
 
     :param name: of the thread.
     :param write: called on the thread with the items of a batch.
     :param on_dropped: called on the thread with the number of items that were dropped.
-    :param limit: items that may wait.
+    :param limit: items that may wait. Those that are appended without :meth:`put` in one pause come in addition.
     :param timeout: called before the thread sleeps; returns in how many seconds ``write`` has to be called although no
         item was put (None: not at all).
+    :param batch: items of one batch at most; None: as many as there are.
     """
 
     PAUSE = 0.02
@@ -89,21 +101,28 @@ class LineWriter:
         on_dropped: Callable[[int], None],
         limit: int = 8192,
         timeout: Callable[[], float | None] | None = None,
+        batch: int | None = None,
     ) -> None:
-        self._write = write
+        self._write_batch = write
         self._timeout = timeout
         self._on_dropped = on_dropped
         self._limit = limit
-        self._queue: deque[Any] = deque()
+        self._batch = batch
+        self.records: deque[Any] = deque()
+        """The items that wait. Producers append; always the same object."""
+        self.asleep = True
+        """A producer that has appended an item calls :meth:`wake`: see the module."""
         # Not a threading.Event: the thread that puts a line may be interrupted anywhere (--request-timeout), memory may
         # run out anywhere, and the lock of an Event would then stay locked for ever.
         self._waiter = Waiter()
-        self._woken = False
-        """The thread looks at the queue again before it sleeps, so that no other thread has to wake it."""
+        self._sleeping = False
+        """The thread has to be woken."""
         self.stopping = False
         """The next batch is the last one."""
-        self.total_dropped = 0
-        """Items dropped since the start; never less than before."""
+        self._lost: dict[int, int] = {}
+        """Items dropped since the start, by thread, as :func:`threading.get_ident` names it; only that thread changes
+        its number, so none is lost without a lock.
+        """
         self._reported = 0
         """How many of them were reported."""
         self.has_lost = False
@@ -115,31 +134,41 @@ class LineWriter:
 
     def put(self, item: Any) -> None:
         """Add an item; never blocks. Any thread."""
-        queue = self._queue
-        if len(queue) >= self._limit:
-            self.total_dropped += 1
+        records = self.records
+        if len(records) >= self._limit:
+            self._count_lost()
             return
-        queue.append(item)
-        if not self._woken:
+        records.append(item)
+        if self.asleep:
             self.wake()
 
     def after_fork(self) -> None:
         """In a forked child: drop every item and wake no thread. The writer's thread does not exist in the child."""
         self._limit = 0
+        self._sleeping, self.asleep = False, True
 
     def stop(self, timeout: float = 2.0) -> None:
         """Write what is queued and end the thread. Waits up to ``timeout`` seconds for a thread that is blocked."""
         self.stopping = True
-        self.wake()
+        self._waiter.wake()
         if self.thread.is_alive():
             self.thread.join(timeout)
         elif self.thread.ident is None:
             self._drain()  # never started: this thread writes the lines of a start that failed
 
+    def _count_lost(self) -> None:
+        ident, lost = threading.get_ident(), self._lost
+        lost[ident] = lost.get(ident, 0) + 1
+
+    @property
+    def total_dropped(self) -> int:
+        """Items dropped since the start; never less than before. Any thread."""
+        return sum(self._lost.copy().values())
+
     @property
     def left(self) -> int:
         """Items that wait, and items that were dropped and are not reported yet."""
-        return len(self._queue) + self.dropped
+        return len(self.records) + self.dropped
 
     @property
     def dropped(self) -> int:
@@ -147,38 +176,74 @@ class LineWriter:
         return self.total_dropped - self._reported
 
     def wake(self) -> None:
-        """Make the thread look for items, and call ``timeout`` again. Any thread."""
-        self._woken = True
-        self._waiter.wake()
+        """Make a sleeping thread look for items, and call ``timeout`` again; drop items that exceed the limit, the
+        newest first. Any thread. A call too many does no harm.
+        """
+        # Before anything that may fail. Only the thread says that it sleeps no more: a producer that was interrupted
+        # between saying it and waking the thread would leave it asleep for ever.
+        if self._sleeping:
+            self._waiter.wake()
+        records = self.records
+        while len(records) > self._limit:
+            try:
+                records.pop()
+            except IndexError:  # the thread has taken them meanwhile
+                return
+            self._count_lost()
+
+    # ---- on the log's thread ----
 
     def _run(self) -> None:
         while not self.stopping:
             try:
-                self._woken = False
-                if not self._queue:  # items that were put during the pause have not woken the thread
-                    self._waiter.wait(self._timeout() if self._timeout is not None else None)
-                self._woken = True
+                if not self.records:  # items that were put during the pause have not woken the thread
+                    self._sleep()
                 self._drain()
                 if not self.stopping:
-                    self._waiter.wait(self.PAUSE)  # only a stop, or a clock that jumps, wakes it before
+                    self.asleep = False
+                    self._waiter.wait(self.PAUSE)  # only a stop wakes it before
             except MemoryError:  # the thread must go on, for later lines
                 continue
         self._drain()
 
+    def _sleep(self) -> None:
+        self._sleeping = self.asleep = True
+        # Without the GIL a processor may execute a read before the write that precedes it: a producer may have read
+        # the old ``asleep`` while this thread reads the old queue. When the first wait is over both see the new ones.
+        for most in (self.PAUSE, None):
+            timeout = self._timeout() if self._timeout is not None else None
+            if most is not None:
+                timeout = most if timeout is None else min(timeout, most)
+            if self.records or self._waiter.wait(timeout):
+                break
+        self._sleeping = False
+
     def _drain(self) -> None:
-        queue = self._queue
-        items = [queue.popleft() for _ in range(len(queue))]
+        """Write what waits now, and report what was dropped."""
+        self.asleep = True
+        records = self.records
+        left = len(records)
+        is_due = self._timeout is not None  # also without an item
+        while left > 0 or is_due:
+            is_due = False
+            batch: list[Any] = []
+            count = min(left, self._batch or left)
+            left -= count
+            try:
+                with suppress(IndexError):  # wake() has dropped some of them meanwhile; the list has the others
+                    batch.extend(starmap(records.popleft, repeat((), count)))
+                self._write_batch(batch)
+            except BaseException as error:  # an exception of a hook must not end the thread: later lines need it
+                print_exception(error)
         try:
-            if items or self._timeout is not None:
-                self._write(items)
             if self.has_lost:
                 self.has_lost = False
-                self.total_dropped += 1
+                self._count_lost()
             dropped = self.dropped
             if dropped:
                 self._reported += dropped
                 self._on_dropped(dropped)
-        except BaseException as error:  # an exception of a hook must not end the thread: later lines need it
+        except BaseException as error:
             print_exception(error)
 
 

@@ -15,7 +15,6 @@ import select
 import stat
 import time
 from collections.abc import Callable, Sequence
-from itertools import accumulate
 from typing import TextIO
 
 from reserve.wait import wait_for
@@ -23,6 +22,8 @@ from reserve.wait import wait_for
 __all__ = ["LineStream", "LossCounter"]
 
 _PIPE_BUF: int = getattr(select, "PIPE_BUF", 512)
+_FILE_PIECE = 1 << 20
+"""Bytes that are written to a file at once: a write at its end is not mixed with those of other processes."""
 
 
 class LineStream:
@@ -42,22 +43,26 @@ class LineStream:
 
         Never raises for a stream that is full, closed or without a reader: see :attr:`error`.
         """
+        return self.send("\n".join((*lines, "")).encode("utf-8", "backslashreplace") if lines else b"", len(lines))
+
+    def send(self, data: bytes, count: int) -> int:
+        """:meth:`write` for lines that are encoded.
+
+        :param data: the lines in UTF-8, each with its end.
+        :param count: of the lines.
+        """
         self.error = None
-        if not lines:
+        if not data:
             return 0
         fd = self._descriptor()
-        data = "\n".join((*lines, "")).encode("utf-8", "backslashreplace")
         if fd < 0:
-            return self._write_text(data.decode(), len(lines))
+            return self._write_text(data.decode(), count)
         before = b"\n" if self._mid_line else b""
         data = before + data
         done = self._send(fd, data)
         if done:
             self._mid_line = data[done - 1] != 10
-        if done == len(data):
-            return len(lines)
-        sizes = (len(line.encode("utf-8", "backslashreplace")) + 1 for line in lines)
-        return sum(end <= done - len(before) for end in accumulate(sizes))
+        return count if done == len(data) else data.count(b"\n", len(before), max(done, len(before)))
 
     @property
     def socket(self) -> tuple[int, int] | None:
@@ -81,8 +86,7 @@ class LineStream:
 
     def _send(self, fd: int, data: bytes) -> int:
         done = 0
-        most = _piece_of(fd)
-        identity = _identity_of_socket(fd)
+        most, identity = _look_at(fd)
         if identity not in (None, self._identity):
             # The application has closed the descriptor, and a connection has its number now: that of a client.
             self.error = OSError(errno.EBADF, "its descriptor was closed, and its number belongs to a socket now")
@@ -100,21 +104,34 @@ class LineStream:
         return done
 
 
-def _piece_of(fd: int) -> int:
-    """How many bytes are written at once, unless a line is longer: what a pipe takes as a whole (POSIX, PIPE_BUF)."""
+def _look_at(fd: int) -> tuple[int, tuple[int, int] | None]:
+    """How many bytes are written to a descriptor at once, unless a line is longer, and its :func:`_identity_of_socket`.
+
+    To a pipe they are what it takes as a whole (POSIX, PIPE_BUF).
+    """
     try:
-        is_pipe = stat.S_ISFIFO(os.fstat(fd).st_mode)
+        os.lseek(fd, 0, os.SEEK_CUR)  # costs a fifth of fstat()
+    except OSError:  # it is closed, or has no position: a pipe, a socket, a terminal
+        pass
+    else:
+        return _FILE_PIECE, None
+    try:
+        status = os.fstat(fd)
     except OSError:
-        is_pipe = False
-    return _PIPE_BUF if is_pipe else io.DEFAULT_BUFFER_SIZE
+        return io.DEFAULT_BUFFER_SIZE, None
+    piece = _PIPE_BUF if stat.S_ISFIFO(status.st_mode) else io.DEFAULT_BUFFER_SIZE
+    return piece, _socket_identity(status)
 
 
 def _identity_of_socket(fd: int) -> tuple[int, int] | None:
     """What tells a socket from every other one; None: it is none, or closed."""
     try:
-        status = os.fstat(fd)
+        return _socket_identity(os.fstat(fd))
     except OSError:
         return None
+
+
+def _socket_identity(status: os.stat_result) -> tuple[int, int] | None:
     return (status.st_dev, status.st_ino) if stat.S_ISSOCK(status.st_mode) else None
 
 

@@ -17,7 +17,7 @@ from reserve.engine.logs.errorlog import ErrorLog
 from reserve.engine.logs.logfile import reopen_log_files
 from reserve.errors import StartupError
 
-RECORD = Record(0.0, "192.0.2.1", "GET / HTTP/1.1", 200, 5, "", "")
+RECORD = Record(0.0, "192.0.2.1", "GET", "/", "HTTP/1.1", 200, 5, "", "")
 needs_unix = pytest.mark.skipif(sys.platform == "win32", reason="no UNIX sockets")
 
 
@@ -126,7 +126,7 @@ def test_syslog_by_udp_has_the_format_of_rfc_5424() -> None:
 def test_a_logger_gets_each_line_as_its_message(caplog: pytest.LogCaptureFixture) -> None:
     log = log_to("logger:shop.access")
     with caplog.at_level(logging.INFO, "shop.access"):
-        log._write([RECORD._replace(request="GET /%s%d HTTP/1.1")])
+        log._write([RECORD._replace(target="/%s%d")])
     log.stop()
     (record,) = caplog.records
     assert (record.name, record.levelname) == ("shop.access", "INFO")

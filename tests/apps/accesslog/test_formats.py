@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reserve.apps._accesslog.formats import ATOMS, NOTHING, Needs, compile_format, is_format
-from reserve.apps._accesslog.record import DetailedRecord, Details
+from reserve.apps._accesslog.record import DetailedRecord, Details, Record
 
 SECOND = 1_700_000_000.25
 
@@ -29,7 +29,9 @@ def detailed(
     details = Details()
     for name, value in values.items():
         setattr(details, name, value)
-    return DetailedRecord(SECOND, host, request, status, 5, referer, user_agent, details)
+    parts = request.split(" ")
+    method, target, version = parts if len(parts) == 3 else ("", request, "")
+    return DetailedRecord(SECOND, host, method, target, version, status, 5, referer, user_agent, details)
 
 
 def line(pattern: str, record: DetailedRecord) -> str:
@@ -201,3 +203,39 @@ def test_every_text_is_one_object_of_json_on_one_line(request: str, referer: str
 def test_every_pattern_is_compiled_or_refused(pattern: str) -> None:
     with suppress(ValueError):  # no other exception
         assert isinstance(compile_format(pattern).render(detailed()), str)
+
+
+TEXTS = st.text(max_size=8) | st.text(st.sampled_from(' a"\\\n\x7f\xe9-0'), max_size=8) | st.just("")
+RECORDS = st.tuples(
+    st.floats(SECOND, SECOND + 2),
+    TEXTS,
+    st.sampled_from(["GET", ""]) | TEXTS,
+    TEXTS,
+    st.sampled_from(["HTTP/1.1", ""]) | TEXTS,
+    st.integers(-1, 1200) | st.just(200),
+    st.integers(0, 2000) | st.just(0),
+    TEXTS,
+    TEXTS,
+)
+
+
+@given(st.lists(RECORDS, min_size=1, max_size=8))
+def test_the_combined_format_makes_the_same_lines_of_many_records_as_of_each(records: list[Any]) -> None:
+    form = compile_format("combined")
+    records.sort(key=lambda record: int(record[0]))  # the lines of a second follow each other
+    assert form.encode(records) == "".join(form.render(Record._make(record)) + "\n" for record in records).encode()
+
+
+def test_a_batch_is_in_the_order_of_its_seconds_and_loses_no_line() -> None:
+    records = [(SECOND + second, "h", "GET", f"/{n}", "HTTP/1.1", 200, 0, "", "") for n, second in enumerate([1, 0, 1])]
+    assert re.findall(r":(\d\d) [^/]*(/\d)", compile_format("combined").encode(records).decode()) == [
+        ("20", "/1"), ("21", "/0"), ("21", "/2"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("word", ["common", "combined", '%(h)s "%(r)s" %(m)s'])
+def test_records_wait_as_plain_tuples_for_formats_without_details(word: str) -> None:
+    record = (SECOND, "h", "GET", "/", "HTTP/1.1", 200, 0, "", "")
+    form = compile_format(word)
+    assert form.encode([record, record]) == f"{form.render(Record._make(record))}\n".encode() * 2
+    assert b'"GET / HTTP/1.1"' in form.encode([record])

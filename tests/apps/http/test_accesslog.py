@@ -35,21 +35,22 @@ LINE = re.compile(
 
 def logged(app: Any, raw: bytes, settings: HTTPSettings | None = None) -> list[Record]:
     """The records of the requests in ``raw``."""
-    records: list[Record] = []
+    records: list[tuple[Any, ...]] = []
     http = HTTPApp(WSGIGateway(app), settings)
     http.access_log = cast(AccessLog, SimpleNamespace(put=records.append))
     client = MemoryClient(http)
     client.send(raw)
     client.close()
-    return records
+    assert {type(record) for record in records} <= {tuple}
+    return [Record._make(record) for record in records]
 
 
 def test_one_record_for_each_request() -> None:
     raw = request("GET", "/a%20b?c", "Referer: http://r/", "User-Agent: me") + request("HEAD", minor=0)
     records = logged(hello, raw)
     assert [record[2:] for record in records] == [
-        ("GET /a%20b?c HTTP/1.1", 200, 6, "http://r/", "me"),
-        ("HEAD / HTTP/1.0", 200, 0, "", ""),
+        ("GET", "/a%20b?c", "HTTP/1.1", 200, 6, "http://r/", "me"),
+        ("HEAD", "/", "HTTP/1.0", 200, 0, "", ""),
     ]
     assert {record.host for record in records} == {"127.0.0.1"}
 
@@ -104,7 +105,7 @@ def test_a_client_that_reset_while_its_request_waited_for_a_worker_is_a_499(sett
     connection.sock.incoming += request("GET", "/lost")  # type: ignore[attr-defined]
     assert connection.driver.step(READ, 0.0) is RUN
     assert connection.driver.refuse("lost") is None
-    assert [record[2:5] for record in records] == [("GET /lost HTTP/1.1", 499, 0)]
+    assert [record[2:7] for record in records] == [("GET", "/lost", "HTTP/1.1", 499, 0)]
 
 
 def test_an_environ_that_the_application_has_changed_does_not_change_the_record() -> None:
@@ -120,7 +121,7 @@ def test_an_environ_that_the_application_has_changed_does_not_change_the_record(
 
 
 def test_lines_are_in_the_combined_format() -> None:
-    record = Record(1_700_000_000.9, "10.0.0.1", "GET / HTTP/1.1", 200, 5, "http://r/", "agent/1")
+    record = Record(1_700_000_000.9, "10.0.0.1", "GET", "/", "HTTP/1.1", 200, 5, "http://r/", "agent/1")
     match = LINE.fullmatch(format_record(record))
     assert match is not None
     assert match.groups() == ("10.0.0.1", "GET / HTTP/1.1", "200", "5", "http://r/", "agent/1")
@@ -133,7 +134,7 @@ def test_the_time_is_local_with_its_offset(zone: str, offset: str, monkeypatch: 
     monkeypatch.setenv("TZ", zone)
     try:
         time.tzset()
-        line = format_record(Record(1_700_000_000.0, "", "", 200, 0, "", ""))
+        line = format_record(Record(1_700_000_000.0, "", "", "", "", 200, 0, "", ""))
         at = time.strftime("%H:%M:%S", time.localtime(1_700_000_000))
         assert f":{at} {offset}]" in line
         assert re.search(r"\[1[45]/Nov/2023:", line)
@@ -144,7 +145,7 @@ def test_the_time_is_local_with_its_offset(zone: str, offset: str, monkeypatch: 
 
 @pytest.mark.parametrize("text", ['" 200 1 "', "a\\x", "\x1b[2J", "line\nnext", "caf\xe9", "\x00\x7f\x9f"])
 def test_a_client_cannot_write_line_ends_quotes_or_terminal_codes(text: str) -> None:
-    line = format_record(Record(0.0, "h", text, 400, 1, text, text))
+    line = format_record(Record(0.0, "h", "", text, "", 400, 1, text, text))
     assert line.isascii()
     assert line.isprintable()
     fields = LINE.fullmatch(line)
@@ -158,7 +159,7 @@ def test_a_log_that_cannot_be_written_reports_that_once_and_goes_on_when_it_can_
     error_log = ErrorLog(lambda level, text: messages.append(text))
     stream = FailingStream()
     log = AccessLog(error_log, stream)
-    record = Record(0.0, "", "", 200, 0, "", "")
+    record = Record(0.0, "", "", "", "", 200, 0, "", "")
     stream.error = OSError(errno.ENOSPC, "the disk is full")
     log._write([record])
     log._write([record, record])
@@ -183,7 +184,7 @@ def test_a_log_that_is_blocked_does_not_delay_the_stop_and_is_reported() -> None
     stream = BlockedStream()
     error_log = ErrorLog(lambda level, text: messages.append(text))
     log = AccessLog(error_log, stream)
-    record = Record(0.0, "", "", 200, 0, "", "")
+    record = Record(0.0, "", "", "", "", 200, 0, "", "")
     log.start()
     log.put(record)
     assert stream.writing.wait(PATIENCE)
@@ -197,7 +198,7 @@ def test_a_log_that_is_blocked_does_not_delay_the_stop_and_is_reported() -> None
 def test_a_program_without_standard_output_has_no_access_log(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdout", None)
     log = AccessLog(ErrorLog())
-    log.put(Record(0.0, "", "", 200, 0, "", ""))
+    log.put(Record(0.0, "", "", "", "", 200, 0, "", ""))
     log.start()
     log.stop()
 
@@ -207,7 +208,7 @@ def test_the_log_writes_everything_before_it_stops() -> None:
     log = AccessLog(ErrorLog(), stream)
     log.start()
     for number in range(1000):
-        log.put(Record(0.0, "", f"GET /{number} HTTP/1.1", 200, 0, "", ""))
+        log.put(Record(0.0, "", "GET", f"/{number}", "HTTP/1.1", 200, 0, "", ""))
     log.stop(60)
     lines = stream.getvalue().splitlines()
     assert [f"GET /{number} " in line for number, line in enumerate(lines)] == [True] * 1000
@@ -224,9 +225,32 @@ def test_long_fields_are_cut_before_they_wait() -> None:
     assert len(format_record(record)) < 5 * MAX_FIELD + 200
 
 
+def test_a_line_of_the_longest_length_is_not_cut() -> None:
+    target = "/" + "a" * (MAX_FIELD - len("GET / HTTP/1.1"))
+    records = logged(hello, request("GET", target) + request("GET", target + "b"))
+    assert [record.request for record in records] == [
+        f"GET {target} HTTP/1.1",
+        f"GET {target}b HTTP/1.1"[:MAX_FIELD] + "...",
+    ]
+
+
+def test_a_producer_may_append_records_itself() -> None:
+    stream = io.StringIO()
+    log = AccessLog(ErrorLog(), stream)
+    log.start()
+    append = log.records.append
+    for number in range(1000):
+        append((0.0, "", "GET", f"/{number}", "HTTP/1.1", 200, 0, "", ""))
+        if log.asleep:
+            log.wake()
+    log.stop(60)
+    assert re.findall(r"GET /(\d+) ", stream.getvalue()) == [str(number) for number in range(1000)]
+    assert log.lines_dropped == 0
+
+
 @given(st.text(max_size=50))
 def test_escaped_text_is_printable_ascii_without_quotes(text: str) -> None:
-    escaped = format_record(Record(0.0, "h", text, 200, 0, "", ""))
+    escaped = format_record(Record(0.0, "h", "", text, "", 200, 0, "", ""))
     field = escaped.partition('] "')[2].partition('" 200 ')[0]
     assert field == "".join(
         character
@@ -239,6 +263,8 @@ def test_escaped_text_is_printable_ascii_without_quotes(text: str) -> None:
 def test_many_records_are_written_in_batches() -> None:
     written: list[int] = []
     log = AccessLog(ErrorLog(lambda level, text: None), io.StringIO())
-    log._out = SimpleNamespace(write=lambda lines: written.append(len(lines)) or len(lines), error=None)  # type: ignore[assignment]
-    log._write([Record(0.0, "h", "GET / HTTP/1.1", 200, 1, "", "")] * 600)
+    log._out = SimpleNamespace(send=lambda data, count: written.append(count) or count, error=None)  # type: ignore[assignment]
+    for _ in range(600):
+        log.put((0.0, "h", "GET", "/", "HTTP/1.1", 200, 1, "", ""))
+    log.stop()
     assert written == [256, 256, 88]

@@ -396,4 +396,4 @@ def test_the_access_log_has_the_fields_of_a_head_with_many_fields_whose_body_cam
     fields = [f"X-{number}: {number}" for number in range(100)]
     client.send(request("POST", "/", "Referer: from", "User-Agent: me", *fields, body=b"x" * 10)[:-10])
     assert only(client.advance(1000)).status == 408
-    assert [(record.status, record.referer, record.user_agent) for record in records] == [(408, "from", "me")]
+    assert [(record[5], *record[7:]) for record in records] == [(408, "from", "me")]

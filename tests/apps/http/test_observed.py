@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from reserve.apps._accesslog.formats import compile_format
-from reserve.apps.http.accesslog import Record
 from reserve.apps.http.app import HTTPApp
 from reserve.apps.http.settings import HTTPSettings
 from reserve.engine.settings import EngineSettings
@@ -115,7 +114,7 @@ def test_the_usual_format_collects_nothing() -> None:
     site = Site()
     site.client.send(request("GET", "/"))
     (record,) = site.records
-    assert type(record) is Record
+    assert type(record) is tuple
     assert "reserve.request_id" not in site.environ
 
 
@@ -241,7 +240,7 @@ def test_skipped_paths_have_no_line() -> None:
     for target in targets:
         if " " not in target:
             site.client.send(request("GET", target))
-    assert [record.request.split()[1] for record in site.records] == ["/health/", "/stati"]
+    assert [record[3] for record in site.records] == ["/health/", "/stati"]
 
 
 # ---- a real server ----

@@ -441,4 +441,4 @@ def test_the_access_log_has_one_line_at_the_end_with_status_101() -> None:
         assert records.empty()
         client.shutdown(socket.SHUT_WR)
         record = records.get(timeout=PATIENCE)
-        assert record[2:5] == ("GET / HTTP/1.1", 101, len(SWITCHED) + 5)
+        assert record[2:7] == ("GET", "/", "HTTP/1.1", 101, len(SWITCHED) + 5)

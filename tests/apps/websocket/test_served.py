@@ -769,9 +769,9 @@ def test_the_access_log_has_one_line_at_the_end_with_status_101() -> None:
         assert records.empty()
         ws.sock.sendall(close(1000))
         record = records.get(timeout=PATIENCE)
-        assert (*record[2:5], record[6]) == ("GET / HTTP/1.1", 101, 7 + 4, "me")
+        assert (*record[2:7], record[8]) == ("GET", "/", "HTTP/1.1", 101, 7 + 4, "me")
         server.exchange(opening("/").replace(b"Version: 13", b"Version: 1").replace(b"keep-alive", b"close"))
-        assert records.get(timeout=PATIENCE)[3] == 426
+        assert records.get(timeout=PATIENCE)[5] == 426
 
 
 def test_a_close_frame_is_never_followed_by_a_message() -> None:

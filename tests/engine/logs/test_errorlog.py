@@ -38,6 +38,103 @@ def test_a_stuck_writer_drops_and_counts_lines_without_blocking() -> None:
     assert dropped == [4]
 
 
+def append(writer: LineWriter, item: Any) -> None:
+    """What a producer does that calls no function."""
+    writer.records.append(item)
+    if writer.asleep:
+        writer.wake()
+
+
+def test_what_producers_append_themselves_is_bounded_and_counted_while_the_writer_is_stuck() -> None:
+    inside, go_on, written, dropped = threading.Event(), threading.Event(), list[Any](), list[int]()
+
+    def write(items: list[Any]) -> None:
+        inside.set()
+        go_on.wait(PATIENCE)
+        written.extend(items)
+
+    writer = LineWriter("test-log", write, dropped.append, limit=3)
+    writer.start()
+    append(writer, 0)
+    assert inside.wait(PATIENCE)
+    for number in range(1, 8):
+        append(writer, number)
+        assert len(writer.records) <= 3
+    assert writer.total_dropped == 4
+    go_on.set()
+    writer.stop()
+    assert written == [0, 1, 2, 3]
+    assert dropped == [4]
+
+
+def test_no_thread_is_woken_while_the_writer_is_awake() -> None:
+    written, woken = list[Any](), list[int]()
+    writer = LineWriter("test-log", written.extend, woken.append)
+    writer.PAUSE = PATIENCE  # type: ignore[misc]
+    writer.start()
+    append(writer, 0)
+    eventually(lambda: not writer.asleep)
+    writer.wake = lambda: woken.append(1)  # type: ignore[method-assign]
+    for number in range(1, 10):
+        append(writer, number)
+    writer.put(10)
+    assert (written, woken) == ([0], [])
+    writer.stop(PATIENCE)
+    assert written == list(range(11))
+
+
+def test_a_writer_that_sleeps_is_woken_however_often_a_producer_was_interrupted_before_it_could() -> None:
+    written: list[Any] = []
+    writer = LineWriter("test-log", written.extend, written.append)
+    writer.start()
+    eventually(lambda: writer._sleeping)
+    for number in range(3):
+        writer.records.append(number)  # and no more
+    append(writer, 3)
+    eventually(lambda: len(written) == 4)
+    writer.stop(PATIENCE)
+    assert written == [0, 1, 2, 3]
+
+
+def test_every_item_of_many_threads_is_either_written_or_counted() -> None:
+    written, dropped = list[Any](), list[int]()
+    writer = LineWriter("test-log", written.extend, dropped.append, limit=5, batch=2)
+    writer.PAUSE = 0.0  # type: ignore[misc]
+    writer.start()
+
+    def produce() -> None:
+        for number in range(2000):
+            append(writer, number)
+            writer.put(number)
+
+    threads = [threading.Thread(target=produce) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    writer.stop(PATIENCE)
+    assert len(written) + sum(dropped) == 8 * 2 * 2000
+    assert sum(dropped) == writer.total_dropped
+
+
+def test_a_forked_child_keeps_nothing() -> None:
+    writer = LineWriter("test-log", lambda items: None, lambda count: None)
+    writer.asleep = False  # the thread was in its pause
+    writer.after_fork()
+    writer.put(1)
+    append(writer, 2)
+    assert not writer.records
+
+
+def test_batches_have_a_limit() -> None:
+    sizes: list[int] = []
+    writer = LineWriter("test-log", lambda items: sizes.append(len(items)), sizes.append, batch=4)
+    for number in range(10):
+        writer.put(number)
+    writer.stop()
+    assert sizes == [4, 4, 2]
+
+
 def test_the_number_of_dropped_lines_never_decreases() -> None:
     """Also while it is reported: a metric that goes back means that the server has started again."""
     seen: list[int] = []
@@ -124,7 +221,7 @@ def test_a_writer_survives_a_report_that_fails(capsys: pytest.CaptureFixture[str
     writer.put(1)
     writer.put(1)
     writer.start()
-    eventually(lambda: not writer._queue and not writer.dropped)
+    eventually(lambda: not writer.records and not writer.dropped)
     writer.put(2)
     assert second.wait(PATIENCE)
     writer.stop()

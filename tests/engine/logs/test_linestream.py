@@ -8,6 +8,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -162,3 +163,35 @@ def test_no_line_of_another_process_gets_between_two_parts_of_a_line(lines: list
     assert b"".join(pieces) == "".join(f"{line}\n" for line in lines).encode()
     most = 16 if is_pipe else 64
     assert all(piece.endswith(b"\n") and (len(piece) <= most or piece.count(b"\n") == 1) for piece in pieces)
+
+
+def test_a_batch_is_one_write_to_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pieces: list[int] = []
+    write = os.write
+
+    def counted(fd: int, data: bytes) -> int:
+        pieces.append(len(data))
+        return write(fd, data)
+
+    monkeypatch.setattr(linestream.os, "write", counted)
+    with open(tmp_path / "log", "w", encoding="utf-8") as stream:
+        assert LineStream(stream).write(["x" * 99] * 1000) == 1000
+    assert pieces == [100_000]
+    assert (tmp_path / "log").stat().st_size == 100_000
+
+
+def test_encoded_lines_are_counted_as_far_as_they_were_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(fd: int, data: bytes) -> int:
+        if not rooms:
+            raise OSError(errno.ENOSPC, "the disk is full")
+        written.append(bytes(data[: rooms[0]]))
+        return min(rooms.pop(0), len(data))
+
+    rooms, written = [8], list[bytes]()
+    lines = LineStream(Stream())
+    monkeypatch.setattr(linestream.os, "write", full)
+    assert lines.send("one\n\xe9\nthree\n".encode(), 3) == 2
+    assert isinstance(lines.error, OSError)
+    rooms = [1, 4]
+    assert lines.send(b"four\n", 1) == 0  # the end of the cut line, and not its own
+    assert b"".join(written) == "one\n\xe9\nt\nfour".encode()
