@@ -1,10 +1,11 @@
 """The stall monitor: makes sure that no connection waits because the thread that released the lead is still inside an
 application.
 
-It is a thread of its own. While requests are served, it wakes every millisecond. When the lead is free and no thread
-has taken it since the last look, the monitor gives it to a follower. When every worker is busy, the monitor leads
-itself, but only reads from sockets into memory, and hands the lead over as soon as a worker is free. It also tells the
-hand-off policy how often handlers stalled. While the server is idle, it sleeps until it is woken.
+It is a thread of its own. While requests are served, it wakes every millisecond, or more often if the hand-off policy
+says so. When the lead is free and no thread has taken it since the last look, the monitor gives it to a follower. When
+every worker is busy, the monitor leads itself, but only reads from sockets into memory, and hands the lead over as soon
+as a worker is free. It also tells the policy how many handlers wait. While the server is idle, it sleeps until it is
+woken.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from reserve.engine.polling.poller import RETRY
 from reserve.engine.polling.threads import start_thread
 from reserve.engine.polling.timers import NEVER
 from reserve.engine.polling.waiter import Alarm
-from reserve.engine.scheduler.handoff import HandOff
+from reserve.engine.scheduler.handoff import HandOff, StallObserver
 from reserve.engine.scheduler.readyqueue import ReadyQueue
 from reserve.engine.scheduler.requesttimeout import RequestWatchdog
 from reserve.engine.scheduler.runqueue import LATE
@@ -36,19 +37,18 @@ _NO_WORKER = "every worker is stuck (--request-timeout), and no more are replace
 class Monitor:
     """The monitor of one server; owned by its runtime. Its thread runs everything but :meth:`start` and :meth:`close`.
 
-    :param policy: told how often handlers stalled.
+    :param policy: told how many handlers wait; it says how often the monitor looks.
     :param alarm: woken for every run that begins while the monitor sleeps.
     """
 
-    TICK = 0.001
-    """Seconds between two looks: the longest that a ready connection waits for a handler that stalls."""
-    SAMPLE = 20
-    """Looks that make one sample for the policy."""
+    SAMPLE = 0.016
+    """Seconds that a sample for the policy takes at least."""
     IDLE_LOOKS = 50
     """Looks without a new run before it goes to sleep."""
 
     def __init__(self, policy: HandOff, alarm: Alarm, log: ErrorLog, clock: Clock = _SYSTEM) -> None:
         self._policy = policy
+        self._observer = StallObserver()
         self._alarm = alarm
         self._log = log
         self._clock = clock
@@ -99,19 +99,21 @@ class Monitor:
     def _watch(self) -> None:
         queue = self._queue
         lead = queue.lead
-        releases = runs = sampled_runs = -1
-        quiet = looks = stalled = stolen_at = 0
+        policy, observer = self._policy, self._observer
+        releases = runs = -1
+        sampled_runs = queue.runs
+        quiet = stolen_at = 0
         due = NEVER
         while not self._closed:
-            self._alarm.wait(self.TICK)
-            stalled += self._stalled()
+            tick = policy.tick
+            self._alarm.wait(tick)
+            observer.look(self._pool.workers, tick)
             if self._request_watchdog is not None:
                 due = queue.monitor_due = self._request_watchdog.look()
-            looks += 1
-            if looks == self.SAMPLE:
-                self._policy.sample(queue.runs - sampled_runs, stalled)
-                sampled_runs = queue.runs
-                looks = stalled = 0
+            if observer.elapsed >= self.SAMPLE:
+                elapsed, looks, begun = observer.elapsed, observer.looks, queue.runs
+                policy.sample(elapsed, looks, begun - sampled_runs, observer.end_sample())
+                sampled_runs = begun
             if lead.free:
                 if lead.releases == releases and lead.take():
                     self._leads = True
@@ -119,6 +121,7 @@ class Monitor:
                         self.steals += 1
                     stolen_at = queue.runs
                     self._lead()
+                    observer.rest()
                 releases = lead.releases
                 quiet = 0
             else:
@@ -127,19 +130,6 @@ class Monitor:
                 if quiet > self.IDLE_LOOKS:
                     quiet = 0
                     self._sleep(runs, due)
-
-    def _stalled(self) -> int:
-        """Count the workers that are in the same run as at the last look."""
-        count = 0
-        for worker in self._pool.workers:
-            if worker.connection is None or worker.exempt is not None:  # what it waits for does not keep the lead
-                worker.seen = -1
-            else:
-                handled = worker.handled
-                if worker.seen == handled:
-                    count += 1
-                worker.seen = handled
-        return count
 
     def _sleep(self, runs: int, due: float) -> None:
         alarm = self._alarm
@@ -153,7 +143,7 @@ class Monitor:
                 due = self._request_watchdog.look()
             alarm.wait(self._clock.timeout(due))
             alarm.asleep = False
-            self._policy.rest()
+            self._observer.rest()
 
     def _queue_run(self, connection: Connection) -> bool:
         """No worker is free: queue the request for a new worker or for a busy one, or refuse it when too many wait.

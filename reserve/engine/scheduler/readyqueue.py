@@ -213,7 +213,7 @@ class ReadyQueue:
         """Before this worker blocks in :meth:`Driver.run`: let another thread lead. True: it should retake the lead."""
         if not worker.leads:
             return False
-        kept = self._policy.keep()
+        kept = self._policy.keeps
         self.runs += 1
         if kept:
             self.lead.release()
