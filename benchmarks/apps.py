@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Any
 
-__all__ = ["Environ", "StartResponse", "hello", "posted", "send_file", "tls_app"]
+__all__ = [
+    "Environ",
+    "StartResponse",
+    "hello",
+    "posted",
+    "send_file",
+    "tls_app",
+    "waits_always",
+    "waits_often",
+    "waits_rarely",
+]
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -14,12 +26,33 @@ StartResponse = Callable[..., Any]
 _BODY = b"Hello, world!\n"
 _FIELDS = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(_BODY)))]
 _LARGE = 100_000_000
+_number = itertools.count()
 
 
 def hello(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
     """The smallest useful application, so that a measurement shows the cost of the server."""
     start_response("200 OK", list(_FIELDS))
     return [_BODY]
+
+
+def waits_rarely(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    """:func:`hello`; 1 request in 1000 waits 50 ms, as for a slow query."""
+    if next(_number) % 1000 == 0:
+        time.sleep(0.05)
+    return hello(environ, start_response)
+
+
+def waits_often(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    """:func:`hello`; 1 request in 20 waits 20 ms."""
+    if next(_number) % 20 == 0:
+        time.sleep(0.02)
+    return hello(environ, start_response)
+
+
+def waits_always(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    """:func:`hello`; each request waits 10 ms."""
+    time.sleep(0.01)
+    return hello(environ, start_response)
 
 
 def posted(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:

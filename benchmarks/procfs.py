@@ -52,6 +52,18 @@ def tree(pid: int) -> list[int]:
     return pids
 
 
+def switches(pid: int) -> int:
+    """Thread switches of the process and its descendants so far, voluntary or not, without threads that have ended."""
+    count = 0
+    for process in tree(pid):
+        with contextlib.suppress(*_PROCESS_ENDED):
+            for task in Path(f"/proc/{process}/task").iterdir():
+                with contextlib.suppress(*_PROCESS_ENDED):
+                    fields = status_fields((task / "status").read_text())
+                    count += fields["voluntary_ctxt_switches"] + fields["nonvoluntary_ctxt_switches"]
+    return count
+
+
 def tcp_states(port: int) -> Counter[str]:
     """By state: the number of connections of a local IPv4 port, as the kernel sees the side of that port."""
     return states_in(Path("/proc/net/tcp").read_text(), port)

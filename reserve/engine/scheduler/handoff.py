@@ -82,24 +82,29 @@ class AdaptiveHandOff:
     There are three ways to serve: to keep the lead while the monitor looks every millisecond, to keep it while the
     monitor looks more often, and to hand the lead over. Each sample says what each of them would have cost: a handler
     that waits while the lead is kept costs the time until the monitor has seen it twice, about a look and a half; to
-    hand over costs the switches of each run. So 1 waiting handler in 1000 is no reason to hand over, and 1 in 10 is.
+    hand over costs the switches of each run. So 1 waiting handler in 1000 is no reason to hand over, and 1 in 5 is.
 
-    A sample in which more hand-overs, or more looks, would have been cheaper takes effect at once. :attr:`QUIET`
-    samples in a row that say the opposite bring the lead back, so that a wrong guess is over within three samples (48
-    ms). At first the lead is handed over.
+    A sample in which more hand-overs, or more looks, would have been clearly cheaper takes effect at once.
+    :attr:`QUIET` samples in a row that say the opposite bring the lead back, so that a wrong guess is over within three
+    samples (48 ms). At first the lead is handed over.
     """
 
     QUIET = 2
     """Samples in a row before the lead is handed over less, or the monitor looks less often."""
     FAST_TICK = 0.00025
     """Seconds between two looks while some handlers wait."""
-    SWITCHES = 25e-6
-    """Seconds that it costs to hand the lead over for one run. Measured with CPython 3.11 on one processor, 21 us of
-    processor time. That it is more or less elsewhere moves the border, and costs little: near the border both ways cost
-    the same.
+    SWITCHES = 50e-6
+    """Seconds that it costs to hand the lead over for one run, with what the threads then wait for each other's GIL.
+    Measured with CPython 3.11 on one processor: about 20 us of processor time, and a rate of requests that is lower by
+    more than that. If it is less elsewhere, the border moves, and that costs little: near the border the ways cost the
+    same.
     """
     LOOK = 15e-6
     """Seconds that one look of the monitor costs, with its two switches; measured likewise."""
+    MARGIN = 1.5
+    """How many times as much as another way the present way has to cost, before the lead is handed over more or the
+    monitor looks more often: samples are small, and differ.
+    """
 
     _WAYS = ((True, TICK), (True, FAST_TICK), (False, TICK))
 
@@ -112,9 +117,15 @@ class AdaptiveHandOff:
     def sample(self, elapsed: float, looks: int, runs: int, waits: float) -> None:
         if not (runs or waits) or not looks:
             return
-        best = self._cheapest(elapsed, looks, runs, waits)
-        if best >= self._way:
+        costs = self._costs(elapsed, looks, runs, waits)
+        best = min(range(len(costs)), key=costs.__getitem__) if waits > 0.0 else 0
+        if best > self._way:
             self._quiet.clear()
+            if costs[self._way] < self.MARGIN * costs[best]:
+                return
+        elif best == self._way:
+            self._quiet.clear()
+            return
         else:
             self._quiet.append(best)
             if len(self._quiet) < self.QUIET:
@@ -124,15 +135,14 @@ class AdaptiveHandOff:
         self._way = best
         self.keeps, self.tick = self._WAYS[best]
 
-    def _cheapest(self, elapsed: float, looks: int, runs: int, waits: float) -> int:
-        if waits <= 0.0:
-            return 0
+    def _costs(self, elapsed: float, looks: int, runs: int, waits: float) -> list[float]:
+        """What each way would have cost, in seconds."""
         late = max(0.0, elapsed / looks - self.tick)  # a look comes late when the processor or the GIL is busy
         costs = []
         for keeps, tick in self._WAYS:
             pause = tick + late
             costs.append(self.LOOK * elapsed / pause + (1.5 * pause * waits if keeps else self.SWITCHES * runs))
-        return min(range(len(costs)), key=costs.__getitem__)
+        return costs
 
 
 class StallObserver:
@@ -188,19 +198,20 @@ class StallObserver:
         self._unjudged: dict[Observed, int] = {}
         """Those of them that were not looked at in the kernel."""
         self._stalled = 0
+        """Runs that began to stall in this sample."""
         self._reads = self._judged = self._waiting = 0
+        self._skipped = 0
+        """Runs that could have been judged, if :attr:`READS` were higher."""
         self._untold = False
         """The system did not tell, in this sample."""
 
     def rest(self) -> None:
-        """The caller has slept while the server was idle, or has done something else, until this moment: the time of
-        the sample begins now. What it has counted remains.
-        """
-        self._looked = self._wall()
-        self._cpu_before = self._cpu()
-        self.elapsed = self._late = 0.0
-        self.looks = 0
-        self._waited = None
+        """The caller has slept while the server was idle, or has led, until now: that is no part of the sample."""
+        now = self._wall()
+        if now - self._looked > TICK:  # it may have waited for a processor in that time
+            self._late = 0.0
+            self._waited = None
+        self._looked = now
 
     def look(self, workers: Iterable[Observed], tick: float) -> None:
         """Look at the workers once.
@@ -236,7 +247,7 @@ class StallObserver:
                 unjudged[worker] = run
         self._counted = stalled
         self._unjudged = unjudged
-        if unjudged and self._reads < self.READS and not self._untold and (late <= self.LATE or self._had_gil()):
+        if unjudged and not self._untold and (late <= self.LATE or (self._reads < self.READS and self._had_gil())):
             self._judge()
 
     def end_sample(self) -> float:
@@ -246,17 +257,14 @@ class StallObserver:
         if self._untold:
             if cpu - self._cpu_before < self.BUSY * self.elapsed:
                 waits = float(self._stalled)
-        elif self._judged:
-            waits = self._stalled * self._waiting / self._judged
-        if self._judged or self._untold:
             self._unjudged = {}
-        # The others may be looked at in the next sample, and count there.
-        self._stalled = len(self._unjudged)
+        elif self._judged:
+            waits = self._waiting * (self._judged + self._skipped) / self._judged
         self._cpu_before = cpu
         if not self._reads:
             self._waited = None  # the sum of what is late would be less and less exact
         self.elapsed = 0.0
-        self.looks = self._reads = self._judged = self._waiting = 0
+        self.looks = self._stalled = self._reads = self._judged = self._waiting = self._skipped = 0
         self._untold = False
         return waits
 
@@ -285,6 +293,8 @@ class StallObserver:
             else:
                 self._judged += 1
                 self._waiting += sleeps
+        self._skipped += len(unjudged)
+        unjudged.clear()
 
 
 def default_policy() -> HandOff:

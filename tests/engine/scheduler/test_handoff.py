@@ -108,6 +108,14 @@ def test_the_lead_is_handed_over_sooner_where_the_monitor_itself_is_late(ways: W
     assert ways.sample(MIXED, late=0.003) == HAND_OVER
 
 
+def test_samples_near_the_border_do_not_change_the_way(ways: Ways) -> None:
+    """1 run in 20 waits, and the samples differ."""
+    ways.sample(MIXED)
+    ways.sample(MIXED)
+    for runs, waits in ((48, 4.0), (108, 6.0), (205, 9.0), (76, 5.0), (120, 8.0)) * 5:
+        assert ways.sample((runs, waits)) == WATCH
+
+
 def test_handlers_that_compute_are_no_reason_to_hand_over(ways: Ways) -> None:
     """2 ms each, and 20 ms each, with the looks as late as the GIL makes them."""
     for runs, elapsed in ((8, 0.016), (1, 0.02)):
@@ -329,6 +337,38 @@ def test_what_the_caller_has_slept_is_no_part_of_the_sample(machine: Machine) ->
     machine.wall += 60.0
     machine.observer.rest()
     machine.look()
-    assert machine.observer.elapsed == pytest.approx(TICK)
+    assert machine.observer.elapsed == pytest.approx(2 * TICK)
     assert machine.observer.end_sample() == 1.0
     assert (machine.observer.elapsed, machine.observer.looks) == (0.0, 0)
+
+
+def test_a_monitor_that_leads_for_a_moment_still_ends_its_samples(machine: Machine) -> None:
+    """As it does when it gives the lead of a waiting handler to a follower, perhaps several times in a sample."""
+    for _ in range(16):
+        machine.look()
+        machine.wall += 0.0001
+        machine.observer.rest()
+    assert machine.observer.elapsed == pytest.approx(16 * TICK)
+
+
+def test_on_a_busy_processor_a_moment_of_leading_does_not_hide_who_waits(machine: Machine) -> None:
+    machine.run(0, sleeps=False)
+    machine.look(2, late=0.003, queued=0.003)
+    machine.wall += 0.0001
+    machine.observer.rest()
+    machine.end_run(0)
+    machine.run(1, sleeps=True)
+    machine.look(2, late=0.003, queued=0.003)
+    assert machine.observer.end_sample() == 1.0
+
+
+def test_what_the_monitor_has_waited_while_it_led_for_long_says_nothing_about_its_looks(machine: Machine) -> None:
+    machine.run(0, sleeps=False)
+    machine.look(3, late=0.003, queued=0.003)
+    machine.wall += 0.02
+    machine.queued += 0.02
+    machine.observer.rest()
+    machine.end_run(0)
+    machine.run(1, sleeps=True)
+    machine.look(2, late=0.005)
+    assert machine.observer.end_sample() == 0.0
