@@ -111,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=positive, default=2, help="how long each time (2)")
     parser.add_argument("--threads", type=positive, default=16, help="worker threads of each server (16)")
     parser.add_argument("--connections", type=positive, default=32, help="keep-alive connections (32)")
-    parser.add_argument("--servers", default="reserve,cheroot,waitress", help="(reserve,cheroot,waitress)")
+    parser.add_argument("--servers", default="reserve,cheroot", help="which (reserve,cheroot)")
     return parser
 
 

@@ -14,9 +14,9 @@ waits for a processor or for the GIL, does not: no follower could run meanwhile,
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable
-from threading import Thread
 from typing import Protocol
 
 from reserve.engine.polling import threadstate
@@ -63,7 +63,7 @@ class Observed(Protocol):
     def handled(self) -> int: ...
 
     @property
-    def thread(self) -> Thread: ...
+    def thread(self) -> threading.Thread: ...
 
 
 class AlwaysHandOver:
