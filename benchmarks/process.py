@@ -55,6 +55,8 @@ def started_process(
     core: int | None = None,
     environ: Mapping[str, str] | None = None,
     before_exec: Callable[[], None] | None = None,
+    cwd: Path = ROOT,
+    start_timeout: float = _START_TIMEOUT,
 ) -> Iterator[int]:
     """Run a server while the ``with`` block runs; give its process id. Then SIGKILL ends it and its children.
 
@@ -64,12 +66,14 @@ def started_process(
     :param core: the only processor that the server may use; None: any.
     :param environ: environment variables in addition to those of this process.
     :param before_exec: called in the new process before it runs the command.
+    :param cwd: the working directory, from which ``python -m`` imports first.
+    :param start_timeout: seconds until it must have responded.
     :raises StartError: the server ended, or did not respond in time.
     """
     with log.open("wb") as errors, pinned(core):
         process = subprocess.Popen(
             command,
-            cwd=ROOT,
+            cwd=cwd,
             env=environment() | dict(environ or {}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -78,7 +82,7 @@ def started_process(
             preexec_fn=before_exec,
         )
     try:
-        _wait_until_ready(name, process, is_ready, log)
+        _wait_until_ready(name, process, is_ready, log, start_timeout)
         yield process.pid
     finally:
         with contextlib.suppress(ProcessLookupError):
@@ -134,8 +138,10 @@ def environment() -> dict[str, str]:
     return kept | {"PYTHONPATH": path}
 
 
-def _wait_until_ready(name: str, process: subprocess.Popen[bytes], is_ready: Callable[[], bool], log: Path) -> None:
-    deadline = time.monotonic() + _START_TIMEOUT
+def _wait_until_ready(
+    name: str, process: subprocess.Popen[bytes], is_ready: Callable[[], bool], log: Path, timeout: float
+) -> None:
+    deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise StartError(f"{name} ended with exit code {process.returncode}: {_end_of(log)}")
@@ -143,7 +149,7 @@ def _wait_until_ready(name: str, process: subprocess.Popen[bytes], is_ready: Cal
             if is_ready():
                 return
         time.sleep(0.02)
-    raise StartError(f"{name} did not respond within {_START_TIMEOUT:g} s: {_end_of(log)}")
+    raise StartError(f"{name} did not respond within {timeout:g} s: {_end_of(log)}")
 
 
 def _end_of(log: Path) -> str:
