@@ -20,24 +20,23 @@ import sysconfig
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
+from benchmarks.compare.environment import install
 from benchmarks.heads import BROWSER_FIELDS, BROWSER_TARGET, head
-from benchmarks.process import HOST, ROOT, Unmeasurable, environment, free_port, responds, started_process
-from benchmarks.servers import chosen, command
+from benchmarks.process import HOST, Unmeasurable, free_port, responds, started_process
+from benchmarks.runtime import CLONE, FORMS, Runtime, installed
+from benchmarks.servers import chosen
 
 __all__ = [
     "ALLOWED",
     "BASELINE",
     "CASES",
-    "FORMS",
     "Counts",
     "Verdict",
     "build",
     "confirmed",
     "count",
-    "extension_modules",
     "judged",
     "main",
     "missing_tools",
@@ -45,7 +44,8 @@ __all__ = [
 ]
 
 BASELINE = Path(__file__).with_name("instructions.json")
-"""By build of Python (:func:`build`), by form and by case: instructions a request. A commit that changes it says why."""
+"""By build of Python (:func:`build`), by form and by case: instructions a request. A commit that changes it
+says why."""
 ALLOWED = 1.03
 """How many times the baseline a count may be."""
 CONNECTIONS = 16
@@ -53,14 +53,12 @@ THREADS = 16
 _ROUNDS = 40
 """Requests on each connection in one window."""
 _WINDOWS = 5
-"""The result is the smallest of these: what disturbs a window only adds to it."""
+"""The result is the smallest of these: what disturbs a window only adds to it. With an access log there
+is one long window."""
 _OPTIMIZING = ("--enable-optimizations", "--with-lto")
 """Options of Python's configure that change the counts."""
 _START_TIMEOUT = 120.0
 _RESPONSE_TIMEOUT = 120.0
-
-FORMS: dict[str, dict[str, str]] = {"pure": {"RESERVE_PURE": "1"}, "c": {}}
-"""By name: the environment variables that choose the form of reserve."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,8 +75,8 @@ _BROWSER = head(BROWSER_TARGET, BROWSER_FIELDS)
 CASES: dict[str, Case] = {
     "hello": Case(request=head()),
     "browser": Case(request=_BROWSER),
-    "hello, access log": Case(request=head(), access_log=True, base="hello"),
-    "browser, access log": Case(request=_BROWSER, access_log=True, base="browser"),
+    "hello-log": Case(request=head(), access_log=True, base="hello"),
+    "browser-log": Case(request=_BROWSER, access_log=True, base="browser"),
 }
 
 TARGETS: dict[str, dict[str, int]] = {
@@ -118,16 +116,20 @@ class Verdict:
     def met(self) -> bool:
         return (self.counted if self.added is None else self.added) <= self.target
 
+    def goal(self) -> str:
+        """Whether the goal is met, and by which number."""
+        figure = f"{self.counted:,d}" if self.added is None else f"adds {self.added:,d}"
+        return f"{'met' if self.met else 'missed'}: {figure} of {self.target:,d}"
+
     def line(self) -> str:
+        """A row of the table that the command prints."""
         baseline = f"{self.baseline:9,d} {self.ratio:6.3f}" if self.baseline and self.ratio else f"{'none':>9} {'':6}"
-        goal = f"{'met' if self.met else 'missed'}: {'adds ' if self.added is not None else ''}"
-        goal += f"{self.counted if self.added is None else self.added:,d} of {self.target:,d}"
         note = ""
         if not self.passed:
             note = f"   MORE THAN {ALLOWED - 1:.0%} ABOVE THE BASELINE"
         elif self.ratio is not None and self.ratio < 2 - ALLOWED:
             note = "   far below the baseline, which --update lowers"
-        return f"{self.form:6}{self.case:22}{self.counted:9,d} {baseline}   {goal}{note}"
+        return f"{self.form:6}{self.case:22}{self.counted:9,d} {baseline}   {self.goal()}{note}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -142,12 +144,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise Unmeasurable(f"{' and '.join(absent)} not installed; on Debian: apt-get install valgrind")
         print(f"{build()}\n{_setting()}")
         print(f"{'':28}{'count':>9} {'baseline':>9} {'ratio':>6}   target")
+        runtime = _installed() if options.installed else CLONE
         for form in forms:
-            if form == "c" and not extension_modules():
+            if form == "c" and not runtime.extensions():
                 print("c     not built: no extension module of reserve is loaded")
                 continue
             known = stored.get(build(), {}).get(form, {})
-            counts = confirmed(form, cases, known)
+            counts = confirmed(form, cases, known, runtime)
             unknown = unknown or not known
             for verdict in judged(form, counts, known):
                 verdicts.append(verdict)
@@ -201,26 +204,7 @@ def missing_tools() -> list[str]:
     return [name for name in ("valgrind", "callgrind_control") if shutil.which(name) is None]
 
 
-def extension_modules(python: str = sys.executable, *, cwd: Path = ROOT, path: str | None = None) -> list[str]:
-    """The compiled modules that reserve loads for HTTP without RESERVE_PURE; none: there is only the pure form.
-
-    :param path: the value of PYTHONPATH; None: the clone.
-    """
-    code = (
-        "import sys, reserve.apps.http.launch\n"
-        "for name, module in sorted(sys.modules.items()):\n"
-        "    if name.startswith('reserve.') and (getattr(module, '__file__', None) or '').endswith(tuple(sys.argv[1:])):\n"
-        "        print(name)\n"
-    )
-    variables = environment() | ({} if path is None else {"PYTHONPATH": path})
-    command = [python, "-c", code, *EXTENSION_SUFFIXES]
-    done = subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True, timeout=60)
-    if done.returncode != 0:
-        raise Unmeasurable(f"reserve cannot be imported: {done.stderr.strip()[-400:]}")
-    return done.stdout.split()
-
-
-def count(form: str, cases: Sequence[str] = tuple(CASES)) -> dict[str, int]:
+def count(form: str, cases: Sequence[str] = tuple(CASES), runtime: Runtime = CLONE) -> dict[str, int]:
     """Count the instructions of each case, with a new server for those with an access log and for those without.
 
     :raises Unmeasurable: the server or callgrind failed.
@@ -229,17 +213,17 @@ def count(form: str, cases: Sequence[str] = tuple(CASES)) -> dict[str, int]:
     for access_log in (False, True):
         group = [case for case in cases if CASES[case].access_log is access_log]
         if group:
-            with _server(form, access_log=access_log) as counter:
+            with _server(form, runtime, access_log=access_log) as counter:
                 for case in group:
-                    counts[case] = counter.count(CASES[case].request)
+                    counts[case] = counter.count(CASES[case])
     return {case: counts[case] for case in cases}
 
 
-def confirmed(form: str, cases: Sequence[str], baseline: Counts) -> dict[str, int]:
+def confirmed(form: str, cases: Sequence[str], baseline: Counts, runtime: Runtime = CLONE) -> dict[str, int]:
     """:func:`count`, once more for the cases that are too far above their baseline: the smaller count is the result."""
-    counts = count(form, cases)
+    counts = count(form, cases, runtime)
     above = [verdict.case for verdict in judged(form, counts, baseline) if not verdict.passed]
-    again = count(form, above) if above else {}
+    again = count(form, above, runtime) if above else {}
     return {case: min(counted, again.get(case, counted)) for case, counted in counts.items()}
 
 
@@ -252,8 +236,13 @@ class _Counter:
         self._folder = folder
         self._dumps: set[Path] = set()
 
-    def count(self, request: bytes) -> int:
-        """Instructions a request: the smallest count of several windows."""
+    def count(self, case: Case) -> int:
+        """Instructions a request: the smallest count of several windows.
+
+        With an access log there is one window as long as all of them, because the log's thread writes many lines
+        together, and the last ones after the window.
+        """
+        request = case.request
         with contextlib.ExitStack() as stack:
             clients = [
                 stack.enter_context(socket.create_connection((HOST, self._port), _RESPONSE_TIMEOUT))
@@ -262,12 +251,13 @@ class _Counter:
             _exchange(clients, request, _ROUNDS)  # whatever the server makes on first use
             self._control("-i", "on")
             windows = []
-            for _ in range(_WINDOWS):
+            number, rounds = (1, _WINDOWS * _ROUNDS) if case.access_log else (_WINDOWS, _ROUNDS)
+            for _ in range(number):
                 _exchange(clients, request, 2)
                 self._control("-z")
-                _exchange(clients, request, _ROUNDS)
+                _exchange(clients, request, rounds)
                 self._control("-d")
-                windows.append(self._newest() / (_ROUNDS * CONNECTIONS))
+                windows.append(self._newest() / (rounds * CONNECTIONS))
             self._control("-i", "off")
         return round(min(windows))
 
@@ -289,19 +279,22 @@ class _Counter:
 
 
 @contextlib.contextmanager
-def _server(form: str, *, access_log: bool) -> Iterator[_Counter]:
+def _server(form: str, runtime: Runtime, *, access_log: bool) -> Iterator[_Counter]:
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="benchmark-") as temporary:
         folder = Path(temporary)
         tool = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/counts", "--instr-atstart=no"]
-        log = ["--access-log-file", os.devnull] if access_log else ["--no-access-log"]
+        options = ["--bind", f"{HOST}:{port}", "--threads", str(THREADS)]
+        options += ["--access-log-file", os.devnull] if access_log else ["--no-access-log"]
+        server = [runtime.python, "-m", "reserve", "app", "http", "wsgi", "instructions_app:hello", *options]
         with started_process(
             f"reserve ({form}) in valgrind",
-            [*tool, *command("reserve", "benchmarks.instructions_app:hello", THREADS, port, log)],
+            [*tool, *server],
             lambda: responds(port),
             log=folder / "stderr",
             # The order of sets, and the addresses at which objects are, would change from run to run.
-            environ={**FORMS[form], "PYTHONHASHSEED": "0"},
+            environ={**FORMS[form], "PYTHONHASHSEED": "0", "PYTHONPATH": runtime.path},
+            cwd=runtime.cwd,
             start_timeout=_START_TIMEOUT,
         ) as pid:
             yield _Counter(pid, port, folder)
@@ -333,18 +326,26 @@ def _read_response(client: socket.socket) -> None:
                 return
 
 
+def _installed() -> Runtime:
+    """The reserve in the environment of ``benchmarks.compare``, installed from the clone a moment ago."""
+    return installed(str(install()))
+
+
 def _setting() -> str:
     done = subprocess.run(["valgrind", "--version"], capture_output=True, text=True, timeout=60)
     return (
-        f"{done.stdout.strip()}, {platform.machine()}; {THREADS} threads, {CONNECTIONS} connections, the smallest of "
-        f"{_WINDOWS} windows of {_ROUNDS * CONNECTIONS} requests"
+        f"{done.stdout.strip()}, {platform.machine()}; {THREADS} threads, {CONNECTIONS} connections, "
+        f"the smallest of {_WINDOWS} windows of {_ROUNDS * CONNECTIONS} requests"
     )
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.instructions", description=__doc__.partition("\n\n")[0])
     parser.add_argument("--forms", default="", help=f"by default all: {','.join(FORMS)}")
-    parser.add_argument("--cases", default="", help="for instance hello,browser; by default all, also with access log")
+    parser.add_argument("--cases", default="", help=f"by default all: {','.join(CASES)}")
+    parser.add_argument(
+        "--installed", action="store_true", help="install the clone first, with its extension module, and count that"
+    )
     parser.add_argument("--update", action="store_true", help=f"store the counts in {BASELINE.name}")
     return parser
 

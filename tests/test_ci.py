@@ -15,8 +15,8 @@ from tests.waiting import PATIENCE
 ROOT = Path(__file__).parent.parent
 PEERS = (
     "curl", "chromium", "chromedriver", "wrk", "systemd-socket-activate", "systemd-analyze", "setpriv", "slowhttptest",
-    "strace", "tmux", "nginx", "apache2", "lighttpd", "haproxy", "openssl", "certutil", "prometheus", "promtool", "valgrind",
-    "callgrind_control", "cc",
+    "strace", "tmux", "nginx", "apache2", "lighttpd", "haproxy", "openssl", "certutil", "prometheus", "promtool",
+    "valgrind", "cc",
 )  # fmt: skip
 PYTHON = """#!/bin/sh
 case "$*" in "-m pytest"*)
