@@ -33,7 +33,7 @@
 #include <unistd.h>
 
 enum { HEAD_ROOM = 16384, BLOCK = 1 << 18, EVENTS = 512 };
-enum state { CONNECTING, SENDING, HEAD, LENGTH, CHUNK_SIZE, CHUNK_DATA, CHUNK_END, TRAILER, UNTIL_CLOSE, DRAIN, IDLE, DEAD };
+enum state { CONNECTING, SENDING, HEAD, LENGTH, CHUNK_SIZE, CHUNK_DATA, CHUNK_END, TRAILER, UNTIL_CLOSE, UPLOADING, DRAIN, IDLE, DEAD };
 
 struct connection {
     int fd;
@@ -104,6 +104,7 @@ static void record(struct connection *c)
 }
 
 static void begin(struct connection *c);
+static int finish(struct connection *c);
 
 static void open_connection(struct connection *c)
 {
@@ -172,6 +173,8 @@ static void push(struct connection *c)
         c->to_send -= sent;
     }
     watch(c, 0);
+    if (c->state == UPLOADING)
+        finish(c);
 }
 
 static void begin(struct connection *c)
@@ -199,6 +202,10 @@ static void begin(struct connection *c)
 /* One response is complete. Returns 0 when the connection is not to be read any more. */
 static int finish(struct connection *c)
 {
+    if (c->to_send > 0) {  /* the server has responded before it had the body: the request is over when it is sent */
+        c->state = UPLOADING;
+        return 1;
+    }
     now = clock_now();
     completed++;
     if (measuring) {
@@ -372,6 +379,7 @@ static int take(struct connection *c, const char *data, long size)
             break;
         }
         case UNTIL_CLOSE:
+        case UPLOADING:
         case DRAIN:
             return 1;
         default:

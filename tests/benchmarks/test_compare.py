@@ -418,6 +418,27 @@ def test_a_response_that_ends_too_early_is_a_failure_and_one_that_ends_with_the_
     assert found.reconnects > 0
 
 
+@pytest.mark.peer
+def test_an_upload_is_sent_to_its_end_when_the_response_comes_early(program: Path) -> None:
+    received = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with listener.accept()[0] as client:
+                client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                while piece := client.recv(1 << 20):
+                    received.append(len(piece))
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        size = 50_000_000
+        upload = Workload(title="", connections=1, request=head(method="POST"), body=size, transfer=size)
+        found = measured(program, upload, listener.getsockname()[1])
+        thread.join()
+    assert (found.requests, found.failures) == (1, 0)
+    assert sum(received) == size + len(upload.request)
+
+
 def test_a_missing_compiler_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(generator.shutil, "which", lambda name: None)
     with pytest.raises(Unmeasurable, match="no C compiler is installed"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import IO, Any
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -81,5 +81,11 @@ def send_file(environ: Environ, start_response: StartResponse) -> Iterable[bytes
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(os.path.getsize(path)))])
     file = open(path, "rb")  # noqa: SIM115 -- the server closes the file, through the wrapper
     wrapper = environ.get("wsgi.file_wrapper")
-    pieces: Iterable[bytes] = wrapper(file, _BLOCK) if wrapper else iter(lambda: file.read(_BLOCK), b"")
+    pieces: Iterable[bytes] = wrapper(file, _BLOCK) if wrapper else _pieces(file)
     return pieces
+
+
+def _pieces(file: IO[bytes]) -> Iterator[bytes]:
+    with file:
+        while piece := file.read(_BLOCK):
+            yield piece
