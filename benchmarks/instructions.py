@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.compare.environment import install
+from benchmarks.compare.environment import install, locked
 from benchmarks.heads import BROWSER_FIELDS, BROWSER_TARGET, head
 from benchmarks.process import HOST, Unmeasurable, free_port, responds, started_process
 from benchmarks.runtime import CLONE, FORMS, Runtime, installed
@@ -328,7 +328,8 @@ def _read_response(client: socket.socket) -> None:
 
 def _installed() -> Runtime:
     """The reserve in the environment of ``benchmarks.compare``, installed from the clone a moment ago."""
-    return installed(str(install()))
+    with locked():
+        return installed(str(install()))
 
 
 def _setting() -> str:
