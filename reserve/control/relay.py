@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 from reserve.control.commands import Reply
 from reserve.control.document import add_counters, counters_of, document, process
+from reserve.control.messages import Answer, Collect, Last, Message
 from reserve.control.process import reopened_result, version_result
 from reserve.control.protocol import Refusal, Request
 from reserve.engine.logs.logfile import Reopened
@@ -144,6 +145,8 @@ class Relay:
         """Since when a worker owes an answer, by process ID."""
         self._known: dict[int, tuple[Mapping[str, Any], float]] = {}
         """The last stats of each worker, and when it has told them."""
+        self._told_last: set[int] = set()
+        """The workers that have told their last stats, by process ID."""
         for pid, known in (counts.get("known") or {}).items():
             self._known[int(pid)] = known, now()
         self._document: dict[str, Any] | None = None
@@ -313,45 +316,38 @@ class Relay:
         if not asked:
             self._finish(self._last_id)
 
-    def receive(self, worker: Worker, message: Mapping[str, Any]) -> bool:
+    def receive(self, worker: Worker, message: Message) -> bool:
         """A message of a worker; False: it is not for the relay."""
-        kind = message["type"]
-        if kind == "answer":
+        if isinstance(message, Answer):
             self._answer(worker, message)
-        elif kind == "last":
-            self._learn(worker, message.get("stats"))
-        elif kind == "collect":
+        elif isinstance(message, Last):
+            self._learn(worker, message.stats, is_last=True)
+        elif isinstance(message, Collect):
             self.collect(lambda found: self.tell(worker, found))
         else:
             return False
         return True
 
-    def _answer(self, worker: Worker, message: Mapping[str, Any]) -> None:
+    def _answer(self, worker: Worker, message: Answer) -> None:
         self._silent.pop(worker.pid, None)
-        result = message.get("result")
-        if isinstance(result, dict) and "stats" in result:
-            self._learn(worker, result["stats"])
-        number = message.get("id")
-        question = self._questions.get(number) if isinstance(number, int) else None
+        if message.stats is not None:
+            self._learn(worker, message.stats)
+        question = self._questions.get(message.id)
         if question is None or worker.pid not in question.waiting:
             return  # too late
         question.waiting.discard(worker.pid)
-        question.answers[worker.pid] = message
+        question.answers[worker.pid] = message.values
         for other in self._questions.values():
             if other is not question and worker.pid in other.waiting:
                 self._silent[worker.pid] = self._now()  # it owes more answers
         if not question.waiting:
-            self._finish(int(message["id"]))
+            self._finish(message.id)
 
-    def _learn(self, worker: Worker, stats: Any) -> None:
-        """Remember stats, unless they have another structure: a worker has the rights of another user, perhaps, and
-        another version.
-        """
-        if not isinstance(stats, dict) or not isinstance(stats.get("workers", []), list):
-            return
-        try:
-            counters_of(stats)
-        except (AttributeError, LookupError, TypeError, ValueError):
+    def _learn(self, worker: Worker, stats: Mapping[str, Any], *, is_last: bool = False) -> None:
+        """Remember stats. An answer that comes after the last ones was made before them, by another thread."""
+        if is_last:
+            self._told_last.add(worker.pid)
+        elif worker.pid in self._told_last:
             return
         self._known[worker.pid] = stats, self._now()
 
@@ -383,6 +379,7 @@ class Relay:
     def worker_ended(self, worker: Worker) -> None:
         """A worker has ended, and its messages were read."""
         self._silent.pop(worker.pid, None)
+        self._told_last.discard(worker.pid)
         stats, _ = self._known.pop(worker.pid, (None, 0.0))
         if stats is not None:
             self._former = add_counters(self._former, counters_of(stats))

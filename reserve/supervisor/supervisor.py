@@ -15,7 +15,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any, cast
+from typing import cast
 
 from reserve.cli.banner import in_background
 from reserve.cli.early.signaltable import Reaction, name_of, reaction_to
@@ -25,6 +25,7 @@ from reserve.cli.process import changed_directory
 from reserve.cli.processes.spawn import become_supervisor, handled_signals
 from reserve.cli.processes.state import State, pass_listeners
 from reserve.control.listener import ControlListener
+from reserve.control.messages import Message, Ready, Recycle, Report
 from reserve.control.relay import Relay
 from reserve.daemon.detach import Parent
 from reserve.daemon.pidfile import PidFile
@@ -50,6 +51,8 @@ _EXIT = 5.0
 """Seconds that the exit of the supervisor may take after that of its processes."""
 _FLUSH_INTERVAL = 1.0
 """Seconds between two attempts to send a message to a worker that does not read."""
+_MOST_REPORTED = 256
+"""So many different lines of workers are remembered, so that each is written once for all of them."""
 _STOPPED_MESSAGE = "reserve: the server has stopped"
 
 
@@ -99,8 +102,8 @@ class Supervisor:
         self.policy.use(state.wanted, preload=state.preload, stop_timeout=state.stop_timeout)
         self._is_announced = state.has_served
         """The service manager has been told that the server is ready, since the start or the last reload."""
-        self._reported: set[tuple[str, int]] = set()
-        """What workers had written: what it said, and their generation; 0: the server stopped."""
+        self._reported: deque[tuple[str, int]] = deque(maxlen=_MOST_REPORTED)
+        """What workers had written last: what it said, and their generation; 0: the server stopped."""
         self._opens_browser = False
         self._error_file: LogFile | None = None
         """What standard error becomes when a worker is ready; None: it stays."""
@@ -144,7 +147,7 @@ class Supervisor:
     def act(self) -> bool:
         """Do what is to be done now; False: everything has stopped."""
         if self._signals:  # what a signal does depends on which workers serve
-            for worker in self.workers.values():
+            for worker in list(self.workers.values()):
                 if not worker.channel.ended:
                     self._receive(worker)
         while self._signals:
@@ -417,29 +420,30 @@ class Supervisor:
             self._notifier.status("starts the first process", _STEP)
         return not is_zygote
 
-    def _receive(self, worker: WorkerProcess) -> None:
-        for message in worker.channel.receive():
+    def _receive(self, worker: WorkerProcess, *, everything: bool = False) -> None:
+        for message in worker.receive(everything=everything):
             self.handle_message(worker, message)
         if worker.channel.ended:
             self._selector.unregister(worker.channel)
 
-    def handle_message(self, worker: WorkerProcess, message: dict[str, Any]) -> None:
+    def handle_message(self, worker: WorkerProcess, message: Message) -> None:
         """What a message of a worker changes."""
-        if message["type"] == "ready" and worker.phase is Phase.STARTING:
+        if isinstance(message, Ready):
+            if worker.phase is not Phase.STARTING:
+                return
             if not self.policy.serving_generation:
-                banner = str(message.get("banner", "")).removesuffix("\n")
-                write_line(in_background(banner, self._daemon))
+                write_line(in_background(message.banner.removesuffix("\n"), self._daemon))
                 if self._opens_browser:
                     worker.tell("open")
-            self._perform(self.policy.ready(worker, float(message.get("retires_within", worker.retires_within))))
+            self._perform(self.policy.ready(worker, message.retires_within))
             self._relay.worker_ready(worker)
-        elif message["type"] == "recycle":
-            self._perform(self.policy.recycle(worker, str(message.get("reason", "")), self._now()))
-        elif message["type"] == "report":  # the other workers have the same application, and say the same
-            key = str(message.get("about", "")), 0 if self.policy.stop_count else worker.generation
+        elif isinstance(message, Recycle):
+            self._perform(self.policy.recycle(worker, message.reason, self._now()))
+        elif isinstance(message, Report):  # the other workers have the same application, and say the same
+            key = message.about, 0 if self.policy.stop_count else worker.generation
             if key not in self._reported:
-                self._reported.add(key)
-                write_line(f"reserve: worker process {worker.pid}: {message.get('text', '')}", logging.WARNING)
+                self._reported.append(key)
+                write_line(f"reserve: worker process {worker.pid}: {message.text}", logging.WARNING)
         else:
             self._relay.receive(worker, message)
 
@@ -451,7 +455,7 @@ class Supervisor:
             code = worker.poll()
             if code is not None:
                 if not worker.channel.ended:
-                    self._receive(worker)
+                    self._receive(worker, everything=True)
                 self._processes.remove(worker)
                 self._relay.worker_ended(worker)
                 self._perform(self.policy.ended(worker, code, self._now()))

@@ -9,8 +9,9 @@ from contextlib import suppress
 from typing import Any
 
 from reserve.cli.processes.channel import Channel
+from reserve.control.messages import Message, parse_messages
 from reserve.engine.logs.journal import is_journal, with_level
-from reserve.supervisor.policy import Worker
+from reserve.supervisor.policy import Phase, Worker
 from reserve.wait import write_within
 
 __all__ = ["WorkerProcess", "suspend", "write_line"]
@@ -32,6 +33,27 @@ class WorkerProcess(Worker):
         self.channel = channel
         self.origin: tuple[int, int] = 0, 0
         """The process ID of its zygote and its number in messages of the zygote; zeros: it has none."""
+        self._was_malformed = False
+        """A line has said that it sends what is no message."""
+
+    def receive(self, *, everything: bool = False) -> list[Message]:
+        """Read what it has sent. What is malformed changes nothing, and one line says so for the first time.
+
+        A process that is STARTING is killed then, because nothing could tell when it is ready. Another one serves on;
+        if its channel cannot be read any more, it tells nothing, and signals stop it.
+
+        :param everything: it has ended, so this is the last call.
+        """
+        messages, complaint = parse_messages(self.channel.receive_all() if everything else self.channel.receive())
+        if self.channel.is_garbled:
+            complaint = complaint or "it is no JSON object with a type"
+        if complaint and not self._was_malformed:
+            self._was_malformed = True
+            text = f"{self.kind} {self.pid} has sent a message that cannot be read: {complaint}"
+            write_line(f"reserve: {text}", logging.WARNING)
+            if self.phase is Phase.STARTING and not everything:
+                self.signal(signal.SIGKILL)
+        return messages
 
     def tell(self, kind: str, **values: Any) -> None:
         """Send it a message. Without a channel, which the application may have closed, SIGTERM stops it instead."""

@@ -18,6 +18,7 @@ from typing import Any
 from reserve.cli.processes.channel import Channel
 from reserve.cli.processes.spawn import fork_worker
 from reserve.cli.processes.state import PassedListener, PassedProcess
+from reserve.control.messages import Ended, Forked, Message, Preloaded
 from reserve.supervisor.policy import Phase
 from reserve.supervisor.workers import WorkerProcess
 
@@ -199,8 +200,8 @@ class Zygotes:
             code = zygote.poll()
             if code is None:
                 continue
-            while not zygote.channel.ended and self.receive(zygote):  # what it has sent before its end
-                pass
+            if not zygote.channel.ended:
+                self.receive(zygote, everything=True)
             self._close(zygote)
             self.processes.remove(zygote)
             self._orphan_workers(zygote)
@@ -233,34 +234,37 @@ class Zygotes:
 
     # ---- messages ----
 
-    def receive(self, zygote: ZygoteProcess) -> bool:
-        """Read what a zygote has sent; False: there was no message."""
-        messages = zygote.channel.receive()
-        for message in messages:
+    def receive(self, zygote: ZygoteProcess, *, everything: bool = False) -> None:
+        """Read what a zygote has sent.
+
+        :param everything: it has ended.
+        """
+        for message in zygote.receive(everything=everything):
             self.handle_message(zygote, message)
         if zygote.channel.ended:
             self._selector.unregister(zygote.channel)
-        return bool(messages)
 
-    def handle_message(self, zygote: ZygoteProcess, message: dict[str, Any]) -> None:
+    def handle_message(self, zygote: ZygoteProcess, message: Message) -> None:
         """What a message of a zygote changes."""
-        kind = message["type"]
-        if kind == "preloaded" and zygote.phase is Phase.STARTING:
-            zygote.phase = Phase.SERVING
+        if isinstance(message, Preloaded):
+            if zygote.phase is Phase.STARTING:
+                zygote.phase = Phase.SERVING
+            return
+        if not isinstance(message, (Forked, Ended)):
             return
         worker = next(
             (
                 worker
                 for worker in self._workers.values()
-                if isinstance(worker, ForkedWorker) and worker.serial == message.get("serial")
+                if isinstance(worker, ForkedWorker) and worker.zygote is zygote and worker.serial == message.serial
             ),
             None,
         )
         if worker is None:
             return
-        if kind == "forked":
+        if isinstance(message, Ended):
+            worker.exit_code = message.code
+        elif worker.pid < 0 and message.pid not in self._workers:  # else it was told before
             del self._workers[worker.pid]
-            worker.pid = int(message["pid"])
+            worker.pid = message.pid
             self._workers[worker.pid] = worker
-        elif kind == "ended":
-            worker.exit_code = int(message["code"])

@@ -56,6 +56,7 @@ class World:
         self.directory = directory
         monkeypatch.setattr(processes, "start_worker", self._start)
         monkeypatch.setattr(supervising, "write_line", lambda text, level=20: self.lines.extend(text.splitlines()))
+        monkeypatch.setattr(workers, "write_line", lambda text, level=20: self.lines.extend(text.splitlines()))
         monkeypatch.setattr(supervising, "become_supervisor", lambda state, handled: self.became.append(state))
         monkeypatch.setattr(supervising, "suspend", lambda: self.suspended.append([w.signals[-1] for w in self.alive]))
         monkeypatch.setattr(workers.WorkerProcess, "signal", lambda w, number: self.process(w).signals.append(number))

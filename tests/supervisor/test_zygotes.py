@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from reserve.cli.processes.channel import Channel, DescriptorChannel
+from reserve.control.messages import Ended, Forked, Preloaded
 from reserve.supervisor.policy import Phase
 from reserve.supervisor.workers import WorkerProcess
 from reserve.supervisor.zygotes import ForkedWorker, ZygoteProcess, Zygotes
@@ -40,7 +41,7 @@ class World:
         self.ends[pid] = DescriptorChannel(others.sock)
         zygote = self.zygotes.add(pid, own, generation)
         if is_ready:
-            self.zygotes.handle_message(zygote, {"type": "preloaded"})
+            self.zygotes.handle_message(zygote, Preloaded())
         return zygote
 
     def fork(self, generation: int, pid: int | None = None) -> ForkedWorker:
@@ -50,7 +51,7 @@ class World:
         self.workers[worker.pid] = worker
         self.selector.register(worker.channel, selectors.EVENT_READ, worker)
         if pid is not None:
-            self.zygotes.handle_message(worker.zygote, {"type": "forked", "serial": worker.serial, "pid": pid})
+            self.zygotes.handle_message(worker.zygote, Forked(worker.serial, pid))
         return worker
 
     def close(self) -> None:
@@ -71,7 +72,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 def test_only_a_zygote_of_the_generation_that_has_preloaded_forks(world: World) -> None:
     zygote = world.start(100, 1, is_ready=False)
     assert world.zygotes.fork(1, 0, ()) is None
-    world.zygotes.handle_message(zygote, {"type": "preloaded"})
+    world.zygotes.handle_message(zygote, Preloaded())
     assert world.zygotes.fork(2, 0, ()) is None
     worker = world.fork(1)
     assert (worker.generation, worker.poll()) == (1, None)
@@ -82,11 +83,9 @@ def test_a_worker_gets_its_process_id_and_its_end_from_the_zygote(world: World) 
     zygote = world.start(100, 1)
     first, second = world.fork(1, 101), world.fork(1, 102)
     assert world.workers == {101: first, 102: second}
-    world.zygotes.handle_message(zygote, {"type": "ended", "serial": second.serial, "code": 3})
+    world.zygotes.handle_message(zygote, Ended(second.serial, 3))
     assert (first.poll(), second.poll()) == (None, 3)
-    world.zygotes.handle_message(
-        zygote, {"type": "ended", "serial": 99, "code": 3}
-    )  # of one that is not there any more
+    world.zygotes.handle_message(zygote, Ended(99, 3))  # of one that is not there any more
     assert first.poll() is None
 
 

@@ -21,6 +21,7 @@ __all__ = ["Channel", "DescriptorChannel"]
 _PIECE = 65536
 _MAX_LINE = 4 << 20
 """Bytes of a message. A longer one means that something else writes to the socket."""
+_MOST_PIECES = 2 * _MAX_LINE // _PIECE
 _MAX_DESCRIPTORS = 16
 """How many descriptors are received at once. Linux reads no further than the end of the piece that came with some."""
 
@@ -34,11 +35,15 @@ class Channel:
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self._buffer = bytearray()
+        self._has_read = False
+        """Something was read."""
         self._unsent = b""
         self._lock = threading.Lock()
         """Protects ``_unsent``, and keeps the lines of two threads apart."""
         self.ended = False
         """The peer has gone, or has sent something that is no message."""
+        self.is_garbled = False
+        """The peer has sent something that is no message."""
 
     @classmethod
     def pair(cls) -> tuple[Channel, Channel]:
@@ -113,9 +118,10 @@ class Channel:
         if not data:
             self.ended = True
             return []
+        self._has_read = True
         self._buffer += data
         if b"\n" not in data:
-            self.ended = self.ended or len(self._buffer) > _MAX_LINE
+            self._check_rest()
             return []
         *lines, rest = bytes(self._buffer).split(b"\n")
         self._buffer = bytearray(rest)
@@ -123,13 +129,27 @@ class Channel:
         try:
             for line in lines:
                 message = json.loads(line)
-                if isinstance(message, dict) and isinstance(message.get("type"), str):
-                    messages.append(message)
-        except ValueError:
-            self.ended = True
-        if len(self._buffer) > _MAX_LINE:
-            self.ended = True
+                if not isinstance(message, dict) or not isinstance(message.get("type"), str):
+                    raise ValueError
+                messages.append(message)
+        except (ValueError, RecursionError):
+            self.ended = self.is_garbled = True
+        self._check_rest()
         return messages
+
+    def receive_all(self) -> list[dict[str, Any]]:
+        """Read what has been sent so far, on a socket that does not block; for a peer that has ended."""
+        messages = []
+        for _ in range(_MOST_PIECES):  # a process that the peer has forked may go on sending
+            self._has_read = False
+            messages += self.receive()
+            if self.ended or not self._has_read:
+                break
+        return messages
+
+    def _check_rest(self) -> None:
+        if len(self._buffer) > _MAX_LINE:
+            self.ended = self.is_garbled = True
 
     def _read(self) -> bytes:
         return self.sock.recv(_PIECE)

@@ -11,6 +11,7 @@ protects everything. No other lock is taken while it is held.
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from collections import deque
@@ -24,6 +25,7 @@ from reserve.cli.stderrlog import set_log_level
 from reserve.control.collector import LocalCollector, phase_of
 from reserve.control.commands import Reply
 from reserve.control.document import RESTARTS, plain
+from reserve.control.messages import Last, Message, Ready, Recycle, Report, parse_messages
 from reserve.control.process import ProcessCommands
 from reserve.control.protocol import Refusal, Request
 from reserve.control.relay import Relay, Worker
@@ -37,6 +39,8 @@ GENERATION = 2
 _LAST_MESSAGES = 5.0
 """Seconds until the supervisor is executed at the latest, although a message is not complete."""
 _LOOK_INTERVAL = 0.02
+_MOST_REPORTED = 256
+"""So many different lines of successors are remembered, so that each is written once."""
 
 
 class _Server(Protocol):
@@ -96,6 +100,8 @@ class _Successor:
         channel.sock.setblocking(False)
         self.pid, self.channel = pid, channel
         self.phase_name = "serving" if is_ready else "starting"
+        self.was_malformed = False
+        """A line has said that it sends what is no message."""
 
     def signal(self, number: int) -> None:
         with suppress(ProcessLookupError, PermissionError):  # it runs as another user
@@ -123,7 +129,8 @@ class HandOver:
         self._workers: dict[int, Worker] = {}
         self._last: dict[str, Any] | None = None
         """The last document about both; counts never go back, also when the next one is late."""
-        self._reported: set[str] = set()
+        self._reported: deque[str] = deque(maxlen=_MOST_REPORTED)
+        """What successors had written last: what it said."""
         self._is_closed = False
         """The supervisor is executed, and reads the channel."""
         self.on_begin: Callable[[], object] = _nothing
@@ -186,7 +193,8 @@ class HandOver:
     def _take_own_answers(self) -> None:
         """The lock is held."""
         while self._own is not None and self._relay is not None and self._own.channel.answers:
-            self._relay.receive(self._own, self._own.channel.answers.popleft())
+            for message in parse_messages([self._own.channel.answers.popleft()])[0]:
+                self._relay.receive(self._own, message)
 
     def stop(self) -> None:
         """A signal to stop has come, for both processes."""
@@ -210,8 +218,7 @@ class HandOver:
             counts = {"uptime": self._server.stats().uptime}
             self._relay = Relay(self, self._workers, self, time.monotonic, counts)
             self._add(_Successor(pid, channel, is_ready=True))
-            for message in unread:
-                self._handle(message)
+            self._handle_all(unread)
 
     def replaced(self, pid: int, channel: Channel) -> None:
         """The successor has ended, and another one starts."""
@@ -232,8 +239,7 @@ class HandOver:
             successor = self._successor
             if successor is None or self._relay is None:
                 return
-            while self._receive(successor):
-                pass
+            self._receive(successor, everything=True)
             self._successor = None
             del self._workers[successor.pid]
             self._relay.worker_ended(successor)
@@ -253,27 +259,50 @@ class HandOver:
             self._take_own_answers()
             return was_starting and successor is not None and successor.phase_name == "serving"
 
-    def _receive(self, successor: _Successor) -> bool:
-        messages = [] if successor.channel.ended else successor.channel.receive()
+    def _receive(self, successor: _Successor, *, everything: bool = False) -> None:
+        """Read what the successor has sent. The lock is held.
+
+        :param everything: it has ended, so this is the last call.
+        """
+        if not successor.channel.ended:
+            values = successor.channel.receive_all() if everything else successor.channel.receive()
+            self._handle_all(values, has_ended=everything)
+
+    def _handle_all(self, values: Iterable[dict[str, Any]], *, has_ended: bool = False) -> None:
+        """Messages of the successor. What is malformed is treated as the supervisor does: see
+        :meth:`~reserve.supervisor.workers.WorkerProcess.receive`. The lock is held.
+
+        :param has_ended: it has ended, and its process ID may be that of another process.
+        """
+        successor = self._successor
+        if successor is None:
+            return
+        messages, complaint = parse_messages(values)
+        if successor.channel.is_garbled:
+            complaint = complaint or "it is no JSON object with a type"
+        if complaint and not successor.was_malformed:
+            successor.was_malformed = True
+            self._say(f"worker process {successor.pid} has sent a message that cannot be read: {complaint}")
+            if successor.phase_name == "starting" and not has_ended:
+                successor.signal(signal.SIGKILL)
         for message in messages:
             self._handle(message)
-        return bool(messages)
 
-    def _handle(self, message: dict[str, Any]) -> None:
+    def _handle(self, message: Message) -> None:
         """A message of the successor. The lock is held."""
-        successor, kind = self._successor, message["type"]
+        successor = self._successor
         if successor is None or self._relay is None:
             return
-        if kind == "ready":
-            successor.phase_name = "serving"
-            self._relay.worker_ready(successor)
-        elif kind == "recycle":
-            self.due = str(message.get("reason", "")) or "it asks for it"
-        elif kind == "report":
-            about = str(message.get("about", ""))
-            if about not in self._reported:
-                self._reported.add(about)
-                self._say(f"worker process {successor.pid}: {message.get('text', '')}")
+        if isinstance(message, Ready):
+            if successor.phase_name == "starting":
+                successor.phase_name = "serving"
+                self._relay.worker_ready(successor)
+        elif isinstance(message, Recycle):
+            self.due = message.reason or "it asks for it"
+        elif isinstance(message, Report):
+            if message.about not in self._reported:
+                self._reported.append(message.about)
+                self._say(f"worker process {successor.pid}: {message.text}")
         else:
             self._relay.receive(successor, message)
         self._take_own_answers()
@@ -288,7 +317,7 @@ class HandOver:
             own = self._own
             if own is None or self._relay is None:
                 return
-            self._relay.receive(own, {"type": "last", "stats": plain(self._server.stats())})
+            self._relay.receive(own, Last(plain(self._server.stats())))
             self._own = None
             del self._workers[own.pid]
             self.restarts["reload"] += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from reserve.cli.processes import handover
 from reserve.cli.processes.channel import Channel
 from reserve.cli.processes.handover import GENERATION, HandOver
 from reserve.control.commands import check
@@ -202,6 +204,64 @@ def test_no_message_is_cut_by_the_supervisor(both: Both) -> None:
     both.hand_over.passed()
     assert both.successor.own.is_between
     assert both.hand_over.due == "it is old"
+
+
+def test_a_malformed_message_is_a_line_and_changes_nothing(both: Both) -> None:
+    """As with the supervisor: see ``tests/supervisor/test_messages.py``."""
+    both.begin({"type": "ready", "retires_within": "soon"}, {"type": "last"})
+    channel = both.successor.channel
+    channel.send("last", stats=7)
+    channel.send("report", text="it hangs", about=[1])
+    channel.send("answer", id=[], result=3)
+    channel.send("recycle", reason="it is old")
+    eventually(lambda: both.hand_over.due == "it is old")
+    assert both.lines == [
+        f"worker process {PID} has sent a message that cannot be read: retires_within is no number of seconds"
+    ]
+    assert both.handled() == 5
+
+
+def test_a_malformed_answer_is_an_answer(both: Both) -> None:
+    both.successor.handled = -1
+    both.begin()
+    document = both.hand_over.collect()
+    assert [one["responding"] for one in document["processes"]] == [True, True]
+    assert totals(document).handled == 0
+    assert len(both.lines) == 1
+
+
+@pytest.mark.parametrize("line", [b"3", b"[" * 100_000, b'{"type": "ready", "retires_within": "x"}'])
+def test_a_successor_that_starts_with_a_malformed_message_is_killed(
+    both: Both, line: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signals: list[int] = []
+    monkeypatch.setattr(handover._Successor, "signal", lambda successor, number: signals.append(number))
+    both.hand_over.begin(PID, both.successor.own)
+    both.hand_over.successor_ended()
+    first, both.successor = both.successor, Successor()
+    both.hand_over.replaced(8, both.successor.own)
+    both.successor.channel.sock.sendall(line + b"\n")
+    eventually(lambda: both.hand_over.read() or both.lines)
+    assert signals == [signal.SIGKILL]
+    assert both.lines[0].startswith("worker process 8 has sent a message that cannot be read: ")
+    first.end()
+    first.own.close()
+
+
+def test_what_was_reported_needs_no_memory_without_end(both: Both) -> None:
+    reports = [{"type": "report", "about": f"kind {number}", "text": "text"} for number in range(600)]
+    both.begin(*reports, reports[-1])
+    assert len(both.lines) == len(reports)
+    assert len(both.hand_over._reported) == handover._MOST_REPORTED
+
+
+def test_the_last_counts_are_read_after_any_number_of_bytes(both: Both) -> None:
+    both.hand_over.begin(PID, both.successor.own)
+    both.successor.handled = 6
+    both.successor.channel.send("report", about="long", text="x" * 150_000)
+    both.successor.channel.send("last", stats=both.successor.stats())
+    both.hand_over.successor_ended()
+    assert both.handled() == 6
 
 
 def test_a_stop_is_for_both(both: Both) -> None:
