@@ -147,6 +147,7 @@ class Relay:
         """The last stats of each worker, and when it has told them."""
         self._told_last: set[int] = set()
         """The workers that have told their last stats, by process ID."""
+        self._told_last.update(map(int, counts.get("told_last") or ()))
         for pid, known in (counts.get("known") or {}).items():
             self._known[int(pid)] = known, now()
         self._document: dict[str, Any] | None = None
@@ -408,6 +409,7 @@ class Relay:
             "former": self._former,
             "last_id": self._last_id,
             "known": {str(pid): counters_of(stats) for pid, (stats, _) in self._known.items()},
+            "told_last": sorted(self._told_last),
             "uptime": self._now() - self._started,
             "restarts": dict(self._policy.restarts),
         }

@@ -59,6 +59,7 @@ class Processes:
         self.zygotes.adopt(self._state.zygotes)
         for passed in self._state.processes:
             channel = Channel.from_fd(passed.channel)
+            channel.adopt(passed.unread, passed.unsent)
             worker = self.zygotes.forked(passed, channel) or WorkerProcess(
                 passed.pid, channel, passed.generation, passed.slot, self._now()
             )
@@ -71,7 +72,13 @@ class Processes:
         """The workers for :meth:`adopt`."""
         return [
             PassedProcess(
-                worker.pid, worker.channel.fileno(), worker.generation, worker.slot, worker.phase.value, *worker.origin
+                worker.pid,
+                worker.channel.fileno(),
+                worker.generation,
+                worker.slot,
+                worker.phase.value,
+                *worker.origin,
+                *worker.channel.passed(),
             )
             for worker in self.workers.values()
             if worker.pid > 0

@@ -105,6 +105,7 @@ class Zygotes:
         """Take over the zygotes that this process had before ``execve``."""
         for item in passed:
             zygote = self.add(item.pid, Channel.from_fd(item.channel), item.generation)
+            zygote.channel.adopt(item.unread, item.unsent)
             zygote.phase = Phase(item.phase)
 
     def forked(self, passed: PassedProcess, channel: Channel) -> ForkedWorker | None:
@@ -121,7 +122,15 @@ class Zygotes:
     def passed(self) -> tuple[PassedProcess, ...]:
         """The zygotes for :meth:`adopt`."""
         return tuple(
-            PassedProcess(zygote.pid, zygote.channel.fileno(), zygote.generation, 0, zygote.phase.value)
+            PassedProcess(
+                zygote.pid,
+                zygote.channel.fileno(),
+                zygote.generation,
+                zygote.slot,
+                zygote.phase.value,
+                *zygote.origin,
+                *zygote.channel.passed(),
+            )
             for zygote in self.processes
             if not zygote.channel.ended
         )

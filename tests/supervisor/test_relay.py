@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from reserve.cli.processes.channel import Channel
 from reserve.control.commands import check
 from reserve.control.document import COUNTERS, RESTARTS
 from reserve.control.protocol import Refusal, Request
@@ -142,6 +143,46 @@ def test_counters_never_decrease_when_processes_end(asking: Asking) -> None:
     assert (before.handled, after.handled) == (201, 251)
     assert results[0]["former"]["handled"] == 251
     assert after.restarts["crash"] == 2
+
+
+def test_an_answer_that_comes_after_the_last_counts_was_made_before_them(asking: Asking) -> None:
+    """Two threads of a worker send: the one that answers questions may be the later one."""
+    first, second = asking.world.started
+    results = asking.perform("status")
+    asking.answer(second)
+    first.send("last", stats=stats(150))
+    asking.answer(first)  # with 100
+    assert totals(results[0]).handled == 150 + 101
+    first.end()
+    asking.world.act()
+    assert asking.relay.passed()["former"]["handled"] == 150
+
+
+def test_the_last_counts_are_read_however_much_was_sent_before_them(asking: Asking) -> None:
+    first, second = asking.world.started
+    asking.perform("stacks")
+    (question,) = first.channel.receive()
+    second.channel.receive()
+    first.send("answer", id=question["id"], result={"threads": ["x" * 100] * 1500})
+    first.send("last", stats=stats(150))
+    worker = asking.world.supervisor.workers[first.pid]
+    first.exit_code = 0  # a process that it has forked may keep the channel open
+    asking.world.supervisor._reap()
+    assert asking.relay.passed()["former"]["handled"] == 150
+    assert not worker.channel.ended
+    first.channel.close()
+
+
+def test_the_program_that_the_supervisor_becomes_reads_on_in_the_middle_of_a_message(asking: Asking) -> None:
+    first, _ = asking.world.started
+    first.channel.sock.send(b'{"type": "last", "sta')
+    asking.world.act()
+    (passed, _) = asking.world.supervisor._processes.passed()
+    channel = Channel.from_fd(os.dup(passed.channel))
+    channel.adopt(passed.unread, passed.unsent)
+    first.channel.sock.send(b'ts": {}}\n')
+    assert channel.receive() == [{"type": "last", "stats": {}}]
+    channel.close()
 
 
 def test_a_process_that_ends_keeps_no_client_waiting(asking: Asking) -> None:

@@ -159,6 +159,16 @@ class Channel:
         while not self.ended:
             yield from self.receive()
 
+    def passed(self) -> tuple[str, str]:
+        """What was read and sent in part, for :meth:`adopt` in the program that this process becomes."""
+        with self._lock:
+            return self._buffer.decode("latin-1"), self._unsent.decode("latin-1")
+
+    def adopt(self, unread: str, unsent: str) -> None:
+        """Go on where :meth:`passed` has left off."""
+        self._buffer += unread.encode("latin-1")
+        self._unsent += unsent.encode("latin-1")
+
     def shutdown(self) -> None:
         """End the stream in both directions, also for a thread that reads. Any thread."""
         with suppress(OSError):

@@ -68,6 +68,10 @@ class PassedProcess:
     """The process ID of the zygote that has forked it; 0: it is a child of this process."""
     serial: int = 0
     """Its number in messages of its zygote."""
+    unread: str = ""
+    """The beginning of a message from it, as :meth:`~reserve.cli.processes.channel.Channel.passed` has it."""
+    unsent: str = ""
+    """The end of messages to it, likewise."""
     due: str = ""
     """Why it is to be replaced; empty: it is not."""
 

@@ -433,8 +433,8 @@ class Succession:
         processes: tuple[PassedProcess, ...] = ()
         if self._process is not None and self._channel is not None and self._process.returncode is None:
             phase = "stopping" if self._stops else "serving" if self._is_ready else "starting"
-            pid, due = self._process.pid, self._hand_over.due
-            processes = (PassedProcess(pid, self._channel.fileno(), GENERATION, 0, phase, due=due),)
+            pid, due, rest = self._process.pid, self._hand_over.due, self._channel.passed()
+            processes = (PassedProcess(pid, self._channel.fileno(), GENERATION, 0, phase, 0, 0, *rest, due=due),)
         reloads = (signal.SIGHUP,) * self._reloads
         return State(
             argv=self._origin.argv,

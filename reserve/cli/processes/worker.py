@@ -168,7 +168,11 @@ class SupervisedWorker:
         start_recycling(self._limits, self._server, self.recycle)
 
     def ended(self) -> None:
-        """The server has ended: tell the supervisor its last counts. By the thread that has started it."""
+        """The server has ended: tell the supervisor its last counts. By the thread that has started it.
+
+        Nothing counts any more, so these are final. The thread of the channel may send an older answer after them; the
+        supervisor takes none from then on.
+        """
         if self._server is not None:
             self._channel.send("last", stats=plain(self._server.stats()))
 
