@@ -19,6 +19,8 @@ Reply = Callable[[Any], object]
 
 _MOST_ROWS = 10_000
 """How many connections of a process are shown at most."""
+_ROWS_INTERVAL = 1.0
+"""Seconds: the smallest interval of ``watch`` for stacks and connections, which cost processes more than a status."""
 _LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
@@ -41,6 +43,8 @@ class Command:
     required: tuple[str, ...] = ()
     looks: bool = False
     """It changes nothing, so ``--control-readonly`` has it, too."""
+    is_shared: bool = False
+    """Clients that ask for it within a moment get the same result, because it costs every process something."""
 
 
 def _number(lowest: int, highest: int) -> Callable[[Any], int]:
@@ -83,8 +87,8 @@ _PROCESS = {"pid": _number(1, (1 << 31) - 1)}
 COMMANDS: Mapping[str, Command] = {
     "version": Command(looks=True),
     "status": Command(looks=True),
-    "stacks": Command(_PROCESS, looks=True),
-    "connections": Command({**_PROCESS, "limit": _number(1, _MOST_ROWS)}, looks=True),
+    "stacks": Command(_PROCESS, looks=True, is_shared=True),
+    "connections": Command({**_PROCESS, "limit": _number(1, _MOST_ROWS)}, looks=True, is_shared=True),
     "watch": Command({"interval": _seconds(0.2, 3600), "what": _watched}, looks=True),
     "reload": Command(),
     "stop": Command({"now": _flag}),
@@ -129,6 +133,10 @@ def check(request: Request, *, readonly: bool) -> Request:
     missing = [name for name in command.required if name not in arguments]
     if missing:
         raise Refusal(f"{request.command} needs {missing[0]}")
+    if request.command == "watch":
+        what, interval = arguments.setdefault("what", "status"), arguments.setdefault("interval", 1.0)
+        if COMMANDS[what].is_shared and interval < _ROWS_INTERVAL:
+            raise Refusal(f"interval of watch is seconds from {_ROWS_INTERVAL:g} to 3600 for {what}")
     if request.command == "threads" and arguments.setdefault("min", arguments["max"]) > arguments["max"]:
         raise Refusal(f"min of threads is {arguments['min']}, more than max, {arguments['max']}")
     return Request(request.command, arguments, request.id)

@@ -2,7 +2,8 @@
 process (:mod:`reserve.control.thread`), or the one of the supervisor.
 
 Everything is bounded: the clients of each socket, the bytes of a line, one request at a time for each client, the bytes
-that wait for it, and the time that it may take for its next line and for reading a response.
+that wait for all clients, and the time that one may take for its next line and for reading a response. What costs every
+process something is asked once for all clients that want it at nearly the same time.
 """
 
 from __future__ import annotations
@@ -17,8 +18,17 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from reserve.control.commands import Target, check, result_for
-from reserve.control.protocol import MAX_LINE, Lines, Refusal, Request, failure, parse_request, success
+from reserve.control.commands import COMMANDS, Target, check, result_for
+from reserve.control.protocol import (
+    MAX_LINE,
+    Lines,
+    Refusal,
+    Request,
+    encoded,
+    failure,
+    parse_request,
+    success_line,
+)
 from reserve.engine.polling.highnumber import move_up
 from reserve.errors import Correction, StartupError
 from reserve.sockets.unix import UNIXListener, bind_path, release
@@ -30,13 +40,17 @@ _MOST_CLIENTS = 16
 """Of one socket. Those of the other one have places of their own."""
 _PIECE = 65536
 _MOST_OUTPUT = 64 << 20
-"""Bytes that may wait for a client; more than the largest result."""
+"""Bytes that may wait for all clients together; more than the largest result."""
+_FRESH = 0.5
+"""Seconds for which a result that is shared is used again: half of the shortest interval in which it is watched."""
+_MOST_SHARED = 8
+"""Results that are kept for that."""
 _READ_TIMEOUT = 10.0
 """Seconds that a client may take for reading anything of what waits for it."""
 _IDLE_TIMEOUT = 300.0
 """Seconds that a client may take for its next request."""
 _LINE_TIMEOUT = 10.0
-"""Seconds that a client may take for the rest of a line."""
+"""Seconds that a client may take for the rest of a line, while its last request is done and nothing waits for it."""
 _PAUSE = 1.0
 """Seconds without accepting, when the system has no free descriptor."""
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -92,11 +106,25 @@ class Client:
         """When it is sent the next time."""
         self.deadline = now + _IDLE_TIMEOUT
         """When the client is disconnected."""
+        self.line_until = float("inf")
+        """When it has to have sent the rest of a line; infinite: none is begun, or it may be complete."""
         self.ends = False
         """It is disconnected when it has read the output."""
         self.at_end = False
         """It sends nothing more, and gets the responses to what it has sent."""
         self.closed = False
+
+
+class _Answer:
+    """The result of a request that is shared; owned by the listener."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Callable[[bytes | Refusal], object]] = []
+        """Take it when it is there."""
+        self.result: bytes | None = None
+        """None: it is not there yet."""
+        self.until = float("inf")
+        """How long it is used again, on the clock."""
 
 
 class ControlListener:
@@ -118,6 +146,10 @@ class ControlListener:
         self._clients: dict[socket.socket, Client] = {}
         self._resume_at = float("inf")
         """When clients are accepted again."""
+        self._answers: dict[tuple[str, tuple[tuple[str, Any], ...]], _Answer] = {}
+        """The results that are shared, by command and arguments, the oldest first."""
+        self._encoded: tuple[Any, bytes] = None, b"null"
+        """The last status, which a target uses again for a moment, and its JSON."""
 
     @property
     def clients(self) -> int:
@@ -146,8 +178,11 @@ class ControlListener:
     def timeout(self) -> float:
         """When :meth:`act` has to be called at the latest, on the clock; infinite: there is nothing to do."""
         times = [self._resume_at]
+        times += [answer.until for answer in self._answers.values()]
         for client in self._clients.values():
             times += [client.deadline, client.due]
+            if self._is_awaited(client):
+                times.append(client.line_until)
         return min(times)
 
     def act(self) -> None:
@@ -158,8 +193,11 @@ class ControlListener:
             for sock in self._listeners:
                 with contextlib.suppress(KeyError):  # opened meanwhile
                     self._selector.register(sock, selectors.EVENT_READ, self)
+        for key, answer in list(self._answers.items()):
+            if answer.until <= now:
+                del self._answers[key]
         for client in list(self._clients.values()):
-            if client.deadline <= now:
+            if client.deadline <= now or (client.line_until <= now and self._is_awaited(client)):
                 self._close(client)
             elif client.due <= now and client.watched is not None:
                 client.due = max(client.due + client.interval, now)
@@ -178,6 +216,7 @@ class ControlListener:
         if client is None:  # closed since the selector reported it
             return
         if events & selectors.EVENT_WRITE:
+            client.line_until = float("inf")  # nothing was received meanwhile: it begins anew
             self._send(client)
         if events & selectors.EVENT_READ and not client.closed:
             self._receive(client)
@@ -226,8 +265,6 @@ class ControlListener:
             return
         if client.ends:
             return
-        if not client.lines.size and not client.is_busy:
-            client.deadline = self._now() + _LINE_TIMEOUT
         client.lines.add(data)
         if client.is_busy and client.lines.size > MAX_LINE:  # the next requests wait, and not any number of them
             self._close(client)
@@ -248,13 +285,20 @@ class ControlListener:
             if line is None:
                 break
             client.watched, client.due = None, float("inf")  # the next request ends what is watched
-            client.deadline = self._now() + _IDLE_TIMEOUT
+            client.deadline, client.line_until = self._now() + _IDLE_TIMEOUT, float("inf")
             if line.strip():
                 self._begin(client, line)
         client.in_next = False
+        if client.lines.size and client.line_until == float("inf") and self._is_awaited(client):
+            client.line_until = self._now() + _LINE_TIMEOUT
         if client.at_end and not (client.is_busy or client.output):
             self._close(client)
         self._listen_to(client)
+
+    @staticmethod
+    def _is_awaited(client: Client) -> bool:
+        """Whether nothing but the client keeps its next request from being begun."""
+        return not (client.is_busy or client.output or client.ends)
 
     def _begin(self, client: Client, line: bytes) -> None:
         request_id = None
@@ -266,9 +310,8 @@ class ControlListener:
             self._write(client, failure(refusal, request_id))
             return
         if request.command == "watch":
-            what = request.arguments.get("what", "status")
-            client.interval = request.arguments.get("interval", 1.0)
-            client.watched = request = Request(what, {}, request.id)
+            client.interval = request.arguments["interval"]
+            client.watched = request = Request(request.arguments["what"], {}, request.id)
             client.due, client.deadline = self._now() + client.interval, float("inf")
         self._perform(client, request)
 
@@ -277,17 +320,57 @@ class ControlListener:
         if client.watched is None:
             client.deadline = float("inf")  # the target has one
 
-        def reply(result: Any) -> None:
+        def reply(result: bytes | Refusal) -> None:
             if client.closed:
                 return
             client.is_busy = False
             if client.watched is None:
                 client.deadline = self._now() + _IDLE_TIMEOUT
-            line = failure(result, request.id) if isinstance(result, Refusal) else success(request.id, result)
+            line = failure(result, request.id) if isinstance(result, Refusal) else success_line(request.id, result)
             self._write(client, line)
             self._next(client)
 
-        result_for(self._target, request, reply)
+        if COMMANDS[request.command].is_shared:
+            self._share(request, reply)
+        else:
+            result_for(self._target, request, lambda result: reply(self._encode(request, result)))
+
+    def _share(self, request: Request, reply: Callable[[bytes | Refusal], object]) -> None:
+        """Reply with a result that is there, or will be, because another client has asked for the same."""
+        key = request.command, tuple(sorted(request.arguments.items()))
+        answer = self._answers.get(key)
+        if answer is not None and answer.until > self._now():
+            if answer.result is None:
+                answer.waiting.append(reply)
+            else:
+                reply(answer.result)
+            return
+        answer = self._answers[key] = _Answer()
+        answer.waiting.append(reply)
+        if len(self._answers) > _MOST_SHARED:  # this changes nothing for the clients that wait for it
+            del self._answers[next(iter(self._answers))]
+
+        def answered(result: Any) -> None:
+            value = self._encode(request, result)
+            if isinstance(value, Refusal):
+                if self._answers.get(key) is answer:
+                    del self._answers[key]
+            else:
+                answer.result, answer.until = value, self._now() + _FRESH
+            waiting, answer.waiting = answer.waiting, []
+            for one in waiting:
+                one(value)
+
+        result_for(self._target, request, answered)
+
+    def _encode(self, request: Request, result: Any) -> bytes | Refusal:
+        if isinstance(result, Refusal):
+            return result
+        if request.command != "status":
+            return encoded(result)
+        if result is not self._encoded[0]:
+            self._encoded = result, encoded(result)
+        return self._encoded[1]
 
     def _reject(self, client: Client, refusal: Refusal) -> None:
         """Send the reason, and disconnect."""
@@ -296,13 +379,26 @@ class ControlListener:
         self._write(client, failure(refusal))
 
     def _write(self, client: Client, line: bytes) -> None:
-        if len(client.output) + len(line) > _MOST_OUTPUT:
+        if not self._make_room(client, len(line)):
             self._close(client)
             return
         if not client.output:
             client.deadline = min(client.deadline, self._now() + _READ_TIMEOUT)
         client.output += line
         self._send(client)
+
+    def _make_room(self, client: Client, size: int) -> bool:
+        """Disconnect those that have not read for the longest time, if the output for all would be too much; first the
+        ones that may only look, which never cost another one its response. False: the client itself has to go.
+        """
+        left = _MOST_OUTPUT - size - sum(len(one.output) for one in self._clients.values())
+        slow = [one for one in self._clients.values() if one.output and one is not client]
+        for one in sorted(slow, key=lambda one: (not one.readonly, one.deadline)):
+            if left >= 0 or (client.readonly and not one.readonly):
+                break
+            left += len(one.output)
+            self._close(one)
+        return left >= 0
 
     def _send(self, client: Client) -> None:
         if client.closed or not client.output:

@@ -12,7 +12,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["MAX_LINE", "Lines", "Refusal", "Request", "failure", "parse_request", "request_line", "success"]
+__all__ = [
+    "MAX_LINE",
+    "Lines",
+    "Refusal",
+    "Request",
+    "encoded",
+    "failure",
+    "parse_request",
+    "request_line",
+    "success",
+    "success_line",
+]
 
 MAX_LINE = 65536
 """Bytes of a request with its line end. A client that sends more is disconnected."""
@@ -130,7 +141,17 @@ def request_line(command: str, arguments: Mapping[str, Any], request_id: Any = N
 
 def success(request_id: Any, result: Any) -> bytes:
     """The line of a response to a request that was carried out."""
-    return _line({"id": request_id, "ok": True, "result": result})
+    return success_line(request_id, encoded(result))
+
+
+def encoded(result: Any) -> bytes:
+    """A result as JSON, for :func:`success_line`: several responses may have it."""
+    return json.dumps(result, separators=(",", ":")).encode()
+
+
+def success_line(request_id: Any, result: bytes) -> bytes:
+    """As :func:`success`, with a result that is :func:`encoded`."""
+    return b'{"id":%b,"ok":true,"result":%b}\n' % (encoded(request_id), result)
 
 
 def failure(refusal: Refusal, request_id: Any = None) -> bytes:
@@ -143,4 +164,4 @@ def failure(refusal: Refusal, request_id: Any = None) -> bytes:
 
 
 def _line(value: dict[str, Any]) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode() + b"\n"
+    return encoded(value) + b"\n"

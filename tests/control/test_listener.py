@@ -15,8 +15,8 @@ import pytest
 
 from reserve.control.client import ControlClient, ControlError, explain
 from reserve.control.commands import Reply
-from reserve.control.listener import ControlListener, open_control
-from reserve.control.protocol import MAX_LINE, Request
+from reserve.control.listener import Client, ControlListener, open_control
+from reserve.control.protocol import MAX_LINE, Refusal, Request
 from reserve.control.thread import ControlThread
 from reserve.errors import StartupError
 from reserve.sockets.listeners import release
@@ -209,6 +209,154 @@ def test_watching_sends_again_and_again_until_the_next_request(tmp_path: Path) -
         clock.advance(20)
         peer.send(b'{"id":3,"command":"version"}\n')
         assert peer.line()["id"] == 3
+
+
+@pytest.mark.parametrize("before", [b"", b'{"id":1,"command":"version"}\n', b'{"command":"watch","interval":60}\n'])
+def test_a_line_that_is_begun_has_ten_seconds(tmp_path: Path, before: bytes) -> None:
+    """Also after a complete line in the same piece, whose client may be idle for longer."""
+    clock = FakeClock()
+    with control_socket(tmp_path, EchoTarget(), now=clock.now) as path, Peer(path) as peer, Peer(path) as waker:
+        peer.send(before + b'{"id":2,')
+        if before:
+            assert peer.line()["ok"]
+
+        def wake() -> None:  # the thread does not know of this clock
+            for _ in range(2):
+                waker.send(b'{"command":"version"}\n')
+                assert waker.line()["ok"]
+
+        wake()
+        for part in (b'"command"', b":"):  # more of it is not the end of it
+            peer.send(part)
+            wake()
+            clock.advance(5)
+        wake()
+        assert peer.line() is None
+
+
+def test_the_time_for_the_rest_of_a_line_begins_when_the_request_before_it_is_done(tmp_path: Path) -> None:
+    clock, target = FakeClock(), EchoTarget()
+    with control_socket(tmp_path, target, now=clock.now) as path, Peer(path) as peer, Peer(path) as waker:
+        peer.send(b'{"id":1,"command":"reload"}\n{"id":2,"comm')
+        eventually(lambda: target.waiting)
+        clock.advance(20)
+        waker.send(b'{"command":"version"}\n')
+        assert waker.line()["ok"]
+        peer.send(b'and":"version"}')
+        target.waiting[0]({})
+        assert peer.line()["id"] == 1
+        peer.send(b"\n")
+        assert peer.line()["id"] == 2
+
+
+@pytest.mark.parametrize("what", ["stacks", "connections"])
+def test_clients_that_want_the_same_at_nearly_the_same_time_share_it(tmp_path: Path, what: str) -> None:
+    clock, target = FakeClock(), EchoTarget()
+    with control_socket(tmp_path, target, now=clock.now) as path:
+        peers = [Peer(path) for _ in range(10)]
+        for _ in range(3):
+            for number, peer in enumerate(peers):
+                peer.send(b'{"id":%d,"command":"%b"}\n' % (number, what.encode()))
+                assert peer.line() == {"id": number, "ok": True, "result": {"command": what, "data": ""}}
+        assert target.seen == [what]
+        peers[0].send(b'{"command":"%b","pid":7}\n' % what.encode())  # this is something else
+        assert peers[0].line()["ok"]
+        assert target.seen == [what, what]
+        clock.advance(0.6)
+        peers[0].send(b'{"command":"%b"}\n' % what.encode())
+        assert peers[0].line()["ok"]
+        assert target.seen == [what, what, what]
+        for peer in peers:
+            peer.close()
+
+
+def test_clients_share_what_is_being_collected(tmp_path: Path) -> None:
+    class Slow(EchoTarget):
+        def perform(self, request: Request, reply: Reply) -> None:
+            self.seen.append(request.command)
+            self.waiting.append(reply)
+
+    target = Slow()
+    sock = open_control(str(tmp_path / "control"), 0o600)
+    with selectors.DefaultSelector() as selector:
+        control = ControlListener(target, selector)
+        control.listen(sock, readonly=True)
+        peers = [Peer(sock.getsockname()) for _ in range(4)]
+        for peer in peers:
+            peer.send(b'{"command":"stacks"}\n')
+
+        def turn() -> None:
+            for key, events in selector.select(PATIENCE):
+                control.handle(key.fileobj, events)
+            control.act()
+
+        while len(control._answers) < 1 or len(next(iter(control._answers.values())).waiting) < 4:
+            turn()
+        assert target.seen == ["stacks"]
+        target.waiting[0](Refusal("not now"))
+        for peer in peers:
+            assert peer.line()["error"] == "not now"
+            peer.send(b'{"command":"stacks"}\n')
+        while len(target.seen) < 2 or len(next(iter(control._answers.values())).waiting) < 4:
+            turn()  # a refusal is not kept
+        peers[0].close()
+        target.waiting[1]({"threads": []})
+        assert all(peer.line()["ok"] for peer in peers[1:])
+        control.close()
+        for peer in peers[1:]:
+            peer.close()
+    release(sock)
+
+
+def test_stacks_and_connections_are_not_watched_more_often_than_once_a_second(tmp_path: Path) -> None:
+    with control_socket(tmp_path, EchoTarget()) as path, Peer(path) as peer:
+        for what in ("stacks", "connections"):
+            peer.send(b'{"command":"watch","interval":0.9,"what":"%b"}\n' % what.encode())
+            assert peer.line()["error"] == f"interval of watch is seconds from 1 to 3600 for {what}"
+        peer.send(b'{"command":"watch","interval":0.2}\n')
+        assert peer.line()["ok"]
+
+
+def test_the_output_for_all_clients_together_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that read nothing lose it first to one that asks later, and those that only look first of all."""
+    clock, size = FakeClock(), 4 << 20
+    monkeypatch.setattr("reserve.control.listener._MOST_OUTPUT", 5 * size)
+    socks = [open_control(str(tmp_path / name), 0o600) for name in ("full", "readonly")]
+    with selectors.DefaultSelector() as selector:
+        control = ControlListener(EchoTarget(size=size), selector, clock.now)
+        for sock, readonly in zip(socks, (False, True), strict=True):
+            control.listen(sock, readonly=readonly)
+
+        def newest() -> Client | None:
+            return next(reversed(control._clients.values()), None)
+
+        def ask(sock: socket.socket) -> Peer:
+            peer, before = Peer(sock.getsockname()), newest()
+            peer.send(b'{"command":"status"}\n')
+            while (client := newest()) is before or client is None or not client.output:
+                for key, events in selector.select(PATIENCE):
+                    control.handle(key.fileobj, events)
+            clock.advance(0.1)
+            return peer
+
+        full = [ask(socks[0]) for _ in range(2)]
+        looking = [ask(socks[1]) for _ in range(8)]
+        waiting = [client.readonly for client in control._clients.values()]
+        assert waiting == [False, False, True, True, True]
+        full += [ask(socks[0]) for _ in range(4)]
+        assert [client.readonly for client in control._clients.values()] == [False] * 5
+        looking.append(Peer(socks[1].getsockname()))
+        looking[-1].send(b'{"command":"status"}\n')
+        for _ in range(2):
+            for key, events in selector.select(PATIENCE):
+                control.handle(key.fileobj, events)
+        assert [client.readonly for client in control._clients.values()] == [False] * 5
+        assert sum(len(client.output) for client in control._clients.values()) <= 5 * size
+        control.close()
+        for peer in (*full, *looking):
+            peer.close()
+    for sock in socks:
+        release(sock)
 
 
 def test_the_socket_for_looking_refuses_the_rest(tmp_path: Path) -> None:
