@@ -1,6 +1,10 @@
 """Where the document about all processes comes from: one process makes it, or asks its supervisor for it.
 
 Any thread calls :meth:`Collector.collect`, which may block for as long as it is allowed to.
+
+How old a document may be is decided here alone, for every reader (the metrics at both their places, the status page,
+the control socket): all that ask within :data:`FRESH` seconds get the same one. With one process its one collector
+keeps it (:func:`collector_of`), with several their supervisor or the process that hands over does.
 """
 
 from __future__ import annotations
@@ -8,11 +12,23 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from reserve.control.document import document, plain, process
+from reserve.errors import ReserveError
 
-__all__ = ["Collector", "LocalCollector", "SupervisedCollector", "collector_of", "phase_of"]
+__all__ = [
+    "FRESH",
+    "Collector",
+    "LocalCollector",
+    "Recent",
+    "SharedCollector",
+    "SupervisedCollector",
+    "collector_of",
+    "own_collector_of",
+    "phase_of",
+]
 
 _MOST_OPEN = 8
 """Questions that the supervisor has not responded to. One that is stopped reads none, and the thread that asks would
@@ -57,6 +73,38 @@ def phase_of(server: _Server | None) -> str:
     return "serving" if server.wait_ready(0) else "starting"
 
 
+class Recent:
+    """A document, or the error instead of it, that is used again for :data:`FRESH` seconds. Any thread; owned by a
+    collector.
+
+    :param make: makes one, in so many seconds as its argument says. One thread at a time calls it, and others that want
+        one meanwhile wait for it.
+    :param now: seconds of a monotonic clock.
+    """
+
+    def __init__(self, make: Callable[[float], dict[str, Any]], now: Callable[[], float] = time.monotonic) -> None:
+        self._make = make
+        self._now = now
+        self._lock = threading.Lock()
+        """Protects what follows, and is held while one is made."""
+        self._outcome: dict[str, Any] | ReserveError | None = None
+        self._made_at = 0.0
+
+    def get(self, timeout: float) -> dict[str, Any]:
+        """The document. Raises what ``make`` has raised, also for a moment afterwards."""
+        with self._lock:
+            if self._outcome is None or self._now() - self._made_at >= FRESH:
+                try:
+                    self._outcome = self._make(timeout)
+                except ReserveError as error:
+                    self._outcome = error
+                self._made_at = self._now()
+            outcome = self._outcome
+        if isinstance(outcome, ReserveError):
+            raise outcome
+        return outcome
+
+
 class LocalCollector:
     """The document of a server whose one process this is.
 
@@ -72,13 +120,38 @@ class LocalCollector:
         return document(time.time(), [process(stats, pid=os.getpid(), phase=phase_of(server))])
 
 
+class SharedCollector(LocalCollector):
+    """As :class:`LocalCollector`, for several readers, which share a document for a moment; a server has one.
+
+    :param now: seconds of a monotonic clock.
+    """
+
+    def __init__(self, server: _Server | None = None, now: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(server)
+        self._recent = Recent(super().collect, now)
+
+    def collect(self, timeout: float = 2.0) -> dict[str, Any]:
+        return self._recent.get(timeout)
+
+
 def collector_of(server: Any) -> Collector:
-    """What makes the document about all processes of a server.
+    """What makes the document about all processes of a server, for all its readers.
 
     :param server: the :class:`~reserve.engine.server.Server` of this process.
     """
-    collector: Collector | None = server.collector
-    return LocalCollector(server) if collector is None else collector
+    if server.collector is None:
+        server.collector = SharedCollector(server)
+    collector: Collector = server.collector
+    return collector
+
+
+def own_collector_of(server: Any) -> Collector:
+    """As :func:`collector_of`, for a reader that asks seldom, and wants everything that was counted until now.
+
+    In a process without a supervisor it is about that process alone, also in a hand-over.
+    """
+    collector = collector_of(server)
+    return collector if isinstance(collector, SupervisedCollector) else LocalCollector(server)
 
 
 class _Channel(Protocol):

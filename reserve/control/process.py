@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from reserve import __version__
-from reserve.control.collector import LocalCollector, phase_of
+from reserve.control.collector import LocalCollector, collector_of, phase_of
 from reserve.control.commands import COMMANDS, LOOKING, Reply
 from reserve.control.document import plain
 from reserve.control.protocol import Refusal, Request
@@ -150,7 +150,6 @@ class LocalTarget:
     def __init__(self, process: ProcessCommands, actions: Actions) -> None:
         self._process = process
         self._actions = actions
-        self._collector = LocalCollector()
         self.elsewhere: Callable[[Request, Reply], bool] = _nowhere
         """Takes over a request about all processes when there is another one; False: there is none."""
 
@@ -164,8 +163,7 @@ class LocalTarget:
         if command == "version":
             return version_result()
         if command == "status":
-            self._collector.server = process.server
-            return self._collector.collect()
+            return (LocalCollector() if process.server is None else collector_of(process.server)).collect()
         if command in ("stacks", "connections"):
             pid = arguments.get("pid", os.getpid())
             if pid != os.getpid():

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from reserve.control.collector import FRESH
 from reserve.control.commands import Reply
 from reserve.control.document import add_counters, counters_of, document, process
 from reserve.control.messages import Answer, Collect, Last, Message
@@ -29,8 +30,6 @@ __all__ = ["Relay", "Worker"]
 
 _DEADLINE = 1.0
 """Seconds that the workers have to respond."""
-_FRESH = 0.2
-"""Seconds for which a document is used again."""
 _MOST_THREADS = 5000
 """In a document for a worker; one with more goes without its threads, because messages are bounded."""
 _MOST_BYTES = 32 << 20
@@ -254,7 +253,7 @@ class Relay:
 
     def collect(self, done: Callable[[dict[str, Any]], object]) -> None:
         """Call ``done`` with a document, now or within a second."""
-        if self._document is not None and self._now() - self._document_at < _FRESH:
+        if self._document is not None and self._now() - self._document_at < FRESH:
             done(self._document)
             return
         self._collecting.append(done)

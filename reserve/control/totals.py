@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,7 +42,7 @@ UNREADABLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueErro
 """What reading a document raises that has another form than any version has made."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Histogram:
     """How many of something took how long, in all processes."""
 
@@ -57,17 +58,32 @@ class Histogram:
         """How many there are."""
         return sum(self.counts)
 
-    def quantile(self, part: float) -> float:
-        """Seconds that a part of all did not exceed, interpolated in its part; 0: there are none.
+    def since(self, earlier: Histogram) -> Histogram:
+        """What has come since an earlier state. If the server was restarted meanwhile, everything."""
+        if self.bounds != earlier.bounds or len(self.counts) != len(earlier.counts):
+            return self
+        counts = tuple(now - before for now, before in zip(self.counts, earlier.counts, strict=True))
+        if min(counts, default=0) < 0:
+            return self
+        return Histogram(self.bounds, counts, max(0.0, self.sum - earlier.sum))
 
-        :param part: from 0 to 1.
+    def quantile(self, share: float) -> float | None:
+        """The seconds that a share of all did not exceed; None: there are none.
+
+        Within a part they are taken to be spread evenly, as Prometheus does (``histogram_quantile``). In the last part
+        it is infinity: what is there took longer than every bound. The script of the status page computes the same,
+        from the documents that it has fetched.
+
+        :param share: from 0 to 1.
         """
-        wanted, below, lower = part * self.count, 0, 0.0
+        wanted, below, lower = share * self.count, 0, 0.0
+        if not self.count:
+            return None
         for bound, count in zip(self.bounds, self.counts, strict=False):
             if count and below + count >= wanted:
                 return lower + (bound - lower) * max(0.0, wanted - below) / count
             below, lower = below + count, bound
-        return lower if self.count else 0.0
+        return math.inf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

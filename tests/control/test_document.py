@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from typing import Any
 
 import pytest
@@ -127,5 +128,31 @@ def test_quantiles() -> None:
     assert histogram.quantile(0.5) == 1.0
     assert histogram.quantile(0.75) == 1.5
     assert histogram.quantile(1.0) == 2.0
-    assert Histogram(bounds=(1.0,), counts=(0, 5)).quantile(0.99) == 1.0
-    assert Histogram().quantile(0.5) == 0.0
+    assert Histogram(bounds=(1.0,), counts=(0, 5)).quantile(0.99) == math.inf
+    assert Histogram().quantile(0.5) is None
+
+
+def test_the_difference_is_what_came_since() -> None:
+    assert Histogram((1.0,), (5, 2)).since(Histogram((1.0,), (3, 2))) == Histogram((1.0,), (2, 0))
+
+
+@pytest.mark.parametrize("earlier", [Histogram((1.0,), (9, 9)), Histogram((2.0,), (1, 1)), Histogram()])
+def test_after_a_restart_everything_came_since(earlier: Histogram) -> None:
+    assert Histogram((1.0,), (5, 2)).since(earlier) == Histogram((1.0,), (5, 2))
+
+
+@pytest.mark.parametrize(
+    ("counts", "share", "expected"),
+    [
+        ((10, 0, 0), 0.5, 0.5),
+        ((10, 10, 0), 0.5, 1.0),
+        ((10, 10, 0), 0.75, 1.5),
+        ((0, 10, 0), 0.5, 1.5),
+        ((1, 0, 9), 0.99, math.inf),
+        ((0, 0, 0), 0.5, None),
+    ],
+)
+def test_a_quantile_is_interpolated_in_its_bucket(
+    counts: tuple[int, ...], share: float, expected: float | None
+) -> None:
+    assert Histogram((1.0, 2.0), counts).quantile(share) == expected

@@ -11,12 +11,23 @@ from typing import Any
 import pytest
 
 import reserve.control.stacks
-from reserve.control.collector import LocalCollector, SupervisedCollector, collector_of
+from reserve.control.collector import (
+    LocalCollector,
+    Recent,
+    SharedCollector,
+    SupervisedCollector,
+    collector_of,
+    own_collector_of,
+)
+from reserve.control.metrics.page import metrics_page
+from reserve.control.page.statuspage import StatusPage
 from reserve.control.process import Actions, LocalTarget, ProcessCommands
 from reserve.control.protocol import Refusal, Request
 from reserve.control.totals import totals
 from reserve.engine.logs.logfile import Reopened
+from reserve.engine.metrics.stats import Stats
 from reserve.engine.polling.threads import all_frames
+from reserve.errors import StartupError
 from reserve.testing import RunningServer, running
 from tests.waiting import PATIENCE, eventually
 
@@ -280,6 +291,57 @@ def test_the_collector_of_a_server_on_its_own() -> None:
         assert collector.collect()["processes"][0]["stats"]["threads"] == 2
         server.server.collector = other = LocalCollector()
         assert collector_of(server.server) is other
+
+
+def test_all_readers_of_a_server_share_one_document_for_a_moment() -> None:
+    with running(Gate()) as served:
+        server, now = served.server, [100.0]
+        server.collector = collector = SharedCollector(server, lambda: now[0])
+        page, metrics = StatusPage(collector_of(server)), metrics_page(server)
+        process = ProcessCommands(str)
+        process.server = server
+        target = LocalTarget(process, Actions(int, bool, int))
+        asked = []
+        stats = server.stats
+
+        def noting() -> Stats:
+            asked.append(1)
+            return stats()
+
+        server.stats = noting  # type: ignore[method-assign]
+        for number in (1, 2):
+            for query in ("", "json", "view"):
+                assert page.respond({"REQUEST_METHOD": "GET", "QUERY_STRING": query}).status == 200
+            assert metrics.respond({"REQUEST_METHOD": "GET"}).status == 200
+            assert perform(target, "status") == collector.collect()
+            assert len(asked) == number
+            now[0] += 0.2
+        assert isinstance(own_collector_of(server), LocalCollector)
+        own_collector_of(server).collect()
+        own_collector_of(server).collect()
+        assert len(asked) == 4
+
+
+def test_an_error_is_shared_as_a_document_is() -> None:
+    outcomes: list[Any] = [{"time": 1}, StartupError("gone"), {"time": 2}]
+    now, timeouts = [100.0], []
+
+    def make(timeout: float) -> dict[str, Any]:
+        timeouts.append(timeout)
+        outcome = outcomes.pop(0)
+        if isinstance(outcome, StartupError):
+            raise outcome
+        return dict(outcome)
+
+    recent = Recent(make, lambda: now[0])
+    assert [recent.get(2.0), recent.get(2.0)] == [{"time": 1}] * 2
+    now[0] += 0.25
+    for _ in range(2):
+        with pytest.raises(StartupError, match="gone"):
+            recent.get(2.0)
+    now[0] += 0.25
+    assert recent.get(2.0) == {"time": 2}
+    assert timeouts == [2.0] * 3
 
 
 class Supervisor:

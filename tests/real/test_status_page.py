@@ -13,12 +13,15 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterator
+from importlib.resources import files
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
 from reserve.control.page.view import make_view
+from reserve.control.totals import Histogram
 from tests.control.page.documents import document, histogram, process, requests
 from tests.real.conftest import Serve
 from tests.real.serving import ServerProcess, fetch
@@ -328,6 +331,32 @@ def test_the_charts_have_the_rates_and_percentiles_between_two_documents(
         eventually(lambda: values(5) == "7 open2 queued")
         assert (values(0), values(2)) == ("\u2013", "\u2013 p50\u2013 p95\u2013 p99")
         assert browser.run(recent) == "\u2013"
+
+
+@pytest.mark.peer
+def test_the_percentiles_of_the_script_are_those_of_the_server(browser: Browser) -> None:
+    """The script computes them from two documents, of which the server knows one."""
+    script = files("reserve.control.page").joinpath("page.js").read_text()
+    found = re.search(r"const percentile = .*?\n  };\n", script, re.DOTALL)
+    assert found is not None
+    numbers = Random(7)
+    bounds = (0.001, 0.01, 0.5, 30.0)
+    counts = [(0, 0, 0, 0, 0), (0, 0, 0, 0, 3), (1, 0, 0, 0, 0), (5, 0, 5, 0, 0)]
+    counts += [tuple(numbers.choice((0, 0, 1, 7, 10**9)) for _ in range(5)) for _ in range(300)]
+    cases = [(row, share) for row in counts for share in (0.5, 0.95, 0.99, 1.0)]
+    browser.go("about:blank")
+    computed = browser.run(
+        f"{found[0]} return {json.dumps(cases)}.map(([counts, share]) => {{"
+        f"const value = percentile({json.dumps(bounds)}, counts, share);"
+        "return value === Infinity ? 'longer' : value; })"
+    )
+    assert len(computed) == len(cases)
+    for (row, share), value in zip(cases, computed, strict=True):
+        expected = Histogram(bounds, row).quantile(share)
+        if expected is None or expected == float("inf"):
+            assert value == (None if expected is None else "longer")
+        else:
+            assert value == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.peer

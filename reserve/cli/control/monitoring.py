@@ -66,12 +66,12 @@ class Monitoring:
             self._server = server.companion = _make_server(self._listeners, server, values, self._hooks)
             self._server.serve_in_background()
         if values["statsd"]:
-            from reserve.control.collector import collector_of
+            from reserve.control.collector import own_collector_of
             from reserve.control.metrics.sender import StatsDSender
             from reserve.control.metrics.target import statsd_target
 
             self._sender = StatsDSender(
-                collector_of(server),
+                own_collector_of(server),
                 statsd_target(str(values["statsd"])),
                 cast("float", values["statsd_interval"]),
                 server.log,

@@ -112,8 +112,8 @@ def _requests(total: Totals) -> str:
 
 def summary_of(histogram: Histogram) -> str:
     """The median and the 99th percentile of a histogram that is not empty."""
-    median, most = (histogram.quantile(part) for part in (0.5, 0.99))
-    longest = histogram.bounds[-1] if histogram.bounds else 0.0
+    median, most = (histogram.quantile(share) or 0.0 for share in (0.5, 0.99))
+    longest = max(histogram.bounds, default=0.0)
     if most < longest:
         return f"median {duration(median)}, 99 % within {duration(most)}"
     if median < longest:

@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 from reserve.cli.processes.channel import Channel
 from reserve.cli.stderrlog import set_log_level
-from reserve.control.collector import LocalCollector, phase_of
+from reserve.control.collector import SharedCollector, phase_of
 from reserve.control.commands import Reply
 from reserve.control.document import RESTARTS, plain
 from reserve.control.messages import Last, Message, Ready, Recycle, Report, parse_messages
@@ -119,7 +119,7 @@ class HandOver:
     def __init__(self, server: _Server, say: Callable[[str], object]) -> None:
         self._server = server
         self._say = say
-        self._local = LocalCollector(server)
+        self._local = SharedCollector(server)
         self._lock = threading.RLock()
         self._relay: Relay | None = None
         """None: this process is the only one."""
@@ -153,11 +153,13 @@ class HandOver:
             has_found.set()
 
         with self._lock:
-            if self._relay is None:
-                return self._local.collect(timeout)
+            is_alone = self._relay is None
             if self._is_closed and self._last is not None:
                 return self._last
-            self._collect(done)
+            if not is_alone:
+                self._collect(done)
+        if is_alone:
+            return self._local.collect(timeout)
         has_found.wait(timeout)
         return found[0] if found else self._last or self._local.collect(timeout)
 

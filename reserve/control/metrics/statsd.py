@@ -55,7 +55,7 @@ def statsd_lines(
         for labels, value in family.values(now):
             earlier_value = earlier.get(labels)
             if isinstance(value, Histogram):
-                added = _added(value, earlier_value if isinstance(earlier_value, Histogram) else None)
+                added = value.since(earlier_value) if isinstance(earlier_value, Histogram) else value
                 for part, number, kind in _histogram(added):
                     yield _line(f"{name}.{part}", labels, number, kind, tags)
             elif family.kind != COUNTER:
@@ -86,16 +86,6 @@ def datagrams(lines: Iterable[str], most: int = MOST_BYTES) -> Iterator[bytes]:
         yield b"\n".join(waiting)
 
 
-def _added(now: Histogram, before: Histogram | None) -> Histogram:
-    """What a histogram has more than before; all of it, if it has less, because the server has started again."""
-    if before is None or before.bounds != now.bounds:
-        return now
-    counts = tuple(mine - its for mine, its in zip(now.counts, before.counts, strict=True))
-    if min(counts, default=0) < 0:
-        return now
-    return Histogram(bounds=now.bounds, counts=counts, sum=max(0.0, now.sum - before.sum))
-
-
 def _histogram(added: Histogram) -> Iterator[tuple[str, float, str]]:
     """The parts of it: name, number and kind."""
     count = added.count
@@ -103,8 +93,9 @@ def _histogram(added: Histogram) -> Iterator[tuple[str, float, str]]:
         return
     yield "count", count, "c"
     yield "mean", added.sum / count * 1000, "g"
-    for name, part in _PERCENTILES:
-        yield name, added.quantile(part) * 1000, "g"
+    longest = max(added.bounds, default=0.0)
+    for name, share in _PERCENTILES:
+        yield name, min(added.quantile(share) or 0.0, longest) * 1000, "g"  # StatsD has no infinity
 
 
 def _line(name: str, labels: Labels, value: float, kind: str, tags: bool) -> str:

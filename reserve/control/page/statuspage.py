@@ -1,19 +1,15 @@
 """The status page at its path: the page itself, and the data that its script and other programs fetch.
 
 File threads call it, so that it works while every worker is busy or stuck. It shows all processes, whichever of them
-responds. One server has one; several threads may call it at once. They get the same document for a moment, so that many
-clients cost the processes no more than one.
+responds. One server has one; several threads may call it at once.
 """
 
 from __future__ import annotations
 
 import json
-import threading
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from reserve.control.collector import FRESH
 from reserve.control.page.html import headers, page
 from reserve.control.page.view import View, make_view, unknown_view
 from reserve.control.totals import UNREADABLE
@@ -36,13 +32,8 @@ class StatusPage:
     :param collector: makes the documents.
     """
 
-    def __init__(self, collector: Collector, *, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, collector: Collector) -> None:
         self._collector = collector
-        self._now = now
-        self._lock = threading.Lock()
-        """Protects what follows, and is held while one thread asks the collector."""
-        self._outcome: dict[str, Any] | ReserveError | None = None
-        self._asked_at = 0.0
 
     def respond(self, environ: dict[str, Any]) -> StaticResponse:
         """The page; with the query ``json`` the document that it is made from, and with ``view`` its texts and numbers
@@ -53,7 +44,7 @@ class StatusPage:
             return method_not_allowed()
         status, kind = 200, _JSON if query in ("json", "view") else _HTML
         try:
-            document = self._document()
+            document = self._collector.collect(_TIMEOUT)
             if kind is _HTML:
                 body = page(_view(document))
             else:
@@ -66,20 +57,6 @@ class StatusPage:
                 kind, body = _TEXT, f"{error}\n".encode("utf-8", "backslashreplace")
         fields = [*headers(kind), ("Content-Length", str(len(body)))]
         return StaticResponse(status, fields, b"" if method == "HEAD" else body)
-
-    def _document(self) -> dict[str, Any]:
-        """The document of this moment, or of a moment ago."""
-        with self._lock:
-            if self._outcome is None or self._now() - self._asked_at >= FRESH:
-                try:
-                    self._outcome = self._collector.collect(_TIMEOUT)
-                except ReserveError as error:
-                    self._outcome = error
-                self._asked_at = self._now()
-            outcome = self._outcome
-        if isinstance(outcome, ReserveError):
-            raise outcome
-        return outcome
 
 
 def _view(document: dict[str, Any]) -> View:

@@ -14,8 +14,7 @@ from operator import attrgetter
 from typing import Any
 
 from reserve.control.document import VERSION
-from reserve.control.top.histograms import Histogram
-from reserve.control.totals import UNREADABLE, Listener, Totals, totals
+from reserve.control.totals import UNREADABLE, Histogram, Listener, Totals, totals
 from reserve.errors import ReserveError
 
 __all__ = ["Document", "History", "Listener", "Process", "Rates", "Refusal", "Sample", "Thread", "View", "make_view"]
@@ -295,10 +294,8 @@ def _count_requests(stats: Mapping[str, Any]) -> float:
 
 
 def _histogram(sums: Totals, name: str) -> Histogram:
-    histogram = getattr(sums, name)
-    if len(histogram.counts) != len(histogram.bounds) + 1:
-        return Histogram()
-    return Histogram(histogram.bounds, histogram.counts)
+    histogram: Histogram = getattr(sums, name)
+    return histogram if len(histogram.counts) == len(histogram.bounds) + 1 else Histogram()
 
 
 def _errors(sums: Totals) -> int:

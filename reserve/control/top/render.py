@@ -9,11 +9,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from reserve.control.top.cells import fit, printable
-from reserve.control.top.histograms import Histogram, bars
+from reserve.control.top.histograms import bars
 from reserve.control.top.model import Listener, Process, Thread, View
 from reserve.control.top.state import Screen, State
 from reserve.control.top.table import Column, Line, Look, Span, Style, Table, flow, text_of, wrapped
 from reserve.control.top.units import per_second, short_bytes, short_count, short_duration, short_seconds
+from reserve.control.totals import Histogram
 
 __all__ = ["page", "screen"]
 

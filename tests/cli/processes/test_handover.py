@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
+import reserve.control.collector
 from reserve.cli.processes import handover
 from reserve.cli.processes.channel import Channel
 from reserve.cli.processes.handover import GENERATION, HandOver
+from reserve.control.collector import collector_of, own_collector_of
 from reserve.control.commands import check
 from reserve.control.document import COUNTERS
 from reserve.control.protocol import Refusal, Request
@@ -114,6 +116,16 @@ def test_before_the_hand_over_there_is_one_process(both: Both) -> None:
     assert [one["pid"] for one in document["processes"]] == [os.getpid()]
     assert document["supervisor"] is None
     assert not both.hand_over.perform(Request("status", {}), lambda result: None)
+
+
+def test_before_the_hand_over_all_readers_share_a_document(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reserve.control.collector, "FRESH", float("inf"))
+    both.server.collector = both.hand_over
+    document = collector_of(both.server).collect()
+    assert collector_of(both.server).collect() is document
+    assert own_collector_of(both.server).collect() is not document
+    both.begin()
+    assert len(collector_of(both.server).collect()["processes"]) == 2
 
 
 def test_one_document_has_both(both: Both) -> None:

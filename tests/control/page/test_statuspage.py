@@ -71,24 +71,6 @@ def test_it_waits_no_longer_than_a_page_may() -> None:
     assert collected.timeouts == [2.0]
 
 
-def test_those_who_look_at_the_same_time_get_the_same_document() -> None:
-    collected, now = Collected(), [100.0]
-    page = StatusPage(collected, now=lambda: now[0])
-
-    def look() -> int:
-        return page.respond({"REQUEST_METHOD": "GET", "QUERY_STRING": "view"}).status
-
-    assert [look(), look()] == [200, 200]
-    assert len(collected.timeouts) == 1
-    now[0] += 0.25
-    collected.error = StartupError("gone")
-    assert [look(), look()] == [503, 503]
-    assert len(collected.timeouts) == 2
-    now[0] += 0.25
-    collected.error = None
-    assert look() == 200
-
-
 def test_a_server_that_cannot_be_asked() -> None:
     error = StartupError("no server listens on /run/<b>x</b>")
     response = ask(error=error)

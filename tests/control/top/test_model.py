@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reserve.control.top.histograms import Histogram
 from reserve.control.top.model import History, Sample, make_view
+from reserve.control.totals import Histogram
 from reserve.errors import ReserveError
 from tests.control.top.documents import document, histogram, process, stats, supervisor, worker
 
