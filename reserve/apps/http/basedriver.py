@@ -93,7 +93,8 @@ class HTTPBaseDriver(Driver, ABC):
         """A record that is put when the last byte of its response has left."""
         # A client that sends nothing at all is late like one whose first head comes too slowly.
         self._head_deadline = connection.server.clock.now() + context.settings.head_timeout
-        self._wait = Wait("head", READ, self._head_deadline)
+        kind = "keep-alive" if context.silent_is_idle else "head"
+        self._wait = Wait(kind, READ, self._head_deadline)
 
     @abstractmethod
     def _begin_request(self, head: Head, now: float) -> Action:

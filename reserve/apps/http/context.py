@@ -114,6 +114,10 @@ class HTTPContext(Application):
     """Other protocols on the same connections; None: there are none. Set before the server starts."""
     static: StaticMounts | None = None
     """Folders whose files are served without a worker; None: there are none."""
+    silent_is_idle = False
+    """A connection that has sent nothing yet is idle like one that waits for its next request: without room, it
+    gives its place to a new one. Otherwise it has --head-timeout. Set before the server starts.
+    """
     pages: Mapping[str, Page] | None = None
     """What the server itself has at some paths, for every method, without a worker; None: nothing. Set before the
     server starts. Requests for it stand in no log and no count.

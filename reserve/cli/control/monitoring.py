@@ -103,10 +103,15 @@ def _make_server(listeners: Sequence[socket.socket], server: Server, values: Val
     from reserve.engine.settings import EngineSettings
     from reserve.gateways.wsgi import WSGIGateway
 
-    settings = HTTPSettings(access_log=False, keep_alive=_KEEP_ALIVE, server_header=str(values["server_header"]))
+    application = HTTPApp(
+        WSGIGateway(monitoring_application(server, values)),
+        HTTPSettings(access_log=False, keep_alive=_KEEP_ALIVE, server_header=str(values["server_header"])),
+    )
+    # Clients that connect and send nothing must not keep out one that asks for the metrics.
+    application.silent_is_idle = True
     return Server(
         listeners,
-        HTTPApp(WSGIGateway(monitoring_application(server, values)), settings),
+        application,
         hooks=Hooks(error_log=hooks.error_log),
         settings=dataclasses.replace(EngineSettings(), threads=2, max_connections=64, max_queued=64, file_threads=1),
         thread_prefix=_THREAD_PREFIX,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+import reserve.apps.http.settings
 from reserve.cli.control.monitoring import Monitoring, monitoring_application
 from reserve.engine.hooks import Hooks
 from reserve.sockets.listeners import listen
@@ -84,6 +87,31 @@ def test_it_has_threads_and_connections_of_its_own_and_retires_with_the_server()
         assert companion is not None
         served.server.retire()
         eventually(lambda: companion.retiring)
+        monitoring.stop()
+
+
+def test_connections_that_send_nothing_do_not_keep_a_scrape_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that have been there for longest give their places; the time for a request ends none of them here."""
+    patient = functools.partial(reserve.apps.http.settings.HTTPSettings, head_timeout=3600.0)
+    monkeypatch.setattr(reserve.apps.http.settings, "HTTPSettings", patient)
+    values: Any = OPTIONS
+    with running(Gate()) as served, contextlib.ExitStack() as open_ones:
+        (listener,) = listen("127.0.0.1:0")
+        monitoring = Monitoring([listener], values, Hooks())
+        monitoring.start(served.server)
+        companion = served.server.companion
+        assert companion is not None
+        silent = []
+        for number in range(64):
+            silent.append(open_ones.enter_context(connect(listener.getsockname())))
+            eventually(lambda number=number: companion.stats().parked == number + 1)
+        for path in ("/metrics", "/ready"):
+            with connect(listener.getsockname()) as client:
+                client.sendall(request("GET", path))
+                assert receive(client).status == 200
+        assert silent[0].recv(1) == b""
+        silent[-1].sendall(request("GET", "/live"))
+        assert receive(silent[-1]).status == 200
         monitoring.stop()
 
 
