@@ -112,14 +112,22 @@ def configure_logging(level: str) -> ErrorHook:
 
 
 def set_log_level(level: str) -> None:
-    """Change ``--log-level`` while the server runs. Any thread.
+    """Change ``--log-level`` while the server runs. Any thread; waits for none.
+
+    ``Logger.setLevel`` takes the lock of :mod:`logging`, which a thread of the application may hold for as long as it
+    hangs, and so does ``getLogger``. The level is an attribute; what each logger remembers of it is forgotten here.
 
     :param level: as for :func:`configure_logging`.
     """
-    logger = logging.getLogger("reserve")
-    logger.setLevel(level.upper())
+    number = logging.getLevelName(level.upper())
     if _current is not None:
-        _current.set_threshold(logger.level)
+        _current.set_threshold(number)
+    loggers = logging.root.manager.loggerDict.copy()
+    if "reserve" in loggers:
+        loggers["reserve"].level = number  # type: ignore[union-attr]
+    for name, logger in loggers.items():
+        if name == "reserve" or name.startswith("reserve."):
+            getattr(logger, "_cache", {}).clear()
 
 
 def _discard(level: int, text: str) -> None:

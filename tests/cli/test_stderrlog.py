@@ -160,6 +160,32 @@ def test_the_level_changes_while_the_server_runs(monkeypatch: pytest.MonkeyPatch
     assert [line.partition("INFO: ")[2] for line in stream.getvalue().splitlines()] == ["server debug", "logger debug"]
 
 
+@pytest.mark.parametrize("level", ["debug", "error"])
+def test_the_level_changes_while_the_application_holds_the_lock_of_logging(
+    monkeypatch: pytest.MonkeyPatch, level: str
+) -> None:
+    """The thread of the control socket must go on, and the server's lines have the new level at once."""
+    stream = FailingStream()
+    monkeypatch.setattr("sys.stderr", stream)
+    logger, child = logging.getLogger("reserve"), logging.getLogger("reserve.desk")
+    before = logger.level, logger.handlers[:], logger.propagate
+    try:
+        hook = configure_logging("warning")
+        child.info("not shown")
+        with logging._lock:  # type: ignore[attr-defined,unused-ignore]
+            thread = threading.Thread(target=set_log_level, args=(level,))
+            thread.start()
+            thread.join(PATIENCE)
+            assert not thread.is_alive()
+        hook(logging.WARNING, "server")
+        child.info("child")
+    finally:
+        logger.level, logger.handlers[:], logger.propagate = before
+        logger.setLevel(before[0])  # the loggers forget what was enabled
+    shown = [line.partition(": ")[2] for line in stream.getvalue().splitlines()]
+    assert shown == (["server", "child"] if level == "debug" else [])
+
+
 # ---- under journald ----
 
 

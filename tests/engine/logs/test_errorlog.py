@@ -135,6 +135,36 @@ def test_batches_have_a_limit() -> None:
     assert sizes == [4, 4, 2]
 
 
+def test_no_dropped_line_is_missed_when_two_threads_drop_at_the_same_time() -> None:
+    """The second one comes in where the first has read the number and has not written it."""
+
+    def second() -> None:
+        if not seconds:
+            seconds.append(threading.Thread(target=writer.put, args=(2,)))
+            seconds[0].start()
+            seconds[0].join(PATIENCE)
+
+    class Numbers(dict[int, int]):
+        def __setitem__(self, ident: int, number: int) -> None:
+            second()
+            super().__setitem__(ident, number)
+
+    class Interrupted(LineWriter):
+        def __setattr__(self, name: str, value: Any) -> None:
+            if value == 1:
+                second()
+            super().__setattr__(name, value)
+
+    seconds: list[threading.Thread] = []
+    writer = LineWriter("test-log", lambda items: None, lambda count: None, limit=0)
+    writer.__class__ = Interrupted
+    writer._lost = Numbers()
+    writer.put(1)
+    assert seconds
+    assert writer.total_dropped == 2
+    writer.stop()
+
+
 def test_the_number_of_dropped_lines_never_decreases() -> None:
     """Also while it is reported: a metric that goes back means that the server has started again."""
     seen: list[int] = []
