@@ -23,7 +23,7 @@ from reserve.engine.metrics.stats import ListenerStats, Stats, ThreadStats
 if TYPE_CHECKING:
     from reserve.engine.endpoints import Endpoints
     from reserve.engine.runtime import Runtime
-    from reserve.engine.scheduler.workers import Worker
+    from reserve.engine.scheduler.worker import Worker
 
 __all__ = ["collect_stats"]
 
@@ -59,7 +59,7 @@ def collect_stats(runtime: Runtime, endpoints: Endpoints) -> Stats:
         workers=tuple(_threads(runtime, now)),
         listeners=tuple(_listeners(endpoints)),
         requests=runtime.request_metrics.read(),
-        max_threads=pool.limits[1],
+        max_threads=pool.highest,
         max_queued=settings.max_queued,
         max_connections=settings.max_connections,
         buffer_limit=runtime.budget.memory_limit,

@@ -268,6 +268,10 @@ class Runtime:
         """Have a connection stepped although nothing has arrived. Any thread."""
         self.queue.notify(connection, NOTIFY)
 
+    def disarm(self, connection: Connection) -> None:
+        """Have the poller report nothing of a connection until it is parked. By its owner."""
+        self.queue.disarm(connection)
+
     def close_file(self, close: Callable[[], None], size: int) -> None:
         """Close a file of ``size`` bytes by calling ``close``, on a file thread if the file is large."""
         self.stepper.files.close_file(close, size)

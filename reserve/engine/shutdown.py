@@ -31,7 +31,7 @@ from reserve.engine.polling.token import take
 from reserve.engine.runtime import Runtime
 from reserve.engine.scheduler.closer import Closer
 from reserve.engine.scheduler.filethreads import FileThread
-from reserve.engine.scheduler.workers import Worker
+from reserve.engine.scheduler.worker import Worker
 from reserve.wait import wait_for
 
 __all__ = ["Shutdown"]

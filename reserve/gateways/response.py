@@ -19,7 +19,7 @@ from reserve.errors import ApplicationError, short_repr, type_name
 from reserve.gateways.exchange import Environ, Exchange, ExcInfo, Write
 from reserve.gateways.streams import FileWrapper
 
-__all__ = ["BLOCK", "WSGIResponse"]
+__all__ = ["BLOCK", "WSGIResponse", "ended"]
 
 BLOCK = 65536
 """Up to this many bytes, items of a list are joined into one send: copying them costs less than a system call."""
@@ -54,7 +54,7 @@ class WSGIResponse:
         """Set the head, or replace it because of an error (PEP 3333, "The start_response() Callable")."""
         exchange = self.exchange
         if exchange is None:
-            raise ApplicationError("start_response() was called after the response had ended")
+            raise ended("start_response()")
         if exc_info:
             try:
                 if exchange.started:
@@ -95,7 +95,7 @@ class WSGIResponse:
         """Send the data now (PEP 3333, "The write() Callable")."""
         exchange = self.exchange
         if exchange is None:
-            raise ApplicationError("write() was called after the response had ended")
+            raise ended("write()")
         if type(data) is not bytes:
             data = _to_bytes(data, "write() got")
         if data:
@@ -219,6 +219,14 @@ class WSGIResponse:
         assert self.exchange is not None, "checked by every caller"
         self.exchange.begin(self.status, self.headers, length)
         self.head_passed = True
+
+
+def ended(what: str) -> ApplicationError:
+    """The error of a call that comes too late.
+
+    :param what: was called.
+    """
+    return ApplicationError(f"{what} was called after the response had ended")
 
 
 def _reraise(exc_info: ExcInfo) -> NoReturn:

@@ -98,7 +98,8 @@ class WSGIGateway:
         self._log_warning = log_warning
         self._warned: set[str] = set()
         """The kinds of warnings that are in the log. Two workers may log the first one of a kind each."""
-        self._errors = ErrorStream() if errors is None else errors
+        self.errors = ErrorStream() if errors is None else errors
+        """``wsgi.errors``."""
         self._on_interrupt = on_interrupt
 
     @property
@@ -171,7 +172,7 @@ class WSGIGateway:
             "SCRIPT_NAME": "",
             "wsgi.version": (1, 0),
             "wsgi.url_scheme": url_scheme,
-            "wsgi.errors": self._errors,
+            "wsgi.errors": self.errors,
             "wsgi.multithread": self._multithread,
             "wsgi.multiprocess": self._multiprocess,
             "wsgi.run_once": False,
@@ -193,16 +194,35 @@ class WSGIGateway:
         result = None
         try:
             result = self.app(exchange.environ, response.start_response)
-            response.send_body(result)
-            exchange.finish()
         except BaseException as error:
+            self.end(exchange, response, result, error)
+        else:
+            self.end(exchange, response, result)
+
+    def end(
+        self, exchange: Exchange, response: WSGIResponse, result: Any, failure: BaseException | None = None
+    ) -> None:
+        """Send what the application has returned, and end the exchange: the second part of :meth:`respond`.
+
+        :param failure: what the application has raised instead.
+        """
+        try:
+            if failure is not None:
+                self._handle_error(exchange, failure)
+            else:
+                response.send_body(result)
+                exchange.finish()
+        except BaseException as error:
+            if failure is not None:
+                raise
             self._handle_error(exchange, error)
         finally:
+            failure = None  # its traceback refers to this frame
             response.detach()
             if type(result) is not list:
                 self._close(exchange, result)
-            if self._errors.partial:
-                self._flush_errors(exchange)
+            if self.errors.partial:
+                self.flush_errors(exchange)
 
     def _handle_error(self, exchange: Exchange, error: BaseException) -> None:
         """End the exchange after an exception of the application, the response or the exchange."""
@@ -243,17 +263,27 @@ class WSGIGateway:
             else:
                 self._report(exchange, "close() of the response failed", error)
 
-    def _flush_errors(self, exchange: Exchange) -> None:
+    def flush_errors(self, exchange: Exchange | None, environ: Environ | None = None) -> None:
+        """Write the incomplete line of ``wsgi.errors`` that the calling thread has left.
+
+        :param environ: of the request, if there is no exchange.
+        """
         try:
-            self._errors.flush()
+            self.errors.flush()
         except BaseException as error:
-            self._report(exchange, "wsgi.errors could not be written", error)
+            if exchange is not None:
+                self._report(exchange, "wsgi.errors could not be written", error)
+            else:
+                self._log_failure(f"{request_line(environ or {})}: wsgi.errors could not be written", error)
 
     def _report(self, exchange: Exchange, what: str, error: BaseException) -> None:
         message = f"{request_line(exchange.environ)}: {what}: {type_name(error)}"
         if exchange.upgraded:  # an exception is how most of these applications end
             _LOGGER.debug("%s", message, exc_info=error)
             return
+        self._log_failure(message, error)
+
+    def _log_failure(self, message: str, error: BaseException) -> None:
         try:
             self._log(message, error)
         except BaseException as failure:

@@ -341,6 +341,8 @@ class Codec:
     """A file can follow the head of a response with a length as it is, without framing within it."""
     has_upgrades: bool = False
     """A request may ask for another protocol on its connection (``Upgrade``)."""
+    has_straight_line: bool = False
+    """Its requests may take the straight line of HTTP/1 (:mod:`reserve.apps.http.straightline`)."""
     aborts: Aborts | None = None
     """Finds the message that aborts a request; None: the protocol has no other than the end of the connection."""
     continue_response: bytes = b""

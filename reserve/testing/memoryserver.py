@@ -276,6 +276,9 @@ class MemoryServer:
     def notify(self, connection: Connection) -> None:
         self.notified = True
 
+    def disarm(self, connection: Connection) -> None:
+        pass
+
     def close_file(self, close: Callable[[], None], size: int) -> None:
         close()
 

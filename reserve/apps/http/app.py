@@ -140,6 +140,8 @@ class HTTPApp(HTTPContext):
         self.use_request_ids(needed=self.request_ids is not None or server.settings.slow_request > 0)
         if self.request_ids is not None:
             self.request_ids = RequestIds()  # a process that was forked has its own
+        self.serves = True
+        self.lay_straight_line()
 
     def _without_effect(self, engine: EngineSettings) -> Iterator[str]:
         """What to say about settings that do nothing because another is off."""

@@ -16,13 +16,12 @@ from reserve.apps._accesslog.collect import details_of
 from reserve.apps._accesslog.record import CLIENT_CLOSED_REQUEST, MAX_FIELD, DetailedRecord, cut
 from reserve.apps._checks import check_response
 from reserve.apps.http.bufferedbody import LARGE_HEAD, large_head_error
-from reserve.apps.http.context import HTTPContext
+from reserve.apps.http.context import HTTPContext, path_of
 from reserve.engine.connections.driver import AGAIN, CLOSE, LINGER, Action, Driver, Wait
 from reserve.engine.connections.states import CLOSE_IDLE
 from reserve.engine.polling.poller import READ
 from reserve.errors import ClientDisconnected, RemoteError
 from reserve.protocol.codec import NONE, Head
-from reserve.protocol.proxy.forwarded import PREFIX_KEY
 
 if TYPE_CHECKING:
     from reserve.apps._accesslog.record import Details
@@ -45,7 +44,6 @@ class HTTPBaseDriver(Driver, ABC):
     """
 
     __slots__ = (
-        "_base_environ",
         "_block",
         "_codec",
         "_connection",
@@ -54,28 +52,29 @@ class HTTPBaseDriver(Driver, ABC):
         "_head",
         "_head_deadline",
         "_head_size",
-        "_limits",
-        "_parse_head",
         "_reader",
         "_received_at",
         "_request_id",
-        "_unix_socket",
         "_unparsed",
         "_unwritten",
         "_wait",
+        "base_environ",
+        "limits",
+        "parse_head",
+        "unix_socket",
     )
 
     def __init__(self, context: HTTPContext, connection: Connection) -> None:
         self._context = context
         self._connection = connection
-        self._unix_socket = not isinstance(connection.peer, tuple)
-        self._limits = context.settings.limits
-        self._base_environ = context.base_environ(connection)
+        self.unix_socket = not isinstance(connection.peer, tuple)
+        self.limits = context.settings.limits
+        self.base_environ = context.base_environ(connection)
         codec = self._codec = context.codec
-        self._parse_head: ParseHead = codec.parse_head
+        self.parse_head: ParseHead = codec.parse_head
         if connection.server.settings.trusted_proxies:
-            self._parse_head = context.head_parser(connection)
-        self._reader = codec.make_reader(self._limits, self._reply)
+            self.parse_head = context.head_parser(connection)
+        self._reader = codec.make_reader(self.limits, self._reply)
         self._unparsed = b""
         """What was received after a request."""
         self._head: Head | None = None
@@ -109,7 +108,10 @@ class HTTPBaseDriver(Driver, ABC):
             return CLOSE
 
     def idle_since(self) -> float:
-        return self._wait.deadline - self._context.settings.keep_alive
+        return self._connection.deadline - self._context.settings.keep_alive
+
+    def leave_straight_line(self, deadline: float) -> None:
+        self._wait.deadline = deadline
 
     def expired(self, kind: str, now: float) -> Action:
         if kind == "keep-alive" or not self._reader.started:
@@ -140,15 +142,20 @@ class HTTPBaseDriver(Driver, ABC):
             self._log_refusal(head, 503, refusal.body_size)
         return refusal.data or None
 
+    @property
+    def shown_head(self) -> Head | None:
+        """The head of the current request, for log lines. Any thread."""
+        return self._head
+
     def describe(self) -> str:
-        head = self._head
+        head = self.shown_head
         return "" if head is None else f"{head.method} {head.target[:_MAX_LOGGED_TARGET]}"
 
     def request_id(self) -> str:
         return self._request_id
 
     def client(self) -> str:
-        head = self._head
+        head = self.shown_head
         return "" if head is None else head.remote_addr
 
     def _reply(self, data: bytes) -> None:
@@ -197,12 +204,12 @@ class HTTPBaseDriver(Driver, ABC):
                     self._count_head(0)
                 refuse_underscores = self._context.settings.underscores == "refuse"
                 try:
-                    head = self._head = self._parse_head(
+                    head = self._head = self.parse_head(
                         block,
-                        self._base_environ,
-                        self._limits,
+                        self.base_environ,
+                        self.limits,
                         refuse_underscores=refuse_underscores,
-                        unix_socket=self._unix_socket,
+                        unix_socket=self.unix_socket,
                     )
                 except RemoteError as error:
                     return self._refuse(error, block)
@@ -241,7 +248,7 @@ class HTTPBaseDriver(Driver, ABC):
     def _refuse_incomplete_head(self, error: RemoteError) -> Action:
         """Refuse a request whose head is not complete, and free the bytes of it that have been received."""
         received = self._reader.prefix
-        self._reader = self._codec.make_reader(self._limits, self._reply)
+        self._reader = self._codec.make_reader(self.limits, self._reply)
         self._count_head(0)
         return self._refuse(error, received)
 
@@ -262,19 +269,12 @@ class HTTPBaseDriver(Driver, ABC):
 
     # ---- responses that need no application ----
 
-    def _path(self, head: Head) -> str:
-        """The path of a request as it came, decoded."""
-        environ = head.environ
-        path: str = environ["SCRIPT_NAME"] + environ["PATH_INFO"]
-        # A frontend has removed the prefix, so it is no part of the path that came.
-        return path.removeprefix(environ[PREFIX_KEY]) if PREFIX_KEY in environ else path
-
     def _check_at(self, head: Head) -> str:
         """What a request asks for at a path for health checks, if there are any; empty: it is no check."""
         checks = self._context.checks
         if checks is None or head.length != 0 or head.method not in ("GET", "HEAD"):
             return ""
-        return checks.get(self._path(head), "")
+        return checks.get(path_of(head.environ), "")
 
     def _respond_to_check(self, check: str, head: Head, now: float) -> Action:
         """Respond to a health check. See :func:`~reserve.apps._checks.check_response`."""
@@ -372,15 +372,15 @@ class HTTPBaseDriver(Driver, ABC):
         """
         method = request.partition(" ")[0] if isinstance(request, str) else request.method
         self._connection.server.request_metrics.add(method, status, self._head_size, bytes_sent)
-        self._put_record(request, status, bytes_sent, referer, user_agent)
+        self.put_record(request, status, bytes_sent, referer, user_agent)
 
-    def _put_record(self, request: Head | str, status: int, bytes_sent: int, referer: str, user_agent: str) -> None:
+    def put_record(self, request: Head | str, status: int, bytes_sent: int, referer: str, user_agent: str) -> None:
         """Put a line into the access log, if there is one. The arguments are those of :meth:`_log_response`."""
         context = self._context
         log = context.access_log
         if log is None:
             return
-        host, method, version = self._base_environ["REMOTE_ADDR"], "", ""
+        host, method, version = self.base_environ["REMOTE_ADDR"], "", ""
         if isinstance(request, str):
             target = request
         else:
@@ -440,7 +440,7 @@ class HTTPBaseDriver(Driver, ABC):
         """
         context = self._context
         details = self._details = details_of(
-            context.log_needs, head, self._base_environ, self._connection.server.clock.now() - self._received_at
+            context.log_needs, head, self.base_environ, self._connection.server.clock.now() - self._received_at
         )
         details.received = self._head_size if head is not None else 0
         if head is not None and context.request_ids is not None:

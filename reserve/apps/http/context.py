@@ -15,11 +15,12 @@ from reserve.apps._accesslog.formats import NOTHING
 from reserve.apps._accesslog.requestids import RequestIds
 from reserve.apps._checks import check_paths
 from reserve.apps.http.accesslog import SkippedPaths, log_format
+from reserve.apps.http.straightline import StraightLine
 from reserve.engine.connections.application import Application
 from reserve.engine.connections.peers import address_of, is_proxy, name_of_client, peer_of
 from reserve.protocol.http1.codec import HTTP1Codec
 from reserve.protocol.http1.response import http_date
-from reserve.protocol.proxy.forwarded import ForwardedParser, forwarded_fields
+from reserve.protocol.proxy.forwarded import PREFIX_KEY, ForwardedParser, forwarded_fields
 from reserve.sockets.proxies import trusted_proxies
 
 if TYPE_CHECKING:
@@ -32,11 +33,12 @@ if TYPE_CHECKING:
     from reserve.engine.connections.driver import Driver
     from reserve.engine.hooks import RequestEnd
     from reserve.errors import RemoteError
+    from reserve.gateways.exchange import Environ
     from reserve.gateways.staticsite import StaticMounts
     from reserve.gateways.wsgi import WSGIGateway
     from reserve.protocol.codec import Codec, Head
 
-__all__ = ["DateCache", "HTTPContext", "Upgrades"]
+__all__ = ["DateCache", "HTTPContext", "Upgrades", "path_of"]
 
 
 class DateCache:
@@ -58,6 +60,13 @@ class DateCache:
         if cached[0] != second:
             cached = self._cached = second, f"Date: {http_date(second)}\r\n".encode("ascii")
         return cached[1]
+
+
+def path_of(environ: Environ) -> str:
+    """The path of a request as it came, decoded."""
+    path: str = environ["SCRIPT_NAME"] + environ["PATH_INFO"]
+    # A frontend has removed the prefix, so it is no part of the path that came.
+    return path.removeprefix(environ[PREFIX_KEY]) if PREFIX_KEY in environ else path
 
 
 def _callables(server: ServerContext[Connection]) -> dict[str, Any]:
@@ -139,6 +148,8 @@ class HTTPContext(Application):
         """Makes the IDs of requests; None: nothing shows them."""
         self.on_request_end: Callable[[RequestEnd], None] | None = None
         """The hook of the server; None: there is none. Set by the application when the server starts."""
+        self.serves = False
+        """The application has started."""
         self.date_line = DateCache().line
         self._callables: tuple[object, dict[str, Any]] = None, {}
         """A server, and the keys of the environ that are the same for all its connections."""
@@ -163,6 +174,31 @@ class HTTPContext(Application):
         header = settings.server_header
         self.server_line = f"Server: {header}\r\n".encode("latin-1") if header else b""
         """``Server: …`` with its line end; empty without ``--server-header``."""
+        if self.serves:
+            self.lay_straight_line()
+
+    def lay_straight_line(self) -> None:
+        """Make the straight line for what holds now, unless something makes every request unusual."""
+        possible = (
+            self.codec.has_straight_line
+            and self.gateway.calling_thread is None
+            and self.on_request_end is None
+            and self.settings.keep_alive > 0
+            and not (self.is_observed or self.settings.debug)
+        )
+        self.straight_line = StraightLine(self) if possible else None
+
+    @property
+    def has_special_paths(self) -> bool:
+        """Some paths are not for the application."""
+        return bool(self.checks or self.pages or self.static)
+
+    def is_special(self, environ: Environ) -> bool:
+        """Whether a request may be for something else than the application, by its path."""
+        path = path_of(environ)
+        if (self.checks is not None and path in self.checks) or (self.pages is not None and path in self.pages):
+            return True
+        return self.static is not None and self.static.find(environ) is not None
 
     def use_request_ids(self, *, needed: bool) -> None:
         """Make the IDs of requests from now on, or, unless ``needed``, none."""

@@ -15,12 +15,13 @@ from contextvars import Context
 from functools import partial
 from io import BytesIO
 from threading import get_ident
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from reserve.apps._accesslog.collect import note_application
 from reserve.apps._static.exchange import StaticExchange
 from reserve.apps.http.basedriver import HTTPBaseDriver
 from reserve.apps.http.bufferedbody import COMPLETE, DISCONNECTED, FULL, LARGE_HEAD, MORE, BufferedBody
+from reserve.apps.http.context import path_of
 from reserve.apps.http.exchange import HTTPExchange
 from reserve.apps.http.phases import BODY, HEAD, QUEUED, RESPONDING, REVOKED, SPILL, STATIC
 from reserve.apps.http.spoolerrors import body_error, store_response
@@ -28,12 +29,15 @@ from reserve.apps.http.streamedbody import StreamedBody
 from reserve.engine.clients.places import HELD, WAITS
 from reserve.engine.connections.closing import reset
 from reserve.engine.connections.driver import AGAIN, CLOSE, LINGER, RUN, STORE, Action, Driver
+from reserve.engine.connections.output import Output
 from reserve.engine.connections.registry import admit_client
 from reserve.engine.connections.states import CLOSE_IDLE
+from reserve.engine.connections.straightline import DECLINED, RAN
 from reserve.engine.hooks import RequestEnd
 from reserve.engine.metrics.requests import METHODS, MOST_PENDING, OTHER
 from reserve.engine.polling.poller import READ
 from reserve.errors import ClientDisconnected, RemoteError, RequestTimeout
+from reserve.gateways.response import WSGIResponse
 from reserve.gateways.staticsite import ALREADY_MISSING
 from reserve.gateways.upgradedsocket import SOCKET_KEYS, UpgradedSocket
 from reserve.protocol.http1.framing import asks_for_upgrade
@@ -41,6 +45,7 @@ from reserve.wait import connection_reset
 
 if TYPE_CHECKING:
     from reserve.apps.http.context import HTTPContext, Upgrades
+    from reserve.apps.http.straightline import StraightResponse
     from reserve.engine.clients.places import ClientLimit, Place
     from reserve.engine.connections.connection import Connection
     from reserve.protocol.codec import Aborts, Decoder, Head
@@ -82,6 +87,8 @@ class HTTPDriver(HTTPBaseDriver):
         "_static",
         "_streamed_body",
         "_worker_error",
+        "straight",
+        "straight_response",
     )
 
     def __init__(self, context: HTTPContext, connection: Connection) -> None:
@@ -108,6 +115,10 @@ class HTTPDriver(HTTPBaseDriver):
         """The request for a file, in the phase STATIC."""
         self._refused_during_run = False
         """The client has its refusal already, because the request took too long."""
+        ordinary = self._codec.has_straight_line and self._running is None and connection.tls is None
+        self.straight = context if ordinary else None
+        self.straight_response: StraightResponse | None = None
+        """What the straight line runs the application for; None: it does not."""
 
     # ---- the driver, off the workers ----
 
@@ -133,7 +144,15 @@ class HTTPDriver(HTTPBaseDriver):
         return RUN if self._running is None else self._take_place(self._running, now, events)
 
     def running_since(self) -> float:
+        straight = self.straight_response
+        if straight is not None:
+            return straight.begun
         return self._begun if self._phase is RESPONDING else 0.0
+
+    @property
+    def shown_head(self) -> Head | None:
+        straight = self.straight_response
+        return self._head if straight is None else straight.head
 
     def expired(self, kind: str, now: float) -> Action:
         if kind == "body":
@@ -189,6 +208,63 @@ class HTTPDriver(HTTPBaseDriver):
             reset(self._connection)  # within a response: the client must not take what it has for all of it
         return False
 
+    # ---- on the straight line, by the worker; see reserve.apps.http.straightline ----
+
+    def decline(self, data: bytes) -> int:
+        """Step as if this driver had received ``data``, because what it is is not ordinary."""
+        self._unparsed = data
+        return DECLINED
+
+    def leave_straight_response(self, response: StraightResponse) -> WSGIResponse:
+        """Make a request whose application has been called one like all others.
+
+        :return: its response, which knows what the application has said so far.
+        """
+        head = self._head = response.head
+        self._head_size = response.head_size
+        self._begun = self._received = response.begun
+        self._phase = RESPONDING
+        exchange = self._exchange = HTTPExchange(self._context, self._connection, head, None)
+        self.straight_response = None
+        wsgi = response.wsgi = WSGIResponse(exchange, self._context.gateway.warn_once)
+        if response.lines:
+            wsgi.start_response(response.status, response.headers)
+        response.lines = []
+        return wsgi
+
+    def leave_with(self, response: StraightResponse, result: Any, failure: BaseException | None) -> int:
+        """Go on as for all requests, with what the application has returned or raised."""
+        wsgi = self.leave_straight_response(response) if response.wsgi is None else response.wsgi
+        response.connection = None
+        head, exchange, connection = response.head, self._exchange, self._connection
+        assert exchange is not None
+        try:
+            response.variables.run(self._context.gateway.end, exchange, wsgi, result, failure)
+        finally:
+            failure = None  # its traceback refers to this frame
+            if connection.lent or connection.body_memory:
+                self._clean_up(None, None)
+        self._finish_run(head, exchange, response.referer, response.user_agent)
+        return RAN
+
+    def leave_sending(self, response: StraightResponse, message: bytes, sent: int, content: int) -> int:
+        """The response is complete, and some of it does not fit into the socket: the leader sends the rest.
+
+        :param sent: bytes of ``message`` that have left.
+        :param content: bytes of the response's body.
+        """
+        connection, head = self._connection, response.head
+        output = connection.output = Output()
+        output.append(memoryview(message)[sent:])
+        response.lines = []  # they are sent, and are not to be checked again
+        self.leave_straight_response(response)
+        response.connection = None
+        exchange = self._exchange
+        assert exchange is not None
+        exchange.is_sent(response.code, content)
+        self._finish_run(head, exchange, response.referer, response.user_agent)
+        return RAN
+
     # ---- the parts of a step ----
 
     def _begin_request(self, head: Head, now: float) -> Action:
@@ -206,7 +282,7 @@ class HTTPDriver(HTTPBaseDriver):
                     return self._respond_to_check(check, head, now)
             pages, static = self._context.pages, self._context.static
             if pages is not None and self._codec.sends_files:
-                page = pages.get(self._path(head))
+                page = pages.get(path_of(head.environ))
                 if page is not None:
                     self._static = StaticExchange(page, is_page=True)
                     self._phase = STATIC
@@ -220,10 +296,11 @@ class HTTPDriver(HTTPBaseDriver):
             self._phase = QUEUED
             return RUN if self._running is None else self._take_place(self._running, now)
         connection = self._connection
-        decoder = self._decoder = self._codec.make_decoder(head, self._limits, self._reply)
+        decoder = self._decoder = self._codec.make_decoder(head, self.limits, self._reply)
         unparsed, self._unparsed = self._unparsed, b""
         interim = self._codec.continue_response if head.expect_continue else b""
         if settings.stream_bodies or (interim and settings.expect == "app"):
+            connection.server.disarm(connection)  # the worker reads from it, and not the leader
             self._streamed_body = StreamedBody(connection, decoder, unparsed, settings, interim=interim)
             self._phase = QUEUED
             return RUN if self._running is None else self._take_place(self._running, now)
@@ -243,7 +320,7 @@ class HTTPDriver(HTTPBaseDriver):
         assert head is not None
         if place is None:
             server = connection.server
-            client = head.remote_addr or self._base_environ["REMOTE_ADDR"]
+            client = head.remote_addr or self.base_environ["REMOTE_ADDR"]
             place = limit.place(client, partial(server.notify, connection))
             if place is None:
                 return RUN
@@ -294,6 +371,7 @@ class HTTPDriver(HTTPBaseDriver):
                 logged=True,
                 extra=_RETRY_AFTER,
             )
+        connection.server.disarm(connection)  # what goes on with it may receive on a worker
         outcome = upgrades.begin(self._context, connection, head, self._unparsed, log)
         if named and connection.place is not None and not isinstance(outcome, Driver):
             connection.place.leave()
@@ -336,7 +414,7 @@ class HTTPDriver(HTTPBaseDriver):
             return CLOSE
         if self._block:
             assert self._head is not None
-            if len(self._head.environ) > len(self._base_environ) + _FEW_FIELDS:
+            if len(self._head.environ) > len(self.base_environ) + _FEW_FIELDS:
                 self._head.environ = {}  # run() makes it again
             elif self._head.environ:
                 self._block = b""
@@ -461,11 +539,10 @@ class HTTPDriver(HTTPBaseDriver):
         self._phase = RESPONDING
         # Read before the application may change its environ: what it writes there does not get into the access log.
         referer, user_agent = environ.get("HTTP_REFERER", ""), environ.get("HTTP_USER_AGENT", "")
-        decoder, now = self._decoder, connection.server.clock.now
         upgraded_socket = None
         if "HTTP_UPGRADE" in environ and self._codec.has_upgrades:
             upgraded_socket = self._offer_upgrade(head, exchange)
-        begun = self._begun = now()
+        begun = self._begun = connection.server.clock.now()
         if self._context.is_observed:
             self._observe(head, exchange, begun)
         try:
@@ -486,7 +563,12 @@ class HTTPDriver(HTTPBaseDriver):
                 self._place = None
         if exchange.expired:
             raise RequestTimeout
-        seconds = now() - begun
+        self._finish_run(head, exchange, referer, user_agent)
+
+    def _finish_run(self, head: Head, exchange: HTTPExchange, referer: str, user_agent: str) -> None:
+        """After the application: count and log its response, and keep what is needed while that leaves."""
+        connection, decoder, begun = self._connection, self._decoder, self._begun
+        seconds = connection.server.clock.now() - begun
         details = exchange.details
         if details is not None:
             note_application(details, self._context.log_needs, exchange.environ, seconds)
@@ -507,7 +589,7 @@ class HTTPDriver(HTTPBaseDriver):
         if len(pending) > MOST_PENDING:
             metrics.fold()
         if self._context.access_log is not None:
-            self._put_record(head, exchange.status, exchange.bytes_sent, referer, user_agent)
+            self.put_record(head, exchange.status, exchange.bytes_sent, referer, user_agent)
         on_end = self._context.on_request_end
         if on_end is not None:
             self._report_end(on_end, head, exchange, seconds, referer, user_agent)
@@ -539,7 +621,7 @@ class HTTPDriver(HTTPBaseDriver):
         server = self._connection.server
         end = RequestEnd(
             timestamp=time.time(),
-            client=head.remote_addr or self._base_environ["REMOTE_ADDR"],
+            client=head.remote_addr or self.base_environ["REMOTE_ADDR"],
             method=head.method,
             target=head.target,
             version=head.version,
@@ -571,6 +653,7 @@ class HTTPDriver(HTTPBaseDriver):
             early, self._unparsed = self._unparsed, b""
             return early
 
+        connection.server.disarm(connection)
         sock = UpgradedSocket(connection.sock, take_over)
         for key in SOCKET_KEYS:
             head.environ[key] = sock
@@ -578,6 +661,8 @@ class HTTPDriver(HTTPBaseDriver):
 
     def send_early_hints(self, headers: Iterable[tuple[str, str]]) -> None:
         """By the application, on its worker: see :meth:`HTTPExchange.send_early_hints`."""
+        if self.straight_response is not None:
+            self.leave_straight_response(self.straight_response)
         if self._exchange is not None and self._phase is RESPONDING:
             self._exchange.send_early_hints(headers)
 
@@ -587,12 +672,12 @@ class HTTPDriver(HTTPBaseDriver):
         content: BinaryIO
         if not head.environ:
             refuse_underscores = self._context.settings.underscores == "refuse"
-            head.environ = self._parse_head(
+            head.environ = self.parse_head(
                 self._block,
-                self._base_environ,
-                self._limits,
+                self.base_environ,
+                self.limits,
                 refuse_underscores=refuse_underscores,
-                unix_socket=self._unix_socket,
+                unix_socket=self.unix_socket,
             ).environ
         environ = head.environ
         self._block = b""
@@ -621,7 +706,7 @@ class HTTPDriver(HTTPBaseDriver):
         unread = self._unparsed if streamed_body is None else streamed_body.raw.unread
         return aborts(head, self._decoder, unread + self._connection.peek(_PEEK_SIZE))
 
-    def _clean_up(self, body: BufferedBody | None, content: BinaryIO) -> None:
+    def _clean_up(self, body: BufferedBody | None, content: BinaryIO | None) -> None:
         """After the application: take the connection back, and free what the request's body holds.
 
         :param body: the body of the request, if it is buffered; the driver may have given it up meanwhile.
@@ -632,7 +717,7 @@ class HTTPDriver(HTTPBaseDriver):
                 connection.reclaim()
         if self._streamed_body is not None and self._phase is REVOKED:  # no thread interrupts this worker any more
             self._streamed_body.release()
-        if body is not None:
+        if body is not None and content is not None:
             content.close()
             body.close()
             self._buffered_body = None

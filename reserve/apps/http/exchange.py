@@ -151,6 +151,16 @@ class HTTPExchange:
         self.must_reset = False
         """The response would look complete although it is not; only a reset tells the client."""
 
+    def is_sent(self, status: int, count: int) -> None:
+        """The connection has taken over a complete response, which this exchange has not made.
+
+        :param count: bytes of its body.
+        """
+        self.started = True
+        self.status = status
+        self.bytes_sent = count
+        self.remaining = 0
+
     def forget_request(self, head: Head) -> None:
         """By the worker, after the gateway: free the request, because the client may take long to read the response.
 

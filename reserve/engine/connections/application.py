@@ -12,6 +12,7 @@ from typing import Any
 from reserve.engine.connections.connection import Connection
 from reserve.engine.connections.context import ServerContext
 from reserve.engine.connections.driver import Driver
+from reserve.engine.connections.straightline import StraightLine
 from reserve.errors import UsageError
 
 __all__ = ["Application"]
@@ -39,6 +40,9 @@ class Application:
     """Its connections come from frontends, which have many clients: ``--max-connections-per-client`` does not count
     them.
     """
+
+    straight_line: StraightLine | None = None
+    """Serves the ordinary requests of its connections; None: all go step by step. Any thread may replace it."""
 
     keep_alive: float = 15.0
     """Seconds that a client may take for its next request, and that a retiring server leaves its connections open."""

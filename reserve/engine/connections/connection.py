@@ -49,6 +49,7 @@ class Connection:
     __slots__ = (
         "__weakref__",
         "armed",
+        "between_requests",
         "body_disk",
         "body_memory",
         "closing",
@@ -56,6 +57,7 @@ class Connection:
         "deadline",
         "detached",
         "driver",
+        "edges",
         "failed",
         "fd",
         "final_run",
@@ -120,6 +122,12 @@ class Connection:
         """The descriptor is registered with the poller."""
         self.armed = 0
         """The events that the poller was last asked for; 0 after the connection was stepped for one of them."""
+        self.edges = False
+        """The poller reports every arrival (:data:`~reserve.engine.polling.poller.EDGES`)."""
+        self.between_requests = False
+        """It was parked until its next request, holds nothing of it, and has :attr:`edges`. The next request may take
+        the straight line.
+        """
         self.wants_worker = False
         """Its driver asked for :meth:`Driver.run` and it waits for a worker."""
         self.queued_at = NEVER

@@ -143,6 +143,11 @@ class ServerContext(Protocol[C]):
     def close_file(self, close: Callable[[], None], size: int, /) -> None:
         """Close a file of ``size`` bytes by calling ``close``, on another thread if that takes long."""
 
+    def disarm(self, connection: C, /) -> None:
+        """The poller shall report nothing of this connection until it waits again, because its run receives. By the
+        owner, before the run.
+        """
+
     def flush_lent(self, connection: C, /) -> None:
         """Have the leader send the output of a lent connection while its worker goes on.
 

@@ -8,9 +8,12 @@ no disk. For everything that may block a step returns :data:`RUN`; then a worker
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from reserve.engine.polling.timers import NEVER
+
+if TYPE_CHECKING:
+    from reserve.engine.connections.application import Application
 
 __all__ = [
     "AGAIN",
@@ -101,6 +104,11 @@ class Driver:
 
     __slots__ = ()
 
+    straight: Application | None = None
+    """The application whose :attr:`~reserve.engine.connections.application.Application.straight_line` may serve the
+    requests of this connection; None: every request is stepped.
+    """
+
     def step(self, events: int, now: float) -> Action:
         """Go on as far as possible without blocking. The engine calls it only when all output has been sent.
 
@@ -108,6 +116,12 @@ class Driver:
         :param now: seconds on the engine's clock.
         """
         raise NotImplementedError
+
+    def leave_straight_line(self, deadline: float) -> None:
+        """The connection is stepped again, after requests that were perhaps served on the straight line. By the owner.
+
+        :param deadline: when the wait for the next request ends, on the engine's clock.
+        """
 
     def run(self) -> None:
         """Do what may block: application code, a file. On a worker. An exception is logged and closes the connection.

@@ -2,7 +2,9 @@
 
 Only the leader calls :meth:`Poller.poll`; the owner of a connection calls the other methods on any thread, also while
 the leader waits. A registration reports one event and then no more until it is armed again, so one thread handles each
-event. An event is a hint: it may be spurious, and may even belong to an earlier user of the descriptor.
+event. One with :data:`EDGES` reports every arrival, and is never armed again: a request on a connection that is kept
+alive then costs no system call for it. An event is a hint: it may be spurious, and may even belong to an earlier user
+of the descriptor.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from typing import Protocol
 
 from reserve.engine.polling.wakeup import Wakeup
 
-__all__ = ["HANGUP", "READ", "RETRY", "WRITE", "EpollPoller", "Poller", "PortablePoller", "new_poller"]
+__all__ = ["EDGES", "HANGUP", "READ", "RETRY", "WRITE", "EpollPoller", "Poller", "PortablePoller", "new_poller"]
 
 RETRY = 0.1
 """Seconds that a thread sleeps when the poller fails, so that it neither loops without a pause nor fills the log."""
@@ -28,6 +30,10 @@ _GONE = {errno.EBADF, errno.EINVAL}
 """Errors of a poller whose descriptor was closed, and whose number may belong to another file."""
 _ABANDONED: list[object] = []
 """Objects whose number may belong to another file: when they are freed, they would close it."""
+EDGES = 1 << 31
+"""With READ, for a poller with :attr:`Poller.has_edges`: report every arrival of bytes, and the end of the stream,
+until something else is asked for (EPOLLET). Who has received as much as there was is told of what comes later.
+"""
 HANGUP = 0x2018
 """The peer closed its side or the connection failed (with epoll: RDHUP, HUP, ERR); the next receive tells which."""
 
@@ -37,6 +43,9 @@ class Poller(Protocol):
 
     Masks are :data:`READ`, :data:`WRITE` or both; or :data:`HANGUP` alone, which only epoll reports.
     """
+
+    has_edges: bool
+    """It knows :data:`EDGES`."""
 
     wakeup: Wakeup
     """Makes :meth:`poll` return. Any thread may signal it.
@@ -65,6 +74,8 @@ class Poller(Protocol):
 class EpollPoller:
     """The poller for Linux. The kernel allows changes while another thread waits, so each is made at once."""
 
+    has_edges = True
+
     BATCH = 64
     """Events that one call returns at most: enough to spread its cost, few enough that new events do not wait long."""
 
@@ -77,6 +88,7 @@ class EpollPoller:
             for mask in (0, READ, WRITE, READ | WRITE)
         }
         self._masks[HANGUP] = select.EPOLLRDHUP | select.EPOLLONESHOT
+        self._masks[READ | EDGES] = READ | select.EPOLLRDHUP | select.EPOLLET
 
     def add(self, fd: int, mask: int) -> None:
         if fd == self.wakeup.fd:  # closed by the application, and the number is that of a connection now
@@ -124,6 +136,8 @@ class PortablePoller:
 
     :param selector: waits for the events; None: the best one of this platform.
     """
+
+    has_edges = False
 
     def __init__(self, selector: selectors.BaseSelector | None = None) -> None:
         self._selector = selector if selector is not None else selectors.DefaultSelector()

@@ -36,12 +36,13 @@ class Follower(Waiter):
 class Lead:
     """The lead of one server and the threads that wait for it."""
 
-    __slots__ = ("_closed", "_token", "followers", "hand_overs", "releases", "take")
+    __slots__ = ("_closed", "followers", "hand_overs", "releases", "take", "token")
 
     def __init__(self) -> None:
-        self._token = new_token(present=True)
+        self.token = new_token(present=True)
+        """The lead itself: see :attr:`take` and :meth:`release`, which the workers' loop does without a call."""
         self._closed = False
-        self.take: Callable[[], bool] = functools.partial(take, self._token)
+        self.take: Callable[[], bool] = functools.partial(take, self.token)
         """Take the lead; False when another thread has it. Any thread."""
         self.followers: deque[Follower] = deque()
         """The threads that wait for the lead. The one that began to wait last is at the right end."""
@@ -53,7 +54,7 @@ class Lead:
     @property
     def free(self) -> bool:
         """No thread has the lead (may be out of date at once)."""
-        return bool(self._token)
+        return bool(self.token)
 
     # ---- by the thread that has it ----
 
@@ -63,7 +64,7 @@ class Lead:
             self.releases += 1
         except MemoryError:  # the monitor then mistakes this for the previous release, and may take the lead early
             pass
-        self._token.append(True)
+        self.token.append(True)
 
     def hand_over(self) -> None:
         """Pass the lead to a follower and wake it; release the lead when there is no follower."""
@@ -84,13 +85,13 @@ class Lead:
                 self.releases += 1
             except MemoryError:
                 pass
-            self._token.append(True)
+            self.token.append(True)
             # Another thread may have looked for the lead before it was released, and have become a follower after
             # this thread looked for one.
             if not self.followers:
                 return
             try:
-                self._token.pop()
+                self.token.pop()
             except (IndexError, MemoryError):
                 return
 

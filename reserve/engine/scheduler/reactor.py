@@ -71,7 +71,11 @@ class Reactor:
                     connection = connections.get(fd)
                     if connection is not None:  # else the descriptor of the wakeup, or a connection that is closed
                         connection.pending = mask
-                        if take(connection.token):
+                        try:  # take() of the token, without the call
+                            connection.token.pop()
+                        except IndexError:
+                            continue
+                        else:
                             taken = connection
                             (self._more if connection.state is FLUSHING else ready).append(connection)
                             taken = None

@@ -20,7 +20,7 @@ from reserve.engine.connections.connection import Connection
 from reserve.engine.connections.registry import ConnectionRegistry
 from reserve.engine.connections.states import OWNED, READY, State
 from reserve.engine.polling.clock import Clock
-from reserve.engine.polling.poller import Poller
+from reserve.engine.polling.poller import EDGES, READ, Poller
 from reserve.engine.polling.timers import NEVER, Timers
 from reserve.engine.polling.token import take
 from reserve.engine.polling.waiter import Alarm
@@ -31,10 +31,10 @@ from reserve.engine.scheduler.runqueue import RunQueue
 from reserve.engine.scheduler.stepqueue import CROWD, StepQueue
 from reserve.engine.settings import EngineSettings
 
-__all__ = ["ReadyQueue"]
+__all__ = ["FAIR", "ReadyQueue"]
 
 _DEFAULTS = EngineSettings()
-_FAIR = 64
+FAIR = 64
 """Connections stepped in a row before the leader looks for new events, even when more are ready."""
 _STALE = 0.002
 """Seconds after which the leader looks for new events even if it has stepped fewer connections."""
@@ -57,10 +57,11 @@ class ReadyQueue:
         self.connections = self.registry.connections
         self.run_queue = RunQueue(self.lead, alarm, settings, clock.now)
         """Requests that wait for a worker."""
-        self._step_queue = StepQueue()
-        self._ready = self._step_queue.ready
-        self._more = self._step_queue.more
-        self._reactor = Reactor(poller, clock, self.timers, self.connections, self._step_queue)
+        self.step_queue = StepQueue()
+        """Connections that wait for the leader, which alone takes from it."""
+        self.ready = self._ready = self.step_queue.ready
+        self._more = self.step_queue.more
+        self._reactor = Reactor(poller, clock, self.timers, self.connections, self.step_queue)
         self.wake = self._reactor.wake
         """Make the leader return from the poller. Any thread, also a signal handler."""
         self.closed = False
@@ -79,13 +80,15 @@ class ReadyQueue:
         self.runs = 0
         """Runs begun by a thread that had the lead. Written only by the thread that has the lead."""
         self.stepped_at = 0.0
-        """When the last step began. Written by the stepper."""
+        """When the last step began, or the leader looked for events. Written by the threads that did."""
+        self.stale_at = 0.0
+        """When the leader looks for new events even if it has stepped few connections since it last did."""
+        self.since_poll = 0
+        """How many connections it has stepped since. Written by the leader."""
         self._clock = clock
         self._poller = poller
-        self._policy = policy
-        self._alarm = alarm
-        self._since_poll = 0
-        self._stale_at = 0.0
+        self.policy = policy
+        self.alarm = alarm
         clock.subscribe(self.wake)
 
     def __len__(self) -> int:
@@ -128,16 +131,24 @@ class ReadyQueue:
         tls = connection.tls
         if tls is not None and tls.cross:
             mask = tls.cross  # TLS has to send before it can receive, or to receive before it can send
+        straight = (
+            kind == "keep-alive"
+            and mask == READ
+            and tls is None
+            and self._poller.has_edges
+            and connection.driver.straight is not None
+        )
         # Armed while still owned: afterwards another thread may close the socket, and the descriptor number may be
         # reused.
         if not connection.watched:
-            self._poller.add(connection.fd, mask)
+            self._poller.add(connection.fd, mask | EDGES if straight else mask)
             connection.watched = True
         elif (
             connection.armed != mask or connection.pending or not mask
         ):  # else it was lent: the poller still watches it
-            self._poller.arm(connection.fd, mask)
+            self._poller.arm(connection.fd, mask | EDGES if straight else mask)
         connection.armed = mask
+        connection.between_requests = connection.edges = straight
         connection.state = state
         connection.token.append(True)
         try:
@@ -153,6 +164,31 @@ class ReadyQueue:
             raise
         if taken:
             self.put(connection)
+
+    def disarm(self, connection: Connection) -> None:
+        """By the owner: have the poller report nothing of the connection until it is parked."""
+        if connection.edges:
+            connection.edges = False
+            self._poller.arm(connection.fd, 0)
+
+    def look_again(self, connection: Connection) -> None:
+        """After a connection was parked as it was before: do what :meth:`park` does for what is not ordinary. The
+        caller does not own it any more.
+        """
+        try:
+            if connection.deadline < connection.timer_at:
+                self._reactor.schedule(connection, connection.deadline)
+            taken = connection.pending and take(connection.token)
+        except MemoryError:
+            self._reactor.overlooked = True
+            self.wake()
+            return
+        if taken:
+            self.put(connection)
+        wanted = self.idle_wanted
+        if wanted is not None:
+            self.idle_wanted = None
+            wanted()
 
     def notify(self, connection: Connection, event: int) -> None:
         """Have the connection stepped although nothing arrived. If it is owned now, it is stepped when it is parked.
@@ -213,15 +249,15 @@ class ReadyQueue:
         """Before this worker blocks in :meth:`Driver.run`: let another thread lead. True: it should retake the lead."""
         if not worker.leads:
             return False
-        kept = self._policy.keeps
+        kept = self.policy.keeps
         self.runs += 1
         if kept:
             self.lead.release()
         else:
             self.lead.hand_over()
         worker.leads = False  # set only now: if memory runs out earlier, the worker must still count as leading
-        if self._alarm.asleep:
-            self._alarm.wake()
+        if self.alarm.asleep:
+            self.alarm.wake()
         return kept
 
     def retake_lead(self, worker: Follower) -> None:
@@ -232,13 +268,13 @@ class ReadyQueue:
         """By a worker that has the lead and ends, or blocks outside of a run: let another thread lead."""
         self.lead.hand_over()
         worker.leads = False
-        if self._alarm.asleep:
-            self._alarm.wake()
+        if self.alarm.asleep:
+            self.alarm.wake()
 
     def timed_run_begins(self) -> None:
         """By a worker that begins a run with a time limit: tell the monitor, which looks again when the time ends."""
-        if self._alarm.asleep:
-            self._alarm.wake()
+        if self.alarm.asleep:
+            self.alarm.wake()
         elif self.monitor_leads:
             self.wake()
 
@@ -253,24 +289,26 @@ class ReadyQueue:
         """
         ready, more = self._ready, self._more
         if ready or more:
-            self._since_poll += 1
-            if self._since_poll >= _FAIR or self.stepped_at >= self._stale_at:
+            self.since_poll += 1
+            if self.since_poll >= FAIR or self.stepped_at >= self.stale_at:
                 # A few connections that are always ready must not keep the leader from polling for the others.
-                self._since_poll = 0
-                self._stale_at = self._reactor.collect(0.0) + _STALE
+                self.since_poll = 0
+                self.stepped_at = now = self._reactor.collect(0.0)
+                self.stale_at = now + _STALE
         else:
             reactor = self._reactor
             reactor.polling = True
             # If another thread has put a connection in without seeing the flag, this thread sees the connection now.
             # A thread that puts one in later sees the flag and wakes this thread.
             if not (ready or more or more_urgent or self.closed):
-                self._since_poll = 1
-                self._stale_at = reactor.collect(self._clock.timeout(self._next_deadline())) + _STALE
+                self.since_poll = 1
+                self.stepped_at = now = reactor.collect(self._clock.timeout(self._next_deadline()))
+                self.stale_at = now + _STALE
             reactor.polling = False
             if more_urgent or self.closed or not (ready or more):
                 return None
         if more or len(ready) > CROWD:
-            return self._step_queue.take(both_ends=not self.monitor_leads)
+            return self.step_queue.take(both_ends=not self.monitor_leads)
         return ready.popleft()  # only the leader takes from it
 
     def _next_deadline(self) -> float:

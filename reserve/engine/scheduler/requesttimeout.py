@@ -20,7 +20,8 @@ from reserve.engine.polling.threads import frame_of
 from reserve.engine.polling.timers import NEVER
 from reserve.engine.scheduler.startthread import StartThread
 from reserve.engine.scheduler.stepper import Stepper
-from reserve.engine.scheduler.workers import Worker, WorkerPool
+from reserve.engine.scheduler.worker import Worker
+from reserve.engine.scheduler.workers import WorkerPool
 from reserve.engine.settings import EngineSettings
 
 __all__ = ["RequestWatchdog"]

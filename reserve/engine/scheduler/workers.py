@@ -1,14 +1,13 @@
-"""The workers: threads that take connections from the queue, run their applications, and lead in turn.
+"""The pool of workers: how many there are, which of them count, and how they begin and end.
 
-A worker is busy only while :meth:`Driver.run` runs. No exception of an application ends a worker. The pool grows while
-requests wait and no worker is free, and shrinks again when workers have been idle for a while. In a pool of fixed size
-no worker wakes up to check that. A worker whose application takes its connection over leaves the pool, which replaces
-it, and ends with that connection.
+The pool grows while requests wait and no worker is free, and shrinks again when workers have been idle for a while. In
+a pool of fixed size no worker wakes up to check that. A worker whose application takes its connection over leaves the
+pool, which replaces it, and ends with that connection. What a worker does meanwhile is in
+:mod:`reserve.engine.scheduler.workerloop`.
 
-A worker may be exempt for a reason (:class:`Exemption`): then it does not count against the maximum, and the pool may
-have another one in its place. When the exemption ends, more workers than the maximum may run for a moment: the next of
-them that ends a run leaves the pool. Only the worker itself writes its exemption, and it takes no lock for that,
-because RequestTimeout may be raised in it at any moment.
+Workers that are exempt for a reason (:class:`~reserve.engine.scheduler.worker.Exemption`) do not count against the
+maximum. When an exemption ends, more workers than the maximum may run for a moment: the next of them that ends a run
+leaves the pool.
 """
 
 from __future__ import annotations
@@ -21,92 +20,21 @@ from functools import partial
 
 from reserve.engine.connections.connection import Connection
 from reserve.engine.connections.peers import describe
-from reserve.engine.connections.states import OWNED
 from reserve.engine.logs.errorlog import ErrorLog
 from reserve.engine.polling.clock import Clock, SystemClock
-from reserve.engine.polling.patching import SystemThread, green_library
+from reserve.engine.polling.patching import green_library
 from reserve.engine.polling.poller import RETRY
 from reserve.engine.polling.threads import LIMITS, THREAD_PREFIX, set_signal_mask, signal_mask, start_thread
-from reserve.engine.polling.timers import NEVER
-from reserve.engine.scheduler.lead import Follower
 from reserve.engine.scheduler.readyqueue import ReadyQueue
-from reserve.engine.scheduler.runguard import RunGuard
 from reserve.engine.scheduler.stepper import Stepper
+from reserve.engine.scheduler.worker import Exemption, Worker
+from reserve.engine.scheduler.workerloop import WorkerLoop
 from reserve.engine.settings import EngineSettings
 from reserve.errors import RequestTimeout, UsageError, short_repr
 
-__all__ = ["Exemption", "Waiting", "Worker", "WorkerPool"]
+__all__ = ["Waiting", "WorkerPool"]
 
 _SYSTEM = SystemClock()
-_RUNS_IN_A_ROW = 16
-"""The most runs of one connection in a row (pipelined requests). Then the other connections are served first."""
-_TURN_TIME = 0.002
-"""Seconds after which the other connections have their turn all the same: 16 requests may have heads of 64 KiB each."""
-_IDLE = 30.0
-"""Seconds without work after which a worker above the minimum ends."""
-
-
-class Exemption:
-    """A reason for which workers do not count against the maximum of ``--threads``. The pool has one object for each.
-
-    :param limit: how many workers may be exempt for this reason; the others count.
-    """
-
-    __slots__ = ("limit",)
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-
-
-class Worker(Follower):
-    """One worker thread and what it does; owned by the pool. Only that thread writes it, except where noted.
-
-    :param target: called on the thread, with the worker.
-    :param name: of the thread.
-    """
-
-    __slots__ = ("after_run", "connection", "exempt", "extended_to", "finishing", "guard", "handled", "ident",
-                 "interrupted", "run_due", "seen", "serves", "slow_due", "slow_run", "stuck_since", "thread",
-                 "upgraded")  # fmt: skip
-
-    def __init__(self, target: Callable[[Worker], None], name: str) -> None:
-        super().__init__()
-        self.connection: Connection | None = None
-        """The connection whose driver it runs now; None: the worker is idle, or leads."""
-        self.handled = 0
-        """How many runs the worker has finished."""
-        self.guard = RunGuard()
-        self.seen = -1
-        """``handled`` at the monitor's last look; -1: it was idle then. Written by the monitor."""
-        self.run_due = NEVER
-        """When the monitor acts on its run. The worker sets it before a run; during a run the monitor does, and holds
-        the guard.
-        """
-        self.slow_due = NEVER
-        """When its run counts as slow. The worker sets it before a run."""
-        self.slow_run = -1
-        """The run (``handled`` before its end) that the monitor has reported as slow. Written by the monitor."""
-        self.interrupted = False
-        """RequestTimeout was raised in the run. Written like ``run_due``."""
-        self.upgraded = False
-        """The application has taken the connection of the run over. Written by the pool, with its lock."""
-        self.serves = ""
-        """The request and the client of the connection for which it has left the pool, is beside it, or was given up;
-        for people.
-        """
-        self.stuck_since = 0.0
-        """When the run began for which it was given up, on the engine's clock. Written by the monitor."""
-        self.extended_to = 0.0
-        """Until when the run may go on at least, whatever ``run_due`` says; the monitor reads it."""
-        self.exempt: Exemption | None = None
-        """Why it does not count against the maximum of ``--threads``; None: it counts."""
-        self.after_run: list[Callable[[], object]] = []
-        """What it calls after the run, when the connection has gone on without it."""
-        self.finishing = False
-        """It calls them now."""
-        self.ident = 0
-        """Its thread, as :func:`threading.get_ident` names it; 0: that has not begun."""
-        self.thread = SystemThread(target=target, args=(self,), name=name, daemon=True)
 
 
 class WorkerPool:
@@ -131,10 +59,9 @@ class WorkerPool:
         self._log = log
         self._on_start = on_start
         self._on_stop = on_stop
-        self._min, self._max = settings.thread_range
-        self._timeout = settings.request_timeout
+        self.lowest, self.highest = settings.thread_range
+        """How many workers there are at least and at most. Replaced while the lock is held."""
         self._timed = settings.request_timeout > 0
-        self._slow = settings.slow_request
         self._now = clock.now
         self._max_stuck = settings.max_stuck
         self._max_upgraded = settings.max_upgraded
@@ -151,7 +78,8 @@ class WorkerPool:
         """The run waits for something that is not the processor: see :class:`Waiting`."""
         self.grow_wanted = False
         """One worker less counts. Then the monitor, which clears it, adds workers for the requests that wait."""
-        self.workers: tuple[Worker, ...] = tuple(self._make() for _ in range(self._min))
+        self._loop = WorkerLoop(self, queue, stepper, log, settings, clock)
+        self.workers: tuple[Worker, ...] = tuple(self._make() for _ in range(self.lowest))
         """Replaced as a whole while the lock is held; read without the lock."""
         self.upgraded: tuple[Worker, ...] = ()
         """The workers that have left the pool with a connection that is taken over. Replaced and read likewise."""
@@ -171,7 +99,7 @@ class WorkerPool:
         counted = sum(
             (worker.connection is not None or worker.finishing) and worker.exempt is None for worker in self.workers
         )
-        return max(0, self._max - counted - max(0, self.stuck() - self._max_stuck))
+        return max(0, self.highest - counted - max(0, self.stuck() - self._max_stuck))
 
     def finishing(self) -> int:
         """How many workers call what follows a run. See :meth:`call_after_run`."""
@@ -181,18 +109,13 @@ class WorkerPool:
         """How many workers are exempt for this reason."""
         return sum(worker.exempt is reason for worker in self.workers)
 
-    @property
-    def limits(self) -> tuple[int, int]:
-        """How many workers there are at least and at most."""
-        return self._min, self._max
-
     def resize(self, lowest: int, highest: int) -> None:
         """Change how many workers there are at least and at most, while the server runs. Any thread.
 
         Workers above the minimum end as they become idle; those above the maximum as soon as they have ended their run.
         """
         with self._lock:
-            self._min, self._max = lowest, highest
+            self.lowest, self.highest = lowest, highest
         while self._counted() < lowest and self.grow():
             pass
         self._queue.shrinks = True
@@ -223,7 +146,7 @@ class WorkerPool:
         stuck = self.stuck()
         with self._lock:
             # Stuck workers beyond --max-stuck are not replaced: they count as if they were still in the pool.
-            if self._counted() + max(0, stuck - self._max_stuck) >= self._max or self._queue.closed:
+            if self._counted() + max(0, stuck - self._max_stuck) >= self.highest or self._queue.closed:
                 return False
             worker = self._make()
             self.workers = (*self.workers, worker)
@@ -275,7 +198,7 @@ class WorkerPool:
             worker.handled = 0  # the pool counts the runs before this one
             self.upgraded = (*self.upgraded, worker)
         self._want_more()
-        if self._counted() < self._min:
+        if self._counted() < self.lowest:
             self.grow()
         return True
 
@@ -417,17 +340,17 @@ class WorkerPool:
             self._former_handled += worker.handled
             self.upgraded = tuple(other for other in self.upgraded if other is not worker)
 
-    def _may_leave(self, worker: Worker) -> bool:
+    def may_leave(self, worker: Worker) -> bool:
         with self._lock:
-            if self._counted() <= self._min or len(self._queue):
+            if self._counted() <= self.lowest or len(self._queue):
                 return False
             self._remove(worker)
             return True
 
-    def _leave_surplus(self, worker: Worker) -> bool:
+    def leave_surplus(self, worker: Worker) -> bool:
         """Between two runs: leave the pool if more workers count than the maximum, because exemptions have ended."""
         with self._lock:
-            if self._counted() <= self._max:
+            if self._counted() <= self.highest:
                 return False
             self._remove(worker)
         if worker.leads:
@@ -441,7 +364,7 @@ class WorkerPool:
         going_on = True
         while going_on and not self._queue.closed and not worker.upgraded:
             try:
-                going_on = self._serve(worker)
+                going_on = self._loop.serve(worker)
             except BaseException as error:
                 # A fault of the engine, not of one connection. The thread starts its loop again; the lead must not be
                 # lost.
@@ -464,163 +387,6 @@ class WorkerPool:
             hook()
         except BaseException as error:
             self._log.failure(f"the hook {name} failed", error)
-
-    def _serve(self, worker: Worker) -> bool:
-        """Serve until the queue is closed (True), or the worker has to end, being surplus or given up (False)."""
-        queue = self._queue
-        while True:
-            count = len(self.workers)
-            if count > self._max and self._leave_surplus(worker):
-                return False
-            connection = queue.get(worker, _IDLE if count > self._min else None)
-            if connection is not None:
-                connection.state = OWNED
-                try:
-                    if not self._take_turn(worker, connection):
-                        return False
-                except BaseException:
-                    # Out of memory as a rule, perhaps for the call itself. This thread has to close the connection,
-                    # because no other thread would. (Not a lent connection: another worker closes it.)
-                    if connection.state is OWNED and not connection.lent and not worker.guard.given_up:
-                        self._stepper.closer.close(connection, "error")
-                    raise
-            elif queue.closed:
-                return True
-            elif self._may_leave(worker):
-                if worker.leads:  # the number of workers was changed; the next one that leads may leave, too
-                    queue.give_lead(worker)
-                    queue.wake()
-                return False
-            else:
-                queue.shrinks = False
-
-    def _take_turn(self, worker: Worker, connection: Connection) -> bool:
-        """Step a connection, and run its driver as often as the driver asks; False when the worker was given up."""
-        queue, stepper = self._queue, self._stepper
-        if connection.wants_worker:
-            connection.wants_worker = False
-            if connection.queued_at != NEVER and (stepper.refuse_late(connection) or stepper.close_lost(connection)):
-                return True
-        elif not stepper.advance(connection):
-            return True
-        begun = queue.stepped_at
-        for _ in range(_RUNS_IN_A_ROW):
-            kept = queue.yield_lead(worker)
-            if self._slow:
-                worker.slow_due = self._now() + self._slow
-                if not self._timed:  # else _run_timed does it
-                    worker.connection = connection
-                    queue.timed_run_begins()
-            going_on = self._run_timed(worker, connection) if self._timed else self._run(worker, connection)
-            if worker.after_run:
-                self._finish(worker, connection, going_on, kept)
-                return not (worker.guard.given_up or worker.upgraded)
-            if kept:
-                queue.retake_lead(worker)
-            if worker.guard.given_up or worker.upgraded:
-                if worker.upgraded and going_on and stepper.advance(connection):
-                    queue.put(connection)
-                if worker.leads:
-                    worker.leads = False
-                    queue.lead.hand_over()
-                return False
-            if not going_on or not stepper.advance(connection):
-                return True
-            if queue.stepped_at - begun >= _TURN_TIME:
-                break
-        queue.put(connection)  # its driver asks for the next run when it is stepped again
-        return True
-
-    def _run(self, worker: Worker, connection: Connection) -> bool:
-        """Call the driver's run; False when the connection is closed or passed on."""
-        worker.connection = connection
-        failure: BaseException | None = None
-        try:
-            connection.driver.run()
-        except BaseException as error:
-            failure = error
-        worker.handled += 1
-        worker.exempt = None
-        if failure is None and not (connection.final_run or self._queue.closed or self._queue.abandoned):
-            worker.connection = None
-            return True
-        return self._after(worker, connection, failure)
-
-    def _finish(self, worker: Worker, connection: Connection, going_on: bool, kept: bool) -> None:
-        """Call what was to be called after the run (:meth:`call_after_run`); other threads go on with the connection
-        and the lead.
-
-        :param going_on: the connection is still open, and owned by this thread.
-        :param kept: the worker intended to retake the lead after the run.
-        """
-        queue, server = self._queue, connection.server
-        if going_on:
-            queue.put(connection)
-        if kept:
-            queue.retake_lead(worker)
-        if worker.leads:
-            queue.give_lead(worker)
-        worker.finishing = True
-        functions = worker.after_run
-        while functions:
-            try:
-                functions.pop(0)()
-            except BaseException as error:
-                self._log.failure(f"{worker.thread.name}: a function of reserve.after_response failed", error)
-        worker.finishing = False
-        worker.exempt = None
-        server.run_finished()
-
-    def _run_timed(self, worker: Worker, connection: Connection) -> bool:
-        """Like :meth:`_run`, for a run that the monitor may interrupt or give up."""
-        failure: BaseException | None = None
-        worker.run_due = self._now() + self._timeout
-        worker.extended_to = 0.0
-        worker.interrupted = False
-        worker.connection = connection
-        worker.guard.enter(threading.get_ident())
-        self._queue.timed_run_begins()
-        try:
-            try:
-                connection.driver.run()
-            except BaseException as error:
-                failure = error
-        except RequestTimeout as error:  # the interrupt came between the two try lines
-            failure = error
-        while True:
-            try:
-                still_ours = worker.guard.leave()
-                break
-            except RequestTimeout:  # the interrupt came in the first line of leave(): call it again
-                continue
-        worker.exempt = None
-        if not still_ours:
-            return False
-        worker.handled += 1
-        # Not isinstance(): it asks for __class__, which is code of the application.
-        if failure is not None and issubclass(type(failure), RequestTimeout):
-            worker.connection = None
-            self._stepper.refuse(connection, "timeout")
-            return False
-        return self._after(worker, connection, failure)
-
-    def _after(self, worker: Worker, connection: Connection, failure: BaseException | None) -> bool:
-        if self._queue.abandoned:
-            return False
-        if failure is None and not connection.final_run and not self._queue.closed:
-            worker.connection = None
-            return True
-        if failure is not None:
-            # No exception of an application ends the worker: SystemExit in a view ends the view, not the server.
-            self._log.failure(f"{worker.thread.name}: the application failed; the connection is closed", failure)
-        worker.connection = None  # before the dispose: other threads must not find a disposed connection here
-        if connection.final_run:
-            self._stepper.closer.dispose(connection)
-        elif self._queue.closed:
-            self._stepper.closer.close_now(connection, "stop" if failure is None else "error")
-        else:
-            self._stepper.closer.close(connection, "error")
-        return False
 
 
 class Waiting:

@@ -30,6 +30,7 @@ class HTTP1Codec(Codec):
     """
 
     has_upgrades = True
+    has_straight_line = True
     continue_response = CONTINUE
 
     def __init__(self, *, keep_slashes: bool = False) -> None:

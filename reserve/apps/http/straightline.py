@@ -1,0 +1,269 @@
+"""The straight line of HTTP: what an ordinary request passes, from the first byte to the last, in one call.
+
+A worker calls :meth:`StraightLine.__call__` for a connection that has waited for its next request and for nothing
+else (:mod:`reserve.engine.connections.straightline`). An ordinary request is there with one receive, has no body, and
+gets a list of bytes that leaves with one send. Every other one leaves the line where that shows:
+
+- before the application is called, the driver is given what was received, and steps as if it had received it itself;
+- afterwards, or inside ``start_response`` and ``write``, the request becomes an
+  :class:`~reserve.apps.http.exchange.HTTPExchange`, which is told what the application has said so far.
+
+So no rule stands here a second time: the line knows only what is certainly right, by the parser and by the caches of
+lines that have passed their checks.
+
+``_straightline.c`` is the same in C. It is used where it was compiled, unless ``RESERVE_PURE=1`` is set.
+"""
+
+from __future__ import annotations
+
+import time
+from contextvars import Context
+from io import BytesIO
+from threading import get_ident
+from typing import TYPE_CHECKING, Any
+
+from reserve.engine.connections.straightline import DECLINED
+from reserve.engine.metrics.requests import METHODS, MOST_PENDING, OTHER
+from reserve.errors import ApplicationError, RemoteError
+from reserve.gateways.response import WSGIResponse, ended
+from reserve.protocol.http1.responsefields import (
+    CACHED_LINES,
+    CACHED_STATUS,
+    CONTENT_LENGTH,
+    PLAIN,
+    check_field,
+    check_status,
+)
+
+if TYPE_CHECKING:
+    from reserve.apps.http.context import HTTPContext
+    from reserve.apps.http.driver import HTTPDriver
+    from reserve.engine.connections.connection import Connection
+    from reserve.gateways.exchange import ExcInfo, Write
+    from reserve.protocol.codec import Head
+
+__all__ = ["RECEIVE_SIZE", "StraightLine", "StraightResponse"]
+
+RECEIVE_SIZE = 4096
+"""Bytes. A request that is larger is not ordinary: what follows it is kept while its response is sent."""
+MOST_JOINED = 65536
+"""Bytes of a body that are copied after the head, to leave in one system call."""
+_UNFRAMED = frozenset((204, 205, 304))
+"""Statuses whose responses have no content, and rules of their own for Content-Length."""
+
+
+class StraightLine:
+    """The straight line of one application, with the settings of a moment. Any thread may call it.
+
+    :param context: the application.
+    """
+
+    __slots__ = ("_app", "_context", "_date", "_errors", "_keep_alive", "_largest", "_log",
+                 "_refuse_underscores", "_server_line", "_special")  # fmt: skip
+
+    def __init__(self, context: HTTPContext) -> None:
+        settings, limits = context.settings, context.settings.limits
+        self._context = context
+        self._app = context.gateway.app
+        self._errors = context.gateway.errors
+        self._keep_alive = settings.keep_alive
+        # A head of at most this size exceeds no limit of size.
+        self._largest = min(RECEIVE_SIZE - 1, limits.max_request_line, limits.max_field, limits.max_head)
+        self._log = context.access_log
+        self._refuse_underscores = settings.underscores == "refuse"
+        self._server_line = context.server_line
+        self._special = context.is_special if context.has_special_paths else None
+        self._date = (0, b"")
+        """The second and the lines that end every head in it."""
+
+    def __call__(self, connection: Connection, begun: float, /) -> float | int:
+        """Serve one request. See :class:`reserve.engine.connections.straightline.StraightLine`."""
+        # The driver was made for this context, whose straight line this is.
+        driver: HTTPDriver = connection.driver  # type: ignore[assignment]
+        try:
+            data = connection.recv(RECEIVE_SIZE)
+        except OSError:  # nothing has come, or the connection has failed: the driver finds out which
+            return DECLINED
+
+        # Exactly one head, complete, and within the limits?
+        size = len(data)
+        if size > self._largest or data.find(b"\r\n\r\n") != size - 4 or data[0] <= 32:
+            return driver.decline(data)
+        try:
+            head = driver.parse_head(
+                data,
+                driver.base_environ,
+                driver.limits,
+                refuse_underscores=self._refuse_underscores,
+                unix_socket=driver.unix_socket,
+            )
+        except RemoteError:
+            return driver.decline(data)
+        environ = head.environ
+        method = head.method
+        if (
+            head.length != 0
+            or not (head.keep_alive and head.minor)
+            or method == "HEAD"
+            or "HTTP_UPGRADE" in environ
+            or (self._special is not None and self._special(environ))
+        ):
+            return driver.decline(data)
+
+        # The application. Threads are reused: what one request sets in context variables (PEP 567) must not be there
+        # for the next.
+        environ["wsgi.input"] = BytesIO()
+        response = driver.straight_response = StraightResponse(connection, head, begun, size)
+        if self._log is not None:
+            # Read before the application may change its environ.
+            response.referer, response.user_agent = environ.get("HTTP_REFERER", ""), environ.get("HTTP_USER_AGENT", "")
+        try:
+            result: Any = response.variables.run(self._app, environ, response)
+        except BaseException as error:
+            return driver.leave_with(response, None, error)
+
+        # The response: is it all there, and nothing but bytes?
+        server = connection.server
+        kind = type(result)
+        lines = response.lines
+        if not lines or (kind is not list and kind is not tuple) or server.retiring:
+            return driver.leave_with(response, result, None)
+        for item in result:
+            if type(item) is not bytes:
+                return driver.leave_with(response, result, None)
+        body = result[0] if len(result) == 1 else b"".join(result)
+        sent = len(body)
+        stated = response.length
+        if sent > MOST_JOINED or (stated >= 0 and stated != sent):
+            return driver.leave_with(response, result, None)
+        wall = time.time()
+        date = self._date
+        if date[0] != int(wall):
+            date = self._date = int(wall), self._context.date_line() + self._server_line + b"\r\n"
+        lines.append(response.length_line if stated >= 0 else b"Content-Length: %d\r\n" % sent)
+        lines.append(date[1])
+        lines.append(body)
+        message = b"".join(lines)
+        try:
+            count = connection.send(message)
+        except (BlockingIOError, InterruptedError):
+            count = 0
+        except OSError:
+            return driver.leave_with(response, result, None)
+        if count != len(message):
+            return driver.leave_sending(response, message, count, sent)
+
+        # What is known of it afterwards.
+        response.connection = None
+        driver.straight_response = None
+        now = server.clock.now()
+        metrics = server.request_metrics
+        pending = metrics.pending[get_ident()]
+        pending.append((method if method in METHODS else OTHER, response.code, size, sent, 0.0, now - begun))
+        if len(pending) > MOST_PENDING:
+            metrics.fold()
+        if self._log is not None:
+            driver.put_record(head, response.code, sent, response.referer, response.user_agent)
+        if self._errors.partial:
+            self._context.gateway.flush_errors(None, environ)
+        connection.deadline = now + self._keep_alive
+        return now
+
+
+class StraightResponse:
+    """The response to one request on the straight line, and its ``start_response``. The worker that runs the
+    application owns it; :meth:`HTTPDriver.describe` and the like read it on any thread.
+
+    :param begun: when the application is called, on the engine's clock.
+    :param head_size: bytes of the request.
+    """
+
+    __slots__ = (
+        "begun",
+        "code",
+        "connection",
+        "head",
+        "head_size",
+        "headers",
+        "length",
+        "length_line",
+        "lines",
+        "referer",
+        "status",
+        "user_agent",
+        "variables",
+        "wsgi",
+    )
+
+    def __init__(self, connection: Connection, head: Head, begun: float, head_size: int) -> None:
+        self.connection: Connection | None = connection
+        """None: the response has ended."""
+        self.head = head
+        self.begun = begun
+        self.head_size = head_size
+        self.wsgi: WSGIResponse | None = None
+        """What has taken over, because something is not ordinary."""
+        self.lines: list[bytes] = []
+        """Status line and fields, checked and encoded; empty: they are not known, or :attr:`wsgi` has them."""
+        self.code = 0
+        self.length = -1
+        """What Content-Length says; -1: the application has not stated it."""
+        self.length_line = b""
+        self.status = ""
+        self.headers: list[tuple[str, str]] = []
+        self.referer = self.user_agent = ""
+        self.variables = Context()
+        """The context of the application (PEP 567)."""
+
+    def __call__(self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None) -> Write:
+        """``start_response`` (PEP 3333)."""
+        if (
+            self.wsgi is None
+            and not (self.lines or exc_info)
+            and self.connection is not None
+            and type(headers) is list
+            and self._check(status, headers)
+        ):
+            return self.write
+        return self._leave().start_response(status, headers, exc_info)
+
+    def write(self, data: bytes, /) -> None:
+        """What ``start_response`` returns."""
+        if self.connection is None and self.wsgi is None:
+            raise ended("write()")
+        self._leave().write(data)
+
+    def _check(self, status: str, headers: list[tuple[str, str]]) -> bool:
+        """Check and encode the head; False: something of it is not ordinary, or not allowed."""
+        try:
+            line, code = CACHED_STATUS.get(status) or check_status(status)
+            if code in _UNFRAMED:
+                return False
+            lines = [line]
+            length = -1
+            for item in headers:
+                if type(item) is not tuple:
+                    return False
+                line, kind = CACHED_LINES.get(item) or check_field(item)
+                if kind == PLAIN:
+                    lines.append(line)
+                elif kind == CONTENT_LENGTH and length < 0:
+                    length = int(item[1])
+                    self.length_line = line
+                else:
+                    return False
+        except (ApplicationError, TypeError):
+            return False
+        self.lines, self.code, self.length = lines, code, length
+        self.status, self.headers = status, headers.copy()
+        return True
+
+    def _leave(self) -> WSGIResponse:
+        """The general response, which is told what the application has said so far."""
+        wsgi = self.wsgi
+        if wsgi is None:
+            if self.connection is None:
+                raise ended("start_response()")
+            driver: HTTPDriver = self.connection.driver  # type: ignore[assignment]
+            wsgi = driver.leave_straight_response(self)
+        return wsgi

@@ -1,0 +1,36 @@
+"""The straight line: what an application offers the engine for requests that need nothing unusual.
+
+Most requests arrive whole on a connection that has waited for them, their application returns at once what fits into
+the socket, and the connection waits again. Such a request passes one call on one worker, instead of the steps of a
+driver. Whatever is not ordinary leaves the line: it is *declined*, with the bytes that were received, before the
+application is called; or the driver goes on with what the application has returned.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Protocol
+
+if TYPE_CHECKING:
+    from reserve.engine.connections.connection import Connection
+
+__all__ = ["DECLINED", "RAN", "StraightLine"]
+
+DECLINED: Final = 1
+"""The driver has what was received, perhaps nothing, and has to be stepped."""
+RAN: Final = 2
+"""The application has run, and the driver has to be stepped."""
+
+
+class StraightLine(Protocol):
+    """The straight line of one application; any number of workers call it at the same time."""
+
+    def __call__(self, connection: Connection, now: float, /) -> float | int:
+        """Serve one request of a connection that is :attr:`between requests
+        <reserve.engine.connections.connection.Connection.between_requests>`. By a worker, which owns the connection and
+        does not lead.
+
+        :param now: seconds on the engine's clock.
+        :return: the time at which the request was served, a float: the connection's deadline is set, and it is to be
+            parked as it was. Otherwise :data:`DECLINED` or :data:`RAN`.
+        :raises BaseException: a fault of the server, after which the connection is closed.
+        """
