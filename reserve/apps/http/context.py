@@ -15,7 +15,7 @@ from reserve.apps._accesslog.formats import NOTHING
 from reserve.apps._accesslog.requestids import RequestIds
 from reserve.apps._checks import check_paths
 from reserve.apps.http.accesslog import SkippedPaths, log_format
-from reserve.apps.http.straightline import StraightLine
+from reserve.apps.http.straightforms import make_straight_line
 from reserve.engine.connections.application import Application
 from reserve.engine.connections.peers import address_of, is_proxy, name_of_client, peer_of
 from reserve.protocol.http1.codec import HTTP1Codec
@@ -186,7 +186,7 @@ class HTTPContext(Application):
             and self.settings.keep_alive > 0
             and not (self.is_observed or self.settings.debug)
         )
-        self.straight_line = StraightLine(self) if possible else None
+        self.straight_line = make_straight_line(self) if possible else None
 
     @property
     def has_special_paths(self) -> bool:

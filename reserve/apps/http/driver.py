@@ -257,7 +257,7 @@ class HTTPDriver(HTTPBaseDriver):
         output = connection.output = Output()
         output.append(memoryview(message)[sent:])
         response.lines = []  # they are sent, and are not to be checked again
-        self.leave_straight_response(response)
+        self.leave_straight_response(response).detach()
         response.connection = None
         exchange = self._exchange
         assert exchange is not None

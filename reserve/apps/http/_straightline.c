@@ -1,0 +1,1591 @@
+/* The straight line of HTTP in C: see straightline.py, which is the same in Python and says what each part is for.
+ *
+ * StraightLine.__call__ serves one request in one call: receive, find and check the head, make the environ, call the
+ * application, check its status and fields, send. It accepts a part of what the Python form accepts, and declines the
+ * rest before it has done anything that can be seen; what it accepts has the same outcome, byte for byte.
+ *
+ * Threads: any number of workers call one StraightLine at the same time, each for a connection that it owns. The object
+ * is not changed after it was made, but for the end of the response head, which is made once a second (`tail`). There is
+ * no state outside of the module object. The GIL is held during recv and sendmsg: neither blocks, and giving it up would
+ * make a worker wait for applications that compute.
+ *
+ * Memory: a request is received into the stack, and its response head is made there. Nothing of a request is interned.
+ */
+
+#define _GNU_SOURCE /* memmem */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <structmember.h>
+
+#include <errno.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <time.h>
+
+#define RECEIVE_SIZE 4096 /* bytes; RECEIVE_SIZE of straightline.py */
+#define HEAD_SIZE 4096    /* bytes of a response head; a larger one is not ordinary */
+#define MOST_JOINED 65536 /* bytes of a body; MOST_JOINED of straightline.py */
+#define MOST_PIECES 14    /* items of a body that are sent without being joined */
+#define TAIL_SIZE 512     /* bytes of the Date and Server lines */
+#define NAMES 256         /* slots of the table of field names, a power of two */
+#define LONGEST_NAME 64   /* characters of a name in the table */
+
+/* Python 3.11 has no PyErr_GetRaisedException. */
+#if PY_VERSION_HEX < 0x030c0000
+static PyObject *
+PyErr_GetRaisedException(void)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    if (traceback != NULL) {
+        PyException_SetTraceback(value, traceback);
+        Py_DECREF(traceback);
+    }
+    Py_XDECREF(type);
+    return value;
+}
+#endif
+
+#ifndef Py_BEGIN_CRITICAL_SECTION /* before 3.13 there is always a GIL */
+#define Py_BEGIN_CRITICAL_SECTION(object) {
+#define Py_END_CRITICAL_SECTION() }
+#endif
+
+/* ---- characters ---- */
+
+enum {
+    TOKEN = 1,  /* of a field name (RFC 9110 section 5.6.2) */
+    VALUE = 2,  /* of the value of a request's field, as fields.py reads it */
+    TARGET = 4, /* of a target that is a path */
+    TEXT = 8,   /* of the value of a response's field, and of a reason */
+};
+
+/* What each byte may be part of; filled from these rules when the module is made, and constant afterwards. */
+static void
+fill_classes(unsigned char classes[256])
+{
+    static const char others[] = "!#$%&'*+-.^_`|~";
+    for (int byte = 0; byte < 256; byte++) {
+        unsigned char is = 0;
+        int letter = (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z');
+        int digit = byte >= '0' && byte <= '9';
+        if (letter || digit || (byte != 0 && strchr(others, byte) != NULL)) {
+            is |= TOKEN;
+        }
+        if (byte == '\t' || (byte >= 0x20 && byte != 0x7f)) {
+            is |= VALUE | TEXT;
+        }
+        if (byte > 0x20 && byte < 0x7f && byte != '#') {
+            is |= TARGET;
+        }
+        classes[byte] = is;
+    }
+}
+
+static inline unsigned char
+lower(unsigned char byte)
+{
+    return byte >= 'A' && byte <= 'Z' ? (unsigned char)(byte + 32) : byte;
+}
+
+/* ---- the state of the module ---- */
+
+/* What a field of a request means for the line. */
+enum { ORDINARY, UNUSUAL, HOST, CONNECTION };
+
+typedef struct {
+    PyObject *key; /* in the environ; NULL: the slot is empty */
+    unsigned char kind;
+    unsigned char size;
+    char name[LONGEST_NAME]; /* in lower case */
+} Name;
+
+/* The names that the line uses again and again. */
+#define STRINGS(X) \
+    X(REQUEST_METHOD) X(REQUEST_URI) X(PATH_INFO) X(QUERY_STRING) X(SERVER_PROTOCOL) X(HTTP_HOST) X(HTTP_REFERER) \
+    X(HTTP_USER_AGENT) X(fd) X(driver) X(server) X(deadline) X(base_environ) X(parse_head) X(limits) X(unix_socket) \
+    X(straight_response) X(decline) X(leave_with) X(leave_sending) X(leave_straight_response) X(put_record) X(retiring) \
+    X(request_metrics) X(pending) X(fold) X(clock) X(now) X(partial) X(flush_errors) X(date_line) X(start_response) \
+    X(write) X(environ) X(length) X(keep_alive) X(minor) X(method) X(refuse_underscores)
+
+typedef struct {
+    PyTypeObject *line_type, *response_type;
+    PyObject *new_head;   /* reserve.protocol.codec.Head */
+    PyObject *bytes_io;   /* io.BytesIO */
+    PyObject *hosts;      /* CACHED_HOSTS: values of Host that have passed the check */
+    PyObject *parse_head; /* reserve.protocol.http1.head.parse_head, which parse() stands in for */
+    PyObject *remote_error, *ended;
+    PyObject *declined; /* DECLINED of reserve.engine.connections.straightline */
+    PyObject *metrics_methods, *other_method;
+    PyObject *most_pending;
+    Py_ssize_t most_pending_count;
+    PyObject *wsgi_input, *http11, *upgrade_key, *head_method, *empty;
+    PyObject *methods[6];
+    Name names[NAMES];
+    unsigned char classes[256];
+#define X(name) PyObject *str_##name;
+    STRINGS(X)
+#undef X
+} State;
+
+static const char *const method_names[6] = {"GET", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"};
+
+static struct PyModuleDef module_definition;
+
+static unsigned int
+hash_name(const char *name, size_t size)
+{
+    unsigned int hash = 2166136261u;
+    for (size_t at = 0; at < size; at++) {
+        hash = (hash ^ lower((unsigned char)name[at])) * 16777619u;
+    }
+    return hash ^ (hash >> 15);
+}
+
+static Name *
+find_name(State *state, const char *name, size_t size)
+{
+    for (unsigned int slot = hash_name(name, size);; slot++) {
+        Name *found = &state->names[slot & (NAMES - 1)];
+        if (found->key == NULL) {
+            return NULL;
+        }
+        if (found->size == size) {
+            size_t at = 0;
+            while (at < size && (char)lower((unsigned char)name[at]) == found->name[at]) {
+                at++;
+            }
+            if (at == size) {
+                return found;
+            }
+        }
+    }
+}
+
+/* ---- StraightResponse ---- */
+
+typedef struct {
+    PyObject_HEAD
+    vectorcallfunc vectorcall;
+    State *state;
+    PyObject *connection; /* NULL: the response has ended */
+    PyObject *environ, *method, *target;
+    PyObject *head; /* a Head; NULL: nothing has asked for it yet */
+    PyObject *wsgi; /* what has taken over; NULL: nothing */
+    PyObject *status, *headers, *variables, *referer, *user_agent;
+    double begun;
+    Py_ssize_t head_size;
+    Py_ssize_t length;  /* what Content-Length says; -1: the application has not stated it */
+    int code;           /* 0: there is no head yet, or `wsgi` has it */
+    char *out;          /* the head, on the stack of the line's call; NULL outside of that */
+    size_t out_size;
+} Response;
+
+static int
+response_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    Response *response = (Response *)self;
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(response->connection);
+    Py_VISIT(response->environ);
+    Py_VISIT(response->head);
+    Py_VISIT(response->wsgi);
+    Py_VISIT(response->headers);
+    Py_VISIT(response->variables);
+    return 0;
+}
+
+static int
+response_clear(PyObject *self)
+{
+    Response *response = (Response *)self;
+    Py_CLEAR(response->connection);
+    Py_CLEAR(response->environ);
+    Py_CLEAR(response->method);
+    Py_CLEAR(response->target);
+    Py_CLEAR(response->head);
+    Py_CLEAR(response->wsgi);
+    Py_CLEAR(response->status);
+    Py_CLEAR(response->headers);
+    Py_CLEAR(response->variables);
+    Py_CLEAR(response->referer);
+    Py_CLEAR(response->user_agent);
+    return 0;
+}
+
+static void
+response_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    response_clear(self);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+/* The general response, which is told what the application has said so far: a new reference. */
+static PyObject *
+response_leave(Response *response, const char *what)
+{
+    State *state = response->state;
+    if (response->wsgi != NULL) {
+        return Py_NewRef(response->wsgi);
+    }
+    if (response->connection == NULL) {
+        PyObject *error = PyObject_CallFunction(state->ended, "s", what);
+        if (error != NULL) {
+            PyErr_SetObject((PyObject *)Py_TYPE(error), error);
+            Py_DECREF(error);
+        }
+        return NULL;
+    }
+    PyObject *driver = PyObject_GetAttr(response->connection, state->str_driver);
+    if (driver == NULL) {
+        return NULL;
+    }
+    PyObject *wsgi = PyObject_CallMethodOneArg(driver, state->str_leave_straight_response, (PyObject *)response);
+    Py_DECREF(driver);
+    return wsgi;
+}
+
+/* Append to the head; 0: there is no room. */
+static inline int
+put(Response *response, const void *data, size_t size)
+{
+    if (response->out_size + size > HEAD_SIZE - 64) { /* 64: for the line of Content-Length */
+        return 0;
+    }
+    memcpy(response->out + response->out_size, data, size);
+    response->out_size += size;
+    return 1;
+}
+
+/* The fields that are not sent as they are: RFC 9110 section 7.6.1 and what the server sets itself; with their sizes, so
+ * that nearly every name is told from all of them by its size and first letter. */
+static int
+is_special(const char *name, size_t size)
+{
+    static const char *const specials[] = {
+        "date", "server", "connection", "keep-alive", "proxy-authenticate", "proxy-authentication-info",
+        "proxy-authorization", "proxy-connection", "te", "trailer", "trailers", "transfer-encoding", "upgrade",
+    };
+    unsigned char first = lower((unsigned char)name[0]);
+    if (first != 'd' && first != 's' && first != 'c' && first != 'k' && first != 'p' && first != 't' && first != 'u') {
+        return 0;
+    }
+    for (size_t index = 0; index < sizeof specials / sizeof *specials; index++) {
+        if (strlen(specials[index]) == size) {
+            size_t at = 0;
+            while (at < size && (char)lower((unsigned char)name[at]) == specials[index][at]) {
+                at++;
+            }
+            if (at == size) {
+                return 1;
+            }
+        }
+    }
+    return 0;
+}
+
+/* The text of an exact str as bytes of latin-1; NULL: it is no such str, or has other characters. */
+static inline const unsigned char *
+latin1(PyObject *text, size_t *size)
+{
+    if (!PyUnicode_CheckExact(text) || PyUnicode_KIND(text) != PyUnicode_1BYTE_KIND) {
+        return NULL;
+    }
+    *size = (size_t)PyUnicode_GET_LENGTH(text);
+    return PyUnicode_1BYTE_DATA(text);
+}
+
+static inline int
+all_are(State *state, const unsigned char *text, size_t size, unsigned char class)
+{
+    unsigned char all = class;
+    for (size_t at = 0; at < size; at++) {
+        all &= state->classes[text[at]];
+    }
+    return all;
+}
+
+/* One field into the head; 0: something of it is not ordinary, or not allowed. */
+static int
+put_field(Response *response, PyObject *item)
+{
+    State *state = response->state;
+    size_t name_size, value_size;
+    if (!PyTuple_CheckExact(item) || PyTuple_GET_SIZE(item) != 2) {
+        return 0;
+    }
+    const unsigned char *name = latin1(PyTuple_GET_ITEM(item, 0), &name_size);
+    const unsigned char *value = latin1(PyTuple_GET_ITEM(item, 1), &value_size);
+    if (name == NULL || value == NULL || name_size == 0) {
+        return 0;
+    }
+    if (!all_are(state, name, name_size, TOKEN) || !all_are(state, value, value_size, TEXT)) {
+        return 0;
+    }
+    if (name_size == 14 && PyOS_strnicmp((const char *)name, "content-length", 14) == 0) {
+        if (response->length >= 0 || value_size == 0 || value_size > 18) {
+            return 0;
+        }
+        Py_ssize_t length = 0;
+        for (size_t at = 0; at < value_size; at++) {
+            if (value[at] < '0' || value[at] > '9') {
+                return 0;
+            }
+            length = length * 10 + (value[at] - '0');
+        }
+        /* Its line comes after the others, with the name as the application has written it. */
+        response->length = length;
+        if (memcmp(name, "Content-Length", 14) != 0) {
+            return 0;
+        }
+        return 1;
+    }
+    if (is_special((const char *)name, name_size)) {
+        return 0;
+    }
+    return put(response, name, name_size) && put(response, ": ", 2) && put(response, value, value_size) &&
+           put(response, "\r\n", 2);
+}
+
+/* Check and encode the head; 0: something of it is not ordinary, or not allowed; -1: an exception. */
+static int
+response_begin(Response *response, PyObject *status, PyObject *headers)
+{
+    State *state = response->state;
+    size_t size;
+    const unsigned char *text = latin1(status, &size);
+    response->out_size = 0;
+    response->length = -1;
+    if (text == NULL || size < 4 || text[0] < '2' || text[0] > '9' || text[1] < '0' || text[1] > '9' || text[2] < '0' ||
+        text[2] > '9' || text[3] != ' ' || !all_are(state, text, size, TEXT)) {
+        return 0;
+    }
+    int code = (text[0] - '0') * 100 + (text[1] - '0') * 10 + (text[2] - '0');
+    if (code == 204 || code == 205 || code == 304) {
+        return 0;
+    }
+    if (!put(response, "HTTP/1.1 ", 9) || !put(response, text, size) || !put(response, "\r\n", 2)) {
+        return 0;
+    }
+    PyObject *copy = PyList_GetSlice(headers, 0, PY_SSIZE_T_MAX); /* the application may change its list later */
+    if (copy == NULL) {
+        return -1;
+    }
+    for (Py_ssize_t index = 0; index < PyList_GET_SIZE(copy); index++) {
+        if (!put_field(response, PyList_GET_ITEM(copy, index))) {
+            Py_DECREF(copy);
+            return 0;
+        }
+    }
+    Py_XSETREF(response->headers, copy);
+    Py_XSETREF(response->status, Py_NewRef(status));
+    response->code = code;
+    return 1;
+}
+
+static PyObject *response_write(PyObject *self, PyObject *data);
+
+static PyMethodDef write_definition = {"write", response_write, METH_O, "Send data now (PEP 3333)."};
+
+/* start_response (PEP 3333) */
+static PyObject *
+response_call(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *names)
+{
+    Response *response = (Response *)self;
+    Py_ssize_t count = PyVectorcall_NARGS(nargsf);
+    if (names == NULL && (count == 2 || (count == 3 && args[2] == Py_None)) && response->out != NULL &&
+        response->wsgi == NULL && response->code == 0 && PyList_CheckExact(args[1])) {
+        int begun = response_begin(response, args[0], args[1]);
+        if (begun < 0) {
+            return NULL;
+        }
+        if (begun) {
+            return PyCFunction_New(&write_definition, self);
+        }
+    }
+    PyObject *wsgi = response_leave(response, "start_response()");
+    if (wsgi == NULL) {
+        return NULL;
+    }
+    PyObject *method = PyObject_GetAttr(wsgi, response->state->str_start_response);
+    Py_DECREF(wsgi);
+    if (method == NULL) {
+        return NULL;
+    }
+    PyObject *write = PyObject_Vectorcall(method, args, (size_t)count, names);
+    Py_DECREF(method);
+    return write;
+}
+
+static PyObject *
+response_write(PyObject *self, PyObject *data)
+{
+    Response *response = (Response *)self;
+    PyObject *wsgi = response_leave(response, "write()");
+    if (wsgi == NULL) {
+        return NULL;
+    }
+    PyObject *result = PyObject_CallMethodOneArg(wsgi, response->state->str_write, data);
+    Py_DECREF(wsgi);
+    return result;
+}
+
+static PyObject *
+get_head(PyObject *self, void *closure)
+{
+    Response *response = (Response *)self;
+    if (response->head == NULL) {
+        if (response->environ == NULL) {
+            Py_RETURN_NONE;
+        }
+        response->head = PyObject_CallFunction(response->state->new_head, "OOiOOiO", response->method, response->target,
+                                               1, response->environ, Py_True, 0, Py_False);
+    }
+    return Py_XNewRef(response->head);
+}
+
+static PyObject *
+get_lines(PyObject *self, void *closure)
+{
+    return PyBool_FromLong(((Response *)self)->code != 0);
+}
+
+static int
+set_lines(PyObject *self, PyObject *value, void *closure)
+{
+    int is_true = value == NULL ? 0 : PyObject_IsTrue(value);
+    if (is_true < 0) {
+        return -1;
+    }
+    if (is_true) {
+        PyErr_SetString(PyExc_ValueError, "the lines of a response can only be dropped");
+        return -1;
+    }
+    ((Response *)self)->code = 0;
+    return 0;
+}
+
+static PyMemberDef response_members[] = {
+    {"connection", T_OBJECT, offsetof(Response, connection), 0, "None: the response has ended."},
+    {"wsgi", T_OBJECT, offsetof(Response, wsgi), 0, "What has taken over; None: nothing."},
+    {"status", T_OBJECT, offsetof(Response, status), READONLY, NULL},
+    {"headers", T_OBJECT, offsetof(Response, headers), READONLY, NULL},
+    {"variables", T_OBJECT, offsetof(Response, variables), READONLY, "The context of the application (PEP 567)."},
+    {"referer", T_OBJECT, offsetof(Response, referer), READONLY, NULL},
+    {"user_agent", T_OBJECT, offsetof(Response, user_agent), READONLY, NULL},
+    {"begun", T_DOUBLE, offsetof(Response, begun), READONLY, "Seconds on the engine's clock."},
+    {"head_size", T_PYSSIZET, offsetof(Response, head_size), READONLY, "Bytes of the request."},
+    {"code", T_INT, offsetof(Response, code), READONLY, NULL},
+    {"__vectorcalloffset__", T_PYSSIZET, offsetof(Response, vectorcall), READONLY, NULL},
+    {NULL},
+};
+
+static PyGetSetDef response_getset[] = {
+    {"head", get_head, NULL, "The head of the request; None after its end.", NULL},
+    {"lines", get_lines, set_lines, "Whether the head is checked and encoded; set to what is empty to drop it.", NULL},
+    {NULL},
+};
+
+static PyMethodDef response_methods[] = {
+    {"write", response_write, METH_O, "Send data now (PEP 3333)."},
+    {NULL},
+};
+
+static PyType_Slot response_slots[] = {
+    {Py_tp_doc, "The response to one request on the straight line, and its start_response."},
+    {Py_tp_traverse, response_traverse},
+    {Py_tp_clear, response_clear},
+    {Py_tp_dealloc, response_dealloc},
+    {Py_tp_call, PyVectorcall_Call},
+    {Py_tp_members, response_members},
+    {Py_tp_getset, response_getset},
+    {Py_tp_methods, response_methods},
+    {0, NULL},
+};
+
+static PyType_Spec response_spec = {
+    .name = "reserve.apps.http._straightline.StraightResponse",
+    .basicsize = sizeof(Response),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_DISALLOW_INSTANTIATION |
+             Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = response_slots,
+};
+
+/* ---- StraightLine ---- */
+
+typedef struct {
+    PyObject_HEAD
+    vectorcallfunc vectorcall;
+    State *state;
+    PyObject *context, *app, *errors, *gateway;
+    PyObject *log;     /* the access log; NULL: there is none */
+    PyObject *special; /* context.is_special; NULL: every path is for the application */
+    PyObject *server_line;
+    int refuse_underscores;
+    double keep_alive;
+    Py_ssize_t largest, most_fields;
+    time_t tail_second; /* which second `tail` is for */
+    size_t tail_size;
+    char tail[TAIL_SIZE]; /* the lines that end every head */
+} Line;
+
+static int
+line_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    Line *line = (Line *)self;
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(line->context);
+    Py_VISIT(line->app);
+    Py_VISIT(line->errors);
+    Py_VISIT(line->gateway);
+    Py_VISIT(line->log);
+    Py_VISIT(line->special);
+    return 0;
+}
+
+static int
+line_clear(PyObject *self)
+{
+    Line *line = (Line *)self;
+    Py_CLEAR(line->context);
+    Py_CLEAR(line->app);
+    Py_CLEAR(line->errors);
+    Py_CLEAR(line->gateway);
+    Py_CLEAR(line->log);
+    Py_CLEAR(line->special);
+    Py_CLEAR(line->server_line);
+    return 0;
+}
+
+static void
+line_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    line_clear(self);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+/* Percent-decode a path once, to latin-1; a malformed escape stays as it is: decode_path() of requestline.py. */
+static PyObject *
+decode_path(const char *path, size_t size)
+{
+    char decoded[RECEIVE_SIZE];
+    size_t length = 0;
+    for (size_t at = 0; at < size; at++) {
+        int value = 0;
+        int digits = 0;
+        if (path[at] == '%') {
+            while (digits < 2 && at + 1 + (size_t)digits < size) {
+                unsigned char digit = lower((unsigned char)path[at + 1 + (size_t)digits]);
+                if (digit >= '0' && digit <= '9') {
+                    value = value * 16 + (digit - '0');
+                }
+                else if (digit >= 'a' && digit <= 'f') {
+                    value = value * 16 + (digit - 'a' + 10);
+                }
+                else {
+                    break;
+                }
+                digits++;
+            }
+        }
+        if (digits == 2) {
+            decoded[length++] = (char)value;
+            at += 2;
+        }
+        else {
+            decoded[length++] = path[at];
+        }
+    }
+    return PyUnicode_DecodeLatin1(decoded, (Py_ssize_t)length, NULL);
+}
+
+static inline PyObject *
+ascii(const char *text, size_t size)
+{
+    PyObject *string = PyUnicode_New((Py_ssize_t)size, 127);
+    if (string != NULL && size > 0) {
+        memcpy(PyUnicode_1BYTE_DATA(string), text, size);
+    }
+    return string;
+}
+
+/* The environ key of a name that is not in the table: a new reference; NULL with or without an exception (not ordinary). */
+static PyObject *
+make_key(State *state, const char *name, size_t size)
+{
+    char key[RECEIVE_SIZE + 8] = "HTTP_";
+    for (size_t at = 0; at < size; at++) {
+        unsigned char byte = (unsigned char)name[at];
+        if (byte == '_') {
+            return NULL;
+        }
+        key[5 + at] = byte == '-' ? '_' : (char)(byte >= 'a' && byte <= 'z' ? byte - 32 : byte);
+    }
+    (void)state;
+    return ascii(key, 5 + size);
+}
+
+/* A head that parse() has accepted; borrowed, but for the environ. */
+typedef struct {
+    PyObject *environ, *method, *target;
+} Parsed;
+
+static inline int
+set_new(PyObject *environ, PyObject *key, PyObject *value)
+{
+    if (value == NULL) {
+        return -1;
+    }
+    int outcome = PyDict_SetItem(environ, key, value);
+    Py_DECREF(value);
+    return outcome;
+}
+
+/* Read the field lines into the environ. 1: all are ordinary; 0: not all; -1: an exception. */
+static int
+parse_fields(Line *line, const char *at, const char *end, PyObject *environ)
+{
+    State *state = line->state;
+    const unsigned char *classes = state->classes;
+    Py_ssize_t count = 0;
+    int has_host = 0;
+    Py_ssize_t before = PyDict_GET_SIZE(environ);
+    while (at < end) {
+        const char *name = at;
+        while (at < end && classes[(unsigned char)*at] & TOKEN) {
+            at++;
+        }
+        size_t name_size = (size_t)(at - name);
+        if (name_size == 0 || at == end || *at != ':') {
+            return 0;
+        }
+        at++;
+        const char *value = at;
+        unsigned char high = 0;
+        while (at < end && classes[(unsigned char)*at] & VALUE) {
+            high |= (unsigned char)*at;
+            at++;
+        }
+        const char *value_end = at;
+        if (end - at < 2 || at[0] != '\r' || at[1] != '\n') {
+            return 0;
+        }
+        at += 2;
+        while (value < value_end && (*value == ' ' || *value == '\t')) {
+            value++;
+        }
+        while (value < value_end && (value_end[-1] == ' ' || value_end[-1] == '\t')) {
+            value_end--;
+        }
+        size_t value_size = (size_t)(value_end - value);
+        if (++count > line->most_fields) {
+            return 0;
+        }
+        PyObject *key;
+        PyObject *text = high & 0x80 ? PyUnicode_DecodeLatin1(value, (Py_ssize_t)value_size, NULL)
+                                     : ascii(value, value_size);
+        if (text == NULL) {
+            return -1;
+        }
+        Name *known = name_size <= LONGEST_NAME ? find_name(state, name, name_size) : NULL;
+        if (known != NULL) {
+            key = Py_NewRef(known->key);
+            if (known->kind == UNUSUAL) {
+                Py_DECREF(text);
+                Py_DECREF(key);
+                return 0;
+            }
+            if (known->kind == HOST) {
+                int found = PySet_Contains(state->hosts, text);
+                if (found <= 0) {
+                    Py_DECREF(text);
+                    Py_DECREF(key);
+                    return found;
+                }
+                has_host = 1;
+            }
+            else if (known->kind == CONNECTION &&
+                     !(value_size == 10 && PyOS_strnicmp(value, "keep-alive", 10) == 0)) {
+                Py_DECREF(text);
+                Py_DECREF(key);
+                return 0;
+            }
+        }
+        else {
+            key = make_key(state, name, name_size);
+            if (key == NULL) {
+                Py_DECREF(text);
+                return PyErr_Occurred() ? -1 : 0;
+            }
+        }
+        int outcome = PyDict_SetItem(environ, key, text);
+        Py_DECREF(key);
+        Py_DECREF(text);
+        if (outcome < 0) {
+            return -1;
+        }
+    }
+    return has_host && PyDict_GET_SIZE(environ) == before + count; /* else a name is repeated */
+}
+
+/* Parse one complete head of an ordinary request. 1: `parsed` has it; 0: it is not ordinary; -1: an exception. */
+static int
+parse(Line *line, PyObject *base, const char *data, size_t size, Parsed *parsed)
+{
+    State *state = line->state;
+    const char *end = data + size - 2; /* before the empty line */
+    const char *space = memchr(data, ' ', size);
+    if (space == NULL) {
+        return 0;
+    }
+    PyObject *method = NULL;
+    size_t method_size = (size_t)(space - data);
+    for (size_t index = 0; index < 6; index++) {
+        if (strlen(method_names[index]) == method_size && memcmp(method_names[index], data, method_size) == 0) {
+            method = state->methods[index];
+            break;
+        }
+    }
+    const char *target = space + 1;
+    if (method == NULL || *target != '/') {
+        return 0;
+    }
+    const char *at = target, *query = NULL, *path_end;
+    int has_escape = 0;
+    while (state->classes[(unsigned char)*at] & TARGET) {
+        if (*at == '?' && query == NULL) {
+            query = at + 1;
+        }
+        else if (*at == '%' && query == NULL) {
+            has_escape = 1;
+        }
+        at++;
+    }
+    size_t target_size = (size_t)(at - target);
+    path_end = query == NULL ? at : query - 1;
+    if (end - at < 11 || memcmp(at, " HTTP/1.1\r\n", 11) != 0) {
+        return 0;
+    }
+    PyObject *environ = PyDict_Copy(base);
+    if (environ == NULL) {
+        return -1;
+    }
+    size_t path_size = (size_t)(path_end - target);
+    PyObject *uri = ascii(target, target_size);
+    if (uri == NULL || PyDict_SetItem(environ, state->str_REQUEST_METHOD, method) < 0 ||
+        PyDict_SetItem(environ, state->str_REQUEST_URI, uri) < 0 ||
+        set_new(environ, state->str_PATH_INFO,
+                has_escape ? decode_path(target, path_size)
+                           : (path_size == target_size ? Py_NewRef(uri) : ascii(target, path_size))) < 0 ||
+        set_new(environ, state->str_QUERY_STRING,
+                query == NULL ? Py_NewRef(state->empty) : ascii(query, (size_t)(at - query))) < 0 ||
+        PyDict_SetItem(environ, state->str_SERVER_PROTOCOL, state->http11) < 0) {
+        Py_XDECREF(uri);
+        Py_DECREF(environ);
+        return -1;
+    }
+    int outcome = parse_fields(line, at + 11, end, environ);
+    if (outcome <= 0) {
+        Py_DECREF(uri);
+        Py_DECREF(environ);
+        return outcome;
+    }
+    parsed->environ = environ;
+    parsed->method = Py_NewRef(method);
+    parsed->target = uri;
+    return 1;
+}
+
+/* Leave the parsing to Python, because the connection has a parser of its own: it reads what frontends say. */
+static int
+parse_in_python(Line *line, PyObject *driver, PyObject *parser, const char *data, size_t size, Parsed *parsed,
+                PyObject **head)
+{
+    State *state = line->state;
+    int outcome = -1;
+    PyObject *block = PyBytes_FromStringAndSize(data, (Py_ssize_t)size);
+    PyObject *base = PyObject_GetAttr(driver, state->str_base_environ);
+    PyObject *limits = PyObject_GetAttr(driver, state->str_limits);
+    PyObject *unix_socket = PyObject_GetAttr(driver, state->str_unix_socket);
+    PyObject *names = PyTuple_Pack(2, state->str_refuse_underscores, state->str_unix_socket);
+    *head = NULL;
+    if (block != NULL && base != NULL && limits != NULL && unix_socket != NULL && names != NULL) {
+        PyObject *args[5] = {block, base, limits, line->refuse_underscores ? Py_True : Py_False, unix_socket};
+        *head = PyObject_Vectorcall(parser, args, 3, names);
+        if (*head == NULL && PyErr_ExceptionMatches(state->remote_error)) {
+            PyErr_Clear();
+            outcome = 0;
+        }
+    }
+    Py_XDECREF(block);
+    Py_XDECREF(base);
+    Py_XDECREF(limits);
+    Py_XDECREF(unix_socket);
+    Py_XDECREF(names);
+    if (*head == NULL) {
+        return outcome;
+    }
+    PyObject *environ = PyObject_GetAttr(*head, state->str_environ);
+    PyObject *method = PyObject_GetAttr(*head, state->str_method);
+    PyObject *length = PyObject_GetAttr(*head, state->str_length);
+    PyObject *keep_alive = PyObject_GetAttr(*head, state->str_keep_alive);
+    PyObject *minor = PyObject_GetAttr(*head, state->str_minor);
+    if (environ != NULL && method != NULL && length != NULL && keep_alive != NULL && minor != NULL &&
+        PyDict_CheckExact(environ) && PyUnicode_CheckExact(method)) {
+        int is_upgrade = PyDict_Contains(environ, state->upgrade_key);
+        outcome = is_upgrade < 0 ? -1
+                                 : !is_upgrade && length != Py_None && PyObject_Not(length) == 1 &&
+                                       keep_alive == Py_True && PyObject_IsTrue(minor) == 1 &&
+                                       PyUnicode_Compare(method, state->head_method) != 0;
+    }
+    if (outcome == 1) {
+        parsed->environ = Py_NewRef(environ);
+        parsed->method = Py_NewRef(method);
+        parsed->target = NULL;
+    }
+    else {
+        Py_CLEAR(*head);
+    }
+    Py_XDECREF(environ);
+    Py_XDECREF(method);
+    Py_XDECREF(length);
+    Py_XDECREF(keep_alive);
+    Py_XDECREF(minor);
+    return outcome;
+}
+
+/* Copy the lines that end every head in this second. -1: an exception. */
+static Py_ssize_t
+put_tail(Line *line, char *out)
+{
+    struct timespec now;
+    Py_ssize_t size = -1;
+    clock_gettime(CLOCK_REALTIME, &now);
+    Py_BEGIN_CRITICAL_SECTION(line);
+    if (line->tail_second == now.tv_sec && line->tail_size != 0) {
+        size = (Py_ssize_t)line->tail_size;
+        memcpy(out, line->tail, line->tail_size);
+    }
+    Py_END_CRITICAL_SECTION();
+    if (size >= 0) {
+        return size;
+    }
+    PyObject *date = PyObject_CallMethodNoArgs(line->context, line->state->str_date_line);
+    if (date == NULL) {
+        return -1;
+    }
+    if (!PyBytes_CheckExact(date) || PyBytes_GET_SIZE(date) + PyBytes_GET_SIZE(line->server_line) + 2 > TAIL_SIZE) {
+        PyErr_SetString(PyExc_ValueError, "the Date line and the Server line are no bytes, or too long");
+        Py_DECREF(date);
+        return -1;
+    }
+    size_t date_size = (size_t)PyBytes_GET_SIZE(date), server_size = (size_t)PyBytes_GET_SIZE(line->server_line);
+    memcpy(out, PyBytes_AS_STRING(date), date_size);
+    memcpy(out + date_size, PyBytes_AS_STRING(line->server_line), server_size);
+    memcpy(out + date_size + server_size, "\r\n", 2);
+    size = (Py_ssize_t)(date_size + server_size + 2);
+    Py_DECREF(date);
+    Py_BEGIN_CRITICAL_SECTION(line);
+    memcpy(line->tail, out, (size_t)size);
+    line->tail_size = (size_t)size;
+    line->tail_second = now.tv_sec;
+    Py_END_CRITICAL_SECTION();
+    return size;
+}
+
+/* Give the driver what was received. */
+static PyObject *
+decline(State *state, PyObject *driver, const char *data, size_t size)
+{
+    PyObject *bytes = PyBytes_FromStringAndSize(data, (Py_ssize_t)size);
+    if (bytes == NULL) {
+        return NULL;
+    }
+    PyObject *outcome = PyObject_CallMethodOneArg(driver, state->str_decline, bytes);
+    Py_DECREF(bytes);
+    return outcome;
+}
+
+/* The driver goes on, with what the application has returned or raised (the exception that is set). Steals `result`. */
+static PyObject *
+leave_with(State *state, PyObject *driver, Response *response, PyObject *result)
+{
+    PyObject *failure = NULL;
+    response->out = NULL;
+    if (result == NULL) {
+        failure = PyErr_GetRaisedException();
+    }
+    PyObject *args[4] = {driver, (PyObject *)response, result == NULL ? Py_None : result,
+                         failure == NULL ? Py_None : failure};
+    PyObject *outcome =
+        PyObject_VectorcallMethod(state->str_leave_with, args, 4 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    Py_XDECREF(result);
+    Py_XDECREF(failure);
+    return outcome;
+}
+
+/* The socket has taken `sent` bytes of the response only. */
+static PyObject *
+leave_sending(State *state, PyObject *driver, Response *response, struct iovec *pieces, int count, Py_ssize_t total,
+              Py_ssize_t sent, Py_ssize_t content)
+{
+    response->out = NULL;
+    PyObject *message = PyBytes_FromStringAndSize(NULL, total);
+    if (message == NULL) {
+        return NULL;
+    }
+    char *at = PyBytes_AS_STRING(message);
+    for (int index = 0; index < count; index++) {
+        memcpy(at, pieces[index].iov_base, pieces[index].iov_len);
+        at += pieces[index].iov_len;
+    }
+    PyObject *outcome = NULL, *sent_object = PyLong_FromSsize_t(sent), *content_object = PyLong_FromSsize_t(content);
+    if (sent_object != NULL && content_object != NULL) {
+        PyObject *args[5] = {driver, (PyObject *)response, message, sent_object, content_object};
+        outcome = PyObject_VectorcallMethod(state->str_leave_sending, args, 5 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    }
+    Py_XDECREF(sent_object);
+    Py_XDECREF(content_object);
+    Py_DECREF(message);
+    return outcome;
+}
+
+/* Count the response; the numbers are those of RequestRecord. */
+static int
+count_response(Line *line, PyObject *server, Response *response, Py_ssize_t sent, double seconds)
+{
+    State *state = line->state;
+    int outcome = -1;
+    PyObject *metrics = PyObject_GetAttr(server, state->str_request_metrics), *lists = NULL, *list = NULL;
+    if (metrics == NULL || (lists = PyObject_GetAttr(metrics, state->str_pending)) == NULL) {
+        Py_XDECREF(metrics);
+        return -1;
+    }
+    PyObject *ident = PyLong_FromUnsignedLong(PyThread_get_thread_ident());
+    if (ident != NULL) {
+        list = PyObject_GetItem(lists, ident);
+    }
+    PyObject *record = PyTuple_New(6);
+    if (record != NULL && list != NULL && PyList_CheckExact(list)) {
+        int known = PySequence_Contains(state->metrics_methods, response->method);
+        PyTuple_SET_ITEM(record, 0, Py_NewRef(known == 1 ? response->method : state->other_method));
+        PyTuple_SET_ITEM(record, 1, PyLong_FromLong(response->code));
+        PyTuple_SET_ITEM(record, 2, PyLong_FromSsize_t(response->head_size));
+        PyTuple_SET_ITEM(record, 3, PyLong_FromSsize_t(sent));
+        PyTuple_SET_ITEM(record, 4, PyFloat_FromDouble(0.0));
+        PyTuple_SET_ITEM(record, 5, PyFloat_FromDouble(seconds));
+        outcome = known < 0 || PyErr_Occurred() ? -1 : PyList_Append(list, record);
+        if (outcome == 0 && PyList_GET_SIZE(list) > state->most_pending_count) {
+            PyObject *none = PyObject_CallMethodNoArgs(metrics, state->str_fold);
+            outcome = none == NULL ? -1 : 0;
+            Py_XDECREF(none);
+        }
+    }
+    Py_XDECREF(record);
+    Py_XDECREF(ident);
+    Py_XDECREF(list);
+    Py_DECREF(lists);
+    Py_DECREF(metrics);
+    return outcome;
+}
+
+static int
+log_response(Line *line, PyObject *driver, Response *response, Py_ssize_t sent)
+{
+    State *state = line->state;
+    int outcome = -1;
+    PyObject *head = get_head((PyObject *)response, NULL), *code = PyLong_FromLong(response->code),
+             *size = PyLong_FromSsize_t(sent);
+    if (head != NULL && code != NULL && size != NULL) {
+        PyObject *args[6] = {driver, head, code, size, response->referer, response->user_agent};
+        PyObject *none =
+            PyObject_VectorcallMethod(state->str_put_record, args, 6 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+        outcome = none == NULL ? -1 : 0;
+        Py_XDECREF(none);
+    }
+    Py_XDECREF(head);
+    Py_XDECREF(code);
+    Py_XDECREF(size);
+    return outcome;
+}
+
+/* A value of the environ; a new reference, an empty str if there is none. */
+static PyObject *
+field_of(State *state, PyObject *environ, PyObject *key)
+{
+    PyObject *value = PyDict_GetItemWithError(environ, key); /* the worker owns the environ: nothing else changes it */
+    if (value == NULL) {
+        return PyErr_Occurred() ? NULL : Py_NewRef(state->empty);
+    }
+    return Py_NewRef(value);
+}
+
+/* Make the response of a request that is parsed; steals what `parsed` and `head` have. */
+static Response *
+make_response(Line *line, PyObject *connection, Parsed *parsed, PyObject *head, double begun, Py_ssize_t head_size)
+{
+    State *state = line->state;
+    Response *response = PyObject_GC_New(Response, state->response_type);
+    if (response == NULL) {
+        Py_DECREF(parsed->environ);
+        Py_DECREF(parsed->method);
+        Py_XDECREF(parsed->target);
+        Py_XDECREF(head);
+        return NULL;
+    }
+    response->vectorcall = response_call;
+    response->state = state;
+    response->connection = Py_NewRef(connection);
+    response->environ = parsed->environ;
+    response->method = parsed->method;
+    response->target = parsed->target;
+    response->head = head;
+    response->wsgi = response->status = response->headers = response->referer = response->user_agent = NULL;
+    response->variables = PyContext_New(); /* threads are reused: what one request sets must not be there for the next */
+    response->begun = begun;
+    response->head_size = head_size;
+    response->length = -1;
+    response->code = 0;
+    response->out = NULL;
+    response->out_size = 0;
+    PyObject_GC_Track(response);
+    int failed = response->variables == NULL;
+    PyObject *input = failed ? NULL : PyObject_CallNoArgs(state->bytes_io);
+    failed = failed || input == NULL || PyDict_SetItem(response->environ, state->wsgi_input, input) < 0;
+    Py_XDECREF(input);
+    if (!failed && line->log != NULL) {
+        /* Read before the application may change its environ. */
+        response->referer = field_of(state, response->environ, state->str_HTTP_REFERER);
+        response->user_agent = field_of(state, response->environ, state->str_HTTP_USER_AGENT);
+        failed = response->referer == NULL || response->user_agent == NULL;
+    }
+    else if (!failed) {
+        response->referer = Py_NewRef(state->empty);
+        response->user_agent = Py_NewRef(state->empty);
+    }
+    if (failed) {
+        Py_DECREF(response);
+        return NULL;
+    }
+    return response;
+}
+
+/* Call the application in the response's context. */
+static PyObject *
+call_application(Line *line, Response *response)
+{
+    PyObject *args[3] = {NULL, response->environ, (PyObject *)response};
+    if (PyContext_Enter(response->variables) < 0) {
+        return NULL;
+    }
+    PyObject *environ = Py_NewRef(response->environ);
+    PyObject *result = PyObject_Vectorcall(line->app, args + 1, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    Py_DECREF(environ);
+    if (PyContext_Exit(response->variables) < 0) {
+        Py_CLEAR(result);
+    }
+    return result;
+}
+
+/* The response has been sent as a whole: what is known of it afterwards. */
+static PyObject *
+finish(Line *line, PyObject *connection, PyObject *driver, PyObject *server, Response *response, Py_ssize_t sent)
+{
+    State *state = line->state;
+    PyObject *clock = PyObject_GetAttr(server, state->str_clock);
+    if (clock == NULL) {
+        return NULL;
+    }
+    PyObject *now = PyObject_CallMethodNoArgs(clock, state->str_now);
+    Py_DECREF(clock);
+    if (now == NULL) {
+        return NULL;
+    }
+    double seconds = PyFloat_AsDouble(now);
+    PyObject *deadline = PyFloat_FromDouble(seconds + line->keep_alive);
+    if (deadline == NULL || count_response(line, server, response, sent, seconds - response->begun) < 0 ||
+        (line->log != NULL && log_response(line, driver, response, sent) < 0)) {
+        goto failed;
+    }
+    PyObject *partial = PyObject_GetAttr(line->errors, state->str_partial);
+    if (partial == NULL) {
+        goto failed;
+    }
+    int has_partial = PyObject_IsTrue(partial);
+    Py_DECREF(partial);
+    if (has_partial) {
+        PyObject *args[3] = {line->gateway, Py_None, response->environ};
+        PyObject *none =
+            PyObject_VectorcallMethod(state->str_flush_errors, args, 3 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+        if (none == NULL) {
+            goto failed;
+        }
+        Py_DECREF(none);
+    }
+    if (PyObject_SetAttr(connection, state->str_deadline, deadline) < 0) {
+        goto failed;
+    }
+    Py_DECREF(deadline);
+    return now;
+failed:
+    Py_XDECREF(deadline);
+    Py_DECREF(now);
+    return NULL;
+}
+
+/* Send what the application has returned, if it is ordinary; else the driver goes on with it. Steals `result`. */
+static PyObject *
+respond(Line *line, PyObject *connection, PyObject *driver, Response *response, PyObject *result)
+{
+    State *state = line->state;
+    PyObject *outcome = NULL, *retiring = NULL, *items = NULL;
+    PyObject *server = PyObject_GetAttr(connection, state->str_server);
+    if (server == NULL || (retiring = PyObject_GetAttr(server, state->str_retiring)) == NULL) {
+        Py_XDECREF(server);
+        Py_DECREF(result);
+        return NULL;
+    }
+    int ordinary = retiring == Py_False && response->code != 0 && response->wsgi == NULL;
+    Py_DECREF(retiring);
+    struct iovec pieces[1 + MOST_PIECES];
+    Py_ssize_t content = 0, count = 0;
+    if (ordinary) {
+        if (PyTuple_CheckExact(result)) {
+            items = Py_NewRef(result);
+        }
+        else if (PyList_CheckExact(result)) {
+            items = PyList_AsTuple(result); /* the application may have kept its list */
+            if (items == NULL) {
+                goto done;
+            }
+        }
+        count = items == NULL ? -1 : PyTuple_GET_SIZE(items);
+        ordinary = count >= 0 && count <= MOST_PIECES;
+    }
+    for (Py_ssize_t index = 0; ordinary && index < count; index++) {
+        PyObject *item = PyTuple_GET_ITEM(items, index);
+        if (!PyBytes_CheckExact(item)) {
+            ordinary = 0;
+            break;
+        }
+        pieces[1 + index].iov_base = PyBytes_AS_STRING(item);
+        pieces[1 + index].iov_len = (size_t)PyBytes_GET_SIZE(item);
+        content += PyBytes_GET_SIZE(item);
+    }
+    if (!ordinary || content > MOST_JOINED || (response->length >= 0 && response->length != content)) {
+        outcome = leave_with(state, driver, response, Py_NewRef(result));
+        goto done;
+    }
+    response->out_size += (size_t)snprintf(response->out + response->out_size, 64, "Content-Length: %zd\r\n", content);
+    Py_ssize_t tail = put_tail(line, response->out + response->out_size);
+    if (tail < 0) {
+        goto done;
+    }
+    response->out_size += (size_t)tail;
+    pieces[0].iov_base = response->out;
+    pieces[0].iov_len = response->out_size;
+    Py_ssize_t total = (Py_ssize_t)response->out_size + content;
+    PyObject *number = PyObject_GetAttr(connection, state->str_fd);
+    if (number == NULL) {
+        goto done;
+    }
+    int fd = (int)PyLong_AsLong(number);
+    Py_DECREF(number);
+    if (fd < 0) {
+        outcome = PyErr_Occurred() ? NULL : leave_with(state, driver, response, Py_NewRef(result));
+        goto done;
+    }
+    struct msghdr message = {.msg_iov = pieces, .msg_iovlen = 1 + (size_t)count};
+    ssize_t sent = sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) {
+        sent = 0;
+    }
+    if (sent < 0) { /* the general response finds out again what is wrong */
+        outcome = leave_with(state, driver, response, Py_NewRef(result));
+    }
+    else if (sent != total) {
+        outcome = leave_sending(state, driver, response, pieces, 1 + (int)count, total, sent, content);
+    }
+    else {
+        response->out = NULL;
+        outcome = finish(line, connection, driver, server, response, content);
+        if (outcome != NULL && PyObject_SetAttr(driver, state->str_straight_response, Py_None) < 0) {
+            Py_CLEAR(outcome);
+        }
+    }
+done:
+    Py_XDECREF(items);
+    Py_DECREF(server);
+    Py_DECREF(result);
+    return outcome;
+}
+
+/* Whether the path is not for the application. 1, 0, or -1: an exception. */
+static int
+has_special_path(Line *line, PyObject *environ)
+{
+    PyObject *is = PyObject_CallOneArg(line->special, environ);
+    if (is == NULL) {
+        return -1;
+    }
+    int outcome = PyObject_IsTrue(is);
+    Py_DECREF(is);
+    return outcome;
+}
+
+/* Serve one request: see StraightLine in reserve/engine/connections/straightline.py. */
+static PyObject *
+line_call(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *names)
+{
+    Line *line = (Line *)self;
+    State *state = line->state;
+    char data[RECEIVE_SIZE + 1];
+    char out[HEAD_SIZE + TAIL_SIZE];
+    if (names != NULL || PyVectorcall_NARGS(nargsf) != 2) {
+        PyErr_SetString(PyExc_TypeError, "a straight line takes a connection and the time");
+        return NULL;
+    }
+    PyObject *connection = args[0];
+    double begun = PyFloat_AsDouble(args[1]);
+    if (begun == -1.0 && PyErr_Occurred()) {
+        return NULL;
+    }
+    PyObject *number = PyObject_GetAttr(connection, state->str_fd);
+    if (number == NULL) {
+        return NULL;
+    }
+    int fd = (int)PyLong_AsLong(number);
+    Py_DECREF(number);
+    if (fd < 0) {
+        return PyErr_Occurred() ? NULL : Py_NewRef(state->declined);
+    }
+    ssize_t size = recv(fd, data, RECEIVE_SIZE, MSG_DONTWAIT);
+    if (size <= 0) { /* the driver finds out why */
+        return Py_NewRef(state->declined);
+    }
+    PyObject *driver = PyObject_GetAttr(connection, state->str_driver), *outcome = NULL, *head = NULL;
+    if (driver == NULL) {
+        return NULL;
+    }
+    Parsed parsed = {NULL, NULL, NULL};
+    int ordinary = 0;
+    data[size] = '\0';
+    /* At least "GET / HTTP/1.1", a Host field and their ends. That there is no second head shows in parse_fields(). */
+    if (size >= 18 && size <= line->largest && memcmp(data + size - 4, "\r\n\r\n", 4) == 0 && data[0] > 32) {
+        PyObject *parser = PyObject_GetAttr(driver, state->str_parse_head);
+        if (parser == state->parse_head) {
+            PyObject *base = PyObject_GetAttr(driver, state->str_base_environ);
+            ordinary = base == NULL || !PyDict_Check(base) ? -1 : parse(line, base, data, (size_t)size, &parsed);
+            Py_XDECREF(base);
+        }
+        else if (parser == NULL) {
+            ordinary = -1;
+        }
+        else if (memmem(data, (size_t)size - 4, "\r\n\r\n", 4) == NULL) {
+            ordinary = parse_in_python(line, driver, parser, data, (size_t)size, &parsed, &head);
+        }
+        Py_XDECREF(parser);
+    }
+    if (ordinary == 1 && line->special != NULL) {
+        int special = has_special_path(line, parsed.environ);
+        if (special != 0) {
+            ordinary = special < 0 ? -1 : 0;
+            Py_CLEAR(parsed.environ);
+            Py_CLEAR(parsed.method);
+            Py_CLEAR(parsed.target);
+            Py_CLEAR(head);
+        }
+    }
+    if (ordinary != 1) {
+        outcome = ordinary < 0 ? NULL : decline(state, driver, data, (size_t)size);
+        Py_DECREF(driver);
+        return outcome;
+    }
+    Response *response = make_response(line, connection, &parsed, head, begun, (Py_ssize_t)size);
+    if (response == NULL || PyObject_SetAttr(driver, state->str_straight_response, (PyObject *)response) < 0) {
+        Py_XDECREF(response);
+        Py_DECREF(driver);
+        return NULL;
+    }
+    response->out = out;
+    PyObject *result = call_application(line, response);
+    outcome = result == NULL ? leave_with(state, driver, response, NULL)
+                             : respond(line, connection, driver, response, result);
+    response->out = NULL;
+    Py_CLEAR(response->connection); /* the application may have kept the object, in its environ even */
+    Py_CLEAR(response->environ);
+    Py_CLEAR(response->head);
+    Py_DECREF(response);
+    Py_DECREF(driver);
+    return outcome;
+}
+
+static PyObject *
+line_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
+{
+    PyObject *context, *app, *gateway, *errors, *log, *special, *server_line;
+    double keep_alive;
+    Py_ssize_t largest, most_fields;
+    int refuse_underscores;
+    static char *names[] = {"context", "gateway", "app", "errors", "log", "special", "server_line", "keep_alive",
+                            "largest", "most_fields", "refuse_underscores", NULL};
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "OOOOOOSdnnp:StraightLine", names, &context, &gateway, &app, &errors,
+                                     &log, &special, &server_line, &keep_alive, &largest, &most_fields,
+                                     &refuse_underscores)) {
+        return NULL;
+    }
+    State *state = PyType_GetModuleState(type);
+    Line *line = state == NULL ? NULL : (Line *)type->tp_alloc(type, 0);
+    if (line == NULL) {
+        return NULL;
+    }
+    line->vectorcall = line_call;
+    line->state = state;
+    line->context = Py_NewRef(context);
+    line->gateway = Py_NewRef(gateway);
+    line->app = Py_NewRef(app);
+    line->errors = Py_NewRef(errors);
+    line->log = log == Py_None ? NULL : Py_NewRef(log);
+    line->special = special == Py_None ? NULL : Py_NewRef(special);
+    line->server_line = Py_NewRef(server_line);
+    line->keep_alive = keep_alive;
+    line->largest = largest < RECEIVE_SIZE ? largest : RECEIVE_SIZE - 1;
+    line->most_fields = most_fields;
+    line->refuse_underscores = refuse_underscores;
+    line->tail_second = 0;
+    line->tail_size = 0;
+    return (PyObject *)line;
+}
+
+static PyMemberDef line_members[] = {
+    {"__vectorcalloffset__", T_PYSSIZET, offsetof(Line, vectorcall), READONLY, NULL},
+    {NULL},
+};
+
+static PyType_Slot line_slots[] = {
+    {Py_tp_doc, "The straight line of one application: see reserve.apps.http.straightline."},
+    {Py_tp_new, line_new},
+    {Py_tp_traverse, line_traverse},
+    {Py_tp_clear, line_clear},
+    {Py_tp_dealloc, line_dealloc},
+    {Py_tp_call, PyVectorcall_Call},
+    {Py_tp_members, line_members},
+    {0, NULL},
+};
+
+static PyType_Spec line_spec = {
+    .name = "reserve.apps.http._straightline.StraightLine",
+    .basicsize = sizeof(Line),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = line_slots,
+};
+
+/* ---- the module ---- */
+
+static PyObject *
+import(const char *module, const char *name)
+{
+    PyObject *imported = PyImport_ImportModule(module);
+    if (imported == NULL) {
+        return NULL;
+    }
+    PyObject *value = PyObject_GetAttrString(imported, name);
+    Py_DECREF(imported);
+    return value;
+}
+
+/* Fill the table of field names from fields.py: every name that is common, and what it is called in the environ. */
+static int
+fill_names(State *state)
+{
+    static const char *const unusual[] = {"content-length", "transfer-encoding", "expect", "upgrade", "proxy"};
+    PyObject *common = import("reserve.protocol.http1.fields", "COMMON");
+    PyObject *key_of = import("reserve.protocol.http1.fields", "environ_key");
+    int outcome = -1;
+    Py_ssize_t count = common == NULL ? -1 : PyTuple_Check(common) ? PyTuple_GET_SIZE(common) : -1;
+    if (count < 0 || key_of == NULL || count > NAMES / 2) {
+        if (!PyErr_Occurred()) {
+            PyErr_SetString(PyExc_SystemError, "the table of field names does not fit");
+        }
+        goto done;
+    }
+    for (Py_ssize_t index = 0; index < count; index++) {
+        PyObject *name = PyTuple_GET_ITEM(common, index);
+        Py_ssize_t size;
+        const char *text = PyUnicode_AsUTF8AndSize(name, &size);
+        PyObject *key = text == NULL || size > LONGEST_NAME ? NULL : PyObject_CallOneArg(key_of, name);
+        if (key == NULL || !PyUnicode_CheckExact(key)) {
+            Py_XDECREF(key);
+            goto done;
+        }
+        PyUnicode_InternInPlace(&key);
+        unsigned int slot = hash_name(text, (size_t)size);
+        while (state->names[slot & (NAMES - 1)].key != NULL) {
+            slot++;
+        }
+        Name *entry = &state->names[slot & (NAMES - 1)];
+        entry->key = key;
+        entry->size = (unsigned char)size;
+        entry->kind = ORDINARY;
+        for (Py_ssize_t at = 0; at < size; at++) {
+            entry->name[at] = (char)lower((unsigned char)text[at]);
+        }
+        for (size_t other = 0; other < sizeof unusual / sizeof *unusual; other++) {
+            if (strlen(unusual[other]) == (size_t)size && memcmp(unusual[other], entry->name, (size_t)size) == 0) {
+                entry->kind = UNUSUAL;
+            }
+        }
+        if (size == 4 && memcmp(entry->name, "host", 4) == 0) {
+            entry->kind = HOST;
+        }
+        if (size == 10 && memcmp(entry->name, "connection", 10) == 0) {
+            entry->kind = CONNECTION;
+        }
+    }
+    outcome = 0;
+    for (size_t other = 0; other < sizeof unusual / sizeof *unusual; other++) {
+        Name *entry = find_name(state, unusual[other], strlen(unusual[other]));
+        if (entry == NULL || entry->kind != UNUSUAL) {
+            PyErr_SetString(PyExc_SystemError, "a field name is missing in the table");
+            outcome = -1;
+        }
+    }
+    if (outcome == 0 && (find_name(state, "host", 4) == NULL || find_name(state, "connection", 10) == NULL)) {
+        PyErr_SetString(PyExc_SystemError, "a field name is missing in the table");
+        outcome = -1;
+    }
+done:
+    Py_XDECREF(common);
+    Py_XDECREF(key_of);
+    return outcome;
+}
+
+static int
+module_exec(PyObject *module)
+{
+    State *state = PyModule_GetState(module);
+#define X(name) \
+    if ((state->str_##name = PyUnicode_InternFromString(#name)) == NULL) { \
+        return -1; \
+    }
+    STRINGS(X)
+#undef X
+    for (size_t index = 0; index < 6; index++) {
+        if ((state->methods[index] = PyUnicode_InternFromString(method_names[index])) == NULL) {
+            return -1;
+        }
+    }
+    if ((state->wsgi_input = PyUnicode_InternFromString("wsgi.input")) == NULL ||
+        (state->http11 = PyUnicode_InternFromString("HTTP/1.1")) == NULL ||
+        (state->upgrade_key = PyUnicode_InternFromString("HTTP_UPGRADE")) == NULL ||
+        (state->head_method = PyUnicode_InternFromString("HEAD")) == NULL ||
+        (state->empty = PyUnicode_InternFromString("")) == NULL ||
+        (state->new_head = import("reserve.protocol.codec", "Head")) == NULL ||
+        (state->bytes_io = import("io", "BytesIO")) == NULL ||
+        (state->hosts = import("reserve.protocol.http1.host", "CACHED_HOSTS")) == NULL ||
+        (state->parse_head = import("reserve.protocol.http1.head", "parse_head")) == NULL ||
+        (state->remote_error = import("reserve.errors", "RemoteError")) == NULL ||
+        (state->ended = import("reserve.gateways.response", "ended")) == NULL ||
+        (state->declined = import("reserve.engine.connections.straightline", "DECLINED")) == NULL ||
+        (state->metrics_methods = import("reserve.engine.metrics.requests", "METHODS")) == NULL ||
+        (state->other_method = import("reserve.engine.metrics.requests", "OTHER")) == NULL ||
+        (state->most_pending = import("reserve.engine.metrics.requests", "MOST_PENDING")) == NULL) {
+        return -1;
+    }
+    state->most_pending_count = PyLong_AsSsize_t(state->most_pending);
+    if (state->most_pending_count < 0) {
+        return -1;
+    }
+    fill_classes(state->classes);
+    if (fill_names(state) < 0) {
+        return -1;
+    }
+    PyObject *type = PyType_FromModuleAndSpec(module, &line_spec, NULL);
+    if (type == NULL || PyModule_AddType(module, (PyTypeObject *)type) < 0) {
+        Py_XDECREF(type);
+        return -1;
+    }
+    state->line_type = (PyTypeObject *)type;
+    type = PyType_FromModuleAndSpec(module, &response_spec, NULL);
+    if (type == NULL || PyModule_AddType(module, (PyTypeObject *)type) < 0) {
+        Py_XDECREF(type);
+        return -1;
+    }
+    state->response_type = (PyTypeObject *)type;
+    return 0;
+}
+
+#define FOR_EACH_OBJECT(DO) \
+    DO(state->line_type); DO(state->response_type); DO(state->new_head); DO(state->bytes_io); DO(state->hosts); \
+    DO(state->parse_head); DO(state->remote_error); DO(state->ended); DO(state->declined); DO(state->metrics_methods); \
+    DO(state->other_method); DO(state->most_pending); DO(state->wsgi_input); DO(state->http11); \
+    DO(state->upgrade_key); DO(state->head_method); DO(state->empty);
+
+static int
+module_traverse(PyObject *module, visitproc visit, void *arg)
+{
+    State *state = PyModule_GetState(module);
+    FOR_EACH_OBJECT(Py_VISIT)
+    return 0;
+}
+
+static int
+module_clear(PyObject *module)
+{
+    State *state = PyModule_GetState(module);
+    FOR_EACH_OBJECT(Py_CLEAR)
+    for (size_t index = 0; index < 6; index++) {
+        Py_CLEAR(state->methods[index]);
+    }
+    for (size_t index = 0; index < NAMES; index++) {
+        Py_CLEAR(state->names[index].key);
+    }
+#define X(name) Py_CLEAR(state->str_##name);
+    STRINGS(X)
+#undef X
+    return 0;
+}
+
+static void
+module_free(void *module)
+{
+    module_clear((PyObject *)module);
+}
+
+static PyModuleDef_Slot module_slots[] = {
+    {Py_mod_exec, module_exec},
+#ifdef Py_mod_multiple_interpreters
+    {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
+#endif
+#ifdef Py_mod_gil
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+#endif
+    {0, NULL},
+};
+
+static struct PyModuleDef module_definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "reserve.apps.http._straightline",
+    .m_doc = "The straight line of HTTP in C: see reserve.apps.http.straightline.",
+    .m_size = sizeof(State),
+    .m_slots = module_slots,
+    .m_traverse = module_traverse,
+    .m_clear = module_clear,
+    .m_free = module_free,
+};
+
+PyMODINIT_FUNC
+PyInit__straightline(void)
+{
+    return PyModuleDef_Init(&module_definition);
+}

@@ -1,0 +1,28 @@
+# The straight line in C: see straightline.py.
+
+from collections.abc import Callable
+from typing import Any
+
+from reserve.apps.http.context import HTTPContext
+from reserve.engine.connections.connection import Connection
+from reserve.gateways.exchange import WSGIApplication
+from reserve.gateways.streams import ErrorStream
+from reserve.gateways.wsgi import WSGIGateway
+
+class StraightLine:
+    def __new__(
+        cls,
+        *,
+        context: HTTPContext,
+        gateway: WSGIGateway,
+        app: WSGIApplication,
+        errors: ErrorStream,
+        log: object,
+        special: Callable[[dict[str, Any]], bool] | None,
+        server_line: bytes,
+        keep_alive: float,
+        largest: int,
+        most_fields: int,
+        refuse_underscores: bool,
+    ) -> StraightLine: ...
+    def __call__(self, connection: Connection, now: float, /) -> float | int: ...

@@ -1,0 +1,48 @@
+"""Which form of the straight line serves: the one in C where it was compiled, else the one in Python.
+
+``RESERVE_PURE=1`` in the environment has the one in Python serve in any case. Both have the same outcome, byte for byte.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from reserve.apps.http.straightline import StraightLine
+
+try:
+    from reserve.apps.http import _straightline
+except ImportError:  # there was no compiler where this was installed, or it is another interpreter
+    _straightline = None  # type: ignore[assignment]
+
+if TYPE_CHECKING:
+    from reserve.apps.http.context import HTTPContext
+    from reserve.engine.connections import straightline
+
+__all__ = ["form", "make_straight_line"]
+
+
+def form() -> str:
+    """``C`` or ``Python``."""
+    return "Python" if _straightline is None or os.environ.get("RESERVE_PURE") == "1" else "C"
+
+
+def make_straight_line(context: HTTPContext) -> straightline.StraightLine:
+    """The straight line of an application, with its present settings."""
+    if form() == "Python":
+        return StraightLine(context)
+    settings, limits, gateway = context.settings, context.settings.limits, context.gateway
+    return _straightline.StraightLine(
+        context=context,
+        gateway=gateway,
+        app=gateway.app,
+        errors=gateway.errors,
+        log=context.access_log,
+        special=context.is_special if context.has_special_paths else None,
+        server_line=context.server_line,
+        keep_alive=settings.keep_alive,
+        # A head of at most this size exceeds no limit of size.
+        largest=min(limits.max_request_line, limits.max_field, limits.max_head),
+        most_fields=limits.max_fields,
+        refuse_underscores=settings.underscores == "refuse",
+    )
