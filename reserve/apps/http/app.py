@@ -15,6 +15,7 @@ from reserve.apps.http.context import HTTPContext
 from reserve.apps.http.driver import HTTPDriver
 from reserve.apps.http.redirect import RedirectApp
 from reserve.apps.http.settings import HTTP_NEEDS, OWN_PATHS, HTTPSettings, check_paths
+from reserve.apps.http.straightforms import make_straight_line
 from reserve.paramtypes import check_settings, defaults_of, without_effect
 from reserve.protocol.http1.codec import HTTP1Codec
 from reserve.protocol.http1.limits import LIMIT_KINDS, Limits
@@ -140,7 +141,7 @@ class HTTPApp(HTTPContext):
         self.use_request_ids(needed=self.request_ids is not None or server.settings.slow_request > 0)
         if self.request_ids is not None:
             self.request_ids = RequestIds()  # a process that was forked has its own
-        self.serves = True
+        self.straight_line_maker = make_straight_line
         self.lay_straight_line()
 
     def _without_effect(self, engine: EngineSettings) -> Iterator[str]:

@@ -15,7 +15,6 @@ from reserve.apps._accesslog.formats import NOTHING
 from reserve.apps._accesslog.requestids import RequestIds
 from reserve.apps._checks import check_paths
 from reserve.apps.http.accesslog import SkippedPaths, log_format
-from reserve.apps.http.straightforms import make_straight_line
 from reserve.engine.connections.application import Application
 from reserve.engine.connections.peers import address_of, is_proxy, name_of_client, peer_of
 from reserve.protocol.http1.codec import HTTP1Codec
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from reserve.engine.connections.connection import Connection
     from reserve.engine.connections.context import ServerContext
     from reserve.engine.connections.driver import Driver
+    from reserve.engine.connections.straightline import StraightLine
     from reserve.engine.hooks import RequestEnd
     from reserve.errors import RemoteError
     from reserve.gateways.exchange import Environ
@@ -131,6 +131,8 @@ class HTTPContext(Application):
     """What the server itself has at some paths, for every method, without a worker; None: nothing. Set before the
     server starts. Requests for it stand in no log and no count.
     """
+    straight_line_maker: Callable[[HTTPContext], StraightLine[Connection]] | None = None
+    """Makes the straight line for the present settings. Set when the server starts; None: all requests are stepped."""
     option_names: Mapping[str, str] = MappingProxyType({})
     """What the program calls an option, if not as the command line: ``{"--max-body": "max_body"}``. For the texts of
     refused requests; set before the server starts. Default: nothing.
@@ -148,8 +150,6 @@ class HTTPContext(Application):
         """Makes the IDs of requests; None: nothing shows them."""
         self.on_request_end: Callable[[RequestEnd], None] | None = None
         """The hook of the server; None: there is none. Set by the application when the server starts."""
-        self.serves = False
-        """The application has started."""
         self.date_line = DateCache().line
         self._callables: tuple[object, dict[str, Any]] = None, {}
         """A server, and the keys of the environ that are the same for all its connections."""
@@ -174,7 +174,7 @@ class HTTPContext(Application):
         header = settings.server_header
         self.server_line = f"Server: {header}\r\n".encode("latin-1") if header else b""
         """``Server: …`` with its line end; empty without ``--server-header``."""
-        if self.serves:
+        if self.straight_line_maker is not None:
             self.lay_straight_line()
 
     def lay_straight_line(self) -> None:
@@ -186,7 +186,8 @@ class HTTPContext(Application):
             and self.settings.keep_alive > 0
             and not (self.is_observed or self.settings.debug)
         )
-        self.straight_line = make_straight_line(self) if possible else None
+        maker = self.straight_line_maker
+        self.straight_line = maker(self) if possible and maker is not None else None
 
     @property
     def has_special_paths(self) -> bool:

@@ -1,6 +1,7 @@
 """Which form of the straight line serves: the one in C where it was compiled, else the one in Python.
 
-``RESERVE_PURE=1`` in the environment has the one in Python serve in any case. Both have the same outcome, byte for byte.
+``RESERVE_PURE=1`` in the environment has the one in Python serve in any case. Both have the same outcome, byte for
+byte.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ except ImportError:  # there was no compiler where this was installed, or it is 
 if TYPE_CHECKING:
     from reserve.apps.http.context import HTTPContext
     from reserve.engine.connections import straightline
+    from reserve.engine.connections.connection import Connection
 
 __all__ = ["form", "make_straight_line"]
 
@@ -27,7 +29,7 @@ def form() -> str:
     return "Python" if _straightline is None or os.environ.get("RESERVE_PURE") == "1" else "C"
 
 
-def make_straight_line(context: HTTPContext) -> straightline.StraightLine:
+def make_straight_line(context: HTTPContext) -> straightline.StraightLine[Connection]:
     """The straight line of an application, with its present settings."""
     if form() == "Python":
         return StraightLine(context)

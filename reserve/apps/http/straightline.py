@@ -20,7 +20,7 @@ import time
 from contextvars import Context
 from io import BytesIO
 from threading import get_ident
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from reserve.engine.connections.straightline import DECLINED
 from reserve.engine.metrics.requests import METHODS, MOST_PENDING, OTHER
@@ -37,12 +37,12 @@ from reserve.protocol.http1.responsefields import (
 
 if TYPE_CHECKING:
     from reserve.apps.http.context import HTTPContext
-    from reserve.apps.http.driver import HTTPDriver
     from reserve.engine.connections.connection import Connection
     from reserve.gateways.exchange import ExcInfo, Write
-    from reserve.protocol.codec import Head
+    from reserve.protocol.codec import Head, ParseHead
+    from reserve.protocol.http1.limits import Limits
 
-__all__ = ["RECEIVE_SIZE", "StraightLine", "StraightResponse"]
+__all__ = ["RECEIVE_SIZE", "StraightDriver", "StraightLine", "StraightResponse"]
 
 RECEIVE_SIZE = 4096
 """Bytes. A request that is larger is not ordinary: what follows it is kept while its response is sent."""
@@ -50,6 +50,26 @@ MOST_JOINED = 65536
 """Bytes of a body that are copied after the head, to leave in one system call."""
 _UNFRAMED = frozenset((204, 205, 304))
 """Statuses whose responses have no content, and rules of their own for Content-Length."""
+
+
+class StraightDriver(Protocol):
+    """What the line uses of the driver of a connection (:class:`~reserve.apps.http.driver.HTTPDriver`)."""
+
+    parse_head: ParseHead
+    base_environ: dict[str, Any]
+    limits: Limits
+    unix_socket: bool
+    straight_response: StraightResponse | None
+
+    def decline(self, data: bytes) -> int: ...
+
+    def leave_straight_response(self, response: StraightResponse) -> WSGIResponse: ...
+
+    def leave_with(self, response: StraightResponse, result: Any, failure: BaseException | None) -> int: ...
+
+    def leave_sending(self, response: StraightResponse, message: bytes, sent: int, content: int) -> int: ...
+
+    def put_record(self, request: Head, status: int, bytes_sent: int, referer: str, user_agent: str) -> None: ...
 
 
 class StraightLine:
@@ -79,7 +99,7 @@ class StraightLine:
     def __call__(self, connection: Connection, begun: float, /) -> float | int:
         """Serve one request. See :class:`reserve.engine.connections.straightline.StraightLine`."""
         # The driver was made for this context, whose straight line this is.
-        driver: HTTPDriver = connection.driver  # type: ignore[assignment]
+        driver: StraightDriver = connection.driver  # type: ignore[assignment]
         try:
             data = connection.recv(RECEIVE_SIZE)
         except OSError:  # nothing has come, or the connection has failed: the driver finds out which
@@ -264,6 +284,6 @@ class StraightResponse:
         if wsgi is None:
             if self.connection is None:
                 raise ended("start_response()")
-            driver: HTTPDriver = self.connection.driver  # type: ignore[assignment]
+            driver: StraightDriver = self.connection.driver  # type: ignore[assignment]
             wsgi = driver.leave_straight_response(self)
         return wsgi

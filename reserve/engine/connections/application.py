@@ -41,7 +41,7 @@ class Application:
     them.
     """
 
-    straight_line: StraightLine | None = None
+    straight_line: StraightLine[Connection] | None = None
     """Serves the ordinary requests of its connections; None: all go step by step. Any thread may replace it."""
 
     keep_alive: float = 15.0

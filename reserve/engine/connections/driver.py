@@ -8,12 +8,10 @@ no disk. For everything that may block a step returns :data:`RUN`; then a worker
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
+from reserve.engine.connections.straightline import HasStraightLine
 from reserve.engine.polling.timers import NEVER
-
-if TYPE_CHECKING:
-    from reserve.engine.connections.application import Application
 
 __all__ = [
     "AGAIN",
@@ -104,7 +102,7 @@ class Driver:
 
     __slots__ = ()
 
-    straight: Application | None = None
+    straight: HasStraightLine | None = None
     """The application whose :attr:`~reserve.engine.connections.application.Application.straight_line` may serve the
     requests of this connection; None: every request is stepped.
     """

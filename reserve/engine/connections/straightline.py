@@ -8,12 +8,11 @@ application is called; or the driver goes on with what the application has retur
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
-if TYPE_CHECKING:
-    from reserve.engine.connections.connection import Connection
+__all__ = ["DECLINED", "RAN", "HasStraightLine", "StraightLine"]
 
-__all__ = ["DECLINED", "RAN", "StraightLine"]
+C = TypeVar("C", contravariant=True)
 
 DECLINED: Final = 1
 """The driver has what was received, perhaps nothing, and has to be stepped."""
@@ -21,10 +20,13 @@ RAN: Final = 2
 """The application has run, and the driver has to be stepped."""
 
 
-class StraightLine(Protocol):
-    """The straight line of one application; any number of workers call it at the same time."""
+class StraightLine(Protocol[C]):
+    """The straight line of one application; any number of workers call it at the same time.
 
-    def __call__(self, connection: Connection, now: float, /) -> float | int:
+    The type parameter is the class of its connections (:class:`~reserve.engine.connections.connection.Connection`).
+    """
+
+    def __call__(self, connection: C, now: float, /) -> float | int:
         """Serve one request of a connection that is :attr:`between requests
         <reserve.engine.connections.connection.Connection.between_requests>`. By a worker, which owns the connection and
         does not lead.
@@ -34,3 +36,9 @@ class StraightLine(Protocol):
             parked as it was. Otherwise :data:`DECLINED` or :data:`RAN`.
         :raises BaseException: a fault of the server, after which the connection is closed.
         """
+
+
+class HasStraightLine(Protocol):
+    """An application, as a driver names it: see :attr:`reserve.engine.connections.driver.Driver.straight`."""
+
+    straight_line: StraightLine[Any] | None

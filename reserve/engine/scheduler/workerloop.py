@@ -11,7 +11,7 @@ last. Everything else goes step by step, through the :class:`~reserve.engine.sch
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from reserve.engine.connections.connection import Connection
 from reserve.engine.connections.states import OWNED, PARKED
@@ -27,9 +27,6 @@ from reserve.engine.scheduler.worker import Worker
 from reserve.engine.settings import EngineSettings
 from reserve.errors import RequestTimeout
 
-if TYPE_CHECKING:
-    from reserve.engine.scheduler.workers import WorkerPool
-
 __all__ = ["WorkerLoop"]
 
 _RUNS_IN_A_ROW = 16
@@ -40,6 +37,18 @@ _IDLE = 30.0
 """Seconds without work after which a worker above the minimum ends."""
 
 
+class Pool(Protocol):
+    """What the loop asks its pool (:class:`~reserve.engine.scheduler.workers.WorkerPool`)."""
+
+    workers: tuple[Worker, ...]
+    lowest: int
+    highest: int
+
+    def may_leave(self, worker: Worker) -> bool: ...
+
+    def leave_surplus(self, worker: Worker) -> bool: ...
+
+
 class WorkerLoop:
     """The loop of the workers of one pool, which owns it.
 
@@ -48,7 +57,7 @@ class WorkerLoop:
 
     def __init__(
         self,
-        pool: WorkerPool,
+        pool: Pool,
         queue: ReadyQueue,
         stepper: Stepper,
         log: ErrorLog,
