@@ -232,6 +232,8 @@ class Scheduler:
 class ArmedPoller:
     """What every poller of a test keeps: which descriptors are armed for what, and whether a thread has signalled."""
 
+    has_edges = False
+
     def __init__(self, scheduler: Scheduler) -> None:
         self.scheduler = scheduler
         self.armed: dict[int, int] = {}

@@ -21,7 +21,8 @@ from reserve.engine.scheduler.monitor import Monitor
 from reserve.engine.scheduler.readyqueue import ReadyQueue
 from reserve.engine.scheduler.requesttimeout import RequestWatchdog
 from reserve.engine.scheduler.stepper import Stepper
-from reserve.engine.scheduler.workers import Waiting, Worker, WorkerPool
+from reserve.engine.scheduler.worker import Worker
+from reserve.engine.scheduler.workers import Waiting, WorkerPool
 from reserve.engine.settings import EngineSettings
 from reserve.errors import RequestTimeout
 from tests.engine.interleave import ArmedPoller, Scheduler, Task
@@ -300,7 +301,7 @@ class ModelWorld(ServerDouble):
             error=lambda text: None,
         )
         logs = cast(Any, self.log)
-        policy = cast(Any, SimpleNamespace(keep=lambda: keep, sample=lambda runs, stalled: None, rest=lambda: None))
+        policy = cast(Any, SimpleNamespace(keeps=keep, sample=lambda runs, stalled: None, rest=lambda: None))
         self.alarm = Alarm()
         self.monitor = Monitor(policy, self.alarm, logs, cast(Any, self.clock))
         self.queue = ReadyQueue(cast(Any, self.poller), cast(Any, self.clock), policy, self.alarm, self.settings)

@@ -179,7 +179,13 @@ class World(ServerDouble):
 
 def set_driver(connection: Connection, **methods: Any) -> None:
     """Give the connection a driver that has ``on_close`` (without a final run) and ``methods``."""
-    defaults = {"on_close": lambda reason: False, "count_run": lambda: None, "client": lambda: ""}
+    defaults = {
+        "on_close": lambda reason: False,
+        "count_run": lambda: None,
+        "client": lambda: "",
+        "straight": None,
+        "leave_straight_line": lambda deadline: None,
+    }
     connection.driver = cast(Any, SimpleNamespace(**{**defaults, **methods}))
 
 

@@ -46,7 +46,7 @@ def test_an_idle_worker_is_used_before_another_is_started() -> None:
 
 
 def test_the_pool_shrinks_back_and_the_hooks_run_in_each_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reserve.engine.scheduler.workers._IDLE", 0.02)
+    monkeypatch.setattr("reserve.engine.scheduler.workerloop._IDLE", 0.02)
     gate = Gate()
     started: list[str] = []
     stopped: list[str] = []
@@ -76,7 +76,7 @@ def test_the_pool_shrinks_back_and_the_hooks_run_in_each_thread(monkeypatch: pyt
 
 
 def test_the_pool_grows_again_after_it_shrank(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reserve.engine.scheduler.workers._IDLE", 0.02)
+    monkeypatch.setattr("reserve.engine.scheduler.workerloop._IDLE", 0.02)
     gates = [Gate() for _ in range(3)]
     current = [gates[0]]
 

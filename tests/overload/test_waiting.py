@@ -108,7 +108,7 @@ def test_beyond_the_maximum_a_request_that_waits_counts() -> None:
 
 
 def test_the_pool_shrinks_also_while_some_still_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reserve.engine.scheduler.workers._IDLE", 0.02)
+    monkeypatch.setattr("reserve.engine.scheduler.workerloop._IDLE", 0.02)
     app, second = Stream(), threading.Event()
     with serving(app, threads=(1, 3)) as site:
         first = open_streams(site, app, 2)

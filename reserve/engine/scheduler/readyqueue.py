@@ -173,22 +173,32 @@ class ReadyQueue:
 
     def look_again(self, connection: Connection) -> None:
         """After a connection was parked as it was before: do what :meth:`park` does for what is not ordinary. The
-        caller does not own it any more.
+        caller does not own it any more, and calls :meth:`overlook` if this raises.
         """
+        taken: bool | int = False
         try:
             if connection.deadline < connection.timer_at:
                 self._reactor.schedule(connection, connection.deadline)
             taken = connection.pending and take(connection.token)
+            if taken:
+                self.put(connection)
         except MemoryError:
-            self._reactor.overlooked = True
-            self.wake()
-            return
-        if taken:
-            self.put(connection)
+            if taken:  # nothing has been put into the queue yet
+                connection.token.append(True)
+            raise  # the caller calls overlook()
         wanted = self.idle_wanted
         if wanted is not None:
             self.idle_wanted = None
             wanted()
+
+    def overlook(self) -> None:
+        """Have every connection that waits stepped, because it is not known what was lost. Any thread."""
+        self._reactor.overlooked = True
+        while True:
+            try:
+                return self.wake()
+            except MemoryError:
+                continue
 
     def notify(self, connection: Connection, event: int) -> None:
         """Have the connection stepped although nothing arrived. If it is owned now, it is stepped when it is parked.
@@ -262,7 +272,10 @@ class ReadyQueue:
 
     def retake_lead(self, worker: Follower) -> None:
         """After a run before which :meth:`yield_lead` returned True: lead again, unless another thread leads."""
-        worker.leads = self.lead.take()
+        try:  # noqa: SIM105 - contextlib.suppress would allocate
+            worker.leads = self.lead.token.pop()
+        except (IndexError, MemoryError):  # pop() fails only if another thread has the lead
+            pass
 
     def give_lead(self, worker: Follower) -> None:
         """By a worker that has the lead and ends, or blocks outside of a run: let another thread lead."""

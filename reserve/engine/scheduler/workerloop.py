@@ -15,7 +15,7 @@ from typing import Protocol
 
 from reserve.engine.connections.connection import Connection
 from reserve.engine.connections.states import OWNED, PARKED
-from reserve.engine.connections.straightline import DECLINED
+from reserve.engine.connections.straightline import DECLINED, RAN
 from reserve.engine.logs.errorlog import ErrorLog
 from reserve.engine.polling.clock import Clock
 from reserve.engine.polling.poller import READ
@@ -77,14 +77,7 @@ class WorkerLoop:
         """Serve until the queue is closed (True), or the worker has to end, being surplus or given up (False)."""
         pool, queue, closer = self._pool, self._queue, self._stepper.closer
         while True:
-            try:
-                connection = self._serve_straight(worker)
-            except BaseException:
-                broken = worker.connection
-                worker.connection = None
-                if broken is not None and broken.state is OWNED:
-                    closer.close(broken, "error")
-                raise
+            connection = self._serve_straight(worker)
             if connection is not None:
                 try:
                     if not self._take_turn(worker, connection):
@@ -92,7 +85,10 @@ class WorkerLoop:
                 except BaseException:
                     # Out of memory as a rule, perhaps for the call itself. This thread has to close the connection,
                     # because no other thread would. (Not a lent connection: another worker closes it.)
-                    if connection.state is OWNED and not connection.lent and not worker.guard.given_up:
+                    if worker.finishing:  # another thread goes on with the connection
+                        worker.finishing = False
+                        connection.server.run_finished()
+                    elif connection.state is OWNED and not connection.lent and not worker.guard.given_up:
                         closer.close(connection, "error")
                     raise
             elif queue.closed:
@@ -122,70 +118,83 @@ class WorkerLoop:
         lead, lead_token, alarm, policy = queue.lead, queue.lead.token, queue.alarm, queue.policy
         timed, slow = self._timed, self._slow
         served_at = 0.0  # when the last request was served; 0: something else has happened since
-        while True:
-            if (
-                served_at
-                and worker.leads
-                and 0 < len(ready) <= CROWD
-                and not (more or waiting)
-                and queue.since_poll < FAIR
-                and served_at < queue.stale_at
-            ):
-                queue.since_poll += 1
-                connection = ready.popleft()
-            else:
-                count = len(pool.workers)
-                if count > pool.highest:
-                    return None
-                found = queue.get(worker, _IDLE if count > pool.lowest else None)
-                if found is None:
-                    return None
-                connection = found
-                served_at = 0.0
-            connection.state = OWNED
-            if timed or not connection.between_requests or connection.pending != READ:
-                return connection
-            straight = connection.driver.straight
-            line = None if straight is None else straight.straight_line
-            if line is None:
-                return connection
-            connection.pending = 0
-            worker.connection = connection
-            begun = served_at or now()
-            if slow:
-                worker.slow_due = begun + slow
-                queue.timed_run_begins()
-            # From here to the end of the call another thread may lead.
-            queue.runs += 1
-            kept = policy.keeps
-            if kept:
-                lead.releases += 1
-                lead_token.append(True)
-            else:
-                lead.hand_over()
-            worker.leads = False
-            if alarm.asleep:
-                alarm.wake()
-            outcome = line(connection, begun)
-            if type(outcome) is not float or worker.after_run or queue.closed:
-                if self._leave_line(worker, connection, outcome, kept):
+        owned: Connection | None = None  # what this thread has to close if it fails
+        try:
+            while True:
+                if (
+                    served_at
+                    and worker.leads
+                    and 0 < len(ready) <= CROWD
+                    and not (more or waiting)
+                    and queue.since_poll < FAIR
+                    and served_at < queue.stale_at
+                ):
+                    queue.since_poll += 1
+                    owned = connection = ready.popleft()
+                else:
+                    count = len(pool.workers)
+                    if count > pool.highest:
+                        return None
+                    owned = found = queue.get(worker, _IDLE if count > pool.lowest else None)
+                    if found is None:
+                        return None
+                    connection = found
+                    served_at = 0.0
+                connection.state = OWNED
+                if timed or not connection.between_requests or connection.pending != READ:
                     return connection
-                served_at = 0.0
-                continue
-            worker.handled += 1
-            worker.connection = None
-            if worker.exempt is not None:
-                worker.exempt = None
-            if kept:
-                try:  # noqa: SIM105 - contextlib.suppress would allocate
-                    worker.leads = lead_token.pop()
-                except IndexError:
-                    pass
-            queue.stepped_at = served_at = outcome
-            connection.state = PARKED
-            connection.token.append(True)
-            if connection.timer_at > connection.deadline or connection.pending or queue.idle_wanted is not None:
-                queue.look_again(connection)
+                straight = connection.driver.straight
+                line = None if straight is None else straight.straight_line
+                if line is None:
+                    return connection
+                connection.pending = 0
+                worker.connection = connection
+                begun = served_at or now()
+                if slow:
+                    worker.slow_due = begun + slow
+                    queue.timed_run_begins()
+                # From here to the end of the call another thread may lead.
+                queue.runs += 1
+                kept = policy.keeps
+                if kept:
+                    lead.releases += 1
+                    lead_token.append(True)
+                else:
+                    lead.hand_over()
+                worker.leads = False
+                if alarm.asleep:
+                    alarm.wake()
+                try:
+                    outcome = line(connection, begun)
+                except BaseException as error:
+                    self._leave_line(worker, connection, RAN, kept, error)
+                    owned = None
+                    served_at = 0.0
+                    continue
+                if type(outcome) is not float or worker.after_run or queue.closed:
+                    if self._leave_line(worker, connection, outcome, kept):
+                        return connection
+                    owned = None
+                    served_at = 0.0
+                    continue
+                worker.handled += 1
+                worker.connection = None
+                if worker.exempt is not None:
+                    worker.exempt = None
+                if kept:
+                    try:  # noqa: SIM105 - contextlib.suppress would allocate
+                        worker.leads = lead_token.pop()
+                    except (IndexError, MemoryError):  # another thread has the lead
+                        pass
+                queue.stepped_at = served_at = outcome
+                owned = None
+                connection.state = PARKED
+                connection.token.append(True)
+                if connection.timer_at > connection.deadline or connection.pending or queue.idle_wanted is not None:
+                    queue.look_again(connection)
+        except BaseException:
+            self._close_failed(worker, owned)
+            raise
 
     def _take_turn(self, worker: Worker, connection: Connection) -> bool:
         """Step a connection, and run its driver as often as the driver asks; False when the worker was given up."""
@@ -224,24 +233,51 @@ class WorkerLoop:
         queue.put(connection)  # its driver asks for the next run when it is stepped again
         return True
 
-    def _leave_line(self, worker: Worker, connection: Connection, outcome: float | int, kept: bool) -> bool:
+    def _close_failed(self, worker: Worker, owned: Connection | None) -> None:
+        """After an exception in :meth:`_serve_straight`, as a rule without memory: no connection may be lost.
+
+        :param owned: by this thread, which has to close it; None: there is none, but it is not known whether the one
+            that was parked last has to be looked at again.
+        """
+        worker.connection = None
+        if worker.finishing:  # another thread goes on with the connection
+            worker.finishing = False
+            if owned is not None:
+                owned.server.run_finished()
+        elif owned is None:
+            self._queue.overlook()
+        elif owned.state is OWNED and not owned.lent and not self._queue.abandoned:
+            owned.between_requests = False
+            self._stepper.closer.close(owned, "error")
+
+    def _leave_line(
+        self,
+        worker: Worker,
+        connection: Connection,
+        outcome: float | int,
+        kept: bool,
+        failure: BaseException | None = None,
+    ) -> bool:
         """After a call of a straight line that was not all. True: the worker owns the connection and has to step it.
 
         :param outcome: of that call.
         :param kept: the worker intends to retake the lead.
+        :param failure: what the call has raised.
         """
+        going_on = True
         if outcome is not DECLINED:
             worker.handled += 1
             worker.exempt = None
-            if self._queue.closed and not self._after(worker, connection, None):
-                return False
+            if failure is not None or self._queue.closed:
+                connection.between_requests = False
+                going_on = self._after(worker, connection, failure)
         worker.connection = None
         if worker.after_run:
-            self._finish(worker, connection, going_on=True, kept=kept)
+            self._finish(worker, connection, going_on, kept)
             return False
         if kept:
             self._queue.retake_lead(worker)
-        return True
+        return going_on
 
     def _run(self, worker: Worker, connection: Connection) -> bool:
         """Call the driver's run; False when the connection is closed or passed on."""
@@ -268,11 +304,11 @@ class WorkerLoop:
         queue, server = self._queue, connection.server
         if going_on:
             queue.put(connection)
+        worker.finishing = True  # from here on a failure does not concern the connection
         if kept:
             queue.retake_lead(worker)
         if worker.leads:
             queue.give_lead(worker)
-        worker.finishing = True
         functions = worker.after_run
         while functions:
             try:

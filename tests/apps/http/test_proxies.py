@@ -208,7 +208,7 @@ def test_an_option_without_effect_is_said() -> None:
 
 def test_a_driver_without_trusted_proxies_calls_the_parser_itself() -> None:
     client = MemoryClient(hello)
-    assert client._driver._parse_head is parse_head  # type: ignore[attr-defined]
+    assert client._driver.parse_head is parse_head  # type: ignore[attr-defined]
 
 
 # ---- the PROXY protocol ----

@@ -97,7 +97,7 @@ def test_a_client_that_pipelines_without_end_lets_the_others_run(others: int) ->
         set_driver(connection, step=step, run=run)
         world.queue.put(connection)
     with pytest.raises(_Enough):
-        pool._serve(worker)
+        pool._loop.serve(worker)
     turns = [runs[at : at + 16] for at in range(0, 96, 16)]
     assert turns == [[at % (1 + others)] * 16 for at in range(6)]
 
@@ -122,7 +122,7 @@ def test_a_turn_of_pipelined_requests_is_bounded_in_time() -> None:
         set_driver(connection, step=step, run=lambda number=number: runs.append(number))
         world.queue.put(connection)
     with pytest.raises(_Enough):
-        pool._serve(worker)
+        pool._loop.serve(worker)
     assert runs == [0, 0, 1, 1, 0, 0, 1, 1]
 
 

@@ -90,7 +90,7 @@ def test_a_request_that_the_monitor_queues_reaches_a_worker_that_becomes_free(ex
 def test_the_monitor_wakes_up_when_the_lead_is_released(exploring: Explore) -> None:
     def scenario(scheduler: Scheduler) -> Callable[[list[str]], None]:
         world = World(scheduler)
-        world.queue._policy.keeps = True
+        world.queue.policy.keeps = True
         worker = Follower()
         worker.leads = world.queue.lead.take()
         scheduler.spawn("worker", lambda: world.queue.yield_lead(worker))
@@ -111,7 +111,7 @@ def test_a_worker_that_releases_the_lead_again_wakes_the_monitor(exploring: Expl
 
     def scenario(scheduler: Scheduler) -> Callable[[list[str]], None]:
         world = World(scheduler)
-        world.queue._policy.keeps = True
+        world.queue.policy.keeps = True
         connection = world.connection()
         worker = Follower()
 

@@ -8,7 +8,8 @@ from typing import Any, cast
 
 import pytest
 
-from reserve.engine.scheduler.workers import Exemption, Waiting, Worker, WorkerPool
+from reserve.engine.scheduler.worker import Exemption, Worker
+from reserve.engine.scheduler.workers import Waiting, WorkerPool
 from reserve.engine.settings import EngineSettings
 from reserve.errors import UsageError
 from tests.engine.world import StandingClock
@@ -80,9 +81,9 @@ def test_the_pool_keeps_its_minimum_of_workers_that_count() -> None:
     second = pool._make()
     pool.workers = (first, second)
     assert pool.exempt(first, pool.waiting)
-    assert not pool._may_leave(second)
+    assert not pool.may_leave(second)
     pool.end_exemption(first, pool.waiting)
-    assert pool._may_leave(second)
+    assert pool.may_leave(second)
 
 
 def test_a_surplus_worker_leaves_with_its_lead() -> None:
@@ -93,13 +94,13 @@ def test_a_surplus_worker_leaves_with_its_lead() -> None:
     second = pool._make()
     pool.workers = (first, second)
     second.exempt = pool.waiting
-    assert not pool._leave_surplus(first)
+    assert not pool.leave_surplus(first)
     second.exempt = None
     first.leads = True
-    assert pool._leave_surplus(first)
+    assert pool.leave_surplus(first)
     assert pool.workers == (second,)
     assert given == [first]
-    assert not pool._leave_surplus(second)
+    assert not pool.leave_surplus(second)
 
 
 def test_no_worker_becomes_exempt_once_the_queue_is_closed() -> None:
@@ -171,7 +172,7 @@ def test_a_worker_whose_upgraded_connection_ends_with_a_fault_of_the_engine_give
         worker.handled += 1
         raise MemoryError
 
-    monkeypatch.setattr(pool, "_serve", serve)
+    monkeypatch.setattr(pool._loop, "serve", serve)
     pool._main(worker)
     assert [type(error) for error in failures] == [MemoryError]
     assert (pool.upgraded, pool.handled()) == ((), 1)
