@@ -14,7 +14,8 @@ from reserve.engine.connections.connection import Connection
 from reserve.engine.connections.driver import AGAIN, CLOSE, LINGER, RUN, Action, Wait
 from reserve.engine.connections.registry import admit
 from reserve.engine.connections.states import CLOSE_IDLE, NOTIFY, State
-from reserve.engine.polling.poller import READ, WRITE
+from reserve.engine.connections.straightline import DECLINED, RAN
+from reserve.engine.polling.poller import EDGES, READ, WRITE
 from reserve.engine.polling.timers import NEVER
 from reserve.engine.polling.waiter import Alarm
 from reserve.engine.scheduler.monitor import Monitor
@@ -29,6 +30,8 @@ from tests.engine.interleave import ArmedPoller, Scheduler, Task
 from tests.engine.world import NumberedSocket, ServerDouble, StandingClock, TracedConnection
 
 IDLE = 10.0
+RDHUP = 0x2000
+"""What epoll says of a client that has ended its side."""
 RESPONSE = b"abcd"
 
 
@@ -46,10 +49,15 @@ class ModelSocket(NumberedSocket):
 
 
 class ModelPoller(ArmedPoller):
-    """Level-triggered and one-shot, as the real pollers; ``poll`` is a place where a thread can block."""
+    """Level-triggered and one-shot, as the real pollers, or edge-triggered where that is asked for; ``poll`` is a place
+    where a thread can block.
+    """
 
-    def __init__(self, scheduler: Scheduler) -> None:
+    def __init__(self, scheduler: Scheduler, has_edges: bool) -> None:
         super().__init__(scheduler)
+        self.has_edges = has_edges
+        self.edges: set[int] = set()
+        """The descriptors with an arrival that is not reported yet."""
         self.sockets: dict[int, ModelSocket] = {}
         self.spurious: set[int] = set()
         self.polling = 0
@@ -58,6 +66,12 @@ class ModelPoller(ArmedPoller):
         found = []
         for fd, mask in self.armed.items():
             sock = self.sockets[fd]
+            if mask & EDGES:
+                if fd in self.edges:
+                    found.append((fd, READ | RDHUP if sock.ended else READ))
+                elif fd in self.spurious:
+                    found.append((fd, READ))
+                continue
             seen = (READ if sock.readable else 0) | (WRITE if sock.room != 0 else 0)
             if seen & mask or fd in self.spurious:
                 found.append((fd, (seen & mask) or mask))
@@ -74,9 +88,27 @@ class ModelPoller(ArmedPoller):
         self.signalled = False
         found = self.happened()
         for fd, _ in found:
-            del self.armed[fd]
+            if not self.armed[fd] & EDGES:
+                del self.armed[fd]
+            self.edges.discard(fd)
             self.spurious.discard(fd)
         return found
+
+    def add(self, fd: int, mask: int) -> None:
+        """As the kernel, which looks at what has arrived already."""
+        super().add(fd, mask)
+        self.edges.discard(fd)
+        self.arrived(fd)
+
+    arm = add
+
+    def arrived(self, fd: int) -> None:
+        if self.armed.get(fd, 0) & EDGES and self.sockets[fd].readable:
+            self.edges.add(fd)
+
+    def remove(self, fd: int) -> None:
+        super().remove(fd)
+        self.edges.discard(fd)
 
 
 class ModelDriver:
@@ -88,9 +120,14 @@ class ModelDriver:
         self.world = world
         self.connection = connection
         self.request = b""
+        self.unparsed = b""
+        """What the straight line has received and declined."""
+        self.on_line = False
+        self.straight = world if world.poller.has_edges and world.running is None else None
+        self.kind = "idle" if self.straight is None else "keep-alive"
         self.finished = False
         self.outbox: list[bytes] = []
-        self.wait = Wait("idle", READ, NEVER)
+        self.wait = Wait(self.kind, READ, NEVER)
         self.served = 0
         self.reasons: list[str] = []
         self.final_runs = 0
@@ -120,7 +157,8 @@ class ModelDriver:
         if self.place is not None:
             return self.take_place()
         try:
-            self.request = self.connection.recv(1)
+            self.request = self.unparsed[:1] or self.connection.recv(1)
+            self.unparsed = self.unparsed[1:]
         except BlockingIOError:
             if self.world.stopping or events & CLOSE_IDLE:
                 return CLOSE
@@ -161,7 +199,37 @@ class ModelDriver:
                 place.leave()
                 if not self.revoked:
                     self.place = None
-                    self.wait.kind, self.wait.events, self.wait.deadline = "idle", READ, NEVER
+                    self.wait.kind, self.wait.events, self.wait.deadline = self.kind, READ, NEVER
+
+    def serve_straight(self, now: float) -> float | int:
+        """What :attr:`ModelWorld.straight_line` calls: one request that is alone, and whose response leaves at once."""
+        connection = self.connection
+        self.world.owned_by_one(connection)
+        assert not connection.final_run
+        assert connection.output is None
+        if self.outbox:  # an arrival has replaced the notification
+            return DECLINED
+        self.world.scheduler.point()  # bytes may arrive after the event and before the receive
+        try:
+            data = connection.recv(64)
+        except BlockingIOError:
+            return DECLINED
+        if len(data) != 1 or data == b"a":
+            self.unparsed = data
+            return DECLINED
+        self.request = data
+        self.begun = self.responded = False
+        served = self.served
+        self.respond()
+        if connection.output is not None or self.finished or data == b"l" or self.world.retiring:
+            return RAN
+        self.served = served
+        connection.deadline = self.world.clock.now() + IDLE
+        self.world.straight += 1
+        return self.world.clock.now()
+
+    def leave_straight_line(self, deadline: float) -> None:
+        self.wait.deadline = deadline
 
     def respond(self) -> None:
         connection = self.connection
@@ -278,11 +346,14 @@ class ModelWorld(ServerDouble):
         queued: int = 1000,
         timed: bool = False,
         limited: bool = False,
+        edges: bool = False,
     ) -> None:
         super().__init__()
         self.scheduler = Scheduler()
         SCHEDULERS[:] = [self.scheduler]
-        self.poller = ModelPoller(self.scheduler)
+        self.poller = ModelPoller(self.scheduler, edges)
+        self.straight = 0
+        """How many requests the straight line has served."""
         self.clock = StandingClock()
         self.settings = EngineSettings(
             threads=workers, linger_timeout=5.0, write_timeout=5.0, max_queued=queued, queue_timeout=4.0,
@@ -361,6 +432,15 @@ class ModelWorld(ServerDouble):
     def notify(self, connection: Connection) -> None:
         self.queue.notify(connection, NOTIFY)
 
+    def straight_line(self, connection: Connection, now: float) -> float | int:
+        driver = cast(Any, connection.driver)
+        driver.on_line = True
+        try:
+            outcome: float | int = driver.serve_straight(now)
+        finally:
+            driver.on_line = False
+        return outcome
+
     # ---- events ----
 
     LIMITS: ClassVar[dict[str, int]] = {
@@ -396,8 +476,10 @@ class ModelWorld(ServerDouble):
         connection, sock = self.all[index], self.sockets[index]
         if kind in "qlxcauwf":
             sock.incoming += kind.encode()
+            self.poller.arrived(connection.fd)
         elif kind == "end":
             sock.ended = True
+            self.poller.arrived(connection.fd)
         elif kind == "spurious":
             self.poller.spurious.add(connection.fd)
         elif kind == "room":
@@ -412,7 +494,7 @@ class ModelWorld(ServerDouble):
         elif kind == "close-idle":
             self.queue.notify(connection, CLOSE_IDLE)
         elif kind == "stop":
-            self.stopping = True
+            self.retiring = self.stopping = True
             for one in list(self.queue.connections.values()):
                 self.queue.notify(one, NOTIFY)
 
@@ -448,7 +530,7 @@ class ModelWorld(ServerDouble):
         leads = queue.lead.free + sum(worker.leads for worker in workers) + queue.monitor_leads + handed_over
         assert leads == 1, f"{leads} leads"
         held = 0
-        for connection, driver in zip(self.all, self.drivers, strict=True):
+        for connection, driver, sock in zip(self.all, self.drivers, self.sockets, strict=True):
             running = sum(worker.connection is connection for worker in workers)
             slot, ready = len(connection.token), queue._ready.count(connection) + queue._more.count(connection)
             calls = queue.run_queue.waiting.count(connection)
@@ -461,6 +543,13 @@ class ModelWorld(ServerDouble):
                 continue
             assert connection not in self.closed
             held += 1
+            assert connection.edges == bool(self.poller.armed.get(connection.fd, 0) & EDGES)
+            if connection.between_requests:
+                assert connection.edges
+                assert connection.armed == READ
+            if slot and connection.edges:
+                assert connection.between_requests
+                assert connection.fd in self.poller.edges or not sock.readable, "an arrival is not reported"
             if connection.lent:
                 claimed = (
                     connection.reclaim_waiter is not None
@@ -514,6 +603,7 @@ class ModelWorld(ServerDouble):
             assert not self.stopping or connection.state is State.LINGERING, "the connection is open after the stop"
             assert connection.state in (State.PARKED, State.LINGERING), f"{connection.state!r} for ever"
             assert not sock.readable, "received bytes are not read"
+            assert not driver.unparsed or driver.finished, "received bytes are not served"
             assert connection.output is None
             assert not driver.outbox, "data given to send has not left"
         # Then every deadline passes, and every thread ends.
@@ -554,13 +644,14 @@ class ModelWorld(ServerDouble):
             tuple(map(self._index, queue._ready)), tuple(map(self._index, queue._more)),
             tuple(map(self._index, queue.run_queue.waiting)), queue._reactor.polling,
             poller.polling, poller.signalled, tuple(sorted(poller.armed.items())), tuple(poller.spurious),
+            tuple(poller.edges),
             self.clock.time, self.stopping, tuple(sorted(self.used.items())),
             tuple(
                 (
                     c.state, len(c.token), c.pending, c.armed, c.lent, c.output and c.output.size,
                     c.closing is not None,
                     c.deadline, c.timer_at, c.final_run, c.reclaim_waiter is not None, c.failed, c.wait_kind,
-                    c.queued_at, c.counted, len(d.refused),
+                    c.queued_at, c.counted, len(d.refused), c.edges, c.between_requests, d.unparsed, d.on_line,
                     bytes(s.incoming), s.ended, s.room,
                     len(d.outbox), d.begun, d.expired_run, d.revoked, d.request, d.finished, d.served, d.wait.deadline,
                     d.place and d.place.state,

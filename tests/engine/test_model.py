@@ -6,7 +6,8 @@ long or exceeds the limit of waiting requests, an application that is too slow o
 has something to do after its response, a stop.
 
 A step is what one thread does between two places where it can block: the poller, an application, the pause of the
-monitor, the waiter of a worker. What happens inside a step, between two threads, is explored by the tests with
+monitor, the waiter of a worker. The same events come to connections whose requests are served step by step, and to
+those whose requests take the straight line, with a poller that reports each arrival once. What happens inside a step, between two threads, is explored by the tests with
 ``exploring``. After each step the invariants are checked. From each state that is new, the test then lets all threads
 run without further events, and checks that everything that waits is served.
 """
@@ -79,6 +80,30 @@ def test_every_order_with_one_running_request_for_each_client(
     visit(monkeypatch, alphabet, workers, connections, keep, room, 1000, limited=True)
 
 
+@pytest.mark.parametrize(
+    ("alphabet", "workers", "connections", "keep", "room"),
+    [
+        ("q end spurious time stop", 1, 1, True, None),
+        ("q send time stop", 2, 1, False, None),
+        ("q x c time end stop", 1, 1, False, None),
+        ("q room time send stop", 1, 1, True, 2),  # the response does not fit into the socket
+        ("l room time send stop", 2, 1, False, 1),
+        ("q spurious stop", 1, 2, True, None),
+        ("q x end", 2, 2, False, None),
+        ("q a close-idle time stop", 1, 1, True, None),
+        ("q end close-idle", 1, 2, True, None),
+        ("w q end stop", 1, 2, True, None),
+        ("f q end time", 1, 2, True, None),
+        ("f w x stop", 2, 2, False, None),
+    ],
+)
+def test_every_order_on_the_straight_line(
+    monkeypatch: pytest.MonkeyPatch, alphabet: str, workers: int, connections: int, keep: bool, room: int | None
+) -> None:
+    """Ordinary requests are served in one call, and what arrives is reported once, while the connection waits or not."""
+    visit(monkeypatch, alphabet, workers, connections, keep, room, 1000, edges=True)
+
+
 def visit(
     monkeypatch: pytest.MonkeyPatch,
     alphabet: str,
@@ -89,11 +114,12 @@ def visit(
     queued: int,
     *,
     limited: bool = False,
+    edges: bool = False,
 ) -> None:
     replace_locks(monkeypatch, lambda: SCHEDULERS[-1])
     timed = "u" in alphabet.split()
     worlds: list[ModelWorld] = []
-    most_stuck = 0
+    most_stuck = straight = 0
 
     def interrupt(ident: int, kind: Any) -> None:
         worlds[-1].interrupted[ident] = kind
@@ -102,9 +128,10 @@ def visit(
         worlds[-1].interrupted[ident] = None
 
     def make() -> ModelWorld:
-        nonlocal most_stuck
+        nonlocal most_stuck, straight
+        straight += sum(world.straight for world in worlds)
         most_stuck = max([most_stuck, *(world.given_up for world in worlds)])
-        world = ModelWorld(workers, connections, keep, room, queued, timed, limited)
+        world = ModelWorld(workers, connections, keep, room, queued, timed, limited, edges)
         worlds[:] = [world]
         if timed:
             world.interrupt_one()
@@ -116,4 +143,5 @@ def visit(
     print(f"{states} states, paths of up to {depth} steps")
     assert depth >= 4
     assert states > 200
+    assert (straight > 20) == (edges and (room is None or room >= 2))
     assert most_stuck == timed  # one that ignored its timeout was given up, and another took its place

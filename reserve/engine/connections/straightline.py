@@ -31,6 +31,10 @@ class StraightLine(Protocol[C]):
         <reserve.engine.connections.connection.Connection.between_requests>`. By a worker, which owns the connection and
         does not lead.
 
+        It is called for an arrival, which may have replaced a notification of the same connection
+        (:meth:`ReadyQueue.notify <reserve.engine.scheduler.readyqueue.ReadyQueue.notify>`): what drivers are notified
+        of, a stop for example, it has to look at itself, after the request and before it returns a time.
+
         :param now: seconds on the engine's clock.
         :return: the time at which the request was served, a float: the connection's deadline is set, and it is to be
             parked as it was. Otherwise :data:`DECLINED` or :data:`RAN`.

@@ -93,7 +93,7 @@ class WorkerLoop:
                     raise
             elif queue.closed:
                 return True
-            elif len(pool.workers) > pool.highest:
+            elif pool.has_surplus():
                 if pool.leave_surplus(worker):
                     return False
             elif pool.may_leave(worker):
@@ -133,7 +133,7 @@ class WorkerLoop:
                     owned = connection = ready.popleft()
                 else:
                     count = len(pool.workers)
-                    if count > pool.highest:
+                    if count > pool.highest and pool.has_surplus():
                         return None
                     owned = found = queue.get(worker, _IDLE if count > pool.lowest else None)
                     if found is None:

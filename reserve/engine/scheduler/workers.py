@@ -347,6 +347,10 @@ class WorkerPool:
             self._remove(worker)
             return True
 
+    def has_surplus(self) -> bool:
+        """Whether more workers count than the maximum, because exemptions have ended."""
+        return self._counted() > self.highest
+
     def leave_surplus(self, worker: Worker) -> bool:
         """Between two runs: leave the pool if more workers count than the maximum, because exemptions have ended."""
         with self._lock:
