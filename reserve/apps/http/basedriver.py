@@ -111,7 +111,9 @@ class HTTPBaseDriver(Driver, ABC):
         return self._connection.deadline - self._context.settings.keep_alive
 
     def leave_straight_line(self, deadline: float) -> None:
-        self._wait.deadline = deadline
+        if deadline != self._wait.deadline:  # there were requests, which end a series of empty lines
+            self._reader = self._codec.make_reader(self.limits, self._reply)
+            self._wait.deadline = deadline
 
     def expired(self, kind: str, now: float) -> Action:
         if kind == "keep-alive" or not self._reader.started:
