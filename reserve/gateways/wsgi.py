@@ -167,6 +167,9 @@ class WSGIGateway:
             "SERVER_SOFTWARE": software,
             "SERVER_NAME": server_name or "localhost",
             "SERVER_PORT": server_port or ("443" if https else "80"),
+            # Each request sets it. With it there are 22 keys, and a copy has room for those of the request; one of 21
+            # keys would be enlarged at once.
+            "SERVER_PROTOCOL": "HTTP/1.1",
             "REMOTE_ADDR": remote_addr,
             "REMOTE_PORT": remote_port,
             "SCRIPT_NAME": "",

@@ -30,8 +30,10 @@
 #define MOST_JOINED 65536 /* bytes of a body; MOST_JOINED of straightline.py */
 #define MOST_PIECES 14    /* items of a body that are sent without being joined */
 #define TAIL_SIZE 512     /* bytes of the Date and Server lines */
-#define NAMES 256         /* slots of the table of field names, a power of two */
+#define NAMES 512         /* slots of the table of field names, a power of two */
 #define LONGEST_NAME 64   /* characters of a name in the table */
+#define BOUNDS 14         /* BOUNDS of reserve.engine.metrics.requests */
+#define KINDS 64          /* pairs of method and status that a thread counts */
 
 /* Python 3.11 has no PyErr_GetRaisedException. */
 #if PY_VERSION_HEX < 0x030c0000
@@ -92,6 +94,18 @@ lower(unsigned char byte)
     return byte >= 'A' && byte <= 'Z' ? (unsigned char)(byte + 32) : byte;
 }
 
+/* Whether a text, of any case, is this one in lower case. */
+static inline int
+is_same(const char *text, const char *other, size_t size)
+{
+    for (size_t at = 0; at < size; at++) {
+        if ((char)lower((unsigned char)text[at]) != other[at]) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
 /* ---- the state of the module ---- */
 
 /* What a field of a request means for the line. */
@@ -101,29 +115,29 @@ typedef struct {
     PyObject *key; /* in the environ; NULL: the slot is empty */
     unsigned char kind;
     unsigned char size;
-    char name[LONGEST_NAME]; /* in lower case */
+    char name[LONGEST_NAME]; /* as it is sent: as in RFC 9110, or in lower case */
 } Name;
 
 /* The names that the line uses again and again. */
 #define STRINGS(X) \
-    X(REQUEST_METHOD) X(REQUEST_URI) X(PATH_INFO) X(QUERY_STRING) X(SERVER_PROTOCOL) X(HTTP_HOST) X(HTTP_REFERER) \
-    X(HTTP_USER_AGENT) X(fd) X(driver) X(server) X(deadline) X(base_environ) X(parse_head) X(limits) X(unix_socket) \
-    X(straight_response) X(decline) X(leave_with) X(leave_sending) X(leave_straight_response) X(put_record) X(retiring) \
-    X(request_metrics) X(pending) X(fold) X(clock) X(now) X(partial) X(flush_errors) X(date_line) X(start_response) \
-    X(write) X(environ) X(length) X(keep_alive) X(minor) X(method) X(refuse_underscores)
+    X(REQUEST_METHOD) X(REQUEST_URI) X(PATH_INFO) X(QUERY_STRING) X(SERVER_PROTOCOL) X(HTTP_REFERER) X(HTTP_USER_AGENT) \
+    X(fd) X(driver) X(deadline) X(base_environ) X(parse_head) X(limits) X(unix_socket) X(straight_response) X(decline) \
+    X(leave_with) X(leave_sending) X(leave_straight_response) X(put_record) X(retiring) X(partial) X(flush_errors) \
+    X(date_line) X(start_response) X(write) X(environ) X(length) X(keep_alive) X(minor) X(method) X(refuse_underscores)
 
 typedef struct {
-    PyTypeObject *line_type, *response_type;
+    PyTypeObject *line_type, *response_type, *tally_type;
     PyObject *new_head;   /* reserve.protocol.codec.Head */
     PyObject *bytes_io;   /* io.BytesIO */
     PyObject *hosts;      /* CACHED_HOSTS: values of Host that have passed the check */
     PyObject *parse_head; /* reserve.protocol.http1.head.parse_head, which parse() stands in for */
     PyObject *remote_error, *ended;
     PyObject *declined; /* DECLINED of reserve.engine.connections.straightline */
-    PyObject *metrics_methods, *other_method;
-    PyObject *most_pending;
-    Py_ssize_t most_pending_count;
-    PyObject *wsgi_input, *http11, *upgrade_key, *head_method, *empty;
+    PyObject *no_args; /* () */
+    PyObject *connection_type;
+    Py_ssize_t fd, driver, deadline; /* where a Connection has these: see find_slot() */
+    double bounds[BOUNDS]; /* of the histograms, in seconds */
+    PyObject *wsgi_input, *http11, *upgrade_key, *empty;
     PyObject *methods[6];
     Name names[NAMES];
     unsigned char classes[256];
@@ -133,17 +147,78 @@ typedef struct {
 } State;
 
 static const char *const method_names[6] = {"GET", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"};
+static const size_t method_sizes[6] = {3, 4, 3, 6, 7, 5};
 
 static struct PyModuleDef module_definition;
 
-static unsigned int
+static PyObject *
+import(const char *module, const char *name)
+{
+    PyObject *imported = PyImport_ImportModule(module);
+    if (imported == NULL) {
+        return NULL;
+    }
+    PyObject *value = PyObject_GetAttrString(imported, name);
+    Py_DECREF(imported);
+    return value;
+}
+
+/* Where an object of a class with __slots__ keeps an attribute; 0: it is not known, and asked for by name. */
+static Py_ssize_t
+find_slot(PyObject *type, PyObject *name)
+{
+    Py_ssize_t offset = 0;
+    PyObject *descriptor = PyObject_GetAttr(type, name);
+    if (descriptor == NULL) {
+        PyErr_Clear();
+    }
+    else if (Py_IS_TYPE(descriptor, &PyMemberDescr_Type)) {
+        struct PyMemberDef *member = ((PyMemberDescrObject *)descriptor)->d_member;
+        offset = member->type == T_OBJECT_EX && !(member->flags & READONLY) ? member->offset : 0;
+    }
+    Py_XDECREF(descriptor);
+    return offset;
+}
+
+/* The attribute of an object, as PyObject_GetAttr() gets it, in a tenth of the time. Without the GIL other threads read
+ * these attributes in a way that only the interpreter knows, so there it is asked. */
+static inline PyObject *
+get_slot(PyObject *object, PyObject *type, Py_ssize_t offset, PyObject *name)
+{
+#ifndef Py_GIL_DISABLED
+    if (offset != 0 && (PyObject *)Py_TYPE(object) == type) {
+        PyObject *value = *(PyObject **)((char *)object + offset);
+        if (value != NULL) {
+            return Py_NewRef(value);
+        }
+    }
+#endif
+    return PyObject_GetAttr(object, name);
+}
+
+static inline int
+set_slot(PyObject *object, PyObject *type, Py_ssize_t offset, PyObject *name, PyObject *value)
+{
+#ifndef Py_GIL_DISABLED
+    if (offset != 0 && (PyObject *)Py_TYPE(object) == type) {
+        PyObject **place = (PyObject **)((char *)object + offset);
+        PyObject *before = *place;
+        *place = Py_NewRef(value);
+        Py_XDECREF(before);
+        return 0;
+    }
+#endif
+    return PyObject_SetAttr(object, name, value);
+}
+
+/* A hash of a name: its size and a few of its characters tell the names of the table from each other. */
+static inline unsigned int
 hash_name(const char *name, size_t size)
 {
-    unsigned int hash = 2166136261u;
-    for (size_t at = 0; at < size; at++) {
-        hash = (hash ^ lower((unsigned char)name[at])) * 16777619u;
-    }
-    return hash ^ (hash >> 15);
+    unsigned int hash = (unsigned int)size * 31 + (unsigned char)name[0];
+    hash = hash * 31 + (unsigned char)name[size / 2];
+    hash = hash * 31 + (unsigned char)name[size - 1];
+    return hash ^ (hash >> 7);
 }
 
 static Name *
@@ -154,14 +229,8 @@ find_name(State *state, const char *name, size_t size)
         if (found->key == NULL) {
             return NULL;
         }
-        if (found->size == size) {
-            size_t at = 0;
-            while (at < size && (char)lower((unsigned char)name[at]) == found->name[at]) {
-                at++;
-            }
-            if (at == size) {
-                return found;
-            }
+        if (found->size == size && memcmp(found->name, name, size) == 0) {
+            return found;
         }
     }
 }
@@ -269,23 +338,21 @@ put(Response *response, const void *data, size_t size)
 static int
 is_special(const char *name, size_t size)
 {
-    static const char *const specials[] = {
-        "date", "server", "connection", "keep-alive", "proxy-authenticate", "proxy-authentication-info",
-        "proxy-authorization", "proxy-connection", "te", "trailer", "trailers", "transfer-encoding", "upgrade",
+    static const struct {
+        size_t size;
+        const char *name;
+    } specials[] = {
+        {4, "date"}, {6, "server"}, {10, "connection"}, {10, "keep-alive"}, {18, "proxy-authenticate"},
+        {25, "proxy-authentication-info"}, {19, "proxy-authorization"}, {16, "proxy-connection"}, {2, "te"},
+        {7, "trailer"}, {8, "trailers"}, {17, "transfer-encoding"}, {7, "upgrade"},
     };
     unsigned char first = lower((unsigned char)name[0]);
     if (first != 'd' && first != 's' && first != 'c' && first != 'k' && first != 'p' && first != 't' && first != 'u') {
         return 0;
     }
     for (size_t index = 0; index < sizeof specials / sizeof *specials; index++) {
-        if (strlen(specials[index]) == size) {
-            size_t at = 0;
-            while (at < size && (char)lower((unsigned char)name[at]) == specials[index][at]) {
-                at++;
-            }
-            if (at == size) {
-                return 1;
-            }
+        if (specials[index].size == size && is_same(name, specials[index].name, size)) {
+            return 1;
         }
     }
     return 0;
@@ -329,7 +396,7 @@ put_field(Response *response, PyObject *item)
     if (!all_are(state, name, name_size, TOKEN) || !all_are(state, value, value_size, TEXT)) {
         return 0;
     }
-    if (name_size == 14 && PyOS_strnicmp((const char *)name, "content-length", 14) == 0) {
+    if (name_size == 14 && is_same((const char *)name, "content-length", 14)) {
         if (response->length >= 0 || value_size == 0 || value_size > 18) {
             return 0;
         }
@@ -352,6 +419,23 @@ put_field(Response *response, PyObject *item)
     }
     return put(response, name, name_size) && put(response, ": ", 2) && put(response, value, value_size) &&
            put(response, "\r\n", 2);
+}
+
+/* The line of Content-Length, for which put() has left room. */
+static void
+put_length(Response *response, Py_ssize_t length)
+{
+    char digits[20];
+    size_t at = sizeof digits;
+    do {
+        digits[--at] = (char)('0' + length % 10);
+        length /= 10;
+    } while (length > 0);
+    char *out = response->out + response->out_size;
+    memcpy(out, "Content-Length: ", 16);
+    memcpy(out + 16, digits + at, sizeof digits - at);
+    memcpy(out + 16 + sizeof digits - at, "\r\n", 2);
+    response->out_size += 16 + sizeof digits - at + 2;
 }
 
 /* Check and encode the head; 0: something of it is not ordinary, or not allowed; -1: an exception. */
@@ -518,16 +602,103 @@ static PyType_Spec response_spec = {
     .slots = response_slots,
 };
 
+/* ---- Tally ---- */
+
+/* What one thread counts (Tally of reserve.engine.metrics.requests). Only that thread writes it; another one that reads
+ * meanwhile gets each number as it was before or after a request. */
+typedef struct {
+    PyObject_HEAD
+    State *state;
+    int kinds;
+    struct {
+        PyObject *method;
+        int status;
+        unsigned long long count;
+    } kind[KINDS];
+    unsigned long long received, sent, parts[BOUNDS + 1];
+    double seconds;
+} Tally;
+
+#define STORE(place, value) __atomic_store_n(&(place), (value), __ATOMIC_RELEASE)
+#define LOAD(place) __atomic_load_n(&(place), __ATOMIC_ACQUIRE)
+
+static void
+tally_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    Tally *tally = (Tally *)self;
+    for (int kind = 0; kind < tally->kinds; kind++) {
+        Py_DECREF(tally->kind[kind].method);
+    }
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyObject *
+tally_read(PyObject *self, PyObject *unused)
+{
+    Tally *tally = (Tally *)self;
+    PyObject *responses = PyDict_New(), *parts = PyTuple_New(BOUNDS + 1);
+    if (responses == NULL || parts == NULL) {
+        goto failed;
+    }
+    int kinds = LOAD(tally->kinds);
+    for (int kind = 0; kind < kinds; kind++) {
+        PyObject *key = Py_BuildValue("(Oi)", tally->kind[kind].method, tally->kind[kind].status);
+        PyObject *count = PyLong_FromUnsignedLongLong(LOAD(tally->kind[kind].count));
+        int failed = key == NULL || count == NULL || PyDict_SetItem(responses, key, count) < 0;
+        Py_XDECREF(key);
+        Py_XDECREF(count);
+        if (failed) {
+            goto failed;
+        }
+    }
+    for (int part = 0; part <= BOUNDS; part++) {
+        PyObject *count = PyLong_FromUnsignedLongLong(LOAD(tally->parts[part]));
+        if (count == NULL) {
+            goto failed;
+        }
+        PyTuple_SET_ITEM(parts, part, count);
+    }
+    return Py_BuildValue("(NKKNd)", responses, LOAD(tally->received), LOAD(tally->sent), parts, tally->seconds);
+failed:
+    Py_XDECREF(responses);
+    Py_XDECREF(parts);
+    return NULL;
+}
+
+static PyMethodDef tally_methods[] = {
+    {"read", tally_read, METH_NOARGS, "What was counted."},
+    {NULL},
+};
+
+static PyType_Slot tally_slots[] = {
+    {Py_tp_doc, "What one thread has counted."},
+    {Py_tp_dealloc, tally_dealloc},
+    {Py_tp_methods, tally_methods},
+    {0, NULL},
+};
+
+static PyType_Spec tally_spec = {
+    .name = "reserve.apps.http._straightline.Tally",
+    .basicsize = sizeof(Tally),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = tally_slots,
+};
+
 /* ---- StraightLine ---- */
 
 typedef struct {
     PyObject_HEAD
     vectorcallfunc vectorcall;
     State *state;
-    PyObject *context, *app, *errors, *gateway;
+    PyObject *context, *app, *gateway;
+    PyObject *partial; /* the incomplete lines of wsgi.errors, by thread: a dict */
     PyObject *log;     /* the access log; NULL: there is none */
     PyObject *special; /* context.is_special; NULL: every path is for the application */
-    PyObject *server_line;
+    PyObject *server_line, *server, *now, *tallies;
+    PyObject *driver_type;
+    Py_ssize_t base_environ, parse_head, straight_response; /* where an HTTPDriver has these */
     int refuse_underscores;
     double keep_alive;
     Py_ssize_t largest, most_fields;
@@ -543,10 +714,14 @@ line_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(line->context);
     Py_VISIT(line->app);
-    Py_VISIT(line->errors);
+    Py_VISIT(line->partial);
     Py_VISIT(line->gateway);
     Py_VISIT(line->log);
     Py_VISIT(line->special);
+    Py_VISIT(line->server);
+    Py_VISIT(line->now);
+    Py_VISIT(line->tallies);
+    Py_VISIT(line->driver_type);
     return 0;
 }
 
@@ -556,11 +731,15 @@ line_clear(PyObject *self)
     Line *line = (Line *)self;
     Py_CLEAR(line->context);
     Py_CLEAR(line->app);
-    Py_CLEAR(line->errors);
+    Py_CLEAR(line->partial);
     Py_CLEAR(line->gateway);
     Py_CLEAR(line->log);
     Py_CLEAR(line->special);
     Py_CLEAR(line->server_line);
+    Py_CLEAR(line->server);
+    Py_CLEAR(line->now);
+    Py_CLEAR(line->tallies);
+    Py_CLEAR(line->driver_type);
     return 0;
 }
 
@@ -623,13 +802,23 @@ ascii(const char *text, size_t size)
 static PyObject *
 make_key(State *state, const char *name, size_t size)
 {
-    char key[RECEIVE_SIZE + 8] = "HTTP_";
+    static const char *const unusual[] = {
+        "CONTENT_LENGTH", "CONTENT_TYPE", "TRANSFER_ENCODING", "EXPECT", "UPGRADE", "PROXY", "HOST", "CONNECTION",
+    };
+    char key[RECEIVE_SIZE + 8];
+    memcpy(key, "HTTP_", 5);
     for (size_t at = 0; at < size; at++) {
         unsigned char byte = (unsigned char)name[at];
         if (byte == '_') {
             return NULL;
         }
         key[5 + at] = byte == '-' ? '_' : (char)(byte >= 'a' && byte <= 'z' ? byte - 32 : byte);
+    }
+    key[5 + size] = '\0';
+    for (size_t index = 0; index < sizeof unusual / sizeof *unusual; index++) {
+        if (strcmp(key + 5, unusual[index]) == 0) { /* written in another way than in the table */
+            return NULL;
+        }
     }
     (void)state;
     return ascii(key, 5 + size);
@@ -671,9 +860,20 @@ parse_fields(Line *line, const char *at, const char *end, PyObject *environ)
         }
         at++;
         const char *value = at;
-        unsigned char high = 0;
+        unsigned long long high = 0, eight;
+        /* Eight bytes at a time, up to the first ones that are a control character (the CR at the end is one) or DEL. */
+        while (end - at >= 8) {
+            memcpy(&eight, at, 8);
+            unsigned long long control = (eight - 0x2020202020202020u) & ~eight;
+            unsigned long long del = eight ^ 0x7f7f7f7f7f7f7f7fu;
+            if ((control | ((del - 0x0101010101010101u) & ~del)) & 0x8080808080808080u) {
+                break;
+            }
+            high |= eight & 0x8080808080808080u;
+            at += 8;
+        }
         while (at < end && classes[(unsigned char)*at] & VALUE) {
-            high |= (unsigned char)*at;
+            high |= (unsigned char)*at & 0x80;
             at++;
         }
         const char *value_end = at;
@@ -692,7 +892,7 @@ parse_fields(Line *line, const char *at, const char *end, PyObject *environ)
             return 0;
         }
         PyObject *key;
-        PyObject *text = high & 0x80 ? PyUnicode_DecodeLatin1(value, (Py_ssize_t)value_size, NULL)
+        PyObject *text = high != 0 ? PyUnicode_DecodeLatin1(value, (Py_ssize_t)value_size, NULL)
                                      : ascii(value, value_size);
         if (text == NULL) {
             return -1;
@@ -715,7 +915,7 @@ parse_fields(Line *line, const char *at, const char *end, PyObject *environ)
                 has_host = 1;
             }
             else if (known->kind == CONNECTION &&
-                     !(value_size == 10 && PyOS_strnicmp(value, "keep-alive", 10) == 0)) {
+                     !(value_size == 10 && is_same(value, "keep-alive", 10))) {
                 Py_DECREF(text);
                 Py_DECREF(key);
                 return 0;
@@ -751,7 +951,7 @@ parse(Line *line, PyObject *base, const char *data, size_t size, Parsed *parsed)
     PyObject *method = NULL;
     size_t method_size = (size_t)(space - data);
     for (size_t index = 0; index < 6; index++) {
-        if (strlen(method_names[index]) == method_size && memcmp(method_names[index], data, method_size) == 0) {
+        if (method_sizes[index] == method_size && memcmp(method_names[index], data, method_size) == 0) {
             method = state->methods[index];
             break;
         }
@@ -845,15 +1045,19 @@ parse_in_python(Line *line, PyObject *driver, PyObject *parser, const char *data
         int is_upgrade = PyDict_Contains(environ, state->upgrade_key);
         outcome = is_upgrade < 0 ? -1
                                  : !is_upgrade && length != Py_None && PyObject_Not(length) == 1 &&
-                                       keep_alive == Py_True && PyObject_IsTrue(minor) == 1 &&
-                                       PyUnicode_Compare(method, state->head_method) != 0;
+                                       keep_alive == Py_True && PyObject_IsTrue(minor) == 1;
     }
-    if (outcome == 1) {
+    PyObject *known = NULL; /* the same method, as the object that count_response() knows */
+    for (int index = 0; outcome == 1 && index < 6 && known == NULL; index++) {
+        known = PyUnicode_Compare(method, state->methods[index]) == 0 ? state->methods[index] : NULL;
+    }
+    if (known != NULL) {
         parsed->environ = Py_NewRef(environ);
-        parsed->method = Py_NewRef(method);
+        parsed->method = Py_NewRef(known);
         parsed->target = NULL;
     }
     else {
+        outcome = outcome < 0 ? -1 : 0;
         Py_CLEAR(*head);
     }
     Py_XDECREF(environ);
@@ -960,43 +1164,80 @@ leave_sending(State *state, PyObject *driver, Response *response, struct iovec *
     return outcome;
 }
 
-/* Count the response; the numbers are those of RequestRecord. */
 static int
-count_response(Line *line, PyObject *server, Response *response, Py_ssize_t sent, double seconds)
+count_in_python(Line *line, Response *response, Py_ssize_t sent, double seconds)
+{
+    PyObject *metrics = PyObject_GetAttrString(line->server, "request_metrics");
+    PyObject *none = metrics == NULL ? NULL
+                                     : PyObject_CallMethod(metrics, "add", "Oinndd", response->method, response->code,
+                                                           response->head_size, sent, 0.0, seconds);
+    Py_XDECREF(metrics);
+    Py_XDECREF(none);
+    return none == NULL ? -1 : 0;
+}
+
+/* Count the response, by the thread that has made it. */
+static int
+count_response(Line *line, Response *response, Py_ssize_t sent, double seconds)
 {
     State *state = line->state;
-    int outcome = -1;
-    PyObject *metrics = PyObject_GetAttr(server, state->str_request_metrics), *lists = NULL, *list = NULL;
-    if (metrics == NULL || (lists = PyObject_GetAttr(metrics, state->str_pending)) == NULL) {
-        Py_XDECREF(metrics);
+    PyObject *ident = PyLong_FromUnsignedLong(PyThread_get_thread_ident());
+    if (ident == NULL) {
         return -1;
     }
-    PyObject *ident = PyLong_FromUnsignedLong(PyThread_get_thread_ident());
-    if (ident != NULL) {
-        list = PyObject_GetItem(lists, ident);
+    Tally *tally = NULL;
+#if PY_VERSION_HEX >= 0x030d0000
+    PyObject *found;
+    if (PyDict_GetItemRef(line->tallies, ident, &found) < 0) {
+        Py_DECREF(ident);
+        return -1;
     }
-    PyObject *record = PyTuple_New(6);
-    if (record != NULL && list != NULL && PyList_CheckExact(list)) {
-        int known = PySequence_Contains(state->metrics_methods, response->method);
-        PyTuple_SET_ITEM(record, 0, Py_NewRef(known == 1 ? response->method : state->other_method));
-        PyTuple_SET_ITEM(record, 1, PyLong_FromLong(response->code));
-        PyTuple_SET_ITEM(record, 2, PyLong_FromSsize_t(response->head_size));
-        PyTuple_SET_ITEM(record, 3, PyLong_FromSsize_t(sent));
-        PyTuple_SET_ITEM(record, 4, PyFloat_FromDouble(0.0));
-        PyTuple_SET_ITEM(record, 5, PyFloat_FromDouble(seconds));
-        outcome = known < 0 || PyErr_Occurred() ? -1 : PyList_Append(list, record);
-        if (outcome == 0 && PyList_GET_SIZE(list) > state->most_pending_count) {
-            PyObject *none = PyObject_CallMethodNoArgs(metrics, state->str_fold);
-            outcome = none == NULL ? -1 : 0;
-            Py_XDECREF(none);
+#else
+    PyObject *found = PyDict_GetItemWithError(line->tallies, ident);
+    if (found == NULL && PyErr_Occurred()) {
+        Py_DECREF(ident);
+        return -1;
+    }
+    Py_XINCREF(found);
+#endif
+    if (found == NULL) {
+        tally = (Tally *)state->tally_type->tp_alloc(state->tally_type, 0);
+        if (tally == NULL || PyDict_SetItem(line->tallies, ident, (PyObject *)tally) < 0) {
+            Py_XDECREF(tally);
+            Py_DECREF(ident);
+            return -1;
         }
+        tally->state = state;
     }
-    Py_XDECREF(record);
-    Py_XDECREF(ident);
-    Py_XDECREF(list);
-    Py_DECREF(lists);
-    Py_DECREF(metrics);
-    return outcome;
+    else {
+        tally = (Tally *)found;
+    }
+    Py_DECREF(ident);
+    int kind = 0;
+    while (kind < tally->kinds &&
+           (tally->kind[kind].method != response->method || tally->kind[kind].status != response->code)) {
+        kind++;
+    }
+    if (kind == KINDS) { /* the application makes up statuses: the slower way has room for all */
+        Py_DECREF(tally);
+        return count_in_python(line, response, sent, seconds);
+    }
+    if (kind == tally->kinds) {
+        tally->kind[kind].method = Py_NewRef(response->method);
+        tally->kind[kind].status = response->code;
+        STORE(tally->kinds, kind + 1);
+    }
+    int part = 0;
+    while (part < BOUNDS && seconds > state->bounds[part]) {
+        part++;
+    }
+    STORE(tally->kind[kind].count, tally->kind[kind].count + 1);
+    STORE(tally->received, tally->received + (unsigned long long)response->head_size);
+    STORE(tally->sent, tally->sent + (unsigned long long)sent);
+    STORE(tally->parts[part], tally->parts[part] + 1);
+    tally->seconds += seconds;
+    Py_DECREF(tally);
+    return 0;
 }
 
 static int
@@ -1060,7 +1301,9 @@ make_response(Line *line, PyObject *connection, Parsed *parsed, PyObject *head, 
     response->out_size = 0;
     PyObject_GC_Track(response);
     int failed = response->variables == NULL;
-    PyObject *input = failed ? NULL : PyObject_CallNoArgs(state->bytes_io);
+    /* Without its __init__, which only takes a content, the object is empty. */
+    PyTypeObject *input_type = (PyTypeObject *)state->bytes_io;
+    PyObject *input = failed ? NULL : input_type->tp_new(input_type, state->no_args, NULL);
     failed = failed || input == NULL || PyDict_SetItem(response->environ, state->wsgi_input, input) < 0;
     Py_XDECREF(input);
     if (!failed && line->log != NULL) {
@@ -1099,31 +1342,20 @@ call_application(Line *line, Response *response)
 
 /* The response has been sent as a whole: what is known of it afterwards. */
 static PyObject *
-finish(Line *line, PyObject *connection, PyObject *driver, PyObject *server, Response *response, Py_ssize_t sent)
+finish(Line *line, PyObject *connection, PyObject *driver, Response *response, Py_ssize_t sent)
 {
     State *state = line->state;
-    PyObject *clock = PyObject_GetAttr(server, state->str_clock);
-    if (clock == NULL) {
-        return NULL;
-    }
-    PyObject *now = PyObject_CallMethodNoArgs(clock, state->str_now);
-    Py_DECREF(clock);
+    PyObject *now = PyObject_CallNoArgs(line->now);
     if (now == NULL) {
         return NULL;
     }
     double seconds = PyFloat_AsDouble(now);
     PyObject *deadline = PyFloat_FromDouble(seconds + line->keep_alive);
-    if (deadline == NULL || count_response(line, server, response, sent, seconds - response->begun) < 0 ||
+    if (deadline == NULL || count_response(line, response, sent, seconds - response->begun) < 0 ||
         (line->log != NULL && log_response(line, driver, response, sent) < 0)) {
         goto failed;
     }
-    PyObject *partial = PyObject_GetAttr(line->errors, state->str_partial);
-    if (partial == NULL) {
-        goto failed;
-    }
-    int has_partial = PyObject_IsTrue(partial);
-    Py_DECREF(partial);
-    if (has_partial) {
+    if (PyDict_GET_SIZE(line->partial) != 0) {
         PyObject *args[3] = {line->gateway, Py_None, response->environ};
         PyObject *none =
             PyObject_VectorcallMethod(state->str_flush_errors, args, 3 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
@@ -1132,7 +1364,7 @@ finish(Line *line, PyObject *connection, PyObject *driver, PyObject *server, Res
         }
         Py_DECREF(none);
     }
-    if (PyObject_SetAttr(connection, state->str_deadline, deadline) < 0) {
+    if (set_slot(connection, state->connection_type, state->deadline, state->str_deadline, deadline) < 0) {
         goto failed;
     }
     Py_DECREF(deadline);
@@ -1148,54 +1380,59 @@ static PyObject *
 respond(Line *line, PyObject *connection, PyObject *driver, Response *response, PyObject *result)
 {
     State *state = line->state;
-    PyObject *outcome = NULL, *retiring = NULL, *items = NULL;
-    PyObject *server = PyObject_GetAttr(connection, state->str_server);
-    if (server == NULL || (retiring = PyObject_GetAttr(server, state->str_retiring)) == NULL) {
-        Py_XDECREF(server);
+    PyObject *outcome = NULL, *items = NULL;
+    PyObject *retiring = PyObject_GetAttr(line->server, state->str_retiring);
+    if (retiring == NULL) {
         Py_DECREF(result);
         return NULL;
     }
     int ordinary = retiring == Py_False && response->code != 0 && response->wsgi == NULL;
     Py_DECREF(retiring);
-    struct iovec pieces[1 + MOST_PIECES];
-    Py_ssize_t content = 0, count = 0;
+    struct iovec pieces[2 + MOST_PIECES];
+    char tail[TAIL_SIZE];
+    Py_ssize_t content = 0, count = 0, tail_size = 0;
     if (ordinary) {
+        tail_size = put_tail(line, tail); /* first, because it may run Python code, which may change the result */
+        if (tail_size < 0) {
+            goto done;
+        }
         if (PyTuple_CheckExact(result)) {
             items = Py_NewRef(result);
         }
         else if (PyList_CheckExact(result)) {
-            items = PyList_AsTuple(result); /* the application may have kept its list */
+#ifdef Py_GIL_DISABLED
+            items = PyList_AsTuple(result); /* the application may have kept its list, and may change it now */
             if (items == NULL) {
                 goto done;
             }
+#else
+            items = Py_NewRef(result); /* until it is sent, nothing else runs that could change it */
+#endif
         }
-        count = items == NULL ? -1 : PyTuple_GET_SIZE(items);
+        count = items == NULL ? -1 : PySequence_Fast_GET_SIZE(items);
         ordinary = count >= 0 && count <= MOST_PIECES;
     }
     for (Py_ssize_t index = 0; ordinary && index < count; index++) {
-        PyObject *item = PyTuple_GET_ITEM(items, index);
+        PyObject *item = PySequence_Fast_GET_ITEM(items, index);
         if (!PyBytes_CheckExact(item)) {
             ordinary = 0;
             break;
         }
-        pieces[1 + index].iov_base = PyBytes_AS_STRING(item);
-        pieces[1 + index].iov_len = (size_t)PyBytes_GET_SIZE(item);
+        pieces[2 + index].iov_base = PyBytes_AS_STRING(item);
+        pieces[2 + index].iov_len = (size_t)PyBytes_GET_SIZE(item);
         content += PyBytes_GET_SIZE(item);
     }
     if (!ordinary || content > MOST_JOINED || (response->length >= 0 && response->length != content)) {
         outcome = leave_with(state, driver, response, Py_NewRef(result));
         goto done;
     }
-    response->out_size += (size_t)snprintf(response->out + response->out_size, 64, "Content-Length: %zd\r\n", content);
-    Py_ssize_t tail = put_tail(line, response->out + response->out_size);
-    if (tail < 0) {
-        goto done;
-    }
-    response->out_size += (size_t)tail;
+    put_length(response, content);
     pieces[0].iov_base = response->out;
     pieces[0].iov_len = response->out_size;
-    Py_ssize_t total = (Py_ssize_t)response->out_size + content;
-    PyObject *number = PyObject_GetAttr(connection, state->str_fd);
+    pieces[1].iov_base = tail;
+    pieces[1].iov_len = (size_t)tail_size;
+    Py_ssize_t total = (Py_ssize_t)response->out_size + tail_size + content;
+    PyObject *number = get_slot(connection, state->connection_type, state->fd, state->str_fd);
     if (number == NULL) {
         goto done;
     }
@@ -1205,7 +1442,7 @@ respond(Line *line, PyObject *connection, PyObject *driver, Response *response, 
         outcome = PyErr_Occurred() ? NULL : leave_with(state, driver, response, Py_NewRef(result));
         goto done;
     }
-    struct msghdr message = {.msg_iov = pieces, .msg_iovlen = 1 + (size_t)count};
+    struct msghdr message = {.msg_iov = pieces, .msg_iovlen = 2 + (size_t)count};
     ssize_t sent = sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) {
         sent = 0;
@@ -1214,18 +1451,18 @@ respond(Line *line, PyObject *connection, PyObject *driver, Response *response, 
         outcome = leave_with(state, driver, response, Py_NewRef(result));
     }
     else if (sent != total) {
-        outcome = leave_sending(state, driver, response, pieces, 1 + (int)count, total, sent, content);
+        outcome = leave_sending(state, driver, response, pieces, 2 + (int)count, total, sent, content);
     }
     else {
         response->out = NULL;
-        outcome = finish(line, connection, driver, server, response, content);
-        if (outcome != NULL && PyObject_SetAttr(driver, state->str_straight_response, Py_None) < 0) {
+        outcome = finish(line, connection, driver, response, content);
+        if (outcome != NULL && set_slot(driver, line->driver_type, line->straight_response, state->str_straight_response,
+                                        Py_None) < 0) {
             Py_CLEAR(outcome);
         }
     }
 done:
     Py_XDECREF(items);
-    Py_DECREF(server);
     Py_DECREF(result);
     return outcome;
 }
@@ -1250,7 +1487,7 @@ line_call(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *names)
     Line *line = (Line *)self;
     State *state = line->state;
     char data[RECEIVE_SIZE + 1];
-    char out[HEAD_SIZE + TAIL_SIZE];
+    char out[HEAD_SIZE];
     if (names != NULL || PyVectorcall_NARGS(nargsf) != 2) {
         PyErr_SetString(PyExc_TypeError, "a straight line takes a connection and the time");
         return NULL;
@@ -1260,7 +1497,7 @@ line_call(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *names)
     if (begun == -1.0 && PyErr_Occurred()) {
         return NULL;
     }
-    PyObject *number = PyObject_GetAttr(connection, state->str_fd);
+    PyObject *number = get_slot(connection, state->connection_type, state->fd, state->str_fd);
     if (number == NULL) {
         return NULL;
     }
@@ -1273,7 +1510,8 @@ line_call(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *names)
     if (size <= 0) { /* the driver finds out why */
         return Py_NewRef(state->declined);
     }
-    PyObject *driver = PyObject_GetAttr(connection, state->str_driver), *outcome = NULL, *head = NULL;
+    PyObject *driver = get_slot(connection, state->connection_type, state->driver, state->str_driver);
+    PyObject *outcome = NULL, *head = NULL;
     if (driver == NULL) {
         return NULL;
     }
@@ -1282,9 +1520,9 @@ line_call(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *names)
     data[size] = '\0';
     /* At least "GET / HTTP/1.1", a Host field and their ends. That there is no second head shows in parse_fields(). */
     if (size >= 18 && size <= line->largest && memcmp(data + size - 4, "\r\n\r\n", 4) == 0 && data[0] > 32) {
-        PyObject *parser = PyObject_GetAttr(driver, state->str_parse_head);
+        PyObject *parser = get_slot(driver, line->driver_type, line->parse_head, state->str_parse_head);
         if (parser == state->parse_head) {
-            PyObject *base = PyObject_GetAttr(driver, state->str_base_environ);
+            PyObject *base = get_slot(driver, line->driver_type, line->base_environ, state->str_base_environ);
             ordinary = base == NULL || !PyDict_Check(base) ? -1 : parse(line, base, data, (size_t)size, &parsed);
             Py_XDECREF(base);
         }
@@ -1312,7 +1550,8 @@ line_call(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *names)
         return outcome;
     }
     Response *response = make_response(line, connection, &parsed, head, begun, (Py_ssize_t)size);
-    if (response == NULL || PyObject_SetAttr(driver, state->str_straight_response, (PyObject *)response) < 0) {
+    if (response == NULL || set_slot(driver, line->driver_type, line->straight_response, state->str_straight_response,
+                                     (PyObject *)response) < 0) {
         Py_XDECREF(response);
         Py_DECREF(driver);
         return NULL;
@@ -1333,15 +1572,16 @@ line_call(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *names)
 static PyObject *
 line_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
 {
-    PyObject *context, *app, *gateway, *errors, *log, *special, *server_line;
+    PyObject *context, *server, *now, *tallies, *app, *gateway, *errors, *log, *special, *server_line;
     double keep_alive;
     Py_ssize_t largest, most_fields;
     int refuse_underscores;
-    static char *names[] = {"context", "gateway", "app", "errors", "log", "special", "server_line", "keep_alive",
-                            "largest", "most_fields", "refuse_underscores", NULL};
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "OOOOOOSdnnp:StraightLine", names, &context, &gateway, &app, &errors,
-                                     &log, &special, &server_line, &keep_alive, &largest, &most_fields,
-                                     &refuse_underscores)) {
+    static char *names[] = {"context", "server",  "now",         "tallies",    "gateway", "app",         "errors",
+                            "log",     "special", "server_line", "keep_alive", "largest", "most_fields", "refuse_underscores",
+                            NULL};
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "OOOO!OOOOOSdnnp:StraightLine", names, &context, &server, &now,
+                                     &PyDict_Type, &tallies, &gateway, &app, &errors, &log, &special, &server_line,
+                                     &keep_alive, &largest, &most_fields, &refuse_underscores)) {
         return NULL;
     }
     State *state = PyType_GetModuleState(type);
@@ -1352,9 +1592,19 @@ line_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
     line->vectorcall = line_call;
     line->state = state;
     line->context = Py_NewRef(context);
+    line->server = Py_NewRef(server);
+    line->now = Py_NewRef(now);
+    line->tallies = Py_NewRef(tallies);
     line->gateway = Py_NewRef(gateway);
     line->app = Py_NewRef(app);
-    line->errors = Py_NewRef(errors);
+    line->partial = PyObject_GetAttr(errors, state->str_partial);
+    if (line->partial == NULL || !PyDict_Check(line->partial)) {
+        if (!PyErr_Occurred()) {
+            PyErr_SetString(PyExc_TypeError, "the incomplete lines of wsgi.errors are kept in a dict");
+        }
+        Py_DECREF(line);
+        return NULL;
+    }
     line->log = log == Py_None ? NULL : Py_NewRef(log);
     line->special = special == Py_None ? NULL : Py_NewRef(special);
     line->server_line = Py_NewRef(server_line);
@@ -1362,6 +1612,14 @@ line_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
     line->largest = largest < RECEIVE_SIZE ? largest : RECEIVE_SIZE - 1;
     line->most_fields = most_fields;
     line->refuse_underscores = refuse_underscores;
+    line->driver_type = import("reserve.apps.http.driver", "HTTPDriver");
+    if (line->driver_type == NULL) {
+        Py_DECREF(line);
+        return NULL;
+    }
+    line->base_environ = find_slot(line->driver_type, state->str_base_environ);
+    line->parse_head = find_slot(line->driver_type, state->str_parse_head);
+    line->straight_response = find_slot(line->driver_type, state->str_straight_response);
     line->tail_second = 0;
     line->tail_size = 0;
     return (PyObject *)line;
@@ -1392,18 +1650,6 @@ static PyType_Spec line_spec = {
 
 /* ---- the module ---- */
 
-static PyObject *
-import(const char *module, const char *name)
-{
-    PyObject *imported = PyImport_ImportModule(module);
-    if (imported == NULL) {
-        return NULL;
-    }
-    PyObject *value = PyObject_GetAttrString(imported, name);
-    Py_DECREF(imported);
-    return value;
-}
-
 /* Fill the table of field names from fields.py: every name that is common, and what it is called in the environ. */
 static int
 fill_names(State *state)
@@ -1413,14 +1659,14 @@ fill_names(State *state)
     PyObject *key_of = import("reserve.protocol.http1.fields", "environ_key");
     int outcome = -1;
     Py_ssize_t count = common == NULL ? -1 : PyTuple_Check(common) ? PyTuple_GET_SIZE(common) : -1;
-    if (count < 0 || key_of == NULL || count > NAMES / 2) {
+    if (count < 0 || key_of == NULL || count > NAMES / 4) {
         if (!PyErr_Occurred()) {
             PyErr_SetString(PyExc_SystemError, "the table of field names does not fit");
         }
         goto done;
     }
-    for (Py_ssize_t index = 0; index < count; index++) {
-        PyObject *name = PyTuple_GET_ITEM(common, index);
+    for (Py_ssize_t index = 0; index < 2 * count; index++) {
+        PyObject *name = PyTuple_GET_ITEM(common, index / 2);
         Py_ssize_t size;
         const char *text = PyUnicode_AsUTF8AndSize(name, &size);
         PyObject *key = text == NULL || size > LONGEST_NAME ? NULL : PyObject_CallOneArg(key_of, name);
@@ -1428,8 +1674,17 @@ fill_names(State *state)
             Py_XDECREF(key);
             goto done;
         }
+        char small[LONGEST_NAME];
+        for (Py_ssize_t at = 0; at < size; at++) {
+            small[at] = (char)lower((unsigned char)text[at]);
+        }
+        const char *spelling = index % 2 ? small : text;
+        if (find_name(state, spelling, (size_t)size) != NULL) {
+            Py_DECREF(key);
+            continue;
+        }
         PyUnicode_InternInPlace(&key);
-        unsigned int slot = hash_name(text, (size_t)size);
+        unsigned int slot = hash_name(spelling, (size_t)size);
         while (state->names[slot & (NAMES - 1)].key != NULL) {
             slot++;
         }
@@ -1437,18 +1692,16 @@ fill_names(State *state)
         entry->key = key;
         entry->size = (unsigned char)size;
         entry->kind = ORDINARY;
-        for (Py_ssize_t at = 0; at < size; at++) {
-            entry->name[at] = (char)lower((unsigned char)text[at]);
-        }
+        memcpy(entry->name, spelling, (size_t)size);
         for (size_t other = 0; other < sizeof unusual / sizeof *unusual; other++) {
-            if (strlen(unusual[other]) == (size_t)size && memcmp(unusual[other], entry->name, (size_t)size) == 0) {
+            if (strlen(unusual[other]) == (size_t)size && memcmp(unusual[other], small, (size_t)size) == 0) {
                 entry->kind = UNUSUAL;
             }
         }
-        if (size == 4 && memcmp(entry->name, "host", 4) == 0) {
+        if (size == 4 && memcmp(small, "host", 4) == 0) {
             entry->kind = HOST;
         }
-        if (size == 10 && memcmp(entry->name, "connection", 10) == 0) {
+        if (size == 10 && memcmp(small, "connection", 10) == 0) {
             entry->kind = CONNECTION;
         }
     }
@@ -1470,6 +1723,25 @@ done:
     return outcome;
 }
 
+/* Copy the bounds of the histograms. */
+static int
+fill_bounds(State *state)
+{
+    PyObject *bounds = import("reserve.engine.metrics.requests", "BOUNDS");
+    int outcome = -1;
+    if (bounds != NULL && PyTuple_Check(bounds) && PyTuple_GET_SIZE(bounds) == BOUNDS) {
+        outcome = 0;
+        for (Py_ssize_t part = 0; part < BOUNDS; part++) {
+            state->bounds[part] = PyFloat_AsDouble(PyTuple_GET_ITEM(bounds, part));
+        }
+    }
+    Py_XDECREF(bounds);
+    if (outcome < 0 && !PyErr_Occurred()) {
+        PyErr_SetString(PyExc_SystemError, "the histograms have other bounds than this module was made for");
+    }
+    return PyErr_Occurred() ? -1 : outcome;
+}
+
 static int
 module_exec(PyObject *module)
 {
@@ -1488,7 +1760,6 @@ module_exec(PyObject *module)
     if ((state->wsgi_input = PyUnicode_InternFromString("wsgi.input")) == NULL ||
         (state->http11 = PyUnicode_InternFromString("HTTP/1.1")) == NULL ||
         (state->upgrade_key = PyUnicode_InternFromString("HTTP_UPGRADE")) == NULL ||
-        (state->head_method = PyUnicode_InternFromString("HEAD")) == NULL ||
         (state->empty = PyUnicode_InternFromString("")) == NULL ||
         (state->new_head = import("reserve.protocol.codec", "Head")) == NULL ||
         (state->bytes_io = import("io", "BytesIO")) == NULL ||
@@ -1497,15 +1768,13 @@ module_exec(PyObject *module)
         (state->remote_error = import("reserve.errors", "RemoteError")) == NULL ||
         (state->ended = import("reserve.gateways.response", "ended")) == NULL ||
         (state->declined = import("reserve.engine.connections.straightline", "DECLINED")) == NULL ||
-        (state->metrics_methods = import("reserve.engine.metrics.requests", "METHODS")) == NULL ||
-        (state->other_method = import("reserve.engine.metrics.requests", "OTHER")) == NULL ||
-        (state->most_pending = import("reserve.engine.metrics.requests", "MOST_PENDING")) == NULL) {
+        (state->connection_type = import("reserve.engine.connections.connection", "Connection")) == NULL ||
+        (state->no_args = PyTuple_New(0)) == NULL || fill_bounds(state) < 0) {
         return -1;
     }
-    state->most_pending_count = PyLong_AsSsize_t(state->most_pending);
-    if (state->most_pending_count < 0) {
-        return -1;
-    }
+    state->fd = find_slot(state->connection_type, state->str_fd);
+    state->driver = find_slot(state->connection_type, state->str_driver);
+    state->deadline = find_slot(state->connection_type, state->str_deadline);
     fill_classes(state->classes);
     if (fill_names(state) < 0) {
         return -1;
@@ -1522,14 +1791,20 @@ module_exec(PyObject *module)
         return -1;
     }
     state->response_type = (PyTypeObject *)type;
+    type = PyType_FromModuleAndSpec(module, &tally_spec, NULL);
+    if (type == NULL || PyModule_AddType(module, (PyTypeObject *)type) < 0) {
+        Py_XDECREF(type);
+        return -1;
+    }
+    state->tally_type = (PyTypeObject *)type;
     return 0;
 }
 
 #define FOR_EACH_OBJECT(DO) \
-    DO(state->line_type); DO(state->response_type); DO(state->new_head); DO(state->bytes_io); DO(state->hosts); \
-    DO(state->parse_head); DO(state->remote_error); DO(state->ended); DO(state->declined); DO(state->metrics_methods); \
-    DO(state->other_method); DO(state->most_pending); DO(state->wsgi_input); DO(state->http11); \
-    DO(state->upgrade_key); DO(state->head_method); DO(state->empty);
+    DO(state->line_type); DO(state->response_type); DO(state->tally_type); DO(state->new_head); DO(state->bytes_io); \
+    DO(state->hosts); DO(state->parse_head); DO(state->remote_error); DO(state->ended); DO(state->declined); \
+    DO(state->connection_type); DO(state->no_args); DO(state->wsgi_input); DO(state->http11); \
+    DO(state->upgrade_key); DO(state->empty);
 
 static int
 module_traverse(PyObject *module, visitproc visit, void *arg)

@@ -5,6 +5,8 @@ from typing import Any
 
 from reserve.apps.http.context import HTTPContext
 from reserve.engine.connections.connection import Connection
+from reserve.engine.connections.context import ServerContext
+from reserve.engine.metrics.requests import Tally
 from reserve.gateways.exchange import WSGIApplication
 from reserve.gateways.streams import ErrorStream
 from reserve.gateways.wsgi import WSGIGateway
@@ -14,6 +16,9 @@ class StraightLine:
         cls,
         *,
         context: HTTPContext,
+        server: ServerContext[Connection],
+        now: Callable[[], float],
+        tallies: dict[int, Tally],
         gateway: WSGIGateway,
         app: WSGIApplication,
         errors: ErrorStream,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from reserve.apps._accesslog.requestids import RequestIds
@@ -141,7 +142,7 @@ class HTTPApp(HTTPContext):
         self.use_request_ids(needed=self.request_ids is not None or server.settings.slow_request > 0)
         if self.request_ids is not None:
             self.request_ids = RequestIds()  # a process that was forked has its own
-        self.straight_line_maker = make_straight_line
+        self.straight_line_maker = partial(make_straight_line, server=server)
         self.lay_straight_line()
 
     def _without_effect(self, engine: EngineSettings) -> Iterator[str]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from reserve.apps.http.context import HTTPContext
     from reserve.engine.connections import straightline
     from reserve.engine.connections.connection import Connection
+    from reserve.engine.connections.context import ServerContext
 
 __all__ = ["form", "make_straight_line"]
 
@@ -29,13 +30,21 @@ def form() -> str:
     return "Python" if _straightline is None or os.environ.get("RESERVE_PURE") == "1" else "C"
 
 
-def make_straight_line(context: HTTPContext) -> straightline.StraightLine[Connection]:
-    """The straight line of an application, with its present settings."""
+def make_straight_line(
+    context: HTTPContext, server: ServerContext[Connection]
+) -> straightline.StraightLine[Connection]:
+    """The straight line of an application, with its present settings.
+
+    :param server: what serves the application.
+    """
     if form() == "Python":
         return StraightLine(context)
     settings, limits, gateway = context.settings, context.settings.limits, context.gateway
     return _straightline.StraightLine(
         context=context,
+        server=server,
+        now=server.clock.now,
+        tallies=server.request_metrics.tallies,
         gateway=gateway,
         app=gateway.app,
         errors=gateway.errors,

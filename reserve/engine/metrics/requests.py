@@ -12,11 +12,11 @@ import threading
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from operator import add
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from reserve.engine.metrics.stats import HistogramStats, RequestStats
 
-__all__ = ["BOUNDS", "METHODS", "MOST_PENDING", "NOT_RUN", "OTHER", "RequestMetrics", "RequestRecord"]
+__all__ = ["BOUNDS", "METHODS", "MOST_PENDING", "NOT_RUN", "OTHER", "RequestMetrics", "RequestRecord", "Tally"]
 
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """The upper bounds of the parts of every histogram, in seconds."""
@@ -88,6 +88,16 @@ class _Pending(dict[int, list[Any]]):
         return pending
 
 
+class Tally(Protocol):
+    """What one thread counts of requests that it has served without a wait (on the straight line, in C)."""
+
+    def read(self) -> tuple[dict[tuple[str, int], int], int, int, tuple[int, ...], float]:
+        """Responses by method and status, bytes received and sent, and for the seconds that they took: how many were up
+        to each of :data:`BOUNDS` and above, and the sum. Any thread.
+        """
+        ...
+
+
 class RequestMetrics:
     """The counts of all threads of one server, which owns it."""
 
@@ -97,6 +107,9 @@ class RequestMetrics:
         :class:`RequestRecord`, and calls :meth:`fold` when there are more than :data:`MOST_PENDING`. (The driver of
         HTTP does so itself for each request, to save calls.)
         """
+
+        self.tallies: dict[int, Tally] = {}
+        """The counts that threads keep in C, by the same numbers."""
 
     def add(
         self, method: str, status: int, received: int, sent: int, queue: float = NOT_RUN, application: float = NOT_RUN
@@ -115,6 +128,7 @@ class RequestMetrics:
     def read(self) -> RequestStats:
         """The sum over all threads. Any thread."""
         each = [_folded(pending.copy()) for pending in list(self.pending.values())]
+        each += [_sums_of(tally) for tally in list(self.tallies.values())]
         responses: Counter[tuple[str, int]] = Counter()
         for sums in each:
             responses.update(sums.responses)
@@ -150,6 +164,13 @@ def _folded(pending: list[Any]) -> _Sums:
         sums.queue.plus(queue),
         sums.application.plus(application),
     )
+
+
+def _sums_of(tally: Tally) -> _Sums:
+    responses, received, sent, counts, seconds = tally.read()
+    taken = _Histogram(counts, seconds)
+    no_wait = _Histogram((sum(counts), *_NO_COUNTS[1:]), 0.0)
+    return _Sums(responses, received, sent, taken, no_wait, taken)
 
 
 def _united(histograms: list[_Histogram]) -> HistogramStats:

@@ -65,7 +65,8 @@ class Reactor:
         ready = self._ready
         taken: Connection | None = None
         try:
-            for _ in range(_BATCHES):
+            batches = 0
+            while True:
                 events = self._poller.poll(timeout)
                 for fd, mask in events:
                     connection = connections.get(fd)
@@ -80,7 +81,8 @@ class Reactor:
                             (self._more if connection.state is FLUSHING else ready).append(connection)
                             taken = None
                             connection.state = READY
-                if len(events) < _FULL:
+                batches += 1
+                if len(events) < _FULL or batches == _BATCHES:
                     break
                 timeout = 0.0  # if the process was paused, arrived data is handled before deadlines
             now = self._now()

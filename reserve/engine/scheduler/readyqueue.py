@@ -315,7 +315,8 @@ class ReadyQueue:
             # A thread that puts one in later sees the flag and wakes this thread.
             if not (ready or more or more_urgent or self.closed):
                 self.since_poll = 1
-                self.stepped_at = now = reactor.collect(self._clock.timeout(self._next_deadline()))
+                deadline = self._next_deadline() if self.monitor_leads else self.timers.next_at
+                self.stepped_at = now = reactor.collect(self._clock.timeout(deadline))
                 self.stale_at = now + _STALE
             reactor.polling = False
             if more_urgent or self.closed or not (ready or more):
@@ -325,11 +326,10 @@ class ReadyQueue:
         return ready.popleft()  # only the leader takes from it
 
     def _next_deadline(self) -> float:
-        """When the leader has to return from the poller: a deadline passes, or a request has waited too long."""
-        deadline = self.timers.next_at
-        if self.monitor_leads:
-            deadline = min(deadline, self.monitor_due, self.run_queue.due())
-        return deadline
+        """When the monitor, if it leads, has to return from the poller: a deadline passes, or a request has waited too
+        long.
+        """
+        return min(self.timers.next_at, self.monitor_due, self.run_queue.due())
 
     def _before_sleep(self) -> None:
         """By a worker that found nothing to do: if the monitor leads, wake it, so that it hands the lead over."""

@@ -48,6 +48,8 @@ class Pool(Protocol):
 
     def leave_surplus(self, worker: Worker) -> bool: ...
 
+    def has_surplus(self) -> bool: ...
+
 
 class WorkerLoop:
     """The loop of the workers of one pool, which owns it.
@@ -135,7 +137,13 @@ class WorkerLoop:
                     count = len(pool.workers)
                     if count > pool.highest and pool.has_surplus():
                         return None
-                    owned = found = queue.get(worker, _IDLE if count > pool.lowest else None)
+                    if worker.leads and not waiting and not queue.closed:
+                        found = queue.next_ready(waiting)
+                    else:
+                        found = None
+                    if found is None:
+                        found = queue.get(worker, _IDLE if count > pool.lowest else None)
+                    owned = found
                     if found is None:
                         return None
                     connection = found
