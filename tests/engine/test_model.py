@@ -7,9 +7,10 @@ has something to do after its response, a stop.
 
 A step is what one thread does between two places where it can block: the poller, an application, the pause of the
 monitor, the waiter of a worker. The same events come to connections whose requests are served step by step, and to
-those whose requests take the straight line, with a poller that reports each arrival once. What happens inside a step, between two threads, is explored by the tests with
-``exploring``. After each step the invariants are checked. From each state that is new, the test then lets all threads
-run without further events, and checks that everything that waits is served.
+those whose requests take the straight line, with a poller that reports each arrival once. What happens inside a step,
+between two threads, is explored by the tests with ``exploring``. After each step the invariants are checked. From each
+state that is new, the test then lets all threads run without further events, and checks that everything that waits is
+served.
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ def test_every_order_with_one_running_request_for_each_client(
 def test_every_order_on_the_straight_line(
     monkeypatch: pytest.MonkeyPatch, alphabet: str, workers: int, connections: int, keep: bool, room: int | None
 ) -> None:
-    """Ordinary requests are served in one call, and what arrives is reported once, while the connection waits or not."""
+    """Ordinary requests are served in one call; each arrival is reported once, while the connection waits or not."""
     visit(monkeypatch, alphabet, workers, connections, keep, room, 1000, edges=True)
 
 

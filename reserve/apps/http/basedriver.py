@@ -200,10 +200,12 @@ class HTTPBaseDriver(Driver, ABC):
             except RemoteError as error:
                 if connection.body_memory:
                     self._count_head(0)
+                self._head_size = 0
                 return self._refuse(error, reader.refused)
             if block is not None:
                 if connection.body_memory:
                     self._count_head(0)
+                self._head_size = len(block)
                 refuse_underscores = self._context.settings.underscores == "refuse"
                 try:
                     head = self._head = self.parse_head(
@@ -216,7 +218,6 @@ class HTTPBaseDriver(Driver, ABC):
                 except RemoteError as error:
                     return self._refuse(error, block)
                 self._unparsed, reader.rest = reader.rest, b""  # not kept twice: it may be 64 KiB of a body
-                self._head_size = len(block)
                 if self._context.is_observed:
                     self._received_at = now
                     self._request_id, self._details = "", None
@@ -252,6 +253,7 @@ class HTTPBaseDriver(Driver, ABC):
         received = self._reader.prefix
         self._reader = self._codec.make_reader(self.limits, self._reply)
         self._count_head(0)
+        self._head_size = 0
         return self._refuse(error, received)
 
     def _after_response(self, keep_alive: bool, client_may_send: bool, now: float) -> Action:

@@ -256,12 +256,13 @@ class HTTPDriver(HTTPBaseDriver):
         connection, head = self._connection, response.head
         output = connection.output = Output()
         output.append(memoryview(message)[sent:])
+        code = response.code
         response.lines = []  # they are sent, and are not to be checked again
         self.leave_straight_response(response).detach()
         response.connection = None
         exchange = self._exchange
         assert exchange is not None
-        exchange.is_sent(response.code, content)
+        exchange.is_sent(code, content)
         self._finish_run(head, exchange, response.referer, response.user_agent)
         return RAN
 

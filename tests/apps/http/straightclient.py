@@ -5,6 +5,7 @@ The forms of the straight line are here and nowhere else: every test of it runs 
 
 from __future__ import annotations
 
+import contextlib
 import re
 import select
 import socket
@@ -26,7 +27,6 @@ from reserve.gateways.streams import ErrorStream
 from reserve.gateways.wsgi import WSGIGateway
 from reserve.testing import FakeClock
 from reserve.testing.memoryserver import MemoryServer
-from tests.waiting import PATIENCE
 
 FORMS = [
     "Python",
@@ -41,7 +41,7 @@ _DATE = re.compile(rb"Date: [^\r]+\r\n")
 
 def make_line(form: str, context: HTTPApp) -> StraightLine:
     """The straight line of an application, in this form."""
-    with mock.patch.object(straightforms, "form", lambda: form):
+    with mock.patch.object(straightforms, "form", return_value=form):
         return straightforms.make_straight_line(context)
 
 
@@ -102,15 +102,17 @@ class StraightClient:
         self._wait = self.driver._wait
         self._wait.deadline = self.connection.deadline = self.server.clock.now() + self.http.settings.keep_alive
 
+    def use_small_buffer(self) -> None:
+        """From now on the server's socket takes only a few kilobytes at once."""
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+
     def send(self, *pieces: bytes) -> bytes:
-        """Send bytes, each piece as if it arrived on its own. Returns what the server has sent; ``Date`` is left out."""
+        """Send bytes, each piece as if it arrived on its own. Returns what the server has sent, without ``Date``."""
         for piece in pieces:
             view = memoryview(piece)
             while view and not self.closed:
-                try:
+                with contextlib.suppress(BlockingIOError):
                     view = view[self.client.send(view) :]
-                except BlockingIOError:
-                    pass
                 self._go_on()
         self._drain()
         data, self._received = bytes(self._received), bytearray()
@@ -224,7 +226,3 @@ class StraightClient:
             "deadline": None if self.closed else self.connection.deadline,
             "phase": None if self.closed else (self._wait.kind, self.driver.describe(), self.driver.running_since()),
         }
-
-
-def wait_readable(sock: socket.socket) -> None:
-    assert select.select([sock], [], [], PATIENCE)[0]

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
+import os
+import socket
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,12 +15,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reserve.apps.http.app import HTTPApp
 from reserve.apps.http.settings import HTTPSettings
 from reserve.engine.connections.straightline import DECLINED, RAN
+from reserve.engine.polling.poller import PortablePoller
+from reserve.gateways.wsgi import WSGIGateway
 from reserve.protocol.http1.limits import Limits
-from tests.apps.http.doubles import hello
-from tests.apps.http.responses import request
+from tests.apps.http.doubles import QUIET, Gate, hello
+from tests.apps.http.responses import Response, receive, request
 from tests.apps.http.straightclient import COMPILED, StraightClient
+from tests.engine.conftest import needs_fork
+from tests.overload.site import Site, serving
+from tests.waiting import PATIENCE, eventually
 
 SEEN: contextvars.ContextVar[str] = contextvars.ContextVar("SEEN", default="nothing")
 
@@ -38,34 +48,31 @@ class Program:
         SEEN.set(f"request {self.calls}")
         environ["HTTP_USER_AGENT"] = "changed"
         write: Any = None
-        result: Any = []
-        for step in steps:
-            kind, *arguments = step
+        for kind, *arguments in steps[:-1]:
             if kind == "start":
-                status, headers, with_error = arguments
-                write = self._try(lambda: self._start(start_response, status, list(headers), with_error)) or write
-            elif kind == "write":
-                if write is not None:
-                    self._try(lambda: write(arguments[0]))
+                write = self._try(self._start, start_response, *arguments) or write
+            elif kind == "write" and write is not None:
+                self._try(write, arguments[0])
             elif kind == "hints":
-                self._try(lambda: environ["wsgi.early_hints"]([("Link", "</style.css>; rel=preload")]))
+                self._try(environ["wsgi.early_hints"], [("Link", "</style.css>; rel=preload")])
             elif kind == "after":
-                self._try(lambda: environ["reserve.after_response"](lambda: self.notes.append(f"after {SEEN.get()}")))
+                self._try(environ["reserve.after_response"], self._after_response)
             elif kind == "errors":
                 environ["wsgi.errors"].write(arguments[0])
             elif kind == "late":
                 for late_start, late_write in self._late:
-                    self._try(lambda late_start=late_start: late_start("200 OK", []))
-                    if late_write is not None:
-                        self._try(lambda late_write=late_write: late_write(b"late"))
+                    self._try(late_start, "200 OK", [])
+                    self._try(late_write or len, b"late")
             elif kind == "raise":
                 raise arguments[0]("the application fails")
-            elif kind == "return":
-                result = self._result(*arguments, start_response)
         self._late.append((start_response, write))
-        return result
+        return self._result(*steps[-1][1:], start_response)
+
+    def _after_response(self) -> None:
+        self.notes.append(f"after {SEEN.get()}")
 
     def _start(self, start_response: Any, status: Any, headers: Any, with_error: bool) -> Any:
+        headers = list(headers)
         if not with_error:
             return start_response(status, headers)
         try:
@@ -73,9 +80,9 @@ class Program:
         except KeyError:
             return start_response(status, headers, sys.exc_info())
 
-    def _try(self, function: Any) -> Any:
+    def _try(self, function: Any, *arguments: Any) -> Any:
         try:
-            return function()
+            return function(*arguments)
         except Exception as error:
             self.notes.append(f"{type(error).__name__}: {error}")
             return None
@@ -94,15 +101,15 @@ class Program:
     def _generate(self, kind: str, pieces: list[Any], start_response: Any) -> Iterator[Any]:
         self.notes.append(f"generator {SEEN.get()}")
         if kind == "late start":
-            self._try(lambda: start_response("202 Accepted", []))
+            self._try(start_response, "202 Accepted", [])
         yield from pieces
         if kind == "failing":
             raise ValueError("the generator fails")
 
 
 statuses = st.sampled_from(
-    ["200 OK", "404 Not Found", "200 OK", "204 No Content", "205 Reset", "304 Not Modified", "200", "20 OK", "200 \r\nX: y",
-     "599 Odd", "100 Continue", 200]
+    ["200 OK", "404 Not Found", "200 OK", "204 No Content", "205 Reset", "304 Not Modified", "200", "20 OK",
+     "200 \r\nX: y", "599 Odd", "100 Continue", 200]
 )  # fmt: skip
 names = st.sampled_from(
     ["Content-Type", "X-Name", "Set-Cookie", "Content-Length", "content-length", "Date", "Server", "Connection",
@@ -146,7 +153,9 @@ requests = st.builds(
     st.sampled_from(["GET", "GET", "GET", "HEAD", "POST", "DELETE", "OPTIONS", "NONE"]),
     st.sampled_from(["/", "/a?b=c", "/%E9", "http://test/", "*", "/x y"]),
     st.sampled_from(["User-Agent: me", "Referer: http://there/", "X-Other: 1"]),
-    st.sampled_from(["Accept: */*", "Connection: close", "Upgrade: other", "Bad Field: x", "Expect: 100-continue", "X_Y: z"]),
+    st.sampled_from(
+        ["Accept: */*", "Connection: close", "Upgrade: other", "Bad Field: x", "Expect: 100-continue", "X_Y: z"]
+    ),
     body=st.sampled_from([None, None, None, b"", b"body"]),
     minor=st.sampled_from([1, 1, 1, 0]),
 )  # fmt: skip
@@ -173,7 +182,7 @@ def played(form: str | None, programs: list[list[tuple[Any, ...]]], sent: list[l
         for parts in sent:
             received.append(client.send(*parts))
             client.server.clock.advance(1.0)  # type: ignore[attr-defined]
-        return {"received": received, "notes": app.notes, "calls": app.calls, **client.observed()}
+        return {"sent back": received, "notes": app.notes, "calls": app.calls, **client.observed()}
     finally:
         client.close()
 
@@ -297,8 +306,8 @@ def hint(environ: Any, start_response: Any) -> Any:
         (lambda environ, start_response: 1 / 0, 500),
     ],
     ids=[
-        "iterator", "not bytes", "large", "wrong length", "204", "304", "status", "Connection", "Date", "write", "twice",
-        "hints", "no start_response", "exception",
+        "iterator", "not bytes", "large", "wrong length", "204", "304", "status", "Connection", "Date", "write",
+        "twice", "hints", "no start_response", "exception",
     ],
 )  # fmt: skip
 def test_a_response_that_is_not_ordinary_leaves_the_line(straight_line_form: str, app: Any, status: int) -> None:
@@ -325,6 +334,18 @@ def test_empty_lines_between_requests_on_the_line_are_not_added_up(straight_line
         assert client.send(request()).endswith(b"hello ")
     assert client.straight == 20
     client.close()
+
+
+def test_what_does_not_fit_into_the_socket_follows(straight_line_form: str) -> None:
+    app = returning(headers=[("Content-Type", "text/plain")], result=[b"x" * 30_000, b"y" * 30_000])
+    general, straight = StraightClient(app, None), StraightClient(app, straight_line_form)
+    for client in (general, straight):
+        client.use_small_buffer()
+    assert straight.send(request(), request()) == general.send(request(), request())
+    assert straight.outcomes == [RAN, RAN]
+    assert straight.observed() == general.observed()
+    for client in (general, straight):
+        client.close()
 
 
 # ---- what is shown while the application runs ----
@@ -356,3 +377,241 @@ def test_the_deadline_is_that_of_the_last_request(straight_line_form: str, log: 
     assert client.connection.deadline == client.server.clock.now() + 15.0
     assert client.driver.idle_since() == client.server.clock.now()
     client.close()
+
+
+# ---- on a running server ----
+
+
+class Counted:
+    """A straight line that counts its calls, and how many of them have served their request to the end."""
+
+    def __init__(self, line: Any) -> None:
+        self._line = line
+        self.calls = self.served = 0
+
+    def __call__(self, connection: Any, now: float) -> Any:
+        self.calls += 1
+        outcome = self._line(connection, now)
+        self.served += type(outcome) is float
+        return outcome
+
+
+@contextlib.contextmanager
+def straight_site(app: Any, http: HTTPSettings = QUIET, **options: Any) -> Iterator[tuple[Site, Counted]]:
+    """A running server, and its straight line."""
+    application = HTTPApp(WSGIGateway(app), http)
+    with serving(application, **options) as site:
+        line = application.straight_line = Counted(application.straight_line)
+        yield site, line
+
+
+def exchange(site: Site, client: socket.socket) -> Response:
+    """One request and its response; afterwards the connection waits for the next one, or is closed."""
+    client.sendall(request())
+    response = receive(client)
+    wait_parked(site, client)
+    return response
+
+
+def wait_parked(site: Site, client: socket.socket) -> None:
+    port = client.getsockname()[1]
+    connections = site.server._queue.connections
+    eventually(lambda: all(one.token for one in list(connections.values()) if one.peer[1] == port))
+
+
+def test_all_but_the_first_request_of_a_connection_take_it(straight_line_form: str) -> None:
+    with straight_site(hello) as (site, line):
+        client = site.connect()
+        for _ in range(5):
+            assert exchange(site, client).text == "hello "
+        site.wait_for_stats(busy=0)
+        eventually(lambda: (line.calls, line.served) == (4, 4))
+        assert site.stats().handled == 5
+        assert dict(((method, status), count) for method, status, count in site.stats().requests.responses) == {
+            ("GET", 200): 5
+        }
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"request_timeout": 5.0}, {"max_running_per_client": 2}, {"poller": "portable"}, {"secure": True}],
+    ids=["request timeout", "running per client", "no edges", "TLS"],
+)
+def test_what_makes_every_request_unusual_keeps_all_of_them_from_it(
+    straight_line_form: str, options: dict[str, Any]
+) -> None:
+    if "poller" in options:
+        options = {"poller": PortablePoller()}
+    with straight_site(hello, **options) as (site, line):
+        client = site.connect()
+        for _ in range(3):
+            assert exchange(site, client).text == "hello "
+        assert line.calls == 0
+
+
+@pytest.mark.parametrize("http", [{"debug": True}, {"request_id": "response"}, {"keep_alive": 0.0}])
+def test_settings_that_make_every_request_unusual_leave_the_application_without_one(
+    straight_line_form: str, http: dict[str, Any]
+) -> None:
+    application = HTTPApp(WSGIGateway(hello), HTTPSettings(access_log=False, **http))
+    with serving(application) as site:
+        assert application.straight_line is None
+        assert site.fetch().status == 200
+
+
+def test_a_reload_of_the_settings_makes_another_one(straight_line_form: str) -> None:
+    application = HTTPApp(WSGIGateway(hello), HTTPSettings(access_log=False, server_header="one"))
+    with serving(application) as site:
+        client = site.connect()
+        assert [exchange(site, client).fields["server"] for _ in range(2)] == ["one", "one"]
+        application.use_settings(HTTPSettings(access_log=False, server_header="two"))
+        assert exchange(site, client).fields["server"] == "two"
+
+
+def test_the_keep_alive_timeout_counts_from_the_last_request(straight_line_form: str) -> None:
+    with straight_site(hello, HTTPSettings(access_log=False, keep_alive=15.0)) as (site, line):
+        client = site.connect()
+        for _ in range(4):
+            exchange(site, client)
+            site.wait_for_stats(busy=0, parked=1)
+            site.clock.advance(10)
+        eventually(lambda: line.served == 3)
+        site.clock.advance(10)
+        assert client.recv(1) == b""
+
+
+def test_a_retiring_server_says_so_in_the_next_response(straight_line_form: str) -> None:
+    with straight_site(hello) as (site, line):
+        client = site.connect()
+        assert "connection" not in [exchange(site, client).fields for _ in range(3)][-1]
+        site.server.retire()
+        assert exchange(site, client).fields["connection"] == "close"
+        assert client.recv(1) == b""
+        eventually(lambda: line.served == 2)
+
+
+def test_a_stop_closes_a_connection_that_was_served_on_it(straight_line_form: str) -> None:
+    with straight_site(hello) as (site, line):
+        client = site.connect()
+        for _ in range(3):
+            exchange(site, client)
+        site.wait_for_stats(busy=0, parked=1)
+        eventually(lambda: line.served == 2)
+        site.server.stop()
+        assert client.recv(1) == b""
+
+
+def test_an_idle_connection_closes_for_a_new_client_the_longest_idle_one_first(
+    straight_line_form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reserve.engine.acceptor._IDLE_CLOSED_AT_ONCE", 1)
+    with straight_site(hello, max_connections=2) as (site, line):
+        first, second = site.connect(), site.connect()
+        for client in (first, second, second, first):  # the first one was idle longer until its last request
+            exchange(site, client)
+            site.wait_for_stats(busy=0)
+            site.clock.advance(1)
+        eventually(lambda: line.served == 2)
+        third = site.connect(request())
+        assert receive(third).status == 200
+        assert second.recv(1) == b""
+        assert exchange(site, first).text == "hello "
+
+
+def test_the_end_of_a_client_is_seen_after_requests_on_it(straight_line_form: str) -> None:
+    with straight_site(hello) as (site, line):
+        client = site.connect()
+        for _ in range(3):
+            exchange(site, client)
+        client.close()
+        site.wait_for_stats(connections=0)
+        eventually(lambda: line.served == 2)
+
+
+def test_stats_and_connections_show_what_runs_on_it(straight_line_form: str) -> None:
+    gate = Gate()
+    with straight_site(gate) as (site, line):
+        client = site.connect()
+        exchange(site, client)
+        client.sendall(request("GET", "/wait"))
+        gate.wait_entered()
+        site.clock.advance(7)
+        assert line.calls == 1
+        assert line.served == 0
+        stats = site.stats()
+        assert stats.busy == 1
+        (thread,) = stats.workers
+        assert ("GET /wait" in str(thread), "7.0" in str(thread)) == (True, True), thread
+        gate.release()
+        assert receive(client).text == "served"
+        eventually(lambda: line.served == 1)
+
+
+def test_functions_after_the_response_are_called_on_the_same_thread_while_the_connection_goes_on(
+    straight_line_form: str,
+) -> None:
+    called: list[Any] = []
+
+    def app(environ: Any, start_response: Any) -> Any:
+        thread = threading.get_ident()
+        environ["reserve.after_response"](lambda: called.append(thread == threading.get_ident()))
+        return hello(environ, start_response)
+
+    with straight_site(app) as (site, line):
+        client = site.connect()
+        for number in range(1, 4):
+            assert exchange(site, client).text == "hello "
+            eventually(lambda number=number: len(called) == number)  # type: ignore[misc]
+        assert called == [True] * 3
+        eventually(lambda: line.served == 2)
+
+
+def test_a_worker_that_waits_has_another_one_in_its_place(straight_line_form: str) -> None:
+    entered, released = threading.Event(), threading.Event()
+
+    def app(environ: Any, start_response: Any) -> Any:
+        if environ["PATH_INFO"] == "/wait":
+            with environ["reserve.waiting"]():
+                entered.set()
+                assert released.wait(PATIENCE)
+        return hello(environ, start_response)
+
+    with straight_site(app, threads=1) as (site, _):
+        waiting, other = site.connect(), site.connect()
+        for client in (waiting, other):
+            exchange(site, client)
+        waiting.sendall(request("GET", "/wait"))
+        assert entered.wait(PATIENCE)
+        for _ in range(3):
+            assert exchange(site, other).text == "hello "
+        released.set()
+        assert receive(waiting).text == "hello "
+
+
+@needs_fork
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_child_that_is_forked_in_a_request_sends_nothing_and_closes_nothing_of_its_parent(
+    straight_line_form: str,
+) -> None:
+    statuses: list[int] = []
+    parent = os.getpid()
+
+    def app(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [])
+        if environ["PATH_INFO"] != "/fork":
+            return [b"other"]
+        pid = os.fork()
+        if not pid:
+            return [b"child"]  # the worker's loop ends, and with it the process
+        statuses.append(os.waitpid(pid, 0)[1])
+        return [b"parent"]
+
+    with straight_site(app) as (site, line):
+        client = site.connect()
+        exchange(site, client)
+        client.sendall(request("GET", "/fork"))
+        assert receive(client).text == "parent"
+        assert exchange(site, client).text == "other"
+        assert os.getpid() == parent
+        eventually(lambda: line.served == 2)
+    assert statuses == [0]
