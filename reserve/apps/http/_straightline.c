@@ -122,7 +122,7 @@ typedef struct {
 #define STRINGS(X) \
     X(REQUEST_METHOD) X(REQUEST_URI) X(PATH_INFO) X(QUERY_STRING) X(SERVER_PROTOCOL) X(HTTP_REFERER) X(HTTP_USER_AGENT) \
     X(fd) X(driver) X(deadline) X(base_environ) X(parse_head) X(limits) X(unix_socket) X(straight_response) X(decline) \
-    X(leave_with) X(leave_sending) X(leave_straight_response) X(put_record) X(retiring) X(partial) X(flush_errors) \
+    X(leave_with) X(leave_sending) X(leave_straight_response) X(put_record) X(retiring) X(asleep) X(wake) X(REMOTE_ADDR) X(partial) X(flush_errors) \
     X(date_line) X(start_response) X(write) X(environ) X(length) X(keep_alive) X(minor) X(method) X(refuse_underscores)
 
 typedef struct {
@@ -695,6 +695,8 @@ typedef struct {
     PyObject *context, *app, *gateway;
     PyObject *partial; /* the incomplete lines of wsgi.errors, by thread: a dict */
     PyObject *log;     /* the access log; NULL: there is none */
+    PyObject *records, *append; /* its queue, and what adds to that; NULL: the driver puts every record */
+    Py_ssize_t most_records, longest;
     PyObject *special; /* context.is_special; NULL: every path is for the application */
     PyObject *server_line, *server, *now, *tallies;
     PyObject *driver_type;
@@ -717,6 +719,8 @@ line_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(line->partial);
     Py_VISIT(line->gateway);
     Py_VISIT(line->log);
+    Py_VISIT(line->records);
+    Py_VISIT(line->append);
     Py_VISIT(line->special);
     Py_VISIT(line->server);
     Py_VISIT(line->now);
@@ -734,6 +738,8 @@ line_clear(PyObject *self)
     Py_CLEAR(line->partial);
     Py_CLEAR(line->gateway);
     Py_CLEAR(line->log);
+    Py_CLEAR(line->records);
+    Py_CLEAR(line->append);
     Py_CLEAR(line->special);
     Py_CLEAR(line->server_line);
     Py_CLEAR(line->server);
@@ -1240,24 +1246,67 @@ count_response(Line *line, Response *response, Py_ssize_t sent, double seconds)
     return 0;
 }
 
+/* Put a record of the access log: see LineWriter in reserve/engine/logs/errorlog.py, and record.py for its values. */
 static int
 log_response(Line *line, PyObject *driver, Response *response, Py_ssize_t sent)
 {
     State *state = line->state;
-    int outcome = -1;
-    PyObject *head = get_head((PyObject *)response, NULL), *code = PyLong_FromLong(response->code),
-             *size = PyLong_FromSsize_t(sent);
-    if (head != NULL && code != NULL && size != NULL) {
-        PyObject *args[6] = {driver, head, code, size, response->referer, response->user_agent};
-        PyObject *none =
-            PyObject_VectorcallMethod(state->str_put_record, args, 6 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
-        outcome = none == NULL ? -1 : 0;
+    PyObject *referer = response->referer, *user_agent = response->user_agent, *none;
+    if (line->records == NULL || response->target == NULL || PyObject_Size(line->records) >= line->most_records ||
+        !PyUnicode_Check(referer) || !PyUnicode_Check(user_agent) ||
+        PyUnicode_GET_LENGTH(response->method) + PyUnicode_GET_LENGTH(response->target) + PyUnicode_GET_LENGTH(referer) +
+                PyUnicode_GET_LENGTH(user_agent) > line->longest) {
+        /* Some paths are not logged, the client is another one than the peer, the log is full, or a text is cut. */
+        PyObject *head = get_head((PyObject *)response, NULL), *code = PyLong_FromLong(response->code),
+                 *size = PyLong_FromSsize_t(sent);
+        none = NULL;
+        if (head != NULL && code != NULL && size != NULL) {
+            PyObject *args[6] = {driver, head, code, size, referer, user_agent};
+            none = PyObject_VectorcallMethod(state->str_put_record, args, 6 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+        }
+        Py_XDECREF(head);
+        Py_XDECREF(code);
+        Py_XDECREF(size);
         Py_XDECREF(none);
+        return none == NULL ? -1 : 0;
     }
-    Py_XDECREF(head);
-    Py_XDECREF(code);
-    Py_XDECREF(size);
-    return outcome;
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    PyObject *base = get_slot(driver, line->driver_type, line->base_environ, state->str_base_environ);
+    PyObject *host = base == NULL ? NULL : PyDict_GetItemWithError(base, state->str_REMOTE_ADDR);
+    PyObject *record = host == NULL ? NULL : PyTuple_New(9);
+    if (record == NULL) {
+        Py_XDECREF(base);
+        return -1;
+    }
+    PyObject *values[9] = {
+        PyFloat_FromDouble((double)now.tv_sec + (double)now.tv_nsec * 1e-9), Py_NewRef(host), Py_NewRef(response->method),
+        Py_NewRef(response->target), Py_NewRef(state->http11), PyLong_FromLong(response->code), PyLong_FromSsize_t(sent),
+        Py_NewRef(referer), Py_NewRef(user_agent),
+    };
+    int failed = values[0] == NULL || values[5] == NULL || values[6] == NULL;
+    for (int index = 0; index < 9; index++) {
+        PyTuple_SET_ITEM(record, index, values[index]);
+    }
+    Py_DECREF(base);
+    none = failed ? NULL : PyObject_CallOneArg(line->append, record);
+    Py_DECREF(record);
+    if (none == NULL) {
+        return -1;
+    }
+    Py_DECREF(none);
+    PyObject *asleep = PyObject_GetAttr(line->log, state->str_asleep);
+    if (asleep == NULL) {
+        return -1;
+    }
+    int sleeps = asleep != Py_False;
+    Py_DECREF(asleep);
+    if (sleeps) {
+        none = PyObject_CallMethodNoArgs(line->log, state->str_wake);
+        Py_XDECREF(none);
+        return none == NULL ? -1 : 0;
+    }
+    return 0;
 }
 
 /* A value of the environ; a new reference, an empty str if there is none. */
@@ -1572,16 +1621,17 @@ line_call(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *names)
 static PyObject *
 line_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
 {
-    PyObject *context, *server, *now, *tallies, *app, *gateway, *errors, *log, *special, *server_line;
+    PyObject *context, *server, *now, *tallies, *app, *gateway, *errors, *log, *records, *special, *server_line;
     double keep_alive;
-    Py_ssize_t largest, most_fields;
+    Py_ssize_t largest, most_fields, most_records, longest;
     int refuse_underscores;
-    static char *names[] = {"context", "server",  "now",         "tallies",    "gateway", "app",         "errors",
-                            "log",     "special", "server_line", "keep_alive", "largest", "most_fields", "refuse_underscores",
-                            NULL};
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "OOOO!OOOOOSdnnp:StraightLine", names, &context, &server, &now,
-                                     &PyDict_Type, &tallies, &gateway, &app, &errors, &log, &special, &server_line,
-                                     &keep_alive, &largest, &most_fields, &refuse_underscores)) {
+    static char *names[] = {"context", "server",       "now",     "tallies", "gateway",     "app",
+                            "errors",  "log",          "records", "special", "server_line", "keep_alive",
+                            "largest", "most_fields",  "most_records", "longest", "refuse_underscores", NULL};
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "OOOO!OOOOOOSdnnnnp:StraightLine", names, &context, &server, &now,
+                                     &PyDict_Type, &tallies, &gateway, &app, &errors, &log, &records, &special,
+                                     &server_line, &keep_alive, &largest, &most_fields, &most_records, &longest,
+                                     &refuse_underscores)) {
         return NULL;
     }
     State *state = PyType_GetModuleState(type);
@@ -1606,6 +1656,10 @@ line_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
         return NULL;
     }
     line->log = log == Py_None ? NULL : Py_NewRef(log);
+    line->records = records == Py_None ? NULL : Py_NewRef(records);
+    line->append = NULL;
+    line->most_records = most_records;
+    line->longest = longest;
     line->special = special == Py_None ? NULL : Py_NewRef(special);
     line->server_line = Py_NewRef(server_line);
     line->keep_alive = keep_alive;
@@ -1613,7 +1667,10 @@ line_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
     line->most_fields = most_fields;
     line->refuse_underscores = refuse_underscores;
     line->driver_type = import("reserve.apps.http.driver", "HTTPDriver");
-    if (line->driver_type == NULL) {
+    if (line->records != NULL) {
+        line->append = PyObject_GetAttrString(line->records, "append");
+    }
+    if (line->driver_type == NULL || (line->records != NULL && line->append == NULL)) {
         Py_DECREF(line);
         return NULL;
     }

@@ -1,8 +1,10 @@
 # The straight line in C: see straightline.py.
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from reserve.apps.http.accesslog import AccessLog
 from reserve.apps.http.context import HTTPContext
 from reserve.engine.connections.connection import Connection
 from reserve.engine.connections.context import ServerContext
@@ -22,7 +24,10 @@ class StraightLine:
         gateway: WSGIGateway,
         app: WSGIApplication,
         errors: ErrorStream,
-        log: object,
+        log: AccessLog | None,
+        records: deque[Any] | None,
+        most_records: int,
+        longest: int,
         special: Callable[[dict[str, Any]], bool] | None,
         server_line: bytes,
         keep_alive: float,

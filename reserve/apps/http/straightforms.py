@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from reserve.apps._accesslog.record import MAX_FIELD
 from reserve.apps.http.straightline import StraightLine
 
 try:
@@ -39,7 +40,7 @@ def make_straight_line(
     """
     if form() == "Python":
         return StraightLine(context)
-    settings, limits, gateway = context.settings, context.settings.limits, context.gateway
+    settings, limits, gateway, log = context.settings, context.settings.limits, context.gateway, context.access_log
     return _straightline.StraightLine(
         context=context,
         server=server,
@@ -48,7 +49,11 @@ def make_straight_line(
         gateway=gateway,
         app=gateway.app,
         errors=gateway.errors,
-        log=context.access_log,
+        log=log,
+        # What the line itself may do for the log: nothing else than the driver would do with this record.
+        records=None if log is None or context.skipped is not None or context.log_needs.details else log.records,
+        most_records=0 if log is None else log.limit,
+        longest=MAX_FIELD - 10,
         special=context.is_special if context.has_special_paths else None,
         server_line=context.server_line,
         keep_alive=settings.keep_alive,

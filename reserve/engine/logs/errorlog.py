@@ -106,7 +106,8 @@ class LineWriter:
         self._write_batch = write
         self._timeout = timeout
         self._on_dropped = on_dropped
-        self._limit = limit
+        self.limit = limit
+        """How many items it keeps; 0 in a forked child."""
         self._batch = batch
         self.records: deque[Any] = deque()
         """The items that wait. Producers append; always the same object."""
@@ -135,7 +136,7 @@ class LineWriter:
     def put(self, item: Any) -> None:
         """Add an item; never blocks. Any thread."""
         records = self.records
-        if len(records) >= self._limit:
+        if len(records) >= self.limit:
             self._count_lost()
             return
         records.append(item)
@@ -144,7 +145,7 @@ class LineWriter:
 
     def after_fork(self) -> None:
         """In a forked child: drop every item and wake no thread. The writer's thread does not exist in the child."""
-        self._limit = 0
+        self.limit = 0
         self._sleeping, self.asleep = False, True
 
     def stop(self, timeout: float = 2.0) -> None:
@@ -184,7 +185,7 @@ class LineWriter:
         if self._sleeping:
             self._waiter.wake()
         records = self.records
-        while len(records) > self._limit:
+        while len(records) > self.limit:
             try:
                 records.pop()
             except IndexError:  # the thread has taken them meanwhile

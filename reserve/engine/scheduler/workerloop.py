@@ -137,10 +137,8 @@ class WorkerLoop:
                     count = len(pool.workers)
                     if count > pool.highest and pool.has_surplus():
                         return None
-                    if worker.leads and not waiting and not queue.closed:
-                        found = queue.next_ready(waiting)
-                    else:
-                        found = None
+                    leads = worker.leads and not (waiting or queue.closed)
+                    found = queue.next_ready(waiting) if leads else None
                     if found is None:
                         found = queue.get(worker, _IDLE if count > pool.lowest else None)
                     owned = found
