@@ -1,9 +1,10 @@
 """The application of ``benchmarks.instructions``: hello, in a process in which nothing depends on the time.
 
 Under callgrind, and more so on a busy machine, a process executes few instructions in a millisecond. What happens after
-some time would be counted far more often than it happens otherwise, and as often as chance wants. So Python asks
-a thread to let others run after 5 s instead of 5 ms, and the monitor looks once a second instead of once a
-millisecond, at a lead that is kept, as it is for a fast handler as soon as there were two samples. The thread of a log pauses ten times as long, so that it writes some 50 lines together, as on a busy server, and not three.
+some time would be counted far more often than it happens otherwise, and as often as chance wants. So Python asks a
+thread to let others run after 5 s instead of 5 ms, and the monitor looks once a second instead of once a millisecond,
+at a lead that is kept, as it is for a fast handler as soon as there were two samples. The thread of a log pauses ten
+times as long, so that it writes some 50 lines together, as on a busy server, and not three.
 """
 
 from __future__ import annotations
