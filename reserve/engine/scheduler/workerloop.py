@@ -137,9 +137,10 @@ class WorkerLoop:
                     count = len(pool.workers)
                     if count > pool.highest and pool.has_surplus():
                         return None
-                    leads = worker.leads and not (waiting or queue.closed)
-                    found = queue.next_ready(waiting) if leads else None
+                    found = queue.next_ready(waiting) if worker.leads and not (waiting or queue.closed) else None
                     if found is None:
+                        if queue.shrinks and worker.leads and not waiting:
+                            return None  # it was woken for that, and get() would sleep again
                         found = queue.get(worker, _IDLE if count > pool.lowest else None)
                     owned = found
                     if found is None:

@@ -39,10 +39,10 @@ COMPILED = [None, "Python", *(["C"] if straightforms._straightline is not None e
 _DATE = re.compile(rb"Date: [^\r]+\r\n")
 
 
-def make_line(form: str, context: HTTPApp) -> StraightLine:
+def make_line(form: str, context: HTTPApp, server: MemoryServer) -> StraightLine[Connection]:
     """The straight line of an application, in this form."""
     with mock.patch.object(straightforms, "form", return_value=form):
-        return straightforms.make_straight_line(context)
+        return straightforms.make_straight_line(context, cast(Any, server))
 
 
 class PairServer(MemoryServer):
@@ -78,7 +78,7 @@ class StraightClient:
         self.connection = Connection(cast(Any, self.server), self._sock, ("127.0.0.1", 50000))
         self.driver: Any = self.http.make_driver(self.connection)
         self.connection.driver = self.driver
-        self._line = None if form is None else make_line(form, self.http)
+        self._line = None if form is None else make_line(form, self.http, self.server)
         self._wait = Wait("keep-alive", READ, 0.0)
         self._received = bytearray()
         self.outcomes: list[float | int] = []
