@@ -27,6 +27,7 @@ __all__ = [
     "refuse_shared_paths",
     "report_threads",
     "single_thread",
+    "straight_line_form",
     "url_scheme",
 ]
 
@@ -116,6 +117,11 @@ def report_threads(handle: object, values: Values, console: Console) -> None:
             f"reserve: {given.source} has no effect: {reason}, so it is served on the main thread, one request at a "
             "time\n"
         )
+
+
+def straight_line_form(handle: object) -> str:
+    """In which language an application's straight line is, for the banner; empty: it has none."""
+    return str(getattr(handle, "straight_line_form", ""))
 
 
 def url_scheme(handle: object) -> str:

@@ -31,6 +31,7 @@ def banner(
     single_thread: str = "",
     processes: int = 0,
     daemon: int = 0,
+    form: str = "",
 ) -> str:
     """The lines that show that the server has started.
 
@@ -41,10 +42,12 @@ def banner(
     :param processes: the number of worker processes of a supervisor; 0: this process has none.
     :param single_thread: why the application runs on the main thread, as a clause; empty: it does not.
     :param daemon: the process ID, if the process runs in the background; 0: it does not.
+    :param form: in which language the straight line is that serves the ordinary requests; empty: there is none.
     """
     lines = [f"reserve {__version__} serves {served[0]}", *(f"    and {line}" for line in served[1:])]
     lines += [f"    on {address}" for address in addresses]
     lines += [f"    with the options in {config}"] if config else []
+    lines += [f"    with the straight line in {form}"] if form else []
     stops = in_background(f"{_CTRL_C} after the requests in flight", daemon)
     if single_thread:
         each = f"with {processes} process{'es' if processes > 1 else ''}, " if processes else ""

@@ -16,7 +16,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
-from reserve.cli.application import configure, gunicorn_line, launch, report_threads, single_thread, url_scheme
+from reserve.cli.application import (
+    configure,
+    gunicorn_line,
+    launch,
+    report_threads,
+    single_thread,
+    straight_line_form,
+    url_scheme,
+)
 from reserve.cli.banner import banner, listener_lines, url_for_browser
 from reserve.cli.binds import Listeners, open_listeners
 from reserve.cli.config.hooks import load_hooks
@@ -287,6 +295,7 @@ class _Serving:
             single_thread=single_thread(start.handle),
             processes=0 if worker is None else worker.processes,
             daemon=os.getpid() if worker is None and values["daemon"] else 0,
+            form=straight_line_form(start.handle),
         )
         tls = start.adapter is not None
         scheme, root_path = url_scheme(start.handle), str(values["root_path"])

@@ -48,6 +48,7 @@ def collect_stats(runtime: Runtime, endpoints: Endpoints) -> Stats:
     reasons = runtime.unhealthy_reasons()
     return Stats(
         software=f"reserve {__version__}",
+        straight_line="" if endpoints.main.straight_line is None else endpoints.main.straight_line_form,
         python=f"{platform.python_implementation()} {platform.python_version()}{_build()}",
         pid=os.getpid(),
         started=runtime.made_at,

@@ -16,7 +16,7 @@ from reserve.apps.http.context import HTTPContext
 from reserve.apps.http.driver import HTTPDriver
 from reserve.apps.http.redirect import RedirectApp
 from reserve.apps.http.settings import HTTP_NEEDS, OWN_PATHS, HTTPSettings, check_paths
-from reserve.apps.http.straightforms import make_straight_line
+from reserve.apps.http.straightforms import form, make_straight_line
 from reserve.paramtypes import check_settings, defaults_of, without_effect
 from reserve.protocol.http1.codec import HTTP1Codec
 from reserve.protocol.http1.limits import LIMIT_KINDS, Limits
@@ -102,6 +102,7 @@ class HTTPApp(HTTPContext):
     # ---- called by the server ----
 
     url_scheme = "http"
+    straight_line_form = form()
     alpn_protocols: tuple[str, ...] = ("http/1.1", "http/1.0")
 
     def refuse_plain(self, first: bytes) -> bytes | None:

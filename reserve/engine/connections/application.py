@@ -44,6 +44,9 @@ class Application:
     straight_line: StraightLine[Connection] | None = None
     """Serves the ordinary requests of its connections; None: all go step by step. Any thread may replace it."""
 
+    straight_line_form: str = ""
+    """In which language it is: ``C`` or ``Python``; empty: it has none."""
+
     keep_alive: float = 15.0
     """Seconds that a client may take for its next request, and that a retiring server leaves its connections open."""
 

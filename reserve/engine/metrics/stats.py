@@ -97,6 +97,8 @@ class Stats:
     """``reserve 1.0``."""
     python: str
     """``CPython 3.13.1``."""
+    straight_line: str
+    """In which language the straight line is that serves ordinary requests, ``C`` or ``Python``; empty: none does."""
     pid: int
     """The process ID."""
     started: float
