@@ -97,6 +97,7 @@ class WorkerLoop:
                 return True
             elif pool.has_surplus():
                 if pool.leave_surplus(worker):
+                    queue.wake()  # the next one that leads may leave, too
                     return False
             elif pool.may_leave(worker):
                 if worker.leads:  # the number of workers was changed; the next one that leads may leave, too
