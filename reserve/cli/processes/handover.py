@@ -183,6 +183,9 @@ class HandOver:
         with self._lock:
             if self._relay is None:
                 return False
+            if self._is_closed and request.command == "status" and self._last is not None:
+                reply(self._last)
+                return True
             if self._is_closed:
                 raise Refusal("this process becomes the supervisor at this moment", "ask again")
             if request.command == "status":

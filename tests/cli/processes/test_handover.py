@@ -202,7 +202,10 @@ def test_what_is_for_the_supervisor_is_kept_for_it(both: Both) -> None:
     assert passed["former"]["handled"] == 0
     assert passed["uptime"] > 0
     with pytest.raises(Refusal, match="becomes the supervisor"):
-        both.hand_over.perform(Request("status", {}), lambda result: None)
+        both.hand_over.perform(Request("threads", {"min": 1, "max": 2}), lambda result: None)
+    told: list[Any] = []
+    assert both.hand_over.perform(Request("status", {}), told.append)  # the last that is known
+    assert told[0]["processes"]
     assert both.handled() == 5
 
 
