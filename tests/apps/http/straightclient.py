@@ -9,6 +9,7 @@ import contextlib
 import re
 import select
 import socket
+from collections import deque
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
@@ -67,11 +68,10 @@ class StraightClient:
         self.http = HTTPApp(WSGIGateway(app, errors=ErrorStream(cast(Any, stream))), settings)
         self.server = PairServer(FakeClock())
         self.http.gateway.use_log(self.server.log.failure, self.server.log.warning)
-        self.records: list[Any] = []
-        """Of the access log, without their times."""
-        if log:
-            put = lambda record: self.records.append(tuple(record)[1:])  # noqa: E731
-            self.http.access_log = cast(Any, SimpleNamespace(put=put))
+        self._records: deque[Any] = deque()
+        if log:  # the line in C may append to the records itself
+            double = SimpleNamespace(put=self._records.append, records=self._records, limit=1000, asleep=False)
+            self.http.access_log = cast(Any, double)
         self.client, self._sock = socket.socketpair()
         for sock in (self.client, self._sock):
             sock.setblocking(False)
@@ -85,6 +85,11 @@ class StraightClient:
         """What the line has returned."""
         self.closed = False
         self.begin_wait()
+
+    @property
+    def records(self) -> list[Any]:
+        """Of the access log, without their times."""
+        return [tuple(record)[1:] for record in self._records]
 
     @property
     def straight(self) -> int:
