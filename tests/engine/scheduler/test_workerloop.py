@@ -296,7 +296,7 @@ def test_a_notification_while_a_request_is_served_is_not_lost(exploring: Explore
 
         return check
 
-    assert exploring(scenario, 2, 2, "line") > 50
+    assert exploring(scenario, 2, 1, "line") > 50
 
 
 def test_an_arrival_while_a_request_is_served_is_served_as_well(exploring: Explore) -> None:
