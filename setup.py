@@ -1,7 +1,7 @@
-"""Builds the straight line in C (reserve/apps/http/_straightline.c), where there is a compiler.
+"""Builds the modules in C, where there is a compiler: the straight line of HTTP (reserve/apps/http/_straightline.c), and
+the usual lines of the access log (reserve/apps/_accesslog/_lines.c).
 
-All else of the package is set up in pyproject.toml. The extension is optional: without it the same line in Python
-serves (reserve/apps/http/straightline.py).
+All else of the package is set up in pyproject.toml. The modules are optional: without them the same is done in Python.
 """
 
 import sys
@@ -10,7 +10,8 @@ from setuptools import Extension, setup
 
 # What the C code calls is there on every system but this one, whose sockets are no descriptors.
 extensions = [] if sys.platform == "win32" else [
-    Extension("reserve.apps.http._straightline", ["reserve/apps/http/_straightline.c"], optional=True)
+    Extension("reserve.apps.http._straightline", ["reserve/apps/http/_straightline.c"], optional=True),
+    Extension("reserve.apps._accesslog._lines", ["reserve/apps/_accesslog/_lines.c"], optional=True),
 ]  # fmt: skip
 
 setup(ext_modules=extensions)

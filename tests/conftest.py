@@ -34,13 +34,13 @@ _ROOT = Path(__file__).parent.parent
 
 
 def _compile_straight_line() -> None:
-    """Compile the straight line in C in this clone, if there is a compiler: its tests run with both forms."""
-    source = _ROOT / "reserve/apps/http/_straightline.c"
-    suffix = sysconfig.get_config_var("EXT_SUFFIX")
-    compiled = source.with_suffix(suffix)
+    """Compile the modules in C in this clone, if there is a compiler: what they do is tested in both forms."""
     if "PYTEST_XDIST_WORKER" in os.environ or shutil.which("cc") is None:
         return
-    if not compiled.exists() or compiled.stat().st_mtime < source.stat().st_mtime:
+    suffix = sysconfig.get_config_var("EXT_SUFFIX")
+    sources = _ROOT.glob("reserve/apps/*/_*.c")
+    compiled = [(source, source.with_suffix(suffix)) for source in sources]
+    if any(not made.exists() or made.stat().st_mtime < source.stat().st_mtime for source, made in compiled):
         command = [sys.executable, "setup.py", "-q", "build_ext", "--inplace"]
         subprocess.run(command, cwd=_ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
 

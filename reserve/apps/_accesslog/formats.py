@@ -20,6 +20,13 @@ from reserve.apps._accesslog.record import DetailedRecord, Record
 from reserve.protocol.dates import MONTHS
 from reserve.suggest import nearest
 
+try:
+    from reserve.apps._accesslog import _lines
+except ImportError:  # there was no compiler where this was installed, or it is another interpreter
+    usual_lines = None
+else:
+    usual_lines = None if os.environ.get("RESERVE_PURE") == "1" else _lines.usual_lines
+
 __all__ = ["ATOMS", "COMBINED", "NOTHING", "WORDS", "Format", "Needs", "compile_format", "format_record", "is_format"]
 
 WORDS = ("common", "combined", "json")
@@ -175,9 +182,15 @@ _time_of = itemgetter(0)
 
 
 def _combined(records: Sequence[Any]) -> bytes:
-    """What :func:`format_record` makes of each record. The usual ones cost less than half of that: the texts of one
+    """What :func:`format_record` makes of each record. Where ``_lines.c`` was compiled, and all are usual, that makes
+    them (not with ``RESERVE_PURE=1``). Otherwise the usual ones cost less than half of that: the texts of one
     second and of numbers are known, and all lines are looked at together for characters that have to be escaped.
     """
+    if usual_lines is not None:
+        second = float(int(records[0][0]))
+        data = usual_lines(list(records), second, f' - - [{_timestamp(second)}] "'.encode())
+        if data is not None:
+            return data
     times = sorted(map(_time_of, records))  # they are nearly in order, and so this costs less than min() and max()
     begin = float(int(times[0]))
     end = begin + 1
