@@ -12,6 +12,15 @@
 
 #define ROOM 192 /* bytes of a line beside its texts */
 
+#define EACH(byte) (0x0101010101010101u * (byte))
+
+/* Not 0 if one of eight bytes is 0. */
+static inline unsigned long long
+zero_in(unsigned long long eight)
+{
+    return (eight - EACH(0x01)) & ~eight & EACH(0x80);
+}
+
 /* The bytes of a text of which no character is escaped; NULL: it is another text. */
 static const unsigned char *
 safe_text(PyObject *text, Py_ssize_t *size)
@@ -21,7 +30,16 @@ safe_text(PyObject *text, Py_ssize_t *size)
     }
     const unsigned char *bytes = PyUnicode_1BYTE_DATA(text);
     *size = PyUnicode_GET_LENGTH(text);
-    for (Py_ssize_t at = 0; at < *size; at++) {
+    Py_ssize_t at = 0;
+    for (; *size - at >= 8; at += 8) { /* eight at a time, up to the first ones of which one may be escaped */
+        unsigned long long eight;
+        memcpy(&eight, bytes + at, 8);
+        if ((((eight - EACH(0x20)) & ~eight & EACH(0x80)) | zero_in(eight ^ EACH(0x7f)) | zero_in(eight ^ EACH('"')) |
+             zero_in(eight ^ EACH('\\'))) != 0) {
+            break;
+        }
+    }
+    for (; at < *size; at++) {
         if (bytes[at] < 0x20 || bytes[at] == 0x7f || bytes[at] == '"' || bytes[at] == '\\') {
             return NULL;
         }
