@@ -122,7 +122,7 @@ typedef struct {
 #define STRINGS(X) \
     X(REQUEST_METHOD) X(REQUEST_URI) X(PATH_INFO) X(QUERY_STRING) X(SERVER_PROTOCOL) X(HTTP_REFERER) X(HTTP_USER_AGENT) \
     X(fd) X(driver) X(deadline) X(base_environ) X(parse_head) X(limits) X(unix_socket) X(straight_response) X(decline) \
-    X(leave_with) X(leave_sending) X(leave_straight_response) X(put_record) X(retiring) X(asleep) X(wake) X(REMOTE_ADDR) X(partial) X(flush_errors) \
+    X(leave_with) X(leave_sending) X(leave_straight_response) X(put_record) X(retiring) X(asleep) X(wake) X(identify) X(from_proxy) X(REMOTE_ADDR) X(partial) X(flush_errors) \
     X(date_line) X(start_response) X(write) X(environ) X(length) X(keep_alive) X(minor) X(method) X(refuse_underscores)
 
 typedef struct {
@@ -246,6 +246,7 @@ typedef struct {
     PyObject *head; /* a Head; NULL: nothing has asked for it yet */
     PyObject *wsgi; /* what has taken over; NULL: nothing */
     PyObject *status, *headers, *variables, *referer, *user_agent;
+    PyObject *request_id; /* for the field X-Request-ID; NULL: there is no such field */
     double begun;
     Py_ssize_t head_size;
     Py_ssize_t length;  /* what Content-Length says; -1: the application has not stated it */
@@ -283,6 +284,7 @@ response_clear(PyObject *self)
     Py_CLEAR(response->variables);
     Py_CLEAR(response->referer);
     Py_CLEAR(response->user_agent);
+    Py_CLEAR(response->request_id);
     return 0;
 }
 
@@ -436,6 +438,15 @@ put_length(Response *response, Py_ssize_t length)
     memcpy(out + 16, digits + at, sizeof digits - at);
     memcpy(out + 16 + sizeof digits - at, "\r\n", 2);
     response->out_size += 16 + sizeof digits - at + 2;
+}
+
+/* The line of X-Request-ID; 0: there is no room. */
+static int
+put_id(Response *response)
+{
+    size_t size;
+    const unsigned char *text = latin1(response->request_id, &size);
+    return text != NULL && put(response, "X-Request-ID: ", 14) && put(response, text, size) && put(response, "\r\n", 2);
 }
 
 /* Check and encode the head; 0: something of it is not ordinary, or not allowed; -1: an exception. */
@@ -702,6 +713,7 @@ typedef struct {
     PyObject *driver_type;
     Py_ssize_t base_environ, parse_head, straight_response; /* where an HTTPDriver has these */
     int refuse_underscores;
+    int has_ids, shows_ids; /* requests have IDs; and the field X-Request-ID of their responses has them */
     double keep_alive;
     Py_ssize_t largest, most_fields;
     time_t tail_second; /* which second `tail` is for */
@@ -1341,6 +1353,7 @@ make_response(Line *line, PyObject *connection, Parsed *parsed, PyObject *head, 
     response->target = parsed->target;
     response->head = head;
     response->wsgi = response->status = response->headers = response->referer = response->user_agent = NULL;
+    response->request_id = NULL;
     response->variables = PyContext_New(); /* threads are reused: what one request sets must not be there for the next */
     response->begun = begun;
     response->head_size = head_size;
@@ -1370,6 +1383,28 @@ make_response(Line *line, PyObject *connection, Parsed *parsed, PyObject *head, 
         return NULL;
     }
     return response;
+}
+
+/* Give the request its ID. */
+static int
+identify(Line *line, PyObject *driver, Response *response)
+{
+    State *state = line->state;
+    PyObject *from_proxy = response->target != NULL ? Py_NewRef(Py_False)
+                                                    : PyObject_GetAttr(response->head, state->str_from_proxy);
+    PyObject *begun = from_proxy == NULL ? NULL : PyFloat_FromDouble(response->begun);
+    PyObject *id = NULL;
+    if (begun != NULL) {
+        PyObject *args[4] = {driver, response->environ, from_proxy, begun};
+        id = PyObject_VectorcallMethod(state->str_identify, args, 4 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    }
+    Py_XDECREF(from_proxy);
+    Py_XDECREF(begun);
+    if (id != NULL && line->shows_ids) {
+        response->request_id = Py_NewRef(id);
+    }
+    Py_XDECREF(id);
+    return id == NULL ? -1 : 0;
 }
 
 /* Call the application in the response's context. */
@@ -1472,6 +1507,10 @@ respond(Line *line, PyObject *connection, PyObject *driver, Response *response, 
         content += PyBytes_GET_SIZE(item);
     }
     if (!ordinary || content > MOST_JOINED || (response->length >= 0 && response->length != content)) {
+        outcome = leave_with(state, driver, response, Py_NewRef(result));
+        goto done;
+    }
+    if (response->request_id != NULL && !put_id(response)) {
         outcome = leave_with(state, driver, response, Py_NewRef(result));
         goto done;
     }
@@ -1599,8 +1638,9 @@ line_call(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *names)
         return outcome;
     }
     Response *response = make_response(line, connection, &parsed, head, begun, (Py_ssize_t)size);
-    if (response == NULL || set_slot(driver, line->driver_type, line->straight_response, state->str_straight_response,
-                                     (PyObject *)response) < 0) {
+    if (response == NULL || (line->has_ids && identify(line, driver, response) < 0) ||
+        set_slot(driver, line->driver_type, line->straight_response, state->str_straight_response,
+                 (PyObject *)response) < 0) {
         Py_XDECREF(response);
         Py_DECREF(driver);
         return NULL;
@@ -1624,14 +1664,15 @@ line_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
     PyObject *context, *server, *now, *tallies, *app, *gateway, *errors, *log, *records, *special, *server_line;
     double keep_alive;
     Py_ssize_t largest, most_fields, most_records, longest;
-    int refuse_underscores;
+    int refuse_underscores, has_ids, shows_ids;
     static char *names[] = {"context", "server",       "now",     "tallies", "gateway",     "app",
                             "errors",  "log",          "records", "special", "server_line", "keep_alive",
-                            "largest", "most_fields",  "most_records", "longest", "refuse_underscores", NULL};
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "OOOO!OOOOOOSdnnnnp:StraightLine", names, &context, &server, &now,
+                            "largest", "most_fields",  "most_records", "longest", "refuse_underscores", "has_ids",
+                            "shows_ids", NULL};
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "OOOO!OOOOOOSdnnnnppp:StraightLine", names, &context, &server, &now,
                                      &PyDict_Type, &tallies, &gateway, &app, &errors, &log, &records, &special,
                                      &server_line, &keep_alive, &largest, &most_fields, &most_records, &longest,
-                                     &refuse_underscores)) {
+                                     &refuse_underscores, &has_ids, &shows_ids)) {
         return NULL;
     }
     State *state = PyType_GetModuleState(type);
@@ -1666,6 +1707,8 @@ line_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
     line->largest = largest < RECEIVE_SIZE ? largest : RECEIVE_SIZE - 1;
     line->most_fields = most_fields;
     line->refuse_underscores = refuse_underscores;
+    line->has_ids = has_ids;
+    line->shows_ids = shows_ids;
     line->driver_type = import("reserve.apps.http.driver", "HTTPDriver");
     if (line->records != NULL) {
         line->append = PyObject_GetAttrString(line->records, "append");

@@ -34,5 +34,7 @@ class StraightLine:
         largest: int,
         most_fields: int,
         refuse_underscores: bool,
+        has_ids: bool,
+        shows_ids: bool,
     ) -> StraightLine: ...
     def __call__(self, connection: Connection, now: float, /) -> float | int: ...

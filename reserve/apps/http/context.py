@@ -184,7 +184,7 @@ class HTTPContext(Application):
             and self.gateway.calling_thread is None
             and self.on_request_end is None
             and self.settings.keep_alive > 0
-            and not (self.is_observed or self.settings.debug)
+            and not (self.log_needs.details or self.settings.server_timing or self.settings.debug)
         )
         maker = self.straight_line_maker
         self.straight_line = maker(self) if possible and maker is not None else None
@@ -208,6 +208,8 @@ class HTTPContext(Application):
         elif self.request_ids is None:
             self.request_ids = RequestIds()
             self.is_observed = True
+        if self.straight_line_maker is not None:
+            self.lay_straight_line()
 
     def own_fields(self, request_id: str, details: Details | None = None, now: float = 0.0) -> list[tuple[str, str]]:
         """The fields that a response has because the settings say so, if :attr:`adds_fields`.

@@ -210,6 +210,17 @@ class HTTPDriver(HTTPBaseDriver):
 
     # ---- on the straight line, by the worker; see reserve.apps.http.straightline ----
 
+    def identify(self, environ: dict[str, Any], from_proxy: bool, begun: float) -> str:
+        """Give a request its ID, if there are such: it is returned, and in its environ.
+
+        :param begun: when it was complete, on the engine's clock.
+        """
+        ids = self._context.request_ids
+        assert ids is not None, "the line calls it for no other application"
+        self._received_at, self._details = begun, None
+        self._request_id = environ["reserve.request_id"] = ids.of(environ, from_proxy=from_proxy)
+        return self._request_id
+
     def decline(self, data: bytes) -> int:
         """Step as if this driver had received ``data``, because what it is is not ordinary."""
         self._unparsed = data
@@ -225,6 +236,8 @@ class HTTPDriver(HTTPBaseDriver):
         self._begun = self._received = response.begun
         self._phase = RESPONDING
         exchange = self._exchange = HTTPExchange(self._context, self._connection, head, None)
+        if self._context.is_observed:
+            self._observe(head, exchange, response.begun)
         self.straight_response = None
         wsgi = response.wsgi = WSGIResponse(exchange, self._context.gateway.warn_once)
         if response.lines:

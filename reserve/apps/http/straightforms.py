@@ -60,5 +60,7 @@ def make_straight_line(
         # A head of at most this size exceeds no limit of size.
         largest=min(limits.max_request_line, limits.max_field, limits.max_head),
         most_fields=limits.max_fields,
+        has_ids=context.request_ids is not None,
+        shows_ids=settings.request_id == "response",
         refuse_underscores=settings.underscores == "refuse",
     )

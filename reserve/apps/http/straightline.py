@@ -61,6 +61,8 @@ class StraightDriver(Protocol):
     unix_socket: bool
     straight_response: StraightResponse | None
 
+    def identify(self, environ: dict[str, Any], from_proxy: bool, begun: float) -> str: ...
+
     def decline(self, data: bytes) -> int: ...
 
     def leave_straight_response(self, response: StraightResponse) -> WSGIResponse: ...
@@ -78,8 +80,8 @@ class StraightLine:
     :param context: the application.
     """
 
-    __slots__ = ("_app", "_context", "_date", "_errors", "_keep_alive", "_largest", "_log",
-                 "_refuse_underscores", "_server_line", "_special")  # fmt: skip
+    __slots__ = ("_app", "_context", "_date", "_errors", "_ids", "_keep_alive", "_largest", "_log",
+                 "_refuse_underscores", "_server_line", "_shows_ids", "_special")  # fmt: skip
 
     def __init__(self, context: HTTPContext) -> None:
         settings, limits = context.settings, context.settings.limits
@@ -90,6 +92,8 @@ class StraightLine:
         # A head of at most this size exceeds no limit of size.
         self._largest = min(RECEIVE_SIZE - 1, limits.max_request_line, limits.max_field, limits.max_head)
         self._log = context.access_log
+        self._ids = context.request_ids is not None
+        self._shows_ids = settings.request_id == "response"
         self._refuse_underscores = settings.underscores == "refuse"
         self._server_line = context.server_line
         self._special = context.is_special if context.has_special_paths else None
@@ -130,6 +134,12 @@ class StraightLine:
         ):
             return driver.decline(data)
 
+        shown_id = b""
+        if self._ids:
+            request_id = driver.identify(environ, head.from_proxy, begun)
+            if self._shows_ids:
+                shown_id = b"X-Request-ID: %b\r\n" % request_id.encode()
+
         # The application. Threads are reused: what one request sets in context variables (PEP 567) must not be there
         # for the next.
         environ["wsgi.input"] = BytesIO()
@@ -160,6 +170,8 @@ class StraightLine:
         date = self._date
         if date[0] != int(wall):
             date = self._date = int(wall), self._context.date_line() + self._server_line + b"\r\n"
+        if shown_id:
+            lines.append(shown_id)
         lines.append(response.length_line if stated >= 0 else b"Content-Length: %d\r\n" % sent)
         lines.append(date[1])
         lines.append(body)

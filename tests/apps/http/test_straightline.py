@@ -9,6 +9,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -215,6 +216,33 @@ def outcomes(form: str, app: Any, *sent: bytes, settings: HTTPSettings | None = 
 @pytest.mark.parametrize("method", ["GET", "DELETE", "OPTIONS"])
 def test_a_request_without_a_body_is_served(straight_line_form: str, method: str) -> None:
     assert outcomes(straight_line_form, hello, request(method), request(method)) == ["served", "served"]
+
+
+@pytest.mark.parametrize("shown", ["environ", "response"])
+@pytest.mark.parametrize("length", [[], [("Content-Length", "4")], [("Content-Length", "5")]])
+def test_a_request_has_the_same_id_on_the_line_and_beside_it(shown: Any, length: list[tuple[str, str]]) -> None:
+    """A wrong Content-Length makes it leave the line after the application."""
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        ids.append(environ["reserve.request_id"])
+        start_response("200 OK", [("X-Own", "1"), *length])
+        return [b"body"]
+
+    seen = []
+    for form in COMPILED:
+        ids: list[str] = []
+        client = StraightClient(app, form, HTTPSettings(request_id=shown))
+        numbers = iter(range(100))
+        client.http.request_ids = SimpleNamespace(of=lambda *a, **k: f"number-{next(numbers)}")  # type: ignore[assignment] # noqa: B023
+        received = client.send(request(), request())
+        assert ids[0] == "number-0"
+        assert (b"X-Request-ID: number-0" in received) == (shown == "response")
+        assert client.driver.request_id() == ids[-1]
+        if form is not None and length != [("Content-Length", "5")]:
+            assert client.straight == 2
+        seen.append((received, ids))
+        client.close()
+    assert all(other == seen[0] for other in seen)
 
 
 @pytest.mark.parametrize(
@@ -449,7 +477,7 @@ def test_what_makes_every_request_unusual_keeps_all_of_them_from_it(
         assert line.calls == 0
 
 
-@pytest.mark.parametrize("http", [{"debug": True}, {"request_id": "response"}, {"keep_alive": 0.0}])
+@pytest.mark.parametrize("http", [{"debug": True}, {"server_timing": True}, {"keep_alive": 0.0}])
 def test_settings_that_make_every_request_unusual_leave_the_application_without_one(
     straight_line_form: str, http: dict[str, Any]
 ) -> None:
