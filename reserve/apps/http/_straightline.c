@@ -709,6 +709,7 @@ typedef struct {
     PyObject *records, *append; /* its queue, and what adds to that; NULL: the driver puts every record */
     Py_ssize_t most_records, longest;
     PyObject *special; /* context.is_special; NULL: every path is for the application */
+    PyObject *paths;   /* the paths that are not, if there are no folders of files; NULL: `special` is asked */
     PyObject *server_line, *server, *now, *tallies;
     PyObject *driver_type;
     Py_ssize_t base_environ, parse_head, straight_response; /* where an HTTPDriver has these */
@@ -734,6 +735,7 @@ line_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(line->records);
     Py_VISIT(line->append);
     Py_VISIT(line->special);
+    Py_VISIT(line->paths);
     Py_VISIT(line->server);
     Py_VISIT(line->now);
     Py_VISIT(line->tallies);
@@ -753,6 +755,7 @@ line_clear(PyObject *self)
     Py_CLEAR(line->records);
     Py_CLEAR(line->append);
     Py_CLEAR(line->special);
+    Py_CLEAR(line->paths);
     Py_CLEAR(line->server_line);
     Py_CLEAR(line->server);
     Py_CLEAR(line->now);
@@ -1557,8 +1560,12 @@ done:
 
 /* Whether the path is not for the application. 1, 0, or -1: an exception. */
 static int
-has_special_path(Line *line, PyObject *environ)
+has_special_path(Line *line, PyObject *environ, int is_plain)
 {
+    if (line->paths != NULL && is_plain) { /* no frontend has taken a prefix away */
+        PyObject *path = PyDict_GetItemWithError(environ, line->state->str_PATH_INFO);
+        return path == NULL ? -1 : PySet_Contains(line->paths, path);
+    }
     PyObject *is = PyObject_CallOneArg(line->special, environ);
     if (is == NULL) {
         return -1;
@@ -1623,7 +1630,7 @@ line_call(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *names)
         Py_XDECREF(parser);
     }
     if (ordinary == 1 && line->special != NULL) {
-        int special = has_special_path(line, parsed.environ);
+        int special = has_special_path(line, parsed.environ, head == NULL);
         if (special != 0) {
             ordinary = special < 0 ? -1 : 0;
             Py_CLEAR(parsed.environ);
@@ -1661,16 +1668,16 @@ line_call(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *names)
 static PyObject *
 line_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
 {
-    PyObject *context, *server, *now, *tallies, *app, *gateway, *errors, *log, *records, *special, *server_line;
+    PyObject *context, *server, *now, *tallies, *app, *gateway, *errors, *log, *records, *special, *paths, *server_line;
     double keep_alive;
     Py_ssize_t largest, most_fields, most_records, longest;
     int refuse_underscores, has_ids, shows_ids;
     static char *names[] = {"context", "server",       "now",     "tallies", "gateway",     "app",
-                            "errors",  "log",          "records", "special", "server_line", "keep_alive",
+                            "errors",  "log",          "records", "special", "paths", "server_line", "keep_alive",
                             "largest", "most_fields",  "most_records", "longest", "refuse_underscores", "has_ids",
                             "shows_ids", NULL};
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "OOOO!OOOOOOSdnnnnppp:StraightLine", names, &context, &server, &now,
-                                     &PyDict_Type, &tallies, &gateway, &app, &errors, &log, &records, &special,
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "OOOO!OOOOOOOSdnnnnppp:StraightLine", names, &context, &server, &now,
+                                     &PyDict_Type, &tallies, &gateway, &app, &errors, &log, &records, &special, &paths,
                                      &server_line, &keep_alive, &largest, &most_fields, &most_records, &longest,
                                      &refuse_underscores, &has_ids, &shows_ids)) {
         return NULL;
@@ -1701,6 +1708,7 @@ line_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
     line->append = NULL;
     line->most_records = most_records;
     line->longest = longest;
+    line->paths = paths == Py_None ? NULL : Py_NewRef(paths);
     line->special = special == Py_None ? NULL : Py_NewRef(special);
     line->server_line = Py_NewRef(server_line);
     line->keep_alive = keep_alive;

@@ -29,6 +29,7 @@ class StraightLine:
         most_records: int,
         longest: int,
         special: Callable[[dict[str, Any]], bool] | None,
+        paths: frozenset[str] | None,
         server_line: bytes,
         keep_alive: float,
         largest: int,

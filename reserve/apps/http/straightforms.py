@@ -55,6 +55,7 @@ def make_straight_line(
         most_records=0 if log is None else log.limit,
         longest=MAX_FIELD - 10,
         special=context.is_special if context.has_special_paths else None,
+        paths=frozenset((*(context.checks or ()), *(context.pages or ()))) if context.static is None else None,
         server_line=context.server_line,
         keep_alive=settings.keep_alive,
         # A head of at most this size exceeds no limit of size.
