@@ -198,6 +198,7 @@ class StraightLine:
             driver.put_record(head, response.code, sent, response.referer, response.user_agent)
         if self._errors.partial:
             self._context.gateway.flush_errors(None, environ)
+        del response.head  # the application may have kept the object in its environ, which would refer to itself
         connection.deadline = now + self._keep_alive
         return now
 
