@@ -35,7 +35,6 @@ from reserve.cli.logfiles import open_log_files, redirect_stderr
 from reserve.cli.parser import CommandLine
 from reserve.cli.privileges import account, drop_privileges
 from reserve.cli.process import prepare_process
-from reserve.cli.processes.handover import HandOver
 from reserve.cli.processes.successor import Origin, Succession
 from reserve.cli.server import make_server, open_when_ready
 from reserve.cli.service import Service
@@ -268,6 +267,8 @@ class _Serving:
     def _make_succession(self, origin: Origin, force_exit: ForceExit) -> Succession:
         """What starts a successor at a reload, and tells of both processes then."""
         console, control = self._console, self._control
+        from reserve.cli.processes.handover import HandOver  # later: `reserve status` needs none of it
+
         hand_over = HandOver(self.server, lambda text: console.write(f"reserve: {text}\n", 0))
         hand_over.on_begin = self._monitoring.hand_over
         self.server.collector = hand_over

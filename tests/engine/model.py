@@ -372,9 +372,12 @@ class ModelWorld(ServerDouble):
             error=lambda text: None,
         )
         logs = cast(Any, self.log)
-        policy = cast(Any, SimpleNamespace(keeps=keep, sample=lambda runs, stalled: None, rest=lambda: None))
+        policy = cast(Any, SimpleNamespace(keeps=keep, tick=0.001, sample=lambda elapsed, looks, runs, waits: None))
         self.alarm = Alarm()
         self.monitor = Monitor(policy, self.alarm, logs, cast(Any, self.clock))
+        # What it sees of the kernel only feeds the policy, which decides the same at every moment here.
+        observer = SimpleNamespace(elapsed=0.0, look=lambda workers, tick: None, rest=lambda: None)
+        self.monitor._observer = cast(Any, observer)
         self.queue = ReadyQueue(cast(Any, self.poller), cast(Any, self.clock), policy, self.alarm, self.settings)
         self.stepper = Stepper(self.queue, cast(Any, self.clock), self.settings, logs)
         self.pool = WorkerPool(

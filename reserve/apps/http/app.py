@@ -102,7 +102,11 @@ class HTTPApp(HTTPContext):
     # ---- called by the server ----
 
     url_scheme = "http"
-    straight_line_form = form()
+
+    @property
+    def straight_line_form(self) -> str:
+        return form() if self.gateway.calling_thread is None else ""
+
     alpn_protocols: tuple[str, ...] = ("http/1.1", "http/1.0")
 
     def refuse_plain(self, first: bytes) -> bytes | None:

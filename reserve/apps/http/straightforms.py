@@ -7,15 +7,8 @@ byte.
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
-
-from reserve.apps._accesslog.record import MAX_FIELD
-from reserve.apps.http.straightline import StraightLine
-
-try:
-    from reserve.apps.http import _straightline
-except ImportError:  # there was no compiler where this was installed, or it is another interpreter
-    _straightline = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from reserve.apps.http.context import HTTPContext
@@ -23,12 +16,17 @@ if TYPE_CHECKING:
     from reserve.engine.connections.connection import Connection
     from reserve.engine.connections.context import ServerContext
 
-__all__ = ["form", "make_straight_line"]
+__all__ = ["form", "is_compiled", "make_straight_line"]
+
+
+def is_compiled() -> bool:
+    """Whether there is the form in C: there was a compiler where this was installed, and it is the same interpreter."""
+    return find_spec("reserve.apps.http._straightline") is not None
 
 
 def form() -> str:
-    """``C`` or ``Python``."""
-    return "Python" if _straightline is None or os.environ.get("RESERVE_PURE") == "1" else "C"
+    """``C`` or ``Python``. Imports nothing."""
+    return "C" if os.environ.get("RESERVE_PURE") != "1" and is_compiled() else "Python"
 
 
 def make_straight_line(
@@ -38,8 +36,17 @@ def make_straight_line(
 
     :param server: what serves the application.
     """
+    # Imported only now: the command asks for form() before it needs anything of HTTP.
+    from reserve.apps._accesslog.record import MAX_FIELD
+    from reserve.apps.http.straightline import StraightLine
+
     if form() == "Python":
         return StraightLine(context)
+    try:
+        from reserve.apps.http import _straightline
+    except ImportError:  # it was compiled for another system
+        return StraightLine(context)
+
     settings, limits, gateway, log = context.settings, context.settings.limits, context.gateway, context.access_log
     return _straightline.StraightLine(
         context=context,

@@ -24,7 +24,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from reserve.cli.binds import PURPOSES, Listeners, open_changed, united
 from reserve.cli.console import Console
@@ -32,7 +32,6 @@ from reserve.cli.early.signaltable import name_of
 from reserve.cli.forceexit import ABORTED, ForceExit
 from reserve.cli.parser import parse_command_line
 from reserve.cli.processes.channel import Channel
-from reserve.cli.processes.handover import GENERATION, HandOver
 from reserve.cli.processes.spawn import become_supervisor, handled_signals, start_worker
 from reserve.cli.processes.state import PassedListener, PassedProcess, State, pass_listeners
 from reserve.cli.signals import StopSignals
@@ -44,6 +43,9 @@ from reserve.sockets.listeners import release
 from reserve.sockets.notify import Notifier
 from reserve.sockets.unix import UNIXListener
 from reserve.wait import wait_for
+
+if TYPE_CHECKING:
+    from reserve.cli.processes.handover import HandOver
 
 __all__ = ["Origin", "Succession"]
 
@@ -434,7 +436,9 @@ class Succession:
         if self._process is not None and self._channel is not None and self._process.returncode is None:
             phase = "stopping" if self._stops else "serving" if self._is_ready else "starting"
             pid, due, rest = self._process.pid, self._hand_over.due, self._channel.passed()
-            processes = (PassedProcess(pid, self._channel.fileno(), GENERATION, 0, phase, 0, 0, *rest, due=due),)
+            processes = (
+                PassedProcess(pid, self._channel.fileno(), self._hand_over.generation, 0, phase, 0, 0, *rest, due=due),
+            )
         reloads = (signal.SIGHUP,) * self._reloads
         return State(
             argv=self._origin.argv,
@@ -442,7 +446,7 @@ class Succession:
             listeners=pass_listeners(self._next, with_files=True),
             processes=processes,
             served=True,
-            generation=GENERATION,
+            generation=self._hand_over.generation,
             signals=(*reloads, *unread),
             signal_pipe=self._signals.pipe_reader,
             stops=self._stops,

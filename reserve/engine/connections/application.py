@@ -44,11 +44,13 @@ class Application:
     straight_line: StraightLine[Connection] | None = None
     """Serves the ordinary requests of its connections; None: all go step by step. Any thread may replace it."""
 
-    straight_line_form: str = ""
-    """In which language it is: ``C`` or ``Python``; empty: it has none."""
-
     keep_alive: float = 15.0
     """Seconds that a client may take for its next request, and that a retiring server leaves its connections open."""
+
+    @property
+    def straight_line_form(self) -> str:
+        """In which language the straight line is: ``C`` or ``Python``; empty: there is none."""
+        return ""
 
     @property
     def log_lines_dropped(self) -> int:

@@ -32,10 +32,10 @@ from reserve.testing.memoryserver import MemoryServer
 FORMS = [
     "Python",
     pytest.param(
-        "C", marks=pytest.mark.skipif(straightforms._straightline is None, reason="the form in C is not compiled")
+        "C", marks=pytest.mark.skipif(not straightforms.is_compiled(), reason="the form in C is not compiled")
     ),
 ]
-COMPILED = [None, "Python", *(["C"] if straightforms._straightline is not None else [])]
+COMPILED = [None, "Python", *(["C"] if straightforms.is_compiled() else [])]
 """For tests that compare: None is the general path."""
 _DATE = re.compile(rb"Date: [^\r]+\r\n")
 

@@ -435,7 +435,7 @@ def test_a_thread_that_does_not_end_at_a_stop_is_reported() -> None:
 def test_the_access_log_has_one_line_at_the_end_with_status_101() -> None:
     records: SimpleQueue[Record] = SimpleQueue()
     http = HTTPApp(WSGIGateway(Echo(respond)), HTTPSettings(access_log=False))
-    http.access_log = cast(AccessLog, SimpleNamespace(put=records.put, stop=lambda: None))
+    http.access_log = cast(AccessLog, SimpleNamespace(put=records.put, records=[], limit=0, stop=lambda: None))
     with serving(http, threads=1) as server, upgraded(server) as client:
         assert echoed(client, b"hello")
         assert records.empty()

@@ -760,7 +760,7 @@ def test_at_the_deadline_of_a_stop_every_handler_ends(handler: Any) -> None:
 def test_the_access_log_has_one_line_at_the_end_with_status_101() -> None:
     records: SimpleQueue[Record] = SimpleQueue()
     app = HTTPApp(WSGIGateway(respond), HTTPSettings(access_log=False))
-    app.access_log = cast(AccessLog, SimpleNamespace(put=records.put, stop=lambda: None))
+    app.access_log = cast(AccessLog, SimpleNamespace(put=records.put, records=[], limit=0, stop=lambda: None))
     app.upgrades = WebSocketRoutes({"/": echo_at_yield})
     with running(app, threads=1) as server, client(server) as ws:
         ws.open("/", "User-Agent: me")
