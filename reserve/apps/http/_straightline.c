@@ -303,10 +303,17 @@ static PyObject *
 response_leave(Response *response, const char *what)
 {
     State *state = response->state;
-    if (response->wsgi != NULL) {
-        return Py_NewRef(response->wsgi);
+    PyObject *wsgi, *connection;
+    Py_BEGIN_CRITICAL_SECTION(response);
+    wsgi = Py_XNewRef(response->wsgi);
+    connection = Py_XNewRef(response->connection);
+    Py_END_CRITICAL_SECTION();
+    if (wsgi != NULL) {
+        Py_XDECREF(connection);
+        return wsgi;
     }
-    if (response->connection == NULL) {
+    if (connection == NULL || connection == Py_None) {
+        Py_XDECREF(connection);
         PyObject *error = PyObject_CallFunction(state->ended, "s", what);
         if (error != NULL) {
             PyErr_SetObject((PyObject *)Py_TYPE(error), error);
@@ -314,13 +321,36 @@ response_leave(Response *response, const char *what)
         }
         return NULL;
     }
-    PyObject *driver = PyObject_GetAttr(response->connection, state->str_driver);
+    PyObject *driver = PyObject_GetAttr(connection, state->str_driver);
+    Py_DECREF(connection);
     if (driver == NULL) {
         return NULL;
     }
-    PyObject *wsgi = PyObject_CallMethodOneArg(driver, state->str_leave_straight_response, (PyObject *)response);
+    wsgi = PyObject_CallMethodOneArg(driver, state->str_leave_straight_response, (PyObject *)response);
     Py_DECREF(driver);
     return wsgi;
+}
+
+/* The head on the stack is not to be written any more. */
+static inline void
+drop_out(Response *response)
+{
+    Py_BEGIN_CRITICAL_SECTION(response); /* without the GIL another thread may be in start_response */
+    response->out = NULL;
+    Py_END_CRITICAL_SECTION();
+}
+
+/* The response has ended: nothing of it leads to the connection any more. */
+static void
+end_response(Response *response)
+{
+    PyObject *connection;
+    Py_BEGIN_CRITICAL_SECTION(response);
+    response->out = NULL;
+    connection = response->connection;
+    response->connection = NULL;
+    Py_END_CRITICAL_SECTION();
+    Py_XDECREF(connection);
 }
 
 /* Append to the head; 0: there is no room. */
@@ -449,9 +479,12 @@ put_id(Response *response)
     return text != NULL && put(response, "X-Request-ID: ", 14) && put(response, text, size) && put(response, "\r\n", 2);
 }
 
-/* Check and encode the head; 0: something of it is not ordinary, or not allowed; -1: an exception. */
+/* Check and encode the head; 0: something of it is not ordinary, or not allowed. Runs no Python code, so that nothing
+ * can come in between (an application may call start_response on several threads, and inside of itself).
+ *
+ * `fields` is a list that nothing else has. */
 static int
-response_begin(Response *response, PyObject *status, PyObject *headers)
+response_begin(Response *response, PyObject *status, PyObject *fields)
 {
     State *state = response->state;
     size_t size;
@@ -469,18 +502,11 @@ response_begin(Response *response, PyObject *status, PyObject *headers)
     if (!put(response, "HTTP/1.1 ", 9) || !put(response, text, size) || !put(response, "\r\n", 2)) {
         return 0;
     }
-    PyObject *copy = PyList_GetSlice(headers, 0, PY_SSIZE_T_MAX); /* the application may change its list later */
-    if (copy == NULL) {
-        return -1;
-    }
-    for (Py_ssize_t index = 0; index < PyList_GET_SIZE(copy); index++) {
-        if (!put_field(response, PyList_GET_ITEM(copy, index))) {
-            Py_DECREF(copy);
+    for (Py_ssize_t index = 0; index < PyList_GET_SIZE(fields); index++) {
+        if (!put_field(response, PyList_GET_ITEM(fields, index))) {
             return 0;
         }
     }
-    Py_XSETREF(response->headers, copy);
-    Py_XSETREF(response->status, Py_NewRef(status));
     response->code = code;
     return 1;
 }
@@ -495,12 +521,31 @@ response_call(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *na
 {
     Response *response = (Response *)self;
     Py_ssize_t count = PyVectorcall_NARGS(nargsf);
-    if (names == NULL && (count == 2 || (count == 3 && args[2] == Py_None)) && response->out != NULL &&
-        response->wsgi == NULL && response->code == 0 && PyList_CheckExact(args[1])) {
-        int begun = response_begin(response, args[0], args[1]);
-        if (begun < 0) {
+    if (names == NULL && (count == 2 || (count == 3 && args[2] == Py_None)) && PyList_CheckExact(args[1])) {
+        /* The application may change its list later. Copied before anything is looked at, because that may collect
+         * garbage, and so run Python code. */
+        PyObject *fields = PyList_GetSlice(args[1], 0, PY_SSIZE_T_MAX), *status = Py_NewRef(args[0]);
+        int begun = 0;
+        if (fields == NULL) {
+            Py_DECREF(status);
             return NULL;
         }
+        Py_BEGIN_CRITICAL_SECTION(self);
+        if (response->out != NULL && response->wsgi == NULL && response->code == 0) {
+            begun = response_begin(response, status, fields);
+        }
+        if (begun) {
+            /* What was there before is released below. */
+            PyObject *other = response->headers;
+            response->headers = fields;
+            fields = other;
+            other = response->status;
+            response->status = status;
+            status = other;
+        }
+        Py_END_CRITICAL_SECTION();
+        Py_XDECREF(fields);
+        Py_XDECREF(status);
         if (begun) {
             return PyCFunction_New(&write_definition, self);
         }
@@ -536,14 +581,33 @@ static PyObject *
 get_head(PyObject *self, void *closure)
 {
     Response *response = (Response *)self;
-    if (response->head == NULL) {
-        if (response->environ == NULL) {
-            Py_RETURN_NONE;
-        }
-        response->head = PyObject_CallFunction(response->state->new_head, "OOiOOiO", response->method, response->target,
-                                               1, response->environ, Py_True, 0, Py_False);
+    PyObject *head, *environ;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    head = Py_XNewRef(response->head);
+    environ = Py_XNewRef(response->environ);
+    Py_END_CRITICAL_SECTION();
+    if (head == NULL && environ == NULL) {
+        Py_RETURN_NONE;
     }
-    return Py_XNewRef(response->head);
+    if (head == NULL) {
+        head = PyObject_CallFunction(response->state->new_head, "OOiOOiO", response->method, response->target, 1, environ,
+                                     Py_True, 0, Py_False);
+        /* The worker and a thread that shows what runs may both ask for the first time; and the response may have ended
+         * meanwhile. */
+        PyObject *other = NULL;
+        Py_BEGIN_CRITICAL_SECTION(self);
+        if (response->head != NULL) {
+            other = head;
+            head = Py_NewRef(response->head);
+        }
+        else if (response->environ != NULL) {
+            response->head = Py_XNewRef(head);
+        }
+        Py_END_CRITICAL_SECTION();
+        Py_XDECREF(other);
+    }
+    Py_XDECREF(environ);
+    return head;
 }
 
 static PyObject *
@@ -671,7 +735,9 @@ tally_read(PyObject *self, PyObject *unused)
         }
         PyTuple_SET_ITEM(parts, part, count);
     }
-    return Py_BuildValue("(NKKNd)", responses, LOAD(tally->received), LOAD(tally->sent), parts, tally->seconds);
+    double seconds;
+    __atomic_load(&tally->seconds, &seconds, __ATOMIC_ACQUIRE);
+    return Py_BuildValue("(NKKNd)", responses, LOAD(tally->received), LOAD(tally->sent), parts, seconds);
 failed:
     Py_XDECREF(responses);
     Py_XDECREF(parts);
@@ -1078,7 +1144,7 @@ parse_in_python(Line *line, PyObject *driver, PyObject *parser, const char *data
         parsed->target = NULL;
     }
     else {
-        outcome = outcome < 0 ? -1 : 0;
+        outcome = PyErr_Occurred() ? -1 : 0;
         Py_CLEAR(*head);
     }
     Py_XDECREF(environ);
@@ -1089,7 +1155,7 @@ parse_in_python(Line *line, PyObject *driver, PyObject *parser, const char *data
     return outcome;
 }
 
-/* Copy the lines that end every head in this second. -1: an exception. */
+/* Copy the lines that end every head in this second. 0: they are too long; -1: an exception. */
 static Py_ssize_t
 put_tail(Line *line, char *out)
 {
@@ -1109,10 +1175,14 @@ put_tail(Line *line, char *out)
     if (date == NULL) {
         return -1;
     }
-    if (!PyBytes_CheckExact(date) || PyBytes_GET_SIZE(date) + PyBytes_GET_SIZE(line->server_line) + 2 > TAIL_SIZE) {
-        PyErr_SetString(PyExc_ValueError, "the Date line and the Server line are no bytes, or too long");
+    if (!PyBytes_CheckExact(date)) {
+        PyErr_SetString(PyExc_TypeError, "the Date line is not bytes");
         Py_DECREF(date);
         return -1;
+    }
+    if (PyBytes_GET_SIZE(date) + PyBytes_GET_SIZE(line->server_line) + 2 > TAIL_SIZE) { /* --server-header */
+        Py_DECREF(date);
+        return 0;
     }
     size_t date_size = (size_t)PyBytes_GET_SIZE(date), server_size = (size_t)PyBytes_GET_SIZE(line->server_line);
     memcpy(out, PyBytes_AS_STRING(date), date_size);
@@ -1146,7 +1216,7 @@ static PyObject *
 leave_with(State *state, PyObject *driver, Response *response, PyObject *result)
 {
     PyObject *failure = NULL;
-    response->out = NULL;
+    drop_out(response);
     if (result == NULL) {
         failure = PyErr_GetRaisedException();
     }
@@ -1164,7 +1234,7 @@ static PyObject *
 leave_sending(State *state, PyObject *driver, Response *response, struct iovec *pieces, int count, Py_ssize_t total,
               Py_ssize_t sent, Py_ssize_t content)
 {
-    response->out = NULL;
+    drop_out(response);
     PyObject *message = PyBytes_FromStringAndSize(NULL, total);
     if (message == NULL) {
         return NULL;
@@ -1234,6 +1304,10 @@ count_response(Line *line, Response *response, Py_ssize_t sent, double seconds)
         tally = (Tally *)found;
     }
     Py_DECREF(ident);
+    if (!Py_IS_TYPE(tally, state->tally_type)) { /* of this module, which was imported a second time meanwhile */
+        Py_DECREF(tally);
+        return count_in_python(line, response, sent, seconds);
+    }
     int kind = 0;
     while (kind < tally->kinds &&
            (tally->kind[kind].method != response->method || tally->kind[kind].status != response->code)) {
@@ -1256,9 +1330,21 @@ count_response(Line *line, Response *response, Py_ssize_t sent, double seconds)
     STORE(tally->received, tally->received + (unsigned long long)response->head_size);
     STORE(tally->sent, tally->sent + (unsigned long long)sent);
     STORE(tally->parts[part], tally->parts[part] + 1);
-    tally->seconds += seconds;
+    seconds += tally->seconds;
+    __atomic_store(&tally->seconds, &seconds, __ATOMIC_RELEASE);
     Py_DECREF(tally);
     return 0;
+}
+
+/* A value of the environ; a new reference, an empty str if there is none. */
+static PyObject *
+field_of(State *state, PyObject *environ, PyObject *key)
+{
+    PyObject *value = PyDict_GetItemWithError(environ, key); /* the worker owns the environ: nothing else changes it */
+    if (value == NULL) {
+        return PyErr_Occurred() ? NULL : Py_NewRef(state->empty);
+    }
+    return Py_NewRef(value);
 }
 
 /* Put a record of the access log: see LineWriter in reserve/engine/logs/errorlog.py, and record.py for its values. */
@@ -1288,14 +1374,15 @@ log_response(Line *line, PyObject *driver, Response *response, Py_ssize_t sent)
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
     PyObject *base = get_slot(driver, line->driver_type, line->base_environ, state->str_base_environ);
-    PyObject *host = base == NULL ? NULL : PyDict_GetItemWithError(base, state->str_REMOTE_ADDR);
+    PyObject *host = base == NULL ? NULL : field_of(state, base, state->str_REMOTE_ADDR);
+    Py_XDECREF(base);
     PyObject *record = host == NULL ? NULL : PyTuple_New(9);
     if (record == NULL) {
-        Py_XDECREF(base);
+        Py_XDECREF(host);
         return -1;
     }
     PyObject *values[9] = {
-        PyFloat_FromDouble((double)now.tv_sec + (double)now.tv_nsec * 1e-9), Py_NewRef(host), Py_NewRef(response->method),
+        PyFloat_FromDouble((double)now.tv_sec + (double)now.tv_nsec * 1e-9), host, Py_NewRef(response->method),
         Py_NewRef(response->target), Py_NewRef(state->http11), PyLong_FromLong(response->code), PyLong_FromSsize_t(sent),
         Py_NewRef(referer), Py_NewRef(user_agent),
     };
@@ -1303,7 +1390,6 @@ log_response(Line *line, PyObject *driver, Response *response, Py_ssize_t sent)
     for (int index = 0; index < 9; index++) {
         PyTuple_SET_ITEM(record, index, values[index]);
     }
-    Py_DECREF(base);
     none = failed ? NULL : PyObject_CallOneArg(line->append, record);
     Py_DECREF(record);
     if (none == NULL) {
@@ -1322,17 +1408,6 @@ log_response(Line *line, PyObject *driver, Response *response, Py_ssize_t sent)
         return none == NULL ? -1 : 0;
     }
     return 0;
-}
-
-/* A value of the environ; a new reference, an empty str if there is none. */
-static PyObject *
-field_of(State *state, PyObject *environ, PyObject *key)
-{
-    PyObject *value = PyDict_GetItemWithError(environ, key); /* the worker owns the environ: nothing else changes it */
-    if (value == NULL) {
-        return PyErr_Occurred() ? NULL : Py_NewRef(state->empty);
-    }
-    return Py_NewRef(value);
 }
 
 /* Make the response of a request that is parsed; steals what `parsed` and `head` have. */
@@ -1437,7 +1512,7 @@ finish(Line *line, PyObject *connection, PyObject *driver, Response *response, P
         return NULL;
     }
     double seconds = PyFloat_AsDouble(now);
-    PyObject *deadline = PyFloat_FromDouble(seconds + line->keep_alive);
+    PyObject *deadline = seconds == -1.0 && PyErr_Occurred() ? NULL : PyFloat_FromDouble(seconds + line->keep_alive);
     if (deadline == NULL || count_response(line, response, sent, seconds - response->begun) < 0 ||
         (line->log != NULL && log_response(line, driver, response, sent) < 0)) {
         goto failed;
@@ -1473,16 +1548,19 @@ respond(Line *line, PyObject *connection, PyObject *driver, Response *response, 
         Py_DECREF(result);
         return NULL;
     }
-    int ordinary = retiring == Py_False && response->code != 0 && response->wsgi == NULL;
+    int ordinary = retiring == Py_False;
     Py_DECREF(retiring);
     struct iovec pieces[2 + MOST_PIECES];
     char tail[TAIL_SIZE];
     Py_ssize_t content = 0, count = 0, tail_size = 0;
     if (ordinary) {
-        tail_size = put_tail(line, tail); /* first, because it may run Python code, which may change the result */
+        tail_size = put_tail(line, tail); /* first, because it may run Python code, which may change all the rest */
         if (tail_size < 0) {
             goto done;
         }
+        ordinary = tail_size > 0 && response->code != 0 && response->wsgi == NULL;
+    }
+    if (ordinary) {
         if (PyTuple_CheckExact(result)) {
             items = Py_NewRef(result);
         }
@@ -1508,8 +1586,9 @@ respond(Line *line, PyObject *connection, PyObject *driver, Response *response, 
         pieces[2 + index].iov_base = PyBytes_AS_STRING(item);
         pieces[2 + index].iov_len = (size_t)PyBytes_GET_SIZE(item);
         content += PyBytes_GET_SIZE(item);
+        ordinary = content <= MOST_JOINED;
     }
-    if (!ordinary || content > MOST_JOINED || (response->length >= 0 && response->length != content)) {
+    if (!ordinary || (response->length >= 0 && response->length != content)) {
         outcome = leave_with(state, driver, response, Py_NewRef(result));
         goto done;
     }
@@ -1545,12 +1624,11 @@ respond(Line *line, PyObject *connection, PyObject *driver, Response *response, 
         outcome = leave_sending(state, driver, response, pieces, 2 + (int)count, total, sent, content);
     }
     else {
-        response->out = NULL;
-        outcome = finish(line, connection, driver, response, content);
-        if (outcome != NULL && set_slot(driver, line->driver_type, line->straight_response, state->str_straight_response,
-                                        Py_None) < 0) {
-            Py_CLEAR(outcome);
-        }
+        /* It has ended, before anything else runs: another thread that calls write() now is told so. */
+        end_response(response);
+        outcome = set_slot(driver, line->driver_type, line->straight_response, state->str_straight_response, Py_None) < 0
+                      ? NULL
+                      : finish(line, connection, driver, response, content);
     }
 done:
     Py_XDECREF(items);
@@ -1618,13 +1696,13 @@ line_call(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *names)
         PyObject *parser = get_slot(driver, line->driver_type, line->parse_head, state->str_parse_head);
         if (parser == state->parse_head) {
             PyObject *base = get_slot(driver, line->driver_type, line->base_environ, state->str_base_environ);
-            ordinary = base == NULL || !PyDict_Check(base) ? -1 : parse(line, base, data, (size_t)size, &parsed);
+            ordinary = base == NULL ? -1 : parse(line, base, data, (size_t)size, &parsed);
             Py_XDECREF(base);
         }
         else if (parser == NULL) {
             ordinary = -1;
         }
-        else if (memmem(data, (size_t)size - 4, "\r\n\r\n", 4) == NULL) {
+        else if (memmem(data, (size_t)size - 1, "\r\n\r\n", 4) == NULL) {
             ordinary = parse_in_python(line, driver, parser, data, (size_t)size, &parsed, &head);
         }
         Py_XDECREF(parser);
@@ -1656,10 +1734,16 @@ line_call(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *names)
     PyObject *result = call_application(line, response);
     outcome = result == NULL ? leave_with(state, driver, response, NULL)
                              : respond(line, connection, driver, response, result);
-    response->out = NULL;
-    Py_CLEAR(response->connection); /* the application may have kept the object, in its environ even */
-    Py_CLEAR(response->environ);
-    Py_CLEAR(response->head);
+    /* The application may have kept the object, in its environ even. */
+    end_response(response);
+    PyObject *environ;
+    Py_BEGIN_CRITICAL_SECTION(response);
+    environ = response->environ;
+    head = response->head;
+    response->environ = response->head = NULL;
+    Py_END_CRITICAL_SECTION();
+    Py_DECREF(environ);
+    Py_XDECREF(head);
     Py_DECREF(response);
     Py_DECREF(driver);
     return outcome;

@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from reserve.apps.http import straightforms
-from tests.apps.http.straightclient import FORMS
+
+FORMS = [
+    "Python",
+    pytest.param(
+        "C", marks=pytest.mark.skipif(not straightforms.is_compiled(), reason="the form in C is not compiled")
+    ),
+]
+"""Of the straight line: every test of it runs for each of them."""
 
 
 @pytest.fixture(params=FORMS)

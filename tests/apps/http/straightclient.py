@@ -1,6 +1,6 @@
 """A client of one connection whose requests take the straight line or not: the same program, to compare what comes out.
 
-The forms of the straight line are here and nowhere else: every test of it runs for each of them.
+It runs without pytest, too (:mod:`tests.apps.http.straightload`).
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ from types import SimpleNamespace
 from typing import Any, cast
 from unittest import mock
 
-import pytest
-
 from reserve.apps.http import straightforms
 from reserve.apps.http.app import HTTPApp
 from reserve.apps.http.settings import HTTPSettings
@@ -29,12 +27,6 @@ from reserve.gateways.wsgi import WSGIGateway
 from reserve.testing import FakeClock
 from reserve.testing.memoryserver import MemoryServer
 
-FORMS = [
-    "Python",
-    pytest.param(
-        "C", marks=pytest.mark.skipif(not straightforms.is_compiled(), reason="the form in C is not compiled")
-    ),
-]
 COMPILED = [None, "Python", *(["C"] if straightforms.is_compiled() else [])]
 """For tests that compare: None is the general path."""
 _DATE = re.compile(rb"Date: [^\r]+\r\n")
