@@ -8,6 +8,7 @@ is ``passed``, with how many requests there were.
 
 from __future__ import annotations
 
+import array
 import contextlib
 import gc
 import importlib
@@ -317,7 +318,7 @@ class Load:
         self._settings = [
             HTTPSettings(),
             HTTPSettings(underscores="refuse", server_header="x" * 600),
-            HTTPSettings(access_log_skip=("/no*",), health_path="/special"),
+            HTTPSettings(access_log_skip=("/no*",), health_path="/special", request_id="response"),
         ]
         self.requests = 0
         self.straight = 0
@@ -378,7 +379,7 @@ def check_references(cycle: Load, rounds: int) -> None:
     for variant in range(per_round):
         cycle.run(variant)
     before = _count()
-    counts: list[int] = []
+    counts = array.array("q")  # a list would have references itself
     for _ in range(max(3, rounds // per_round)):
         for variant in range(per_round):
             cycle.run(variant)
