@@ -151,7 +151,7 @@ def build_module(folder: Path, *flags: str) -> Path:
 
 
 def build_fuzzer(folder: Path) -> Path:
-    """Build it as a program of libFuzzer. Raises CalledProcessError when clang or the interpreter's library is missing."""
+    """Build it as a program of libFuzzer. Raises CalledProcessError when clang, or a library, is missing."""
     variables = sysconfig.get_config_vars()
     target = folder / "fuzzer"
     command = [

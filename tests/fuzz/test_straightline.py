@@ -1,4 +1,4 @@
-"""The fuzzing of the straight line in C in short: mutated seeds under the sanitizers, and libFuzzer where clang has it."""
+"""The fuzzing of the straight line in C in short: mutated seeds under the sanitizers, and libFuzzer if clang has it."""
 
 from __future__ import annotations
 
