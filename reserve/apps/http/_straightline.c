@@ -416,7 +416,7 @@ static int
 put_field(Response *response, PyObject *item)
 {
     State *state = response->state;
-    size_t name_size, value_size;
+    size_t name_size = 0, value_size = 0; /* as they stay where latin1() gives NULL */
     if (!PyTuple_CheckExact(item) || PyTuple_GET_SIZE(item) != 2) {
         return 0;
     }
