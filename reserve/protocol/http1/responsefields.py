@@ -44,7 +44,7 @@ HOP_BY_HOP_NAMES = frozenset({
 """RFC 9110 section 7.6.1, RFC 2616 section 13.5.1 and ``wsgiref.util.is_hop_by_hop``. Not every ``Proxy-*``:
 Proxy-Status (RFC 9209) is end-to-end.
 """
-SECRET = frozenset(("set-cookie", "set-cookie2", "authorization", "www-authenticate", "location"))
+SECRET = frozenset(("set-cookie", "set-cookie2", "authorization", "www-authenticate", "location", "x-request-id"))
 """Fields that are not cached, because their values differ each time or are secrets."""
 
 REASONS = {status.value: status.phrase for status in HTTPStatus}

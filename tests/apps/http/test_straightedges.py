@@ -240,13 +240,11 @@ for _ in range(3):
 load.run(0, kinds)
 assert load.straight == 2
 
-from reserve.apps.http import straightforms
-first = straightforms._straightline
+from reserve.apps.http import _straightline as first
 del sys.modules["reserve.apps.http._straightline"]
 del sys.modules["reserve.apps.http"]._straightline
 from reserve.apps.http import _straightline
 assert _straightline is not first
-straightforms._straightline = _straightline
 load.run(0, kinds)
 del first
 gc.collect()
