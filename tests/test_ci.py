@@ -16,16 +16,18 @@ ROOT = Path(__file__).parent.parent
 PEERS = (
     "curl", "chromium", "chromedriver", "wrk", "systemd-socket-activate", "systemd-analyze", "setpriv", "slowhttptest",
     "strace", "tmux", "nginx", "apache2", "lighttpd", "haproxy", "openssl", "certutil", "prometheus", "promtool",
-    "valgrind", "cc",
+    "valgrind", "cc", "python3-dbg",
 )  # fmt: skip
 PYTHON = """#!/bin/sh
 case "$*" in "-m pytest"*)
-    echo "{name}: $*" >>"{calls}"
+    echo "{name}: ${{RESERVE_PURE:+RESERVE_PURE=$RESERVE_PURE }}$*" >>"{calls}"
     echo "details of {name}"
     echo "{name} is done"
     exit {code};;
 esac
 """
+PURE = ".venv: RESERVE_PURE=1 -m pytest tests/strictness tests/gateways tests/apps/http --ignore-glob=*/test_straight*"
+"""The tests of HTTP with the straight line in Python."""
 PIP = """#!/bin/sh
 echo "{output}"
 """
@@ -84,6 +86,7 @@ def test_the_whole_suite_and_the_tests_of_tls_on_the_systems_python_run(ci: Run,
     assert (done.returncode, done.stdout) == (0, ".venv is done\n")
     assert calls.read_text().splitlines() == [
         ".venv-system: -m pytest tests/ssl tests/engine/drivers tests/test_tls.py tests/x/test_my_tls_b.py",
+        PURE,
         ".venv: -m pytest",
     ]
 
@@ -109,9 +112,9 @@ def test_a_deprecation_warning_of_pip_about_reserve_is_a_failure(ci: Run) -> Non
 
 def test_the_same_python_does_not_run_tests_twice(ci: Run, calls: Path, tmp_path: Path) -> None:
     assert ci(python=str(tmp_path / "clone" / ".venv" / "bin" / "python")).returncode == 0
-    assert calls.read_text() == ".venv: -m pytest\n"
+    assert calls.read_text() == f"{PURE}\n.venv: -m pytest\n"
 
 
 def test_without_a_python_of_the_system_the_whole_suite_runs(ci: Run, calls: Path, tmp_path: Path) -> None:
     assert ci(python=str(tmp_path / "none")).returncode == 0
-    assert calls.read_text() == ".venv: -m pytest\n"
+    assert calls.read_text() == f"{PURE}\n.venv: -m pytest\n"
