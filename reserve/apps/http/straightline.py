@@ -280,7 +280,7 @@ class StraightResponse:
                 line, kind = CACHED_LINES.get(item) or check_field(item)
                 if kind == PLAIN:
                     lines.append(line)
-                elif kind == CONTENT_LENGTH and length < 0:
+                elif kind == CONTENT_LENGTH and length < 0 and type(item[1]) is str:
                     length = int(item[1])
                     self.length_line = line
                 else:

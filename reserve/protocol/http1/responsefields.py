@@ -72,6 +72,8 @@ def check_status(status: object) -> tuple[bytes, int]:
     """
     if not isinstance(status, str):
         raise ApplicationError(f"the status is {short_repr(status)}, a {type_name(status)}; it is a str like '200 OK'")
+    if type(status) is not str:
+        status = str.__str__(status)  # its characters, whatever methods a subclass overrides
     if not STATUS(status):
         raise ApplicationError(
             f"the status {status[:60]!r} is not a code from 200 to 999, a space and a reason in latin-1 without "
@@ -101,6 +103,8 @@ def check_field(item: object) -> tuple[bytes, int]:
     if not isinstance(name, str) or not isinstance(value, str):
         raise ApplicationError(f"response header {short_repr(name)}: name and value are str, not {type_name(name)} and "
                                f"{type_name(value)} (PEP 3333)")  # fmt: skip
+    if type(name) is not str or type(value) is not str:
+        name, value = str.__str__(name), str.__str__(value)  # as for a status
     if not TOKEN(name):
         raise ApplicationError(f"response header {name[:60]!r}: the name is not a token (RFC 9110 section 5.1)")
     if not VALUE(value):

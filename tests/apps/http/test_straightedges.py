@@ -18,6 +18,7 @@ from reserve.engine.connections.straightline import DECLINED
 from reserve.errors import ApplicationError
 from reserve.protocol.http1.head import parse_head
 from reserve.protocol.http1.host import check_host
+from reserve.protocol.http1.responsefields import CACHED_LINES, CACHED_STATUS
 from tests.apps.http.doubles import hello
 from tests.apps.http.responses import request
 from tests.apps.http.straightbuild import ROOT
@@ -120,6 +121,40 @@ def test_write_while_the_end_of_the_head_is_made_takes_the_response_over(monkeyp
     received = client.send(request())
     assert received.count(b"HTTP/1.1 ") == 1
     assert b"from another thread " in received
+    client.close()
+
+
+class Text(str):
+    """What has other characters than its methods say."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "wrong\r\nX-Wrong: 1"
+
+    __format__ = lambda self, spec: str(self)  # noqa: E731
+    lower = upper = strip = __str__
+
+    def __int__(self) -> int:
+        return 1
+
+
+def test_the_characters_of_a_subclass_of_str_are_sent_and_cached(straight_line_form: str) -> None:
+    CACHED_LINES.clear()
+    CACHED_STATUS.clear()
+    kinds = [Text, str]
+
+    def app(environ: Any, start: Any) -> Any:
+        kind = kinds.pop(0)
+        start(kind("200 Odd"), [(kind("X-A"), kind("b")), (kind("Content-Length"), kind("5"))])
+        return [b"hello"]
+
+    client = StraightClient(app, straight_line_form)
+    for _ in range(2):
+        received = client.send(request())
+        assert received.startswith(b"HTTP/1.1 200 Odd\r\nX-A: b\r\n")
+        assert b"\r\nContent-Length: 5\r\n" in received
+        assert b"rong" not in received
     client.close()
 
 
