@@ -18,7 +18,11 @@ HOSTED = Path(__file__).with_name("compare") / "hosted"
 FORMS: dict[str, dict[str, str]] = {"pure": {"RESERVE_PURE": "1"}, "c": {}}
 """By form of reserve: the environment variables that choose it. ``c`` is the one with its extension module."""
 _LIST_EXTENSIONS = """\
-import sys, reserve.apps.http.straightforms
+import sys, reserve.apps.http.launch
+try:
+    import reserve.apps.http._straightline
+except ImportError:
+    pass
 for name, module in sorted(sys.modules.items()):
     path = getattr(module, "__file__", None) or ""
     if name.startswith("reserve.") and path.endswith(tuple(sys.argv[1:])):
