@@ -20,6 +20,7 @@ from reserve.errors import ReserveError
 
 __all__ = [
     "FRESH",
+    "CollectedServer",
     "Collector",
     "LocalCollector",
     "Recent",
@@ -48,7 +49,7 @@ class Collector(Protocol):
         """
 
 
-class _Server(Protocol):
+class CollectedServer(Protocol):
     """What a document needs of :class:`~reserve.engine.server.Server`."""
 
     @property
@@ -62,7 +63,7 @@ class _Server(Protocol):
     def stats(self) -> Any: ...
 
 
-def phase_of(server: _Server | None) -> str:
+def phase_of(server: CollectedServer | None) -> str:
     """The phase of a server; None: it is not made yet."""
     if server is None:
         return "starting"
@@ -111,7 +112,7 @@ class LocalCollector:
     :param server: None: the application is imported still; :attr:`server` is set later.
     """
 
-    def __init__(self, server: _Server | None = None) -> None:
+    def __init__(self, server: CollectedServer | None = None) -> None:
         self.server = server
 
     def collect(self, timeout: float = 2.0) -> dict[str, Any]:
@@ -126,7 +127,7 @@ class SharedCollector(LocalCollector):
     :param now: seconds of a monotonic clock.
     """
 
-    def __init__(self, server: _Server | None = None, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, server: CollectedServer | None = None, now: Callable[[], float] = time.monotonic) -> None:
         super().__init__(server)
         self._recent = Recent(super().collect, now)
 
@@ -171,7 +172,7 @@ class SupervisedCollector:
     :param channel: the end of the worker process.
     """
 
-    def __init__(self, channel: _Channel, server: _Server | None = None) -> None:
+    def __init__(self, channel: _Channel, server: CollectedServer | None = None) -> None:
         self._channel = channel
         self._local = LocalCollector(server)
         self._changed = threading.Condition()
@@ -185,11 +186,11 @@ class SupervisedCollector:
         self._ended = False
 
     @property
-    def server(self) -> _Server | None:
+    def server(self) -> CollectedServer | None:
         return self._local.server
 
     @server.setter
-    def server(self, server: _Server | None) -> None:
+    def server(self, server: CollectedServer | None) -> None:
         self._local.server = server
 
     def collect(self, timeout: float = 2.0) -> dict[str, Any]:

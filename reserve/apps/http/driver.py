@@ -232,6 +232,7 @@ class HTTPDriver(HTTPBaseDriver):
         :return: its response, which knows what the application has said so far.
         """
         head = self._head = response.head
+        assert head is not None, "the response has not ended"
         self._head_size = response.head_size
         self._begun = self._received = response.begun
         self._phase = RESPONDING
@@ -250,6 +251,7 @@ class HTTPDriver(HTTPBaseDriver):
         wsgi = self.leave_straight_response(response) if response.wsgi is None else response.wsgi
         response.connection = None
         head, exchange, connection = response.head, self._exchange, self._connection
+        assert head is not None
         assert exchange is not None
         try:
             response.variables.run(self._context.gateway.end, exchange, wsgi, result, failure)
@@ -267,6 +269,7 @@ class HTTPDriver(HTTPBaseDriver):
         :param content: bytes of the response's body.
         """
         connection, head = self._connection, response.head
+        assert head is not None
         output = connection.output = Output()
         output.append(memoryview(message)[sent:])
         code = response.code

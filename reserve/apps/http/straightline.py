@@ -198,7 +198,7 @@ class StraightLine:
             driver.put_record(head, response.code, sent, response.referer, response.user_agent)
         if self._errors.partial:
             self._context.gateway.flush_errors(None, environ)
-        del response.head  # the application may have kept the object in its environ, which would refer to itself
+        response.head = None  # the application may have kept the object in its environ, which would refer to itself
         connection.deadline = now + self._keep_alive
         return now
 
@@ -231,7 +231,8 @@ class StraightResponse:
     def __init__(self, connection: Connection, head: Head, begun: float, head_size: int) -> None:
         self.connection: Connection | None = connection
         """None: the response has ended."""
-        self.head = head
+        self.head: Head | None = head
+        """None: the response has ended."""
         self.begun = begun
         self.head_size = head_size
         self.wsgi: WSGIResponse | None = None

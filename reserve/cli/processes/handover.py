@@ -18,11 +18,11 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from reserve.cli.processes.channel import Channel
 from reserve.cli.stderrlog import set_log_level
-from reserve.control.collector import SharedCollector, phase_of
+from reserve.control.collector import CollectedServer, SharedCollector, phase_of
 from reserve.control.commands import Reply
 from reserve.control.document import RESTARTS, plain
 from reserve.control.messages import Last, Message, Ready, Recycle, Report, parse_messages
@@ -41,20 +41,6 @@ _LAST_MESSAGES = 5.0
 _LOOK_INTERVAL = 0.02
 _MOST_REPORTED = 256
 """So many different lines of successors are remembered, so that each is written once."""
-
-
-class _Server(Protocol):
-    """What is told of :class:`~reserve.engine.server.Server`."""
-
-    @property
-    def stopping(self) -> bool: ...
-
-    @property
-    def retiring(self) -> bool: ...
-
-    def wait_ready(self, timeout: float | None = None) -> bool: ...
-
-    def stats(self) -> Any: ...
 
 
 class _OwnChannel:
@@ -77,7 +63,7 @@ class _OwnProcess:
 
     slot, generation = 0, GENERATION - 1
 
-    def __init__(self, server: _Server) -> None:
+    def __init__(self, server: CollectedServer) -> None:
         self.pid = os.getpid()
         commands = ProcessCommands(set_log_level)
         commands.server = self._server = server
@@ -116,7 +102,7 @@ class HandOver:
     :param say: writes a line for the person.
     """
 
-    def __init__(self, server: _Server, say: Callable[[str], object]) -> None:
+    def __init__(self, server: CollectedServer, say: Callable[[str], object]) -> None:
         self._server = server
         self._say = say
         self._local = SharedCollector(server)
