@@ -19,11 +19,13 @@ from reserve.errors import ApplicationError, short_repr, type_name
 from reserve.gateways.exchange import Environ, Exchange, ExcInfo, Write
 from reserve.gateways.streams import FileWrapper
 
-__all__ = ["BLOCK", "WSGIResponse", "ended"]
+__all__ = ["BLOCK", "END", "PartlyIterated", "WSGIResponse", "ended", "first_item", "is_own_iterable"]
 
 BLOCK = 65536
 """Up to this many bytes, items of a list are joined into one send: copying them costs less than a system call."""
 
+END: Any = object()
+"""What :func:`first_item` gets from an iterable without items; no item itself."""
 _NO_CONTENT = ("204", "205", "304")
 _STANDARD_STATUSES = frozenset(f"{status.value} {status.phrase}" for status in HTTPStatus)
 _OWN_ITERATIONS = (list.__iter__, tuple.__iter__)
@@ -219,6 +221,54 @@ class WSGIResponse:
         assert self.exchange is not None, "checked by every caller"
         self.exchange.begin(self.status, self.headers, length)
         self.head_passed = True
+
+
+class PartlyIterated:
+    """A result of an application of which an item was taken: an iterable of that item and the others.
+
+    :param iterator: of the result, or of nothing more.
+    :param item: what was taken; :data:`END`: nothing.
+    """
+
+    __slots__ = ("_item", "_iterator", "_result")
+
+    def __init__(self, result: Any, iterator: Iterator[Any], item: Any) -> None:
+        self._result = result
+        self._iterator = iterator
+        self._item = item
+
+    def __iter__(self) -> Iterator[Any]:
+        item, self._item = self._item, END
+        if item is not END:
+            yield item
+        while (item := next(self._iterator, END)) is not END:  # an iterator need not be an iterable
+            yield item
+
+    @property
+    def close(self) -> Any:
+        """That of the result."""
+        return self._result.close
+
+
+def is_own_iterable(result: Any) -> bool:
+    """Whether :meth:`WSGIResponse.send_body` sends a result item by item, without a look at its length.
+
+    Raises what the attributes of the result raise.
+    """
+    kind = type(result)
+    return (
+        kind is not FileWrapper
+        and not issubclass(kind, (list, tuple, str, bytes))
+        and hasattr(kind, "__iter__")
+        and not hasattr(kind, "__len__")
+        and result.__class__ is kind  # else it may be taken for a str
+    )
+
+
+def first_item(result: Iterable[Any]) -> tuple[Iterator[Any], Any]:
+    """The iterator of a result and its first item, :data:`END` if there is none. Raises what those raise."""
+    iterator = iter(result)
+    return iterator, next(iterator, END)
 
 
 def ended(what: str) -> ApplicationError:

@@ -223,7 +223,7 @@ class WSGIGateway:
             failure = None  # its traceback refers to this frame
             response.detach()
             if type(result) is not list:
-                self._close(exchange, result)
+                self.close_result(exchange, exchange.environ, result)
             if self.errors.partial:
                 self.flush_errors(exchange)
 
@@ -238,33 +238,41 @@ class WSGIGateway:
             raise error  # the monitor, which raised it, logs it and sends the response
         if self._on_interrupt is not None and issubclass(kind, (KeyboardInterrupt, SystemExit)):
             exchange.abort()
-            self._interrupt(exchange, error)
+            self._interrupt(exchange, exchange.environ, error)
             return
         try:
-            self._report(exchange, "the application failed", error)
+            self._report(exchange, exchange.environ, "the application failed", error)
         finally:
             exchange.fail(error)
 
-    def _interrupt(self, exchange: Exchange, error: BaseException) -> None:
+    def _interrupt(self, exchange: Exchange | None, environ: Environ, error: BaseException) -> None:
         assert self._on_interrupt is not None, "checked by every caller"
         try:
             self._on_interrupt(error)
         except BaseException as failure:
-            self._report(exchange, "the hook for an interrupt failed", failure)
+            self._report(exchange, environ, "the hook for an interrupt failed", failure)
 
-    def _close(self, exchange: Exchange, result: object) -> None:
-        """Call ``close()`` of the result; an exception is reported, but does not change the response."""
+    def close_result(self, exchange: Exchange | None, environ: Environ, result: object) -> None:
+        """Call ``close()`` of the result; an exception is reported, but does not change the response.
+
+        :param exchange: None: there is none, and the response has been sent.
+        :param environ: of the request.
+        """
         try:
             close = getattr(result, "close", None)
             if close is not None:
                 close()
-        except ClientDisconnected as error:
-            _LOGGER.debug("%s: close(): %s", request_line(exchange.environ), error)
         except BaseException as error:
-            if self._on_interrupt is not None and issubclass(type(error), (KeyboardInterrupt, SystemExit)):
-                self._interrupt(exchange, error)
-            else:
-                self._report(exchange, "close() of the response failed", error)
+            self.close_failed(exchange, environ, error)
+
+    def close_failed(self, exchange: Exchange | None, environ: Environ, error: BaseException) -> None:
+        """Report an exception that ``close()`` of a result has raised."""
+        if issubclass(type(error), ClientDisconnected):
+            _LOGGER.debug("%s: close(): %s", request_line(environ), error)
+        elif self._on_interrupt is not None and issubclass(type(error), (KeyboardInterrupt, SystemExit)):
+            self._interrupt(exchange, environ, error)
+        else:
+            self._report(exchange, environ, "close() of the response failed", error)
 
     def flush_errors(self, exchange: Exchange | None, environ: Environ | None = None) -> None:
         """Write the incomplete line of ``wsgi.errors`` that the calling thread has left.
@@ -274,14 +282,13 @@ class WSGIGateway:
         try:
             self.errors.flush()
         except BaseException as error:
-            if exchange is not None:
-                self._report(exchange, "wsgi.errors could not be written", error)
-            else:
-                self._log_failure(f"{request_line(environ or {})}: wsgi.errors could not be written", error)
+            if environ is None:
+                environ = {} if exchange is None else exchange.environ
+            self._report(exchange, environ, "wsgi.errors could not be written", error)
 
-    def _report(self, exchange: Exchange, what: str, error: BaseException) -> None:
-        message = f"{request_line(exchange.environ)}: {what}: {type_name(error)}"
-        if exchange.upgraded:  # an exception is how most of these applications end
+    def _report(self, exchange: Exchange | None, environ: Environ, what: str, error: BaseException) -> None:
+        message = f"{request_line(environ)}: {what}: {type_name(error)}"
+        if exchange is not None and exchange.upgraded:  # an exception is how most of these applications end
             _LOGGER.debug("%s", message, exc_info=error)
             return
         self._log_failure(message, error)

@@ -123,7 +123,7 @@ typedef struct {
     X(REQUEST_METHOD) X(REQUEST_URI) X(PATH_INFO) X(QUERY_STRING) X(SERVER_PROTOCOL) X(HTTP_REFERER) X(HTTP_USER_AGENT) \
     X(fd) X(driver) X(deadline) X(base_environ) X(parse_head) X(limits) X(unix_socket) X(straight_response) X(decline) \
     X(leave_with) X(leave_sending) X(leave_straight_response) X(put_record) X(retiring) X(asleep) X(wake) X(identify) X(from_proxy) X(REMOTE_ADDR) X(partial) X(flush_errors) \
-    X(date_line) X(start_response) X(write) X(environ) X(length) X(keep_alive) X(minor) X(method) X(refuse_underscores)
+    X(date_line) X(__class__) X(close) X(close_failed) X(start_response) X(write) X(environ) X(length) X(keep_alive) X(minor) X(method) X(refuse_underscores)
 
 typedef struct {
     PyTypeObject *line_type, *response_type, *tally_type;
@@ -132,6 +132,7 @@ typedef struct {
     PyObject *hosts;      /* CACHED_HOSTS: values of Host that have passed the check */
     PyObject *parse_head; /* reserve.protocol.http1.head.parse_head, which parse() stands in for */
     PyObject *remote_error, *ended;
+    PyObject *file_wrapper, *partly_iterated, *end_item; /* of reserve.gateways.response */
     PyObject *declined; /* DECLINED of reserve.engine.connections.straightline */
     PyObject *no_args; /* () */
     PyObject *connection_type;
@@ -250,6 +251,7 @@ typedef struct {
     double begun;
     Py_ssize_t head_size;
     Py_ssize_t length;  /* what Content-Length says; -1: the application has not stated it */
+    Py_ssize_t sent;    /* bytes of the body, after the connection has taken over all of them; -1: before that */
     int code;           /* 0: there is no head yet, or `wsgi` has it */
     char *out;          /* the head, on the stack of the line's call; NULL outside of that */
     size_t out_size;
@@ -641,6 +643,7 @@ static PyMemberDef response_members[] = {
     {"user_agent", T_OBJECT, offsetof(Response, user_agent), READONLY, NULL},
     {"begun", T_DOUBLE, offsetof(Response, begun), READONLY, "Seconds on the engine's clock."},
     {"head_size", T_PYSSIZET, offsetof(Response, head_size), READONLY, "Bytes of the request."},
+    {"sent", T_PYSSIZET, offsetof(Response, sent), READONLY, "Bytes of the body, after all are sent; -1: before."},
     {"code", T_INT, offsetof(Response, code), READONLY, NULL},
     {"__vectorcalloffset__", T_PYSSIZET, offsetof(Response, vectorcall), READONLY, NULL},
     {NULL},
@@ -1211,13 +1214,14 @@ decline(State *state, PyObject *driver, const char *data, size_t size)
     return outcome;
 }
 
-/* The driver goes on, with what the application has returned or raised (the exception that is set). Steals `result`. */
+/* The driver goes on, with what the application has returned (NULL: nothing), and with the exception that is set, if any.
+ * Steals `result`. */
 static PyObject *
 leave_with(State *state, PyObject *driver, Response *response, PyObject *result)
 {
     PyObject *failure = NULL;
     drop_out(response);
-    if (result == NULL) {
+    if (PyErr_Occurred()) {
         failure = PyErr_GetRaisedException();
     }
     PyObject *args[4] = {driver, (PyObject *)response, result == NULL ? Py_None : result,
@@ -1229,29 +1233,44 @@ leave_with(State *state, PyObject *driver, Response *response, PyObject *result)
     return outcome;
 }
 
-/* The socket has taken `sent` bytes of the response only. */
+/* What is left of a result of which `item` was taken (NULL: nothing). A new reference. */
 static PyObject *
-leave_sending(State *state, PyObject *driver, Response *response, struct iovec *pieces, int count, Py_ssize_t total,
-              Py_ssize_t sent, Py_ssize_t content)
+partly_iterated(State *state, PyObject *result, PyObject *iterator, PyObject *item)
+{
+    return PyObject_CallFunctionObjArgs(state->partly_iterated, result, iterator, item == NULL ? state->end_item : item,
+                                        NULL);
+}
+
+/* The driver goes on with what is left of a result, or with the exception that is set. */
+static PyObject *
+leave_iterating(State *state, PyObject *driver, Response *response, PyObject *result, PyObject *iterator, PyObject *item)
+{
+    PyObject *rest = PyErr_Occurred() ? NULL : partly_iterated(state, result, iterator, item);
+    return leave_with(state, driver, response, rest == NULL ? Py_NewRef(result) : rest);
+}
+
+/* The socket has taken `count` bytes of the response only. `rest`: see HTTPDriver.leave_sending(); NULL: none. */
+static PyObject *
+leave_sending(State *state, PyObject *driver, Response *response, struct iovec *pieces, int piece_count,
+              Py_ssize_t total, Py_ssize_t count, PyObject *rest)
 {
     drop_out(response);
-    PyObject *message = PyBytes_FromStringAndSize(NULL, total);
-    if (message == NULL) {
-        return NULL;
-    }
-    char *at = PyBytes_AS_STRING(message);
-    for (int index = 0; index < count; index++) {
-        memcpy(at, pieces[index].iov_base, pieces[index].iov_len);
-        at += pieces[index].iov_len;
-    }
-    PyObject *outcome = NULL, *sent_object = PyLong_FromSsize_t(sent), *content_object = PyLong_FromSsize_t(content);
-    if (sent_object != NULL && content_object != NULL) {
-        PyObject *args[5] = {driver, (PyObject *)response, message, sent_object, content_object};
+    PyObject *message = PyBytes_FromStringAndSize(NULL, total), *count_object = PyLong_FromSsize_t(count);
+    PyObject *outcome = NULL;
+    if (message != NULL && count_object != NULL) {
+        char *at = PyBytes_AS_STRING(message);
+        for (int index = 0; index < piece_count; index++) {
+            memcpy(at, pieces[index].iov_base, pieces[index].iov_len);
+            at += pieces[index].iov_len;
+        }
+        PyObject *args[5] = {driver, (PyObject *)response, message, count_object, rest == NULL ? Py_None : rest};
         outcome = PyObject_VectorcallMethod(state->str_leave_sending, args, 5 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
     }
-    Py_XDECREF(sent_object);
-    Py_XDECREF(content_object);
-    Py_DECREF(message);
+    else if (rest != NULL) { /* its close() has to be called */
+        outcome = leave_with(state, driver, response, Py_NewRef(rest));
+    }
+    Py_XDECREF(count_object);
+    Py_XDECREF(message);
     return outcome;
 }
 
@@ -1435,7 +1454,7 @@ make_response(Line *line, PyObject *connection, Parsed *parsed, PyObject *head, 
     response->variables = PyContext_New(); /* threads are reused: what one request sets must not be there for the next */
     response->begun = begun;
     response->head_size = head_size;
-    response->length = -1;
+    response->length = response->sent = -1;
     response->code = 0;
     response->out = NULL;
     response->out_size = 0;
@@ -1537,12 +1556,108 @@ failed:
     return NULL;
 }
 
+/* Whether WSGIResponse.send_body() sends a result item by item, without a look at its length: is_own_iterable() of
+ * response.py. 1, 0, or -1: an exception. */
+static int
+is_own_iterable(State *state, PyObject *result)
+{
+    PyTypeObject *type = Py_TYPE(result);
+    if (type->tp_iter == NULL || (PyObject *)type == state->file_wrapper || PyList_Check(result) ||
+        PyTuple_Check(result) || PyUnicode_Check(result) || PyBytes_Check(result) ||
+        (type->tp_as_sequence != NULL && type->tp_as_sequence->sq_length != NULL) ||
+        (type->tp_as_mapping != NULL && type->tp_as_mapping->mp_length != NULL)) {
+        return 0;
+    }
+    PyObject *class = PyObject_GetAttr(result, state->str___class__);
+    int is = class == NULL ? -1 : class == (PyObject *)type;
+    Py_XDECREF(class);
+    return is;
+}
+
+/* The next item of an iterator, in the response's context: a new reference. NULL: there is none, or an exception. */
+static PyObject *
+next_item(Response *response, PyObject *iterator)
+{
+    if (PyContext_Enter(response->variables) < 0) {
+        return NULL;
+    }
+    PyObject *item = PyIter_Next(iterator);
+    if (PyContext_Exit(response->variables) < 0) {
+        Py_CLEAR(item);
+    }
+    return item;
+}
+
+/* The iterator of a result, in the response's context. */
+static PyObject *
+iterator_of(Response *response, PyObject *result)
+{
+    if (PyContext_Enter(response->variables) < 0) {
+        return NULL;
+    }
+    PyObject *iterator = PyObject_GetIter(result);
+    if (PyContext_Exit(response->variables) < 0) {
+        Py_CLEAR(iterator);
+    }
+    return iterator;
+}
+
+/* Call close() of a result: WSGIGateway.close_result(). -1: an exception of the server. */
+static int
+close_result(Line *line, Response *response, PyObject *result)
+{
+    State *state = line->state;
+    if (PyContext_Enter(response->variables) < 0) {
+        return -1;
+    }
+    PyObject *close = PyObject_GetAttr(result, state->str_close), *none = NULL;
+    if (close == NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) {
+        PyErr_Clear();
+        none = Py_NewRef(Py_None);
+    }
+    else if (close == Py_None) {
+        none = Py_NewRef(Py_None);
+    }
+    else if (close != NULL) {
+        none = PyObject_CallNoArgs(close);
+    }
+    Py_XDECREF(close);
+    if (none == NULL) {
+        PyObject *error = PyErr_GetRaisedException();
+        PyObject *args[4] = {line->gateway, Py_None, response->environ, error};
+        none = PyObject_VectorcallMethod(state->str_close_failed, args, 4 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+        Py_DECREF(error);
+    }
+    int failed = none == NULL;
+    Py_XDECREF(none);
+    return PyContext_Exit(response->variables) < 0 || failed ? -1 : 0;
+}
+
+/* The response has been sent: run what a generator does at its end, and close the result. 1: that is done; 0: it is not
+ * at its end, the driver goes on, and there is an `outcome`; -1: an exception of the server. */
+static int
+end_iteration(Line *line, PyObject *driver, Response *response, PyObject *result, PyObject *iterator,
+              PyObject **outcome)
+{
+    response->sent = response->length;
+    PyObject *item = next_item(response, iterator);
+    if (item != NULL || PyErr_Occurred() || response->wsgi != NULL) {
+        *outcome = leave_iterating(line->state, driver, response, result, iterator, item);
+        Py_XDECREF(item);
+        return 0;
+    }
+    end_response(response);
+    return close_result(line, response, result) < 0 ? -1 : 1;
+}
+
 /* Send what the application has returned, if it is ordinary; else the driver goes on with it. Steals `result`. */
 static PyObject *
 respond(Line *line, PyObject *connection, PyObject *driver, Response *response, PyObject *result)
 {
     State *state = line->state;
-    PyObject *outcome = NULL, *items = NULL;
+    /* What is sent are the `items`, or the first `item` of an `iterator`. */
+    PyObject *outcome = NULL, *items = NULL, *iterator = NULL, *item = NULL;
+    int failed = 0; /* by the server, with an exception, before the result was closed or given to the driver */
     PyObject *retiring = PyObject_GetAttr(line->server, state->str_retiring);
     if (retiring == NULL) {
         Py_DECREF(result);
@@ -1553,18 +1668,35 @@ respond(Line *line, PyObject *connection, PyObject *driver, Response *response, 
     struct iovec pieces[2 + MOST_PIECES];
     char tail[TAIL_SIZE];
     Py_ssize_t content = 0, count = 0, tail_size = 0;
+    ordinary = ordinary && response->code != 0 && response->wsgi == NULL;
+    int is_list = PyList_CheckExact(result), is_tuple = PyTuple_CheckExact(result);
+    if (ordinary && !is_list && !is_tuple) {
+        ordinary = response->length > 0 && response->length <= MOST_JOINED ? is_own_iterable(state, result) : 0;
+        iterator = ordinary == 1 ? iterator_of(response, result) : NULL;
+        item = iterator != NULL ? next_item(response, iterator) : NULL;
+        if (PyErr_Occurred()) {
+            outcome = leave_with(state, driver, response, Py_NewRef(result));
+            goto done;
+        }
+        ordinary = item != NULL && response->wsgi == NULL;
+    }
     if (ordinary) {
         tail_size = put_tail(line, tail); /* first, because it may run Python code, which may change all the rest */
         if (tail_size < 0) {
+            failed = 1;
             goto done;
         }
         ordinary = tail_size > 0 && response->code != 0 && response->wsgi == NULL;
     }
-    if (ordinary) {
-        if (PyTuple_CheckExact(result)) {
+    PyObject **source = &item;
+    if (iterator != NULL) {
+        count = item != NULL;
+    }
+    else if (ordinary) {
+        if (is_tuple) {
             items = Py_NewRef(result);
         }
-        else if (PyList_CheckExact(result)) {
+        else {
 #ifdef Py_GIL_DISABLED
             items = PyList_AsTuple(result); /* the application may have kept its list, and may change it now */
             if (items == NULL) {
@@ -1574,26 +1706,24 @@ respond(Line *line, PyObject *connection, PyObject *driver, Response *response, 
             items = Py_NewRef(result); /* until it is sent, nothing else runs that could change it */
 #endif
         }
-        count = items == NULL ? -1 : PySequence_Fast_GET_SIZE(items);
-        ordinary = count >= 0 && count <= MOST_PIECES;
+        source = PySequence_Fast_ITEMS(items);
+        count = PySequence_Fast_GET_SIZE(items);
+        ordinary = count <= MOST_PIECES;
     }
     for (Py_ssize_t index = 0; ordinary && index < count; index++) {
-        PyObject *item = PySequence_Fast_GET_ITEM(items, index);
-        if (!PyBytes_CheckExact(item)) {
+        if (!PyBytes_CheckExact(source[index])) {
             ordinary = 0;
             break;
         }
-        pieces[2 + index].iov_base = PyBytes_AS_STRING(item);
-        pieces[2 + index].iov_len = (size_t)PyBytes_GET_SIZE(item);
-        content += PyBytes_GET_SIZE(item);
+        pieces[2 + index].iov_base = PyBytes_AS_STRING(source[index]);
+        pieces[2 + index].iov_len = (size_t)PyBytes_GET_SIZE(source[index]);
+        content += PyBytes_GET_SIZE(source[index]);
         ordinary = content <= MOST_JOINED;
     }
-    if (!ordinary || (response->length >= 0 && response->length != content)) {
-        outcome = leave_with(state, driver, response, Py_NewRef(result));
-        goto done;
-    }
-    if (response->request_id != NULL && !put_id(response)) {
-        outcome = leave_with(state, driver, response, Py_NewRef(result));
+    ordinary = ordinary && (response->length < 0 || response->length == content);
+    if (!ordinary || (response->request_id != NULL && !put_id(response))) {
+        outcome = iterator == NULL ? leave_with(state, driver, response, Py_NewRef(result))
+                                   : leave_iterating(state, driver, response, result, iterator, item);
         goto done;
     }
     put_length(response, content);
@@ -1603,35 +1733,53 @@ respond(Line *line, PyObject *connection, PyObject *driver, Response *response, 
     pieces[1].iov_len = (size_t)tail_size;
     Py_ssize_t total = (Py_ssize_t)response->out_size + tail_size + content;
     PyObject *number = get_slot(connection, state->connection_type, state->fd, state->str_fd);
-    if (number == NULL) {
-        goto done;
-    }
-    int fd = (int)PyLong_AsLong(number);
-    Py_DECREF(number);
-    if (fd < 0) {
-        outcome = PyErr_Occurred() ? NULL : leave_with(state, driver, response, Py_NewRef(result));
+    int fd = number == NULL ? -1 : (int)PyLong_AsLong(number);
+    Py_XDECREF(number);
+    if (fd == -1 && PyErr_Occurred()) {
+        failed = 1;
         goto done;
     }
     struct msghdr message = {.msg_iov = pieces, .msg_iovlen = 2 + (size_t)count};
-    ssize_t sent = sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) {
+    ssize_t sent = fd < 0 ? -1 : sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (sent < 0 && fd >= 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) {
         sent = 0;
     }
     if (sent < 0) { /* the general response finds out again what is wrong */
-        outcome = leave_with(state, driver, response, Py_NewRef(result));
+        outcome = iterator == NULL ? leave_with(state, driver, response, Py_NewRef(result))
+                                   : leave_iterating(state, driver, response, result, iterator, item);
     }
     else if (sent != total) {
-        outcome = leave_sending(state, driver, response, pieces, 2 + (int)count, total, sent, content);
+        PyObject *rest = iterator == NULL ? NULL : partly_iterated(state, result, iterator, NULL);
+        response->sent = content;
+        failed = iterator != NULL && rest == NULL;
+        if (!failed) {
+            outcome = leave_sending(state, driver, response, pieces, 2 + (int)count, total, sent, rest);
+        }
+        Py_XDECREF(rest);
     }
     else {
-        /* It has ended, before anything else runs: another thread that calls write() now is told so. */
-        end_response(response);
-        outcome = set_slot(driver, line->driver_type, line->straight_response, state->str_straight_response, Py_None) < 0
-                      ? NULL
-                      : finish(line, connection, driver, response, content);
+        int ended = 1;
+        if (iterator == NULL) {
+            /* It has ended, before anything else runs: another thread that calls write() now is told so. */
+            end_response(response);
+        }
+        else {
+            ended = end_iteration(line, driver, response, result, iterator, &outcome);
+        }
+        if (ended == 1) {
+            outcome =
+                set_slot(driver, line->driver_type, line->straight_response, state->str_straight_response, Py_None) < 0
+                    ? NULL
+                    : finish(line, connection, driver, response, content);
+        }
     }
 done:
+    if (failed && iterator != NULL) { /* its close() has to be called */
+        outcome = leave_with(state, driver, response, Py_NewRef(result));
+    }
     Py_XDECREF(items);
+    Py_XDECREF(item);
+    Py_XDECREF(iterator);
     Py_DECREF(result);
     return outcome;
 }
@@ -1959,6 +2107,9 @@ module_exec(PyObject *module)
         (state->parse_head = import("reserve.protocol.http1.head", "parse_head")) == NULL ||
         (state->remote_error = import("reserve.errors", "RemoteError")) == NULL ||
         (state->ended = import("reserve.gateways.response", "ended")) == NULL ||
+        (state->file_wrapper = import("reserve.gateways.streams", "FileWrapper")) == NULL ||
+        (state->partly_iterated = import("reserve.gateways.response", "PartlyIterated")) == NULL ||
+        (state->end_item = import("reserve.gateways.response", "END")) == NULL ||
         (state->declined = import("reserve.engine.connections.straightline", "DECLINED")) == NULL ||
         (state->connection_type = import("reserve.engine.connections.connection", "Connection")) == NULL ||
         (state->no_args = PyTuple_New(0)) == NULL || fill_bounds(state) < 0) {
@@ -1994,7 +2145,8 @@ module_exec(PyObject *module)
 
 #define FOR_EACH_OBJECT(DO) \
     DO(state->line_type); DO(state->response_type); DO(state->tally_type); DO(state->new_head); DO(state->bytes_io); \
-    DO(state->hosts); DO(state->parse_head); DO(state->remote_error); DO(state->ended); DO(state->declined); \
+    DO(state->hosts); DO(state->parse_head); DO(state->remote_error); DO(state->ended); DO(state->file_wrapper); \
+    DO(state->partly_iterated); DO(state->end_item); DO(state->declined); \
     DO(state->connection_type); DO(state->no_args); DO(state->wsgi_input); DO(state->http11); \
     DO(state->upgrade_key); DO(state->empty);
 

@@ -37,7 +37,7 @@ from reserve.engine.hooks import RequestEnd
 from reserve.engine.metrics.requests import METHODS, MOST_PENDING, OTHER
 from reserve.engine.polling.poller import READ
 from reserve.errors import ClientDisconnected, RemoteError, RequestTimeout
-from reserve.gateways.response import WSGIResponse
+from reserve.gateways.response import PartlyIterated, WSGIResponse
 from reserve.gateways.staticsite import ALREADY_MISSING
 from reserve.gateways.upgradedsocket import SOCKET_KEYS, UpgradedSocket
 from reserve.protocol.http1.framing import asks_for_upgrade
@@ -243,6 +243,8 @@ class HTTPDriver(HTTPBaseDriver):
         wsgi = response.wsgi = WSGIResponse(exchange, self._context.gateway.warn_once)
         if response.lines:
             wsgi.start_response(response.status, response.headers)
+        if response.sent >= 0:
+            exchange.is_sent(response.code, response.sent)
         response.lines = []
         return wsgi
 
@@ -262,23 +264,28 @@ class HTTPDriver(HTTPBaseDriver):
         self._finish_run(head, exchange, response.referer, response.user_agent)
         return RAN
 
-    def leave_sending(self, response: StraightResponse, message: bytes, sent: int, content: int) -> int:
+    def leave_sending(
+        self, response: StraightResponse, message: bytes, count: int, rest: PartlyIterated | None
+    ) -> int:
         """The response is complete, and some of it does not fit into the socket: the leader sends the rest.
 
-        :param sent: bytes of ``message`` that have left.
-        :param content: bytes of the response's body.
+        :param count: bytes of ``message`` that have left.
+        :param rest: of what the application has returned, to which its iteration has to come; None: there is none.
         """
-        connection, head = self._connection, response.head
-        assert head is not None
-        output = connection.output = Output()
-        output.append(memoryview(message)[sent:])
-        code = response.code
-        response.lines = []  # they are sent, and are not to be checked again
+        try:
+            output = self._connection.output = Output()
+            output.append(memoryview(message)[count:])
+        except BaseException as error:  # no memory, as a rule
+            if rest is None:
+                raise
+            return self.leave_with(response, rest, error)  # its close() has to be called
+        if rest is not None:
+            return self.leave_with(response, rest, None)
         self.leave_straight_response(response).detach()
         response.connection = None
-        exchange = self._exchange
+        head, exchange = response.head, self._exchange
+        assert head is not None
         assert exchange is not None
-        exchange.is_sent(code, content)
         self._finish_run(head, exchange, response.referer, response.user_agent)
         return RAN
 

@@ -160,6 +160,7 @@ class HTTPExchange:
         self.status = status
         self.bytes_sent = count
         self.remaining = 0
+        self._response_head = None
 
     def forget_request(self, head: Head) -> None:
         """By the worker, after the gateway: free the request, because the client may take long to read the response.

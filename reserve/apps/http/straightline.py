@@ -2,7 +2,8 @@
 
 A worker calls :meth:`StraightLine.__call__` for a connection that has waited for its next request and for nothing
 else (:mod:`reserve.engine.connections.straightline`). An ordinary request is there with one receive, has no body, and
-gets a list of bytes that leaves with one send. Every other one leaves the line where that shows:
+gets a list of bytes, or another iterable whose first item is all that its Content-Length says, and that leaves with one
+send. Every other one leaves the line where that shows:
 
 - before the application is called, the driver is given what was received, and steps as if it had received it itself;
 - afterwards, or inside ``start_response`` and ``write``, the request becomes an
@@ -25,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from reserve.engine.connections.straightline import DECLINED
 from reserve.engine.metrics.requests import METHODS, MOST_PENDING, OTHER
 from reserve.errors import ApplicationError, RemoteError
-from reserve.gateways.response import WSGIResponse, ended
+from reserve.gateways.response import END, PartlyIterated, WSGIResponse, ended, first_item, is_own_iterable
 from reserve.protocol.http1.responsefields import (
     CACHED_LINES,
     CACHED_STATUS,
@@ -69,7 +70,9 @@ class StraightDriver(Protocol):
 
     def leave_with(self, response: StraightResponse, result: Any, failure: BaseException | None) -> int: ...
 
-    def leave_sending(self, response: StraightResponse, message: bytes, sent: int, content: int) -> int: ...
+    def leave_sending(
+        self, response: StraightResponse, message: bytes, count: int, rest: PartlyIterated | None
+    ) -> int: ...
 
     def put_record(self, request: Head, status: int, bytes_sent: int, referer: str, user_agent: str) -> None: ...
 
@@ -156,34 +159,65 @@ class StraightLine:
         server = connection.server
         kind = type(result)
         lines = response.lines
-        if not lines or (kind is not list and kind is not tuple) or server.retiring:
+        if not lines or server.retiring:
             return driver.leave_with(response, result, None)
-        for item in result:
-            if type(item) is not bytes:
-                return driver.leave_with(response, result, None)
-        body = result[0] if len(result) == 1 else b"".join(result)
-        sent = len(body)
         stated = response.length
-        if sent > MOST_JOINED or (stated >= 0 and stated != sent):
-            return driver.leave_with(response, result, None)
-        wall = time.time()
-        date = self._date
-        if date[0] != int(wall):
-            date = self._date = int(wall), self._context.date_line() + self._server_line + b"\r\n"
-        if shown_id:
-            lines.append(shown_id)
-        lines.append(response.length_line if stated >= 0 else b"Content-Length: %d\r\n" % sent)
-        lines.append(date[1])
-        lines.append(body)
-        message = b"".join(lines)
+        iterator: Any = None
+        if kind is list or kind is tuple:
+            for item in result:
+                if type(item) is not bytes:
+                    return driver.leave_with(response, result, None)
+            body = result[0] if len(result) == 1 else b"".join(result)
+            sent = len(body)
+            if sent > MOST_JOINED or (stated >= 0 and stated != sent):
+                return driver.leave_with(response, result, None)
+        else:
+            try:
+                if not 0 < stated <= MOST_JOINED or not is_own_iterable(result):
+                    return driver.leave_with(response, result, None)
+                iterator, body = response.variables.run(first_item, result)
+            except BaseException as error:
+                return driver.leave_with(response, result, error)
+            if type(body) is not bytes or len(body) != stated or response.wsgi is not None:
+                return driver.leave_with(response, PartlyIterated(result, iterator, body), None)
+            sent = stated
         try:
+            wall = time.time()
+            date = self._date
+            if date[0] != int(wall):
+                date = self._date = int(wall), self._context.date_line() + self._server_line + b"\r\n"
+            if shown_id:
+                lines.append(shown_id)
+            lines.append(response.length_line if stated >= 0 else b"Content-Length: %d\r\n" % sent)
+            lines.append(date[1])
+            lines.append(body)
+            message = b"".join(lines)
             count = connection.send(message)
         except (BlockingIOError, InterruptedError):
             count = 0
         except OSError:
-            return driver.leave_with(response, result, None)
+            return driver.leave_with(
+                response, result if iterator is None else PartlyIterated(result, iterator, body), None
+            )
+        except BaseException as error:  # no memory, as a rule
+            if iterator is None:
+                raise
+            return driver.leave_with(response, result, error)  # its close() has to be called
         if count != len(message):
-            return driver.leave_sending(response, message, count, sent)
+            response.sent = sent
+            rest = None if iterator is None else PartlyIterated(result, iterator, END)
+            return driver.leave_sending(response, message, count, rest)
+        if iterator is not None:
+            # What a generator does at its end, and whether it has bytes that are too many.
+            response.sent = sent
+            try:
+                body = response.variables.run(next, iterator, END)
+            except BaseException as error:
+                return driver.leave_with(response, result, error)
+            if body is not END or response.wsgi is not None:
+                return driver.leave_with(response, PartlyIterated(result, iterator, body), None)
+            response.connection = None
+            response.variables.run(self._context.gateway.close_result, None, environ, result)
 
         # What is known of it afterwards.
         response.connection = None
@@ -222,6 +256,7 @@ class StraightResponse:
         "length_line",
         "lines",
         "referer",
+        "sent",
         "status",
         "user_agent",
         "variables",
@@ -243,6 +278,8 @@ class StraightResponse:
         self.length = -1
         """What Content-Length says; -1: the application has not stated it."""
         self.length_line = b""
+        self.sent = -1
+        """Bytes of the body, after the connection has taken over all of them; -1: before that."""
         self.status = ""
         self.headers: list[tuple[str, str]] = []
         self.referer = self.user_agent = ""

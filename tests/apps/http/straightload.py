@@ -224,6 +224,47 @@ def partial(environ: Any, start: Start) -> Any:
     return ordinary(environ, start)
 
 
+class Closing:
+    """An iterable that is closed."""
+
+    def __init__(self, *items: Any, at_end: Callable[[], Any] = int, at_close: Callable[[], Any] = int) -> None:
+        self.items = iter(items)
+        self.at_end, self.at_close = at_end, at_close
+
+    def __iter__(self) -> Any:
+        return self
+
+    def __next__(self) -> Any:
+        for item in self.items:
+            return item
+        self.at_end()
+        raise StopIteration
+
+    def close(self) -> None:
+        self.at_close()
+
+
+def iterating(*items: Any, **keywords: Any) -> Any:
+    """Five bytes, the first item of an iterable perhaps."""
+    return returning(lambda: Closing(*items, **keywords), "200 OK", ("Content-Length", "5"))
+
+
+def fail() -> None:
+    raise ValueError("it fails")
+
+
+def writing_at_the_end(environ: Any, start: Start) -> Any:
+    write = start("200 OK", [("Content-Length", "5")])
+
+    def more() -> None:
+        with contextlib.suppress(Exception):
+            write(b"more")
+        with contextlib.suppress(Exception):
+            start("200 OK", [])
+
+    return Closing(b"hello", at_end=more, at_close=more)
+
+
 kept: list[Any] = []
 pieces = [b"p"] * 14
 
@@ -239,6 +280,8 @@ KINDS: list[tuple[bytes, Any]] = [
     (LONG, ordinary),
     (b"GET /?" + b"x" * 4000 + b" HTTP/1.1\r\nHost: test\r\n\r\n", ordinary),
     (b"OPTIONS /a HTTP/1.1\r\nHost: test\r\nConnection: keep-alive\r\nX: \xe9\t\x80\r\n\r\n", ordinary),
+    (GET, iterating(b"hello")),
+    (GET, returning(lambda: iter([b"hello"]), "200 OK", ("Content-Length", "5"))),
     # ---- declined
     (b"HEAD / HTTP/1.1\r\nHost: test\r\n\r\n", ordinary),
     (b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 4\r\n\r\nbody", ordinary),
@@ -289,6 +332,19 @@ KINDS: list[tuple[bytes, Any]] = [
     (GET, returning(lambda: [b"x"], "200 OK", ["X", "y"], None, ("X",), ("X", "y", "z"))),
     (GET, returning(lambda: [b"x"], "200 OK", *[("X", "y" * 900)] * 5)),
     (GET, returning(lambda: [b"x"], "200 OK", *[("X", "y")] * 5000)),
+    (GET, iterating()),
+    (GET, iterating("hello")),
+    (GET, iterating(b"hell")),
+    (GET, iterating(b"hello", b"")),
+    (GET, iterating(b"hello", b"more")),
+    (GET, iterating(b"hello", at_end=fail)),
+    (GET, iterating(b"hello", at_close=fail)),
+    (GET, iterating(b"hell", b"o", at_end=fail, at_close=fail)),
+    (GET, writing_at_the_end),
+    (GET, returning(lambda: Closing(b"x" * 60_000), "200 OK", ("Content-Length", "60000"))),
+    (GET, returning(lambda: Closing(b"x" * 60_000, b"y"), "200 OK", ("Content-Length", "60000"))),
+    (GET, returning(lambda: 5, "200 OK", ("Content-Length", "5"))),
+    (GET, returning(lambda: "hello", "200 OK", ("Content-Length", "5"))),
     # ---- what none should do
     (GET, in_another_thread),
     (GET, writing_in_another_thread),

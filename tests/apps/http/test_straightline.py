@@ -97,6 +97,9 @@ class Program:
             return pieces[0] if pieces else b""
         if kind == "none":
             return None
+        if kind.startswith("iterable"):
+            make = Lying if "lying" in kind else Sized if "sized" in kind else Items
+            return make(self, kind, pieces, start_response, self._late[-1][1])
         return self._generate(kind, pieces, start_response)
 
     def _generate(self, kind: str, pieces: list[Any], start_response: Any) -> Iterator[Any]:
@@ -106,6 +109,64 @@ class Program:
         yield from pieces
         if kind == "failing":
             raise ValueError("the generator fails")
+
+
+class Items:
+    """A result that is an iterable of a class of its own, with a ``close()``, as frameworks return it."""
+
+    def __init__(self, program: Program, kind: str, pieces: list[Any], start_response: Any, write: Any) -> None:
+        self._program = program
+        self._kind = kind
+        self._pieces = iter(pieces)
+        self._start_response = start_response
+        self._write = write
+
+    def __iter__(self) -> Any:
+        self._note("iter")
+        if "not" in self._kind:
+            raise KeyError("no iterator")
+        return self
+
+    def __next__(self) -> Any:
+        self._note("next")
+        try:
+            return next(self._pieces)
+        except StopIteration:
+            if "writes" in self._kind:
+                self._program._try(self._write or len, b"more")
+            elif "starts" in self._kind:
+                self._program._try(self._start_response, "200 OK", [])
+            elif "fails" in self._kind:
+                raise ValueError("the iterator fails") from None
+            raise
+
+    @property
+    def close(self) -> Any:
+        if "no close" in self._kind:
+            raise AttributeError("close")
+        return self._close
+
+    def _close(self) -> None:
+        self._note("close")
+        self._program._try(self._write or len, b"closed")
+        if "close fails" in self._kind:
+            raise SystemExit("the close fails")
+
+    def _note(self, what: str) -> None:
+        self._program.notes.append(f"{what} {SEEN.get()}")
+
+
+class Lying(Items):
+    """Says that it is of another class."""
+
+    @property
+    def __class__(self) -> Any:  # type: ignore[override]
+        return str
+
+
+class Sized(Items):
+    def __len__(self) -> int:
+        return 1
 
 
 statuses = st.sampled_from(
@@ -142,13 +203,31 @@ steps = st.one_of(
 )
 returned = st.tuples(
     st.just("return"),
-    st.sampled_from(["list", "list", "list", "tuple", "bytes", "none", "generator", "failing", "late start"]),
+    st.sampled_from(
+        ["list", "list", "list", "tuple", "bytes", "none", "generator", "failing", "late start", "iterable"]
+    ),
     pieces,
 )
 ordinary = st.tuples(
     good_start, st.tuples(st.just("return"), st.just("list"), st.lists(st.sampled_from([b"hello", b""]), max_size=2))
 ).map(list)
-program = st.one_of(ordinary, st.tuples(st.lists(steps, max_size=4), returned).map(lambda parts: [*parts[0], parts[1]]))
+iterables = st.tuples(
+    st.tuples(
+        st.just("start"), st.just("200 OK"), st.sampled_from([[("Content-Length", "5")], [("content-length", "5")]]),
+        st.just(False),
+    ),
+    st.tuples(
+        st.just("return"),
+        st.sampled_from(
+            ["iterable", "iterable writes", "iterable starts", "iterable fails", "iterable not", "iterable lying",
+             "iterable sized", "iterable no close", "iterable close fails", "generator", "failing", "late start"]
+        ),
+        st.one_of(st.just([b"hello"]), st.lists(st.sampled_from([b"hello", b"", b"abc", "text", None]), max_size=3)),
+    ),
+).map(list)  # fmt: skip
+program = st.one_of(
+    ordinary, iterables, st.tuples(st.lists(steps, max_size=4), returned).map(lambda parts: [*parts[0], parts[1]])
+)
 requests = st.builds(
     request,
     st.sampled_from(["GET", "GET", "GET", "HEAD", "POST", "DELETE", "OPTIONS", "NONE"]),
@@ -343,6 +422,103 @@ def test_a_response_that_is_not_ordinary_leaves_the_line(straight_line_form: str
     received = client.send(request())
     assert client.outcomes == [RAN]
     assert received.startswith(b"HTTP/1.1 %d " % status)
+    client.close()
+
+
+class Closing:
+    """An iterable that is closed, like those of Flask and Django."""
+
+    def __init__(self, *items: Any) -> None:
+        self.items = items
+        self.closed = 0
+        self.started_late: list[str] = []
+        self.late: Any = None
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.items)
+
+    def close(self) -> None:
+        self.closed += 1
+        try:
+            self.late("200 OK", [])
+        except Exception as error:
+            self.started_late.append(str(error))
+
+
+@pytest.mark.parametrize(
+    ("items", "length", "outcome"),
+    [
+        ([b"hello"], 5, "served"),
+        ([b"x" * 65_536], 65_536, "served"),
+        ([b"x" * 65_537], 65_537, RAN),
+        ([b"hello", b""], 5, RAN),
+        ([b"hello", b"more"], 5, RAN),
+        ([b"hel", b"lo"], 5, RAN),
+        ([b"", b"hello"], 5, RAN),
+        ([b"hello"], 6, RAN),
+        ([], 5, RAN),
+        (["hello"], 5, RAN),
+    ],
+    ids=[
+        "ordinary", "as much as is joined", "large", "empty at the end", "too much", "two items", "empty at the begin",
+        "too little", "nothing", "no bytes",
+    ],
+)  # fmt: skip
+def test_an_iterable_of_one_item_with_its_length_is_served_and_closed(
+    straight_line_form: str, items: list[Any], length: int, outcome: Any
+) -> None:
+    seen = []
+    for form in (None, straight_line_form):
+        result = Closing(*items)
+
+        def app(environ: Any, start_response: Any) -> Any:
+            result.late = start_response  # noqa: B023
+            start_response("200 OK", [("Content-Length", str(length))])
+            return result  # noqa: B023
+
+        client = StraightClient(app, form)
+        received = client.send(request())
+        assert result.closed == 1
+        assert result.started_late == ["start_response() was called after the response had ended"]
+        if form is not None:
+            assert ["served" if type(one) is float else one for one in client.outcomes] == [outcome]
+        seen.append((received, client.observed()))
+        client.close()
+    assert seen[0] == seen[1]
+
+
+@pytest.mark.parametrize("size", [5, 60_000])
+@pytest.mark.parametrize("extra", [[], [b"more"]])
+def test_an_iterable_that_does_not_fit_into_the_socket_is_closed_all_the_same(
+    straight_line_form: str, size: int, extra: list[bytes]
+) -> None:
+    seen = []
+    for form in (None, straight_line_form):
+        result = Closing(b"x" * size, *extra)
+        client = StraightClient(returning(headers=[("Content-Length", str(size))], result=result), form)
+        client.use_small_buffer()
+        seen.append((client.send(request()), result.closed, client.observed()))
+        client.close()
+    assert seen[0] == seen[1]
+    assert seen[0][1] == 1
+
+
+def test_a_result_is_closed_when_the_line_fails_behind_it(straight_line_form: str) -> None:
+    """The line that ends each head is made anew, and that fails."""
+    result = Closing(b"hello")
+    client = StraightClient(returning(headers=[("Content-Length", "5")], result=result), straight_line_form)
+    date_line = client.http.date_line
+    calls: list[int] = []
+
+    def failing() -> bytes:
+        calls.append(1)
+        if len(calls) == 1:
+            raise MemoryError("no memory for the date")
+        return date_line()
+
+    client.http.date_line = failing  # type: ignore[method-assign]
+    assert client.send(request()).startswith(b"HTTP/1.1 500 ")
+    assert (result.closed, client.outcomes) == (1, [RAN])
     client.close()
 
 
