@@ -264,9 +264,7 @@ class HTTPDriver(HTTPBaseDriver):
         self._finish_run(head, exchange, response.referer, response.user_agent)
         return RAN
 
-    def leave_sending(
-        self, response: StraightResponse, message: bytes, count: int, rest: PartlyIterated | None
-    ) -> int:
+    def leave_sending(self, response: StraightResponse, message: bytes, count: int, rest: PartlyIterated | None) -> int:
         """The response is complete, and some of it does not fit into the socket: the leader sends the rest.
 
         :param count: bytes of ``message`` that have left.

@@ -55,8 +55,11 @@ class _Histogram(NamedTuple):
 
     def plus(self, values: list[float]) -> _Histogram:
         """With more values, which are sorted here."""
-        values.sort()
         counts = list(self.counts)
+        if values and max(values) <= BOUNDS[0]:
+            counts[0] += len(values)
+            return _Histogram(tuple(counts), self.sum + sum(values))
+        values.sort()
         below = part = 0
         while below < len(values):
             part = bisect_left(BOUNDS, values[below], part)  # of the smallest value that is not counted yet

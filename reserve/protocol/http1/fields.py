@@ -23,8 +23,8 @@ __all__ = [
     "SINGLETONS",
     "TOKEN",
     "TOKEN_CLASS",
+    "VALUE_BYTES",
     "environ_key",
-    "find_fields",
     "log_fields",
     "scan_field_line",
     "unexpected_byte",
@@ -36,13 +36,10 @@ VALUE_CLASS = r"[^\x00-\x08\x0a-\x1f\x7f]"
 TOKEN = re.compile(TOKEN_CLASS + "+").fullmatch
 """RFC 9110 section 5.6.2; the class names every byte, because ``\\w`` would accept other alphabets."""
 
-FIELDS = re.compile(rf"\r\n({TOKEN_CLASS}+):({VALUE_CLASS}*)(?=\r\n)")
-"""Every field line, with the line end before it.
-
-``findall`` skips what does not match, so its caller compares the number of matches with the number of line ends: a
-match starts at one line end and stops before the next, hence equal numbers mean that every line matched completely.
+VALUE_BYTES = bytes({*range(256)} - {*range(32), 127} | {9})
+"""Every byte that may stand in a field value (RFC 9110 section 5.5), read as broadly as VALUE_CLASS. Those of names are
+among them.
 """
-find_fields = FIELDS.findall
 
 LOG_FIELDS = re.compile(rf"\r\n(referer|user-agent):({VALUE_CLASS}*)(?=\r\n)", re.IGNORECASE).findall
 
@@ -169,7 +166,8 @@ def environ_key(name: str) -> str:
 class EnvironKeys(dict[str, str]):
     """Field name as it was sent -> environ key: a cache of at most :data:`MOST_CACHED` names of bounded length.
 
-    There is one for the process, :data:`ENVIRON_KEYS`; the threads that parse heads use it at the same time.
+    There is one for the process, :data:`ENVIRON_KEYS`; the threads that parse heads use it at the same time. Every name
+    in it is a token, so that a name that is found needs no other check.
     """
 
     def __init__(self) -> None:
@@ -182,6 +180,9 @@ class EnvironKeys(dict[str, str]):
                 self[spelling] = environ_key(spelling)
 
     def __missing__(self, name: str) -> str:
+        """Raises KeyError for what is not the name of a field."""
+        if not TOKEN(name):
+            raise KeyError(name)
         key = environ_key(name)
         if len(name) <= LONGEST_CACHED:
             if len(self) >= MOST_CACHED:

@@ -42,5 +42,12 @@ def test_the_cache_of_environ_keys_is_bounded() -> None:
     assert ENVIRON_KEYS["host"] == "HTTP_HOST"
 
 
+@pytest.mark.parametrize("name", ["", "X Y", "X ", " X", "X\t", "X\xe9", "X(", "X\n"])
+def test_what_is_no_name_of_a_field_has_no_key(name: str) -> None:
+    with pytest.raises(KeyError):
+        ENVIRON_KEYS[name]
+    assert name not in ENVIRON_KEYS
+
+
 def test_fields_that_decide_something_are_singletons() -> None:
     assert {"CONTENT_LENGTH", "CONTENT_TYPE", "HTTP_HOST", "HTTP_AUTHORIZATION", "HTTP_RANGE"} <= fields.SINGLETONS

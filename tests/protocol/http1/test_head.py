@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reserve.errors import RemoteError
+from reserve.protocol.http1 import head as head_module
 from reserve.protocol.http1.fields import SINGLETONS
 from reserve.protocol.http1.head import parse_head
 from reserve.protocol.http1.limits import Limits
@@ -114,3 +115,23 @@ def test_the_parser_raises_no_error_but_remote_error(data: bytes) -> None:
     for block in (data, data + b"\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\n" + data + b"\r\n\r\n"):
         with contextlib.suppress(RemoteError):
             assert parse_head(block, BASE, LIMITS).method
+
+
+def test_the_cache_of_request_lines_is_bounded_and_has_no_queries() -> None:
+    for number in range(head_module.MOST_CACHED * 2):
+        assert head_of(f"GET /{number} HTTP/1.1", "Host: a")["environ"]["PATH_INFO"] == f"/{number}"
+    assert 0 < len(head_module.CACHED_LINES) <= head_module.MOST_CACHED
+    long, asked = "/" + "x" * head_module.LONGEST_CACHED, "/?secret=1"
+    for target in (long, asked):
+        for _ in range(2):
+            assert head_of(f"GET {target} HTTP/1.1", "Host: a")["target"] == target
+    assert not [line for line in head_module.CACHED_LINES if long in line or "?" in line]
+
+
+@pytest.mark.parametrize("control", ["\r", "\n", "\n\r", "\0", "\x7f", "\x1f"])
+@pytest.mark.parametrize("place", ["X: a{}b", "X{}: a", "{}X: a", "X: a{}", "X:{}a"])
+def test_a_control_character_in_a_field_line_is_refused(place: str, control: str) -> None:
+    block = f"GET / HTTP/1.1\r\nHost: a\r\n{place.format(control)}\r\n\r\n".encode("latin-1")
+    with pytest.raises(RemoteError) as caught:
+        parse_head(block, {}, Limits())
+    assert caught.value.status == 400
