@@ -10,7 +10,8 @@
 #endif
 #include STRAIGHT_LINE
 
-/* parse(base, block, most_fields): (environ, method, target), or None: it is not ordinary */
+/* parse(base, received, most_fields): (environ, method, target, bytes of the head, bytes of the body), or None: it is not
+ * ordinary */
 static PyObject *
 fuzz_parse(PyObject *module, PyObject *args)
 {
@@ -21,7 +22,7 @@ fuzz_parse(PyObject *module, PyObject *args)
         return NULL;
     }
     /* as in line_call() */
-    if (size < 18 || size >= RECEIVE_SIZE || memcmp(block + size - 4, "\r\n\r\n", 4) != 0 || block[0] <= 32) {
+    if (size < 18 || size > RECEIVE_SIZE || block[0] <= 32) {
         Py_RETURN_NONE;
     }
     char *data = malloc((size_t)size + 1);
@@ -31,8 +32,8 @@ fuzz_parse(PyObject *module, PyObject *args)
     memcpy(data, block, (size_t)size);
     data[size] = '\0';
     Line line = {.state = PyModule_GetState(module), .most_fields = most_fields};
-    Parsed parsed = {NULL, NULL, NULL};
-    int outcome = parse(&line, base, data, (size_t)size, &parsed);
+    Parsed parsed = {NULL, NULL, NULL, 0, 0};
+    int outcome = parse(&line, base, data, (size_t)(size < LARGEST_HEAD ? size : LARGEST_HEAD), &parsed);
     free(data);
     if (outcome < 0) {
         return NULL;
@@ -40,7 +41,7 @@ fuzz_parse(PyObject *module, PyObject *args)
     if (outcome == 0) {
         Py_RETURN_NONE;
     }
-    return Py_BuildValue("(NNN)", parsed.environ, parsed.method, parsed.target);
+    return Py_BuildValue("(NNNnn)", parsed.environ, parsed.method, parsed.target, parsed.head, parsed.body);
 }
 
 /* begin(status, fields, content): (head, code, length), or None: it is not ordinary */

@@ -5,8 +5,8 @@ AddressSanitizer and UndefinedBehaviorSanitizer, and runs it. It needs clang wit
 library of the interpreter that runs this (Debian: clang, libclang-rt-14-dev, python3-dev).
 
 An input is one byte and the payload. The bits of the byte choose: 1, a response or a request; 2, few fields or many, or
-UTF-8 or Latin-1; 4, whether underscores are refused, or whether one field is not a tuple; 8, whether a request has its
-end appended; 16, whether one field is a subclass of str.
+UTF-8 or Latin-1; 4, whether underscores are refused, or whether one field is not a tuple; 8, whether a request has the
+end of its head appended, and 32, what may be its body; 16, whether one field is a subclass of str.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-from reserve.apps.http.straightline import StraightResponse
+from reserve.apps.http.straightline import LARGEST_HEAD, StraightResponse
 from reserve.errors import RemoteError
 from reserve.protocol.http1.head import parse_head
 from reserve.protocol.http1.limits import Limits
@@ -33,6 +33,7 @@ HERE = Path(__file__).parent
 BASE: dict[str, Any] = {"SCRIPT_NAME": "", "wsgi.url_scheme": "http", "REMOTE_ADDR": "192.0.2.1"}
 WIDE = Limits(max_request_line=8192, max_field=8192, max_head=8192)
 FEW = replace(WIDE, max_fields=3)
+BODY = b"a body\r\n\r\n"
 CONTENT = 123
 """Bytes of the body of each response."""
 DATE, SERVER = b"Date: now\r\n", b"Server: me\r\n"
@@ -56,22 +57,29 @@ def check_request(line: Any, choice: int, block: bytes) -> None:
     limits = FEW if choice & 2 else WIDE
     if choice & 8:
         block += b"\r\n\r\n"
-    if block.find(b"\r\n\r\n") != len(block) - 4:
-        assert line.parse(BASE, block, limits.max_fields) is None, "it is not exactly one head"
+    if choice & 32:
+        block += BODY
+    received = block
+    end = received.find(b"\r\n\r\n") + 4
+    if not 4 <= end <= LARGEST_HEAD:
+        assert line.parse(BASE, received, limits.max_fields) is None, "there is no head, or it is too large"
         return
+    block = received[:end]
     head = None
     with contextlib.suppress(RemoteError):
         # First, because the line knows the hosts that Python has checked.
         head = parse_head(block, BASE, limits, refuse_underscores=choice & 4 != 0)
-    found = line.parse(BASE, block, limits.max_fields)
+    found = line.parse(BASE, received, limits.max_fields)
     if found is None:
         return
     assert head is not None, "it has to be refused"
-    environ, method, target = found
+    environ, method, target, size, length = found
+    assert size == end, "the end of the head"
     assert environ == head.environ, f"{environ} is not {head.environ}"
     assert list(environ) == list(head.environ), "the order of the environ"
     assert (method, target) == (head.method, head.target)
-    assert (head.length, head.keep_alive, head.minor, head.expect_continue) == (0, True, 1, False)
+    assert (head.length, head.keep_alive, head.minor, head.expect_continue) == (length, True, 1, False)
+    assert 0 <= length <= 9999, "more digits than the length of a small body has"
     assert method != "HEAD"
     assert "HTTP_UPGRADE" not in environ
     for key, value in environ.items():
@@ -114,6 +122,9 @@ def seeds() -> list[bytes]:
     for field in FIELDS:
         found.append(b"\4GET /a%20b?c HTTP/1.1\r\n" + HOST + field + b"\r\n")
         found.append(b"\2POST / HTTP/1.1\r\n" + field + b"Accept: */*\r\nUser-Agent: me\r\n" + HOST + b"\r\n")
+    for length in (b"0", b"10", b"04", b"", b"+4", b"4 ", b" 4", b"1_0", b"0x4", b"4,4", b"9999", b"10000", b"\xb2"):
+        found.append(b"\x20PUT / HTTP/1.1\r\n" + HOST + b"Content-Length: " + length + b"\r\n\r\n")
+        found.append(b"\x28POST /a HTTP/1.1\r\ncontent-length:" + length + b"\r\n" + HOST.rstrip())
     for name in (
         b"cONTENT-lENGTH",
         b"tRANSFER-eNCODING",

@@ -51,8 +51,14 @@ def test_mutated_seeds_are_read_as_python_reads_them(tmp_path: Path) -> None:
          "static const char *const unusual[] = {\n        ", "AssertionError"),
         ("char key[RECEIVE_SIZE + 8];", "char key[16];", "out of bounds"),
         ("    if (end - at < 11 || ", "    if (", "heap-buffer-overflow"),
+        (" || (size > 1 && value[0] == '0')", "", "AssertionError"),
+        ("if (size == 0 || size > LENGTH_DIGITS", "if (size == 0", "AssertionError"),
+        ("*head_end = at + 2;", "*head_end = at;", "the end of the head"),
     ],
-    ids=["a field of the server", "a value", "too many fields", "a framing field", "a buffer on the stack", "the end"],
+    ids=[
+        "a field of the server", "a value", "too many fields", "a framing field", "a buffer on the stack", "the end",
+        "a zero before a length", "a large length", "the end of the head",
+    ],
 )  # fmt: skip
 def test_they_find_a_fault(tmp_path: Path, before: str, after: str, sign: str) -> None:
     text = SOURCE.read_text("utf-8")

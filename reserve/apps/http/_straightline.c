@@ -1,7 +1,7 @@
 /* The straight line of HTTP in C: see straightline.py, which is the same in Python and says what each part is for.
  *
- * StraightLine.__call__ serves one request in one call: receive, find and check the head, make the environ, call the
- * application, check its status and fields, send. It accepts a part of what the Python form accepts, and declines the
+ * StraightLine.__call__ serves one request in one call: receive, check the head, make the environ, receive the rest of a
+ * small body, call the application, check its status and fields, send. It accepts a part of what the Python form accepts, and declines the
  * rest before it has done anything that can be seen; what it accepts has the same outcome, byte for byte.
  *
  * Threads: any number of workers call one StraightLine at the same time, each for a connection that it owns. The object
@@ -25,7 +25,9 @@
 #include <sys/uio.h>
 #include <time.h>
 
-#define RECEIVE_SIZE 4096 /* bytes; RECEIVE_SIZE of straightline.py */
+#define RECEIVE_SIZE 8192 /* bytes; RECEIVE_SIZE of straightline.py */
+#define LARGEST_HEAD 4095 /* bytes; LARGEST_HEAD of straightline.py */
+#define LENGTH_DIGITS 4   /* of a Content-Length below RECEIVE_SIZE */
 #define HEAD_SIZE 4096    /* bytes of a response head; a larger one is not ordinary */
 #define MOST_JOINED 65536 /* bytes of a body; MOST_JOINED of straightline.py */
 #define MOST_PIECES 14    /* items of a body that are sent without being joined */
@@ -109,7 +111,7 @@ is_same(const char *text, const char *other, size_t size)
 /* ---- the state of the module ---- */
 
 /* What a field of a request means for the line. */
-enum { ORDINARY, UNUSUAL, HOST, CONNECTION };
+enum { ORDINARY, UNUSUAL, HOST, CONNECTION, LENGTH };
 
 typedef struct {
     PyObject *key; /* in the environ; NULL: the slot is empty */
@@ -123,7 +125,8 @@ typedef struct {
     X(REQUEST_METHOD) X(REQUEST_URI) X(PATH_INFO) X(QUERY_STRING) X(SERVER_PROTOCOL) X(HTTP_REFERER) X(HTTP_USER_AGENT) \
     X(fd) X(driver) X(deadline) X(base_environ) X(parse_head) X(limits) X(unix_socket) X(straight_response) X(decline) \
     X(leave_with) X(leave_sending) X(leave_straight_response) X(put_record) X(retiring) X(asleep) X(wake) X(identify) X(from_proxy) X(REMOTE_ADDR) X(partial) X(flush_errors) \
-    X(date_line) X(__class__) X(close) X(close_failed) X(start_response) X(write) X(environ) X(length) X(keep_alive) X(minor) X(method) X(refuse_underscores)
+    X(date_line) X(__class__) X(close) X(close_failed) X(start_response) X(write) X(environ) X(length) X(keep_alive) X(minor) X(method) X(refuse_underscores) \
+    X(expect_continue) X(max_body)
 
 typedef struct {
     PyTypeObject *line_type, *response_type, *tally_type;
@@ -245,13 +248,15 @@ typedef struct {
     PyObject *connection; /* NULL: the response has ended */
     PyObject *environ, *method, *target;
     PyObject *head; /* a Head; NULL: nothing has asked for it yet */
+    PyObject *content; /* wsgi.input of a request with a body; NULL: it has none */
     PyObject *wsgi; /* what has taken over; NULL: nothing */
     PyObject *status, *headers, *variables, *referer, *user_agent;
     PyObject *request_id; /* for the field X-Request-ID; NULL: there is no such field */
     double begun;
-    Py_ssize_t head_size;
-    Py_ssize_t length;  /* what Content-Length says; -1: the application has not stated it */
-    Py_ssize_t sent;    /* bytes of the body, after the connection has taken over all of them; -1: before that */
+    Py_ssize_t received; /* bytes of the request, its body included */
+    Py_ssize_t body;     /* bytes of its body */
+    Py_ssize_t length;   /* what Content-Length says; -1: the application has not stated it */
+    Py_ssize_t sent;     /* bytes of the response's body, after the connection has taken over all of them; -1: before that */
     int code;           /* 0: there is no head yet, or `wsgi` has it */
     char *out;          /* the head, on the stack of the line's call; NULL outside of that */
     size_t out_size;
@@ -265,6 +270,7 @@ response_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(response->connection);
     Py_VISIT(response->environ);
     Py_VISIT(response->head);
+    Py_VISIT(response->content);
     Py_VISIT(response->wsgi);
     Py_VISIT(response->headers);
     Py_VISIT(response->variables);
@@ -280,6 +286,7 @@ response_clear(PyObject *self)
     Py_CLEAR(response->method);
     Py_CLEAR(response->target);
     Py_CLEAR(response->head);
+    Py_CLEAR(response->content);
     Py_CLEAR(response->wsgi);
     Py_CLEAR(response->status);
     Py_CLEAR(response->headers);
@@ -592,8 +599,8 @@ get_head(PyObject *self, void *closure)
         Py_RETURN_NONE;
     }
     if (head == NULL) {
-        head = PyObject_CallFunction(response->state->new_head, "OOiOOiO", response->method, response->target, 1, environ,
-                                     Py_True, 0, Py_False);
+        head = PyObject_CallFunction(response->state->new_head, "OOiOOnO", response->method, response->target, 1, environ,
+                                     Py_True, response->body, Py_False);
         /* The worker and a thread that shows what runs may both ask for the first time; and the response may have ended
          * meanwhile. */
         PyObject *other = NULL;
@@ -642,7 +649,8 @@ static PyMemberDef response_members[] = {
     {"referer", T_OBJECT, offsetof(Response, referer), READONLY, NULL},
     {"user_agent", T_OBJECT, offsetof(Response, user_agent), READONLY, NULL},
     {"begun", T_DOUBLE, offsetof(Response, begun), READONLY, "Seconds on the engine's clock."},
-    {"head_size", T_PYSSIZET, offsetof(Response, head_size), READONLY, "Bytes of the request."},
+    {"received", T_PYSSIZET, offsetof(Response, received), READONLY, "Bytes of the request, its body included."},
+    {"content", T_OBJECT, offsetof(Response, content), READONLY, "wsgi.input of a request with a body; None: it has none."},
     {"sent", T_PYSSIZET, offsetof(Response, sent), READONLY, "Bytes of the body, after all are sent; -1: before."},
     {"code", T_INT, offsetof(Response, code), READONLY, NULL},
     {"__vectorcalloffset__", T_PYSSIZET, offsetof(Response, vectorcall), READONLY, NULL},
@@ -783,6 +791,7 @@ typedef struct {
     PyObject *driver_type;
     Py_ssize_t base_environ, parse_head, straight_response; /* where an HTTPDriver has these */
     int refuse_underscores;
+    int streams; /* the application reads bodies while they arrive */
     int has_ids, shows_ids; /* requests have IDs; and the field X-Request-ID of their responses has them */
     double keep_alive;
     Py_ssize_t largest, most_fields;
@@ -914,9 +923,11 @@ make_key(State *state, const char *name, size_t size)
     return ascii(key, 5 + size);
 }
 
-/* A head that parse() has accepted; borrowed, but for the environ. */
+/* A head that has been accepted. */
 typedef struct {
     PyObject *environ, *method, *target;
+    Py_ssize_t head; /* bytes of it, with the empty line */
+    Py_ssize_t body; /* what Content-Length says; 0: there is none */
 } Parsed;
 
 static inline int
@@ -930,23 +941,45 @@ set_new(PyObject *environ, PyObject *key, PyObject *value)
     return outcome;
 }
 
-/* Read the field lines into the environ. 1: all are ordinary; 0: not all; -1: an exception. */
+/* Read a Content-Length that is in its plain form, so that it is in the environ as it came, and small. 0: it is not. */
 static int
-parse_fields(Line *line, const char *at, const char *end, PyObject *environ)
+read_length(const char *value, size_t size, Py_ssize_t *length)
+{
+    if (size == 0 || size > LENGTH_DIGITS || (size > 1 && value[0] == '0')) {
+        return 0;
+    }
+    *length = 0;
+    for (size_t at = 0; at < size; at++) {
+        if (value[at] < '0' || value[at] > '9') {
+            return 0;
+        }
+        *length = *length * 10 + (value[at] - '0');
+    }
+    return 1;
+}
+
+/* Read the field lines, up to the empty line, into the environ. 1: all are ordinary; 0: not all, or there is no end; -1: an
+ * exception. */
+static int
+parse_fields(Line *line, const char *at, const char *end, PyObject *environ, const char **head_end, Py_ssize_t *body)
 {
     State *state = line->state;
     const unsigned char *classes = state->classes;
     Py_ssize_t count = 0;
     int has_host = 0;
     Py_ssize_t before = PyDict_GET_SIZE(environ);
-    while (at < end) {
+    for (;;) {
         const char *name = at;
         while (at < end && classes[(unsigned char)*at] & TOKEN) {
             at++;
         }
         size_t name_size = (size_t)(at - name);
-        if (name_size == 0 || at == end || *at != ':') {
-            return 0;
+        if (at == end || name_size == 0 || *at != ':') {
+            if (name_size != 0 || end - at < 2 || at[0] != '\r' || at[1] != '\n') {
+                return 0;
+            }
+            *head_end = at + 2;
+            break;
         }
         at++;
         const char *value = at;
@@ -1004,6 +1037,11 @@ parse_fields(Line *line, const char *at, const char *end, PyObject *environ)
                 }
                 has_host = 1;
             }
+            else if (known->kind == LENGTH && !read_length(value, value_size, body)) {
+                Py_DECREF(text);
+                Py_DECREF(key);
+                return 0;
+            }
             else if (known->kind == CONNECTION &&
                      !(value_size == 10 && is_same(value, "keep-alive", 10))) {
                 Py_DECREF(text);
@@ -1028,12 +1066,13 @@ parse_fields(Line *line, const char *at, const char *end, PyObject *environ)
     return has_host && PyDict_GET_SIZE(environ) == before + count; /* else a name is repeated */
 }
 
-/* Parse one complete head of an ordinary request. 1: `parsed` has it; 0: it is not ordinary; -1: an exception. */
+/* Parse the head of an ordinary request, in the first `size` bytes of what ends with a NUL. 1: `parsed` has it; 0: it is not
+ * ordinary, or not complete; -1: an exception. */
 static int
 parse(Line *line, PyObject *base, const char *data, size_t size, Parsed *parsed)
 {
     State *state = line->state;
-    const char *end = data + size - 2; /* before the empty line */
+    const char *end = data + size, *head_end = NULL;
     const char *space = memchr(data, ' ', size);
     if (space == NULL) {
         return 0;
@@ -1084,7 +1123,8 @@ parse(Line *line, PyObject *base, const char *data, size_t size, Parsed *parsed)
         Py_DECREF(environ);
         return -1;
     }
-    int outcome = parse_fields(line, at + 11, end, environ);
+    Py_ssize_t body = 0;
+    int outcome = parse_fields(line, at + 11, end, environ, &head_end, &body);
     if (outcome <= 0) {
         Py_DECREF(uri);
         Py_DECREF(environ);
@@ -1093,6 +1133,8 @@ parse(Line *line, PyObject *base, const char *data, size_t size, Parsed *parsed)
     parsed->environ = environ;
     parsed->method = Py_NewRef(method);
     parsed->target = uri;
+    parsed->head = head_end - data;
+    parsed->body = body;
     return 1;
 }
 
@@ -1103,6 +1145,16 @@ parse_in_python(Line *line, PyObject *driver, PyObject *parser, const char *data
 {
     State *state = line->state;
     int outcome = -1;
+    const char *end = memmem(data, size, "\r\n\r\n", 4);
+    if (end == NULL) {
+        return 0;
+    }
+    size_t head_size = (size_t)(end + 4 - data);
+    if (head_size != size && memmem(data, head_size, "\r\nContent-Length:", 17) == NULL &&
+        memmem(data, head_size, "\r\ncontent-length:", 17) == NULL) { /* pipelined */
+        return 0;
+    }
+    size = head_size;
     PyObject *block = PyBytes_FromStringAndSize(data, (Py_ssize_t)size);
     PyObject *base = PyObject_GetAttr(driver, state->str_base_environ);
     PyObject *limits = PyObject_GetAttr(driver, state->str_limits);
@@ -1130,12 +1182,16 @@ parse_in_python(Line *line, PyObject *driver, PyObject *parser, const char *data
     PyObject *length = PyObject_GetAttr(*head, state->str_length);
     PyObject *keep_alive = PyObject_GetAttr(*head, state->str_keep_alive);
     PyObject *minor = PyObject_GetAttr(*head, state->str_minor);
-    if (environ != NULL && method != NULL && length != NULL && keep_alive != NULL && minor != NULL &&
+    PyObject *waits = PyObject_GetAttr(*head, state->str_expect_continue);
+    if (environ != NULL && method != NULL && length != NULL && keep_alive != NULL && minor != NULL && waits != NULL &&
         PyDict_CheckExact(environ) && PyUnicode_CheckExact(method)) {
-        int is_upgrade = PyDict_Contains(environ, state->upgrade_key);
+        int is_upgrade = PyDict_Contains(environ, state->upgrade_key), is_large = 0;
+        long long body = PyLong_CheckExact(length) ? PyLong_AsLongLongAndOverflow(length, &is_large) : -1; /* chunked */
         outcome = is_upgrade < 0 ? -1
-                                 : !is_upgrade && length != Py_None && PyObject_Not(length) == 1 &&
+                                 : !is_upgrade && body >= 0 && body < RECEIVE_SIZE && waits == Py_False &&
                                        keep_alive == Py_True && PyObject_IsTrue(minor) == 1;
+        parsed->head = (Py_ssize_t)size;
+        parsed->body = outcome == 1 ? (Py_ssize_t)body : 0;
     }
     PyObject *known = NULL; /* the same method, as the object that count_response() knows */
     for (int index = 0; outcome == 1 && index < 6 && known == NULL; index++) {
@@ -1155,7 +1211,43 @@ parse_in_python(Line *line, PyObject *driver, PyObject *parser, const char *data
     Py_XDECREF(length);
     Py_XDECREF(keep_alive);
     Py_XDECREF(minor);
+    Py_XDECREF(waits);
     return outcome;
+}
+
+/* Whether a body is within the limit of its connection, which is that of the settings at its begin; -1: an exception. */
+static int
+is_allowed(State *state, PyObject *driver, Py_ssize_t body)
+{
+    PyObject *limits = PyObject_GetAttr(driver, state->str_limits);
+    PyObject *most = limits == NULL ? NULL : PyObject_GetAttr(limits, state->str_max_body);
+    int is_large = 0;
+    long long limit = most == NULL ? -1 : PyLong_AsLongLongAndOverflow(most, &is_large);
+    Py_XDECREF(limits);
+    Py_XDECREF(most);
+    if (limit == -1 && PyErr_Occurred()) {
+        return -1;
+    }
+    return is_large > 0 || body <= limit;
+}
+
+/* Receive what is missing of a small body. 1: exactly the request has been received; 0: not; -1: an exception. */
+static int
+receive_body(Line *line, PyObject *driver, int fd, char *data, ssize_t *size, Parsed *parsed)
+{
+    ssize_t whole = parsed->head + parsed->body;
+    if (parsed->body == 0 || whole >= RECEIVE_SIZE || line->streams) { /* with no body, there is more than the request */
+        return 0;
+    }
+    int allowed = parsed->target == NULL ? 1 : is_allowed(line->state, driver, parsed->body); /* NULL: Python has checked it */
+    if (allowed != 1) {
+        return allowed;
+    }
+    if (*size < whole) { /* many clients send head and body one after the other */
+        ssize_t more = recv(fd, data + *size, RECEIVE_SIZE - (size_t)*size, MSG_DONTWAIT);
+        *size += more > 0 ? more : 0; /* the driver finds out about errors */
+    }
+    return *size == whole;
 }
 
 /* Copy the lines that end every head in this second. 0: they are too long; -1: an exception. */
@@ -1280,7 +1372,7 @@ count_in_python(Line *line, Response *response, Py_ssize_t sent, double seconds)
     PyObject *metrics = PyObject_GetAttrString(line->server, "request_metrics");
     PyObject *none = metrics == NULL ? NULL
                                      : PyObject_CallMethod(metrics, "add", "Oinndd", response->method, response->code,
-                                                           response->head_size, sent, 0.0, seconds);
+                                                           response->received, sent, 0.0, seconds);
     Py_XDECREF(metrics);
     Py_XDECREF(none);
     return none == NULL ? -1 : 0;
@@ -1346,7 +1438,7 @@ count_response(Line *line, Response *response, Py_ssize_t sent, double seconds)
         part++;
     }
     STORE(tally->kind[kind].count, tally->kind[kind].count + 1);
-    STORE(tally->received, tally->received + (unsigned long long)response->head_size);
+    STORE(tally->received, tally->received + (unsigned long long)response->received);
     STORE(tally->sent, tally->sent + (unsigned long long)sent);
     STORE(tally->parts[part], tally->parts[part] + 1);
     seconds += tally->seconds;
@@ -1429,9 +1521,10 @@ log_response(Line *line, PyObject *driver, Response *response, Py_ssize_t sent)
     return 0;
 }
 
-/* Make the response of a request that is parsed; steals what `parsed` and `head` have. */
+/* Make the response of a request that is parsed, and whose body follows its head in `data`; steals what `parsed` and `head`
+ * have. */
 static Response *
-make_response(Line *line, PyObject *connection, Parsed *parsed, PyObject *head, double begun, Py_ssize_t head_size)
+make_response(Line *line, PyObject *connection, Parsed *parsed, PyObject *head, double begun, const char *data)
 {
     State *state = line->state;
     Response *response = PyObject_GC_New(Response, state->response_type);
@@ -1450,19 +1543,29 @@ make_response(Line *line, PyObject *connection, Parsed *parsed, PyObject *head, 
     response->target = parsed->target;
     response->head = head;
     response->wsgi = response->status = response->headers = response->referer = response->user_agent = NULL;
-    response->request_id = NULL;
+    response->request_id = response->content = NULL;
     response->variables = PyContext_New(); /* threads are reused: what one request sets must not be there for the next */
     response->begun = begun;
-    response->head_size = head_size;
+    response->received = parsed->head + parsed->body;
+    response->body = parsed->body;
     response->length = response->sent = -1;
     response->code = 0;
     response->out = NULL;
     response->out_size = 0;
     PyObject_GC_Track(response);
     int failed = response->variables == NULL;
-    /* Without its __init__, which only takes a content, the object is empty. */
     PyTypeObject *input_type = (PyTypeObject *)state->bytes_io;
-    PyObject *input = failed ? NULL : input_type->tp_new(input_type, state->no_args, NULL);
+    PyObject *input = NULL;
+    if (!failed && parsed->body == 0) {
+        /* Without its __init__, which only takes a content, the object is empty. */
+        input = input_type->tp_new(input_type, state->no_args, NULL);
+    }
+    else if (!failed) {
+        PyObject *body = PyBytes_FromStringAndSize(data + parsed->head, parsed->body);
+        input = body == NULL ? NULL : PyObject_CallOneArg(state->bytes_io, body); /* shares the bytes */
+        Py_XDECREF(body);
+        response->content = Py_XNewRef(input);
+    }
     failed = failed || input == NULL || PyDict_SetItem(response->environ, state->wsgi_input, input) < 0;
     Py_XDECREF(input);
     if (!failed && line->log != NULL) {
@@ -1784,6 +1887,21 @@ done:
     return outcome;
 }
 
+/* Close wsgi.input after the application: close_content() of bufferedbody.py. */
+static int
+close_content(State *state, PyObject *content)
+{
+    PyObject *none = PyObject_CallMethodNoArgs(content, state->str_close);
+    if (none == NULL) {
+        if (!PyErr_ExceptionMatches(PyExc_BufferError)) {
+            return -1;
+        }
+        PyErr_Clear();
+    }
+    Py_XDECREF(none);
+    return 0;
+}
+
 /* Whether the path is not for the application. 1, 0, or -1: an exception. */
 static int
 has_special_path(Line *line, PyObject *environ, int is_plain)
@@ -1836,22 +1954,23 @@ line_call(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *names)
     if (driver == NULL) {
         return NULL;
     }
-    Parsed parsed = {NULL, NULL, NULL};
+    Parsed parsed = {NULL, NULL, NULL, 0, 0};
     int ordinary = 0;
     data[size] = '\0';
-    /* At least "GET / HTTP/1.1", a Host field and their ends. That there is no second head shows in parse_fields(). */
-    if (size >= 18 && size <= line->largest && memcmp(data + size - 4, "\r\n\r\n", 4) == 0 && data[0] > 32) {
+    /* At least "GET / HTTP/1.1", a Host field and their ends. */
+    if (size >= 18 && data[0] > 32) {
+        size_t looked_at = (size_t)(size < line->largest ? size : line->largest); /* a head ends within it, or is too large */
         PyObject *parser = get_slot(driver, line->driver_type, line->parse_head, state->str_parse_head);
         if (parser == state->parse_head) {
             PyObject *base = get_slot(driver, line->driver_type, line->base_environ, state->str_base_environ);
-            ordinary = base == NULL ? -1 : parse(line, base, data, (size_t)size, &parsed);
+            ordinary = base == NULL ? -1 : parse(line, base, data, looked_at, &parsed);
             Py_XDECREF(base);
         }
         else if (parser == NULL) {
             ordinary = -1;
         }
-        else if (memmem(data, (size_t)size - 1, "\r\n\r\n", 4) == NULL) {
-            ordinary = parse_in_python(line, driver, parser, data, (size_t)size, &parsed, &head);
+        else {
+            ordinary = parse_in_python(line, driver, parser, data, looked_at, &parsed, &head);
         }
         Py_XDECREF(parser);
     }
@@ -1859,18 +1978,21 @@ line_call(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *names)
         int special = has_special_path(line, parsed.environ, head == NULL);
         if (special != 0) {
             ordinary = special < 0 ? -1 : 0;
-            Py_CLEAR(parsed.environ);
-            Py_CLEAR(parsed.method);
-            Py_CLEAR(parsed.target);
-            Py_CLEAR(head);
         }
     }
+    if (ordinary == 1 && (parsed.body != 0 || size != parsed.head)) {
+        ordinary = receive_body(line, driver, fd, data, &size, &parsed);
+    }
     if (ordinary != 1) {
+        Py_XDECREF(parsed.environ);
+        Py_XDECREF(parsed.method);
+        Py_XDECREF(parsed.target);
+        Py_XDECREF(head);
         outcome = ordinary < 0 ? NULL : decline(state, driver, data, (size_t)size);
         Py_DECREF(driver);
         return outcome;
     }
-    Response *response = make_response(line, connection, &parsed, head, begun, (Py_ssize_t)size);
+    Response *response = make_response(line, connection, &parsed, head, begun, data);
     if (response == NULL || (line->has_ids && identify(line, driver, response) < 0) ||
         set_slot(driver, line->driver_type, line->straight_response, state->str_straight_response,
                  (PyObject *)response) < 0) {
@@ -1882,16 +2004,21 @@ line_call(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *names)
     PyObject *result = call_application(line, response);
     outcome = result == NULL ? leave_with(state, driver, response, NULL)
                              : respond(line, connection, driver, response, result);
+    if (response->content != NULL && outcome != NULL && close_content(state, response->content) < 0) {
+        Py_CLEAR(outcome);
+    }
     /* The application may have kept the object, in its environ even. */
     end_response(response);
-    PyObject *environ;
+    PyObject *environ, *content;
     Py_BEGIN_CRITICAL_SECTION(response);
     environ = response->environ;
     head = response->head;
-    response->environ = response->head = NULL;
+    content = response->content;
+    response->environ = response->head = response->content = NULL;
     Py_END_CRITICAL_SECTION();
     Py_DECREF(environ);
     Py_XDECREF(head);
+    Py_XDECREF(content);
     Py_DECREF(response);
     Py_DECREF(driver);
     return outcome;
@@ -1903,15 +2030,15 @@ line_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
     PyObject *context, *server, *now, *tallies, *app, *gateway, *errors, *log, *records, *special, *paths, *server_line;
     double keep_alive;
     Py_ssize_t largest, most_fields, most_records, longest;
-    int refuse_underscores, has_ids, shows_ids;
+    int refuse_underscores, streams, has_ids, shows_ids;
     static char *names[] = {"context", "server",       "now",     "tallies", "gateway",     "app",
                             "errors",  "log",          "records", "special", "paths", "server_line", "keep_alive",
-                            "largest", "most_fields",  "most_records", "longest", "refuse_underscores", "has_ids",
-                            "shows_ids", NULL};
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "OOOO!OOOOOOOSdnnnnppp:StraightLine", names, &context, &server, &now,
+                            "largest", "most_fields",  "most_records", "longest", "refuse_underscores", "streams",
+                            "has_ids", "shows_ids", NULL};
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "OOOO!OOOOOOOSdnnnnpppp:StraightLine", names, &context, &server, &now,
                                      &PyDict_Type, &tallies, &gateway, &app, &errors, &log, &records, &special, &paths,
                                      &server_line, &keep_alive, &largest, &most_fields, &most_records, &longest,
-                                     &refuse_underscores, &has_ids, &shows_ids)) {
+                                     &refuse_underscores, &streams, &has_ids, &shows_ids)) {
         return NULL;
     }
     State *state = PyType_GetModuleState(type);
@@ -1944,9 +2071,10 @@ line_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
     line->special = special == Py_None ? NULL : Py_NewRef(special);
     line->server_line = Py_NewRef(server_line);
     line->keep_alive = keep_alive;
-    line->largest = largest < RECEIVE_SIZE ? largest : RECEIVE_SIZE - 1;
+    line->largest = largest < LARGEST_HEAD ? largest : LARGEST_HEAD;
     line->most_fields = most_fields;
     line->refuse_underscores = refuse_underscores;
+    line->streams = streams;
     line->has_ids = has_ids;
     line->shows_ids = shows_ids;
     line->driver_type = import("reserve.apps.http.driver", "HTTPDriver");
@@ -1994,7 +2122,7 @@ static PyType_Spec line_spec = {
 static int
 fill_names(State *state)
 {
-    static const char *const unusual[] = {"content-length", "transfer-encoding", "expect", "upgrade", "proxy"};
+    static const char *const unusual[] = {"transfer-encoding", "expect", "upgrade", "proxy"};
     PyObject *common = import("reserve.protocol.http1.fields", "COMMON");
     PyObject *key_of = import("reserve.protocol.http1.fields", "environ_key");
     int outcome = -1;
@@ -2044,6 +2172,9 @@ fill_names(State *state)
         if (size == 10 && memcmp(small, "connection", 10) == 0) {
             entry->kind = CONNECTION;
         }
+        if (size == 14 && memcmp(small, "content-length", 14) == 0) {
+            entry->kind = LENGTH;
+        }
     }
     outcome = 0;
     for (size_t other = 0; other < sizeof unusual / sizeof *unusual; other++) {
@@ -2053,7 +2184,8 @@ fill_names(State *state)
             outcome = -1;
         }
     }
-    if (outcome == 0 && (find_name(state, "host", 4) == NULL || find_name(state, "connection", 10) == NULL)) {
+    if (outcome == 0 && (find_name(state, "host", 4) == NULL || find_name(state, "connection", 10) == NULL ||
+                         find_name(state, "content-length", 14) == NULL)) {
         PyErr_SetString(PyExc_SystemError, "a field name is missing in the table");
         outcome = -1;
     }

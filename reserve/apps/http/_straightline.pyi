@@ -35,6 +35,7 @@ class StraightLine:
         largest: int,
         most_fields: int,
         refuse_underscores: bool,
+        streams: bool,
         has_ids: bool,
         shows_ids: bool,
     ) -> StraightLine: ...

@@ -79,7 +79,7 @@ class HTTPBaseDriver(Driver, ABC):
         """What was received after a request."""
         self._head: Head | None = None
         self._head_size = 0
-        """Bytes of the last head."""
+        """Bytes of the last head; of the whole request, if it has left the straight line."""
         self._block = b""
         """A head that has a body, until its environ is certain to be kept. See :class:`HTTPDriver`."""
         self._received_at = 0.0

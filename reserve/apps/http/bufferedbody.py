@@ -9,6 +9,7 @@ The other kind of body is read by the application itself: :mod:`reserve.apps.htt
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Callable
 from enum import IntEnum
@@ -33,6 +34,7 @@ __all__ = [
     "BodyStore",
     "BufferedBody",
     "Progress",
+    "close_content",
     "large_head_error",
 ]
 
@@ -268,6 +270,16 @@ class BufferedBody:
         """Free the memory and the file. The caller settles or disposes of the connection afterwards."""
         self._store.close()
         self._connection.body_memory = self._connection.body_disk = 0
+
+
+def close_content(content: BinaryIO) -> None:
+    """After the application: close what it has read a buffered body from.
+
+    It stays open while the application keeps a view of its memory (:meth:`io.BytesIO.getbuffer`): only the last view
+    can free that.
+    """
+    with contextlib.suppress(BufferError):
+        content.close()
 
 
 def large_head_error() -> RemoteError:

@@ -20,7 +20,15 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from reserve.apps._accesslog.collect import note_application
 from reserve.apps._static.exchange import StaticExchange
 from reserve.apps.http.basedriver import HTTPBaseDriver
-from reserve.apps.http.bufferedbody import COMPLETE, DISCONNECTED, FULL, LARGE_HEAD, MORE, BufferedBody
+from reserve.apps.http.bufferedbody import (
+    COMPLETE,
+    DISCONNECTED,
+    FULL,
+    LARGE_HEAD,
+    MORE,
+    BufferedBody,
+    close_content,
+)
 from reserve.apps.http.context import path_of
 from reserve.apps.http.exchange import HTTPExchange
 from reserve.apps.http.phases import BODY, HEAD, QUEUED, RESPONDING, REVOKED, SPILL, STATIC
@@ -99,7 +107,7 @@ class HTTPDriver(HTTPBaseDriver):
         self._received = 0.0
         """When the request was complete, likewise; for a body that the application reads, its head."""
         self._decoder: Decoder | None = None
-        # A request that has a body has one of these two.
+        # A request that has a body has one of these two, unless the straight line has received it.
         self._buffered_body: BufferedBody | None = None
         self._streamed_body: StreamedBody | None = None
         self._exchange: HTTPExchange | None = None
@@ -233,7 +241,8 @@ class HTTPDriver(HTTPBaseDriver):
         """
         head = self._head = response.head
         assert head is not None, "the response has not ended"
-        self._head_size = response.head_size
+        self._head_size = response.received  # with the body, which has no decoder here that has counted it
+        self._connection.body_memory = head.length or 0
         self._begun = self._received = response.begun
         self._phase = RESPONDING
         exchange = self._exchange = HTTPExchange(self._context, self._connection, head, None)
@@ -259,6 +268,8 @@ class HTTPDriver(HTTPBaseDriver):
             response.variables.run(self._context.gateway.end, exchange, wsgi, result, failure)
         finally:
             failure = None  # its traceback refers to this frame
+            if response.content is not None:
+                close_content(response.content)
             if connection.lent or connection.body_memory:
                 self._clean_up(None, None)
         self._finish_run(head, exchange, response.referer, response.user_agent)
@@ -284,6 +295,8 @@ class HTTPDriver(HTTPBaseDriver):
         head, exchange = response.head, self._exchange
         assert head is not None
         assert exchange is not None
+        if response.content is not None:
+            close_content(response.content)
         self._finish_run(head, exchange, response.referer, response.user_agent)
         return RAN
 
@@ -740,7 +753,7 @@ class HTTPDriver(HTTPBaseDriver):
         if self._streamed_body is not None and self._phase is REVOKED:  # no thread interrupts this worker any more
             self._streamed_body.release()
         if body is not None and content is not None:
-            content.close()
+            close_content(content)
             body.close()
             self._buffered_body = None
         connection.body_memory = 0

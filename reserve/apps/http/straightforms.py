@@ -71,4 +71,5 @@ def make_straight_line(
         has_ids=context.request_ids is not None,
         shows_ids=settings.request_id == "response",
         refuse_underscores=settings.underscores == "refuse",
+        streams=settings.stream_bodies,
     )

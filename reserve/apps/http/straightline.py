@@ -1,9 +1,9 @@
 """The straight line of HTTP: what an ordinary request passes, from the first byte to the last, in one call.
 
 A worker calls :meth:`StraightLine.__call__` for a connection that has waited for its next request and for nothing
-else (:mod:`reserve.engine.connections.straightline`). An ordinary request is there with one receive, has no body, and
-gets a list of bytes, or another iterable whose first item is all that its Content-Length says, and that leaves with one
-send. Every other one leaves the line where that shows:
+else (:mod:`reserve.engine.connections.straightline`). An ordinary request is there with one receive, or with a second
+one that gets its small body. Its response is a list of bytes, or another iterable whose first item is all that its
+Content-Length says, and leaves with one send. Every other one leaves the line where that shows:
 
 - before the application is called, the driver is given what was received, and steps as if it had received it itself;
 - afterwards, or inside ``start_response`` and ``write``, the request becomes an
@@ -12,17 +12,24 @@ send. Every other one leaves the line where that shows:
 So no rule stands here a second time: the line knows only what is certainly right, by the parser and by the caches of
 lines that have passed their checks.
 
+A body on the line is counted into no budget (``--buffer-memory``), and ``--body-memory`` does not concern it: these are
+about what waits, for its client or for a worker. Here the worker that has received it runs the application at once. So
+there are no more such bodies than workers, each smaller than :data:`RECEIVE_SIZE`. One that has to wait leaves the
+line.
+
 ``_straightline.c`` is the same in C. It is used where it was compiled, unless ``RESERVE_PURE=1`` is set.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
 from contextvars import Context
 from io import BytesIO
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Protocol
 
+from reserve.apps.http.bufferedbody import close_content
 from reserve.engine.connections.straightline import DECLINED
 from reserve.engine.metrics.requests import METHODS, MOST_PENDING, OTHER
 from reserve.errors import ApplicationError, RemoteError
@@ -43,12 +50,18 @@ if TYPE_CHECKING:
     from reserve.protocol.codec import Head, ParseHead
     from reserve.protocol.http1.limits import Limits
 
-__all__ = ["RECEIVE_SIZE", "StraightDriver", "StraightLine", "StraightResponse"]
+__all__ = ["LARGEST_HEAD", "RECEIVE_SIZE", "StraightDriver", "StraightLine", "StraightResponse"]
 
-RECEIVE_SIZE = 4096
-"""Bytes. A request that is larger is not ordinary: what follows it is kept while its response is sent."""
+LARGEST_HEAD = 4095
+"""Bytes. A larger head is not ordinary: the server's memory budget has a rule for it (``LARGE_HEAD``)."""
+RECEIVE_SIZE = 8192
+"""Bytes. A request has to be smaller, with its body: then a receive that asks for so many has emptied the socket. It
+leaves room for a body as large as the largest head, which nearly all forms and calls of an API are. Not more, because
+what a client sends after a request that leaves the line is kept while the response is sent.
+"""
 MOST_JOINED = 65536
 """Bytes of a body that are copied after the head, to leave in one system call."""
+_LENGTH_FIELD = b"\r\ncontent-length:"
 _UNFRAMED = frozenset((204, 205, 304))
 """Statuses whose responses have no content, and rules of their own for Content-Length."""
 
@@ -84,7 +97,7 @@ class StraightLine:
     """
 
     __slots__ = ("_app", "_context", "_date", "_errors", "_ids", "_keep_alive", "_largest", "_log",
-                 "_refuse_underscores", "_server_line", "_shows_ids", "_special")  # fmt: skip
+                 "_refuse_underscores", "_server_line", "_shows_ids", "_special", "_streams")  # fmt: skip
 
     def __init__(self, context: HTTPContext) -> None:
         settings, limits = context.settings, context.settings.limits
@@ -93,7 +106,8 @@ class StraightLine:
         self._errors = context.gateway.errors
         self._keep_alive = settings.keep_alive
         # A head of at most this size exceeds no limit of size.
-        self._largest = min(RECEIVE_SIZE - 1, limits.max_request_line, limits.max_field, limits.max_head)
+        self._largest = min(LARGEST_HEAD, limits.max_request_line, limits.max_field, limits.max_head)
+        self._streams = settings.stream_bodies
         self._log = context.access_log
         self._ids = context.request_ids is not None
         self._shows_ids = settings.request_id == "response"
@@ -114,11 +128,14 @@ class StraightLine:
 
         # Exactly one head, complete, and within the limits?
         size = len(data)
+        block = data
         if size > self._largest or data.find(b"\r\n\r\n") != size - 4 or data[0] <= 32:
-            return driver.decline(data)
+            block = self._head_before_body(data)
+            if not block:
+                return driver.decline(data)
         try:
             head = driver.parse_head(
-                data,
+                block,
                 driver.base_environ,
                 driver.limits,
                 refuse_underscores=self._refuse_underscores,
@@ -129,13 +146,29 @@ class StraightLine:
         environ = head.environ
         method = head.method
         if (
-            head.length != 0
-            or not (head.keep_alive and head.minor)
+            not (head.keep_alive and head.minor)
             or method == "HEAD"
             or "HTTP_UPGRADE" in environ
             or (self._special is not None and self._special(environ))
         ):
             return driver.decline(data)
+        if head.length != 0 or block is not data:
+            length, end = head.length, len(block)
+            # None: it is chunked. 0: there is more than this request.
+            if not length or end + length >= RECEIVE_SIZE or head.expect_continue or self._streams:
+                return driver.decline(data)
+            if size < end + length:
+                # Many clients send head and body one after the other. As above, the driver finds out about errors.
+                with contextlib.suppress(OSError):
+                    data += connection.recv(RECEIVE_SIZE - size)
+                size = len(data)
+            if size != end + length:
+                return driver.decline(data)
+            content: BytesIO | None = BytesIO(data[end:])
+            environ["wsgi.input"] = content
+        else:
+            environ["wsgi.input"] = BytesIO()
+            content = None
 
         shown_id = b""
         if self._ids:
@@ -145,8 +178,9 @@ class StraightLine:
 
         # The application. Threads are reused: what one request sets in context variables (PEP 567) must not be there
         # for the next.
-        environ["wsgi.input"] = BytesIO()
         response = driver.straight_response = StraightResponse(connection, head, begun, size)
+        if content is not None:
+            response.content = content
         if self._log is not None:
             # Read before the application may change its environ.
             response.referer, response.user_agent = environ.get("HTTP_REFERER", ""), environ.get("HTTP_USER_AGENT", "")
@@ -222,6 +256,8 @@ class StraightLine:
         # What is known of it afterwards.
         response.connection = None
         driver.straight_response = None
+        if content is not None:
+            close_content(content)
         now = server.clock.now()
         metrics = server.request_metrics
         pending = metrics.pending[get_ident()]
@@ -236,25 +272,35 @@ class StraightLine:
         connection.deadline = now + self._keep_alive
         return now
 
+    def _head_before_body(self, data: bytes) -> bytes:
+        """The head of what may be a request with a body; empty: that it is not, or its head is not ordinary."""
+        end = data.find(b"\r\n\r\n") + 4
+        if not 4 < end <= self._largest or data[0] <= 32:
+            return b""
+        block = data[:end]
+        # Without a length, other requests follow: the driver parses this one, and the line not before it.
+        return block if _LENGTH_FIELD in block.lower() else b""
+
 
 class StraightResponse:
     """The response to one request on the straight line, and its ``start_response``. The worker that runs the
     application owns it; :meth:`HTTPDriver.describe` and the like read it on any thread.
 
     :param begun: when the application is called, on the engine's clock.
-    :param head_size: bytes of the request.
+    :param received: bytes of the request, its body included.
     """
 
     __slots__ = (
         "begun",
         "code",
         "connection",
+        "content",
         "head",
-        "head_size",
         "headers",
         "length",
         "length_line",
         "lines",
+        "received",
         "referer",
         "sent",
         "status",
@@ -263,13 +309,15 @@ class StraightResponse:
         "wsgi",
     )
 
-    def __init__(self, connection: Connection, head: Head, begun: float, head_size: int) -> None:
+    def __init__(self, connection: Connection, head: Head, begun: float, received: int) -> None:
         self.connection: Connection | None = connection
         """None: the response has ended."""
         self.head: Head | None = head
         """None: the response has ended."""
         self.begun = begun
-        self.head_size = head_size
+        self.received = received
+        self.content: BytesIO | None = None
+        """``wsgi.input``, if the request has a body: it is closed after the application."""
         self.wsgi: WSGIResponse | None = None
         """What has taken over, because something is not ordinary."""
         self.lines: list[bytes] = []

@@ -51,9 +51,19 @@ class StraightClient:
     The driver and the line are called as the engine does. The first request may take the line, too.
 
     :param form: of the straight line; None: there is none.
+    :param segments: one receive gets one piece of :meth:`send_segments`, as if the next one arrived a moment later.
+        Pieces have at most 4096 bytes.
     """
 
-    def __init__(self, app: Any, form: str | None, settings: HTTPSettings | None = None, *, log: bool = True) -> None:
+    def __init__(
+        self,
+        app: Any,
+        form: str | None,
+        settings: HTTPSettings | None = None,
+        *,
+        log: bool = True,
+        segments: bool = False,
+    ) -> None:
         self.errors: list[str] = []
         """What the application has written to ``wsgi.errors``, by line."""
         stream = SimpleNamespace(write=self.errors.append, flush=lambda: None)
@@ -64,7 +74,7 @@ class StraightClient:
         if log:  # the line in C may append to the records itself
             double = SimpleNamespace(put=self._records.append, records=self._records, limit=1000, asleep=False)
             self.http.access_log = cast(Any, double)
-        self.client, self._sock = socket.socketpair()
+        self.client, self._sock = socket.socketpair(type=socket.SOCK_SEQPACKET if segments else socket.SOCK_STREAM)
         for sock in (self.client, self._sock):
             sock.setblocking(False)
         self.connection = Connection(cast(Any, self.server), self._sock, ("127.0.0.1", 50000))
@@ -99,6 +109,10 @@ class StraightClient:
         self._wait = self.driver._wait
         self._wait.deadline = self.connection.deadline = self.server.clock.now() + self.http.settings.keep_alive
 
+    def use_line(self, form: str) -> None:
+        """Make the straight line anew, as a reload of the settings does."""
+        self._line = make_line(form, self.http, self.server)
+
     def use_small_buffer(self) -> None:
         """From now on the server's socket takes only a few kilobytes at once."""
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
@@ -114,6 +128,13 @@ class StraightClient:
         self._drain()
         data, self._received = bytes(self._received), bytearray()
         return _DATE.sub(b"", data)
+
+    def send_segments(self, *pieces: bytes) -> bytes:
+        """Send pieces that all arrive before the server looks, each for one receive."""
+        for piece in pieces:
+            assert self.client.send(piece) == len(piece) <= 4096
+        self._go_on()
+        return self.send()
 
     def end(self) -> bytes:
         """Shut down the client's side."""

@@ -14,6 +14,7 @@ import gc
 import importlib
 import importlib.machinery
 import importlib.util
+import io
 import sys
 import threading
 import warnings
@@ -265,6 +266,36 @@ def writing_at_the_end(environ: Any, start: Start) -> Any:
     return Closing(b"hello", at_end=more, at_close=more)
 
 
+def reading(environ: Any, start: Start) -> Any:
+    start("200 OK", [])
+    return [environ["wsgi.input"].read()]
+
+
+def keeping_input(environ: Any, start: Start) -> Any:
+    content = environ["wsgi.input"]
+    kept_inputs.append((content, content.getbuffer() if type(content) is io.BytesIO else None))
+    environ["cycle"] = content.__dict__["environ"] = environ  # collected with all that it refers to
+    return reading(environ, start)
+
+
+def using_the_kept_input(environ: Any, start: Start) -> Any:
+    while kept_inputs:
+        content, view = kept_inputs.pop()
+        assert view is None or len(view) == 4
+        del view
+        content.close()
+    environ["wsgi.input"].close()
+    return ordinary(environ, start)
+
+
+def taking_the_input_away(environ: Any, start: Start) -> Any:
+    del environ["wsgi.input"]
+    environ["CONTENT_LENGTH"] = None
+    start.content.write(b"x" * 10_000)  # type: ignore[attr-defined]
+    return ordinary(environ, start)
+
+
+kept_inputs: list[Any] = []
 kept: list[Any] = []
 pieces = [b"p"] * 14
 
@@ -272,6 +303,14 @@ GET = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
 LONG = b"GET /%41%zz%?q=%20 HTTP/1.1\r\nHost: test\r\nReferer: x\r\nUser-Agent: y\r\nX-\xe9: z\r\n\r\n".replace(
     b"\xe9", b"E"
 )
+
+POST = b"POST / HTTP/1.1\r\nHost: test\r\nContent-Type: text/plain\r\nContent-Length: 4\r\n\r\nbody"
+
+
+def post(size: int, stated: str = "") -> bytes:
+    length = (stated or str(size)).encode()
+    return b"PUT /%41 HTTP/1.1\r\nHost: test\r\ncontent-length: " + length + b"\r\n\r\n" + b"x" * size
+
 
 #: What is sent, and the application that serves it.
 KINDS: list[tuple[bytes, Any]] = [
@@ -282,9 +321,32 @@ KINDS: list[tuple[bytes, Any]] = [
     (b"OPTIONS /a HTTP/1.1\r\nHost: test\r\nConnection: keep-alive\r\nX: \xe9\t\x80\r\n\r\n", ordinary),
     (GET, iterating(b"hello")),
     (GET, returning(lambda: iter([b"hello"]), "200 OK", ("Content-Length", "5"))),
+    # ---- with a body
+    (POST, reading),
+    (POST, ordinary),
+    (post(0), reading),
+    (post(1), reading),
+    (post(4000), reading),
+    (post(8100), reading),
+    (POST, keeping_input),
+    (POST, using_the_kept_input),
+    (POST, taking_the_input_away),
+    (POST, generating),
+    (POST, writing),
+    (POST, failing(before=True)),
+    (POST, reporting),
+    (POST, returning(lambda: [b"x" * 30_000] * 2)),
     # ---- declined
     (b"HEAD / HTTP/1.1\r\nHost: test\r\n\r\n", ordinary),
-    (b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 4\r\n\r\nbody", ordinary),
+    (post(4, "04"), reading),
+    (post(4, "+4"), reading),
+    (post(8192), reading),
+    (post(4, "4\r\nContent-Length: 4"), reading),
+    (post(4, "4\r\nTransfer-Encoding: chunked"), reading),
+    (post(4, "4\r\nExpect: 100-continue"), reading),
+    (post(4, "3"), reading),
+    (POST + GET, ordinary),
+    (POST[:-1], ordinary),
     (b"GET / HTTP/1.1\r\nHost: test\r\nX: 1\r\nX: 2\r\n\r\n", ordinary),
     (b"GET / HTTP/1.1\r\nHost: test\r\nHost: test\r\n\r\n", ordinary),
     (b"GET / HTTP/1.1\r\nhOST: test\r\n\r\n", ordinary),
@@ -363,8 +425,16 @@ KINDS: list[tuple[bytes, Any]] = [
 ]
 
 
+def pieces_of(raw: bytes) -> list[bytes]:
+    """A head and what follows it, in pieces that one receive gets, whatever it asks for."""
+    end = raw.find(b"\r\n\r\n") + 4
+    return [part[at : at + 4096] for part in (raw[:end], raw[end:]) for at in range(0, len(part), 4096)]
+
+
 class Load:
-    """Serves each kind, on connections with a log and without, whose parser is that of the line or another."""
+    """Serves each kind, on connections with a log and without, whose parser is that of the line or another, and whose
+    bodies come with their heads or at once after them.
+    """
 
     def __init__(self) -> None:
         from reserve.apps.http.settings import HTTPSettings
@@ -386,7 +456,10 @@ class Load:
         for raw, self._app in kinds:
             if client is None:
                 client = self._open(variant)
-            client.send(raw)
+            if variant % 5 == 3:
+                client.send_segments(*pieces_of(raw))
+            else:
+                client.send(raw)
             self.requests += raw.count(b" HTTP/1.")
             self.straight += client.straight
             client.outcomes.clear()
@@ -401,7 +474,11 @@ class Load:
 
     def _open(self, variant: int) -> Any:
         client = self._make(
-            lambda environ, start: self._app(environ, start), "C", self._settings[variant % 3], log=variant % 2 == 0
+            lambda environ, start: self._app(environ, start),
+            "C",
+            self._settings[variant % 3],
+            log=variant % 2 == 0,
+            segments=variant % 5 == 3,
         )
         if variant % 5 == 1:
             from reserve.protocol.http1.head import parse_head

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import io
 import os
 import socket
 import sys
@@ -21,6 +22,7 @@ from reserve.apps.http.settings import HTTPSettings
 from reserve.engine.connections.straightline import DECLINED, RAN
 from reserve.engine.polling.poller import PortablePoller
 from reserve.gateways.wsgi import WSGIGateway
+from reserve.protocol.http1.head import parse_head
 from reserve.protocol.http1.limits import Limits
 from tests.apps.http.doubles import QUIET, Gate, hello
 from tests.apps.http.responses import Response, receive, request
@@ -40,12 +42,17 @@ class Program:
         self.calls = 0
         self.notes: list[str] = []
         self._late: list[tuple[Any, Any]] = []
+        self._inputs: list[Any] = []
+        self._views: list[memoryview] = []
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
         steps = self._programs[self.calls % len(self._programs)]
         self.calls += 1
         self.notes.append(f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']} {SEEN.get()} {sorted(environ)}")
-        self.notes.append(repr(environ["wsgi.input"].read()))
+        self.notes.append(f"{environ.get('CONTENT_LENGTH')} {environ.get('CONTENT_TYPE')}")
+        content = environ["wsgi.input"]
+        if steps[0][0] != "body":
+            self.notes.append(repr(content.read()))
         SEEN.set(f"request {self.calls}")
         environ["HTTP_USER_AGENT"] = "changed"
         write: Any = None
@@ -60,14 +67,33 @@ class Program:
                 self._try(environ["reserve.after_response"], self._after_response)
             elif kind == "errors":
                 environ["wsgi.errors"].write(arguments[0])
+            elif kind == "body":
+                self._use_body(content, arguments[0])
             elif kind == "late":
                 for late_start, late_write in self._late:
                     self._try(late_start, "200 OK", [])
                     self._try(late_write or len, b"late")
+                for late_content in self._inputs:
+                    self._try(self._note_content, late_content)
             elif kind == "raise":
                 raise arguments[0]("the application fails")
         self._late.append((start_response, write))
+        self._inputs.append(content)
         return self._result(*steps[-1][1:], start_response)
+
+    def _use_body(self, content: Any, how: str) -> None:
+        if how == "close":
+            content.close()
+        elif how == "view" and type(content) is io.BytesIO:  # in a file the body is none
+            self._views.append(content.getbuffer())  # nothing can close it as long as there is this
+        elif how == "write" and type(content) is io.BytesIO:
+            content.write(b"of the application's own, and longer than the body was")
+        else:
+            self.notes.append(repr((content.readline(3), content.tell(), list(content))))
+
+    def _note_content(self, content: Any) -> None:
+        self.notes.append(f"{type(content).__name__} is closed: {content.closed}")
+        self.notes.append(repr(content.read()))
 
     def _after_response(self) -> None:
         self.notes.append(f"after {SEEN.get()}")
@@ -198,6 +224,7 @@ steps = st.one_of(
     st.just(("hints",)),
     st.just(("after",)),
     st.just(("late",)),
+    st.tuples(st.just("body"), st.sampled_from(["close", "view", "write", "lines"])),
     st.tuples(st.just("errors"), st.sampled_from(["a line\n", "partial", "two\nparts"])),
     st.tuples(st.just("raise"), st.sampled_from([ValueError, SystemExit, MemoryError])),
 )
@@ -228,39 +255,60 @@ iterables = st.tuples(
 program = st.one_of(
     ordinary, iterables, st.tuples(st.lists(steps, max_size=4), returned).map(lambda parts: [*parts[0], parts[1]])
 )
+of_body = st.tuples(
+    st.tuples(st.just("body"), st.sampled_from(["close", "view", "write", "lines", "late"])),
+    st.sampled_from([("late",), ("errors", "a line\n"), ("hints",)]),
+    good_start,
+    st.tuples(st.just("return"), st.sampled_from(["list", "generator", "failing"]), st.just([b"hello", b"there"])),
+).map(list)
+program = st.one_of(program, of_body)
+bodies = st.one_of(
+    st.sampled_from([b"", b"body", b"\r\n\r\n", b"ends like a head\r\n\r\n", b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"]),
+    # Up to and beyond what the line receives, and what the driver does.
+    st.sampled_from([1, 100, 1024, 3900, 4090, 4096, 8000, 8090, 8100, 8192, 9000]).map(lambda size: b"x" * size),
+)
 requests = st.builds(
     request,
-    st.sampled_from(["GET", "GET", "GET", "HEAD", "POST", "DELETE", "OPTIONS", "NONE"]),
+    st.sampled_from(["GET", "GET", "GET", "HEAD", "POST", "POST", "DELETE", "OPTIONS", "NONE"]),
     st.sampled_from(["/", "/a?b=c", "/%E9", "http://test/", "*", "/x y"]),
     st.sampled_from(["User-Agent: me", "Referer: http://there/", "X-Other: 1"]),
     st.sampled_from(
-        ["Accept: */*", "Connection: close", "Upgrade: other", "Bad Field: x", "Expect: 100-continue", "X_Y: z"]
+        ["Accept: */*", "Connection: close", "Upgrade: other", "Bad Field: x", "Expect: 100-continue", "X_Y: z",
+         "Content-Type: text/plain", "Content-Type: a/b", "Content-Length: 4", "content-length: 04",
+         "Content-Length: +4", "Transfer-Encoding: chunked"]
     ),
-    body=st.sampled_from([None, None, None, b"", b"body"]),
+    body=st.one_of(st.none(), bodies),
     minor=st.sampled_from([1, 1, 1, 0]),
 )  # fmt: skip
 
 
 @st.composite
-def conversations(draw: Any) -> list[list[bytes]]:
-    """What the client sends: requests, alone or pipelined, whole or in pieces."""
+def conversations(draw: Any, largest: int = 100_000) -> list[list[bytes]]:
+    """What the client sends: requests, alone or pipelined, whole or in pieces of at most ``largest`` bytes."""
     found = []
     for _ in range(draw(st.integers(1, 4))):
         raw = b"".join(draw(st.lists(requests, min_size=1, max_size=2)))
         if draw(st.integers(0, 5)) == 0:
             raw = b"\r\n" + raw
         cuts = sorted(draw(st.lists(st.integers(1, len(raw) - 1), max_size=2)))
+        if draw(st.booleans()):  # as many clients send it
+            cuts = sorted({*cuts, raw.find(b"\r\n\r\n") + 4} - {len(raw)})
+        cuts = sorted({*cuts, *range(largest, len(raw), largest)})
         found.append([raw[start:end] for start, end in zip([0, *cuts], [*cuts, len(raw)], strict=True)])
     return found
 
 
-def played(form: str | None, programs: list[list[tuple[Any, ...]]], sent: list[list[bytes]]) -> dict[str, Any]:
+def played(
+    form: str | None, programs: list[list[tuple[Any, ...]]], sent: list[list[bytes]], *, segments: bool = False
+) -> dict[str, Any]:
     app = Program(programs)
-    client = StraightClient(app, form)
+    client = StraightClient(app, form, segments=segments)
     try:
         received = []
         for parts in sent:
-            received.append(client.send(*parts))
+            if client.closed:
+                break
+            received.append(client.send_segments(*parts) if segments else client.send(*parts))
             client.server.clock.advance(1.0)  # type: ignore[attr-defined]
         return {"sent back": received, "notes": app.notes, "calls": app.calls, **client.observed()}
     finally:
@@ -275,6 +323,18 @@ def test_all_that_can_be_seen_of_a_request_is_the_same(
     general = played(None, programs, sent)
     for form in COMPILED[1:]:
         straight = played(form, programs, sent)
+        for key, value in general.items():
+            assert straight[key] == value, f"{form}: {key}"
+
+
+@pytest.mark.filterwarnings("ignore")
+@given(st.lists(st.one_of(ordinary, of_body), min_size=1, max_size=3), conversations(4096))
+def test_all_that_can_be_seen_is_the_same_where_a_request_comes_in_pieces_at_once(
+    programs: list[list[tuple[Any, ...]]], sent: list[list[bytes]]
+) -> None:
+    general = played(None, programs, sent, segments=True)
+    for form in COMPILED[1:]:
+        straight = played(form, programs, sent, segments=True)
         for key, value in general.items():
             assert straight[key] == value, f"{form}: {key}"
 
@@ -295,6 +355,218 @@ def outcomes(form: str, app: Any, *sent: bytes, settings: HTTPSettings | None = 
 @pytest.mark.parametrize("method", ["GET", "DELETE", "OPTIONS"])
 def test_a_request_without_a_body_is_served(straight_line_form: str, method: str) -> None:
     assert outcomes(straight_line_form, hello, request(method), request(method)) == ["served", "served"]
+
+
+def read_all(environ: Any, start_response: Any) -> list[bytes]:
+    start_response("200 OK", [])
+    return [environ["wsgi.input"].read()]
+
+
+def reading(
+    form: str | None, settings: HTTPSettings | None = None, *, own_parser: bool = False, segments: bool = False
+) -> StraightClient:
+    """A client of :func:`read_all`.
+
+    :param own_parser: the connection has a parser of its own, as behind a frontend.
+    """
+    client = StraightClient(read_all, form, settings, segments=segments)
+    if own_parser:
+        client.driver.parse_head = lambda *args, **keywords: parse_head(*args, **keywords)
+    return client
+
+
+BODIES = [b"", b"b", b"x" * 4000, b"x" * 8000, b"a body\r\n\r\n", b"\r\n\r\n", request()]
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "GET"])
+@pytest.mark.parametrize("own_parser", [False, True])
+def test_a_request_with_a_small_body_is_served(straight_line_form: str, method: str, own_parser: bool) -> None:
+    client = reading(straight_line_form, own_parser=own_parser)
+    for body in BODIES:
+        received = client.send(request(method, "/", "Content-Type: text/plain", body=body))
+        assert received.endswith(b"\r\n\r\n" + body)
+    assert client.straight == len(BODIES)
+    client.close()
+
+
+@pytest.mark.parametrize("own_parser", [False, True])
+@pytest.mark.parametrize("size", [8191, 8192])
+def test_a_request_that_is_as_large_as_what_is_received_is_declined(
+    straight_line_form: str, size: int, own_parser: bool
+) -> None:
+    client = reading(straight_line_form, own_parser=own_parser)
+    body = b"x" * (size - len(request("POST", body=b"x" * 1000)) + 1000)
+    raw = request("POST", body=body)
+    assert len(raw) == size
+    assert client.send(raw).endswith(b"\r\n\r\n" + body)
+    assert client.straight == (size == 8191)
+    assert (client.outcomes[0] == DECLINED) == (size == 8192)
+    client.close()
+
+
+@pytest.mark.parametrize("own_parser", [False, True])
+@pytest.mark.parametrize(
+    ("pieces", "served"),
+    [
+        ([b"body"], True),
+        ([b""], False),
+        ([b"bo"], False),
+        ([b"bo", b"dy"], False),
+        ([b"body" + request()], False),
+        ([b"body", request()], True),
+    ],
+    ids=["whole", "nothing", "a part", "three pieces", "pipelined", "another request"],
+)
+def test_a_body_that_follows_at_once_is_received_as_well(
+    straight_line_form: str, pieces: list[bytes], served: bool, own_parser: bool
+) -> None:
+    client = reading(straight_line_form, own_parser=own_parser, segments=True)
+    pieces = [piece for piece in pieces if piece]
+    received = client.send_segments(request("POST", body=b"body")[:-4], *pieces)
+    assert (type(client.outcomes[0]) is float) == served
+    if client.outcomes[0] == DECLINED and b"".join(pieces) in (b"", b"bo"):
+        received += client.send_segments(b"body"[len(b"".join(pieces)) :])
+    assert b"\r\n\r\nbody" in received
+    assert received.count(b"HTTP/1.1 200 ") == 1 + (b"GET" in b"".join(pieces))
+    client.close()
+
+
+def test_a_client_that_ends_before_its_body_is_reported_as_without_the_line(straight_line_form: str) -> None:
+    seen = []
+    for form in (None, straight_line_form):
+        client = reading(form, segments=True)
+        client.client.send(request("POST", body=b"body")[:-4])
+        client.client.shutdown(socket.SHUT_WR)
+        client.send_segments()
+        seen.append((client.observed(), client.outcomes[:1]))
+        client.close()
+    assert seen[0][0] == seen[1][0]
+    assert seen[1][0]["closed"]
+    assert seen[1][1] == [DECLINED]
+
+
+@pytest.mark.parametrize(
+    ("settings", "served", "status"),
+    [
+        (HTTPSettings(stream_bodies=True), False, 200),
+        (HTTPSettings(limits=Limits(max_body=3)), False, 413),
+        (HTTPSettings(limits=Limits(max_body=4)), True, 200),
+        (HTTPSettings(body_memory=0), True, 200),
+        (HTTPSettings(health_path="/health"), True, 200),
+    ],
+    ids=["streamed", "above --max-body", "at --max-body", "--body-memory 0", "special paths"],
+)
+@pytest.mark.parametrize("own_parser", [False, True])
+def test_settings_about_bodies_hold(
+    straight_line_form: str, settings: HTTPSettings, served: bool, status: int, own_parser: bool
+) -> None:
+    seen = []
+    for form in (None, straight_line_form):
+        client = reading(form, settings, own_parser=own_parser)
+        received = client.send(request("POST", body=b"body"))
+        assert received.startswith(b"HTTP/1.1 %d " % status)
+        seen.append((received, client.observed()))
+        assert form is None or client.straight == served
+        client.close()
+    assert seen[0] == seen[1]
+
+
+def test_a_connection_keeps_the_limit_that_it_was_opened_with(straight_line_form: str) -> None:
+    client = reading(straight_line_form, HTTPSettings(limits=Limits(max_body=3)))
+    client.http.use_settings(HTTPSettings(limits=Limits(max_body=5)))
+    client.use_line(straight_line_form)
+    assert client.send(request("POST", body=b"body")).startswith(b"HTTP/1.1 413 ")
+    client.close()
+
+
+def keeping_input(kind: str, kept: list[Any]) -> Any:
+    def app(environ: Any, start_response: Any) -> Any:
+        kept.append(environ["wsgi.input"])
+        assert not kept[-1].closed
+        assert kept[-1].read(2) == b"bo"
+        if kind == "raise":
+            raise ValueError("the application fails")
+        write = start_response("200 OK", [])
+        if kind == "write":
+            write(b"written")
+        if kind == "generator":
+            return (b"%d" % kept[-1].closed for _ in range(2))
+        return [b"x" * 30_000, b"y" * 30_000] if kind == "large" else [b"hello"]
+
+    return app
+
+
+@pytest.mark.parametrize("kind", ["list", "generator", "write", "raise", "large"])
+def test_the_input_is_closed_after_the_application(straight_line_form: str, kind: str) -> None:
+    seen = []
+    for form in (None, straight_line_form):
+        kept: list[Any] = []
+        client = StraightClient(keeping_input(kind, kept), form)
+        client.use_small_buffer()
+        received = [client.send(request("POST", body=b"body"))]
+        assert form is None or client.outcomes[0] != DECLINED
+        with pytest.raises(ValueError, match="closed file"):
+            kept[0].read()
+        assert type(kept[0]) is io.BytesIO
+        assert client.connection.body_memory == 0
+        assert kind == "large" or client.connection.counted == (0, 0, 0)
+        if not client.closed:
+            received.append(client.send(request("POST", body=b"bo")))
+        seen.append((received, client.observed()))
+        client.close()
+    assert seen[0] == seen[1]
+
+
+@pytest.mark.parametrize("kind", ["list", "generator"])
+def test_a_view_of_the_body_that_the_application_keeps_does_no_harm(straight_line_form: str, kind: str) -> None:
+    for form in (None, straight_line_form):
+        kept: list[Any] = []
+        views: list[memoryview] = []
+        inner = keeping_input(kind, kept)
+
+        def app(environ: Any, start_response: Any) -> Any:
+            views.append(environ["wsgi.input"].getbuffer())  # noqa: B023
+            return inner(environ, start_response)  # noqa: B023
+
+        client = StraightClient(app, form)
+        for _ in range(3):
+            assert client.send(request("POST", body=b"body")).startswith(b"HTTP/1.1 200 ")
+        assert not client.closed
+        assert not client.connection.must_reset
+        assert client.log == []
+        assert [bytes(view) for view in views] == [b"body"] * 3
+        client.close()
+
+
+def test_a_request_that_leaves_the_line_counts_its_body_while_the_application_runs(straight_line_form: str) -> None:
+    counted = []
+
+    def app(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [])(b"written")
+        counted.append(client.connection.body_memory)
+        return [b"hello"]
+
+    for form in (None, straight_line_form):
+        client = StraightClient(app, form)
+        client.send(request("POST", body=b"body"))
+        assert client.connection.body_memory == 0
+        client.close()
+    assert counted == [4, 4]
+
+
+def test_the_head_that_is_shown_has_the_length_of_its_body(straight_line_form: str) -> None:
+    heads = []
+
+    def app(environ: Any, start_response: Any) -> Any:
+        head = client.driver.shown_head
+        heads.append((head.method, head.length, head.expect_continue, head.environ["CONTENT_LENGTH"]))
+        return read_all(environ, start_response)
+
+    client = StraightClient(app, straight_line_form)
+    client.send(request("PUT", body=b"body"))
+    assert client.straight == 1
+    assert heads == [("PUT", 4, False, "4")]
+    client.close()
 
 
 @pytest.mark.parametrize("shown", ["environ", "response"])
@@ -328,7 +600,15 @@ def test_a_request_has_the_same_id_on_the_line_and_beside_it(shown: Any, length:
     "raw",
     [
         request("HEAD"),
-        request("POST", body=b"body"),
+        request("POST", body=b"body", chunks=4),
+        request("POST", body=b"body") + request(),
+        request("POST", "/", "Expect: 100-continue", body=b"body"),
+        request("POST", body=b"x" * 8190),
+        request("POST", body=b"body")[:-1],
+        request("POST", body=b"body", minor=0),
+        request("POST", "/", "Connection: close", body=b"body"),
+        request("POST", "/", "Content-Length: 4", body=b"body"),
+        request("GET", body=b"") + b"x",
         request(minor=0),
         request("GET", "/", "Connection: close"),
         request("GET", "/", "Connection: Upgrade", "Upgrade: other"),
@@ -340,8 +620,9 @@ def test_a_request_has_the_same_id_on_the_line_and_beside_it(shown: Any, length:
         b"\x16\x03\x01\x00\x05hello",
     ],
     ids=[
-        "HEAD", "a body", "HTTP/1.0", "Connection", "Upgrade", "invalid", "large", "an empty line", "pipelined",
-        "a part", "no HTTP",
+        "HEAD", "chunked", "a request after a body", "Expect", "a large body", "a part of a body", "a body in HTTP/1.0",
+        "a body before the close", "two lengths", "something after no body", "HTTP/1.0", "Connection", "Upgrade",
+        "invalid", "large", "an empty line", "pipelined", "a part", "no HTTP",
     ],
 )  # fmt: skip
 def test_what_is_not_ordinary_is_declined_before_the_application_is_called(straight_line_form: str, raw: bytes) -> None:
@@ -685,6 +966,22 @@ def test_the_keep_alive_timeout_counts_from_the_last_request(straight_line_form:
         eventually(lambda: line.served == 3)
         site.clock.advance(10)
         assert client.recv(1) == b""
+
+
+def test_requests_with_a_body_take_it_whether_that_comes_with_the_head_or_later(straight_line_form: str) -> None:
+    with straight_site(read_all) as (site, line):
+        client = site.connect()
+        exchange(site, client)
+        whole = request("POST", body=b"x" * 1000)
+        for pieces in ([whole], [whole[:-1000], whole[-1000:]], [whole[:-5], whole[-5:]]):
+            calls = line.calls
+            for piece in pieces:
+                client.sendall(piece)
+                eventually(lambda calls=calls: line.calls > calls)  # type: ignore[misc]
+            assert receive(client).body == b"x" * 1000
+            wait_parked(site, client)
+        eventually(lambda: line.served == 1)
+        assert site.stats().requests.bytes_received == len(request()) + 3 * len(whole)
 
 
 def test_a_retiring_server_says_so_in_the_next_response(straight_line_form: str) -> None:

@@ -80,8 +80,9 @@ def test_no_reference_is_lost(tmp_path: Path) -> None:
          "    type->tp_free(self);\n    ((Response *)self)->code = 1;\n", "heap-use-after-free"),
         (counting_references, "    Py_DECREF(environ);\n    Py_XDECREF(head);\n", "    Py_XDECREF(head);\n",
          "references more"),
+        (counting_references, "    Py_XDECREF(content);\n", "", "references more"),
     ],
-    ids=["overflow", "use after free", "an environ is lost"],
+    ids=["overflow", "use after free", "an environ is lost", "a body is lost"],
 )  # fmt: skip
 def test_they_find_a_fault(
     tmp_path: Path,
