@@ -255,7 +255,6 @@ class ParseHead(Protocol):
         block: bytes,
         base: dict[str, Any],
         limits: Limits,
-        *,
         refuse_underscores: bool = False,
         unix_socket: bool = False,
     ) -> Head:

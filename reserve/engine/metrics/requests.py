@@ -22,7 +22,7 @@ BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0
 """The upper bounds of the parts of every histogram, in seconds."""
 OTHER = "other"
 """Stands for every method that is not one of :data:`METHODS`: clients may send any, however long."""
-MOST_PENDING = 64
+MOST_PENDING = 128
 """How many responses a list has before they are added up."""
 NOT_RUN = -1.0
 """In place of the seconds of a response that no application has made."""

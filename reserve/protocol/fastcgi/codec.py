@@ -163,7 +163,6 @@ def parse_fastcgi_head(
     block: bytes,
     base: dict[str, Any],
     limits: Limits,
-    *,
     refuse_underscores: bool = False,
     unix_socket: bool = False,
 ) -> FastCGIHead:

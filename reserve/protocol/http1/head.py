@@ -1,8 +1,8 @@
 """Parses a request head into a WSGI environ: the hot path of the HTTP server.
 
-The thread that steps the connection calls it; all threads share its bounded caches, and it has no other state. The bytes
-of all lines are checked in one call, and one pass stores the fields. Everything that is not ordinary (another version, a
-repeated field, an unusual target) takes a slower path, which gives the same result for the same bytes.
+The thread that steps the connection calls it; all threads share its bounded caches, and it has no other state. The
+bytes of all lines are checked in one call, and one pass stores the fields. Everything that is not ordinary (another
+version, a repeated field, an unusual target) takes a slower path, which gives the same result for the same bytes.
 
 Measured on one core (AMD EPYC, CPython 3.11.7, best of 15 runs), from the bytes through the reader to a complete
 :class:`Head`: 2.8 us for a request line and Host, 6.3 us for a browser's head of 528 bytes in 10 fields. With a regular
@@ -25,8 +25,8 @@ from reserve.protocol.http1.requestline import METHODS, decode_path, decode_path
 __all__ = ["Head", "HeadReader", "parse_head"]
 
 CACHED_LINES: dict[str, tuple[str, str]] = {}
-"""Request line that is ordinary -> its method and its target. Not those with a query: few come again, and some hold what
-should not stay in memory.
+"""Request line that is ordinary -> its method and its target. Not those with a query: few come again, and some hold
+what should not stay in memory.
 """
 MOST_CACHED = 512
 LONGEST_CACHED = 128
@@ -36,10 +36,10 @@ def parse_head(
     block: bytes,
     base: dict[str, Any],
     limits: Limits,
-    *,
     refuse_underscores: bool = False,
-    keep_slashes: bool = False,
     unix_socket: bool = False,
+    *,
+    keep_slashes: bool = False,
 ) -> Head:
     """Parse one complete head.
 

@@ -201,7 +201,6 @@ class ForwardedParser:
         block: bytes,
         base: dict[str, Any],
         limits: Limits,
-        *,
         refuse_underscores: bool = False,
         unix_socket: bool = False,
     ) -> Head:

@@ -33,7 +33,6 @@ def parse_scgi_head(
     block: bytes,
     base: dict[str, Any],
     limits: Limits,
-    *,
     refuse_underscores: bool = False,
     unix_socket: bool = False,
 ) -> CGIHead:

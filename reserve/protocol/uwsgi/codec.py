@@ -36,7 +36,6 @@ def parse_uwsgi_head(
     block: bytes,
     base: dict[str, Any],
     limits: Limits,
-    *,
     refuse_underscores: bool = False,
     unix_socket: bool = False,
 ) -> CGIHead:
