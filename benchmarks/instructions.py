@@ -20,6 +20,7 @@ import sysconfig
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from benchmarks.compare.environment import install, locked
@@ -69,6 +70,8 @@ class Case:
     access_log: bool = False
     base: str = ""
     """For a case with the access log: the same request without it."""
+    fresh: bool = False
+    """A new connection for each request: the count has all that it costs, from the accept to the close."""
 
 
 _BROWSER = head(BROWSER_TARGET, BROWSER_FIELDS)
@@ -77,11 +80,12 @@ CASES: dict[str, Case] = {
     "browser": Case(request=_BROWSER),
     "hello-log": Case(request=head(), access_log=True, base="hello"),
     "browser-log": Case(request=_BROWSER, access_log=True, base="browser"),
+    "new-connection": Case(request=head(fields=("Connection: close",)), fresh=True),
 }
 
 TARGETS: dict[str, dict[str, int]] = {
-    "pure": {"hello": 60_000, "browser": 110_000},
-    "c": {"hello": 18_000, "browser": 28_000},
+    "pure": {"hello": 60_000, "browser": 110_000, "new-connection": 250_000},
+    "c": {"hello": 18_000, "browser": 28_000, "new-connection": 200_000},
 }
 LOG_TARGETS = {"pure": 12_000, "c": 4_000}
 """What the access log may add."""
@@ -244,18 +248,20 @@ class _Counter:
         """
         request = case.request
         with contextlib.ExitStack() as stack:
-            clients = [
-                stack.enter_context(socket.create_connection((HOST, self._port), _RESPONSE_TIMEOUT))
-                for _ in range(CONNECTIONS)
-            ]
-            _exchange(clients, request, _ROUNDS)  # whatever the server makes on first use
+            if case.fresh:
+                exchange = partial(_exchange_on_new_connections, self._port, request)
+            else:
+                exchange = partial(
+                    _exchange, [stack.enter_context(_connect(self._port)) for _ in range(CONNECTIONS)], request
+                )
+            exchange(_ROUNDS)  # whatever the server makes on first use
             self._control("-i", "on")
             windows = []
             number, rounds = (1, _WINDOWS * _ROUNDS) if case.access_log else (_WINDOWS, _ROUNDS)
             for _ in range(number):
-                _exchange(clients, request, 2)
+                exchange(2)
                 self._control("-z")
-                _exchange(clients, request, rounds)
+                exchange(rounds)
                 self._control("-d")
                 windows.append(self._newest() / (rounds * CONNECTIONS))
             self._control("-i", "off")
@@ -298,6 +304,21 @@ def _server(form: str, runtime: Runtime, *, access_log: bool) -> Iterator[_Count
             start_timeout=_START_TIMEOUT,
         ) as pid:
             yield _Counter(pid, port, folder)
+
+
+def _connect(port: int) -> socket.socket:
+    return socket.create_connection((HOST, port), _RESPONSE_TIMEOUT)
+
+
+def _exchange_on_new_connections(port: int, request: bytes, rounds: int) -> None:
+    """Like :func:`_exchange`, with new connections in each round, which end when the server closes them."""
+    for _ in range(rounds):
+        with contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(_connect(port)) for _ in range(CONNECTIONS)]
+            _exchange(clients, request, 1)
+            for client in clients:
+                if client.recv(1):
+                    raise Unmeasurable("the server sent more than a response")
 
 
 def _exchange(clients: Sequence[socket.socket], request: bytes, rounds: int) -> None:

@@ -19,6 +19,7 @@ from reserve.engine.connections.states import CLOSE_IDLE, State
 from reserve.engine.drivers.handshake import HandshakeDriver
 from reserve.engine.drivers.proxyheader import ProxyDriver
 from reserve.engine.endpoints import Endpoint
+from reserve.engine.polling.poller import READ
 from reserve.engine.scheduler.readyqueue import ReadyQueue
 
 __all__ = ["Admission"]
@@ -35,6 +36,7 @@ class Admission:
     ) -> None:
         self._server = server
         self._queue = queue
+        self._has_edges = queue.has_edges
         self._endpoints = endpoints
         self._most = server.settings.max_connections
         self._with_proxy_header = server.settings.proxy_protocol != "off"
@@ -92,7 +94,12 @@ class Admission:
             elif adapter is not None:
                 connection.driver = HandshakeDriver(connection, adapter, application)
             else:
-                connection.driver = application.make_driver(connection)
+                driver = connection.driver = application.make_driver(connection)
+                if (
+                    self._has_edges and driver.straight is not None
+                ):  # its first request may be there, and may take the straight line
+                    connection.between_requests = True
+                    connection.pending = READ
             self._queue.registry.add(connection)
         except Exception as error:  # one connection must not end the accept thread
             if connection is not None and connection.place is not None:

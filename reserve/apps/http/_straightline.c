@@ -32,6 +32,7 @@
 #define MOST_JOINED 65536 /* bytes of a body; MOST_JOINED of straightline.py */
 #define MOST_PIECES 14    /* items of a body that are sent without being joined */
 #define TAIL_SIZE 512     /* bytes of the Date and Server lines */
+#define CLOSE_LINE "Connection: close\r\n"
 #define NAMES 512         /* slots of the table of field names, a power of two */
 #define LONGEST_NAME 64   /* characters of a name in the table */
 #define BOUNDS 14         /* BOUNDS of reserve.engine.metrics.requests */
@@ -123,7 +124,7 @@ typedef struct {
 /* The names that the line uses again and again. */
 #define STRINGS(X) \
     X(REQUEST_METHOD) X(REQUEST_URI) X(PATH_INFO) X(QUERY_STRING) X(SERVER_PROTOCOL) X(HTTP_REFERER) X(HTTP_USER_AGENT) \
-    X(fd) X(driver) X(deadline) X(base_environ) X(parse_head) X(limits) X(unix_socket) X(straight_response) X(decline) \
+    X(fd) X(driver) X(deadline) X(closing) X(base_environ) X(parse_head) X(limits) X(unix_socket) X(straight_response) X(decline) \
     X(leave_with) X(leave_sending) X(leave_straight_response) X(put_record) X(retiring) X(asleep) X(wake) X(identify) X(from_proxy) X(REMOTE_ADDR) X(partial) X(flush_errors) \
     X(date_line) X(__class__) X(close) X(close_failed) X(start_response) X(write) X(environ) X(length) X(keep_alive) X(minor) X(method) X(refuse_underscores) \
     X(expect_continue) X(max_body)
@@ -137,9 +138,10 @@ typedef struct {
     PyObject *remote_error, *ended;
     PyObject *file_wrapper, *partly_iterated, *end_item; /* of reserve.gateways.response */
     PyObject *declined; /* DECLINED of reserve.engine.connections.straightline */
+    PyObject *close;    /* CLOSE of reserve.engine.connections.driver */
     PyObject *no_args; /* () */
     PyObject *connection_type;
-    Py_ssize_t fd, driver, deadline; /* where a Connection has these: see find_slot() */
+    Py_ssize_t fd, driver, deadline, closing; /* where a Connection has these: see find_slot() */
     double bounds[BOUNDS]; /* of the histograms, in seconds */
     PyObject *wsgi_input, *http11, *upgrade_key, *empty;
     PyObject *methods[6];
@@ -258,6 +260,7 @@ typedef struct {
     Py_ssize_t length;   /* what Content-Length says; -1: the application has not stated it */
     Py_ssize_t sent;     /* bytes of the response's body, after the connection has taken over all of them; -1: before that */
     int code;           /* 0: there is no head yet, or `wsgi` has it */
+    int closes;         /* the client wants no other response on this connection */
     char *out;          /* the head, on the stack of the line's call; NULL outside of that */
     size_t out_size;
 } Response;
@@ -600,7 +603,7 @@ get_head(PyObject *self, void *closure)
     }
     if (head == NULL) {
         head = PyObject_CallFunction(response->state->new_head, "OOiOOnO", response->method, response->target, 1, environ,
-                                     Py_True, response->body, Py_False);
+                                     response->closes ? Py_False : Py_True, response->body, Py_False);
         /* The worker and a thread that shows what runs may both ask for the first time; and the response may have ended
          * meanwhile. */
         PyObject *other = NULL;
@@ -928,6 +931,7 @@ typedef struct {
     PyObject *environ, *method, *target;
     Py_ssize_t head; /* bytes of it, with the empty line */
     Py_ssize_t body; /* what Content-Length says; 0: there is none */
+    int closes; /* the client wants no other response on this connection */
 } Parsed;
 
 static inline int
@@ -961,7 +965,8 @@ read_length(const char *value, size_t size, Py_ssize_t *length)
 /* Read the field lines, up to the empty line, into the environ. 1: all are ordinary; 0: not all, or there is no end; -1: an
  * exception. */
 static int
-parse_fields(Line *line, const char *at, const char *end, PyObject *environ, const char **head_end, Py_ssize_t *body)
+parse_fields(Line *line, const char *at, const char *end, PyObject *environ, const char **head_end, Py_ssize_t *body,
+             int *closes)
 {
     State *state = line->state;
     const unsigned char *classes = state->classes;
@@ -1044,9 +1049,12 @@ parse_fields(Line *line, const char *at, const char *end, PyObject *environ, con
             }
             else if (known->kind == CONNECTION &&
                      !(value_size == 10 && is_same(value, "keep-alive", 10))) {
-                Py_DECREF(text);
-                Py_DECREF(key);
-                return 0;
+                *closes = value_size == 5 && is_same(value, "close", 5);
+                if (!*closes) {
+                    Py_DECREF(text);
+                    Py_DECREF(key);
+                    return 0;
+                }
             }
         }
         else {
@@ -1124,7 +1132,7 @@ parse(Line *line, PyObject *base, const char *data, size_t size, Parsed *parsed)
         return -1;
     }
     Py_ssize_t body = 0;
-    int outcome = parse_fields(line, at + 11, end, environ, &head_end, &body);
+    int outcome = parse_fields(line, at + 11, end, environ, &head_end, &body, &parsed->closes);
     if (outcome <= 0) {
         Py_DECREF(uri);
         Py_DECREF(environ);
@@ -1189,9 +1197,10 @@ parse_in_python(Line *line, PyObject *driver, PyObject *parser, const char *data
         long long body = PyLong_CheckExact(length) ? PyLong_AsLongLongAndOverflow(length, &is_large) : -1; /* chunked */
         outcome = is_upgrade < 0 ? -1
                                  : !is_upgrade && body >= 0 && body < RECEIVE_SIZE && waits == Py_False &&
-                                       keep_alive == Py_True && PyObject_IsTrue(minor) == 1;
+                                       PyObject_IsTrue(minor) == 1;
         parsed->head = (Py_ssize_t)size;
         parsed->body = outcome == 1 ? (Py_ssize_t)body : 0;
+        parsed->closes = keep_alive != Py_True;
     }
     PyObject *known = NULL; /* the same method, as the object that count_response() knows */
     for (int index = 0; outcome == 1 && index < 6 && known == NULL; index++) {
@@ -1548,6 +1557,7 @@ make_response(Line *line, PyObject *connection, Parsed *parsed, PyObject *head, 
     response->begun = begun;
     response->received = parsed->head + parsed->body;
     response->body = parsed->body;
+    response->closes = parsed->closes;
     response->length = response->sent = -1;
     response->code = 0;
     response->out = NULL;
@@ -1648,7 +1658,9 @@ finish(Line *line, PyObject *connection, PyObject *driver, Response *response, P
         }
         Py_DECREF(none);
     }
-    if (set_slot(connection, state->connection_type, state->deadline, state->str_deadline, deadline) < 0) {
+    if (response->closes
+            ? set_slot(connection, state->connection_type, state->closing, state->str_closing, state->close) < 0
+            : set_slot(connection, state->connection_type, state->deadline, state->str_deadline, deadline) < 0) {
         goto failed;
     }
     Py_DECREF(deadline);
@@ -1769,7 +1781,7 @@ respond(Line *line, PyObject *connection, PyObject *driver, Response *response, 
     int ordinary = retiring == Py_False;
     Py_DECREF(retiring);
     struct iovec pieces[2 + MOST_PIECES];
-    char tail[TAIL_SIZE];
+    char tail[TAIL_SIZE + sizeof CLOSE_LINE];
     Py_ssize_t content = 0, count = 0, tail_size = 0;
     ordinary = ordinary && response->code != 0 && response->wsgi == NULL;
     int is_list = PyList_CheckExact(result), is_tuple = PyTuple_CheckExact(result);
@@ -1828,6 +1840,10 @@ respond(Line *line, PyObject *connection, PyObject *driver, Response *response, 
         outcome = iterator == NULL ? leave_with(state, driver, response, Py_NewRef(result))
                                    : leave_iterating(state, driver, response, result, iterator, item);
         goto done;
+    }
+    if (response->closes) { /* before the empty line */
+        memcpy(tail + tail_size - 2, CLOSE_LINE "\r\n", sizeof CLOSE_LINE + 1);
+        tail_size += sizeof CLOSE_LINE - 1;
     }
     put_length(response, content);
     pieces[0].iov_base = response->out;
@@ -1954,7 +1970,7 @@ line_call(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *names)
     if (driver == NULL) {
         return NULL;
     }
-    Parsed parsed = {NULL, NULL, NULL, 0, 0};
+    Parsed parsed = {NULL, NULL, NULL, 0, 0, 0};
     int ordinary = 0;
     data[size] = '\0';
     /* At least "GET / HTTP/1.1", a Host field and their ends. */
@@ -2243,6 +2259,7 @@ module_exec(PyObject *module)
         (state->partly_iterated = import("reserve.gateways.response", "PartlyIterated")) == NULL ||
         (state->end_item = import("reserve.gateways.response", "END")) == NULL ||
         (state->declined = import("reserve.engine.connections.straightline", "DECLINED")) == NULL ||
+        (state->close = import("reserve.engine.connections.driver", "CLOSE")) == NULL ||
         (state->connection_type = import("reserve.engine.connections.connection", "Connection")) == NULL ||
         (state->no_args = PyTuple_New(0)) == NULL || fill_bounds(state) < 0) {
         return -1;
@@ -2250,6 +2267,7 @@ module_exec(PyObject *module)
     state->fd = find_slot(state->connection_type, state->str_fd);
     state->driver = find_slot(state->connection_type, state->str_driver);
     state->deadline = find_slot(state->connection_type, state->str_deadline);
+    state->closing = find_slot(state->connection_type, state->str_closing);
     fill_classes(state->classes);
     if (fill_names(state) < 0) {
         return -1;
@@ -2278,7 +2296,7 @@ module_exec(PyObject *module)
 #define FOR_EACH_OBJECT(DO) \
     DO(state->line_type); DO(state->response_type); DO(state->tally_type); DO(state->new_head); DO(state->bytes_io); \
     DO(state->hosts); DO(state->parse_head); DO(state->remote_error); DO(state->ended); DO(state->file_wrapper); \
-    DO(state->partly_iterated); DO(state->end_item); DO(state->declined); \
+    DO(state->partly_iterated); DO(state->end_item); DO(state->declined); DO(state->close); \
     DO(state->connection_type); DO(state->no_args); DO(state->wsgi_input); DO(state->http11); \
     DO(state->upgrade_key); DO(state->empty);
 

@@ -17,9 +17,19 @@ from reserve.apps._accesslog.record import CLIENT_CLOSED_REQUEST, MAX_FIELD, Det
 from reserve.apps._checks import check_response
 from reserve.apps.http.bufferedbody import LARGE_HEAD, large_head_error
 from reserve.apps.http.context import HTTPContext, path_of
-from reserve.engine.connections.driver import AGAIN, CLOSE, LINGER, Action, Driver, Wait
+from reserve.engine.connections.driver import (
+    AGAIN,
+    CLOSE,
+    FIRST_REQUEST,
+    KEEP_ALIVE,
+    LINGER,
+    Action,
+    Driver,
+    Wait,
+)
 from reserve.engine.connections.states import CLOSE_IDLE
 from reserve.engine.polling.poller import READ
+from reserve.engine.polling.timers import NEVER
 from reserve.errors import ClientDisconnected, RemoteError
 from reserve.protocol.codec import NONE, Head
 
@@ -92,7 +102,7 @@ class HTTPBaseDriver(Driver, ABC):
         """A record that is put when the last byte of its response has left."""
         # A client that sends nothing at all is late like one whose first head comes too slowly.
         self._head_deadline = connection.server.clock.now() + context.settings.head_timeout
-        kind = "keep-alive" if context.silent_is_idle else "head"
+        kind = KEEP_ALIVE if context.silent_is_idle else FIRST_REQUEST
         self._wait = Wait(kind, READ, self._head_deadline)
 
     @abstractmethod
@@ -111,12 +121,14 @@ class HTTPBaseDriver(Driver, ABC):
         return self._connection.deadline - self._context.settings.keep_alive
 
     def leave_straight_line(self, deadline: float) -> None:
-        if deadline != self._wait.deadline:  # there were requests, which end a series of empty lines
+        wait = self._wait
+        if deadline != wait.deadline and deadline != NEVER:  # there were requests, which end a series of empty lines
             self._reader = self._codec.make_reader(self.limits, self._reply)
-            self._wait.deadline = deadline
+            wait.kind = KEEP_ALIVE
+            wait.deadline = deadline
 
     def expired(self, kind: str, now: float) -> Action:
-        if kind == "keep-alive" or not self._reader.started:
+        if kind == KEEP_ALIVE or not self._reader.started:
             return CLOSE
         return self._refuse_incomplete_head(
             RemoteError(408, "the head of the request came too slowly (--head-timeout)")
@@ -224,7 +236,7 @@ class HTTPBaseDriver(Driver, ABC):
                 if head.length != 0:
                     self._block = block
                 return self._begin_request(head, now)
-            if fresh and reader.started and self._wait.kind == "keep-alive":
+            if fresh and reader.started and self._wait.kind == KEEP_ALIVE:
                 self._head_deadline = now + self._context.settings.head_timeout
             if emptied:
                 break  # a short receive has emptied the socket; the poller reports when there is more
@@ -238,7 +250,7 @@ class HTTPBaseDriver(Driver, ABC):
             self._count_head(held)
             wait.kind = "head"
             wait.deadline = self._head_deadline
-        elif connection.server.stopping or (close_idle and wait.kind == "keep-alive"):
+        elif connection.server.stopping or (close_idle and wait.kind == KEEP_ALIVE):
             return CLOSE
         wait.events = READ
         return wait
@@ -267,7 +279,7 @@ class HTTPBaseDriver(Driver, ABC):
             self._unparsed = b""
             return LINGER if unread else CLOSE
         wait = self._wait
-        wait.kind = "keep-alive"
+        wait.kind = KEEP_ALIVE
         wait.deadline = now + self._context.settings.keep_alive
         return wait
 

@@ -1,9 +1,9 @@
 """The straight line of HTTP: what an ordinary request passes, from the first byte to the last, in one call.
 
 A worker calls :meth:`StraightLine.__call__` for a connection that has waited for its next request and for nothing
-else (:mod:`reserve.engine.connections.straightline`). An ordinary request is there with one receive, or with a second
-one that gets its small body. Its response is a list of bytes, or another iterable whose first item is all that its
-Content-Length says, and leaves with one send. Every other one leaves the line where that shows:
+else, or has just been accepted (:mod:`reserve.engine.connections.straightline`). An ordinary request is there with one
+receive, or with a second one that gets its small body. Its response is a list of bytes, or another iterable whose first
+item is all that its Content-Length says, and leaves with one send. Every other one leaves the line where that shows:
 
 - before the application is called, the driver is given what was received, and steps as if it had received it itself;
 - afterwards, or inside ``start_response`` and ``write``, the request becomes an
@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from reserve.apps._accesslog.record import MAX_FIELD
 from reserve.apps.http.bufferedbody import close_content
+from reserve.engine.connections.driver import CLOSE
 from reserve.engine.connections.straightline import DECLINED
 from reserve.engine.metrics.requests import METHODS, MOST_PENDING, OTHER
 from reserve.errors import ApplicationError, RemoteError
@@ -151,7 +152,7 @@ class StraightLine:
         environ = head.environ
         method = head.method
         if (
-            not (head.keep_alive and head.minor)
+            not head.minor
             or method == "HEAD"
             or "HTTP_UPGRADE" in environ
             or (self._special is not None and self._special(environ))
@@ -230,7 +231,7 @@ class StraightLine:
                 lines.insert(len(lines) - (stated >= 0), shown_id)
             if stated < 0:
                 lines.append(b"Content-Length: %d\r\n" % sent)
-            lines.append(date[2])
+            lines.append(date[2] if head.keep_alive else date[2][:-2] + b"Connection: close\r\n\r\n")
             lines.append(body)
             message = b"".join(lines)
             count = write(fd, message)
@@ -289,7 +290,10 @@ class StraightLine:
         if self._errors.partial:
             self._context.gateway.flush_errors(None, environ)
         response.head = None  # the application may have kept the object in its environ, which would refer to itself
-        connection.deadline = now + self._keep_alive
+        if head.keep_alive:
+            connection.deadline = now + self._keep_alive
+        else:
+            connection.closing = CLOSE
         return now
 
     def _head_before_body(self, data: bytes) -> bytes:

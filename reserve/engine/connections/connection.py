@@ -115,7 +115,7 @@ class Connection:
         self.output: Output | None = None
         """What could not be sent yet; None: nothing waits."""
         self.closing: Close | None = None
-        """Set when the driver has decided to close; the output is sent first."""
+        """Set when the driver, or the straight line, has decided to close; the output is sent first."""
         self.linger_left = -1
         """Bytes that the server still receives while it lingers; -1: it does not linger."""
         self.watched = False
@@ -125,8 +125,8 @@ class Connection:
         self.edges = False
         """The poller reports every arrival (:data:`~reserve.engine.polling.poller.EDGES`)."""
         self.between_requests = False
-        """It was parked until its next request, holds nothing of it, and has :attr:`edges`. The next request may take
-        the straight line.
+        """It was parked until its next request, and has :attr:`edges`; or it has just been accepted, and was not parked
+        yet. It holds nothing of that request, which may take the straight line.
         """
         self.wants_worker = False
         """Its driver asked for :meth:`Driver.run` and it waits for a worker."""

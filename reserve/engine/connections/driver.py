@@ -8,7 +8,7 @@ no disk. For everything that may block a step returns :data:`RUN`; then a worker
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from reserve.engine.connections.straightline import HasStraightLine
 from reserve.engine.polling.timers import NEVER
@@ -16,7 +16,9 @@ from reserve.engine.polling.timers import NEVER
 __all__ = [
     "AGAIN",
     "CLOSE",
+    "FIRST_REQUEST",
     "IDLE_KINDS",
+    "KEEP_ALIVE",
     "LINGER",
     "RUN",
     "STORE",
@@ -48,7 +50,11 @@ class Wait:
         self.deadline = deadline
 
 
-IDLE_KINDS = frozenset(("keep-alive", "idle"))
+KEEP_ALIVE: Final = "keep-alive"
+"""The kind of a :class:`Wait` between two requests, of which the connection holds nothing."""
+FIRST_REQUEST: Final = "request"
+"""The kind of a :class:`Wait` for the first request of a connection, of which nothing has come yet."""
+IDLE_KINDS = frozenset((KEEP_ALIVE, "idle"))
 """The kinds of a :class:`Wait` in which a connection may be closed when new clients need its place."""
 
 
@@ -116,9 +122,10 @@ class Driver:
         raise NotImplementedError
 
     def leave_straight_line(self, deadline: float) -> None:
-        """The connection is stepped again, after requests that were perhaps served on the straight line. By the owner.
+        """The connection is stepped, perhaps after requests that were served on the straight line. By the owner.
 
-        :param deadline: when the wait for the next request ends, on the engine's clock.
+        :param deadline: when the wait for the next request ends, on the engine's clock; NEVER: the connection has just
+            been accepted, and none was served.
         """
 
     def run(self) -> None:

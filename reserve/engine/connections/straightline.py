@@ -1,9 +1,9 @@
 """The straight line: what an application offers the engine for requests that need nothing unusual.
 
-Most requests arrive whole on a connection that has waited for them, their application returns at once what fits into
-the socket, and the connection waits again. Such a request passes one call on one worker, instead of the steps of a
-driver. Whatever is not ordinary leaves the line: it is *declined*, with the bytes that were received, before the
-application is called; or the driver goes on with what the application has returned.
+Most requests arrive whole on a connection that has waited for them, or is new, their application returns at once what
+fits into the socket, and the connection waits again, or ends. Such a request passes one call on one worker, instead of
+the steps of a driver. Whatever is not ordinary leaves the line: it is *declined*, with the bytes that were received,
+before the application is called; or the driver goes on with what the application has returned.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ class StraightLine(Protocol[C]):
 
         :param now: seconds on the engine's clock.
         :return: the time at which the request was served, a float: the connection's deadline is set, and it is to be
-            parked as it was. Otherwise :data:`DECLINED` or :data:`RAN`.
+            parked until its next request; or, if its :attr:`~reserve.engine.connections.connection.Connection.closing`
+            is set, to be closed. Otherwise :data:`DECLINED` or :data:`RAN`.
         :raises BaseException: a fault of the server, after which the connection is closed.
         """
 

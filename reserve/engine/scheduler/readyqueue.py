@@ -17,6 +17,7 @@ import contextlib
 from collections.abc import Callable, Sized
 
 from reserve.engine.connections.connection import Connection
+from reserve.engine.connections.driver import FIRST_REQUEST, KEEP_ALIVE
 from reserve.engine.connections.registry import ConnectionRegistry
 from reserve.engine.connections.states import OWNED, READY, State
 from reserve.engine.polling.clock import Clock
@@ -87,6 +88,8 @@ class ReadyQueue:
         """How many connections it has stepped since. Written by the leader."""
         self._clock = clock
         self._poller = poller
+        self.has_edges = poller.has_edges
+        """The poller knows :data:`~reserve.engine.polling.poller.EDGES`."""
         self.policy = policy
         self.alarm = alarm
         clock.subscribe(self.wake)
@@ -132,7 +135,7 @@ class ReadyQueue:
         if tls is not None and tls.cross:
             mask = tls.cross  # TLS has to send before it can receive, or to receive before it can send
         straight = (
-            kind == "keep-alive"
+            kind in (KEEP_ALIVE, FIRST_REQUEST)
             and mask == READ
             and tls is None
             and self._poller.has_edges

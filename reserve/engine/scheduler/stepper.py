@@ -11,7 +11,7 @@ import threading
 
 from reserve.engine.connections.closing import shutdown_write
 from reserve.engine.connections.connection import Connection
-from reserve.engine.connections.driver import AGAIN, IDLE_KINDS, LINGER, RUN, STORE, Action, Close, Wait
+from reserve.engine.connections.driver import AGAIN, IDLE_KINDS, KEEP_ALIVE, LINGER, RUN, STORE, Action, Close, Wait
 from reserve.engine.connections.peers import address_of, describe, name_of
 from reserve.engine.connections.states import DEADLINE, OWNED, PARKED
 from reserve.engine.logs.errorlog import ErrorLog
@@ -104,6 +104,23 @@ class Stepper:
             self._log.failure("a protocol driver failed; the connection is closed", error)
             self.closer.close(connection, "error")
         return False
+
+    def end_request(self, connection: Connection) -> None:
+        """By the worker, after the straight line has served the first request of a connection, or the last one: have
+        the connection wait for the next one, or close it. After those in between the worker does all itself.
+        """
+        try:
+            if connection.closing is None:
+                self._park(connection, READ, connection.deadline, KEEP_ALIVE)
+                return
+            connection.between_requests = False
+            connection.armed = 0
+            if connection.has_unread():  # a close now would be a reset, which would destroy the response on its way
+                self.closer.begin_close(connection, LINGER, 0, self._now())
+            else:
+                self.closer.close(connection, "done")
+        except OSError:
+            self.closer.close(connection, "lost")
 
     def flush_from_disk(self, connection: Connection) -> None:
         """By a file thread that was given the connection: send its output, and pass it on."""
@@ -200,20 +217,24 @@ class Stepper:
         if output is not None:
             self._flusher.wait_for_room(connection, output, now)
         elif type(action) is Wait:
-            queue, tls = self._queue, connection.tls
+            tls = connection.tls
             if tls is not None:
                 if action.events & READ and tls.pending():
-                    queue.put(connection)  # the data is decrypted already, so the poller does not report it
+                    self._queue.put(connection)  # the data is decrypted already, so the poller does not report it
                     return
                 connection.settle_tls(tls)
-            kind = action.kind
-            queue.park(connection, action.events, action.deadline, kind, PARKED)
-            wanted = queue.idle_wanted  # read after the connection is parked: see Admission.close_idle
-            if wanted is not None and kind in IDLE_KINDS:
-                queue.idle_wanted = None
-                wanted()
+            self._park(connection, action.events, action.deadline, action.kind)
         elif action is AGAIN:
             self._queue.put(connection)
         else:
             assert isinstance(action, Close)
             self.closer.begin_close(connection, action, 0, now, late)
+
+    def _park(self, connection: Connection, events: int, deadline: float, kind: str) -> None:
+        """Have the connection wait, as its driver wants it. Raises OSError when the poller cannot watch it."""
+        queue = self._queue
+        queue.park(connection, events, deadline, kind, PARKED)
+        wanted = queue.idle_wanted  # read after the connection is parked: see Admission.close_idle
+        if wanted is not None and kind in IDLE_KINDS:
+            queue.idle_wanted = None
+            wanted()

@@ -4,8 +4,9 @@ Every worker is in :meth:`WorkerLoop.serve` for as long as it is in the pool; on
 is busy only while a request runs. No exception of an application ends a worker.
 
 Most requests take the straight line (:attr:`reserve.engine.connections.application.Application.straight_line`): the
-connection has waited for its next request and for nothing else, and one call serves it from the first byte to the
-last. Everything else goes step by step, through the :class:`~reserve.engine.scheduler.stepper.Stepper`.
+connection has waited for its next request and for nothing else, or has just been accepted, and one call serves it from
+the first byte to the last. Everything else goes step by step, through the
+:class:`~reserve.engine.scheduler.stepper.Stepper`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import threading
 from typing import Protocol
 
 from reserve.engine.connections.connection import Connection
+from reserve.engine.connections.driver import KEEP_ALIVE
 from reserve.engine.connections.states import OWNED, PARKED
 from reserve.engine.connections.straightline import DECLINED, RAN
 from reserve.engine.logs.errorlog import ErrorLog
@@ -195,6 +197,12 @@ class WorkerLoop:
                     except (IndexError, MemoryError):  # another thread has the lead
                         pass
                 queue.stepped_at = served_at = outcome
+                if (
+                    connection.wait_kind != KEEP_ALIVE or connection.closing is not None
+                ):  # its first request, or its last
+                    self._stepper.end_request(connection)
+                    owned = None
+                    continue
                 owned = None
                 connection.state = PARKED
                 connection.token.append(True)
@@ -279,6 +287,9 @@ class WorkerLoop:
             if failure is not None or self._queue.closed:
                 connection.between_requests = False
                 going_on = self._after(worker, connection, failure)
+            elif connection.closing is not None and type(outcome) is float:
+                self._stepper.end_request(connection)
+                going_on = False
         worker.connection = None
         if worker.after_run:
             self._finish(worker, connection, going_on, kept)

@@ -156,6 +156,8 @@ class StraightClient:
                     return
                 self.outcomes.append(outcome)
                 if type(outcome) is float:
+                    if self.connection.closing is not None:
+                        self._close("done")
                     continue
                 assert outcome == DECLINED or self.driver.straight_response is None
                 self.driver.leave_straight_line(self.connection.deadline)

@@ -180,6 +180,7 @@ def test_both_logs_name_the_client() -> None:
     with running(app, hooks=hooks, trusted_proxies=HERE, max_connections=50) as served:
         app.access_log = AccessLog(served.server._runtime.log, out)
         app.access_log.start()
+        app.lay_straight_line()
         assert ask(served, f"X-Forwarded-For: {CLIENT}").status == 200
         assert ask(served, "X-Forwarded-For: unknown").status == 200
         assert ask(served).status == 200

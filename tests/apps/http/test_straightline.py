@@ -352,6 +352,17 @@ def outcomes(form: str, app: Any, *sent: bytes, settings: HTTPSettings | None = 
         client.close()
 
 
+@pytest.mark.parametrize("value", ["close", "Close"])
+@pytest.mark.parametrize("body", [None, b"body"])
+def test_the_last_request_of_a_connection_is_served(straight_line_form: str, value: str, body: bytes | None) -> None:
+    client = StraightClient(hello, straight_line_form)
+    assert b"\r\nConnection: close\r\n\r\nhello " in client.send(
+        request("POST", "/", f"Connection: {value}", body=body)
+    )
+    assert (client.straight, client.closed) == (1, True)
+    client.close()
+
+
 @pytest.mark.parametrize("method", ["GET", "DELETE", "OPTIONS"])
 def test_a_request_without_a_body_is_served(straight_line_form: str, method: str) -> None:
     assert outcomes(straight_line_form, hello, request(method), request(method)) == ["served", "served"]
@@ -606,11 +617,10 @@ def test_a_request_has_the_same_id_on_the_line_and_beside_it(shown: Any, length:
         request("POST", body=b"x" * 8190),
         request("POST", body=b"body")[:-1],
         request("POST", body=b"body", minor=0),
-        request("POST", "/", "Connection: close", body=b"body"),
         request("POST", "/", "Content-Length: 4", body=b"body"),
         request("GET", body=b"") + b"x",
         request(minor=0),
-        request("GET", "/", "Connection: close"),
+        request("GET", "/", "Connection: close", minor=0),
         request("GET", "/", "Connection: Upgrade", "Upgrade: other"),
         request("GET", "/", "Bad Field: x"),
         request("GET", "/", "X: " + "x" * 5000),
@@ -621,7 +631,7 @@ def test_a_request_has_the_same_id_on_the_line_and_beside_it(shown: Any, length:
     ],
     ids=[
         "HEAD", "chunked", "a request after a body", "Expect", "a large body", "a part of a body", "a body in HTTP/1.0",
-        "a body before the close", "two lengths", "something after no body", "HTTP/1.0", "Connection", "Upgrade",
+        "two lengths", "something after no body", "HTTP/1.0", "Connection", "Upgrade",
         "invalid", "large", "an empty line", "pipelined", "a part", "no HTTP",
     ],
 )  # fmt: skip
@@ -901,23 +911,102 @@ def exchange(site: Site, client: socket.socket) -> Response:
     return response
 
 
+def waits(site: Site) -> list[str]:
+    """What the connections wait for."""
+    return [connection.wait_kind for connection in list(site.server._queue.connections.values())]
+
+
 def wait_parked(site: Site, client: socket.socket) -> None:
     port = client.getsockname()[1]
     connections = site.server._queue.connections
     eventually(lambda: all(one.token for one in list(connections.values()) if one.peer[1] == port))
 
 
-def test_all_but_the_first_request_of_a_connection_take_it(straight_line_form: str) -> None:
+def test_every_request_of_a_connection_takes_it(straight_line_form: str) -> None:
     with straight_site(hello) as (site, line):
         client = site.connect()
         for _ in range(5):
             assert exchange(site, client).text == "hello "
         site.wait_for_stats(busy=0)
-        eventually(lambda: (line.calls, line.served) == (4, 4))
+        eventually(lambda: line.served == 5)
+        assert line.calls <= 6, "it may be called once before the client has sent anything"
         assert site.stats().handled == 5
         assert dict(((method, status), count) for method, status, count in site.stats().requests.responses) == {
             ("GET", 200): 5
         }
+
+
+def test_the_only_request_of_a_connection_takes_it(straight_line_form: str) -> None:
+    with straight_site(hello) as (site, line):
+        for number in range(1, 4):
+            client = site.connect(request("GET", "/", "Connection: close"))
+            response = receive(client)
+            assert (response.text, response.fields["connection"]) == ("hello ", "close")
+            assert client.recv(1) == b""
+            eventually(lambda number=number: line.served == number)  # type: ignore[misc]
+        site.wait_for_stats(connections=0, busy=0, handled=3)
+
+
+def test_a_client_that_sends_more_after_its_last_request_gets_the_whole_response(straight_line_form: str) -> None:
+    """A close while input is unread would be a reset."""
+    more = threading.Event()
+
+    def app(environ: Any, start_response: Any) -> Any:
+        assert more.wait(PATIENCE)
+        return hello(environ, start_response)
+
+    with straight_site(app) as (site, line):
+        client = site.connect(request("GET", "/", "Connection: close"))
+        eventually(lambda: site.stats().busy == 1)
+        client.sendall(b"x" * 5000)
+        more.set()
+        site.wait_for_stats(busy=0, lingering=1)
+        assert receive(client).text == "hello "
+        assert line.served == 1
+        assert client.recv(1) == b""
+
+
+def test_a_function_after_the_last_response_is_called_when_the_connection_is_closed(straight_line_form: str) -> None:
+    called = threading.Event()
+
+    def app(environ: Any, start_response: Any) -> Any:
+        environ["reserve.after_response"](lambda: called.set() if ended.wait(PATIENCE) else None)
+        return hello(environ, start_response)
+
+    ended = threading.Event()
+    with straight_site(app) as (site, line):
+        client = site.connect(request("GET", "/", "Connection: close"))
+        assert receive(client).text == "hello "
+        assert client.recv(1) == b""
+        ended.set()
+        assert called.wait(PATIENCE)
+        assert line.served == 1
+
+
+def test_a_client_that_sends_nothing_is_closed_after_the_time_for_a_head(straight_line_form: str) -> None:
+    with straight_site(hello, HTTPSettings(access_log=False, head_timeout=10.0, keep_alive=60.0)) as (site, line):
+        silent, late = site.connect(), site.connect()
+        site.wait_for_stats(parked=2)
+        assert waits(site) == ["request", "request"]
+        site.clock.advance(6)
+        late.sendall(request()[:-1])
+        eventually(lambda: sorted(waits(site)) == ["head", "request"])
+        site.clock.advance(6)
+        assert silent.recv(1) == b""
+        assert receive(late).status == 408
+        assert line.served == 0
+
+
+def test_a_connection_is_idle_after_its_first_request(straight_line_form: str) -> None:
+    """A silent one is not, and has its place until its time for a head is over."""
+    with straight_site(hello, max_connections=2) as (site, line):
+        silent, served = site.connect(), site.connect()
+        exchange(site, served)
+        site.wait_for_stats(parked=2, busy=0)
+        assert line.served == 1
+        assert receive(site.connect(request())).text == "hello "
+        assert served.recv(1) == b""
+        assert exchange(site, silent).text == "hello "
 
 
 @pytest.mark.parametrize(
@@ -963,7 +1052,7 @@ def test_the_keep_alive_timeout_counts_from_the_last_request(straight_line_form:
             exchange(site, client)
             site.wait_for_stats(busy=0, parked=1)
             site.clock.advance(10)
-        eventually(lambda: line.served == 3)
+        eventually(lambda: line.served == 4)
         site.clock.advance(10)
         assert client.recv(1) == b""
 
@@ -980,7 +1069,7 @@ def test_requests_with_a_body_take_it_whether_that_comes_with_the_head_or_later(
                 eventually(lambda calls=calls: line.calls > calls)  # type: ignore[misc]
             assert receive(client).body == b"x" * 1000
             wait_parked(site, client)
-        eventually(lambda: line.served == 1)
+        eventually(lambda: line.served == 2)
         assert site.stats().requests.bytes_received == len(request()) + 3 * len(whole)
 
 
@@ -991,7 +1080,7 @@ def test_a_retiring_server_says_so_in_the_next_response(straight_line_form: str)
         site.server.retire()
         assert exchange(site, client).fields["connection"] == "close"
         assert client.recv(1) == b""
-        eventually(lambda: line.served == 2)
+        eventually(lambda: line.served == 3)
 
 
 def test_a_stop_closes_a_connection_that_was_served_on_it(straight_line_form: str) -> None:
@@ -1000,7 +1089,7 @@ def test_a_stop_closes_a_connection_that_was_served_on_it(straight_line_form: st
         for _ in range(3):
             exchange(site, client)
         site.wait_for_stats(busy=0, parked=1)
-        eventually(lambda: line.served == 2)
+        eventually(lambda: line.served == 3)
         site.server.stop()
         assert client.recv(1) == b""
 
@@ -1015,7 +1104,7 @@ def test_an_idle_connection_closes_for_a_new_client_the_longest_idle_one_first(
             exchange(site, client)
             site.wait_for_stats(busy=0)
             site.clock.advance(1)
-        eventually(lambda: line.served == 2)
+        eventually(lambda: line.served == 4)
         third = site.connect(request())
         assert receive(third).status == 200
         assert second.recv(1) == b""
@@ -1029,7 +1118,7 @@ def test_the_end_of_a_client_is_seen_after_requests_on_it(straight_line_form: st
             exchange(site, client)
         client.close()
         site.wait_for_stats(connections=0)
-        eventually(lambda: line.served == 2)
+        eventually(lambda: line.served == 3)
 
 
 def test_stats_and_connections_show_what_runs_on_it(straight_line_form: str) -> None:
@@ -1040,15 +1129,14 @@ def test_stats_and_connections_show_what_runs_on_it(straight_line_form: str) -> 
         client.sendall(request("GET", "/wait"))
         gate.wait_entered()
         site.clock.advance(7)
-        assert line.calls == 1
-        assert line.served == 0
+        assert line.served == 1
         stats = site.stats()
         assert stats.busy == 1
         (thread,) = stats.workers
         assert ("GET /wait" in str(thread), "7.0" in str(thread)) == (True, True), thread
         gate.release()
         assert receive(client).text == "served"
-        eventually(lambda: line.served == 1)
+        eventually(lambda: line.served == 2)
 
 
 def test_functions_after_the_response_are_called_on_the_same_thread_while_the_connection_goes_on(
@@ -1067,7 +1155,7 @@ def test_functions_after_the_response_are_called_on_the_same_thread_while_the_co
             assert exchange(site, client).text == "hello "
             eventually(lambda number=number: len(called) == number)  # type: ignore[misc]
         assert called == [True] * 3
-        eventually(lambda: line.served == 2)
+        eventually(lambda: line.served == 3)
 
 
 def test_a_worker_that_waits_has_another_one_in_its_place(straight_line_form: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from reserve.engine.connections.connection import Connection
-from reserve.engine.connections.driver import RUN
+from reserve.engine.connections.driver import KEEP_ALIVE, RUN
 from reserve.engine.connections.states import NOTIFY, State
 from reserve.engine.connections.straightline import RAN
 from reserve.engine.polling.poller import READ
@@ -148,6 +148,7 @@ def straight_world(line: Any) -> tuple[World, WorkerPool, Worker, Connection]:
     connection = world.connection(7)
     set_driver(connection, straight=SimpleNamespace(straight_line=line))
     connection.between_requests = connection.edges = connection.watched = True
+    connection.wait_kind = KEEP_ALIVE
     connection.pending = connection.armed = READ
     world.queue.ready.append(connection)
     connection.state = State.READY

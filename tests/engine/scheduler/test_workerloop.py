@@ -9,10 +9,11 @@ from typing import Any, cast
 import pytest
 
 from reserve.engine.connections.connection import Connection
-from reserve.engine.connections.driver import Wait
+from reserve.engine.connections.driver import CLOSE, FIRST_REQUEST, KEEP_ALIVE, Wait
 from reserve.engine.connections.states import CLOSE_IDLE, DEADLINE, NOTIFY, State
 from reserve.engine.connections.straightline import DECLINED, RAN
 from reserve.engine.polling.poller import EDGES, HANGUP, READ
+from reserve.engine.polling.timers import NEVER
 from reserve.engine.scheduler.worker import Worker
 from reserve.engine.scheduler.workers import WorkerPool
 from reserve.engine.settings import EngineSettings
@@ -68,7 +69,7 @@ class StraightWorld(World):
         poll = self.poller.poll
 
         def then_close(timeout: float | None) -> list[tuple[int, int]]:
-            if not self.poller.events:
+            if not (self.poller.events or self.queue.ready):
                 self.queue.closed = True
             return poll(0)
 
@@ -136,6 +137,120 @@ def test_what_is_more_than_an_arrival_is_stepped(event: int) -> None:
     world.serve()
     assert (world.served, [fd for fd, _, _ in world.stepped]) == ([], [7])
     assert world.parked[0].between_requests
+
+
+def new_connection(world: StraightWorld, fd: int = 20) -> Connection:
+    """One that has just been accepted, as the admission puts it onto the queue."""
+    connection = world.connection(fd)
+    left: list[float] = []
+
+    def step(events: int, now: float) -> Wait:
+        world.stepped.append((fd, events, left[-1]))
+        return Wait(FIRST_REQUEST, READ, now + 10)
+
+    set_driver(connection, straight=world.application, step=step, leave_straight_line=left.append)
+    connection.between_requests = True
+    connection.pending = READ
+    connection.state = State.READY
+    world.queue.put(connection)
+    return connection
+
+
+def test_the_first_request_of_a_connection_is_served_and_the_connection_waits_for_the_next() -> None:
+    world = straight_world(connections=0)
+    told: list[int] = []
+    world.queue.idle_wanted = lambda: told.append(1)
+    connection = new_connection(world)
+    world.arrive()
+    world.serve()
+    assert (world.served, world.stepped) == ([20], [])
+    assert (connection.state, len(connection.token), connection.pending) == (State.PARKED, 1, 0)
+    assert (connection.wait_kind, connection.watched, connection.edges) == (KEEP_ALIVE, True, True)
+    assert connection.between_requests
+    assert world.poller.armed[20] == READ | EDGES
+    assert connection.timer_at < 1016.0
+    assert (told, world.queue.idle_wanted) == ([1], None)
+    assert world.worker.handled == 1
+    assert count_leads(world.queue.lead, world.worker) == 1
+
+
+def test_a_new_connection_that_is_silent_waits_for_its_first_request_which_is_served() -> None:
+    def line(connection: Connection, now: float) -> float | int:
+        return DECLINED if not world.stepped else world.line(connection, now)
+
+    world = StraightWorld(line, connections=0)
+    connection = new_connection(world)
+    world.arrive()
+    world.serve()
+    assert (world.served, world.stepped) == ([], [(20, READ if connection.pending else 0, NEVER)])
+    assert (connection.wait_kind, connection.edges, connection.between_requests) == (FIRST_REQUEST, True, True)
+    world.queue.closed = False
+    world.parked = [connection]
+    world.poller.arm = None  # type: ignore[assignment, method-assign]
+    world.arrive(READ)
+    world.serve()
+    assert (world.served, len(world.stepped)) == ([20], 1)
+    assert (connection.state, connection.wait_kind, connection.edges) == (State.PARKED, KEEP_ALIVE, True)
+
+
+def test_a_new_connection_that_is_notified_meanwhile_is_stepped() -> None:
+    world = straight_world(connections=0)
+    connection = new_connection(world)
+    world.queue.notify(connection, NOTIFY)
+    world.arrive()
+    world.serve()
+    assert (world.served, world.stepped) == ([], [(20, NOTIFY, NEVER)])
+
+
+def test_a_notification_during_the_first_request_is_not_lost() -> None:
+    def line(connection: Connection, now: float) -> float:
+        world.queue.notify(connection, NOTIFY)
+        return world.line(connection, now)
+
+    world = StraightWorld(line, connections=0)
+    new_connection(world)
+    world.arrive()
+    world.serve()
+    assert (world.served, world.stepped) == ([20], [(20, NOTIFY, 1015.0)])
+
+
+@pytest.mark.parametrize("unread", [False, True])
+@pytest.mark.parametrize("is_new", [False, True])
+def test_the_last_request_of_a_connection_ends_it(unread: bool, is_new: bool) -> None:
+    def line(connection: Connection, now: float) -> float:
+        connection.closing = CLOSE
+        world.served.append(connection.fd)
+        return now
+
+    world = StraightWorld(line, connections=0)
+    connection = new_connection(world) if is_new else world.idle(20)
+    world.parked = [] if is_new else [connection]
+    if unread:
+        cast(Any, connection.sock).incoming += b"more"
+    world.arrive(*([] if is_new else [READ]))
+    world.serve()
+    assert world.served == [20]
+    assert world.stepped == []
+    if unread:
+        assert (connection.state, connection.wait_kind, connection.between_requests) == (
+            State.LINGERING, "linger", False,
+        )  # fmt: skip
+        assert world.poller.armed[20] == READ
+    else:
+        assert world.closed == [connection]
+    assert count_leads(world.queue.lead, world.worker) == 1
+
+
+def test_a_new_connection_that_cannot_be_watched_is_closed() -> None:
+    def add(fd: int, mask: int) -> None:
+        raise OSError("closed by another part of the program")
+
+    world = straight_world(connections=0)
+    connection = new_connection(world)
+    world.poller.add = add  # type: ignore[method-assign]
+    world.arrive()
+    world.serve()
+    assert world.closed == [connection]
 
 
 def test_runs_with_a_time_limit_are_stepped() -> None:
