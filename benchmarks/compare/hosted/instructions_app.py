@@ -1,4 +1,4 @@
-"""The application of ``benchmarks.instructions``: hello, in a process in which nothing depends on the time.
+"""The applications of ``benchmarks.instructions``, in a process in which nothing depends on the time.
 
 Under callgrind, and more so on a busy machine, a process executes few instructions in a millisecond. What happens after
 some time would be counted far more often than it happens otherwise, and as often as chance wants. So Python asks a
@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import sys
 
-from plain_apps import hello
+from plain_apps import hello, post
 
 from reserve.engine.logs.errorlog import LineWriter
 from reserve.engine.scheduler.handoff import AdaptiveHandOff
 
-__all__ = ["hello"]
+__all__ = ["hello", "post"]
 
 _SLOWDOWN = 1000
 
