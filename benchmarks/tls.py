@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Unmeasurable as error:
         sys.stderr.write(f"benchmarks.tls: {error}\n")
         return 2
-    print(_setting(names))
+    print(setting(names))
     print(report(results, names))
     return 0
 
@@ -126,6 +126,14 @@ def add_load(results: Results, name: str, figures: Figures) -> None:
         results[name, "of these requests, failed"].append(figures.failures)
 
 
+def full_handshakes(port: int, cert: Path, seconds: float) -> dict[str, int]:
+    """Have the clients do full handshakes; how many were ``done`` and how many ``failed``.
+
+    :raises Unmeasurable: the clients themselves failed.
+    """
+    return _handshakes("full", port, cert, seconds)
+
+
 def _handshakes(kind: str, port: int, cert: Path, seconds: float) -> dict[str, int]:
     command = [sys.executable, "-m", "benchmarks.tls_clients", kind, str(port), str(cert), str(seconds)]
     with pinned(_CLIENT_CORE):
@@ -168,7 +176,8 @@ def _add_idle(results: Results, name: str, pid: int, port: int, cert: Path) -> N
         results[name, "idle connections that failed"].append(counts["failed"])
 
 
-def _setting(names: Sequence[str]) -> str:
+def setting(names: Sequence[str]) -> str:
+    """One line about what was measured: the versions of these servers, of Python and of OpenSSL."""
     versions = []
     for name in names:
         if name == "nginx":

@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks.process import free_port, started_process
 from benchmarks.servers import command
 
-__all__ = ["COMMANDS", "KEYS", "make_certificates", "started"]
+__all__ = ["COMMANDS", "FLOORS", "KEYS", "make_certificates", "started"]
 
 KEYS = ("p256", "rsa2048")
 _KEY_OPTIONS = {"p256": ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"], "rsa2048": ["-newkey", "rsa:2048"]}
@@ -108,6 +108,23 @@ Each command starts one process (nginx: with one worker).
 """
 
 
+def _floor(form: str, tickets: int) -> Callable[[Path, str, int, int], list[str]]:
+    def command_of(folder: Path, key: str, port: int, threads: int) -> list[str]:
+        files = [str(folder / f"{key}.pem"), str(folder / f"{key}.key")]
+        return [sys.executable, "-m", "benchmarks.tls_floor", form, str(port), *files, str(tickets)]
+
+    return command_of
+
+
+FLOORS: dict[str, Callable[[Path, str, int, int], list[str]]] = {
+    "floor-descriptor": _floor("descriptor", 2),
+    "floor-memory": _floor("memory", 2),
+    "floor-descriptor-no-tickets": _floor("descriptor", 0),
+    "floor-memory-no-tickets": _floor("memory", 0),
+}
+"""Likewise: programs that do nothing but handshakes and one response with the standard library."""
+
+
 @contextlib.contextmanager
 def started(name: str, folder: Path, key: str, threads: int) -> Iterator[tuple[int, int]]:
     """Run a server on the first processor until the end of the block; give its process id and its port.
@@ -126,7 +143,7 @@ def started(name: str, folder: Path, key: str, threads: int) -> Iterator[tuple[i
 
     with started_process(
         name,
-        COMMANDS[name](folder, key, port, threads),
+        (COMMANDS | FLOORS)[name](folder, key, port, threads),
         completes_handshake,
         log=folder / "stderr",
         core=0,

@@ -29,6 +29,11 @@ class SSLAdapter:
 
     blocking: ClassVar[bool] = False
     """:meth:`session` does the handshake itself, and blocks: it runs on a worker, and the server logs that at start."""
+    takes_received: ClassVar[bool] = False
+    """The sessions have a method ``take_received(data)``, called before the first :meth:`TLSSession.handshake` with the
+    first bytes of the connection. The engine then receives them, to see whether they are TLS; otherwise it only peeks
+    at them, which is a system call more for each connection.
+    """
 
     def prepare(self, protocols: Sequence[str]) -> None:
         """Called once before the server accepts: the last moment to find that a certificate cannot be used.
@@ -60,6 +65,12 @@ class SSLAdapter:
     def reload(self) -> None:
         """Load the files again, for new connections. Raises StartupError, and keeps the certificates that it has."""
 
-    def secure(self, sock: socket.socket) -> TLSSocket:
-        """Begin a session and make the socket that applications get."""
-        return TLSSocket(self.session(sock), self.environ)
+    def secure(self, sock: socket.socket, received: bytes = b"") -> TLSSocket:
+        """Begin a session and make the socket that applications get.
+
+        :param received: the first bytes of the connection, if :attr:`takes_received`; empty: none were received.
+        """
+        session = self.session(sock)
+        if received:
+            session.take_received(received)  # type: ignore[attr-defined]  # as takes_received says
+        return TLSSocket(session, self.environ)

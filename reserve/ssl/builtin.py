@@ -32,6 +32,14 @@ class _Context(ssl.SSLContext):
 class BuiltinSSLAdapter(CertificateAdapter[_Context]):
     """TLS by the standard library. Its arguments are those of :class:`~reserve.ssl.certadapter.CertificateAdapter`."""
 
+    takes_received = True
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        own = vars(cls)
+        if "takes_received" not in own and ("session" in own or "make_session" in own):
+            cls.takes_received = False  # its sessions are perhaps others, without the method that this needs
+
     def make_context(self, files: CertificateFiles, variables: dict[str, str]) -> _Context:
         settings = self.settings
         context = _Context(ssl.PROTOCOL_TLS_SERVER)

@@ -24,7 +24,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from reserve.errors import TLSError, WantRead, WantWrite
-from reserve.ssl.clienthello import ClientHello, HelloReader, HelloRefused, alert
+from reserve.ssl.clienthello import ClientHello, HelloReader, HelloRefused, alert, read_hello
 
 __all__ = ["BuiltinSession", "translate_error", "write_close_notify"]
 
@@ -68,6 +68,7 @@ class _Released:
 
 _NOTHING = ssl.MemoryBIO()
 """In the place of the memory of sessions that are released. Nothing is written into it."""
+_BEFORE_HELLO, _RELEASED = _BeforeHello(), _Released()
 
 
 class BuiltinSession:
@@ -78,15 +79,16 @@ class BuiltinSession:
     """
 
     __slots__ = (
-        "_buffered", "_empty_bytes", "_end_returned", "_error", "_handshake_done", "_hello_reader", "_incoming",
-        "_interrupted", "_outgoing", "_part", "_peer_closed", "_read", "_receive", "_select_context", "_send",
-        "_unsent", "details", "server_name", "socket",
+        "_before_hello", "_buffered", "_empty_bytes", "_end_returned", "_error", "_handshake_done", "_hello_reader",
+        "_incoming", "_interrupted", "_library", "_outgoing", "_part", "_peer_closed", "_read", "_receive",
+        "_select_context", "_send", "_unsent", "details", "server_name", "socket",
     )  # fmt: skip
 
     half_closes = True
 
     def __init__(self, select_context: Callable[[ClientHello], ssl.SSLContext], sock: socket.socket) -> None:
-        sock.setblocking(False)
+        if sock.gettimeout() != 0:  # the accept thread has made it non-blocking, with a system call
+            sock.setblocking(False)
         self.socket = sock
         self.server_name: str | None = None
         """The host that the client has asked for."""
@@ -94,13 +96,17 @@ class BuiltinSession:
         self._send = sock.send
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._select_context = select_context
-        self._hello_reader: HelloReader | None = HelloReader()
-        """None: OpenSSL has the ClientHello."""
+        self._before_hello = True
+        """OpenSSL does not have the ClientHello, and there is no object of the library."""
+        self._hello_reader: HelloReader | None = None
+        """Collects a ClientHello that has not come at once."""
         self._handshake_done = False
-        self.details: Any = _BeforeHello()
-        self._read: Callable[[int], bytes] = self.details.read
+        self.details: Any = _BEFORE_HELLO
+        self._library: Any = _BEFORE_HELLO
+        """What :attr:`details` calls for everything, without a call in between. See :func:`_library_of`."""
+        self._read: Callable[[int], bytes] = _BEFORE_HELLO.read
         self._part = b""
-        """The first bytes of a record that is not complete; OpenSSL does not have them."""
+        """The first bytes of a record that is not complete, or of the connection; OpenSSL does not have them."""
         self._buffered = b""
         """Content that was decrypted, but not read."""
         self._error: OSError | None = None
@@ -116,9 +122,14 @@ class BuiltinSession:
         self._interrupted = 0
         """Bytes of content of a write that raised WantWrite, also when they were sent since: it is called again."""
 
+    def take_received(self, data: bytes) -> None:
+        """Before the first :meth:`handshake`: the first bytes of the connection, which were received already."""
+        self._part = data
+
     def handshake(self) -> None:
         if not self._handshake_done:
-            self._flush()
+            if self._unsent is not None:
+                self._flush()
             self._do_handshake()
             self._handshake_done = True
         try:
@@ -132,51 +143,64 @@ class BuiltinSession:
 
     def _do_handshake(self) -> None:
         """Receive, and continue with what has come, which OpenSSL always uses up."""
-        if self._hello_reader is None and isinstance(self.details, _BeforeHello):
-            self.details.do_handshake()  # the client was refused: it raises
+        if self._library is _BEFORE_HELLO and not self._before_hello:
+            self._library.do_handshake()  # the client was refused: it raises
         for _ in range(_RECEIVES_PER_HANDSHAKE):
-            if self._hello_reader is None:
+            if not self._before_hello:
                 self._feed()
+            elif not self._feed_hello():
+                continue
+            try:
+                self._library.do_handshake()
+            except ssl.SSLWantReadError:
+                if self._outgoing.pending:
+                    self._flush()
+                    break  # the client's reply to that cannot be here yet
+            except ssl.SSLError as error:
+                with contextlib.suppress(OSError):
+                    self._flush()  # the alert
+                raise translate_error(error) from None
             else:
-                self._feed_hello(self._hello_reader)
-            if self._hello_reader is None:
-                try:
-                    self.details.do_handshake()
-                except ssl.SSLWantReadError:
-                    if self._outgoing.pending:
-                        self._flush()
-                        break  # the client's reply to that cannot be here yet
-                except ssl.SSLError as error:
-                    with contextlib.suppress(OSError):
-                        self._flush()  # the alert
-                    raise translate_error(error) from None
-                else:
-                    return
+                return
         raise WantRead
 
-    def _feed_hello(self, reader: HelloReader) -> None:
-        """Receive the ClientHello; when it is complete, OpenSSL gets it in the context for this client."""
-        data = self._received()
+    def _feed_hello(self) -> bool:
+        """Receive the ClientHello. True: it is complete, and OpenSSL has got it in the context for this client."""
+        reader = self._hello_reader
+        data, self._part = self._part, b""
+        if not data:
+            data = self._received()
+        received: bytes | bytearray = data
         try:
-            hello = reader.feed(data) if data else ClientHello()
+            hello = read_hello(data) if reader is None else None
             if hello is None:
-                return
-            self.details = self._select_context(hello).wrap_bio(self._incoming, self._outgoing, server_side=True)
+                if reader is None:
+                    reader = self._hello_reader = HelloReader()
+                hello = reader.feed(data) if data else ClientHello()
+                if hello is None:
+                    return False
+                received = reader.received
+            details = self._select_context(hello).wrap_bio(self._incoming, self._outgoing, server_side=True)
         except HelloRefused as error:
+            self._before_hello = False
             self._hello_reader = None
             self._unsent = memoryview(alert(error.number))
             with contextlib.suppress(OSError):
                 self._flush()
             raise
+        self.details = details
+        self._library = library = _library_of(details)
+        self._read = library.read
         self.server_name = hello.server_name
-        self._read = self.details.read
+        self._before_hello = False
         self._hello_reader = None
         del self._select_context
-        self._feed_records(reader.received)
+        self._feed_records(received)
         if not data:
             self._incoming.write(self._part)
             self._part = b""
             self._incoming.write_eof()
+        return True
 
     def read(self, size: int) -> bytes:
         data = self._buffered
@@ -247,6 +271,10 @@ class BuiltinSession:
         if self._part:
             data = self._part + data
         size = len(data)
+        if size >= _RECORD_HEADER and size == _RECORD_HEADER + (data[3] << 8 | data[4]):  # one record, as a rule
+            self._incoming.write(data)
+            self._part = b""
+            return
         start = 0
         while size - start >= _RECORD_HEADER:
             fragment = data[start + 3] << 8 | data[start + 4]
@@ -306,7 +334,7 @@ class BuiltinSession:
         written = self._interrupted
         if not written:
             try:
-                written = self.details.write(data)
+                written = self._library.write(data)
             except ssl.SSLError as error:
                 raise translate_error(error) from None
             try:
@@ -319,6 +347,20 @@ class BuiltinSession:
 
     def _flush(self) -> None:
         """Send what OpenSSL has written. Raises WantWrite when there is no room for all of it, OSError."""
+        if self._unsent is None:
+            if not self._outgoing.pending:
+                return
+            data = self._outgoing.read()
+            try:
+                sent = self._send(data)
+            except (BlockingIOError, InterruptedError):
+                sent = 0
+            except OSError:
+                self._interrupted = 0
+                raise
+            if sent == len(data):
+                return
+            self._unsent = memoryview(data)[sent:]
         while self._unsent is not None or self._outgoing.pending:
             unsent = memoryview(self._outgoing.read()) if self._unsent is None else self._unsent
             try:
@@ -343,7 +385,7 @@ class BuiltinSession:
             raise ConnectionAbortedError("there is no TLS session that could end")
         if self._unsent is not None:
             self._flush()
-        write_close_notify(self.details)
+        write_close_notify(self._library)
         self._flush()
 
     def resumed(self) -> bool:
@@ -351,17 +393,29 @@ class BuiltinSession:
 
     def release(self) -> None:
         """The connection is closed: free what the session holds, although a timer may still refer to it for a while."""
-        self.details = _Released()
-        self._read = self.details.read
+        self.details = self._library = _RELEASED
+        self._read = _RELEASED.read
         self._incoming = self._outgoing = _NOTHING
         self._part = self._buffered = b""
         self._hello_reader = self._unsent = None
 
 
-def write_close_notify(details: ssl.SSLObject | ssl.SSLSocket) -> None:
-    """Write the close_notify of a session, without waiting for the peer's. Raises OSError."""
+def _library_of(details: ssl.SSLObject) -> Any:
+    """What an object of the standard library calls for each of its methods: the same methods, with one call less.
+
+    It is private, so that the object itself takes its place when there is none. Only ``shutdown`` has another name.
+    """
+    library = getattr(details, "_sslobj", None)
+    return details if library is None else library
+
+
+def write_close_notify(details: Any) -> None:
+    """Write the close_notify of a session, without waiting for the peer's. Raises OSError.
+
+    :param details: an ``ssl.SSLObject``, an ``ssl.SSLSocket``, or what :func:`_library_of` gives for one.
+    """
     try:
-        details.unwrap()
+        (details.unwrap if hasattr(details, "unwrap") else details.shutdown)()
     except ssl.SSLWantReadError:
         pass  # it is written
     except ssl.SSLError as error:

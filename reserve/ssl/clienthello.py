@@ -11,11 +11,12 @@ message is that of section 4.1.2; both look the same in every older version.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import struct
+from typing import NamedTuple
 
 from reserve.errors import TLSError
 
-__all__ = ["NO_APPLICATION_PROTOCOL", "ClientHello", "HelloReader", "HelloRefused", "alert"]
+__all__ = ["NO_APPLICATION_PROTOCOL", "ClientHello", "HelloReader", "HelloRefused", "alert", "read_hello"]
 
 _HANDSHAKE = 22
 _CLIENT_HELLO = 1
@@ -26,13 +27,15 @@ _MAX_RECORD = 16384 + 256
 _MAX_HELLO = 32768
 """Bytes up to the end of a ClientHello. They are kept in memory; the largest of today have two thousand."""
 _SERVER_NAME, _ALPN = 0, 16
+_READ = {_SERVER_NAME, _ALPN}
+_extension_header = struct.Struct(">HH").unpack_from
+"""The kind and the length of an extension (RFC 8446 section 4.2)."""
 
 DECODE_ERROR, ILLEGAL_PARAMETER, NO_APPLICATION_PROTOCOL = 50, 47, 120
 """Alerts (RFC 8446 section 6, RFC 7301 section 3.2)."""
 
 
-@dataclass(frozen=True, slots=True)
-class ClientHello:
+class ClientHello(NamedTuple):
     """What reserve reads in a ClientHello."""
 
     server_name: str | None = None
@@ -56,6 +59,23 @@ class _Malformed(ValueError):
 def alert(number: int) -> bytes:
     """The record of a fatal alert, before anything is encrypted."""
     return bytes((21, 3, 3, 0, 2, 2, number))
+
+
+def read_hello(data: bytes) -> ClientHello | None:
+    """The ClientHello that the first bytes of a connection have in one record, as nearly every client sends it.
+
+    None: it is not all there, or is in several records; a :class:`HelloReader` decides then. Raises HelloRefused.
+    """
+    if len(data) < 9 or data[0] != _HANDSHAKE or data[1] != _MAJOR_VERSION or data[5] != _CLIENT_HELLO:
+        return None
+    record = data[3] << 8 | data[4]
+    size = 4 + (data[6] << 16 | data[7] << 8 | data[8])
+    if size > record or record > _MAX_RECORD or len(data) < 5 + record:
+        return None
+    try:
+        return _parse(data[9 : 5 + size])
+    except _Malformed:
+        return ClientHello()
 
 
 class HelloReader:
@@ -127,26 +147,33 @@ def _too_long() -> HelloRefused:
 
 def _parse(body: bytes) -> ClientHello:
     """The values of a ClientHello (without its type and length). Raises HelloRefused, and _Malformed."""
-    position = _vector_end(body, 34, 1)  # version, random; the session id
-    position = _vector_end(body, position, 2)  # ciphers
-    position = _vector_end(body, position, 1)  # compression
     server_name: str | None = None
     protocols: tuple[bytes, ...] = ()
-    if position < len(body):
-        end = _vector_end(body, position, 2)
-        position += 2
-        while position < end:  # a dozen extensions, in every handshake: only those that are needed are sliced
-            if position + 4 > end:
+    try:  # an index after the end, and a vector that ends there, are found together at the end
+        position = 35 + body[34]  # version, random; the session id
+        position += 2 + (body[position] << 8 | body[position + 1])  # ciphers
+        position += 1 + body[position]  # compression
+        if position < len(body):
+            end = position + 2 + (body[position] << 8 | body[position + 1])
+            if end > len(body):
                 raise _Malformed
-            kind = body[position] << 8 | body[position + 1]
-            start = position + 4
-            position = start + (body[position + 2] << 8 | body[position + 3])
+            position += 2
+            header = _extension_header
+            while position < end:  # a dozen extensions, in every handshake: only those that are needed are sliced
+                kind, length = header(body, position)
+                position += 4 + length
+                if kind in _READ and position <= end:
+                    content = body[position - length : position]
+                    if kind == _SERVER_NAME:
+                        server_name = _host_name(content)
+                    else:
+                        protocols = _protocol_names(content)
             if position > end:
                 raise _Malformed
-            if kind == _SERVER_NAME:
-                server_name = _host_name(body[start:position])
-            elif kind == _ALPN:
-                protocols = _protocol_names(body[start:position])
+    except (IndexError, struct.error):
+        raise _Malformed from None
+    if position > len(body):
+        raise _Malformed
     return ClientHello(server_name, protocols)
 
 

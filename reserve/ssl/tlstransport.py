@@ -44,23 +44,26 @@ class TLSTransport:
         self._write: Callable[[bytes | memoryview], int] = session.write
         self._pending: Callable[[], int] = session.pending
         self._lock = threading.Lock()
-        self._buffered = b""
-        """Content that :meth:`readable_now` has read."""
-        self._retry: bytes | None = None
-        """What the last write has begun and not sent: it must be written again, unchanged."""
-        self._closed = False
-        self._peer_closed = False
-        """The peer's close_notify was read."""
-        self._write_closed = False
-        """Nothing more can be sent."""
-        self._close_notify_sent = False
-        """Nothing more can be sent because close_notify was."""
-        self.cross = 0
-        """READ or WRITE, as the poller has them: what the last call waits for if it is a read that has to send first,
-        or a write that has to receive first. Else 0.
-        """
-        self.kernel = False
-        """The kernel encrypts what is sent (kTLS), so that files may be sent without passing through this process."""
+
+    # What a connection begins with: most of it stays so, and costs a connection nothing as long as it does.
+
+    _buffered = b""
+    """Content that :meth:`readable_now` has read."""
+    _retry: bytes | None = None
+    """What the last write has begun and not sent: it must be written again, unchanged."""
+    _closed = False
+    _peer_closed = False
+    """The peer's close_notify was read."""
+    _write_closed = False
+    """Nothing more can be sent."""
+    _close_notify_sent = False
+    """Nothing more can be sent because close_notify was."""
+    cross = 0
+    """READ or WRITE, as the poller has them: what the last call waits for if it is a read that has to send first, or a
+    write that has to receive first. Else 0.
+    """
+    kernel = False
+    """The kernel encrypts what is sent (kTLS), so that files may be sent without passing through this process."""
 
     def handshake_now(self) -> None:
         """Go on with the handshake. Raises WantRead, WantWrite, TLSError, OSError."""
@@ -201,8 +204,9 @@ class TLSTransport:
 
     def close_notify(self) -> bool:
         """The same for a caller that cannot wait. False: it was not sent, or not all of it."""
-        with contextlib.suppress(WantWrite):
-            self.close_notify_now()
+        if not self._write_closed:
+            with contextlib.suppress(WantWrite):
+                self.close_notify_now()
         return self._close_notify_sent
 
     def _send_close_notify(self) -> None:
@@ -223,10 +227,10 @@ class TLSTransport:
 
     def _close_write_side(self) -> None:
         self._write_closed = True
-        self._write = _raising(BrokenPipeError(errno.EPIPE, "this side of the TLS session has ended"))
+        self._write = _SIDE_ENDED
         if not getattr(self._session, "half_closes", False):
             self._pending = _no_bytes_pending
-            self._read = _end_of_content if self._peer_closed else _raising(_READ_AFTER_SHUTDOWN)
+            self._read = _end_of_content if self._peer_closed else _READ_AFTER_SHUTDOWN
 
     def environ(self) -> dict[str, str]:
         """The variables of this session, by their names in mod_ssl. Raises OSError when our side of it has ended."""
@@ -237,7 +241,7 @@ class TLSTransport:
     def detach(self) -> int:
         """Give the descriptor to the caller; nothing of TLS can be used any more."""
         self._closed = self._write_closed = True
-        self._read = self._write = _raising(OSError(errno.EBADF, os.strerror(errno.EBADF)))
+        self._read = self._write = _DETACHED
         self._pending = _no_bytes_pending
         self._buffered = b""
         self._retry = None
@@ -266,11 +270,6 @@ class _Sink:
         return transport.fileno() if transport.kernel and transport._retry is None else -1
 
 
-_READ_AFTER_SHUTDOWN = ConnectionAbortedError(
-    "the session was ended by shutdown(); this adapter cannot receive after that"
-)
-
-
 def _raising(error: OSError) -> Callable[..., NoReturn]:
     """A function that raises a new error like this one; the same one would collect tracebacks, and cycles with them."""
     kind, arguments = type(error), error.args
@@ -279,6 +278,13 @@ def _raising(error: OSError) -> Callable[..., NoReturn]:
         raise kind(*arguments)
 
     return fail
+
+
+_DETACHED = _raising(OSError(errno.EBADF, os.strerror(errno.EBADF)))
+_SIDE_ENDED = _raising(BrokenPipeError(errno.EPIPE, "this side of the TLS session has ended"))
+_READ_AFTER_SHUTDOWN = _raising(
+    ConnectionAbortedError("the session was ended by shutdown(); this adapter cannot receive after that")
+)
 
 
 def _no_bytes_pending() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import socket
+import ssl
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -15,6 +16,8 @@ from benchmarks import tls_clients
 from benchmarks.load import Figures
 from benchmarks.tls import Results, add_handshakes, add_load, report
 from benchmarks.tls_clients import handshakes, hold
+from benchmarks.tls_floor import FORMS
+from benchmarks.tls_handshakes import Round, table
 from reserve.testing import running
 from tests import tls
 
@@ -87,3 +90,37 @@ def test_rounds_without_a_success_add_only_failures() -> None:
     }
     rows = report(results, ["a", "b", "c"]).splitlines()
     assert rows[1].split() == ["resumed", "handshakes,", "p256,", "1/s", "10.0", "-", "-"]
+
+
+def server_context() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tls.issued().cert, tls.issued().key)
+    return context
+
+
+@pytest.mark.parametrize("form", sorted(FORMS))
+def test_a_floor_does_a_handshake_and_one_response(form: str) -> None:
+    one, two = socket.socketpair()
+    with one, two:
+        server = threading.Thread(target=FORMS[form], args=(server_context(), one))
+        server.start()
+        try:
+            with tls.client_context().wrap_socket(two, server_hostname="localhost") as client:
+                client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                received = client.recv(4096)
+                assert client.recv(1) == b"", "no close_notify"
+        finally:
+            server.join()
+    assert received.startswith(b"HTTP/1.1 200 OK\r\n")
+    head, _, body = received.partition(b"\r\n\r\n")
+    assert f"Content-Length: {len(body)}".encode() in head
+
+
+def test_the_table_of_handshakes_has_medians_the_spread_and_the_ratio() -> None:
+    def rounds(*handshakes: int) -> list[Round]:
+        return [Round(handshakes=each, cpu_seconds=0.5, seconds=2.0) for each in handshakes]
+
+    lines = table({"reserve": rounds(300, 100, 200), "nginx": rounds(400, 500, 300)}).splitlines()
+    assert lines[1].split() == ["reserve", "400", "200", "600", "2500", "100", "0.50"]
+    assert lines[2].split() == ["nginx", "800", "600", "1000", "1250", "200", "1.00"]
+    assert table({"reserve": rounds(100)}).splitlines()[1].split()[-1] == "-"

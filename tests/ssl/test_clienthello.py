@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ssl
 import sys
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from OpenSSL import SSL
 
 from reserve.errors import TLSError
-from reserve.ssl.clienthello import _MAX_HELLO, ClientHello, HelloReader, HelloRefused, alert
+from reserve.ssl.clienthello import _MAX_HELLO, ClientHello, HelloReader, HelloRefused, alert, read_hello
 
 
 def sent_by_ssl(name: str | None = None, *protocols: str, version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> bytes:
@@ -53,7 +54,27 @@ def server_name(host: bytes, kind: int = 0) -> bytes:
 
 
 def read(data: bytes) -> ClientHello | None:
+    """By a reader; what is read without one is the same, or left to it."""
+    assert outcome(read_hello, data) in (None, outcome(HelloReader().feed, data))
     return HelloReader().feed(data)
+
+
+def outcome(function: Callable[[bytes], ClientHello | None], data: bytes) -> object:
+    """What it returns, or the alert and the text of its refusal."""
+    try:
+        return function(data)
+    except HelloRefused as error:
+        return error.number, str(error)
+
+
+def test_a_hello_in_one_record_needs_no_reader() -> None:
+    data = sent_by_ssl("a.example", "h2")
+    assert read_hello(data) == ClientHello("a.example", (b"h2",))
+    assert read_hello(data + b"\x14\x03\x03\0\x01\x01more") == ClientHello("a.example", (b"h2",))
+    assert read_hello(data[:-1]) is None
+    assert read_hello(records(data[5:], 200)) is None
+    with pytest.raises(HelloRefused):
+        read_hello(records(message(server_name(b"b\xfccher"))))
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])

@@ -22,7 +22,8 @@ from reserve.ssl.tlssocket import TLSSocket
 __all__ = ["HandshakeDriver", "step_handshake"]
 
 _LOOK = 5  # bytes: enough of a client's first bytes to tell TLS from plain text, and HEAD from other methods
-
+_FIRST = 4096
+"""Bytes that the first receive takes: today's ClientHellos have 2,000, and the session receives what is left."""
 
 _SMALL = 4096
 """Bytes that a handshake may keep while the server's memory budget is used up: today's ClientHellos have 2,000."""
@@ -96,27 +97,32 @@ class HandshakeDriver(Driver):
     def _begin(self) -> Action | None:
         """Look at the client's first bytes and open the session; None: the handshake can begin."""
         connection = self._connection
+        adapter = self._adapter
+        received = b""
         try:
-            first = connection.sock.recv(_LOOK, socket.MSG_PEEK)
+            if adapter.takes_received and not adapter.blocking:
+                first = received = connection.recv(_FIRST)
+            else:
+                first = connection.sock.recv(_LOOK, socket.MSG_PEEK)
         except (BlockingIOError, InterruptedError):
             return CLOSE if connection.server.stopping else self._wait
         if not first:
             return CLOSE  # a health check, or a client that closed without sending
         if first[:1].isalpha():  # like an HTTP method; no TLS record begins with a letter
-            return self._refuse_plain(first)
-        if self._adapter.blocking:
+            return self._refuse_plain(first[:_LOOK])
+        if adapter.blocking:
             return RUN
         try:
-            self._open_session()
+            self._open_session(received)
         except OSError as error:
             self._report(error)
             return CLOSE  # the adapter may or may not have taken the socket over, so it is not used any more
         return None
 
-    def _open_session(self) -> None:
+    def _open_session(self, received: bytes = b"") -> None:
         connection = self._connection
         try:
-            tls = self._adapter.secure(connection.sock)
+            tls = self._adapter.secure(connection.sock, received)
         except OSError:
             raise
         except Exception:

@@ -53,6 +53,8 @@ class SystemThread(threading.Thread):
 
 def green_library() -> str:
     """The library that has replaced threads, sockets or ``select``: ``gevent`` or ``eventlet``; empty: none has."""
+    if _PATCHERS.keys().isdisjoint(sys.modules.keys()):  # nearly always, and asked for each new client
+        return ""
     for name, (library, question, parts) in _PATCHERS.items():
         module = sys.modules.get(name)
         if module is not None:

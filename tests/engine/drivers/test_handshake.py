@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +13,10 @@ import pytest
 
 from reserve.engine.polling.poller import WRITE
 from reserve.errors import TLSError, UsageError, WantRead, WantWrite
+from reserve.ssl import BuiltinSSLAdapter
+from reserve.ssl.tlssocket import TLSSocket
 from reserve.testing import FakeClock
+from tests import tls
 from tests.clients import close_with_reset, receive, receive_all
 from tests.engine.conftest import MakePoller, Serve, echo
 from tests.engine.sessions import BlockingAdapter, ClearAdapter
@@ -281,3 +285,69 @@ def test_a_blocking_adapter_that_fails_leaves_no_worker_waiting(serve: Serve) ->
     second.sendall(b"\x16\x16hello")
     assert receive(second, 5) == b"hello"
     assert running.server.stats().lingering == 1
+
+
+class Taking(BuiltinSSLAdapter):
+    """Keeps what the engine has received before the session."""
+
+    taken: list[bytes]
+
+    def secure(self, sock: socket.socket, received: bytes = b"") -> TLSSocket:
+        self.taken.append(received)
+        return super().secure(sock, received)
+
+
+@pytest.fixture
+def taking() -> Taking:
+    adapter = Taking([tls.issued()])
+    adapter.taken = []
+    return adapter
+
+
+def test_the_first_bytes_are_received_once_and_given_to_the_session(serve: Serve, taking: Taking) -> None:
+    running = serve(echo, ssl_adapter=taking)
+    with tls.client_context().wrap_socket(running.connect(), server_hostname="localhost") as client:
+        client.sendall(b"x")
+        assert receive(client, 1) == b"x"
+    assert [first[:2] for first in taking.taken] == [b"\x16\x03"]
+    assert len(taking.taken[0]) > 100
+    assert running.server.stats().tls_handshakes == 1
+
+
+def test_a_hello_byte_by_byte_is_received_by_its_session(serve: Serve, taking: Taking) -> None:
+    running = serve(echo, ssl_adapter=taking)
+    sock = running.connect()
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = tls.client_context().wrap_bio(incoming, outgoing, server_hostname="localhost")
+    with contextlib.suppress(ssl.SSLWantReadError):
+        client.do_handshake()
+    hello = outgoing.read()
+    sock.sendall(hello[:1])
+    eventually(lambda: taking.taken)
+    sock.sendall(hello[1:])
+    assert taking.taken == [b"\x16"]
+    assert receive(sock, 3) == b"\x16\x03\x03"
+
+
+def test_an_adapter_that_takes_the_first_bytes_refuses_plain_text_and_counts_no_silent_client(
+    serve: Serve, taking: Taking
+) -> None:
+    running = serve(echo, ssl_adapter=taking)
+    running.connect().close()
+    eventually(lambda: running.server.stats().connections == 0)
+    client = running.connect()
+    client.sendall(b"HEAD / HTTP/1.1\r\n\r\n")
+    assert closed_silently(client)
+    assert "it began with b'HEAD '" in running.log.wait("no TLS on a port of TLS")
+    assert taking.taken == []
+    assert running.server.stats().tls_failed == 1
+
+
+def test_an_adapter_with_sessions_of_its_own_gets_nothing_before_them() -> None:
+    class Own(BuiltinSSLAdapter):
+        def session(self, sock: socket.socket) -> Any:
+            raise NotImplementedError
+
+    assert BuiltinSSLAdapter.takes_received
+    assert Taking.takes_received
+    assert not Own.takes_received

@@ -61,6 +61,8 @@ class BuiltinSSLAdapter(_BuiltinSSLAdapter):
         harden(context)
         self._context = context
 
+    takes_received = True
+
     def make_context(self, files: CertificateFiles, variables: dict[str, str]) -> Any:
         context = super().make_context(files, variables)
         if self.certificate_chain:
