@@ -75,17 +75,16 @@ class BuiltinSSLAdapter(CertificateAdapter[_Context]):
 
     def make_session(self, context: _Context, sock: socket.socket) -> TLSSession:
         def select_context(hello: ClientHello) -> _Context:
-            self.check_protocols(hello.protocols)
+            if hello.protocols:
+                self.check_protocols(hello.protocols)
             return self.context_for(hello.server_name) or context
-
         return BuiltinSession(select_context, sock)
 
     def environ(self, session: BuiltinSession) -> dict[str, str]:
-        tls = session.details
         variables = builtin_environ(session)
-        variables.update(getattr(tls.context, "variables", {}))
+        variables.update(getattr(session.library.context, "variables", {}))
         if self.settings.client_cert != "none":
-            variables.update(client_environ(*_peer_certificates(tls)))
+            variables.update(client_environ(*_peer_certificates(session.details)))
         return variables
 
 
@@ -99,7 +98,7 @@ def harden(context: ssl.SSLContext) -> None:
 
 def builtin_environ(session: BuiltinSession) -> dict[str, str]:
     """The variables of a session of the standard library, without those of certificates."""
-    tls: ssl.SSLObject = session.details
+    tls = session.library
     cipher, _, bits = tls.cipher() or ("", "", 0)
     protocol = tls.version() or ""
     # A session of TLS 1.3 has no id that both sides know.

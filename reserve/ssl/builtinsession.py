@@ -80,8 +80,8 @@ class BuiltinSession:
 
     __slots__ = (
         "_before_hello", "_buffered", "_empty_bytes", "_end_returned", "_error", "_handshake_done", "_hello_reader",
-        "_incoming", "_interrupted", "_library", "_outgoing", "_part", "_peer_closed", "_read", "_receive",
-        "_select_context", "_send", "_unsent", "details", "server_name", "socket",
+        "_incoming", "_interrupted", "_outgoing", "_part", "_peer_closed", "_read", "_receive",
+        "_select_context", "_send", "_unsent", "details", "library", "server_name", "socket",
     )  # fmt: skip
 
     half_closes = True
@@ -102,8 +102,10 @@ class BuiltinSession:
         """Collects a ClientHello that has not come at once."""
         self._handshake_done = False
         self.details: Any = _BEFORE_HELLO
-        self._library: Any = _BEFORE_HELLO
-        """What :attr:`details` calls for everything, without a call in between. See :func:`_library_of`."""
+        self.library: Any = _BEFORE_HELLO
+        """What :attr:`details` calls for everything, without a call in between (:func:`_library_of`). It has the same
+        values for the variables of the session.
+        """
         self._read: Callable[[int], bytes] = _BEFORE_HELLO.read
         self._part = b""
         """The first bytes of a record that is not complete, or of the connection; OpenSSL does not have them."""
@@ -143,15 +145,15 @@ class BuiltinSession:
 
     def _do_handshake(self) -> None:
         """Receive, and continue with what has come, which OpenSSL always uses up."""
-        if self._library is _BEFORE_HELLO and not self._before_hello:
-            self._library.do_handshake()  # the client was refused: it raises
+        if self.library is _BEFORE_HELLO and not self._before_hello:
+            self.library.do_handshake()  # the client was refused: it raises
         for _ in range(_RECEIVES_PER_HANDSHAKE):
             if not self._before_hello:
                 self._feed()
             elif not self._feed_hello():
                 continue
             try:
-                self._library.do_handshake()
+                self.library.do_handshake()
             except ssl.SSLWantReadError:
                 if self._outgoing.pending:
                     self._flush()
@@ -189,7 +191,7 @@ class BuiltinSession:
                 self._flush()
             raise
         self.details = details
-        self._library = library = _library_of(details)
+        self.library = library = _library_of(details)
         self._read = library.read
         self.server_name = hello.server_name
         self._before_hello = False
@@ -256,7 +258,13 @@ class BuiltinSession:
 
     def _feed(self) -> int:
         """Receive for OpenSSL, which waits for it, also for the end of the connection. Returns the number of bytes."""
-        data = self._received()
+        if self._part:
+            data = self._received()
+        else:  # as there, without a call, for each record that comes at once
+            try:
+                data = self._receive(_RECEIVE_SIZE)
+            except (BlockingIOError, InterruptedError):
+                raise WantRead from None
         if data:
             self._feed_records(data)
         else:
@@ -334,7 +342,7 @@ class BuiltinSession:
         written = self._interrupted
         if not written:
             try:
-                written = self._library.write(data)
+                written = self.library.write(data)
             except ssl.SSLError as error:
                 raise translate_error(error) from None
             try:
@@ -385,15 +393,15 @@ class BuiltinSession:
             raise ConnectionAbortedError("there is no TLS session that could end")
         if self._unsent is not None:
             self._flush()
-        write_close_notify(self._library)
+        write_close_notify(self.library)
         self._flush()
 
     def resumed(self) -> bool:
-        return bool(self.details.session_reused)
+        return bool(self.library.session_reused)
 
     def release(self) -> None:
         """The connection is closed: free what the session holds, although a timer may still refer to it for a while."""
-        self.details = self._library = _RELEASED
+        self.details = self.library = _RELEASED
         self._read = _RELEASED.read
         self._incoming = self._outgoing = _NOTHING
         self._part = self._buffered = b""

@@ -243,7 +243,7 @@ class CertificateAdapter(SSLAdapter, Generic[Context]):
 
     def context_for(self, server_name: str | None) -> Context | None:
         """The context of the certificate for this name; None: the first one is used."""
-        return self._names.find(server_name)
+        return self._names.find(server_name) if server_name and len(self._contexts) > 1 else None
 
     def check_protocols(self, offered: Sequence[bytes]) -> None:
         """Raise HelloRefused when a client offers protocols, none of which the server has."""

@@ -30,6 +30,8 @@ _SERVER_NAME, _ALPN = 0, 16
 _READ = {_SERVER_NAME, _ALPN}
 _extension_header = struct.Struct(">HH").unpack_from
 """The kind and the length of an extension (RFC 8446 section 4.2)."""
+_one_name = struct.Struct(">HBH").unpack_from
+"""The length of the list of server names, the kind of the first one, and its length (RFC 6066 section 3)."""
 
 DECODE_ERROR, ILLEGAL_PARAMETER, NO_APPLICATION_PROTOCOL = 50, 47, 120
 """Alerts (RFC 8446 section 6, RFC 7301 section 3.2)."""
@@ -192,10 +194,14 @@ def _split_vector(data: bytes, length_bytes: int) -> tuple[bytes, bytes]:
 
 
 def _host_name(content: bytes) -> str | None:
-    names, _ = _split_vector(content, 2)
-    host, _ = _split_vector(names[1:], 2)
-    if names[0] != 0:  # no kind but host_name was ever defined
-        raise _Malformed
+    size = len(content)
+    if size > 5 and _one_name(content) == (size - 2, 0, size - 5):  # as every client sends it
+        host = content[5:]
+    else:
+        names, _ = _split_vector(content, 2)
+        host, _ = _split_vector(names[1:], 2)
+        if names[0] != 0:  # no kind but host_name was ever defined
+            raise _Malformed
     try:
         return str(host, "ascii") or None
     except UnicodeDecodeError:

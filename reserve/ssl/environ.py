@@ -65,6 +65,8 @@ def pem(der: bytes) -> str:
 
 def escaped(text: str) -> str:
     """Text from a certificate or a client as a value of the environ."""
+    if text.isascii() and text.isprintable() and "\\" not in text:
+        return text  # as nearly every text, and this is asked for each connection
     return wsgi_text(text.translate(CONTROLS))
 
 
