@@ -119,6 +119,9 @@ def _floor(form: str, tickets: int) -> Callable[[Path, str, int, int], list[str]
 FLOORS: dict[str, Callable[[Path, str, int, int], list[str]]] = {
     "floor-descriptor": _floor("descriptor", 2),
     "floor-memory": _floor("memory", 2),
+    "floor-loop": _floor("loop", 2),
+    "floor-accepting": _floor("accepting", 2),
+    "floor-watched": _floor("watched", 2),
     "floor-descriptor-no-tickets": _floor("descriptor", 0),
     "floor-memory-no-tickets": _floor("memory", 0),
 }

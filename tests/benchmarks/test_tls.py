@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import select
 import socket
 import ssl
+import sys
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from benchmarks import tls_clients
 from benchmarks.load import Figures
+from benchmarks.process import free_port, started_process
 from benchmarks.tls import Results, add_handshakes, add_load, report
 from benchmarks.tls_clients import handshakes, hold
-from benchmarks.tls_floor import FORMS
+from benchmarks.tls_floor import FORMS, LOOPS
 from benchmarks.tls_handshakes import Round, table
 from reserve.testing import running
 from tests import tls
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -114,6 +120,30 @@ def test_a_floor_does_a_handshake_and_one_response(form: str) -> None:
     assert received.startswith(b"HTTP/1.1 200 OK\r\n")
     head, _, body = received.partition(b"\r\n\r\n")
     assert f"Content-Length: {len(body)}".encode() in head
+
+
+@pytest.mark.skipif(not hasattr(select, "epoll"), reason="the loops need epoll")
+@pytest.mark.parametrize("form", sorted(LOOPS))
+def test_a_loop_serves_clients_at_the_same_time(form: str, tmp_path: Path) -> None:
+    port = free_port()
+
+    def listens() -> bool:
+        socket.create_connection(("127.0.0.1", port), PATIENCE).close()
+        return True
+
+    files = (tls.issued().cert, tls.issued().key)
+    command = [sys.executable, "-m", "benchmarks.tls_floor", form, str(port), *map(str, files), "2"]
+    with started_process(form, command, listens, log=tmp_path / "stderr"), contextlib.ExitStack() as stack:
+        clients = []
+        for _ in range(3):
+            sock = stack.enter_context(socket.create_connection(("127.0.0.1", port), PATIENCE))
+            context = tls.client_context()
+            clients.append(stack.enter_context(context.wrap_socket(sock, server_hostname="localhost")))
+        for client in clients:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        for client in clients:
+            received = b"".join(iter(lambda client=client: client.recv(4096), b""))  # type: ignore[misc]
+            assert received.endswith(b"\r\n\r\nHello, world!\n")
 
 
 def test_the_table_of_handshakes_has_medians_the_spread_and_the_ratio() -> None:

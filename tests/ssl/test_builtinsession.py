@@ -332,3 +332,27 @@ def test_openssl_gets_every_record_whole_whatever_its_length(size: int) -> None:
             assert session._incoming.pending in ends
             assert session._incoming.pending + len(session._part) == min(len(data), start + size)
         assert session._incoming.read() == data
+
+
+@pytest.mark.parametrize("version", ["1.2", "1.3"])
+def test_a_library_without_the_private_object_serves_with_the_public_one(
+    version: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = served(version)
+    assert usual["SSL_PROTOCOL"] == f"TLSv{version}"
+    monkeypatch.setattr("reserve.ssl.builtinsession._library_of", lambda details: details)
+    assert served(version) == usual
+
+
+def served(version: str) -> dict[str, str]:
+    """Serve one client to the end, and return its variables."""
+    with linked(version) as link:
+        link.handshake()
+        assert isinstance(link.tls_socket.details, ssl.SSLObject)
+        assert not link.tls_socket.resumed
+        variables = link.tls_socket.environ()
+        link.tls_socket.send_now(b"content")
+        link.tls_socket.close_notify_now()
+        assert link.receive() == b"content"
+        assert link.close_notify_came()
+    return variables
