@@ -37,7 +37,7 @@ class BuiltinSSLAdapter(CertificateAdapter[_Context]):
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         own = vars(cls)
-        if "takes_received" not in own and ("session" in own or "make_session" in own):
+        if "takes_received" not in own and not own.keys().isdisjoint(("secure", "session", "make_session")):
             cls.takes_received = False  # its sessions are perhaps others, without the method that this needs
 
     def make_context(self, files: CertificateFiles, variables: dict[str, str]) -> _Context:
@@ -78,6 +78,7 @@ class BuiltinSSLAdapter(CertificateAdapter[_Context]):
             if hello.protocols:
                 self.check_protocols(hello.protocols)
             return self.context_for(hello.server_name) or context
+
         return BuiltinSession(select_context, sock)
 
     def environ(self, session: BuiltinSession) -> dict[str, str]:

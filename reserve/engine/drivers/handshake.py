@@ -122,7 +122,8 @@ class HandshakeDriver(Driver):
     def _open_session(self, received: bytes = b"") -> None:
         connection = self._connection
         try:
-            tls = self._adapter.secure(connection.sock, received)
+            adapter = self._adapter
+            tls = adapter.secure(connection.sock, received) if received else adapter.secure(connection.sock)
         except OSError:
             raise
         except Exception:

@@ -290,6 +290,7 @@ def test_a_blocking_adapter_that_fails_leaves_no_worker_waiting(serve: Serve) ->
 class Taking(BuiltinSSLAdapter):
     """Keeps what the engine has received before the session."""
 
+    takes_received = True
     taken: list[bytes]
 
     def secure(self, sock: socket.socket, received: bytes = b"") -> TLSSocket:
@@ -351,3 +352,19 @@ def test_an_adapter_with_sessions_of_its_own_gets_nothing_before_them() -> None:
     assert BuiltinSSLAdapter.takes_received
     assert Taking.takes_received
     assert not Own.takes_received
+
+
+def test_an_adapter_whose_secure_takes_only_the_socket_gets_nothing_before_the_session(serve: Serve) -> None:
+    class Counting(BuiltinSSLAdapter):
+        secured = 0
+
+        def secure(self, sock: socket.socket) -> TLSSocket:  # type: ignore[override]
+            self.secured += 1
+            return super().secure(sock)
+
+    adapter = Counting([tls.issued()])
+    running = serve(echo, ssl_adapter=adapter)
+    with tls.client_context().wrap_socket(running.connect(), server_hostname="localhost") as client:
+        client.sendall(b"x")
+        assert receive(client, 1) == b"x"
+    assert adapter.secured == 1
