@@ -40,7 +40,7 @@ def parse_wrk(text: str) -> Figures:
         return match
 
     def percentile(number: int) -> float:
-        match = find(rf"^\s*{number}%\s+([\d.]+)(us|ms|s|m|h)$")
+        match = find(rf"^\s*{number}%\s+([\d.]+)(us|ms|s|m|h) *$")
         return float(match[1]) * _UNITS[match[2]]
 
     failures = 0

@@ -38,7 +38,7 @@ def _compile_straight_line() -> None:
     if "PYTEST_XDIST_WORKER" in os.environ or shutil.which("cc") is None:
         return
     suffix = sysconfig.get_config_var("EXT_SUFFIX")
-    sources = _ROOT.glob("reserve/apps/*/_*.c")
+    sources = _ROOT.glob("reserve/*/*/_*.c")
     compiled = [(source, source.with_suffix(suffix)) for source in sources]
     if any(not made.exists() or made.stat().st_mtime < source.stat().st_mtime for source, made in compiled):
         command = [sys.executable, "setup.py", "-q", "build_ext", "--inplace"]

@@ -45,7 +45,7 @@ def test_parse_wrk_counts_every_kind_of_failure() -> None:
 
 @pytest.mark.parametrize(
     ("printed", "milliseconds"),
-    [("999.00us", 0.999), ("1.00ms", 1.0), ("1.50s", 1500.0), ("1.00m", 60000.0), ("0.00us", 0.0)],
+    [("999.00us", 0.999), ("1.00ms", 1.0), ("1.50s ", 1500.0), ("1.00m", 60000.0), ("0.00us", 0.0)],
 )
 def test_parse_wrk_reads_every_unit_of_time(printed: str, milliseconds: float) -> None:
     assert parse_wrk(REPORT.replace("  2.21ms", printed)).p99 == pytest.approx(milliseconds)

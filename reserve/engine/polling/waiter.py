@@ -2,13 +2,45 @@
 
 Nothing in here allocates between the decision to wake a thread and the wake-up, because memory may run out anywhere and
 a thread that is not woken then may never be.
+
+The lock is one in C (``_lock.c``) where that was compiled, unless ``RESERVE_PURE=1`` is set. It gives the GIL up before
+it wakes the other thread: that needs the GIL, and would have to sleep once more. So another thread may run while one is
+woken. Without a GIL, and without a compiler, it is :class:`threading.Lock`.
 """
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
+from collections.abc import Callable
+from typing import Protocol
 
-__all__ = ["Alarm", "Waiter"]
+__all__ = ["Alarm", "Lock", "Waiter", "lock_type", "new_lock"]
+
+
+class Lock(Protocol):
+    """What a waiter uses of its lock. Any thread calls it."""
+
+    def acquire(self, blocking: bool = ..., timeout: float = ...) -> bool: ...
+
+    def release(self) -> None: ...
+
+
+def lock_type() -> Callable[[], Lock]:
+    """The class of the locks: the one in C or :class:`threading.Lock`."""
+    if os.environ.get("RESERVE_PURE") != "1" and getattr(sys, "_is_gil_enabled", lambda: True)():
+        try:
+            from reserve.engine.polling import _lock
+        except ImportError:  # there was no compiler, or it was compiled for another system
+            pass
+        else:
+            return _lock.Lock
+    return threading.Lock
+
+
+new_lock = lock_type()
+"""Makes the lock of each waiter. Tests replace it."""
 
 
 class Waiter:
@@ -21,7 +53,7 @@ class Waiter:
     __slots__ = ("_acquire", "wait_forever", "wake_once")
 
     def __init__(self) -> None:
-        lock = threading.Lock()
+        lock = new_lock()
         lock.acquire()
         self._acquire = self.wait_forever = lock.acquire
         self.wake_once = lock.release
