@@ -136,6 +136,21 @@ def test_a_wrong_guess_is_over_within_fifty_milliseconds(ways: Ways, observed: t
     assert samples * 0.016 <= 0.05
 
 
+@pytest.mark.parametrize(("before", "request_"), [(WAITING, (1, 0.0)), (FAST, (1, 1.0))])
+def test_a_wrong_guess_is_over_within_three_requests_that_come_one_by_one(
+    ways: Ways, before: tuple[int, float], request_: tuple[int, float]
+) -> None:
+    for _ in range(10):
+        ways.sample(before)
+    wrong = ways.way
+    requests = 0
+    while ways.way == wrong:
+        ways.sample((0, 0.0))
+        ways.sample(request_)
+        requests += 1
+    assert requests <= 3
+
+
 def test_the_simple_policy_always_hands_over() -> None:
     policy = AlwaysHandOver()
     policy.sample(0.016, 16, 100, 0.0)
