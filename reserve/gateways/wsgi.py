@@ -102,6 +102,9 @@ class WSGIGateway:
         """``wsgi.errors``."""
         self._on_interrupt = on_interrupt
 
+    has_constant_environ = True
+    """What :meth:`base_environ` returns depends on its arguments alone; False: also on what may change meanwhile."""
+
     @property
     def application(self) -> WSGIApplication:
         """The application without what the gateway puts before it."""

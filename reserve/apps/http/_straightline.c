@@ -138,7 +138,7 @@ typedef struct {
     PyObject *remote_error, *ended;
     PyObject *file_wrapper, *partly_iterated, *end_item; /* of reserve.gateways.response */
     PyObject *declined; /* DECLINED of reserve.engine.connections.straightline */
-    PyObject *close;    /* CLOSE of reserve.engine.connections.driver */
+    PyObject *close, *linger; /* CLOSE and LINGER of reserve.engine.connections.driver */
     PyObject *no_args; /* () */
     PyObject *connection_type;
     Py_ssize_t fd, driver, deadline, closing; /* where a Connection has these: see find_slot() */
@@ -1634,6 +1634,19 @@ call_application(Line *line, Response *response)
     return result;
 }
 
+/* Whether the kernel holds bytes that were not received yet: a close would be a reset then, which would destroy the response
+ * on its way. */
+static int
+has_unread(State *state, PyObject *connection)
+{
+    char byte;
+    PyObject *number = get_slot(connection, state->connection_type, state->fd, state->str_fd);
+    int fd = number == NULL ? -1 : (int)PyLong_AsLong(number);
+    Py_XDECREF(number);
+    PyErr_Clear();
+    return fd >= 0 && recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
 /* The response has been sent as a whole: what is known of it afterwards. */
 static PyObject *
 finish(Line *line, PyObject *connection, PyObject *driver, Response *response, Py_ssize_t sent)
@@ -1659,7 +1672,8 @@ finish(Line *line, PyObject *connection, PyObject *driver, Response *response, P
         Py_DECREF(none);
     }
     if (response->closes
-            ? set_slot(connection, state->connection_type, state->closing, state->str_closing, state->close) < 0
+            ? set_slot(connection, state->connection_type, state->closing, state->str_closing,
+                       has_unread(state, connection) ? state->linger : state->close) < 0
             : set_slot(connection, state->connection_type, state->deadline, state->str_deadline, deadline) < 0) {
         goto failed;
     }
@@ -2260,6 +2274,7 @@ module_exec(PyObject *module)
         (state->end_item = import("reserve.gateways.response", "END")) == NULL ||
         (state->declined = import("reserve.engine.connections.straightline", "DECLINED")) == NULL ||
         (state->close = import("reserve.engine.connections.driver", "CLOSE")) == NULL ||
+        (state->linger = import("reserve.engine.connections.driver", "LINGER")) == NULL ||
         (state->connection_type = import("reserve.engine.connections.connection", "Connection")) == NULL ||
         (state->no_args = PyTuple_New(0)) == NULL || fill_bounds(state) < 0) {
         return -1;
@@ -2296,7 +2311,7 @@ module_exec(PyObject *module)
 #define FOR_EACH_OBJECT(DO) \
     DO(state->line_type); DO(state->response_type); DO(state->tally_type); DO(state->new_head); DO(state->bytes_io); \
     DO(state->hosts); DO(state->parse_head); DO(state->remote_error); DO(state->ended); DO(state->file_wrapper); \
-    DO(state->partly_iterated); DO(state->end_item); DO(state->declined); DO(state->close); \
+    DO(state->partly_iterated); DO(state->end_item); DO(state->declined); DO(state->close); DO(state->linger); \
     DO(state->connection_type); DO(state->no_args); DO(state->wsgi_input); DO(state->http11); \
     DO(state->upgrade_key); DO(state->empty);
 

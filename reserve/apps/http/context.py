@@ -62,6 +62,11 @@ class DateCache:
         return cached[1]
 
 
+_MOST_BASES = 64
+"""Local addresses whose environ is kept. A machine may have a whole network of them."""
+_NO_ENVIRON: dict[str, Any] = {}
+
+
 def path_of(environ: Environ) -> str:
     """The path of a request as it came, decoded."""
     path: str = environ["SCRIPT_NAME"] + environ["PATH_INFO"]
@@ -160,6 +165,8 @@ class HTTPContext(Application):
         follow at the next request of a connection, limits and SERVER_SOFTWARE at the next connection.
         """
         self.settings = settings
+        self._bases: dict[Any, tuple[object, dict[str, Any]]] = {}
+        """By local address: a server, and the base environ of its connections that come to this address."""
         self.checks = check_paths(settings)
         """The paths of health checks."""
         self.keep_alive = settings.keep_alive
@@ -259,13 +266,39 @@ class HTTPContext(Application):
 
     def base_environ(self, connection: Connection) -> dict[str, Any]:
         """The part of the environ that is the same for every request of ``connection``."""
+        is_usual = connection.tls is None and connection.proxy is None and isinstance(connection.peer, tuple)
+        if not is_usual or not self.gateway.has_constant_environ:
+            return self._make_base_environ(connection, None)
+        try:
+            address = connection.sock.getsockname()
+        except OSError:  # some systems forget the address of a connection that the client has reset
+            return self._make_base_environ(connection, "")
+        bases, server = self._bases, connection.server
+        known, base = bases.get(address, (None, _NO_ENVIRON))
+        if known is not server:
+            base = self._make_base_environ(connection, address)
+            base["reserve.client_disconnected"] = None  # it refers to this connection
+            if len(bases) >= _MOST_BASES:
+                bases.clear()
+            bases[address] = server, base
+        environ = base.copy()
+        host, port = address_of(connection.peer)
+        environ["REMOTE_ADDR"] = host
+        environ["REMOTE_PORT"] = str(port) if host else ""
+        environ["reserve.client_disconnected"] = connection.peer_closed
+        return environ
+
+    def _make_base_environ(self, connection: Connection, address: Any) -> dict[str, Any]:
+        """:meth:`base_environ`, without a look at what other connections have.
+
+        :param address: the local one, as ``getsockname`` gave it; empty: it is not known; None: this method asks it.
+        """
         host, port = address_of(connection.peer)
         extra = self.callables(connection)
         tls = connection.tls
         https = tls is not None
         if tls is not None:
             extra.update(tls.environ())
-        address: Any = None
         header = connection.proxy
         if header is not None:
             extra["reserve.proxy_header"] = header

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from reserve.apps._accesslog.record import MAX_FIELD
 from reserve.apps.http.bufferedbody import close_content
-from reserve.engine.connections.driver import CLOSE
+from reserve.engine.connections.driver import CLOSE, LINGER
 from reserve.engine.connections.straightline import DECLINED
 from reserve.engine.metrics.requests import METHODS, MOST_PENDING, OTHER
 from reserve.errors import ApplicationError, RemoteError
@@ -293,7 +293,8 @@ class StraightLine:
         if head.keep_alive:
             connection.deadline = now + self._keep_alive
         else:
-            connection.closing = CLOSE
+            # A close while input is unread is a reset, which would destroy the response on its way.
+            connection.closing = LINGER if connection.has_unread() else CLOSE
         return now
 
     def _head_before_body(self, data: bytes) -> bytes:

@@ -29,6 +29,8 @@ class CherootGateway(WSGIGateway):
     :attr:`~reserve.compat.cheroot.server.HTTPServer.interrupt`.
     """
 
+    has_constant_environ = False
+
     def __init__(self, server: ServerAttributes, app: WSGIApplication) -> None:
         super().__init__(app, on_interrupt=self._end_server)
         self._server = server

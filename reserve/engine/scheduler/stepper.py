@@ -115,10 +115,7 @@ class Stepper:
                 return
             connection.between_requests = False
             connection.armed = 0
-            if connection.has_unread():  # a close now would be a reset, which would destroy the response on its way
-                self.closer.begin_close(connection, LINGER, 0, self._now())
-            else:
-                self.closer.close(connection, "done")
+            self.closer.begin_close(connection, connection.closing, 0, self._queue.stepped_at)
         except OSError:
             self.closer.close(connection, "lost")
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import errno
-from typing import Any
+import weakref
+from typing import Any, cast
 
 import pytest
 
+from reserve.apps.http.app import HTTPApp
 from reserve.apps.http.context import DateCache
 from reserve.apps.http.settings import HTTPSettings
-from reserve.testing import MemoryClient
+from reserve.engine.connections.connection import Connection
+from reserve.gateways.wsgi import WSGIGateway
+from reserve.testing import FakeClock, MemoryClient, MemorySocket
+from reserve.testing.memoryserver import MemoryServer
 from tests.apps.http.doubles import Recorder, failing, hello
 from tests.apps.http.responses import only, request
 
@@ -69,6 +74,53 @@ def test_the_environ_tells_whether_the_server_is_stopping() -> None:
     client.send(request())
     assert results == [False, True]
     assert client.closed
+
+
+def test_connections_to_one_address_share_all_but_their_client() -> None:
+    app = HTTPApp(WSGIGateway(hello))
+    server = MemoryServer(FakeClock())
+    made = []
+    for host, port in (("127.0.0.1", 50000), ("::ffff:192.0.2.1", 50001), ("2001:db8::1", 50002)):
+        connection = Connection(cast(Any, server), cast(Any, MemorySocket()), (host, port))
+        environ = app.base_environ(connection)
+        assert environ.pop("reserve.client_disconnected") == connection.peer_closed
+        made.append((environ.pop("REMOTE_ADDR"), environ.pop("REMOTE_PORT"), environ))
+    assert [environ[:2] for environ in made] == [
+        ("127.0.0.1", "50000"), ("192.0.2.1", "50001"), ("2001:db8::1", "50002"),
+    ]  # fmt: skip
+    assert made[0][2] == made[1][2] == made[2][2]
+    made[1][2]["SERVER_NAME"] = "changed"
+    assert made[2][2]["SERVER_NAME"] == "127.0.0.1"
+    held = weakref.ref(connection)
+    del connection
+    assert held() is None, "what is kept refers to no connection"
+
+
+def test_what_is_kept_of_an_environ_follows_the_settings_and_the_server() -> None:
+    app = HTTPApp(WSGIGateway(hello), HTTPSettings(server_header="one"))
+
+    def made(server: MemoryServer) -> dict[str, Any]:
+        return app.base_environ(Connection(cast(Any, server), cast(Any, MemorySocket()), ("127.0.0.1", 50000)))
+
+    first, second = MemoryServer(FakeClock()), MemoryServer(FakeClock())
+    assert [made(first)["SERVER_SOFTWARE"] for _ in range(2)] == ["one", "one"]
+    app.use_settings(HTTPSettings(server_header="two"))
+    assert made(first)["SERVER_SOFTWARE"] == "two"
+    assert made(first)["reserve.stopping"]() is made(second)["reserve.stopping"]() is False
+    first.stopping = True
+    assert made(first)["reserve.stopping"]()
+    assert not made(second)["reserve.stopping"]()
+
+
+def test_the_addresses_of_a_whole_network_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = HTTPApp(WSGIGateway(hello))
+    server = MemoryServer(FakeClock())
+    for number in range(200):
+        address = (f"2001:db8::{number:x}", 80, 0, 0)
+        monkeypatch.setattr("reserve.testing.MemorySocket.getsockname", lambda self, address=address: address)
+        connection = Connection(cast(Any, server), cast(Any, MemorySocket()), ("127.0.0.1", 50000))
+        assert app.base_environ(connection)["SERVER_NAME"] == f"[2001:db8::{number:x}]"
+        assert len(app._bases) <= 64
 
 
 def test_a_server_name_that_is_an_ipv6_address_has_brackets(monkeypatch: pytest.MonkeyPatch) -> None:

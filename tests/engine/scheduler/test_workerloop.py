@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from reserve.engine.connections.connection import Connection
-from reserve.engine.connections.driver import CLOSE, FIRST_REQUEST, KEEP_ALIVE, Wait
+from reserve.engine.connections.driver import CLOSE, FIRST_REQUEST, KEEP_ALIVE, LINGER, Wait
 from reserve.engine.connections.states import CLOSE_IDLE, DEADLINE, NOTIFY, State
 from reserve.engine.connections.straightline import DECLINED, RAN
 from reserve.engine.polling.poller import EDGES, HANGUP, READ
@@ -214,24 +214,22 @@ def test_a_notification_during_the_first_request_is_not_lost() -> None:
     assert (world.served, world.stepped) == ([20], [(20, NOTIFY, 1015.0)])
 
 
-@pytest.mark.parametrize("unread", [False, True])
+@pytest.mark.parametrize("lingers", [False, True])
 @pytest.mark.parametrize("is_new", [False, True])
-def test_the_last_request_of_a_connection_ends_it(unread: bool, is_new: bool) -> None:
+def test_the_last_request_of_a_connection_ends_it(lingers: bool, is_new: bool) -> None:
     def line(connection: Connection, now: float) -> float:
-        connection.closing = CLOSE
+        connection.closing = LINGER if lingers else CLOSE
         world.served.append(connection.fd)
         return now
 
     world = StraightWorld(line, connections=0)
     connection = new_connection(world) if is_new else world.idle(20)
     world.parked = [] if is_new else [connection]
-    if unread:
-        cast(Any, connection.sock).incoming += b"more"
     world.arrive(*([] if is_new else [READ]))
     world.serve()
     assert world.served == [20]
     assert world.stepped == []
-    if unread:
+    if lingers:
         assert (connection.state, connection.wait_kind, connection.between_requests) == (
             State.LINGERING, "linger", False,
         )  # fmt: skip
