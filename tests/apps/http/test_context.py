@@ -89,6 +89,7 @@ def test_connections_to_one_address_share_all_but_their_client() -> None:
         ("127.0.0.1", "50000"), ("192.0.2.1", "50001"), ("2001:db8::1", "50002"),
     ]  # fmt: skip
     assert made[0][2] == made[1][2] == made[2][2]
+    assert made[0][2]["SERVER_PORT"] is made[2][2]["SERVER_PORT"], "it was made for the first connection"
     made[1][2]["SERVER_NAME"] = "changed"
     assert made[2][2]["SERVER_NAME"] == "127.0.0.1"
     held = weakref.ref(connection)
