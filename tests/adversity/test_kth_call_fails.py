@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from reserve.apps.http import straightforms, straightline
 from reserve.apps.http.settings import HTTPSettings
 from reserve.engine import acceptor
 from tests.adversity.holding import Watched, honest, watched
@@ -116,6 +117,17 @@ class FaultyListener:
 def faults(monkeypatch: pytest.MonkeyPatch) -> Faults:
     """Every call of an accepted socket, and of the functions that are called with its number."""
     mine = Faults()
+    monkeypatch.setattr(straightforms, "form", lambda: "Python")  # the form in C makes its calls in C
+    read, write = os.read, os.write
+
+    def faulty_read(fd: int, size: int) -> bytes:
+        return mine.call("recv", lambda: read(fd, size), lambda: read(fd, 1))  # type: ignore[no-any-return]
+
+    def faulty_write(fd: int, data: bytes) -> int:
+        return mine.call("send", lambda: write(fd, data), lambda: write(fd, data[:1]))  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(straightline, "read", faulty_read)
+    monkeypatch.setattr(straightline, "write", faulty_write)
     sendfile, close = os.sendfile, socket.close
 
     def faulty_sendfile(out: int, source: int, offset: int, count: int) -> int:
