@@ -10,8 +10,8 @@
 #endif
 #include STRAIGHT_LINE
 
-/* parse(base, received, most_fields): (environ, method, target, bytes of the head, bytes of the body), or None: it is not
- * ordinary */
+/* parse(base, received, most_fields): (environ, method, target, bytes of the head, bytes of the body, whether the
+ * connection closes), or None: it is not ordinary */
 static PyObject *
 fuzz_parse(PyObject *module, PyObject *args)
 {
@@ -32,7 +32,7 @@ fuzz_parse(PyObject *module, PyObject *args)
     memcpy(data, block, (size_t)size);
     data[size] = '\0';
     Line line = {.state = PyModule_GetState(module), .most_fields = most_fields};
-    Parsed parsed = {NULL, NULL, NULL, 0, 0};
+    Parsed parsed = {NULL, NULL, NULL, 0, 0, 0};
     int outcome = parse(&line, base, data, (size_t)(size < LARGEST_HEAD ? size : LARGEST_HEAD), &parsed);
     free(data);
     if (outcome < 0) {
@@ -41,7 +41,8 @@ fuzz_parse(PyObject *module, PyObject *args)
     if (outcome == 0) {
         Py_RETURN_NONE;
     }
-    return Py_BuildValue("(NNNnn)", parsed.environ, parsed.method, parsed.target, parsed.head, parsed.body);
+    return Py_BuildValue("(NNNnni)", parsed.environ, parsed.method, parsed.target, parsed.head, parsed.body,
+                         parsed.closes);
 }
 
 /* begin(status, fields, content): (head, code, length), or None: it is not ordinary */

@@ -73,12 +73,12 @@ def check_request(line: Any, choice: int, block: bytes) -> None:
     if found is None:
         return
     assert head is not None, "it has to be refused"
-    environ, method, target, size, length = found
+    environ, method, target, size, length, closes = found
     assert size == end, "the end of the head"
     assert environ == head.environ, f"{environ} is not {head.environ}"
     assert list(environ) == list(head.environ), "the order of the environ"
     assert (method, target) == (head.method, head.target)
-    assert (head.length, head.keep_alive, head.minor, head.expect_continue) == (length, True, 1, False)
+    assert (head.length, head.keep_alive, head.minor, head.expect_continue) == (length, not closes, 1, False)
     assert 0 <= length <= 9999, "more digits than the length of a small body has"
     assert method != "HEAD"
     assert "HTTP_UPGRADE" not in environ
