@@ -19,7 +19,7 @@ from reserve.errors import ApplicationError, short_repr, type_name
 from reserve.gateways.exchange import Environ, Exchange, ExcInfo, Write
 from reserve.gateways.streams import FileWrapper
 
-__all__ = ["BLOCK", "END", "PartlyIterated", "WSGIResponse", "ended", "first_item", "is_own_iterable"]
+__all__ = ["BLOCK", "END", "PartlyIterated", "WSGIResponse", "ended", "first_item", "is_own_iterable", "rest_of"]
 
 BLOCK = 65536
 """Up to this many bytes, items of a list are joined into one send: copying them costs less than a system call."""
@@ -224,15 +224,15 @@ class WSGIResponse:
 
 
 class PartlyIterated:
-    """A result of an application of which an item was taken: an iterable of that item and the others.
+    """A result of an application of which items were taken: an iterable of the last one and the others.
 
-    :param iterator: of the result, or of nothing more.
-    :param item: what was taken; :data:`END`: nothing.
+    :param iterator: of the result; None: it has ended, and is not asked again.
+    :param item: what was taken last; :data:`END`: it is sent, or there was none.
     """
 
     __slots__ = ("_item", "_iterator", "_result")
 
-    def __init__(self, result: Any, iterator: Iterator[Any], item: Any) -> None:
+    def __init__(self, result: Any, iterator: Iterator[Any] | None, item: Any) -> None:
         self._result = result
         self._iterator = iterator
         self._item = item
@@ -241,7 +241,8 @@ class PartlyIterated:
         item, self._item = self._item, END
         if item is not END:
             yield item
-        while (item := next(self._iterator, END)) is not END:  # an iterator need not be an iterable
+        iterator = self._iterator
+        while iterator is not None and (item := next(iterator, END)) is not END:  # it need not be an iterable
             yield item
 
     @property
@@ -263,6 +264,11 @@ def is_own_iterable(result: Any) -> bool:
         and not hasattr(kind, "__len__")
         and result.__class__ is kind  # else it may be taken for a str
     )
+
+
+def rest_of(result: Any, iterator: Iterator[Any], item: Any) -> PartlyIterated:
+    """What is left of a result, after ``next(iterator, END)`` has returned ``item``."""
+    return PartlyIterated(result, None if item is END else iterator, item)
 
 
 def first_item(result: Iterable[Any]) -> tuple[Iterator[Any], Any]:

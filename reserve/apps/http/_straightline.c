@@ -1334,7 +1334,8 @@ leave_with(State *state, PyObject *driver, Response *response, PyObject *result)
     return outcome;
 }
 
-/* What is left of a result of which `item` was taken (NULL: nothing). A new reference. */
+/* What is left of a result: `item` (NULL: it is sent, or there was none), and what the iterator has (None: it has ended).
+ * A new reference. */
 static PyObject *
 partly_iterated(State *state, PyObject *result, PyObject *iterator, PyObject *item)
 {
@@ -1342,11 +1343,12 @@ partly_iterated(State *state, PyObject *result, PyObject *iterator, PyObject *it
                                         NULL);
 }
 
-/* The driver goes on with what is left of a result, or with the exception that is set. */
+/* The driver goes on with what is left of a result, or with the exception that is set. `item` is what the iterator has
+ * yielded last; NULL: it has ended. */
 static PyObject *
 leave_iterating(State *state, PyObject *driver, Response *response, PyObject *result, PyObject *iterator, PyObject *item)
 {
-    PyObject *rest = PyErr_Occurred() ? NULL : partly_iterated(state, result, iterator, item);
+    PyObject *rest = PyErr_Occurred() ? NULL : partly_iterated(state, result, item == NULL ? Py_None : iterator, item);
     return leave_with(state, driver, response, rest == NULL ? Py_NewRef(result) : rest);
 }
 

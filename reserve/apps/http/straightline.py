@@ -36,7 +36,7 @@ from reserve.engine.connections.driver import CLOSE, LINGER
 from reserve.engine.connections.straightline import DECLINED
 from reserve.engine.metrics.requests import METHODS, MOST_PENDING, OTHER
 from reserve.errors import ApplicationError, RemoteError
-from reserve.gateways.response import END, PartlyIterated, WSGIResponse, ended, first_item, is_own_iterable
+from reserve.gateways.response import END, PartlyIterated, WSGIResponse, ended, first_item, is_own_iterable, rest_of
 from reserve.protocol.http1.responsefields import (
     CACHED_LINES,
     CACHED_STATUS,
@@ -219,7 +219,7 @@ class StraightLine:
             except BaseException as error:
                 return driver.leave_with(response, result, error)
             if type(body) is not bytes or len(body) != stated or response.wsgi is not None:
-                return driver.leave_with(response, PartlyIterated(result, iterator, body), None)
+                return driver.leave_with(response, rest_of(result, iterator, body), None)
             sent = stated
         try:
             wall = time.time()
@@ -238,9 +238,7 @@ class StraightLine:
         except (BlockingIOError, InterruptedError):
             count = 0
         except OSError:
-            return driver.leave_with(
-                response, result if iterator is None else PartlyIterated(result, iterator, body), None
-            )
+            return driver.leave_with(response, result if iterator is None else rest_of(result, iterator, body), None)
         except BaseException as error:  # no memory, as a rule
             if iterator is None:
                 raise
@@ -257,7 +255,7 @@ class StraightLine:
             except BaseException as error:
                 return driver.leave_with(response, result, error)
             if body is not END or response.wsgi is not None:
-                return driver.leave_with(response, PartlyIterated(result, iterator, body), None)
+                return driver.leave_with(response, rest_of(result, iterator, body), None)
             response.connection = None
             response.variables.run(self._context.gateway.close_result, None, environ, result)
 

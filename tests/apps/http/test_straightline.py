@@ -748,13 +748,24 @@ class Closing:
     """An iterable that is closed, like those of Flask and Django."""
 
     def __init__(self, *items: Any) -> None:
-        self.items = items
+        self.items = iter(items)
+        self.ends = 0
         self.closed = 0
         self.started_late: list[str] = []
         self.late: Any = None
+        self.writes_at_end = False
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self.items)
+        return self
+
+    def __next__(self) -> Any:
+        for item in self.items:
+            return item
+        self.ends += 1
+        if self.writes_at_end:
+            with contextlib.suppress(Exception):
+                self.late("200 OK", [])
+        raise StopIteration
 
     def close(self) -> None:
         self.closed += 1
@@ -804,6 +815,28 @@ def test_an_iterable_of_one_item_with_its_length_is_served_and_closed(
         seen.append((received, client.observed()))
         client.close()
     assert seen[0] == seen[1]
+
+
+@pytest.mark.parametrize("items", [[], [b"hello"], [b"hello", b""]])
+@pytest.mark.parametrize("writes_at_end", [False, True])
+def test_an_iterator_that_has_ended_is_not_asked_again(
+    straight_line_form: str, items: list[bytes], writes_at_end: bool
+) -> None:
+    ends = []
+    for form in (None, straight_line_form):
+        result = Closing(*items)
+        result.writes_at_end = writes_at_end
+
+        def app(environ: Any, start_response: Any) -> Any:
+            result.late = start_response  # noqa: B023
+            start_response("200 OK", [("Content-Length", "5")])
+            return result  # noqa: B023
+
+        client = StraightClient(app, form)
+        client.send(request())
+        ends.append((result.ends, result.closed))
+        client.close()
+    assert ends[0] == ends[1]
 
 
 @pytest.mark.parametrize("size", [5, 60_000])
