@@ -53,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     workloads = chosen("--workloads", options.workloads, WORKLOADS)
     servers = chosen("--servers", options.servers, SERVERS)
     placements = chosen("--placements", options.placements, PLACEMENTS)
+    unpinned = chosen("--unpinned", options.unpinned or (",".join(_UNPINNED) if options.quick else ""), WORKLOADS)
     try:
         if cores()[0] is None and "pinned" in placements:
             raise Unmeasurable("only one processor can be used, so that a server and its load cannot be apart")
@@ -61,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             environment = prepare()
             missing = {name: why for name in servers if (why := absent(name, environment))}
             servers = [name for name in servers if name not in missing]
-            steps = order(workloads, placements, servers, quick=options.quick)
+            steps = order(workloads, placements, servers, unpinned)
             rounds = options.rounds or (1 if options.quick else 5)
             forms = [form for form, name in SUBJECTS.items() if name in servers]
             counted = _instructions(forms, environment) if options.instructions else []
@@ -74,14 +75,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if _failed(results) else 0
 
 
-def order(workloads: Sequence[str], placements: Sequence[str], servers: Sequence[str], *, quick: bool) -> list[Step]:
-    """What one round measures: the servers take turns in each workload."""
+def order(
+    workloads: Sequence[str], placements: Sequence[str], servers: Sequence[str], unpinned: Sequence[str]
+) -> list[Step]:
+    """What one round measures: the servers take turns in each workload.
+
+    :param unpinned: the workloads that are measured unpinned as well.
+    """
     return [
         (workload, placement, server)
         for workload in workloads
         for placement in placements
         for server in servers
-        if not refusal(workload, server) and not (quick and placement == "unpinned" and workload not in _UNPINNED)
+        if not refusal(workload, server) and (placement != "unpinned" or workload in unpinned)
     ]
 
 
@@ -199,6 +205,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--workloads", default="", help=f"by default all: {','.join(WORKLOADS)}")
     parser.add_argument("--servers", default="", help=f"by default all: {','.join(SERVERS)}")
     parser.add_argument("--placements", default="", help=f"by default both: {','.join(PLACEMENTS)}")
+    parser.add_argument(
+        "--unpinned",
+        default="",
+        help=f"the workloads that are measured unpinned, too [all; quick: {','.join(_UNPINNED)}]",
+    )
     parser.add_argument("--rounds", type=positive, default=0, help="how often each is measured [5; quick: 1]")
     parser.add_argument("--seconds", type=float, default=0.0, help="how long each time [3; quick: 0.5]")
     parser.add_argument("--scale", type=float, default=0.0, help="gigabytes of a transfer [1; quick: 0.1]")

@@ -49,7 +49,8 @@ def markdown(
     :param charts: by title: the names of the files.
     :param instructions: the instructions a request of reserve.
     """
-    results_of_targets = [outcome.met for outcome in outcomes] + [verdict.met for verdict in instructions]
+    results_of_targets = [outcome.met for outcome in outcomes]
+    results_of_targets += [verdict.met for verdict in instructions if verdict.target is not None]
     known = [met for met in results_of_targets if met is not None]
     versions = ", ".join(f"{name} {version}" for name, version in about.versions.items())
     parts = [
