@@ -82,7 +82,11 @@ def _sample(cell: Cell, workload: Workload, plan: Plan, server_core: int | None,
             folder=folder,
             file=file,
         )
-        cell.command = server.command(setup)
+        command = server.command(setup)
+        # The folders are those of this machine, and say nothing to others.
+        cell.command = [
+            Path(word).name if word.startswith("/") and not word.startswith("/dev/") else word for word in command
+        ]
         variables = {
             "PYTHONPATH": str(HOSTED),
             "TMPDIR": str(folder),
@@ -92,7 +96,7 @@ def _sample(cell: Cell, workload: Workload, plan: Plan, server_core: int | None,
         pid = stack.enter_context(
             started_process(
                 cell.server,
-                cell.command,
+                command,
                 lambda: _is_ready(setup.port),
                 log=folder / "stderr",
                 core=server_core,

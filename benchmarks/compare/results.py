@@ -61,7 +61,7 @@ class Cell:
     server: str
     samples: list[Sample] = field(default_factory=list)
     command: list[str] = field(default_factory=list)
-    """The last command of the server."""
+    """The last command of the server, with the names of programs and files, and not their folders."""
     note: str = ""
     """Why it could not be measured, or not in each round."""
 
