@@ -15,6 +15,7 @@ from tests.apps.http.doubles import Gate
 from tests.apps.http.responses import receive, request
 from tests.clients import until_closed
 from tests.overload.site import over_both, serving
+from tests.waiting import eventually
 
 
 class Page:
@@ -88,6 +89,7 @@ def test_a_page_that_raises_is_a_500_and_a_line_and_the_connection_goes_on() -> 
         assert receive(client).status == 500
         client.sendall(request("GET", "/page"))
         assert receive(client).text == "page 2\n"
+        eventually(lambda: site.log)  # another thread writes it
         (line,) = site.log
         assert "500: a page of the server cannot be sent: " in line
         assert line.endswith("ValueError: a mistake in the page")
