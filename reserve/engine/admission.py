@@ -95,9 +95,8 @@ class Admission:
                 connection.driver = HandshakeDriver(connection, adapter, application)
             else:
                 driver = connection.driver = application.make_driver(connection)
-                if (
-                    self._has_edges and driver.straight is not None
-                ):  # its first request may be there, and may take the straight line
+                # Its first request may be there, and may take the straight line.
+                if self._has_edges and driver.straight is not None:
                     connection.between_requests = True
                     connection.pending = READ
             self._queue.registry.add(connection)

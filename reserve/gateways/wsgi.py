@@ -72,6 +72,9 @@ class WSGIGateway:
     :raises UsageError: for a ``root_path`` that does not begin with a slash, or an ``app`` that cannot be called.
     """
 
+    has_constant_environ = True
+    """What :meth:`base_environ` returns depends on its arguments alone; False: also on what may change meanwhile."""
+
     def __init__(
         self,
         app: WSGIApplication,
@@ -101,9 +104,6 @@ class WSGIGateway:
         self.errors = ErrorStream() if errors is None else errors
         """``wsgi.errors``."""
         self._on_interrupt = on_interrupt
-
-    has_constant_environ = True
-    """What :meth:`base_environ` returns depends on its arguments alone; False: also on what may change meanwhile."""
 
     @property
     def application(self) -> WSGIApplication:

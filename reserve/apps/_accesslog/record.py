@@ -10,12 +10,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-__all__ = ["CLIENT_CLOSED_REQUEST", "MAX_FIELD", "DetailedRecord", "Details", "Record", "cut", "text_of"]
+__all__ = ["CLIENT_CLOSED_REQUEST", "LONGEST_UNCUT", "MAX_FIELD", "DetailedRecord", "Details", "Record", "cut",
+           "text_of"]  # fmt: skip
 
 CLIENT_CLOSED_REQUEST = 499
 """The status of a request whose client went away before the response began: the one that other servers write."""
 MAX_FIELD = 1024
 """Characters of the request line, the referer and the user agent in a line; a longer one is cut and ends in ``...``."""
+
+
+LONGEST_UNCUT = MAX_FIELD - 10
+"""Characters of method, target, referer and user agent together up to which none of a record is cut: the request line
+has the version, too.
+"""
 
 
 class Record(NamedTuple):

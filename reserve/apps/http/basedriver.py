@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from reserve.apps._accesslog.collect import details_of
-from reserve.apps._accesslog.record import CLIENT_CLOSED_REQUEST, MAX_FIELD, DetailedRecord, cut
+from reserve.apps._accesslog.record import CLIENT_CLOSED_REQUEST, LONGEST_UNCUT, MAX_FIELD, DetailedRecord, cut
 from reserve.apps._checks import check_response
 from reserve.apps.http.bufferedbody import LARGE_HEAD, large_head_error
 from reserve.apps.http.context import HTTPContext, path_of
@@ -404,7 +404,7 @@ class HTTPBaseDriver(Driver, ABC):
             if context.skipped is not None and target in context.skipped:
                 return
             host = request.remote_addr or host
-        if len(method) + len(target) + len(referer) + len(user_agent) > MAX_FIELD - 10:  # one of them may be too long
+        if len(method) + len(target) + len(referer) + len(user_agent) > LONGEST_UNCUT:  # one of them may be too long
             if len(method) + len(target) + len(version) + 2 > MAX_FIELD:
                 line = f"{method} {target} {version}" if method else target
                 method, target, version = "", cut(line) if len(line) > MAX_FIELD else line, ""

@@ -37,7 +37,7 @@ def make_straight_line(
     :param server: what serves the application.
     """
     # Imported only now: the command asks for form() before it needs anything of HTTP.
-    from reserve.apps._accesslog.record import MAX_FIELD
+    from reserve.apps._accesslog.record import LONGEST_UNCUT
     from reserve.apps.http.straightline import StraightLine
 
     if form() == "Python":
@@ -60,7 +60,7 @@ def make_straight_line(
         # What the line itself may do for the log: nothing else than the driver would do with this record.
         records=None if log is None or context.skipped is not None or context.log_needs.details else log.records,
         most_records=0 if log is None else log.limit,
-        longest=MAX_FIELD - 10,
+        longest=LONGEST_UNCUT,
         special=context.is_special if context.has_special_paths else None,
         paths=frozenset((*(context.checks or ()), *(context.pages or ()))) if context.static is None else None,
         server_line=context.server_line,

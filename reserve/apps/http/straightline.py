@@ -30,7 +30,7 @@ from os import read, write
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Protocol
 
-from reserve.apps._accesslog.record import MAX_FIELD
+from reserve.apps._accesslog.record import LONGEST_UNCUT
 from reserve.apps.http.bufferedbody import close_content
 from reserve.engine.connections.driver import CLOSE, LINGER
 from reserve.engine.connections.straightline import DECLINED
@@ -64,8 +64,6 @@ what a client sends after a request that leaves the line is kept while the respo
 """
 MOST_JOINED = 65536
 """Bytes of a body that are copied after the head, to leave in one system call."""
-_LONGEST = MAX_FIELD - 10
-"""Characters of the texts in a record: if all of them together have no more, none is cut."""
 _LENGTH_FIELD = b"\r\ncontent-length:"
 _UNFRAMED = frozenset((204, 205, 304))
 """Statuses whose responses have no content, and rules of their own for Content-Length."""
@@ -276,7 +274,7 @@ class StraightLine:
             if (
                 self._records is None
                 or head.remote_addr
-                or len(method) + len(target) + len(referer) + len(user_agent) > _LONGEST
+                or len(method) + len(target) + len(referer) + len(user_agent) > LONGEST_UNCUT
                 or len(self._records) >= log.limit
             ):
                 driver.put_record(head, response.code, sent, referer, user_agent)

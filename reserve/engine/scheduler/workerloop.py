@@ -197,9 +197,8 @@ class WorkerLoop:
                     except (IndexError, MemoryError):  # another thread has the lead
                         pass
                 queue.stepped_at = served_at = outcome
-                if (
-                    connection.wait_kind != KEEP_ALIVE or connection.closing is not None
-                ):  # its first request, or its last
+                # Its first request, or its last?
+                if connection.wait_kind != KEEP_ALIVE or connection.closing is not None:
                     self._stepper.end_request(connection)
                     owned = None
                     continue
