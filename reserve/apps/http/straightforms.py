@@ -38,7 +38,7 @@ def make_straight_line(
     """
     # Imported only now: the command asks for form() before it needs anything of HTTP.
     from reserve.apps._accesslog.record import LONGEST_UNCUT
-    from reserve.apps.http.straightline import StraightLine
+    from reserve.apps.http.straightline import StraightLine, own_records
 
     if form() == "Python":
         return StraightLine(context)
@@ -57,8 +57,7 @@ def make_straight_line(
         app=gateway.app,
         errors=gateway.errors,
         log=log,
-        # What the line itself may do for the log: nothing else than the driver would do with this record.
-        records=None if log is None or context.skipped is not None or context.log_needs.details else log.records,
+        records=own_records(context),
         most_records=0 if log is None else log.limit,
         longest=LONGEST_UNCUT,
         special=context.is_special if context.has_special_paths else None,

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import deque
 from contextvars import Context
 from io import BytesIO
 from os import read, write
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
     from reserve.protocol.codec import Head, ParseHead
     from reserve.protocol.http1.limits import Limits
 
-__all__ = ["LARGEST_HEAD", "RECEIVE_SIZE", "StraightDriver", "StraightLine", "StraightResponse"]
+__all__ = ["LARGEST_HEAD", "RECEIVE_SIZE", "StraightDriver", "StraightLine", "StraightResponse", "own_records"]
 
 LARGEST_HEAD = 4095
 """Bytes. A larger head is not ordinary: the server's memory budget has a rule for it (``LARGE_HEAD``)."""
@@ -67,6 +68,14 @@ MOST_JOINED = 65536
 _LENGTH_FIELD = b"\r\ncontent-length:"
 _UNFRAMED = frozenset((204, 205, 304))
 """Statuses whose responses have no content, and rules of their own for Content-Length."""
+
+
+def own_records(context: HTTPContext) -> deque[Any] | None:
+    """The queue of the access log, if the line may put records into it: the driver would do nothing else with them."""
+    log = context.access_log
+    if log is None or context.skipped is not None or context.log_needs.details:
+        return None
+    return log.records
 
 
 class StraightDriver(Protocol):
@@ -111,9 +120,8 @@ class StraightLine:
         # A head of at most this size exceeds no limit of size.
         self._largest = min(LARGEST_HEAD, limits.max_request_line, limits.max_field, limits.max_head)
         self._streams = settings.stream_bodies
-        log = self._log = context.access_log
-        # The line itself puts the records for which the driver would do nothing else.
-        self._records = None if log is None or context.skipped is not None or context.log_needs.details else log.records
+        self._log = context.access_log
+        self._records = own_records(context)
         self._ids = context.request_ids is not None
         self._shows_ids = settings.request_id == "response"
         self._refuse_underscores = settings.underscores == "refuse"
