@@ -177,10 +177,14 @@ class StopSignals:
         :param on_sighup: the signal thread calls it for each SIGHUP that does not come from a closed terminal. While it
             runs, other signals wait.
         :param on_sigusr2: the same for SIGUSR2, unless the application handles it. None: the signal means nothing.
+        :raises KeyboardInterrupt: a signal has interrupted the start, but the application, or what looked at it, has
+            caught the exception, so that the start went on.
         :raises StartupError: the system starts no more threads.
         """
         if threading.current_thread() is not threading.main_thread():
             return
+        if self._interrupted_by:
+            raise KeyboardInterrupt
         for number in self._previous_handlers:
             if reaction_to(number) in _TAKEN_BACK:
                 signal.signal(number, self._handle)

@@ -139,6 +139,32 @@ def test_after_a_signal_during_the_import_the_listeners_are_closed(
     assert capsys.readouterr().err == "reserve: interrupted before the server started\n"
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import contextlib, signal\n"
+        "with contextlib.suppress(BaseException):\n"
+        f"    signal.raise_signal(signal.SIGTERM)\n{HANDLER}",
+        "import signal\n"
+        "class Application:\n"
+        "    @property\n"
+        "    def __signature__(self):\n"  # asked for by what checks the application
+        "        signal.raise_signal(signal.SIGTERM)\n"
+        "    def __call__(self, environ, start_response): ...\n"
+        "application = Application()\n",
+    ],
+    ids=["by-the-application", "by-what-looks-at-it"],
+)
+def test_a_signal_during_the_start_is_not_lost_when_its_exception_is_caught(
+    workdir: Path, capsys: pytest.CaptureFixture[str], source: str
+) -> None:
+    (workdir / "cli_catching.py").write_text(source)
+    name = ["http", "wsgi", "cli_catching"] if "application" in source else ["cli_catching"]
+    assert main(["app", *name, "-b", "127.0.0.1:0"]) == 1
+    assert not any(server.stops for server in FakeServer.made)
+    assert capsys.readouterr().err == "reserve: interrupted before the server started\n"
+
+
 def test_signals_stop_the_server_even_if_the_application_handles_them(workdir: Path) -> None:
     source = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + HANDLER
     (workdir / "cli_ignoring.py").write_text(source)
