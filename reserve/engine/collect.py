@@ -87,7 +87,7 @@ def collect_stats(runtime: Runtime, endpoints: Endpoints) -> Stats:
         buffered=runtime.budget.memory,
         spooled=runtime.budget.disk,
         spooled_responses=runtime.budget.responses,
-        hand_overs=runtime.queue.lead.hand_overs,
+        hand_overs=runtime.queue.leads.hand_overs,
         log_lines_dropped=runtime.log.lines_dropped + endpoints.main.log_lines_dropped,
         steals=runtime.monitor.steals,
         refused=runtime.stepper.refused,
@@ -121,7 +121,7 @@ def _state(worker: Worker, runtime: Runtime, *, is_stuck: bool) -> str:
         return "finishing"
     if worker.connection is not None:
         return "waiting" if worker.exempt is pool.waiting else "running"
-    return "leading" if worker.leads else "idle"
+    return "leading" if worker.lead is not None else "idle"
 
 
 def _thread(worker: Worker, state: str, now: float) -> ThreadStats:

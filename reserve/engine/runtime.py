@@ -24,9 +24,10 @@ from reserve.engine.logs.errorlog import ErrorLog
 from reserve.engine.metrics.requests import RequestMetrics
 from reserve.engine.polling.clock import Clock
 from reserve.engine.polling.poller import WRITE, Poller, new_poller
+from reserve.engine.polling.processors import parallel_threads
 from reserve.engine.polling.threads import THREAD_PREFIX, start_thread
 from reserve.engine.polling.waiter import Alarm
-from reserve.engine.scheduler.handoff import HandOff, default_policy
+from reserve.engine.scheduler.handoff import AdaptiveHandOff, HandOff
 from reserve.engine.scheduler.monitor import Monitor
 from reserve.engine.scheduler.readyqueue import ReadyQueue
 from reserve.engine.scheduler.requesttimeout import RequestWatchdog
@@ -96,9 +97,10 @@ class Runtime:
         self.retiring = False
         """The server retires or is shutting down: drivers announce the close in the responses they send."""
         self.poller = poller if poller is not None else new_poller()
-        policy = policy if policy is not None else default_policy()
+        policy = policy if policy is not None else AdaptiveHandOff()
         alarm = Alarm()
-        self.queue = ReadyQueue(self.poller, clock, policy, alarm, settings)
+        leads = min(parallel_threads(), settings.thread_range[1]) if self.poller.can_share else 1
+        self.queue = ReadyQueue(self.poller, clock, policy, alarm, settings, leads)
         self.stepper = Stepper(self.queue, clock, settings, log)
         self.pool = WorkerPool(
             settings, self.queue, self.stepper, log, hooks.on_thread_start, hooks.on_thread_stop, clock

@@ -15,10 +15,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
 
+from reserve.engine.polling.processors import usable_processors
 from reserve.engine.settings import EngineSettings
 from reserve.errors import Correction, StartupError, UsageError, short_repr
 from reserve.loader.otherservers import BY_NAME
-from reserve.options.processors import usable_processors
 from reserve.options.table import (
     ADDRESSES,
     COMMAND,

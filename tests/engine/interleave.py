@@ -234,6 +234,8 @@ class ArmedPoller:
     """What every poller of a test keeps: which descriptors are armed for what, and whether a thread has signalled."""
 
     has_edges = False
+    can_share = True
+    batch = 64
 
     def __init__(self, scheduler: Scheduler) -> None:
         self.scheduler = scheduler
@@ -251,6 +253,9 @@ class ArmedPoller:
 
     def remove(self, fd: int) -> None:
         self.armed.pop(fd, None)
+
+    def share(self) -> None:
+        self.batch = 1
 
 
 Scenario = Callable[[Scheduler], "Callable[[list[str]], None]"]

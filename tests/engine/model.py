@@ -19,7 +19,7 @@ from reserve.engine.polling.poller import EDGES, READ, WRITE
 from reserve.engine.polling.timers import NEVER
 from reserve.engine.polling.waiter import Alarm
 from reserve.engine.scheduler.monitor import Monitor
-from reserve.engine.scheduler.readyqueue import ReadyQueue
+from reserve.engine.scheduler.readyqueue import _MONITOR_POLL, ReadyQueue
 from reserve.engine.scheduler.requesttimeout import RequestWatchdog
 from reserve.engine.scheduler.stepper import Stepper
 from reserve.engine.scheduler.worker import Worker
@@ -61,6 +61,8 @@ class ModelPoller(ArmedPoller):
         self.sockets: dict[int, ModelSocket] = {}
         self.spurious: set[int] = set()
         self.polling = 0
+        self.leads = 1
+        """How many threads may poll at once."""
 
     def happened(self) -> list[tuple[int, int]]:
         found = []
@@ -78,15 +80,17 @@ class ModelPoller(ArmedPoller):
         return found
 
     def poll(self, timeout: float | None) -> list[tuple[int, int]]:
-        assert not self.polling, "two threads lead"
+        assert self.polling < self.leads, "more threads poll than may lead"
         self.polling += 1
         try:
-            if timeout != 0:
+            if timeout == _MONITOR_POLL:  # it passes, however long the step
+                self.scheduler.point()
+            elif timeout != 0:
                 self.scheduler.block(lambda: self.signalled or bool(self.happened()))
         finally:
             self.polling -= 1
         self.signalled = False
-        found = self.happened()
+        found = self.happened()[: self.batch]
         for fd, _ in found:
             if not self.armed[fd] & EDGES:
                 del self.armed[fd]
@@ -347,11 +351,13 @@ class ModelWorld(ServerDouble):
         timed: bool = False,
         limited: bool = False,
         edges: bool = False,
+        leads: int = 1,
     ) -> None:
         super().__init__()
         self.scheduler = Scheduler()
         SCHEDULERS[:] = [self.scheduler]
         self.poller = ModelPoller(self.scheduler, edges)
+        self.poller.leads = leads
         self.straight = 0
         """How many requests the straight line has served."""
         self.clock = StandingClock()
@@ -378,7 +384,7 @@ class ModelWorld(ServerDouble):
         # What it sees of the kernel only feeds the policy, which decides the same at every moment here.
         observer = SimpleNamespace(elapsed=0.0, look=lambda workers, tick: None, rest=lambda: None)
         self.monitor._observer = cast(Any, observer)
-        self.queue = ReadyQueue(cast(Any, self.poller), cast(Any, self.clock), policy, self.alarm, self.settings)
+        self.queue = ReadyQueue(cast(Any, self.poller), cast(Any, self.clock), policy, self.alarm, self.settings, leads)
         self.stepper = Stepper(self.queue, cast(Any, self.clock), self.settings, logs)
         self.pool = WorkerPool(
             self.settings, self.queue, self.stepper, logs, lambda: None, lambda: None, cast(Any, self.clock)
@@ -393,7 +399,7 @@ class ModelWorld(ServerDouble):
             )
         self.served = 0
         self.requests = 0
-        self.releases_seen = 0
+        self.releases_seen: list[int] = []
         self.tasks: list[Task] = []
         make, give_up = self.pool._make, self.pool.give_up
 
@@ -472,7 +478,7 @@ class ModelWorld(ServerDouble):
         index = int(number or 0)
         if kind == "run":
             if self.tasks[index].name == "monitor":
-                self.releases_seen = self.queue.lead.releases
+                self.releases_seen = [lead.releases for lead in self.queue.leads.all]
             self.scheduler.run(self.tasks[index], 1)
             return
         self.used[kind] = self.used.get(kind, 0) + 1
@@ -520,8 +526,7 @@ class ModelWorld(ServerDouble):
 
     def owned_by_one(self, connection: Connection) -> None:
         assert not connection.token
-        assert connection not in (*self.queue._ready, *self.queue._more)
-        assert connection not in self.queue.run_queue.waiting
+        assert not any(connection in queue for queue in self.queue._queues())
 
     def check(self) -> None:
         for task in self.tasks:
@@ -529,14 +534,16 @@ class ModelWorld(ServerDouble):
         for text in self.failures:
             assert "the application fails" in text or "ClientDisconnected" in text, text
         queue, workers = self.queue, self.pool.workers
-        handed_over = sum(not cast(Any, worker)._acquire.__self__._held and not worker.leads for worker in workers)
-        leads = queue.lead.free + sum(worker.leads for worker in workers) + queue.monitor_leads + handed_over
-        assert leads == 1, f"{leads} leads"
+        leads = [lead for worker in workers for lead in (worker.lead, worker.given) if lead is not None]
+        if queue.monitor_lead is not None and queue.monitor_lead not in leads and not queue.monitor_lead.free:
+            leads.append(queue.monitor_lead)  # else it has just passed it on
+        leads += [lead for lead in queue.leads.all if lead.free]
+        assert len(leads) == len(set(leads)) == len(queue.leads.all), f"{len(leads)} leads"
         held = 0
         for connection, driver, sock in zip(self.all, self.drivers, self.sockets, strict=True):
             running = sum(worker.connection is connection for worker in workers)
-            slot, ready = len(connection.token), queue._ready.count(connection) + queue._more.count(connection)
-            calls = queue.run_queue.waiting.count(connection)
+            slot, calls = len(connection.token), queue.run_queue.waiting.count(connection)
+            ready = sum(one.count(connection) for one in queue._queues()) - calls
             if connection.state is State.CLOSED:
                 assert running + slot + ready + calls == 0
                 assert self.closed.count(connection) == 1, "not closed exactly once"
@@ -568,6 +575,7 @@ class ModelWorld(ServerDouble):
             elif slot:
                 assert connection.state in (State.PARKED, State.FLUSHING, State.LINGERING)
                 assert not connection.pending
+                assert not connection.missed
                 assert connection.fd in self.poller.armed, "it waits for an event that is not armed"
                 assert connection.deadline == NEVER or connection.timer_at <= connection.deadline + 1
             elif ready or calls:
@@ -608,7 +616,7 @@ class ModelWorld(ServerDouble):
             assert not sock.readable, "received bytes are not read"
             assert not driver.unparsed or driver.finished, "received bytes are not served"
             assert connection.output is None
-            assert not driver.outbox, "data given to send has not left"
+            assert not driver.outbox or driver.refused, "data given to send has not left"
         # Then every deadline passes, and every thread ends.
         for _ in range(2):
             self.clock.time += 100.0
@@ -634,24 +642,25 @@ class ModelWorld(ServerDouble):
         return (
             tuple(
                 (
-                    worker.thread.task.waiting is None, worker.thread.task.runnable, worker.leads,
+                    worker.thread.task.waiting is None, worker.thread.task.runnable,
+                    worker.lead is not None, worker.given is not None,
                     self._index(worker.connection), worker._acquire.__self__._held, worker.run_due, worker.interrupted,
                     worker.exempt is None, worker.finishing,
                 )
                 for worker in cast("tuple[Any, ...]", self.pool.workers)
             ),
             len(self.interrupted), self.timed_out, [one.thread.is_alive() for one in self.pool._stuck].count(True),
-            tuple(self._index(worker) for worker in queue.lead.followers) and len(queue.lead.followers),
-            queue.lead.free, queue.monitor_leads, self.alarm.asleep, queue.lead.releases == self.releases_seen,
+            len(queue.leads.followers),
+            tuple(lead.free for lead in queue.leads.all), queue.monitor_lead is None, self.alarm.asleep,
+            [lead.releases for lead in queue.leads.all] == self.releases_seen,
             self.monitor_task.waiting is None,
-            tuple(map(self._index, queue._ready)), tuple(map(self._index, queue._more)),
-            tuple(map(self._index, queue.run_queue.waiting)), queue._reactor.polling,
+            tuple(tuple(map(self._index, one)) for one in queue._queues()), len(queue._reactor.polling),
             poller.polling, poller.signalled, tuple(sorted(poller.armed.items())), tuple(poller.spurious),
             tuple(poller.edges),
             self.clock.time, self.stopping, tuple(sorted(self.used.items())),
             tuple(
                 (
-                    c.state, len(c.token), c.pending, c.armed, c.lent, c.output and c.output.size,
+                    c.state, len(c.token), c.pending, c.missed, c.armed, c.lent, c.output and c.output.size,
                     c.closing is not None,
                     c.deadline, c.timer_at, c.final_run, c.reclaim_waiter is not None, c.failed, c.wait_kind,
                     c.queued_at, c.counted, len(d.refused), c.edges, c.between_requests, d.unparsed, d.on_line,

@@ -105,6 +105,26 @@ def test_every_order_on_the_straight_line(
     visit(monkeypatch, alphabet, workers, connections, keep, room, 1000, edges=True)
 
 
+@pytest.mark.parametrize(
+    ("alphabet", "workers", "connections", "keep", "edges"),
+    [
+        ("q end spurious time stop", 2, 2, True, True),
+        ("q x end stop", 2, 2, False, True),
+        ("q a close-idle time", 2, 1, True, False),
+        ("q send time stop", 2, 2, True, False),
+        ("q end time stop", 1, 2, True, True),  # more leads than workers
+        ("q w end stop", 3, 2, False, True),
+        ("f q stop", 2, 2, True, True),
+        ("u q time", 2, 2, True, False),
+    ],
+)
+def test_every_order_with_two_leads(
+    monkeypatch: pytest.MonkeyPatch, alphabet: str, workers: int, connections: int, keep: bool, edges: bool
+) -> None:
+    """Two threads poll at once, as without the GIL."""
+    visit(monkeypatch, alphabet, workers, connections, keep, None, 1000, edges=edges, leads=2)
+
+
 def visit(
     monkeypatch: pytest.MonkeyPatch,
     alphabet: str,
@@ -116,6 +136,7 @@ def visit(
     *,
     limited: bool = False,
     edges: bool = False,
+    leads: int = 1,
 ) -> None:
     replace_locks(monkeypatch, lambda: SCHEDULERS[-1])
     timed = "u" in alphabet.split()
@@ -132,7 +153,7 @@ def visit(
         nonlocal most_stuck, straight
         straight += sum(world.straight for world in worlds)
         most_stuck = max([most_stuck, *(world.given_up for world in worlds)])
-        world = ModelWorld(workers, connections, keep, room, queued, timed, limited, edges)
+        world = ModelWorld(workers, connections, keep, room, queued, timed, limited, edges, leads)
         worlds[:] = [world]
         if timed:
             world.interrupt_one()

@@ -13,7 +13,7 @@ from reserve.engine.logs.errorlog import ErrorLog
 from reserve.engine.polling.poller import READ, WRITE
 from reserve.engine.polling.waiter import Alarm
 from reserve.engine.scheduler.handoff import AlwaysHandOver
-from reserve.engine.scheduler.lead import Follower, Lead
+from reserve.engine.scheduler.lead import Follower, Leads
 from reserve.engine.scheduler.monitor import Monitor
 from reserve.engine.scheduler.readyqueue import ReadyQueue
 from reserve.engine.scheduler.stepper import Stepper
@@ -140,7 +140,7 @@ _STATE: Any = Connection.__dict__["state"]
 class World(ServerDouble):
     """A queue with its parts, without threads of its own. The thread of the test, or tasks, call their methods."""
 
-    def __init__(self, scheduler: Scheduler) -> None:
+    def __init__(self, scheduler: Scheduler, leads: int = 1) -> None:
         super().__init__()
         self.scheduler = scheduler
         self.poller = FakePoller(scheduler)
@@ -149,7 +149,8 @@ class World(ServerDouble):
         self.log = ErrorLog()
         self.alarm = Alarm()
         self.monitor = Monitor(AlwaysHandOver(), self.alarm, self.log)
-        self.queue = ReadyQueue(self.poller, self.clock, AlwaysHandOver(), self.alarm)  # type: ignore[arg-type]
+        policy = AlwaysHandOver()
+        self.queue = ReadyQueue(self.poller, self.clock, policy, self.alarm, leads=leads)  # type: ignore[arg-type]
         self.stepper = Stepper(self.queue, self.clock, self.settings, self.log)
         self.monitor._queue, self.monitor._stepper = self.queue, self.stepper
         self.monitor._pool = cast(
@@ -189,6 +190,9 @@ def set_driver(connection: Connection, **methods: Any) -> None:
     connection.driver = cast(Any, SimpleNamespace(**{**defaults, **methods}))
 
 
-def count_leads(lead: Lead, *followers: Follower) -> int:
+def count_leads(leads: Leads, *followers: Follower) -> int:
     """How many leads there are; it has to be one."""
-    return int(lead.free) + sum(follower.leads for follower in followers)
+    have = [lead for follower in followers for lead in (follower.lead, follower.given) if lead is not None]
+    assert len(set(have)) == len(have), "two threads have the same lead"
+    assert not any(lead.free for lead in have)
+    return sum(lead.free for lead in leads.all) + len(have)

@@ -71,8 +71,8 @@ class Site:
         queue = self.server._queue
 
         def is_idle() -> bool:
-            one_leads = queue._reactor.polling and not queue.monitor_leads and not queue.lead.free
-            return one_leads and len(queue.lead.followers) == self.stats().threads - 1
+            one_leads = queue._reactor.polling and queue.monitor_lead is None and not queue.leads.all[0].free
+            return one_leads and len(queue.leads.followers) == self.stats().threads - 1
 
         eventually(is_idle)
 

@@ -106,7 +106,7 @@ def drain(connection: Connection, limit: int, timeout: float, rate: int = 0) -> 
 
 def _is_full(connection: Connection) -> bool:
     """The last send found no room, and the poller, which watches the socket, has not reported any since."""
-    return connection.armed != 0 and not connection.pending
+    return connection.armed != 0 and not (connection.pending or connection.missed)
 
 
 def _flush(connection: Connection, output: Output, *, disk: bool = True) -> bool:

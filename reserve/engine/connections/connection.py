@@ -5,9 +5,10 @@ LINGERING) no thread owns it and :attr:`Connection.token` holds its token. The t
 connection: if an event, a deadline, a shutdown and ``server.send`` come at once, only one of them gets it. Only the
 owner uses the socket, the driver and the output.
 
-An event for a connection that is owned is stored in :attr:`Connection.pending`. The owner puts the token back first and
-then reads ``pending``; the leader writes ``pending`` first and then tries to take the token. So one of them handles the
-event.
+An event for a connection that is owned is noted in :attr:`Connection.missed`, a notification in
+:attr:`Connection.pending`. The owner puts the token back first and then reads both; the other thread writes first and
+then tries to take the token. Both pass the lock that the interpreter has for the token's deque, so one of them handles
+the event.
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ class Connection:
         "final_run",
         "lent",
         "linger_left",
+        "missed",
         "must_reset",
         "output",
         "peer",
@@ -106,6 +108,10 @@ class Connection:
         """The right to use the connection: the deque holds it while the connection waits."""
         self.pending = 0
         """Events that the owner has not seen: the poller's mask, DEADLINE, NOTIFY, CLOSE_IDLE."""
+        self.missed = False
+        """An event or a notification came while the connection was owned. The owner asks the poller once more then,
+        which tells of all that is there: what several threads have found at once needs no order.
+        """
         self.deadline = NEVER
         """When the wait ends at the latest, in seconds on the engine's clock."""
         self.timer_at = NEVER

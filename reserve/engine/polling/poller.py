@@ -47,6 +47,12 @@ class Poller(Protocol):
     has_edges: bool
     """It knows :data:`EDGES`."""
 
+    can_share: bool
+    """Several threads may call :meth:`poll` at once, after :meth:`share`."""
+
+    batch: int
+    """The most events that :meth:`poll` returns at once."""
+
     wakeup: Wakeup
     """Makes :meth:`poll` return. Any thread may signal it.
 
@@ -64,6 +70,9 @@ class Poller(Protocol):
     def remove(self, fd: int) -> None:
         """Stop watching a descriptor. The owner calls it before it closes the descriptor."""
 
+    def share(self) -> None:
+        """Have several threads poll from now on: each takes few events at once. Only if :attr:`can_share`."""
+
     def poll(self, timeout: float | None) -> list[tuple[int, int]]:
         """Wait up to ``timeout`` seconds (None: until an event or a wake-up) and return (descriptor, mask) pairs."""
 
@@ -74,12 +83,15 @@ class Poller(Protocol):
 class EpollPoller:
     """The poller for Linux. The kernel allows changes while another thread waits, so each is made at once."""
 
-    has_edges = True
+    has_edges = can_share = True
 
     BATCH = 64
     """Events that one call returns at most: enough to spread its cost, few enough that new events do not wait long."""
+    SHARED_BATCH = 8
+    """The same for several threads: what one of them has taken waits for it, although another one may be free."""
 
     def __init__(self) -> None:
+        self.batch = self.BATCH
         self._epoll = select.epoll()
         self.wakeup = Wakeup(epoll=self._epoll)
         # RDHUP only for connections that wait to read: one that waits to write would get the event again and again.
@@ -111,11 +123,14 @@ class EpollPoller:
         with contextlib.suppress(OSError, ValueError):
             self._epoll.unregister(fd)
 
+    def share(self) -> None:
+        self.batch = self.SHARED_BATCH
+
     def poll(self, timeout: float | None) -> list[tuple[int, int]]:
         wakeup = self.wakeup
         if not wakeup.lost:
             try:
-                return self._epoll.poll(timeout, self.BATCH)
+                return self._epoll.poll(timeout, self.batch)
             except OSError as error:
                 if error.errno not in _GONE:
                     raise
@@ -137,7 +152,9 @@ class PortablePoller:
     :param selector: waits for the events; None: the best one of this platform.
     """
 
-    has_edges = False
+    has_edges = can_share = False
+    batch = 64
+    """It returns all events at once; from as many on the leader looks for more before it looks at deadlines."""
 
     def __init__(self, selector: selectors.BaseSelector | None = None) -> None:
         self._selector = selector if selector is not None else selectors.DefaultSelector()
@@ -160,6 +177,9 @@ class PortablePoller:
         self._changes.append((fd, mask))
         if self._waiting:
             self.wakeup.signal()
+
+    def share(self) -> None:
+        raise NotImplementedError("a selector has one thread")
 
     def poll(self, timeout: float | None) -> list[tuple[int, int]]:
         if self.wakeup.lost:

@@ -12,6 +12,7 @@ import threading
 from types import FrameType
 
 from reserve.engine.polling.patching import refuse_green_threads
+from reserve.engine.polling.processors import has_gil
 from reserve.errors import StartupError
 
 __all__ = [
@@ -100,7 +101,7 @@ def all_frames() -> dict[int, FrameType] | None:
     """What each thread executes now, by its number (:func:`threading.get_ident`). None: this Python has no GIL, so that
     a frame may change, and end, while another thread looks at it.
     """
-    return _current_frames() if getattr(sys, "_is_gil_enabled", lambda: True)() else None
+    return _current_frames() if has_gil() else None
 
 
 def _current_frames() -> dict[int, FrameType]:

@@ -11,10 +11,11 @@ woken. Without a GIL, and without a compiler, it is :class:`threading.Lock`.
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from collections.abc import Callable
 from typing import Protocol
+
+from reserve.engine.polling.processors import has_gil
 
 __all__ = ["Alarm", "Lock", "Waiter", "lock_type", "new_lock"]
 
@@ -29,7 +30,7 @@ class Lock(Protocol):
 
 def lock_type() -> Callable[[], Lock]:
     """The class of the locks: the one in C or :class:`threading.Lock`."""
-    if os.environ.get("RESERVE_PURE") != "1" and getattr(sys, "_is_gil_enabled", lambda: True)():
+    if os.environ.get("RESERVE_PURE") != "1" and has_gil():
         try:
             from reserve.engine.polling import _lock
         except ImportError:  # there was no compiler, or it was compiled for another system

@@ -13,7 +13,6 @@ waits for a processor or for the GIL, does not: no follower could run meanwhile,
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -21,7 +20,7 @@ from typing import Protocol
 
 from reserve.engine.polling import threadstate
 
-__all__ = ["TICK", "AdaptiveHandOff", "AlwaysHandOver", "HandOff", "Observed", "StallObserver", "default_policy"]
+__all__ = ["TICK", "AdaptiveHandOff", "AlwaysHandOver", "HandOff", "Observed", "StallObserver"]
 
 TICK = 0.001
 """Seconds between two looks of the monitor, unless the policy says otherwise."""
@@ -295,13 +294,3 @@ class StallObserver:
                 self._waiting += sleeps
         self._skipped += len(unjudged)
         unjudged.clear()
-
-
-def default_policy() -> HandOff:
-    """Make the policy that fits this interpreter.
-
-    Without a GIL threads run in parallel, so the leader always wakes a follower. The timing of that has not been
-    measured.
-    """
-    has_gil = getattr(sys, "_is_gil_enabled", lambda: True)()
-    return AdaptiveHandOff() if has_gil else AlwaysHandOver()

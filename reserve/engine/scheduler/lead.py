@@ -1,72 +1,137 @@
-"""The lead: the right to poll and to step connections. A server has one lead; a thread has it, or it is free.
+"""The leads: each is the right to poll, and to step the connections that it finds. A thread has a lead, or it is free.
 
-The lead is a token. Taking the token is the only way to get the lead, unless the thread that has it passes it on; so
-two threads never have it at once. A thread that finds no token becomes a follower and sleeps on its own waiter. No
-follower is overlooked, because the two sides act in opposite order: a thread that releases the lead looks for followers
-afterwards, and a thread that becomes a follower looks for the lead afterwards. For MemoryError see
-:mod:`reserve.engine.polling.outofmemory`.
+With the GIL a server has one lead, because only one thread at a time runs Python anyway. Without it there are as many
+as processors, and their threads poll the same poller side by side.
+
+A lead is a token. Taking the token is the only way to get the lead, unless the thread that has it passes it on; so two
+threads never have the same one. A thread that finds no token becomes a follower and sleeps on its own waiter. No
+follower is overlooked, because the two sides act in opposite order: a thread that releases a lead looks for followers
+afterwards, and a thread that becomes a follower looks for every lead afterwards; both pass the lock that the
+interpreter has for the token's deque. For MemoryError see :mod:`reserve.engine.polling.outofmemory`.
 """
 
 from __future__ import annotations
 
-import functools
 from collections import deque
 from collections.abc import Callable
 
-from reserve.engine.polling.token import new_token, take
+from reserve.engine.connections.connection import Connection
+from reserve.engine.polling.token import new_token
 from reserve.engine.polling.waiter import Waiter
 
-__all__ = ["Follower", "Lead"]
-
-
-class Follower(Waiter):
-    """What a thread needs to wait for the lead; owned by that thread, which calls :meth:`Lead.wait`.
-
-    Any thread that takes it from :attr:`Lead.followers` wakes it, once.
-    """
-
-    __slots__ = ("leads",)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.leads = False
-        """Its thread has the lead. Written by that thread only."""
+__all__ = ["Follower", "Lead", "Leads"]
 
 
 class Lead:
-    """The lead of one server and the threads that wait for it."""
+    """One lead, and what is written only by the thread that has it: nothing here is shared while requests are served.
 
-    __slots__ = ("_closed", "followers", "hand_overs", "releases", "take", "token")
+    :param ready: where its thread puts the connections for which it has found events.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("hand_overs", "ready", "releases", "runs", "since_poll", "stale_at", "stepped_at", "token")
+
+    def __init__(self, ready: deque[Connection]) -> None:
         self.token = new_token(present=True)
-        """The lead itself: see :attr:`take` and :meth:`release`, which the workers' loop does without a call."""
-        self._closed = False
-        self.take: Callable[[], bool] = functools.partial(take, self.token)
-        """Take the lead; False when another thread has it. Any thread."""
-        self.followers: deque[Follower] = deque()
-        """The threads that wait for the lead. The one that began to wait last is at the right end."""
+        """The lead itself: see :meth:`take` and :meth:`release`, which the workers' loop does without a call."""
+        self.ready = ready
+        """The connections that are READY because of an event that this lead's thread has found. With one lead it is the
+        queue of all. Other threads take from it when they have nothing to do.
+        """
         self.releases = 0
-        """How often the lead was released. Written by the thread that has it: no two at once."""
+        """How often the lead was released."""
         self.hand_overs = 0
-        """How often it was passed on to a follower. Written likewise."""
+        """How often it was passed on to a follower."""
+        self.runs = 0
+        """Runs begun by a thread that had the lead."""
+        self.stepped_at = 0.0
+        """When its thread began the last step, or looked for events."""
+        self.stale_at = 0.0
+        """When its thread looks for new events even if it has stepped few connections since it last did."""
+        self.since_poll = 0
+        """How many connections it has stepped since."""
 
     @property
     def free(self) -> bool:
         """No thread has the lead (may be out of date at once)."""
         return bool(self.token)
 
-    # ---- by the thread that has it ----
+    def take(self) -> bool:
+        """Take the lead; False when another thread has it. Any thread."""
+        try:
+            return self.token.pop()
+        except IndexError:
+            return False
 
     def release(self) -> None:
-        """Put the token back. The caller intends to take it again; until then the monitor may take it."""
+        """By the thread that has it: put the token back. The caller intends to take it again; until then the monitor
+        may take it.
+        """
         try:  # noqa: SIM105 - contextlib.suppress would allocate
             self.releases += 1
         except MemoryError:  # the monitor then mistakes this for the previous release, and may take the lead early
             pass
         self.token.append(True)
 
-    def hand_over(self) -> None:
+
+class Follower(Waiter):
+    """What a thread needs to wait for a lead; owned by that thread, which calls :meth:`Leads.wait`.
+
+    Any thread that takes it from :attr:`Leads.followers` wakes it, once.
+    """
+
+    __slots__ = ("given", "lead")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lead: Lead | None = None
+        """The lead that its thread has. Written by that thread only."""
+        self.given: Lead | None = None
+        """The lead with which it is woken. Written by the thread that wakes it, before."""
+
+
+class Leads:
+    """The leads of one server and the threads that wait for one.
+
+    :param ready: for each of the leads, see :attr:`Lead.ready`.
+    """
+
+    __slots__ = ("_closed", "all", "followers")
+
+    def __init__(self, *ready: deque[Connection]) -> None:
+        self.all = tuple(map(Lead, ready))
+        self._closed = False
+        self.followers: deque[Follower] = deque()
+        """The threads that wait for a lead. The one that began to wait last is at the right end."""
+
+    @property
+    def wanted(self) -> bool:
+        """A lead is free that should not be: a thread waits for it, or no thread leads (may be out of date at once)."""
+        free = [lead.free for lead in self.all]
+        return all(free) or (any(free) and bool(self.followers))
+
+    @property
+    def runs(self) -> int:
+        """Runs begun by a thread that had a lead."""
+        return sum(lead.runs for lead in self.all)
+
+    @property
+    def hand_overs(self) -> int:
+        """How often a lead was passed on to a follower."""
+        return sum(lead.hand_overs for lead in self.all)
+
+    def take(self) -> Lead | None:
+        """Take a lead that is free; None when there is none. Any thread."""
+        for lead in self.all:
+            try:
+                lead.token.pop()
+            except IndexError:
+                continue
+            return lead
+        return None
+
+    # ---- by the thread that has it ----
+
+    def hand_over(self, lead: Lead) -> None:
         """Pass the lead to a follower and wake it; release the lead when there is no follower."""
         while True:
             # Each pop() below fails only if its deque is empty: with IndexError, or, without memory, with MemoryError.
@@ -76,87 +141,96 @@ class Lead:
                 follower = None
             if follower is not None:
                 try:  # noqa: SIM105
-                    self.hand_overs += 1
+                    lead.hand_overs += 1
                 except MemoryError:
                     pass
+                follower.given = lead
                 follower.wake_once()
                 return
             try:  # noqa: SIM105
-                self.releases += 1
+                lead.releases += 1
             except MemoryError:
                 pass
-            self.token.append(True)
+            lead.token.append(True)
             # Another thread may have looked for the lead before it was released, and have become a follower after
             # this thread looked for one.
             if not self.followers:
                 return
             try:
-                self.token.pop()
+                lead.token.pop()
             except (IndexError, MemoryError):
                 return
 
-    def wake_follower(self) -> bool:
-        """Pass the lead to a follower and wake it; False when there is no follower."""
+    def wake_follower(self, lead: Lead | None) -> bool:
+        """Pass the lead to a follower and wake it; False when there is no follower.
+
+        :param lead: None: wake it without one, because the server ends.
+        """
         try:
             follower = self.followers.pop()  # the last that went to sleep: its data may still be in the caches
         except IndexError:
             return False
-        try:  # noqa: SIM105
-            self.hand_overs += 1
-        except MemoryError:
-            pass
+        if lead is not None:
+            try:  # noqa: SIM105
+                lead.hand_overs += 1
+            except MemoryError:
+                pass
         # No Python function is called between pop and wake: a MemoryError there would lose the lead.
+        follower.given = lead
         follower.wake_once()
         return True
 
     # ---- by a follower ----
 
     def wait(self, follower: Follower, before_sleep: Callable[[], None], timeout: float | None = None) -> bool:
-        """Block until this follower has the lead (True); False after :meth:`close`, or ``timeout`` seconds.
+        """Block until this follower has a lead (True); False after :meth:`close`, or ``timeout`` seconds.
 
-        :param before_sleep: called when the lead is not free, by the thread that is about to sleep.
+        :param before_sleep: called when no lead is free, by the thread that is about to sleep.
         :param timeout: None: no limit.
         """
-        if self.take():
-            follower.leads = True
+        follower.lead = self.take()
+        if follower.lead is not None:
             return True
         self.followers.append(follower)
         if self._closed:
             return False
         try:
-            if self.take():
-                follower.leads = True
-                # Only the thread that has the lead removes followers. This thread has it, so its follower is still in
-                # the deque. The exception is close(), which removes followers without the lead.
-                try:  # noqa: SIM105
-                    self.followers.remove(follower)
-                except ValueError:
-                    pass
+            follower.lead = self.take()
+            if follower.lead is not None:
+                self._leave(follower)
                 return True
             before_sleep()
-            woken = follower.wait(timeout)
+            if follower.wait(timeout):
+                follower.lead, follower.given = follower.given, None
+            elif self._leave(follower):
+                return False
         except BaseException:  # no memory to go to sleep
-            if not follower.leads and not self._withdraw(follower):
-                follower.leads = True
+            self._leave(follower)
             raise
-        if not woken and self._withdraw(follower):
-            return False
-        if self._closed:
-            return False
-        follower.leads = True
-        return True
+        return not self._closed
 
-    def _withdraw(self, follower: Follower) -> bool:
-        """Remove the follower from the deque; False when another thread has removed it, and wakes it."""
+    def _leave(self, follower: Follower) -> bool:
+        """Remove the follower from the deque. False: another thread has removed it and wakes it, as a rule with a lead.
+        The follower keeps one lead, and passes another one on.
+        """
         try:
             self.followers.remove(follower)
-        except ValueError:
-            follower.wait()
+        except (ValueError, MemoryError):  # there was no memory for the ValueError
+            follower.wait_forever()
+            given, follower.given = follower.given, None
+            if follower.lead is None:
+                follower.lead = given
+            while given is not None and given is not follower.lead:
+                try:
+                    self.hand_over(given)
+                    break
+                except MemoryError:  # for the call itself
+                    continue
             return False
         return True
 
     def close(self) -> None:
-        """Wake every follower without giving it the lead; from now on wait() returns False. Any thread, once."""
+        """Wake every follower without giving it a lead; from now on wait() returns False. Any thread, once."""
         self._closed = True
-        while self.wake_follower():
+        while self.wake_follower(None):
             pass

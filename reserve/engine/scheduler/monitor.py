@@ -1,8 +1,8 @@
-"""The stall monitor: makes sure that no connection waits because the thread that released the lead is still inside an
+"""The stall monitor: makes sure that no connection waits because the thread that released a lead is still inside an
 application.
 
 It is a thread of its own. While requests are served, it wakes every millisecond, or more often if the hand-off policy
-says so. When the lead is free and no thread has taken it since the last look, the monitor gives it to a follower. When
+says so. When a lead is free and no thread has taken it since the last look, the monitor gives it to a follower. When
 every worker is busy, the monitor leads itself, but only reads from sockets into memory, and hands the lead over as soon
 as a worker is free. It also tells the policy how many handlers wait. While the server is idle, it sleeps until it is
 woken.
@@ -22,6 +22,7 @@ from reserve.engine.polling.threads import start_thread
 from reserve.engine.polling.timers import NEVER
 from reserve.engine.polling.waiter import Alarm
 from reserve.engine.scheduler.handoff import HandOff, StallObserver
+from reserve.engine.scheduler.lead import Lead
 from reserve.engine.scheduler.readyqueue import ReadyQueue
 from reserve.engine.scheduler.requesttimeout import RequestWatchdog
 from reserve.engine.scheduler.runqueue import LATE
@@ -58,9 +59,8 @@ class Monitor:
         self._stepper: Stepper
         self._pool: WorkerPool
         self._request_watchdog: RequestWatchdog | None = None
-        self._leads = False
         self.steals = 0
-        """How often the monitor took the lead from a worker whose handler stalled."""
+        """How often the monitor took a lead from a worker whose handler stalled."""
         self.thread = SystemThread(target=self._main, name="reserve-monitor", daemon=True)
 
     def start(
@@ -91,17 +91,18 @@ class Monitor:
             except Exception as error:
                 # Out of memory for a moment, or a fault of the engine. This thread must go on, and must not keep the
                 # lead: every other thread relies on both.
-                if self._leads:
-                    self._queue.lead.hand_over()
-                    self._leads = self._queue.monitor_leads = False
+                lead = self._queue.monitor_lead
+                if lead is not None:
+                    self._queue.leads.hand_over(lead)
+                    self._queue.monitor_lead = None
                 self._log.failure("the monitor failed and goes on", error)
 
     def _watch(self) -> None:
-        queue = self._queue
-        lead = queue.lead
+        leads = self._queue.leads
         policy, observer = self._policy, self._observer
-        releases = runs = -1
-        sampled_runs = queue.runs
+        seen = [-1] * len(leads.all)
+        runs = -1
+        sampled_runs = leads.runs
         quiet = stolen_at = 0
         due = NEVER
         while not self._closed:
@@ -109,24 +110,28 @@ class Monitor:
             self._alarm.wait(tick)
             observer.look(self._pool.workers, tick)
             if self._request_watchdog is not None:
-                due = queue.monitor_due = self._request_watchdog.look()
+                due = self._queue.monitor_due = self._request_watchdog.look()
             if observer.elapsed >= self.SAMPLE:
-                elapsed, looks, begun = observer.elapsed, observer.looks, queue.runs
+                elapsed, looks, begun = observer.elapsed, observer.looks, leads.runs
                 policy.sample(elapsed, looks, begun - sampled_runs, observer.end_sample())
                 sampled_runs = begun
-            if lead.free:
-                if lead.releases == releases and lead.take():
-                    self._leads = True
-                    if queue.runs != stolen_at:  # not counted when no run has begun, as at the start
-                        self.steals += 1
-                    stolen_at = queue.runs
-                    self._lead()
-                    observer.rest()
-                releases = lead.releases
+            if leads.wanted:
+                looked_at = zip(leads.all, seen, strict=True)
+                stalled = [lead for lead, releases in looked_at if lead.free and lead.releases == releases]
+                begun = leads.runs
+                for lead in stalled:
+                    # Without a follower the monitor would have to lead, which it does only if no worker leads.
+                    if (leads.followers or len(stalled) == len(seen)) and lead.take():
+                        if begun != stolen_at:  # not counted when no run has begun, as at the start
+                            self.steals += 1
+                            stolen_at = begun
+                        self._lead_for_others(lead)
+                        observer.rest()
+                seen = [lead.releases for lead in leads.all]
                 quiet = 0
             else:
-                quiet = quiet + 1 if queue.runs == runs else 0
-                runs = queue.runs
+                quiet = quiet + 1 if leads.runs == runs else 0
+                runs = leads.runs
                 if quiet > self.IDLE_LOOKS:
                     quiet = 0
                     self._sleep(runs, due)
@@ -134,8 +139,8 @@ class Monitor:
     def _sleep(self, runs: int, due: float) -> None:
         alarm = self._alarm
         alarm.asleep = True
-        # A thread that starts a run from now on wakes the alarm. A run that started before is counted in queue.runs.
-        if self._queue.runs != runs or self._queue.lead.free or self._closed:
+        # A thread that starts a run from now on wakes the alarm. A run that started before is counted.
+        if self._queue.leads.runs != runs or self._queue.leads.wanted or self._closed:
             alarm.asleep = False
         else:
             if self._request_watchdog is not None:
@@ -191,21 +196,34 @@ class Monitor:
                     self._stepper.closer.close(connection, "error")
                 raise
 
-    def _lead(self) -> None:
-        """Hand the lead over to a worker, or lead until one is free."""
+    def _lead_for_others(self, lead: Lead) -> None:
+        """Hand a lead over to a worker, or lead until one is free."""
         queue = self._queue
-        self._leads = queue.monitor_leads = True
+        queue.monitor_lead = lead
+        others = [(other, other.releases) for other in queue.leads.all if other is not lead]
+
+        def worker_leads() -> bool:
+            """A worker has another lead, or has had it meanwhile."""
+            return any(not other.free or other.releases != releases for other, releases in others)
+
         while not queue.closed:
             connection: Connection | None = None
             try:
-                if queue.lead.wake_follower():
+                if worker_leads():
+                    queue.leads.hand_over(lead)
+                    break
+                if queue.leads.wake_follower(lead):
                     break
                 if self._pool.grow_wanted:
                     self._grow_again()
-                connection = queue.next_ready(queue.lead.followers)
+                connection = queue.next_ready(lead, queue.leads.followers)
                 if connection is not None:
                     connection.state = OWNED
-                    waits = self._stepper.advance(connection) and self._queue_run(connection)
+                    if worker_leads():
+                        queue.put(connection)
+                        continue
+                    now = lead.stepped_at = self._now()
+                    waits = self._stepper.advance(connection, now) and self._queue_run(connection)
                     connection = None  # another thread may own it now, so it must not be closed below
                     if waits:
                         # An idle worker may have ended meanwhile: it did not see this request, and grow() still counted
@@ -221,4 +239,4 @@ class Monitor:
                 self._log.failure("the monitor could not step a connection", error, "steps of the monitor that failed")
                 if issubclass(type(error), (OSError, ValueError)):  # of the poller, as in WorkerPool
                     time.sleep(RETRY)
-        self._leads = queue.monitor_leads = False
+        queue.monitor_lead = None

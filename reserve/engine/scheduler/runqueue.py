@@ -13,7 +13,7 @@ from reserve.engine.connections.connection import Connection
 from reserve.engine.connections.states import READY
 from reserve.engine.polling.timers import NEVER
 from reserve.engine.polling.waiter import Alarm
-from reserve.engine.scheduler.lead import Lead
+from reserve.engine.scheduler.lead import Lead, Leads
 from reserve.engine.settings import EngineSettings
 
 __all__ = ["LATE", "RunQueue"]
@@ -28,15 +28,24 @@ _LONG = 0.01
 class RunQueue:
     """The requests of one server that wait for a worker; owned by its ready queue.
 
-    :param lead: passed to a follower, which wakes up and looks at this queue.
+    :param leads: one is passed to a follower, which wakes up and looks at this queue.
+    :param wake_leader: makes a leader return from the poller, and look at this queue.
     :param alarm: the monitor's.
     :param now: the engine's clock.
     """
 
-    def __init__(self, lead: Lead, alarm: Alarm, settings: EngineSettings, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        leads: Leads,
+        wake_leader: Callable[[], None],
+        alarm: Alarm,
+        settings: EngineSettings,
+        now: Callable[[], float],
+    ) -> None:
         self.waiting: deque[Connection] = deque()
         """The oldest first. Any thread may check whether it is empty."""
-        self._lead = lead
+        self._leads = leads
+        self._wake_leader = wake_leader
         self._alarm = alarm
         self._settings = settings
         self._now = now
@@ -59,15 +68,16 @@ class RunQueue:
             except MemoryError:
                 continue
         # From here on another thread may own it: nothing may be raised.
-        # A follower gets the lead, and looks at this queue before it polls. (If another thread has the lead, that
-        # thread looks at this queue or for followers next.)
-        taken = False
+        # A follower gets a lead that is free, and looks at this queue before it polls. If other threads have all leads,
+        # one of them looks at this queue or for followers next.
+        lead: Lead | None = None
         while True:
             try:
-                if not taken and not (self._lead.followers and self._lead.take()):
-                    return
-                taken = True
-                self._lead.hand_over()
+                if lead is None:
+                    lead = self._leads.take() if self._leads.followers else None
+                    if lead is None:
+                        return self._wake_leader()
+                self._leads.hand_over(lead)
                 break
             except MemoryError:
                 continue

@@ -46,7 +46,7 @@ class Stepper:
         self.refused = 0
         """Requests that were refused: no worker was free in time, or the response did not begin in time."""
 
-    def advance(self, connection: Connection) -> bool:
+    def advance(self, connection: Connection, now: float) -> bool:
         """Step the connection. True: its driver wants :meth:`Driver.run`, and the caller still owns the connection."""
         events, armed = connection.pending, connection.armed
         connection.pending = connection.armed = 0
@@ -54,7 +54,6 @@ class Stepper:
             connection.between_requests = False
             connection.driver.leave_straight_line(connection.deadline)
         connection.state = OWNED
-        now = self._queue.stepped_at = self._now()
         while connection.lent:
             try:
                 self._flusher.flush_lent(connection, events, now)
@@ -105,7 +104,7 @@ class Stepper:
             self.closer.close(connection, "error")
         return False
 
-    def end_request(self, connection: Connection) -> None:
+    def end_request(self, connection: Connection, now: float) -> None:
         """By the worker, after the straight line has served the first request of a connection, or the last one: have
         the connection wait for the next one, or close it. After those in between the worker does all itself.
         """
@@ -115,7 +114,7 @@ class Stepper:
                 return
             connection.between_requests = False
             connection.armed = 0
-            self.closer.begin_close(connection, connection.closing, 0, self._queue.stepped_at)
+            self.closer.begin_close(connection, connection.closing, 0, now)
         except OSError:
             self.closer.close(connection, "lost")
 

@@ -22,6 +22,7 @@ from reserve.engine.logs.errorlog import ErrorLog
 from reserve.engine.polling.clock import Clock
 from reserve.engine.polling.poller import READ
 from reserve.engine.polling.timers import NEVER
+from reserve.engine.scheduler.lead import Lead
 from reserve.engine.scheduler.readyqueue import FAIR, ReadyQueue
 from reserve.engine.scheduler.stepper import Stepper
 from reserve.engine.scheduler.stepqueue import CROWD
@@ -102,7 +103,7 @@ class WorkerLoop:
                     queue.wake()  # the next one that leads may leave, too
                     return False
             elif pool.may_leave(worker):
-                if worker.leads:  # the number of workers was changed; the next one that leads may leave, too
+                if worker.lead is not None:  # the number of workers was changed; the next that leads may leave, too
                     queue.give_lead(worker)
                     queue.wake()
                 return False
@@ -119,37 +120,50 @@ class WorkerLoop:
         :meth:`~ReadyQueue.park` for all requests, for this one.
         """
         pool, queue, now = self._pool, self._queue, self._now
-        ready, more, waiting = queue.ready, queue.step_queue.more, queue.run_queue.waiting
-        lead, lead_token, alarm, policy = queue.lead, queue.lead.token, queue.alarm, queue.policy
+        more, waiting = queue.step_queue.more, queue.run_queue.waiting
+        alarm, policy = queue.alarm, queue.policy
         timed, slow = self._timed, self._slow
-        served_at = 0.0  # when the last request was served; 0: something else has happened since
+        lead = queue.leads.all[0]  # or another one: that of the thread, while it leads
+        ready, lead_token = lead.ready, lead.token
+        served_at = 0.0  # when the last request was served, if this thread still leads; 0: something else has happened
         owned: Connection | None = None  # what this thread has to close if it fails
         try:
             while True:
                 if (
                     served_at
-                    and worker.leads
                     and 0 < len(ready) <= CROWD
                     and not (more or waiting)
-                    and queue.since_poll < FAIR
-                    and served_at < queue.stale_at
+                    and lead.since_poll < FAIR
+                    and served_at < lead.stale_at
                 ):
-                    queue.since_poll += 1
-                    owned = connection = ready.popleft()
+                    lead.since_poll += 1
+                    try:
+                        owned = connection = ready.popleft()
+                    except IndexError:  # another leader was faster
+                        served_at = 0.0
+                        continue
                 else:
                     count = len(pool.workers)
                     if count > pool.highest and pool.has_surplus():
                         return None
-                    found = queue.next_ready(waiting) if worker.leads and not (waiting or queue.closed) else None
+                    own = worker.lead
+                    found = None
+                    if own is not None and not (waiting or queue.closed):
+                        found = queue.next_ready(own, waiting)
                     if found is None:
-                        if queue.shrinks and worker.leads and not waiting:
+                        if queue.shrinks and own is not None and not waiting:
                             return None  # it was woken for that, and get() would sleep again
                         found = queue.get(worker, _IDLE if count > pool.lowest else None)
+                        own = worker.lead
                     owned = found
                     if found is None:
                         return None
                     connection = found
                     served_at = 0.0
+                    if own is None:  # it was in the run queue
+                        connection.state = OWNED
+                        return connection
+                    lead, ready, lead_token = own, own.ready, own.token
                 connection.state = OWNED
                 if timed or not connection.between_requests or connection.pending != READ:
                     return connection
@@ -163,26 +177,26 @@ class WorkerLoop:
                 if slow:
                     worker.slow_due = begun + slow
                     queue.timed_run_begins()
-                # From here to the end of the call another thread may lead.
-                queue.runs += 1
+                # From here to the end of the call another thread may have its lead.
+                lead.runs += 1
                 kept = policy.keeps
                 if kept:
                     lead.releases += 1
                     lead_token.append(True)
                 else:
-                    lead.hand_over()
-                worker.leads = False
+                    queue.leads.hand_over(lead)
+                worker.lead = None
                 if alarm.asleep:
                     alarm.wake()
                 try:
                     outcome = line(connection, begun)
                 except BaseException as error:
-                    self._leave_line(worker, connection, RAN, kept, error)
+                    self._leave_line(worker, connection, RAN, lead if kept else None, error)
                     owned = None
                     served_at = 0.0
                     continue
                 if type(outcome) is not float or worker.after_run or queue.closed:
-                    if self._leave_line(worker, connection, outcome, kept):
+                    if self._leave_line(worker, connection, outcome, lead if kept else None):
                         return connection
                     owned = None
                     served_at = 0.0
@@ -192,20 +206,24 @@ class WorkerLoop:
                 if worker.exempt is not None:
                     worker.exempt = None
                 if kept:
-                    try:  # noqa: SIM105 - contextlib.suppress would allocate
-                        worker.leads = lead_token.pop()
+                    try:
+                        lead_token.pop()
                     except (IndexError, MemoryError):  # another thread has the lead
-                        pass
-                queue.stepped_at = served_at = outcome
+                        served_at = 0.0
+                    else:
+                        worker.lead = lead
+                        lead.stepped_at = served_at = outcome
+                else:
+                    served_at = 0.0
                 # Its first request, or its last?
                 if connection.wait_kind != KEEP_ALIVE or connection.closing is not None:
-                    self._stepper.end_request(connection)
+                    self._stepper.end_request(connection, outcome)
                     owned = None
                     continue
                 owned = None
                 connection.state = PARKED
                 connection.token.append(True)
-                if connection.timer_at > connection.deadline or connection.pending or queue.idle_wanted is not None:
+                if connection.timer_at > connection.deadline or connection.missed or queue.idle_wanted is not None:
                     queue.look_again(connection)
         except BaseException:
             self._close_failed(worker, owned)
@@ -214,13 +232,13 @@ class WorkerLoop:
     def _take_turn(self, worker: Worker, connection: Connection) -> bool:
         """Step a connection, and run its driver as often as the driver asks; False when the worker was given up."""
         queue, stepper = self._queue, self._stepper
+        begun = self._now()
         if connection.wants_worker:
             connection.wants_worker = False
             if connection.queued_at != NEVER and (stepper.refuse_late(connection) or stepper.close_lost(connection)):
                 return True
-        elif not stepper.advance(connection):
+        elif not self._advance(worker, connection, begun):
             return True
-        begun = queue.stepped_at
         for _ in range(_RUNS_IN_A_ROW):
             kept = queue.yield_lead(worker)
             if self._slow:
@@ -232,21 +250,26 @@ class WorkerLoop:
             if worker.after_run:
                 self._finish(worker, connection, going_on, kept)
                 return not (worker.guard.given_up or worker.upgraded)
-            if kept:
-                queue.retake_lead(worker)
+            if kept is not None:
+                queue.retake_lead(worker, kept)
+            now = self._now()
             if worker.guard.given_up or worker.upgraded:
-                if worker.upgraded and going_on and stepper.advance(connection):
+                if worker.upgraded and going_on and self._advance(worker, connection, now):
                     queue.put(connection)
-                if worker.leads:
-                    worker.leads = False
-                    queue.lead.hand_over()
+                queue.give_lead(worker)
                 return False
-            if not going_on or not stepper.advance(connection):
+            if not going_on or not self._advance(worker, connection, now):
                 return True
-            if queue.stepped_at - begun >= _TURN_TIME:
+            if now - begun >= _TURN_TIME:
                 break
         queue.put(connection)  # its driver asks for the next run when it is stepped again
         return True
+
+    def _advance(self, worker: Worker, connection: Connection, now: float) -> bool:
+        """Step a connection; True when its driver wants a run."""
+        if worker.lead is not None:
+            worker.lead.stepped_at = now
+        return self._stepper.advance(connection, now)
 
     def _close_failed(self, worker: Worker, owned: Connection | None) -> None:
         """After an exception in :meth:`_serve_straight`, as a rule without memory: no connection may be lost.
@@ -270,13 +293,13 @@ class WorkerLoop:
         worker: Worker,
         connection: Connection,
         outcome: float | int,
-        kept: bool,
+        kept: Lead | None,
         failure: BaseException | None = None,
     ) -> bool:
         """After a call of a straight line that was not all. True: the worker owns the connection and has to step it.
 
         :param outcome: of that call.
-        :param kept: the worker intends to retake the lead.
+        :param kept: the lead that the worker intends to retake.
         :param failure: what the call has raised.
         """
         going_on = True
@@ -287,14 +310,14 @@ class WorkerLoop:
                 connection.between_requests = False
                 going_on = self._after(worker, connection, failure)
             elif connection.closing is not None and type(outcome) is float:
-                self._stepper.end_request(connection)
+                self._stepper.end_request(connection, outcome)
                 going_on = False
         worker.connection = None
         if worker.after_run:
             self._finish(worker, connection, going_on, kept)
             return False
-        if kept:
-            self._queue.retake_lead(worker)
+        if kept is not None:
+            self._queue.retake_lead(worker, kept)
         return going_on
 
     def _run(self, worker: Worker, connection: Connection) -> bool:
@@ -312,21 +335,20 @@ class WorkerLoop:
             return True
         return self._after(worker, connection, failure)
 
-    def _finish(self, worker: Worker, connection: Connection, going_on: bool, kept: bool) -> None:
+    def _finish(self, worker: Worker, connection: Connection, going_on: bool, kept: Lead | None) -> None:
         """Call what was to be called after the run (:meth:`call_after_run`); other threads go on with the connection
         and the lead.
 
         :param going_on: the connection is still open, and owned by this thread.
-        :param kept: the worker intended to retake the lead after the run.
+        :param kept: the lead that the worker intended to retake after the run.
         """
         queue, server = self._queue, connection.server
         if going_on:
             queue.put(connection)
         worker.finishing = True  # from here on a failure does not concern the connection
-        if kept:
-            queue.retake_lead(worker)
-        if worker.leads:
-            queue.give_lead(worker)
+        if kept is not None:
+            queue.retake_lead(worker, kept)
+        queue.give_lead(worker)
         functions = worker.after_run
         while functions:
             try:

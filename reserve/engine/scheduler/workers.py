@@ -275,7 +275,7 @@ class WorkerPool:
     def _want_more(self) -> None:
         """Have the monitor add workers for the requests that wait, because one worker less counts."""
         self.grow_wanted = True
-        if self._queue.monitor_leads:
+        if self._queue.monitor_lead is not None:
             self._queue.wake()
 
     def run_beside(self, connection: Connection, function: Callable[[], object]) -> bool:
@@ -357,8 +357,7 @@ class WorkerPool:
             if self._counted() <= self.highest:
                 return False
             self._remove(worker)
-        if worker.leads:
-            self._queue.give_lead(worker)
+        self._queue.give_lead(worker)
         return True
 
     def _main(self, worker: Worker) -> None:
@@ -373,9 +372,9 @@ class WorkerPool:
                 # A fault of the engine, not of one connection. The thread starts its loop again; the lead must not be
                 # lost.
                 worker.connection = None
-                if worker.leads:
-                    self._queue.lead.hand_over()
-                    worker.leads = False
+                if worker.lead is not None:
+                    self._queue.leads.hand_over(worker.lead)
+                    worker.lead = None
                 self._log.failure("a worker failed and starts again", error, "workers that failed")
                 if issubclass(type(error), (OSError, ValueError)):  # isinstance() may run code of the application
                     # The poller's descriptor is closed, or the system has run out of a resource: without a pause this

@@ -43,9 +43,9 @@ def _lend(scheduler: Scheduler, room: int | None, again: bool) -> tuple[World, C
 
     def leader() -> None:
         while True:
-            found = world.queue.next_ready(())
+            found = world.queue.next_ready(world.queue.leads.all[0], ())
             if found is not None:
-                assert not world.stepper.advance(found)
+                assert not world.stepper.advance(found, world.clock.now())
 
     scheduler.spawn("application", application)
     scheduler.spawn("leader", leader)
@@ -115,11 +115,11 @@ def test_a_lent_connection_whose_client_reads_nothing_is_neither_armed_nor_writt
     connection.lend()
     sock.room = None
     world.poller.fire(connection.fd)
-    found = world.queue.next_ready(())
+    found = world.queue.next_ready(world.queue.leads.all[0], ())
     while found is None:
-        found = world.queue.next_ready(())
+        found = world.queue.next_ready(world.queue.leads.all[0], ())
     assert found is connection
-    assert not world.stepper.advance(connection)
+    assert not world.stepper.advance(connection, world.clock.now())
     assert len(sock.outgoing) == 1400, "the event is lost"
     connection.reclaim()
     assert connection.output is None

@@ -35,7 +35,7 @@ def step(action: Any) -> list[tuple[State, State]]:
     connection = world.connection()
     world.queue.put(connection)
     set_driver(connection, step=lambda events, now: action)
-    assert not world.stepper.advance(connection)
+    assert not world.stepper.advance(connection, world.clock.now())
     return connection.transitions
 
 
@@ -77,7 +77,7 @@ def detach() -> list[tuple[State, State]]:
     connection = world.connection()
     world.queue.registry.remove(connection)
     set_driver(connection, step=lambda events, now: CLOSE)
-    assert not world.stepper.advance(connection)
+    assert not world.stepper.advance(connection, world.clock.now())
     return connection.transitions
 
 

@@ -277,6 +277,6 @@ def test_a_driver_that_fails_in_on_close_is_called_once_and_its_socket_is_closed
         raise ValueError("a fault")
 
     set_driver(connection, step=lambda events, now: CLOSE, on_close=on_close)
-    assert not world.stepper.advance(connection)
+    assert not world.stepper.advance(connection, world.clock.now())
     assert (world.closed, reasons) == ([connection], ["done"])
     assert failures == ["a protocol driver failed at the end of its connection: a fault"]

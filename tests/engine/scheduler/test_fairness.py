@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -47,9 +47,9 @@ def test_the_leader_polls_although_some_connections_are_always_ready(always_read
         world.poller.fire(quiet.fd)
         limit = steps + 64 + always_ready
         while len(stepped) < round_number and steps <= limit:
-            connection = world.queue.next_ready(())
+            connection = world.queue.next_ready(world.queue.leads.all[0], ())
             assert connection is not None
-            assert not world.stepper.advance(connection)
+            assert not world.stepper.advance(connection, world.clock.now())
         assert len(stepped) == round_number, "the event of another connection is not seen"
 
 
@@ -68,9 +68,9 @@ def test_a_deadline_expires_although_a_connection_is_always_ready() -> None:
     world.park(late, world.clock.time + 5)
     world.clock.time += 10
     while late.state is State.PARKED and steps <= 70:
-        connection = world.queue.next_ready(())
+        connection = world.queue.next_ready(world.queue.leads.all[0], ())
         if connection is not None and connection is not late:
-            assert not world.stepper.advance(connection)
+            assert not world.stepper.advance(connection, world.clock.now())
     assert late.state is State.READY
 
 
@@ -79,10 +79,17 @@ def test_a_client_that_pipelines_without_end_lets_the_others_run(others: int) ->
     """One worker: the next connections have their turn after 16 runs of the same one."""
     world = World(Scheduler())
     runs: list[int] = []
-    pool = WorkerPool(EngineSettings(threads=1), world.queue, world.stepper, world.log, lambda: None, lambda: None)
+    pool = WorkerPool(
+        EngineSettings(threads=1),
+        world.queue,
+        world.stepper,
+        world.log,
+        lambda: None,
+        lambda: None,
+        cast(Any, world.clock),
+    )
     worker = pool.workers[0]
-    assert world.queue.lead.take()
-    worker.leads = True
+    worker.lead = world.queue.leads.take()
     for number in range(1 + others):
         connection = world.connection(7 + number)
 
@@ -106,10 +113,17 @@ def test_a_turn_of_pipelined_requests_is_bounded_in_time() -> None:
     """Each step takes 1.5 ms, for a large head say: the next connection has its turn after two runs."""
     world = World(Scheduler())
     runs: list[int] = []
-    pool = WorkerPool(EngineSettings(threads=1), world.queue, world.stepper, world.log, lambda: None, lambda: None)
+    pool = WorkerPool(
+        EngineSettings(threads=1),
+        world.queue,
+        world.stepper,
+        world.log,
+        lambda: None,
+        lambda: None,
+        cast(Any, world.clock),
+    )
     worker = pool.workers[0]
-    assert world.queue.lead.take()
-    worker.leads = True
+    worker.lead = world.queue.leads.take()
     for number in range(2):
         connection = world.connection(7 + number)
 
@@ -129,7 +143,7 @@ def test_a_turn_of_pipelined_requests_is_bounded_in_time() -> None:
 def _step(world: World, count: int) -> list[int]:
     found: list[int] = []
     while len(found) < count:
-        connection = world.queue.next_ready(())
+        connection = world.queue.next_ready(world.queue.leads.all[0], ())
         if connection is not None:
             found.append(connection.fd - 100)
     return found
@@ -157,7 +171,7 @@ def test_a_few_new_connections_are_stepped_in_order() -> None:
 
 def test_the_monitor_steps_new_connections_in_the_order_of_their_arrival() -> None:
     world = World(Scheduler())
-    world.queue.monitor_leads = True
+    world.queue.monitor_lead = world.queue.leads.all[0]
     _arrive(world, 100)
     assert _step(world, 100) == list(range(100))
 
@@ -182,10 +196,10 @@ def test_the_leader_polls_after_few_steps_when_its_last_poll_is_too_old() -> Non
         world.queue.put(busy)
     quiet = world.connection(150)
     world.park(quiet)
-    assert world.queue.next_ready(()) is not None  # it polls, because it never has
+    assert world.queue.next_ready(world.queue.leads.all[0], ()) is not None  # it polls, because it never has
     world.poller.fire(150)
-    assert world.queue.next_ready(()) is not None
+    assert world.queue.next_ready(world.queue.leads.all[0], ()) is not None
     assert quiet.state is State.PARKED
-    world.queue.stepped_at = world.clock.time + 0.003
-    assert world.queue.next_ready(()) is not None
+    world.queue.leads.all[0].stepped_at = world.clock.time + 0.003
+    assert world.queue.next_ready(world.queue.leads.all[0], ()) is not None
     assert quiet.state is State.READY

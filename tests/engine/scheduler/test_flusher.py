@@ -48,7 +48,7 @@ def test_the_deadline_of_the_output_is_not_that_of_the_driver() -> None:
         raise AssertionError("its deadline has not passed")
 
     connection = _flushing(world, None, WRITE, step=step, expired=expired)
-    assert not world.stepper.advance(connection)
+    assert not world.stepper.advance(connection, world.clock.now())
     assert events == [WRITE]
     assert connection.state is State.PARKED
     assert connection.deadline == world.clock.time + 100
@@ -58,7 +58,7 @@ def test_a_last_response_that_is_sent_in_time_is_followed_by_lingering() -> None
     world = World(Scheduler())
     connection = _flushing(world, None, WRITE)
     connection.closing = LINGER
-    assert not world.stepper.advance(connection)
+    assert not world.stepper.advance(connection, world.clock.now())
     assert connection.state is State.LINGERING
 
 
@@ -73,7 +73,7 @@ def test_after_the_write_deadline_nothing_more_is_sent_and_the_connection_is_res
     connection = _flushing(world, room, DEADLINE)
     connection.closing = closing
     connection.driver.on_close = lambda reason: bool(reasons.append(reason))  # type: ignore[method-assign, func-returns-value]
-    assert not world.stepper.advance(connection)
+    assert not world.stepper.advance(connection, world.clock.now())
     sock = cast(Any, connection.sock)
     assert (connection.state, world.closed, reasons) == (State.CLOSED, [connection], ["timeout"])
     assert not sock.outgoing
@@ -86,7 +86,7 @@ def test_a_peer_that_reads_something_gets_more_time(room: int) -> None:
     world = World(Scheduler())
     connection = _flushing(world, room, WRITE)
     before = connection.deadline
-    assert not world.stepper.advance(connection)
+    assert not world.stepper.advance(connection, world.clock.now())
     assert connection.state is State.FLUSHING
     assert len(cast(Any, connection.sock).outgoing) == room
     # A spurious event is not progress.
@@ -102,7 +102,7 @@ def test_a_peer_that_reads_a_little_now_and_then_is_below_the_write_rate() -> No
     connection.output.append(b"x" * 1_000_000)
     for turn in range(1, 8):
         cast(Any, connection.sock).room = 1000
-        assert not world.stepper.advance(connection)
+        assert not world.stepper.advance(connection, world.clock.now())
         assert take(connection.token)
         most = begun + settings.write_timeout + 1000 * turn / settings.write_rate
         assert connection.deadline == min(world.clock.time + settings.write_timeout, most)
@@ -139,11 +139,11 @@ def test_a_client_as_fast_as_the_server_does_not_hold_the_leader(kind: str) -> N
         while huge.output is not None:
             if huge.token:  # there is always room when a client is as fast as the server
                 world.poller.fire(huge.fd)
-            found = world.queue.next_ready(())
+            found = world.queue.next_ready(world.queue.leads.all[0], ())
             if found is None:
                 continue
             turns += found is huge
-            assert not world.stepper.advance(found)
+            assert not world.stepper.advance(found, world.clock.now())
             assert sum(count for fd, count in order if fd == 7) <= turns * (1048576 + 65536 * 4)
     assert turns == 6
     first = order.index((8, 10))
@@ -166,7 +166,7 @@ def test_a_lent_connection_that_cannot_be_armed_goes_back_to_its_worker() -> Non
         raise OSError("no more watches")
 
     world.poller.arm = arm  # type: ignore[method-assign]
-    assert not world.stepper.advance(connection)
+    assert not world.stepper.advance(connection, world.clock.now())
     with pytest.raises(ClientDisconnected):
         connection.reclaim()
     assert connection.state is State.OWNED

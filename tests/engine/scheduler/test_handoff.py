@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from reserve.engine.scheduler.handoff import TICK, AdaptiveHandOff, AlwaysHandOver, StallObserver, default_policy
+from reserve.engine.scheduler.handoff import TICK, AdaptiveHandOff, AlwaysHandOver, StallObserver
 
 HAND_OVER, WATCH, KEEP = (False, TICK), (True, AdaptiveHandOff.FAST_TICK), (True, TICK)
 FAST, MIXED, WAITING = (600, 0.0), (300, 6.0), (40, 38.0)
@@ -155,14 +154,6 @@ def test_the_simple_policy_always_hands_over() -> None:
     policy = AlwaysHandOver()
     policy.sample(0.016, 16, 100, 0.0)
     assert (policy.keeps, policy.tick) == HAND_OVER
-
-
-@pytest.mark.parametrize(("enabled", "expected"), [(True, AdaptiveHandOff), (False, AlwaysHandOver)])
-def test_without_a_gil_the_lead_is_always_handed_over(
-    monkeypatch: pytest.MonkeyPatch, enabled: bool, expected: type
-) -> None:
-    monkeypatch.setattr(sys, "_is_gil_enabled", lambda: enabled, raising=False)
-    assert type(default_policy()) is expected
 
 
 # ---- the observer ----

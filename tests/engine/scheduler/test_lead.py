@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 
 import pytest
 
-from reserve.engine.scheduler.lead import Follower, Lead
+from reserve.engine.scheduler.lead import Follower, Leads
 from tests.engine.conftest import Explore
 from tests.engine.interleave import Scheduler
 from tests.engine.world import count_leads
@@ -17,16 +18,17 @@ def test_a_lead_that_is_handed_over_is_neither_lost_nor_doubled(
     exploring: Explore, preemptions: int, trace: str
 ) -> None:
     def scenario(scheduler: Scheduler) -> Callable[[list[str]], None]:
-        lead, follower = Lead(), Follower()
+        leads, follower = Leads(deque()), Follower()
+        (lead,) = leads.all
         assert lead.take()
-        scheduler.spawn("giver", lead.hand_over)
-        scheduler.spawn("follower", lambda: lead.wait(follower, lambda: None))
+        scheduler.spawn("giver", lambda: leads.hand_over(lead))
+        scheduler.spawn("follower", lambda: leads.wait(follower, lambda: None))
 
         def check(blocked: list[str]) -> None:
             assert blocked == [], "the follower sleeps although no thread leads"
-            assert follower.leads
+            assert follower.lead is lead
             assert not lead.free
-            assert not lead.followers
+            assert not leads.followers
 
         return check
 
@@ -35,17 +37,18 @@ def test_a_lead_that_is_handed_over_is_neither_lost_nor_doubled(
 
 def test_one_of_two_followers_gets_the_lead(exploring: Explore) -> None:
     def scenario(scheduler: Scheduler) -> Callable[[list[str]], None]:
-        lead, one, two = Lead(), Follower(), Follower()
+        leads, one, two = Leads(deque()), Follower(), Follower()
+        (lead,) = leads.all
         assert lead.take()
-        scheduler.spawn("giver", lead.hand_over)
-        scheduler.spawn("one", lambda: lead.wait(one, lambda: None))
-        scheduler.spawn("two", lambda: lead.wait(two, lambda: None))
+        scheduler.spawn("giver", lambda: leads.hand_over(lead))
+        scheduler.spawn("one", lambda: leads.wait(one, lambda: None))
+        scheduler.spawn("two", lambda: leads.wait(two, lambda: None))
 
         def check(blocked: list[str]) -> None:
             assert len(blocked) == 1
-            assert count_leads(lead, one, two) == 1
+            assert count_leads(leads, one, two) == 1
             assert not lead.free
-            assert list(lead.followers) == [one if blocked == ["one"] else two]
+            assert list(leads.followers) == [one if blocked == ["one"] else two]
 
         return check
 
@@ -56,26 +59,27 @@ def test_the_holder_the_monitor_and_a_follower_take_the_lead_once(exploring: Exp
     """The holder releases it and takes it back, the monitor steals it and hands it over, a follower waits for it."""
 
     def scenario(scheduler: Scheduler) -> Callable[[list[str]], None]:
-        lead, follower, holder = Lead(), Follower(), Follower()
+        leads, follower, holder = Leads(deque()), Follower(), Follower()
+        (lead,) = leads.all
         assert lead.take()
         stolen: list[bool] = []
 
         def hold() -> None:
             lead.release()
-            holder.leads = lead.take()
+            holder.lead = leads.take()
 
         def steal() -> None:
             if lead.take():
-                stolen.append(not lead.wake_follower())
+                stolen.append(not leads.wake_follower(lead))
 
         scheduler.spawn("holder", hold)
         scheduler.spawn("monitor", steal)
-        scheduler.spawn("follower", lambda: lead.wait(follower, lambda: None))
+        scheduler.spawn("follower", lambda: leads.wait(follower, lambda: None))
 
         def check(blocked: list[str]) -> None:
-            assert count_leads(lead, follower, holder) + sum(stolen) == 1
-            assert blocked == ([] if follower.leads else ["follower"])
-            assert (follower in lead.followers) == (not follower.leads)
+            assert count_leads(leads, follower, holder) + sum(stolen) == 1
+            assert blocked == ([] if follower.lead else ["follower"])
+            assert (follower in leads.followers) == (follower.lead is None)
 
         return check
 
@@ -85,15 +89,16 @@ def test_the_holder_the_monitor_and_a_follower_take_the_lead_once(exploring: Exp
 @pytest.mark.parametrize("free", [True, False])
 def test_close_wakes_every_follower(exploring: Explore, free: bool) -> None:
     def scenario(scheduler: Scheduler) -> Callable[[list[str]], None]:
-        lead, one = Lead(), Follower()
+        leads, one = Leads(deque()), Follower()
+        (lead,) = leads.all
         lead.take()
 
         def holder() -> None:
             if free:
                 lead.release()
 
-        scheduler.spawn("follower", lambda: lead.wait(one, lambda: None))
-        scheduler.spawn("closer", lead.close)
+        scheduler.spawn("follower", lambda: leads.wait(one, lambda: None))
+        scheduler.spawn("closer", leads.close)
         scheduler.spawn("holder", holder)
 
         def check(blocked: list[str]) -> None:

@@ -53,15 +53,15 @@ def test_the_monitor_leads_while_every_worker_is_busy(serve: Serve) -> None:
 def test_the_monitor_hands_the_lead_back_to_a_worker_that_becomes_free(exploring: Explore) -> None:
     def scenario(scheduler: Scheduler) -> Callable[[list[str]], None]:
         world = World(scheduler)
-        assert world.queue.lead.take()
+        assert world.queue.leads.take()
         worker = Follower()
-        scheduler.spawn("monitor", world.monitor._lead)
+        scheduler.spawn("monitor", lambda: world.monitor._lead_for_others(world.queue.leads.all[0]))
         scheduler.spawn("worker", lambda: world.queue.get(worker))
 
         def check(blocked: list[str]) -> None:
             assert blocked == ["worker"], "the monitor keeps the lead although a worker sleeps"
-            assert worker.leads
-            assert not world.queue.monitor_leads
+            assert worker.lead
+            assert world.queue.monitor_lead is None
 
         return check
 
@@ -71,12 +71,12 @@ def test_the_monitor_hands_the_lead_back_to_a_worker_that_becomes_free(exploring
 def test_a_request_that_the_monitor_queues_reaches_a_worker_that_becomes_free(exploring: Explore) -> None:
     def scenario(scheduler: Scheduler) -> Callable[[list[str]], None]:
         world = World(scheduler)
-        assert world.queue.lead.take()
+        assert world.queue.leads.take()
         connection = world.connection()
         set_driver(connection, step=lambda events, now: RUN)
         world.queue.put(connection)
         worker = Follower()
-        scheduler.spawn("monitor", world.monitor._lead)
+        scheduler.spawn("monitor", lambda: world.monitor._lead_for_others(world.queue.leads.all[0]))
         got = scheduler.spawn("worker", lambda: world.queue.get(worker))
 
         def check(blocked: list[str]) -> None:
@@ -92,12 +92,12 @@ def test_the_monitor_wakes_up_when_the_lead_is_released(exploring: Explore) -> N
         world = World(scheduler)
         world.queue.policy.keeps = True
         worker = Follower()
-        worker.leads = world.queue.lead.take()
+        worker.lead = world.queue.leads.take()
         scheduler.spawn("worker", lambda: world.queue.yield_lead(worker))
-        scheduler.spawn("monitor", lambda: world.monitor._sleep(world.queue.runs, NEVER))
+        scheduler.spawn("monitor", lambda: world.monitor._sleep(world.queue.leads.runs, NEVER))
 
         def check(blocked: list[str]) -> None:
-            assert world.queue.lead.free
+            assert world.queue.leads.all[0].free
             # Asleep only if the run had begun before it read the counter; then it saw the lead in the slot.
             assert blocked == []
 
@@ -116,15 +116,15 @@ def test_a_worker_that_releases_the_lead_again_wakes_the_monitor(exploring: Expl
         worker = Follower()
 
         def wait_and_run() -> None:
-            if world.queue.lead.wait(worker, lambda: None):
+            if world.queue.leads.wait(worker, lambda: None):
                 world.queue.yield_lead(worker)
 
         scheduler.spawn("worker", wait_and_run)
         scheduler.spawn("other", lambda: world.queue.run_queue.put(connection))
-        scheduler.spawn("monitor", lambda: world.monitor._sleep(world.queue.runs, NEVER))
+        scheduler.spawn("monitor", lambda: world.monitor._sleep(world.queue.leads.runs, NEVER))
 
         def check(blocked: list[str]) -> None:
-            if world.queue.lead.free:
+            if world.queue.leads.all[0].free:
                 assert "monitor" not in blocked, "the lead is free although the monitor sleeps"
 
         return check

@@ -30,7 +30,7 @@ def test_a_monitor_that_fails_closes_no_connection_that_it_has_handed_on(overdue
     connection = world.connection(7)
     monitor, queue = world.monitor, world.queue
     set_driver(connection, step=lambda events, now: RUN)
-    assert queue.lead.take()
+    assert queue.leads.take()
 
     def served() -> Connection:
         """A worker takes the request at this moment."""
@@ -63,7 +63,7 @@ def test_a_monitor_that_fails_closes_no_connection_that_it_has_handed_on(overdue
         queue.run_queue.put(connection, world.clock.time - 1000)
     else:
         queue.put(connection)
-    monitor._lead()
+    monitor._lead_for_others(world.queue.leads.all[0])
     assert world.closed == [], "the monitor has closed a connection that a worker owns"
 
 
@@ -77,9 +77,8 @@ def test_a_worker_without_memory_for_the_call_closes_the_connection(monkeypatch:
 
     monkeypatch.setattr(WorkerLoop, "_take_turn", no_frame)
     world.queue.run_queue.put(connection)
-    assert world.queue.lead.take()
     worker = pool._make()
-    worker.leads = True
+    worker.lead = world.queue.leads.take()
     with pytest.raises(MemoryError):
         pool._loop.serve(worker)
     assert world.closed == [connection]
@@ -110,8 +109,8 @@ def test_a_worker_that_exits_as_a_request_arrives_is_replaced(monkeypatch: pytes
 
     monkeypatch.setattr(world.queue.run_queue, "full", look)
     world.monitor._request_watchdog = cast(Any, SimpleNamespace(look=close_after_one_turn))
-    assert world.queue.lead.take()
-    world.monitor._lead()
+    assert world.queue.leads.take()
+    world.monitor._lead_for_others(world.queue.leads.all[0])
     assert list(world.queue.run_queue.waiting) == [connection]
     assert (len(pool.workers), len(started)) == (2, 1)
 
@@ -134,8 +133,8 @@ def test_a_worker_that_takes_a_request_does_not_hide_how_long_the_others_have_wa
     world.queue.run_queue.waiting = RunQueue()
     for fd in (7, 8):
         world.queue.run_queue.put(world.connection(fd), 1000.0)
-    world.queue.monitor_leads = True
-    assert world.queue._next_deadline() == 1000.0 + world.settings.queue_timeout
+    world.queue.monitor_lead = world.queue.leads.all[0]
+    assert world.queue._monitor_timeout() == 1000.0 + world.settings.queue_timeout
 
 
 # ---- on the straight line ----
@@ -150,11 +149,10 @@ def straight_world(line: Any) -> tuple[World, WorkerPool, Worker, Connection]:
     connection.between_requests = connection.edges = connection.watched = True
     connection.wait_kind = KEEP_ALIVE
     connection.pending = connection.armed = READ
-    world.queue.ready.append(connection)
+    world.queue._ready.append(connection)
     connection.state = State.READY
-    assert world.queue.lead.take()
     worker = pool.workers[0]
-    worker.leads = True
+    worker.lead = world.queue.leads.take()
     return world, pool, worker, connection
 
 
@@ -201,7 +199,7 @@ def test_without_memory_beside_a_straight_line_the_connection_is_closed_and_the_
     assert world.closed == [connection]
     assert worker.connection is None
     assert not connection.token
-    assert count_leads(world.queue.lead, worker) == 1
+    assert count_leads(world.queue.leads, worker) == 1
 
 
 def no_memory() -> Any:
@@ -240,31 +238,36 @@ def test_a_straight_line_that_fails_closes_its_connection_and_the_worker_goes_on
     assert world.closed == [connection]
     assert called == [1], "what the application has given to be called after its response is called for the next one"
     assert (worker.connection, worker.handled, worker.finishing) == (None, 1, False)
-    assert count_leads(world.queue.lead, worker) == 1
+    assert count_leads(world.queue.leads, worker) == 1
 
 
-@pytest.mark.parametrize("event", [READ, NOTIFY])
-def test_without_memory_after_a_straight_line_all_connections_are_looked_at_again(event: int) -> None:
+@pytest.mark.parametrize("notified", [False, True], ids=["event", "notification"])
+def test_without_memory_after_a_straight_line_all_connections_are_looked_at_again(notified: bool) -> None:
     """The connection is parked: an event that came before is not reported a second time."""
 
     def line(connection: Connection, now: float) -> float:
-        connection.pending = event
+        if notified:
+            world.queue.notify(connection, NOTIFY)
+        else:
+            connection.missed = True
         return served(connection, now)
 
     world, pool, worker, connection = straight_world(line)
     world.queue.policy.keeps = True
-    put = world.queue.put
+    calls = world.queue if notified else world.poller
+    name = "put" if notified else "arm"
+    before = getattr(calls, name)
 
-    def fail(connection: Connection) -> None:
-        world.queue.put = put  # type: ignore[method-assign]
+    def fail(*args: object) -> None:
+        setattr(calls, name, before)
         raise MemoryError
 
-    world.queue.put = fail  # type: ignore[method-assign]
+    setattr(calls, name, fail)
     with pytest.raises(MemoryError):
         pool._loop.serve(worker)
     assert (world.closed, connection.state, len(connection.token)) == ([], State.PARKED, 1)
     assert world.poller.signalled
-    assert world.queue.next_ready(()) is connection
+    assert world.queue.next_ready(world.queue.leads.all[0], ()) is connection
 
 
 def test_what_is_called_after_a_response_may_fail_without_memory_and_another_worker_keeps_the_connection() -> None:
@@ -285,7 +288,7 @@ def test_what_is_called_after_a_response_may_fail_without_memory_and_another_wor
         pool._loop.serve(worker)
     assert world.closed == []
     assert (worker.finishing, worker.connection) == (False, None)
-    assert count_leads(world.queue.lead, worker) == 1
+    assert count_leads(world.queue.leads, worker) == 1
 
 
 def test_after_a_straight_line_the_lead_may_have_another_thread_and_there_may_be_no_memory_to_say_so() -> None:
@@ -303,8 +306,8 @@ def test_after_a_straight_line_the_lead_may_have_another_thread_and_there_may_be
         return served(connection, now)
 
     world, pool, worker, connection = straight_world(line)
-    token = world.queue.lead.token = cast(Any, Token())
+    token = world.queue.leads.all[0].token = cast(Any, Token())
     world.queue.policy.keeps = True
     assert pool._loop.serve(worker)
     assert (world.closed, connection.state, len(connection.token)) == ([], State.PARKED, 1)
-    assert not worker.leads
+    assert worker.lead is None

@@ -26,7 +26,7 @@ def test_an_earlier_deadline_wakes_the_leader(exploring: Explore) -> None:
 
         def leader() -> None:
             while True:
-                world.queue.next_ready(())
+                world.queue.next_ready(world.queue.leads.all[0], ())
 
         scheduler.spawn("leader", leader)
         scheduler.spawn("late", lambda: world.park(late, 3000.0))
@@ -89,10 +89,10 @@ def test_a_lost_event_of_a_reclaimed_connection_is_waited_for_again() -> None:
 
     poll, world.poller.poll = world.poller.poll, no_memory  # type: ignore[method-assign]
     with pytest.raises(MemoryError):
-        world.queue.next_ready(())
+        world.queue.next_ready(world.queue.leads.all[0], ())
     world.poller.poll = poll  # type: ignore[method-assign]
     world.poller.signalled = True
-    assert world.queue.next_ready(()) is None
+    assert world.queue.next_ready(world.queue.leads.all[0], ()) is None
     connection.lend()
     assert armed == [WRITE, WRITE] or connection.state is State.READY, (
         "the connection waits for an event that was consumed"
@@ -105,7 +105,7 @@ def test_an_event_makes_a_connection_ready_in_the_line_of_its_state() -> None:
     world.park(reading)
     world.queue.park(writing, WRITE, 2000.0, "write", State.FLUSHING)
     world.poller.events = [(7, READ), (8, WRITE), (99, READ)]  # 99: a connection that has been closed
-    world.queue._reactor.collect(0.0)
+    world.queue._reactor.collect(0.0, world.queue._ready)
     assert (list(world.queue._ready), list(world.queue._more)) == ([reading], [writing])
     assert (reading.state, reading.pending) == (State.READY, READ)
     assert (writing.state, writing.pending) == (State.READY, WRITE)
@@ -115,9 +115,9 @@ def test_an_event_of_an_owned_connection_is_left_to_its_owner() -> None:
     world = World(Scheduler())
     connection = world.connection()
     world.poller.events = [(connection.fd, READ)]
-    world.queue._reactor.collect(0.0)
+    world.queue._reactor.collect(0.0, world.queue._ready)
     assert len(world.queue._ready) == len(world.queue._more) == 0
-    assert (connection.state, connection.pending) == (State.OWNED, READ)
+    assert (connection.state, connection.pending, connection.missed) == (State.OWNED, 0, True)
 
 
 def test_a_deadline_that_was_moved_is_waited_for_again() -> None:
@@ -126,10 +126,10 @@ def test_a_deadline_that_was_moved_is_waited_for_again() -> None:
     world.park(connection, 1500.0)
     connection.deadline = 1800.0
     world.clock.time = 1600.0
-    world.queue._reactor.collect(0.0)
+    world.queue._reactor.collect(0.0, world.queue._ready)
     assert (connection.state, connection.timer_at) == (State.PARKED, 1800.0)
     world.clock.time = 1800.0
-    world.queue._reactor.collect(0.0)
+    world.queue._reactor.collect(0.0, world.queue._ready)
     assert (connection.state, connection.pending) == (State.READY, DEADLINE)
 
 
@@ -146,7 +146,7 @@ def test_full_polls_are_followed_by_others_and_their_number_is_bounded() -> None
     world = World(Scheduler())
     timeouts = recorded_polls(cast(Any, world.poller))
     world.poller.events = [(99, READ)] * 64
-    world.queue._reactor.collect(None)
+    world.queue._reactor.collect(None, world.queue._ready)
     assert timeouts == [None, 0.0]
 
     def always_full(timeout: float | None) -> list[tuple[int, int]]:
@@ -155,7 +155,7 @@ def test_full_polls_are_followed_by_others_and_their_number_is_bounded() -> None
 
     world.poller.poll = always_full  # type: ignore[method-assign]
     timeouts.clear()
-    world.queue._reactor.collect(None)
+    world.queue._reactor.collect(None, world.queue._ready)
     assert timeouts == [None] + [0.0] * 15
 
 
@@ -178,17 +178,17 @@ def test_after_a_lack_of_memory_every_waiting_connection_is_stepped(cause: str) 
     world.park(one, 1500.0)
     world.park(two)
     reactor = world.queue._reactor
-    reactor._ready = FullLine()
+    ready = reactor._ready = FullLine()
     if cause == "event":
         world.poller.fire(one.fd)
     else:
         world.clock.time = 1500.0
     with pytest.raises(MemoryError):
-        reactor.collect(0.0)
+        reactor.collect(0.0, ready)
     assert reactor.overlooked
-    assert (len(one.token), one.state) == (1, State.PARKED), "the connection has no owner"
+    assert (len(one.token), len(ready)) == (1, 0), "the connection has an owner"
     world.poller.signalled = True
-    reactor.collect(None)  # without waiting
+    reactor.collect(None, ready)  # without waiting
     assert world.poller.timeout == 0.0
     assert list(reactor._ready) == [one, two]
     assert (one.state, two.state, reactor.overlooked) == (State.READY, State.READY, False)

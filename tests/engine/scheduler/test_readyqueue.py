@@ -51,12 +51,12 @@ def test_an_event_a_notification_and_a_deadline_make_a_connection_ready_once(exp
         world.clock.time = 3000.0  # the deadline has passed when it is parked
         connection = world.connection()
         follower = Follower()
-        follower.leads = world.queue.lead.take()
+        follower.lead = world.queue.leads.take()
         got: list[Connection] = []
 
         def leader() -> None:
             for _ in range(2):
-                found = world.queue.next_ready(())
+                found = world.queue.next_ready(world.queue.leads.all[0], ())
                 if found is not None:
                     got.append(found)
                     return
@@ -89,7 +89,7 @@ def test_a_connection_that_is_put_while_the_leader_begins_to_poll_wakes_it(explo
 
         def leader() -> None:
             while len(got) < 2:
-                found = world.queue.next_ready(())
+                found = world.queue.next_ready(world.queue.leads.all[0], ())
                 if found is not None:
                     got.append(found)
 

@@ -29,7 +29,7 @@ def test_a_queued_request_finds_a_worker(exploring: Explore) -> None:
         def check(blocked: list[str]) -> None:
             assert [first.result, second.result].count(connection) == 1
             assert len(blocked) == 1
-            assert count_leads(world.queue.lead, one, two) == 1
+            assert count_leads(world.queue.leads, one, two) == 1
 
         return check
 
@@ -55,7 +55,7 @@ def _take(world: World, count: int) -> list[int]:
 
 def test_queued_requests_are_taken_in_order_while_their_wait_is_short() -> None:
     world = World(Scheduler())
-    assert world.queue.lead.take()  # another thread leads
+    assert world.queue.leads.take()  # another thread leads
     _queue_requests(world, 6)
     world.clock.time += 0.009
     assert _take(world, 6) == [0, 1, 2, 3, 4, 5]
@@ -63,7 +63,7 @@ def test_queued_requests_are_taken_in_order_while_their_wait_is_short() -> None:
 
 def test_after_a_long_wait_the_newest_and_the_oldest_request_are_taken_in_turn() -> None:
     world = World(Scheduler())
-    assert world.queue.lead.take()
+    assert world.queue.leads.take()
     _queue_requests(world, 6)
     world.clock.time += 0.011
     late = world.connection(120)
@@ -74,7 +74,7 @@ def test_after_a_long_wait_the_newest_and_the_oldest_request_are_taken_in_turn()
 
 def test_a_final_run_is_not_overtaken() -> None:
     world = World(Scheduler())
-    assert world.queue.lead.take()
+    assert world.queue.leads.take()
     final = world.connection(100)
     world.queue.run_queue.put(final)
     world.clock.time += 10

@@ -22,7 +22,7 @@ def test_a_driver_that_fails_closes_only_its_connection() -> None:
         raise ValueError("a fault")
 
     set_driver(connection, step=step)
-    assert not world.stepper.advance(connection)
+    assert not world.stepper.advance(connection, world.clock.now())
     assert world.closed == [connection]
     assert failures == ["a protocol driver failed; the connection is closed: a fault"]
 
@@ -34,7 +34,7 @@ def expired() -> tuple[World, TracedConnection]:
     connection = world.connection()
     world.park(connection, 1500.0)
     world.clock.time = 1600.0
-    world.queue._reactor.collect(0.0)
+    world.queue._reactor.collect(0.0, world.queue._ready)
     assert connection.pending == DEADLINE
     return world, connection
 
@@ -61,7 +61,7 @@ def test_a_request_that_arrived_while_the_process_was_paused_counts_before_the_d
     world, connection = expired
     cast(Any, connection.sock).incoming += b"request"
     calls = calls_of(connection, RUN)
-    assert world.stepper.advance(connection)
+    assert world.stepper.advance(connection, world.clock.now())
     assert calls == [READ]
 
 
@@ -73,7 +73,7 @@ def test_a_part_that_has_arrived_does_not_move_a_deadline_that_has_passed(
     wait = Wait("head", READ)
     wait.deadline = 1500.0
     calls = calls_of(connection, wait)
-    assert not world.stepper.advance(connection)
+    assert not world.stepper.advance(connection, world.clock.now())
     assert calls == [READ, "head"]
     assert world.closed == [connection]
 
@@ -81,5 +81,5 @@ def test_a_part_that_has_arrived_does_not_move_a_deadline_that_has_passed(
 def test_a_deadline_passes_when_nothing_has_arrived(expired: tuple[World, TracedConnection]) -> None:
     world, connection = expired
     calls = calls_of(connection, RUN)
-    assert not world.stepper.advance(connection)
+    assert not world.stepper.advance(connection, world.clock.now())
     assert calls == ["test"]

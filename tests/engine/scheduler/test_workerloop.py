@@ -41,8 +41,7 @@ class StraightWorld(World):
         """The descriptor, the events and the deadline of each step."""
         self.application = SimpleNamespace(straight_line=line)
         self.parked = [self.idle(7 + number) for number in range(connections)]
-        assert self.queue.lead.take()
-        self.worker.leads = True
+        self.worker.lead = self.queue.leads.take()
 
     def idle(self, fd: int) -> Connection:
         connection = self.connection(fd)
@@ -69,7 +68,7 @@ class StraightWorld(World):
         poll = self.poller.poll
 
         def then_close(timeout: float | None) -> list[tuple[int, int]]:
-            if not (self.poller.events or self.queue.ready):
+            if not (self.poller.events or self.queue._ready):
                 self.queue.closed = True
             return poll(0)
 
@@ -171,7 +170,7 @@ def test_the_first_request_of_a_connection_is_served_and_the_connection_waits_fo
     assert connection.timer_at < 1016.0
     assert (told, world.queue.idle_wanted) == ([1], None)
     assert world.worker.handled == 1
-    assert count_leads(world.queue.lead, world.worker) == 1
+    assert count_leads(world.queue.leads, world.worker) == 1
 
 
 def test_a_new_connection_that_is_silent_waits_for_its_first_request_which_is_served() -> None:
@@ -236,7 +235,7 @@ def test_the_last_request_of_a_connection_ends_it(lingers: bool, is_new: bool) -
         assert world.poller.armed[20] == READ
     else:
         assert world.closed == [connection]
-    assert count_leads(world.queue.lead, world.worker) == 1
+    assert count_leads(world.queue.leads, world.worker) == 1
 
 
 def test_a_new_connection_that_cannot_be_watched_is_closed() -> None:
@@ -270,8 +269,10 @@ def test_the_lead_is_free_during_the_call_and_retaken(keeps: bool) -> None:
     seen: list[Any] = []
 
     def line(connection: Connection, now: float) -> float:
-        lead, worker = world.queue.lead, world.worker
-        seen.append((lead.free, worker.leads, worker.connection is connection, lead.releases, world.queue.runs))
+        (lead,), worker = world.queue.leads.all, world.worker
+        seen.append(
+            (lead.free, worker.lead is not None, worker.connection is connection, lead.releases, world.queue.leads.runs)
+        )
         return world.line(connection, now)
 
     world = StraightWorld(line)
@@ -279,7 +280,7 @@ def test_the_lead_is_free_during_the_call_and_retaken(keeps: bool) -> None:
     world.arrive(READ)
     world.serve()
     assert seen == [(True, False, True, 1, 1)]
-    assert count_leads(world.queue.lead, world.worker) == 1
+    assert count_leads(world.queue.leads, world.worker) == 1
     assert world.worker.connection is None
 
 
@@ -287,12 +288,12 @@ def test_a_follower_is_woken_when_handlers_wait() -> None:
     world = straight_world()
     world.queue.policy.keeps = False
     follower = Worker(lambda worker: None, "follower")
-    world.queue.lead.followers.append(follower)
+    world.queue.leads.followers.append(follower)
     world.arrive(READ)
     world.application.straight_line = lambda connection, now: [setattr(world.queue, "closed", True), now][1]
     world.serve()
-    assert not world.queue.lead.followers
-    assert not world.queue.lead.free
+    assert not world.queue.leads.followers
+    assert not world.queue.leads.all[0].free
 
 
 @pytest.mark.parametrize("outcome", [DECLINED, RAN])
@@ -405,7 +406,7 @@ def test_a_notification_while_a_request_is_served_is_not_lost(exploring: Explore
             # An arrival may replace it before the request: then the line looks itself, or a step follows without it.
             assert seen[:1] in ([event], [0]) or (not seen and world.served)
             assert (len(connection.token), connection.pending) == (1, 0)
-            assert count_leads(world.queue.lead, world.worker) == 1
+            assert count_leads(world.queue.leads, world.worker) == 1
 
         return check
 
@@ -441,7 +442,7 @@ def test_an_arrival_while_a_request_is_served_is_served_as_well(exploring: Explo
             assert sorted(blocked) == ["second", "worker"]
             assert unread == [0]
             assert (connection.state, len(connection.token), connection.pending) == (State.PARKED, 1, 0)
-            assert count_leads(world.queue.lead, world.worker, cast(Worker, second)) == 1
+            assert count_leads(world.queue.leads, world.worker, cast(Worker, second)) == 1
 
         return check
 

@@ -20,7 +20,7 @@ class FakeQueue:
 
     def __init__(self) -> None:
         self.closed = self.abandoned = False
-        self.monitor_leads = True
+        self.monitor_lead = object()
         self.woken = 0
 
     def wake(self) -> None:
@@ -96,7 +96,6 @@ def test_a_surplus_worker_leaves_with_its_lead() -> None:
     second.exempt = pool.waiting
     assert not pool.leave_surplus(first)
     second.exempt = None
-    first.leads = True
     assert pool.leave_surplus(first)
     assert pool.workers == (second,)
     assert given == [first]

@@ -1,6 +1,7 @@
-"""How many processors this process may use: those that the system gives it, within the quota of its control group.
+"""How many processors this process may use: those that the system gives it, within the quota of its control group; and
+whether several threads can run Python on them at once.
 
-Runs on the main thread at start. A container with ``--cpus 2`` on a machine with 64 processors has all 64 in its
+Runs on the thread that makes a server. A container with ``--cpus 2`` on a machine with 64 processors has all 64 in its
 affinity mask, and a quota of two (``cpu.max`` of cgroup v2, ``cpu.cfs_quota_us`` of v1).
 """
 
@@ -8,11 +9,24 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 
-__all__ = ["usable_processors"]
+__all__ = ["has_gil", "parallel_threads", "usable_processors"]
 
 _MAX = 1 << 16
 """Bytes that are read of a file."""
+
+
+def has_gil() -> bool:
+    """Whether the interpreter runs Python on one thread at a time: always, unless it is a free-threaded build, and no
+    extension module that was imported has switched the GIL on again.
+    """
+    return bool(getattr(sys, "_is_gil_enabled", lambda: True)())
+
+
+def parallel_threads() -> int:
+    """How many threads can run Python at once."""
+    return 1 if has_gil() else usable_processors()
 
 
 def usable_processors(root: str = "/") -> int:
