@@ -55,8 +55,10 @@ CONCURRENCY = "the environment variable WEB_CONCURRENCY"
 """Where the number of processes comes from when only the platform says it."""
 
 _PREFIX = "RESERVE_"
-_FOREIGN = re.compile(r"RESERVE_(CI|(.+_)?(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT_[0-9]+_.*)|PORT_.*)")
-"""Variables that others set: this project's CI, and Kubernetes for a service named "reserve" or "reserve-..."."""
+_FOREIGN = re.compile(r"RESERVE_(CI|PURE|(.+_)?(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT_[0-9]+_.*)|PORT_.*)")
+"""Variables that are no options: of this project's CI, the one that switches the code in C off, and those of Kubernetes
+for a service named "reserve" or "reserve-...".
+"""
 _FOREIGN_IF_URL = re.compile(r"RESERVE_(.+_)?PORT")
 """Variables that Kubernetes sets to a URL."""
 _SURE = 0.8

@@ -185,7 +185,8 @@ def test_a_mistake_in_the_environment_names_the_variable(name: str, text: str, m
 
 
 def test_variables_that_others_set_are_ignored_without_a_message() -> None:
-    environ = {"RESERVE_CI": "1", "RESERVE_SERVICE_HOST": "10.0.0.1", "RESERVE_PORT_80_TCP": "tcp://10.0.0.1:80"}
+    environ = {"RESERVE_CI": "1", "RESERVE_PURE": "1", "RESERVE_SERVICE_HOST": "10.0.0.1"}
+    environ["RESERVE_PORT_80_TCP"] = "tcp://10.0.0.1:80"
     environ["RESERVE_PORT"] = environ["RESERVE_WEB_PORT"] = "tcp://10.0.0.1:80"
     environ["RESERVE_WEB_SERVICE_PORT_HTTP"] = environ["RESERVE_WEB_PORT_80_TCP_ADDR"] = "x"
     assert read_environment(environ) == []

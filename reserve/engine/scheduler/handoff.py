@@ -154,12 +154,14 @@ class StallObserver:
 
     At most :attr:`READS` files of ``/proc`` are read in a sample, and none while no handler stalls; when more handlers
     stall, the others are taken to wait as often as those looked at. Where the system tells nothing, stalled handlers
-    count as waiting in a sample in which the process has used less than :attr:`BUSY` of the time.
+    count as waiting in a sample in which the process has used less than :attr:`BUSY` of the time in which they could have
+    computed: one of them at a time with the GIL, without it as many as there are processors.
 
     :param wall: returns seconds on a monotonic clock.
     :param cpu: returns the seconds of processor time that all threads of the process have used together.
     :param sleeps: see :func:`reserve.engine.polling.threadstate.sleeps`.
     :param run_queue_wait: see :func:`reserve.engine.polling.threadstate.run_queue_wait`.
+    :param parallel: how many threads can run Python at once.
     """
 
     LATE = 0.0005
@@ -177,7 +179,9 @@ class StallObserver:
         cpu: Callable[[], float] = time.process_time,
         sleeps: Callable[[int | None], bool | None] = threadstate.sleeps,
         run_queue_wait: Callable[[], float | None] = threadstate.run_queue_wait,
+        parallel: int = 1,
     ) -> None:
+        self._parallel = parallel
         self._wall = wall
         self._cpu = cpu
         self._sleeps = sleeps
@@ -198,6 +202,8 @@ class StallObserver:
         """Those of them that were not looked at in the kernel."""
         self._stalled = 0
         """Runs that began to stall in this sample."""
+        self._at_once = 0
+        """The most runs that were stalled at one look of this sample."""
         self._reads = self._judged = self._waiting = 0
         self._skipped = 0
         """Runs that could have been judged, if :attr:`READS` were higher."""
@@ -237,6 +243,7 @@ class StallObserver:
             if self._counted:
                 self._counted = self._unjudged = stalled
             return
+        self._at_once = max(self._at_once, len(stalled))
         unjudged = {}
         for worker, run in stalled.items():
             if self._counted.get(worker) != run:
@@ -254,7 +261,7 @@ class StallObserver:
         waits = 0.0
         cpu = self._cpu()
         if self._untold:
-            if cpu - self._cpu_before < self.BUSY * self.elapsed:
+            if cpu - self._cpu_before < self.BUSY * self.elapsed * min(self._at_once, self._parallel):
                 waits = float(self._stalled)
             self._unjudged = {}
         elif self._judged:
@@ -263,7 +270,7 @@ class StallObserver:
         if not self._reads:
             self._waited = None  # the sum of what is late would be less and less exact
         self.elapsed = 0.0
-        self.looks = self._stalled = self._reads = self._judged = self._waiting = self._skipped = 0
+        self.looks = self._stalled = self._at_once = self._reads = self._judged = self._waiting = self._skipped = 0
         self._untold = False
         return waits
 

@@ -18,6 +18,7 @@ from reserve.engine.logs.errorlog import ErrorLog
 from reserve.engine.polling.clock import Clock, SystemClock
 from reserve.engine.polling.patching import SystemThread
 from reserve.engine.polling.poller import RETRY
+from reserve.engine.polling.processors import parallel_threads
 from reserve.engine.polling.threads import start_thread
 from reserve.engine.polling.timers import NEVER
 from reserve.engine.polling.waiter import Alarm
@@ -49,7 +50,7 @@ class Monitor:
 
     def __init__(self, policy: HandOff, alarm: Alarm, log: ErrorLog, clock: Clock = _SYSTEM) -> None:
         self._policy = policy
-        self._observer = StallObserver()
+        self._observer = StallObserver(parallel=parallel_threads())
         self._alarm = alarm
         self._log = log
         self._clock = clock

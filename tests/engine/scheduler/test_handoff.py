@@ -162,7 +162,7 @@ def test_the_simple_policy_always_hands_over() -> None:
 class Machine:
     """The clocks, the kernel and the workers that an observer sees."""
 
-    def __init__(self, workers: int = 2) -> None:
+    def __init__(self, workers: int = 2, parallel: int = 1) -> None:
         self.wall = self.cpu = self.queued = 0.0
         self.states: dict[int | None, bool | None] = {}
         self.tells = True
@@ -171,7 +171,9 @@ class Machine:
             SimpleHashable(connection=None, exempt=None, handled=0, seen=-1, thread=SimpleNamespace(native_id=number))
             for number in range(workers)
         ]
-        self.observer = StallObserver(lambda: self.wall, lambda: self.cpu, self._sleeps, self._run_queue_wait)
+        self.observer = StallObserver(
+            lambda: self.wall, lambda: self.cpu, self._sleeps, self._run_queue_wait, parallel=parallel
+        )
 
     def run(self, number: int, *, sleeps: bool) -> None:
         """A worker begins a run, and its thread sleeps, or does not."""
@@ -378,3 +380,16 @@ def test_what_the_monitor_has_waited_while_it_led_for_long_says_nothing_about_it
     machine.run(1, sleeps=True)
     machine.look(2, late=0.005)
     assert machine.observer.end_sample() == 0.0
+
+
+@pytest.mark.parametrize(("stalled", "cpu", "waits"), [(1, TICK, 0), (2, TICK, 2), (2, 2 * TICK, 0), (3, 2 * TICK, 0)])
+def test_where_the_kernel_tells_nothing_several_handlers_may_compute_at_once(
+    stalled: int, cpu: float, waits: int
+) -> None:
+    """Without the GIL, on two processors: two handlers that compute use the time of both."""
+    machine = Machine(3, parallel=2)
+    machine.tells = False
+    for number in range(stalled):
+        machine.run(number, sleeps=True)
+    machine.look(16, cpu=cpu)
+    assert machine.observer.end_sample() == waits

@@ -107,3 +107,76 @@ def test_close_wakes_every_follower(exploring: Explore, free: bool) -> None:
         return check
 
     assert exploring(scenario, 3, 2, "line") > 100
+
+
+# ---- two leads ----
+
+
+def test_two_leads_go_to_two_threads(exploring: Explore) -> None:
+    """Both holders pass theirs on, or release it, while two threads come to wait for one."""
+
+    def scenario(scheduler: Scheduler) -> Callable[[list[str]], None]:
+        leads, one, two = Leads(deque(), deque()), Follower(), Follower()
+        first, second = leads.all
+        assert leads.take() is first
+        assert leads.take() is second
+        assert leads.take() is None
+        scheduler.spawn("first", lambda: leads.hand_over(first))
+        scheduler.spawn("second", lambda: leads.hand_over(second))
+        scheduler.spawn("one", lambda: leads.wait(one, lambda: None))
+        scheduler.spawn("two", lambda: leads.wait(two, lambda: None))
+
+        def check(blocked: list[str]) -> None:
+            assert blocked == [], "a follower sleeps although a lead is free"
+            assert {one.lead, two.lead} == {first, second}
+            assert count_leads(leads, one, two) == 2
+            assert not leads.followers
+
+        return check
+
+    assert exploring(scenario, 4, 1, "line", alike=(2, 3)) > 100
+
+
+def test_a_thread_that_takes_one_lead_while_it_is_given_another_passes_that_on(exploring: Explore) -> None:
+    def scenario(scheduler: Scheduler) -> Callable[[list[str]], None]:
+        leads, follower = Leads(deque(), deque()), Follower()
+        first, second = leads.all
+        leads.take()
+        leads.take()
+        scheduler.spawn("releaser", first.release)
+        scheduler.spawn("giver", lambda: leads.hand_over(second))
+        scheduler.spawn("follower", lambda: leads.wait(follower, lambda: None))
+
+        def check(blocked: list[str]) -> None:
+            assert blocked == []
+            assert follower.lead is not None
+            assert follower.given is None
+            assert count_leads(leads, follower) == 2
+            assert sum(lead.free for lead in leads.all) == 1
+            assert not leads.followers
+
+        return check
+
+    assert exploring(scenario, 3, 2, "line") > 100
+
+
+def test_a_lead_is_wanted_while_a_thread_waits_for_it_or_no_thread_leads() -> None:
+    leads = Leads(deque(), deque())
+    assert leads.wanted
+    first = leads.take()
+    assert first is not None
+    assert not leads.wanted
+    leads.followers.append(Follower())
+    assert leads.wanted
+    assert leads.take() is not None
+    assert not leads.wanted
+
+
+def test_the_counts_of_the_leads_are_added_up() -> None:
+    leads = Leads(deque(), deque())
+    for number, lead in enumerate(leads.all, 1):
+        assert lead.take()
+        lead.runs = number
+        leads.followers.append(Follower())
+        leads.hand_over(lead)
+    assert (leads.runs, leads.hand_overs) == (3, 2)
