@@ -154,8 +154,8 @@ class StallObserver:
 
     At most :attr:`READS` files of ``/proc`` are read in a sample, and none while no handler stalls; when more handlers
     stall, the others are taken to wait as often as those looked at. Where the system tells nothing, stalled handlers
-    count as waiting in a sample in which the process has used less than :attr:`BUSY` of the time in which they could have
-    computed: one of them at a time with the GIL, without it as many as there are processors.
+    count as waiting in a sample in which the process has used less than :attr:`BUSY` of the time in which they could
+    have computed: one of them at a time with the GIL, without it as many as there are processors.
 
     :param wall: returns seconds on a monotonic clock.
     :param cpu: returns the seconds of processor time that all threads of the process have used together.
