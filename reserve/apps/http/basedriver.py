@@ -36,7 +36,7 @@ from reserve.protocol.codec import NONE, Head
 if TYPE_CHECKING:
     from reserve.apps._accesslog.record import Details
     from reserve.engine.connections.connection import Connection
-    from reserve.protocol.codec import ParseHead
+    from reserve.protocol.codec import ParseHead, Reader
 
 __all__ = ["HTTPBaseDriver"]
 
@@ -80,11 +80,14 @@ class HTTPBaseDriver(Driver, ABC):
         self.unix_socket = not isinstance(connection.peer, tuple)
         self.limits = context.settings.limits
         self.base_environ = context.base_environ(connection)
-        codec = self._codec = context.codec
-        self.parse_head: ParseHead = codec.parse_head
+        self._codec = context.codec
+        self.parse_head: ParseHead = self._codec.parse_head
         if connection.server.settings.trusted_proxies:
             self.parse_head = context.head_parser(connection)
-        self._reader = codec.make_reader(self.limits, self._reply)
+        self._reader: Reader | None = None
+        """Finds the ends of heads; made when the first bytes come that are not for the straight line. None: there were
+        none yet, or the straight line has served requests since. So a connection that is idle needs none.
+        """
         self._unparsed = b""
         """What was received after a request."""
         self._head: Head | None = None
@@ -123,12 +126,12 @@ class HTTPBaseDriver(Driver, ABC):
     def leave_straight_line(self, deadline: float) -> None:
         wait = self._wait
         if deadline != wait.deadline and deadline != NEVER:  # there were requests, which end a series of empty lines
-            self._reader = self._codec.make_reader(self.limits, self._reply)
+            self._reader = None
             wait.kind = KEEP_ALIVE
             wait.deadline = deadline
 
     def expired(self, kind: str, now: float) -> Action:
-        if kind == KEEP_ALIVE or not self._reader.started:
+        if kind == KEEP_ALIVE or self._reader is None or not self._reader.started:
             return CLOSE
         return self._refuse_incomplete_head(
             RemoteError(408, "the head of the request came too slowly (--head-timeout)")
@@ -206,6 +209,8 @@ class HTTPBaseDriver(Driver, ABC):
                     return (
                         CLOSE  # a client may close between two requests; after a part of a head nothing can be served
                     )
+            if reader is None:
+                reader = self._reader = self._codec.make_reader(self.limits, self._reply)
             fresh = not reader.started
             try:
                 block = reader.feed(data)
@@ -241,12 +246,12 @@ class HTTPBaseDriver(Driver, ABC):
             if emptied:
                 break  # a short receive has emptied the socket; the poller reports when there is more
         wait = self._wait
-        held = reader.buffered
+        held = 0 if reader is None else reader.buffered
         in_tls = 0 if connection.tls is None else connection.tls.held  # which the engine counts
         unshared = held + in_tls - connection.counted[0]
         if held + in_tls > LARGE_HEAD and not connection.server.budget.memory_for(unshared):
             return self._refuse_incomplete_head(large_head_error())
-        if reader.started:
+        if reader is not None and reader.started:
             self._count_head(held)
             wait.kind = "head"
             wait.deadline = self._head_deadline
@@ -262,8 +267,8 @@ class HTTPBaseDriver(Driver, ABC):
 
     def _refuse_incomplete_head(self, error: RemoteError) -> Action:
         """Refuse a request whose head is not complete, and free the bytes of it that have been received."""
-        received = self._reader.prefix
-        self._reader = self._codec.make_reader(self.limits, self._reply)
+        received = b"" if self._reader is None else self._reader.prefix
+        self._reader = None
         self._count_head(0)
         self._head_size = 0
         return self._refuse(error, received)

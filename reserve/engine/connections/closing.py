@@ -36,7 +36,7 @@ def send_close_notify(connection: Connection) -> None:
     tls = connection.tls
     if tls is not None and not connection.must_reset:
         tls.close_notify()
-        connection.recv = tls.raw_recv
+        connection.tls_recv = tls.raw_recv
 
 
 def shutdown_write(connection: Connection) -> None:

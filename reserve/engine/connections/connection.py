@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, cast
 
 from reserve.engine.connections.context import ServerContext
 from reserve.engine.connections.driver import Close, Driver
@@ -34,6 +34,13 @@ if TYPE_CHECKING:
     from reserve.ssl.tlssocket import TLSSocket
 
 __all__ = ["NO_DRIVER", "Connection"]
+
+
+class Sender(Protocol):
+    """What sends bytes: a socket, for example."""
+
+    def send(self, data: bytes | memoryview, /) -> int: ...
+
 
 NO_DRIVER = Driver()
 """The driver of a connection that has no driver yet, or that is disposed of."""
@@ -73,8 +80,7 @@ class Connection:
         "proxy",
         "queued_at",
         "reclaim_waiter",
-        "recv",
-        "send",
+        "sender",
         "server",
         "sink",
         "sock",
@@ -82,6 +88,7 @@ class Connection:
         "timer_at",
         "tls",
         "tls_memory",
+        "tls_recv",
         "token",
         "wait_kind",
         "wants_worker",
@@ -96,12 +103,14 @@ class Connection:
         """The raw address of the client: of the other end, or, after a header of the PROXY protocol, the one in it."""
         self.proxy: ProxyHeader | None = None
         """The header of the PROXY protocol that the connection began with."""
-        self.recv: Callable[[int], bytes] = sock.recv
-        self.send: Callable[[bytes | memoryview], int] = sock.send
         self.sink: Any = sock
         """What the output is flushed into: the socket, or the TLS session on it."""
+        self.sender: Sender = sock
+        """What :meth:`write` sends with: :attr:`sink`, except during the handshake of TLS, when it refuses."""
         self.tls: TLSSocket | None = None
         """The TLS session, once the handshake has begun; then :attr:`sock` is the same object."""
+        self.tls_recv: Callable[[int], bytes] | None = None
+        """What :meth:`recv` calls under TLS: a method of the session; None: there is no TLS."""
         self.driver: Driver = NO_DRIVER
         self.state = READY
         self.token: Token = new_token()
@@ -228,18 +237,25 @@ class Connection:
         """TLS has begun: the socket belongs to the session now. Until :meth:`trust_tls` the session carries no data."""
         self.tls = tls
         self.sock = cast("socket.socket", tls)
-        self.recv = tls.raw_recv
-        self.send = _refuse_to_send
+        self.tls_recv = tls.raw_recv
+        self.sender = _REFUSING
 
     def trust_tls(self) -> None:
         """The handshake is complete: from now on all data goes through the session."""
         tls = self.tls
         assert tls is not None
-        self.recv = tls.recv_now
-        self.send = tls.send_now
-        self.sink = tls.sink()
+        self.tls_recv = tls.recv_now
+        self.sender = self.sink = tls.sink()
 
     # ---- by the owner ----
+
+    def recv(self, size: int) -> bytes:
+        """Receive up to ``size`` bytes that are there: from the socket, or from the TLS session on it. It never waits.
+
+        Raises BlockingIOError when there are none. Empty: the peer has closed its side.
+        """
+        receive = self.tls_recv
+        return self.sock.recv(size) if receive is None else receive(size)
 
     def write(self, data: bytes) -> None:
         """Send what the socket takes now, and keep a reference to the remaining bytes, which are flushed later.
@@ -249,7 +265,9 @@ class Connection:
         output = self.output
         if output is None:
             try:
-                sent = self.send(memoryview(data)[:PIECE] if len(data) > PIECE and self.server.others_wait else data)
+                sent = self.sender.send(
+                    memoryview(data)[:PIECE] if len(data) > PIECE and self.server.others_wait else data
+                )
             except (BlockingIOError, InterruptedError):
                 sent = 0
             except OSError as error:
@@ -356,5 +374,11 @@ class Connection:
         return receive(1, socket.MSG_PEEK)
 
 
-def _refuse_to_send(data: bytes | memoryview) -> NoReturn:
-    raise ConnectionAbortedError("TLS has begun on this connection, and its handshake is not complete")
+class _Refusing:
+    """The sender during the handshake of TLS: nothing may leave that is not encrypted."""
+
+    def send(self, data: bytes | memoryview, /) -> NoReturn:
+        raise ConnectionAbortedError("TLS has begun on this connection, and its handshake is not complete")
+
+
+_REFUSING = _Refusing()

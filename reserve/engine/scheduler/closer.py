@@ -158,7 +158,7 @@ class Closer:
                     connection.deadline = now + self._settings.write_timeout
                 self._queue.park(connection, WRITE, connection.deadline, "close_notify", FLUSHING)
                 return False
-        connection.recv = tls.raw_recv  # what the peer still sends is not decrypted
+        connection.tls_recv = tls.raw_recv  # what the peer still sends is not decrypted
         return True
 
     def _linger(self, connection: Connection, events: int) -> bool:
