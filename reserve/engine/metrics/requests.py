@@ -53,20 +53,9 @@ class _Histogram(NamedTuple):
     counts: tuple[int, ...] = _NO_COUNTS
     sum: float = 0.0
 
-    def plus(self, values: list[float]) -> _Histogram:
-        """With more values, which are sorted here."""
-        counts = list(self.counts)
-        if values and max(values) <= BOUNDS[0]:
-            counts[0] += len(values)
-            return _Histogram(tuple(counts), self.sum + sum(values))
-        values.sort()
-        below = part = 0
-        while below < len(values):
-            part = bisect_left(BOUNDS, values[below], part)  # of the smallest value that is not counted yet
-            up_to = bisect_right(values, BOUNDS[part], below) if part < len(BOUNDS) else len(values)
-            counts[part] += up_to - below
-            below = up_to
-        return _Histogram(tuple(counts), self.sum + sum(values))
+    def plus(self, other: _Histogram) -> _Histogram:
+        """Both together."""
+        return _Histogram(tuple(map(add, self.counts, other.counts)), self.sum + other.sum)
 
 
 class _Sums(NamedTuple):
@@ -151,22 +140,57 @@ def _folded(pending: list[Any]) -> _Sums:
     if len(pending) == 1:
         return sums
     methods, statuses, received, sent, queues, applications = zip(*pending[1:], strict=True)
-    responses = sums.responses.copy()
-    for key, number in Counter(zip(methods, statuses, strict=True)).items():
-        responses[key] = responses.get(key, 0) + number
-    queue, application = list(queues), list(applications)
-    if NOT_RUN in queue:
-        queue = [seconds for seconds in queue if seconds != NOT_RUN]
-        application = [seconds for seconds in application if seconds != NOT_RUN]
-    duration = list(map(add, queue, application))
+    if any(queues):
+        # Both columns have NOT_RUN in the same places.
+        waited = [seconds for seconds in queues if seconds != NOT_RUN]
+        taken = [seconds for seconds in applications if seconds != NOT_RUN]
+        duration = _histogram_of(list(map(add, waited, taken)))
+        queue, application = _histogram_of(waited), _histogram_of(taken)
+    else:  # they were on the straight line: none has waited
+        queue = _Histogram((len(queues), *_NO_COUNTS[1:]), 0.0)
+        duration = application = _histogram_of(list(applications))
     return _Sums(
-        responses,
+        _with_counts(sums.responses, methods, statuses),
         sums.bytes_received + sum(received),
         sums.bytes_sent + sum(sent),
         sums.duration.plus(duration),
         sums.queue.plus(queue),
         sums.application.plus(application),
     )
+
+
+def _with_counts(
+    known: dict[tuple[str, int], int], methods: tuple[str, ...], statuses: tuple[int, ...]
+) -> dict[tuple[str, int], int]:
+    """The numbers of responses by method and status, with more of them. As a rule there are few different ones: to look
+    through all for each of these costs less than to make and hash a pair for each response.
+    """
+    responses = known.copy()
+    different = set(methods)
+    for method in different:
+        if len(different) == 1:
+            those = statuses
+        else:
+            those = tuple(status for each, status in zip(methods, statuses, strict=True) if each == method)
+        for status in set(those):
+            responses[method, status] = responses.get((method, status), 0) + those.count(status)
+    return responses
+
+
+def _histogram_of(values: list[float]) -> _Histogram:
+    """The histogram of these values, which it sorts."""
+    counts = [0] * len(_NO_COUNTS)
+    if values and max(values) <= BOUNDS[0]:
+        counts[0] = len(values)
+        return _Histogram(tuple(counts), sum(values))
+    values.sort()
+    below = part = 0
+    while below < len(values):
+        part = bisect_left(BOUNDS, values[below], part)  # of the smallest value that is not counted yet
+        up_to = bisect_right(values, BOUNDS[part], below) if part < len(BOUNDS) else len(values)
+        counts[part] += up_to - below
+        below = up_to
+    return _Histogram(tuple(counts), sum(values))
 
 
 def _sums_of(tally: Tally) -> _Sums:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -47,6 +48,14 @@ def test_responses_are_counted_by_method_and_status() -> None:
     assert found.responses == (("GET", 200, 2), ("PATCH", 404, 1), ("other", 200, 2), ("other", 400, 1))
     assert (found.bytes_received, found.bytes_sent) == (6, 12)
     assert sum(found.duration.counts) == 0, "no application was called"
+
+
+@given(st.lists(st.tuples(st.sampled_from(["GET", "POST", "HEAD"]), st.integers(200, 599)), max_size=3 * MOST_PENDING))
+def test_responses_of_several_methods_and_statuses_are_counted(pairs: list[tuple[str, int]]) -> None:
+    metrics = RequestMetrics()
+    for method, status in pairs:
+        metrics.add(method, status, 1, 2, 0.0, 0.002)
+    assert {(method, status): number for method, status, number in metrics.read().responses} == Counter(pairs)
 
 
 def test_any_method_that_a_client_makes_up_needs_no_memory() -> None:
