@@ -72,7 +72,7 @@ def test_valid_requests_are_read_alike(oracle: str) -> None:
 
 # ---- the comparison finds faults ----
 
-LOOSE_BYTES = bytes({*range(256)} - {10, 13})
+FEW_BYTES = b"\r\n"
 
 
 class _LooseKeys(dict[str, str]):
@@ -89,7 +89,7 @@ def _uses_length(environ: dict[str, Any], *_: Any) -> int | None:
     [
         (head, "body_length", _uses_length, CHUNKS[:-2] + b"Content-Length: 3\r\n\r\n0\r\n\r\n", "end refuses"),
         (head, "body_length", lambda *_: 0, POST + b"Content-Length: 3\r\n\r\nabc", "end end"),
-        (head, "VALUE_BYTES", LOOSE_BYTES, GET + b"X: a\0b\r\n\r\n", "refuses refuses"),
+        (head, "CONTROL_BYTES", FEW_BYTES, GET + b"X: a\0b\r\n\r\n", "refuses refuses"),
         (head, "ENVIRON_KEYS", _LooseKeys(), GET + b"X : b\r\n\r\n", "refuses refuses"),
         (head, "client_keeps_alive", lambda *_: True, GET + b"Connection: close\r\n\r\n", "keep_alive keep_alive"),
         (head, "client_keeps_alive", lambda *_: False, GET + b"Connection: x\r\n\r\n", "keep_alive keep_alive"),

@@ -15,6 +15,7 @@ import re
 from reserve.errors import RemoteError
 
 __all__ = [
+    "CONTROL_BYTES",
     "DROPPED",
     "ENVIRON_KEYS",
     "LINE_COMPLETE",
@@ -23,7 +24,6 @@ __all__ = [
     "SINGLETONS",
     "TOKEN",
     "TOKEN_CLASS",
-    "VALUE_BYTES",
     "environ_key",
     "log_fields",
     "scan_field_line",
@@ -36,9 +36,8 @@ VALUE_CLASS = r"[^\x00-\x08\x0a-\x1f\x7f]"
 TOKEN = re.compile(TOKEN_CLASS + "+").fullmatch
 """RFC 9110 section 5.6.2; the class names every byte, because ``\\w`` would accept other alphabets."""
 
-VALUE_BYTES = bytes({*range(256)} - {*range(32), 127} | {9})
-"""Every byte that may stand in a field value (RFC 9110 section 5.5), read as broadly as VALUE_CLASS. Those of names are
-among them.
+CONTROL_BYTES = bytes({*range(32), 127} - {9})
+"""Every byte that may not stand in a field value (RFC 9110 section 5.5), read as broadly as VALUE_CLASS, nor in a name.
 """
 
 LOG_FIELDS = re.compile(rf"\r\n(referer|user-agent):({VALUE_CLASS}*)(?=\r\n)", re.IGNORECASE).findall

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from reserve.errors import RemoteError
 from reserve.protocol.codec import Head
-from reserve.protocol.http1.fields import DROPPED, ENVIRON_KEYS, SINGLETONS, VALUE_BYTES
+from reserve.protocol.http1.fields import CONTROL_BYTES, DROPPED, ENVIRON_KEYS, SINGLETONS
 from reserve.protocol.http1.framing import body_length, client_keeps_alive, expects_continue
 from reserve.protocol.http1.headreader import HeadReader
 from reserve.protocol.http1.host import CACHED_HOSTS, check_host, is_socket_path
@@ -24,9 +24,9 @@ from reserve.protocol.http1.requestline import METHODS, decode_path, decode_path
 
 __all__ = ["Head", "HeadReader", "parse_head"]
 
-CACHED_LINES: dict[str, tuple[str, str]] = {}
-"""Request line that is ordinary -> its method and its target. Not those with a query: few come again, and some hold
-what should not stay in memory.
+CACHED_LINES: dict[str, tuple[str, str, bool]] = {}
+"""Request line that is ordinary -> its method, its target, and whether that has a percent sign. Not those with a query:
+few come again, and some hold what should not stay in memory.
 """
 MOST_CACHED = 512
 LONGEST_CACHED = 128
@@ -61,7 +61,7 @@ def parse_head(
     authority = None
     cached = CACHED_LINES.get(line)
     if cached is not None:
-        method, target = cached
+        method, target, escaped = cached
         minor = 1
         path, query = target, ""
     else:
@@ -79,13 +79,15 @@ def parse_head(
         ):
             minor = 1
             path, question_mark, query = target.partition("?")
+            escaped = "%" in path
             if not question_mark and len(line) <= LONGEST_CACHED:
                 if len(CACHED_LINES) >= MOST_CACHED:
                     CACHED_LINES.clear()
-                CACHED_LINES[line] = method, target
+                CACHED_LINES[line] = method, target, escaped
         else:
             try:
                 method, target, minor, path, query, authority = parse_request_line(line)
+                escaped = "%" in path
             except RemoteError:
                 HeadReader(limits, careful=True).feed(block)  # raises what a head in pieces gets, if that is another
                 raise
@@ -93,7 +95,7 @@ def parse_head(
     # As many bytes of control characters as the line ends have: so there are no others.
     fields = lines[1:-2]
     if (
-        len(block.translate(None, VALUE_BYTES)) != 2 * len(lines) - 2
+        len(block) - len(block.translate(None, CONTROL_BYTES)) != 2 * len(lines) - 2
         or lines[-1]
         or lines[-2]
         or len(fields) > limits.max_fields
@@ -103,7 +105,7 @@ def parse_head(
     environ = base.copy()
     environ["REQUEST_METHOD"] = method
     environ["REQUEST_URI"] = target
-    if "%" in path:
+    if escaped:
         path = decode_path_but_slashes(path) if keep_slashes else decode_path(path)
     environ["PATH_INFO"] = path
     environ["QUERY_STRING"] = query
