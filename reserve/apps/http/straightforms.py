@@ -41,11 +41,11 @@ def make_straight_line(
     from reserve.apps.http.straightline import StraightLine, own_records
 
     if form() == "Python":
-        return StraightLine(context)
+        return StraightLine(context, server.clock.now).serve
     try:
         from reserve.apps.http import _straightline
     except ImportError:  # it was compiled for another system
-        return StraightLine(context)
+        return StraightLine(context, server.clock.now).serve
 
     settings, limits, gateway, log = context.settings, context.settings.limits, context.gateway, context.access_log
     return _straightline.StraightLine(

@@ -1,6 +1,6 @@
 """The straight line of HTTP: what an ordinary request passes, from the first byte to the last, in one call.
 
-A worker calls :meth:`StraightLine.__call__` for a connection that has waited for its next request and for nothing
+A worker calls :meth:`StraightLine.serve` for a connection that has waited for its next request and for nothing
 else, or has just been accepted (:mod:`reserve.engine.connections.straightline`). An ordinary request is there with one
 receive, or with a second one that gets its small body. Its response is a list of bytes, or another iterable whose first
 item is all that its Content-Length says, and leaves with one send. Every other one leaves the line where that shows:
@@ -25,6 +25,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
+from collections.abc import Callable
 from contextvars import Context
 from io import BytesIO
 from os import read, write
@@ -66,6 +67,8 @@ what a client sends after a request that leaves the line is kept while the respo
 MOST_JOINED = 65536
 """Bytes of a body that are copied after the head, to leave in one system call."""
 _LENGTH_FIELD = b"\r\ncontent-length:"
+_cached_status, _cached_line = CACHED_STATUS.get, CACHED_LINES.get
+"""Bound once, because both are called for each response."""
 _UNFRAMED = frozenset((204, 205, 304))
 """Statuses whose responses have no content, and rules of their own for Content-Length."""
 
@@ -106,14 +109,16 @@ class StraightLine:
     """The straight line of one application, with the settings of a moment. Any thread may call it.
 
     :param context: the application.
+    :param now: the engine's clock.
     """
 
-    __slots__ = ("_app", "_context", "_date", "_errors", "_ids", "_keep_alive", "_largest", "_log",
+    __slots__ = ("_app", "_context", "_date", "_errors", "_ids", "_keep_alive", "_largest", "_log", "_now",
                  "_records", "_refuse_underscores", "_server_line", "_shows_ids", "_special", "_streams")  # fmt: skip
 
-    def __init__(self, context: HTTPContext) -> None:
+    def __init__(self, context: HTTPContext, now: Callable[[], float]) -> None:
         settings, limits = context.settings, context.settings.limits
         self._context = context
+        self._now = now
         self._app = context.gateway.app
         self._errors = context.gateway.errors
         self._keep_alive = settings.keep_alive
@@ -130,7 +135,7 @@ class StraightLine:
         self._date = (0.0, 0.0, b"")
         """When a second begins and ends, and the lines that end every head in it."""
 
-    def __call__(self, connection: Connection, begun: float, /) -> float | int:
+    def serve(self, connection: Connection, begun: float, /) -> float | int:
         """Serve one request. See :class:`reserve.engine.connections.straightline.StraightLine`."""
         # The driver was made for this context, whose straight line this is.
         driver: StraightDriver = connection.driver  # type: ignore[assignment]
@@ -149,10 +154,9 @@ class StraightLine:
             if not block:
                 return driver.decline(data)
         try:
-            # By position, which costs less than by name.
-            head = driver.parse_head(
-                block, driver.base_environ, driver.limits, self._refuse_underscores, driver.unix_socket
-            )
+            # Not driver.parse_head(...), which would look for a method first; by position, not by name: both cost less.
+            parse_head = driver.parse_head
+            head = parse_head(block, driver.base_environ, driver.limits, self._refuse_underscores, driver.unix_socket)
         except RemoteError:
             return driver.decline(data)
         environ = head.environ
@@ -197,7 +201,7 @@ class StraightLine:
             # Read before the application may change its environ.
             response.referer, response.user_agent = environ.get("HTTP_REFERER", ""), environ.get("HTTP_USER_AGENT", "")
         try:
-            result: Any = response.variables.run(self._app, environ, response)
+            result: Any = response.variables.run(self._app, environ, response.start_response)
         except BaseException as error:
             return driver.leave_with(response, None, error)
 
@@ -270,7 +274,8 @@ class StraightLine:
         driver.straight_response = None
         if content is not None:
             close_content(content)
-        now = server.clock.now()
+        read_clock = self._now  # see parse_head above
+        now = read_clock()
         metrics = server.request_metrics
         pending = metrics.pending[get_ident()]
         pending.append((method if method in METHODS else OTHER, response.code, size, sent, 0.0, now - begun))
@@ -312,8 +317,8 @@ class StraightLine:
 
 
 class StraightResponse:
-    """The response to one request on the straight line, and its ``start_response``. The worker that runs the
-    application owns it; :meth:`HTTPDriver.describe` and the like read it on any thread.
+    """The response to one request on the straight line. The worker that runs the application owns it;
+    :meth:`HTTPDriver.describe` and the like read it on any thread.
 
     :param begun: when the application is called, on the engine's clock.
     :param received: bytes of the request, its body included.
@@ -337,6 +342,14 @@ class StraightResponse:
         "wsgi",
     )
 
+    # What the application has said, set together with :attr:`lines`.
+
+    status: str
+    code: int
+    headers: list[tuple[str, str]]
+    length: int
+    """What Content-Length says; -1: the application has not stated it."""
+
     def __init__(self, connection: Connection, head: Head, begun: float, received: int) -> None:
         self.connection: Connection | None = connection
         """None: the response has ended."""
@@ -348,22 +361,17 @@ class StraightResponse:
         """``wsgi.input``, if the request has a body: it is closed after the application."""
         self.wsgi: WSGIResponse | None = None
         """What has taken over, because something is not ordinary."""
-        self.lines: list[bytes] = []
-        """Status line and fields, checked and encoded, Content-Length last; empty: they are not known, or :attr:`wsgi`
+        self.lines: list[bytes] | None = None
+        """Status line and fields, checked and encoded, Content-Length last; None: they are not known, or :attr:`wsgi`
         has them.
         """
-        self.code = 0
-        self.length = -1
-        """What Content-Length says; -1: the application has not stated it."""
         self.sent = -1
         """Bytes of the body, after the connection has taken over all of them; -1: before that."""
-        self.status = ""
-        self.headers: list[tuple[str, str]] = []
         self.referer = self.user_agent = ""
         self.variables = Context()
         """The context of the application (PEP 567)."""
 
-    def __call__(self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None) -> Write:
+    def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None) -> Write:
         """``start_response`` (PEP 3333)."""
         if (
             self.wsgi is None
@@ -384,7 +392,7 @@ class StraightResponse:
     def _check(self, status: str, headers: list[tuple[str, str]]) -> bool:
         """Check and encode the head; False: something of it is not ordinary, or not allowed."""
         try:
-            line, code = CACHED_STATUS.get(status) or check_status(status)
+            line, code = _cached_status(status) or check_status(status)
             if code in _UNFRAMED:
                 return False
             lines = [line]
@@ -393,7 +401,7 @@ class StraightResponse:
             for item in headers:
                 if type(item) is not tuple:
                     return False
-                line, kind = CACHED_LINES.get(item) or check_field(item)
+                line, kind = _cached_line(item) or check_field(item)
                 if kind == PLAIN:
                     lines.append(line)
                 elif kind == CONTENT_LENGTH and length < 0 and type(item[1]) is str:
