@@ -1,7 +1,7 @@
 """A body that is received before its application runs: to memory, and past a limit to a file without a name.
 
 The thread that steps the connection calls :meth:`BufferedBody.receive`, which never blocks. A file thread calls
-:meth:`BufferedBody.spill`, and a worker :meth:`BufferedBody.open`, because they touch the disk. Whenever the body waits
+:meth:`BufferedBody.store`, and a worker :meth:`BufferedBody.open`, because they touch the disk. Whenever the body waits
 for its client or for another thread, what it holds is counted into the server's budget.
 
 The other kind of body is read by the application itself: :mod:`reserve.apps.http.streamedbody`.
@@ -48,12 +48,20 @@ BEYOND = 4096
 request is responded to, so little of it is received.
 """
 _RECEIVE_SIZE = 65536
+_LARGE_RECEIVE = 262144
+"""Bytes that are received at once of a body of which at least as much is missing: a quarter of the system calls, and
+blocks that the file takes with less work for each byte.
+"""
 _TURN_SIZE = 262144
 """Bytes on the wire that are received in one turn of a connection, whatever their content."""
 _TURN_TIME = 0.002
 """Seconds after which a turn ends all the same: what a client sends may cost more to decode than it looks like."""
 _SPILL_SIZE = 262144
-"""Bytes of a body that are gathered in memory, at least, before a worker writes them to its file."""
+"""Bytes of a body that are gathered in memory, at least, before they are written to its file."""
+_STORE_SIZE = 4194304
+"""Bytes of one body after which a file thread takes the next connection: others wait for that thread."""
+_STORE_TIME = 0.01
+"""Seconds after which it does so all the same, between two blocks: the disk may be slow."""
 _SMALL = 4096
 """A piece of fewer bytes is joined with the one before it: each piece is an object, whose size nothing counts."""
 
@@ -120,7 +128,13 @@ class BodyStore:
 
         A body that does not stay in memory is written in blocks of at least 256 KiB if its client is quick.
         """
-        return self.in_memory >= _SPILL_SIZE and (self.too_large or self._file is not None)
+        return self.room <= 0
+
+    @property
+    def room(self) -> int:
+        """Bytes after which it is :attr:`full`."""
+        most = _SPILL_SIZE if self._file is not None else max(_SPILL_SIZE, self._memory + 1)
+        return most - self.in_memory
 
     @property
     def incomplete(self) -> bool:
@@ -165,7 +179,7 @@ class BufferedBody:
     :param head_size: bytes of that head, which is kept in memory while the body is received.
     """
 
-    __slots__ = ("_connection", "_decoder", "_head_size", "_settings", "_started", "_store", "_unparsed")
+    __slots__ = ("_connection", "_decoder", "_failure", "_head_size", "_settings", "_started", "_store", "_unparsed")
 
     def __init__(
         self,
@@ -183,6 +197,8 @@ class BufferedBody:
         self._settings = settings
         self._started = now
         self._store = BodyStore(settings.body_memory, settings.spool_dir, connection.server.close_file)
+        self._failure: RemoteError | OSError | None = None
+        """What a file thread has met while it received: the next :meth:`receive` raises it."""
 
     @property
     def unparsed(self) -> bytes:
@@ -205,6 +221,11 @@ class BufferedBody:
         :raises RemoteError: 400, 413 or 431 from the decoder; 507 when memory and disk of the server's budget are used
             up; 503 when its memory is used up and the head of the request is large.
         """
+        if self._failure is not None:
+            try:
+                raise self._failure
+            finally:
+                self._failure = None  # its traceback refers to this body
         decoder, store = self._decoder, self._store
         connection = self._connection
         receive, budget, now = connection.recv, connection.server.budget, connection.server.clock.now
@@ -222,8 +243,11 @@ class BufferedBody:
             if data:
                 self._unparsed = b""
             else:
+                missing = decoder.missing
+                large = missing >= _LARGE_RECEIVE  # all of which is content
+                size = min(_LARGE_RECEIVE, store.room) if large else min(_RECEIVE_SIZE, missing + BEYOND)
                 try:
-                    data = receive(min(_RECEIVE_SIZE, decoder.missing + BEYOND))
+                    data = receive(size)
                 except (BlockingIOError, InterruptedError):
                     if store.too_large and budget.disk_for_body(store.in_memory):
                         self.settle()
@@ -255,19 +279,40 @@ class BufferedBody:
         self._count()
         self._connection.settle()
 
-    def spill(self) -> None:
-        """Write what is in memory to the file. Raises OSError when the disk takes no more."""
+    def store(self) -> None:
+        """By a file thread, after :data:`FULL`: write what is in memory to the file. While the client sends as fast as
+        the file takes it, receive and write on: else two threads would be woken for each block.
+
+        That is bounded in bytes and in time, and in memory as :meth:`receive` is. It ends when the client has to send
+        more. Raises OSError when the disk takes no more.
+        """
+        decoder, store, now = self._decoder, self._store, self._connection.server.clock.now
+        enough, end = store.size - store.in_memory + _STORE_SIZE, now() + _STORE_TIME
+        progress = FULL
+        while progress is FULL or progress is MORE:
+            if progress is FULL:
+                self._spill()
+            if decoder.complete or store.size >= enough or now() >= end:
+                return
+            try:
+                progress = self.receive()
+            except (RemoteError, OSError) as error:
+                self._failure = error
+                return
+
+    def _spill(self) -> None:
         try:
             self._store.spill()
         finally:
             self.settle()
 
     def open(self) -> BinaryIO:
-        """The complete body as a file at its start. Raises OSError as :meth:`spill` does."""
+        """The complete body as a file at its start. Raises OSError as :meth:`store` does."""
         return self._store.open()
 
     def close(self) -> None:
         """Free the memory and the file. The caller settles or disposes of the connection afterwards."""
+        self._failure = None
         self._store.close()
         self._connection.body_memory = self._connection.body_disk = 0
 

@@ -524,7 +524,7 @@ class HTTPDriver(HTTPBaseDriver):
         body = self._buffered_body
         assert body is not None
         try:
-            body.spill()
+            body.store()
         except OSError as error:  # the disk takes no more of the body
             self._worker_error = body_error(self._context, self._connection, error)
 

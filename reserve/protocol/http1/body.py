@@ -44,7 +44,7 @@ class LengthDecoder:
     :param length: in bytes.
     """
 
-    FEED_SIZE = 65536
+    FEED_SIZE = 262144
     """Bytes that a caller which must not be kept long passes to one call of :meth:`feed`, at most."""
 
     __slots__ = ("_length", "complete", "received", "rest")

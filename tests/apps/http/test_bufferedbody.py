@@ -5,15 +5,17 @@ from __future__ import annotations
 import errno
 import io
 import os
+import random
 import tempfile
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
-from reserve.apps.http.bufferedbody import MORE, BodyStore, BufferedBody
+from reserve.apps.http.bufferedbody import COMPLETE, FULL, MORE, WAITING, BodyStore, BufferedBody
 from reserve.apps.http.settings import HTTPSettings
-from reserve.protocol.http1.body import ChunkedDecoder
+from reserve.errors import RemoteError
+from reserve.protocol.http1.body import ChunkedDecoder, LengthDecoder
 from reserve.protocol.http1.limits import Limits
 from reserve.testing import FakeClock, MemoryClient, MemorySocket
 from reserve.testing.memoryserver import MemoryConnection, MemoryServer
@@ -179,28 +181,18 @@ def test_the_file_of_a_body_that_was_refused_is_closed(tmp_path: Path, monkeypat
 @pytest.mark.parametrize("memory", [0, 65_536, 262_144, 1_000_000, 4_000_000])
 @pytest.mark.parametrize("more", [0, 1_000_000])
 @pytest.mark.parametrize("chunks", [0, 50_000])
-def test_a_body_of_up_to_body_memory_needs_no_file(
-    memory: int, more: int, chunks: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_body_of_up_to_body_memory_needs_no_file(memory: int, more: int, chunks: int, blocks: list[int]) -> None:
     """A client that is quick may have up to 256 KiB in memory, whatever the limit."""
-    written: list[int] = []
-    spill = BodyStore.spill
-
-    def counting(store: BodyStore) -> None:
-        written.append(store.in_memory)
-        spill(store)
-
-    monkeypatch.setattr(BodyStore, "spill", counting)
     size = max(memory, 262_143) + more
     body = (bytes(range(251)) * (size // 251 + 1))[:size]
     app = Recorder()
     client = MemoryClient(app, HTTPSettings(body_memory=memory))
     assert only(client.send(request("POST", body=body, chunks=chunks))).status == 200
     assert app.bodies == [body]
-    assert (sum(written) > 0) is (more > 0)
-    if written:
-        assert written[0] <= max(memory, 262_144) + 65_536
-        assert all(count <= 262_144 + 65_536 for count in written[1:])
+    assert (sum(blocks) > 0) is (more > 0)
+    if blocks:
+        assert blocks[0] <= max(memory, 262_144) + 65_536
+        assert all(count <= 262_144 + 65_536 for count in blocks[1:])
 
 
 def test_a_client_that_pauses_has_up_to_body_memory_in_memory(tmp_path: Path) -> None:
@@ -223,12 +215,102 @@ def test_a_body_in_tiny_pieces_is_kept_in_few_objects() -> None:
     assert store.open().read() == b"abc" * 20_000
 
 
-def receiving(body: bytes) -> tuple[BufferedBody, MemorySocket, MemoryServer]:
-    """A chunked body that has arrived and is received with a clock that stands still."""
+def receiving(body: bytes, length: int | None = None) -> tuple[BufferedBody, MemorySocket, MemoryServer]:
+    """A body that has arrived and is received with a clock that stands still; chunked, if it has no length."""
     server, sock = MemoryServer(FakeClock()), MemorySocket()
     sock.incoming += body
     connection = MemoryConnection(server, cast(Any, sock), sock.peer)
-    return BufferedBody(connection, ChunkedDecoder(Limits()), b"", HTTPSettings(), 0.0), sock, server
+    decoder = ChunkedDecoder(Limits()) if length is None else LengthDecoder(length)
+    return BufferedBody(connection, decoder, b"", HTTPSettings(), 0.0), sock, server
+
+
+@pytest.fixture
+def blocks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sizes of the blocks that are written to files of bodies."""
+    written: list[int] = []
+    spill = BodyStore.spill
+
+    def counting(store: BodyStore) -> None:
+        written.append(store.in_memory)
+        spill(store)
+
+    monkeypatch.setattr(BodyStore, "spill", counting)
+    return written
+
+
+def test_a_file_thread_goes_on_with_a_body_while_more_arrives(blocks: list[int]) -> None:
+    content = random.Random(1).randbytes(1_500_000)
+    body, sock, server = receiving(content[:1_400_000], len(content))
+    assert body.receive() is FULL
+    assert (blocks, server.budget.memory) == ([], 262_144)
+    body.store()
+    assert blocks == [262_144] * 5 + [1_400_000 - 5 * 262_144]  # without memory for what the client has yet to send
+    assert (server.budget.memory, server.budget.disk) == (0, 1_400_000)
+    assert body.receive() is WAITING
+    sock.incoming += content[1_400_000:] + b"GET /next"
+    assert body.receive() is FULL
+    body.store()
+    assert body.receive() is COMPLETE
+    with body.open() as file:
+        assert file.read() == content
+    assert body.unparsed == b"GET /next"
+    body.close()
+
+
+@pytest.mark.parametrize("chunks", [0, 100, 1_000_000])
+def test_a_file_thread_takes_the_next_connection_after_4_mib(chunks: int, blocks: list[int]) -> None:
+    content = bytes(range(250)) * 40_000
+    raw = content
+    if chunks:
+        content = content[:chunks] * (len(content) // chunks)
+        raw = b"%x\r\n%b\r\n" % (chunks, content[:chunks]) * (len(content) // chunks) + b"0\r\n\r\n"
+    body, _, server = receiving(raw, None if chunks else len(content))
+    turns = []
+    while (progress := body.receive()) is not COMPLETE:
+        assert progress in (FULL, MORE)
+        assert server.budget.memory <= 262_144 + 65_536 * 2  # also of what is received and not decoded yet
+        if progress is FULL:
+            before = server.budget.disk
+            body.store()
+            turns.append(server.budget.disk - before)
+    assert len(turns) == 3
+    assert all(abs(turn - 4_194_304) <= 262_144 + 65_536 for turn in turns[:-1])
+    assert all(size <= 262_144 + 65_536 for size in blocks)
+    with body.open() as file:
+        assert file.read() == content
+    body.close()
+
+
+def test_a_file_thread_takes_the_next_connection_when_the_disk_is_slow(blocks: list[int]) -> None:
+    body, _, server = receiving(bytes(2_000_000), 2_000_000)
+    assert body.receive() is FULL
+    clock = cast(FakeClock, server.clock)
+    now = clock.now
+
+    def slow() -> float:
+        return now() + 0.004 * len(blocks)  # what the blocks so far have taken
+
+    clock.now = slow  # type: ignore[method-assign]
+    body.store()
+    assert blocks == [262_144] * 3
+    assert body.receive() is FULL
+    body.close()
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError("reset"), RemoteError(413, "too large")])
+def test_what_a_file_thread_meets_while_it_receives_is_for_the_thread_that_steps(error: Exception) -> None:
+    body, _, server = receiving(bytes(300_000), 1_000_000)
+    assert body.receive() is FULL
+
+    def fail(size: int) -> bytes:
+        raise error
+
+    body._connection.recv = fail
+    body.store()
+    assert server.budget.disk == 262_144
+    with pytest.raises(type(error)):
+        body.receive()
+    body.close()
 
 
 def test_a_turn_is_bounded_in_bytes_on_the_wire_whatever_their_content() -> None:
