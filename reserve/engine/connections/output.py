@@ -22,6 +22,10 @@ PIECE = 262144
 """The most bytes passed to one call of send. More bytes would be copied for nothing when the kernel's buffer is full,
 and with large kernel buffers they would keep the thread busy with one connection.
 """
+_SENDFILE_PIECE = 1048576
+"""The most bytes passed to one call of sendfile, by a thread that may wait for the disk. It copies nothing, and ends
+when the kernel's buffer is full.
+"""
 _SMALL = 4096  # bytes: smaller neighbours are joined, because each part costs memory and a system call
 _NO_SENDFILE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 """Errors of sendfile from a file system that does not have it, such as those of the kernel before Linux 5.13."""
@@ -59,14 +63,16 @@ class FilePart:
         self.spool = spool
         self._cache_known = _NOWAIT != 0  # False: the file system does not say what is in the cache
 
-    def send(self, sock: socket.socket) -> int:
+    def send(self, sock: socket.socket, most: float = math.inf) -> int:
         """Send some of it; this waits for the disk if it has to. Raises BlockingIOError when the socket has no room,
         OSError when the file ends too early.
+
+        :param most: bytes, at least 1. Where sendfile does not do it they may be exceeded by less than 64 KiB.
         """
         target = sock.fileno()
         if target >= 0 and hasattr(os, "sendfile"):
             try:
-                sent = os.sendfile(target, self.fd, self.offset, min(self.left, PIECE))
+                sent = os.sendfile(target, self.fd, self.offset, int(min(self.left, _SENDFILE_PIECE, most)))
             except OSError as error:
                 if error.errno not in _NO_SENDFILE:
                     raise
@@ -150,6 +156,7 @@ class Output:
         "held",
         "needs_disk",
         "progress_at",
+        "quick",
         "sent",
         "since",
         "size",
@@ -174,6 +181,8 @@ class Output:
         """When bytes were last sent, or ``since``, on the engine's clock."""
         self.needs_disk = False
         """The last :meth:`flush` ended because it would have had to wait for the disk."""
+        self.quick = False
+        """The last :meth:`flush` ended at its limit: the socket has taken everything so far."""
         self.disk_since = 0.0
         """When it was passed to a thread that waits for the disk, on the engine's clock."""
 
@@ -196,6 +205,11 @@ class Output:
     def append_file(self, part: FilePart) -> None:
         """Append a range of a file. From now on the output closes the part."""
         self._parts.append(part)
+
+    def file_left(self) -> int:
+        """Bytes of the file that are sent next; 0: something else comes first."""
+        part = self._parts[0]
+        return part.left if isinstance(part, FilePart) else 0
 
     def file_probably_cached(self, limit: int) -> bool:
         """Say whether the next ``limit`` bytes are of a file and, as a rule, in the page cache."""
@@ -284,14 +298,15 @@ class Output:
         """
         parts = self._parts
         total = 0
-        self.needs_disk = False
+        self.needs_disk = self.quick = False
         try:
             while parts:
                 if total >= limit:
+                    self.quick = True
                     return False, total
                 part = parts[0]
                 if isinstance(part, FilePart):
-                    count = part.send(sock) if disk else part.send_cached(sock)
+                    count = part.send(sock, limit - total) if disk else part.send_cached(sock)
                     if count < 0:
                         self.needs_disk = True
                         return False, total

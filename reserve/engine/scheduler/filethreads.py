@@ -2,9 +2,9 @@
 
 The leader sends what is in the page cache. When the next bytes of an output are in a file and not in the cache, it
 passes the connection to a :class:`FileThreads`, one of whose threads reads the disk, sends, and passes the connection
-on, to the poller or to the leader. The same threads write the bodies of requests to files, and close large files,
-because the system frees their blocks then. The first one is started when it is needed, and each ends when it has been
-idle for a while.
+on, to the poller or to the leader. The same threads send large files to clients that take them as fast as that, write
+the bodies of requests to files, and close large files, because the system frees their blocks then. The first one is
+started when it is needed, and each ends when it has been idle for a while.
 
 A disk that never responds (an NFS server that is gone) keeps as many of the threads as there are such files, up to all
 of them. Then files that are not in the cache wait, and nothing else does.
@@ -92,17 +92,20 @@ class FileThreads:
 
     # ---- any thread ----
 
-    def submit(self, connection: Connection) -> None:
+    def submit(self, connection: Connection, *, at_once: bool = False) -> None:
         """By the owner: pass on a connection whose output needs the disk. It counts as FLUSHING from now on.
 
-        Raises RuntimeError when the server is stopped, or when there is no thread and none can be started; the caller
-        still owns the connection then.
+        :param at_once: only if a thread is free. All of them may be in a disk that never responds, and this connection
+            does not need one.
+
+        Raises RuntimeError when the server is stopped, when there is no thread and none can be started, or when none is
+        free; the caller still owns the connection then.
         """
         if self.stopping:
             raise RuntimeError("the server is stopped")
         connection.state = FLUSHING
         try:
-            self._put((connection, self._flush))
+            self._put((connection, self._flush), at_once=at_once)
         except BaseException:
             connection.state = OWNED
             raise
@@ -135,10 +138,12 @@ class FileThreads:
                 pass
         return close()
 
-    def _put(self, job: Job) -> None:
+    def _put(self, job: Job, *, at_once: bool = False) -> None:
         with self._lock:
             if self._unfinished >= len(self.threads) < self._limit:
                 self._start()
+            if at_once and self._unfinished >= len(self.threads):
+                raise RuntimeError("no thread is free")
             self._unfinished += 1
             try:
                 self._jobs.put(job)

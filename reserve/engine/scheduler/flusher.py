@@ -2,7 +2,9 @@
 
 Runs on the thread that steps the connection: the leader or the monitor, also for a *lent* connection, whose worker is
 still inside its run. It never waits for the peer, nor for a disk: an output that needs one is passed to a file thread
-(:mod:`reserve.engine.scheduler.filethreads`), which calls :meth:`Flusher.flush_from_disk`.
+(:mod:`reserve.engine.scheduler.filethreads`), which calls :meth:`Flusher.flush_from_disk`. So is a large file whose
+client takes it as fast as it is sent: that thread may call sendfile, which copies nothing, and the leader has time for
+others.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ _TURN = 1048576
 """The most bytes of one connection's output that are sent in one step: a client that receives as fast as the server
 sends must not keep the leader busy. While other connections wait, the limit is one piece (:data:`PIECE`).
 """
+_LARGE_FILE = 1048576
+"""Bytes of a file that are left. A file thread is woken for as much, if the client is quick."""
 
 
 class Flusher:
@@ -46,6 +50,13 @@ class Flusher:
             reset(connection)  # an orderly close would keep the unsent bytes in kernel memory
             self._closer.close(connection, "timeout")
             return False
+        if (
+            output.quick
+            and output.file_left() >= _LARGE_FILE
+            and connection.sink.fileno() >= 0  # not TLS, which sends what was read
+            and self._submit(connection, output, now, 0, at_once=True)
+        ):
+            return False
         done, sent = output.flush(connection.sink, self._limit(), disk=False)
         if output.needs_disk:
             if self._submit(connection, output, now, sent):
@@ -66,15 +77,17 @@ class Flusher:
         self._queue.park(connection, WRITE, deadline, "write", FLUSHING)
         return False
 
-    def _submit(self, connection: Connection, output: Output, now: float, sent: int) -> bool:
+    def _submit(self, connection: Connection, output: Output, now: float, sent: int, *, at_once: bool = False) -> bool:
         """Pass the connection to a file thread, because the next bytes are not in the page cache. False: there is no
         thread, and the caller has to wait for the disk itself.
+
+        :param at_once: only if one is free, because the caller has no need to wait for the disk.
         """
         connection.write_deadline(output, now, sent)
         connection.settle()
         output.disk_since = now
         try:
-            self._files.submit(connection)
+            self._files.submit(connection, at_once=at_once)
         except RuntimeError:
             return False
         return True
@@ -94,6 +107,9 @@ class Flusher:
         output = connection.output
         assert output is not None, "only an output is passed to a file thread"
         done, sent = output.flush(connection.sink, _TURN)
+        while output.quick and not (self._files.waiting or self._files.stopping):  # nothing else waits for this thread
+            done, count = output.flush(connection.sink, _TURN)
+            sent += count
         if self._queue.closed:
             raise OSError("the server has stopped")
         now = self._now()

@@ -39,10 +39,10 @@ class Fixture:
         if connection.closing is not None:
             raise ValueError("it failed")
 
-    def submit(self) -> Connection:
+    def submit(self, *, at_once: bool = False) -> Connection:
         connection = Connection(cast(Any, SimpleNamespace()), cast(Any, MemorySocket()), ("127.0.0.1", 1))
         connection.state = OWNED
-        self.files.submit(connection)
+        self.files.submit(connection, at_once=at_once)
         return connection
 
 
@@ -71,6 +71,19 @@ def test_threads_start_when_they_are_needed_and_not_more_than_the_limit(fixture:
     fixture.submit()
     fixture.flushed.get(timeout=PATIENCE)
     assert len(files.threads) == 2, "an idle thread takes it"
+
+
+def test_what_needs_no_disk_does_not_wait_for_a_thread_that_does(fixture: Fixture) -> None:
+    first, second = (fixture.submit(at_once=True) for _ in range(2))
+    assert {fixture.begun.get(timeout=PATIENCE) for _ in range(2)} == {first, second}
+    with pytest.raises(RuntimeError, match="no thread is free"):
+        fixture.submit(at_once=True)
+    fixture.gate.release(1)
+    fixture.flushed.get(timeout=PATIENCE)
+    eventually(lambda: len(fixture.files.busy()) == 1)
+    eventually(lambda: fixture.files._unfinished == 1)
+    third = fixture.submit(at_once=True)
+    assert fixture.begun.get(timeout=PATIENCE) is third
 
 
 def test_a_thread_goes_on_after_a_failure(fixture: Fixture) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
+from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
 
 from reserve.engine.connections.connection import Connection
 from reserve.engine.connections.driver import CLOSE, LINGER, Wait
-from reserve.engine.connections.output import Output
+from reserve.engine.connections.output import PIECE, FilePart, Output
 from reserve.engine.connections.states import DEADLINE, State
 from reserve.engine.polling.poller import READ, WRITE
 from reserve.engine.polling.token import take
@@ -150,6 +152,132 @@ def test_a_client_as_fast_as_the_server_does_not_hold_the_leader(kind: str) -> N
     assert sum(count for _, count in order[:first]) == 262144  # one piece, because another connection waits
     assert small.output is None
     assert sum(count for fd, count in order if fd == 7) == size
+
+
+class Sendfile:
+    """``os.sendfile`` into a socket with room for ``room`` bytes. It remembers the calls."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.calls: list[tuple[int, int]] = []
+        """Offset and bytes of each call that has sent something."""
+
+    def __call__(self, target: int, fd: int, offset: int, count: int) -> int:
+        sent = min(count, self.room)
+        if not sent:
+            raise BlockingIOError
+        self.room -= sent
+        self.calls.append((offset, sent))
+        return sent
+
+    def covers(self, size: int) -> bool:
+        """Whether the calls have sent this much, without a gap and in order."""
+        ends = [offset + count for offset, count in self.calls]
+        return [offset for offset, _ in self.calls] == [0, *ends[:-1]] and ends[-1] == size
+
+
+Quick = tuple[World, Connection, Sendfile, list[Connection]]
+_MIB = 1048576
+
+
+@pytest.fixture
+def cached(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The pieces that are read from the page cache and sent: all of every file is there, and there is always room."""
+    pieces: list[int] = []
+
+    def send_cached(part: FilePart, sock: Any) -> int:
+        count = min(part.left, PIECE)
+        pieces.append(count)
+        part.offset += count
+        part.left -= count
+        return count
+
+    monkeypatch.setattr(FilePart, "send_cached", send_cached)
+    return pieces
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[Quick]:
+    """A client that has taken the first MiB of a file of 20 MiB at once, and what was passed to a file thread."""
+    world = World(Scheduler())
+    sendfile = Sendfile(_MIB)
+    monkeypatch.setattr(os, "sendfile", sendfile, raising=False)
+    submitted: list[Connection] = []
+    world.stepper.files._put = lambda job, at_once: submitted.append(cast(Any, job)[0])  # type: ignore[method-assign]
+    connection = world.connection()
+    connection.closing = CLOSE
+    with tempfile.TemporaryFile() as file:
+        connection.write_file(file.fileno(), 0, 20 * _MIB)
+    assert connection.output is not None
+    connection.output.flush(connection.sink, _MIB)  # as a worker does
+    yield world, connection, sendfile, submitted
+    connection.drop_output()
+
+
+def test_a_file_thread_sends_a_large_file_to_a_client_that_is_quick(quick: Quick) -> None:
+    world, connection, sendfile, submitted = quick
+    assert not world.stepper.advance(connection)
+    assert submitted == [connection]
+    assert (connection.state, len(sendfile.calls), bool(connection.token)) == (State.FLUSHING, 1, False)
+    sendfile.room = 100 * _MIB
+    world.stepper.flush_from_disk(connection)
+    assert sendfile.covers(20 * _MIB)
+    assert connection.output is None
+    assert world.queue.next_ready(()) is connection  # the leader goes on with it
+
+
+def test_a_file_thread_does_not_wait_for_a_client(quick: Quick, cached: list[int]) -> None:
+    world, connection, sendfile, submitted = quick
+    world.stepper.advance(connection)
+    sendfile.room = 5 * _MIB + 17
+    world.stepper.flush_from_disk(connection)
+    assert sendfile.covers(6 * _MIB + 17)
+    assert (connection.state, world.poller.armed[7], bool(connection.token)) == (State.FLUSHING, WRITE, True)
+    assert connection.deadline == world.clock.time + world.settings.write_timeout
+    assert take(connection.token)
+    world.stepper.advance(connection)  # the leader finds out whether it is still quick
+    assert (submitted, sum(cached)) == ([connection], _MIB)
+    assert take(connection.token)
+    world.stepper.advance(connection)
+    assert (submitted, sum(cached)) == ([connection, connection], _MIB)
+
+
+def test_a_file_thread_with_other_work_leaves_a_quick_client_to_the_poller(quick: Quick) -> None:
+    world, connection, sendfile, _ = quick
+    world.stepper.advance(connection)
+    sendfile.room = 100 * _MIB
+    world.stepper.files._jobs.put(lambda: None)
+    world.stepper.flush_from_disk(connection)
+    assert sendfile.covers(2 * _MIB)
+    assert (connection.state, bool(connection.token)) == (State.FLUSHING, True)
+
+
+def test_a_file_thread_leaves_a_quick_client_when_the_server_stops(quick: Quick) -> None:
+    world, connection, sendfile, _ = quick
+    world.stepper.advance(connection)
+    sendfile.room = 100 * _MIB
+    world.stepper.files.stop()
+    world.stepper.flush_from_disk(connection)
+    assert sendfile.covers(2 * _MIB)
+
+
+@pytest.mark.parametrize("why", ["small", "tls", "slow", "stopping"])
+def test_the_leader_sends_other_files(why: str, quick: Quick, cached: list[int]) -> None:
+    world, connection, sendfile, submitted = quick
+    assert connection.output is not None
+    if why == "small":
+        sendfile.room = 18 * _MIB + 1
+        connection.output.flush(connection.sink, 18 * _MIB + 1)
+        assert connection.output.quick
+    elif why == "tls":
+        cast(Any, connection.sock).fileno = lambda: -1
+    elif why == "slow":
+        connection.output.flush(connection.sink)  # finds no room
+    else:
+        world.stepper.files.stop()
+    world.stepper.advance(connection)
+    assert submitted == []
+    assert sum(cached) == (_MIB - 1 if why == "small" else _MIB)
 
 
 def test_a_lent_connection_that_cannot_be_armed_goes_back_to_its_worker() -> None:
