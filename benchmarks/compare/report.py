@@ -70,6 +70,8 @@ def markdown(
     for workload, placement in results.rows():
         parts += [f"## {WORKLOADS[workload].title}{'' if placement == 'pinned' else ', unpinned'}"]
         parts += [table(results.row(workload, placement))]
+        if WORKLOADS[workload].remark:
+            parts += [WORKLOADS[workload].remark]
         if refused := _refused(results, workload):
             parts += [f"Without {refused}."]
         beside = [each for each in outcomes if (each.target.workload, each.target.placement) == (workload, placement)]

@@ -64,6 +64,10 @@ def _reserve_with_one_thread(setup: Setup) -> list[str]:
     return _reserve(setup, 1)
 
 
+def _reserve_that_streams(setup: Setup) -> list[str]:
+    return [*_reserve(setup), "--stream-bodies"]
+
+
 def _cheroot(setup: Setup) -> list[str]:
     arguments = ["--bind", f"{HOST}:{setup.port}", "--threads", str(THREADS)]
     return [setup.python, "-m", "cheroot", setup.app, *arguments]
@@ -146,11 +150,14 @@ SUBJECTS = {"pure": "reserve", "c": "reserve-c"}
 """By form: the name of reserve in that form."""
 _PURE = FORMS["pure"]
 _COMPUTING = ("compute-2", "compute-2-20")
+_UPLOADING = ("upload",)
 SERVERS: dict[str, Server] = {
     "reserve": Server(distribution="reserve", command=_reserve, environ=_PURE),
     "reserve-c": Server(distribution="reserve", command=_reserve),
     "reserve-1": Server(distribution="reserve", command=_reserve_with_one_thread, environ=_PURE, only=_COMPUTING),
     "reserve-c-1": Server(distribution="reserve", command=_reserve_with_one_thread, only=_COMPUTING),
+    "reserve-stream": Server(distribution="reserve", command=_reserve_that_streams, environ=_PURE, only=_UPLOADING),
+    "reserve-c-stream": Server(distribution="reserve", command=_reserve_that_streams, only=_UPLOADING),
     "cheroot": Server(distribution="cheroot", command=_cheroot, threaded=True, has_log=False),
     "waitress": Server(distribution="waitress", command=_waitress, threaded=True, has_log=False),
     "gunicorn": Server(distribution="gunicorn", command=_gunicorn_threads, threaded=True),
@@ -161,7 +168,9 @@ SERVERS: dict[str, Server] = {
     "fastpysgi": Server(distribution="fastpysgi", command=_fastpysgi, has_log=False),
     FLOOR: Server(distribution=FLOOR, command=_nginx),
 }
-"""By name. ``reserve`` is the pure form, ``reserve-c`` the one with the extension module, ``-1`` is one thread."""
+"""By name. ``reserve`` is the pure form, ``reserve-c`` the one with the extension module, ``-1`` is one thread, and
+``-stream`` gives a body to the application while it arrives.
+"""
 THREADED = tuple(name for name, server in SERVERS.items() if server.threaded)
 
 

@@ -45,6 +45,8 @@ class Workload:
     """Seconds that are needed for figures that mean something."""
     apart: bool = False
     """Whether the latency of the first request is told apart from that of the second."""
+    remark: str = ""
+    """What the servers do, where they do not do the same."""
 
     @property
     def application(self) -> str:
@@ -97,7 +99,17 @@ WORKLOADS: dict[str, Workload] = {
         title="1 GB by wsgi.file_wrapper", app="send_file", connections=1, transfer=_GIGABYTE, file=_GIGABYTE
     ),
     "upload": Workload(
-        title="Upload of 1 GB", app="post", connections=1, request=_post(_GIGABYTE), body=_GIGABYTE, transfer=_GIGABYTE
+        title="Upload of 1 GB",
+        app="post",
+        connections=1,
+        request=_post(_GIGABYTE),
+        body=_GIGABYTE,
+        transfer=_GIGABYTE,
+        remark=(
+            "reserve and waitress store the body in a file before they run the application, bjoern and fastpysgi keep "
+            "it in memory, and nginx throws it away. The others give it to the application while it arrives, as "
+            "reserve does with `--stream-bodies` (**-stream**); then a slow client keeps a thread."
+        ),
     ),
     "idle-10000": Workload(title="10,000 idle connections", connections=10_000, active=0, shortest=2.0),
     "hog": Workload(title="Hello, while a hog computes on the same processor", hog=True, shortest=1.0),

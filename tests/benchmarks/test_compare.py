@@ -211,6 +211,13 @@ def test_the_report_states_each_target_beside_its_figures() -> None:
     assert {target["result"] for target in document["targets"]} == {"met", "missed", "not measured"}
 
 
+def test_the_report_says_where_the_servers_do_not_do_the_same() -> None:
+    results = results_of({("upload", "pinned", name): [sample(3)] for name in ("reserve", "reserve-c-stream")})
+    text = markdown(results, judge(results, ["pure"]), ABOUT, {})
+    assert WORKLOADS["upload"].remark in text
+    assert "| reserve-c-stream | 3.00 |" in text
+
+
 def test_a_chart_is_well_formed_and_has_a_scale_for_each_group() -> None:
     groups = [
         Group(heading="A & B", bars=[Bar(label="<one>", value=50, lowest=40, highest=100), Bar(label="two", value=25)]),
@@ -263,6 +270,8 @@ def test_a_server_takes_part_only_where_it_can() -> None:
     assert refusal("hello-log", "bjoern") == "has no access log"
     assert refusal("pipelined", "bjoern") == "does not pipeline"
     assert refusal("hello", "gunicorn-sync") == "only in flask, django"
+    assert refusal("hello", "reserve-c-stream") == "only in upload"
+    assert refusal("upload", "reserve-c-stream") == ""
     assert {server for server in SERVERS if not refusal("compute-2", server)} >= {"reserve-1", "reserve", "cheroot"}
 
 
