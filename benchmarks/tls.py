@@ -11,12 +11,10 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import shutil
 import ssl
 import statistics
 import subprocess
 import sys
-import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +23,7 @@ from benchmarks import procfs
 from benchmarks.load import Figures, wrk
 from benchmarks.process import ROOT, Unmeasurable, pinned
 from benchmarks.servers import version_of
-from benchmarks.tls_servers import COMMANDS, make_certificates, started
+from benchmarks.tls_servers import COMMANDS, in_rounds, started
 
 _IDLE = 1000
 """Idle connections whose memory is measured."""
@@ -46,20 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     names = options.servers.split(",")
     results: Results = defaultdict(list)
-    try:
-        for tool in ("openssl", "wrk", "curl", *(("nginx",) if "nginx" in names else ())):
-            if shutil.which(tool) is None:
-                raise Unmeasurable(f"{tool} is not installed")
-        with tempfile.TemporaryDirectory(prefix="benchmark-tls-") as temporary:
-            folder = Path(temporary)
-            folder.chmod(0o755)  # for nginx's worker, which does not run as root
-            make_certificates(folder)
-            for number in range(options.rounds):
-                for name in names if number % 2 == 0 else reversed(names):
-                    _measure(name, folder, options, results)
-                    print(f"round {number + 1}: {name}", file=sys.stderr, flush=True)
-    except Unmeasurable as error:
-        sys.stderr.write(f"benchmarks.tls: {error}\n")
+
+    def measure(name: str, folder: Path) -> None:
+        _measure(name, folder, options, results)
+
+    if not in_rounds("benchmarks.tls", names, options.rounds, ("openssl", "wrk", "curl"), measure):
         return 2
     print(setting(names))
     print(report(results, names))

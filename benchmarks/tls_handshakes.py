@@ -10,10 +10,8 @@ nginx. Exit code 0: measured; 2: something is missing.
 from __future__ import annotations
 
 import argparse
-import shutil
 import statistics
 import sys
-import tempfile
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +20,7 @@ from pathlib import Path
 from benchmarks.process import Unmeasurable
 from benchmarks.procfs import tree
 from benchmarks.tls import full_handshakes, setting
-from benchmarks.tls_servers import FLOORS, make_certificates, started
+from benchmarks.tls_servers import FLOORS, in_rounds, started
 
 __all__ = ["Round", "main", "table"]
 
@@ -57,20 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     names = options.servers.split(",")
     rounds: dict[str, list[Round]] = defaultdict(list)
-    try:
-        for tool in ("openssl", *(("nginx",) if "nginx" in names else ())):
-            if shutil.which(tool) is None:
-                raise Unmeasurable(f"{tool} is not installed")
-        with tempfile.TemporaryDirectory(prefix="benchmark-tls-") as temporary:
-            folder = Path(temporary)
-            folder.chmod(0o755)  # for nginx's worker, which does not run as root
-            make_certificates(folder)
-            for number in range(options.rounds):
-                for name in names if number % 2 == 0 else reversed(names):
-                    rounds[name].append(_measure(name, folder, options.threads, options.seconds))
-                    print(f"round {number + 1}: {name}", file=sys.stderr, flush=True)
-    except Unmeasurable as error:
-        sys.stderr.write(f"benchmarks.tls_handshakes: {error}\n")
+
+    def measure(name: str, folder: Path) -> None:
+        rounds[name].append(_measure(name, folder, options.threads, options.seconds))
+
+    if not in_rounds("benchmarks.tls_handshakes", names, options.rounds, ("openssl",), measure):
         return 2
     print(setting([name for name in names if name not in FLOORS]))
     print(table(rounds))

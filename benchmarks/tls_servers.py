@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from benchmarks.process import free_port, started_process
+from benchmarks.process import Unmeasurable, free_port, started_process
 from benchmarks.servers import command
 
-__all__ = ["COMMANDS", "FLOORS", "KEYS", "make_certificates", "started"]
+__all__ = ["COMMANDS", "FLOORS", "KEYS", "in_rounds", "make_certificates", "started"]
 
 KEYS = ("p256", "rsa2048")
 _KEY_OPTIONS = {"p256": ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"], "rsa2048": ["-newkey", "rsa:2048"]}
@@ -57,6 +59,35 @@ http {{
     }}
 }}
 """
+
+
+def in_rounds(
+    program: str, names: Sequence[str], rounds: int, tools: Sequence[str], measure: Callable[[str, Path], None]
+) -> bool:
+    """Measure every server in each round, in reversed order in every other one. False: something is missing, and
+    standard error says what.
+
+    :param program: the name of the benchmark, for messages.
+    :param names: of the servers.
+    :param tools: the programs that are needed beside them.
+    :param measure: is called with the name of a server and a folder that has the certificates.
+    """
+    try:
+        for tool in (*tools, *(("nginx",) if "nginx" in names else ())):
+            if shutil.which(tool) is None:
+                raise Unmeasurable(f"{tool} is not installed")
+        with tempfile.TemporaryDirectory(prefix="benchmark-tls-") as temporary:
+            folder = Path(temporary)
+            folder.chmod(0o755)  # for nginx's worker, which does not run as root
+            make_certificates(folder)
+            for number in range(rounds):
+                for name in names if number % 2 == 0 else reversed(names):
+                    measure(name, folder)
+                    print(f"round {number + 1}: {name}", file=sys.stderr, flush=True)
+    except Unmeasurable as error:
+        sys.stderr.write(f"{program}: {error}\n")
+        return False
+    return True
 
 
 def make_certificates(folder: Path) -> None:

@@ -792,7 +792,7 @@ typedef struct {
     PyObject *paths;   /* the paths that are not, if there are no folders of files; NULL: `special` is asked */
     PyObject *server_line, *server, *now, *tallies;
     PyObject *driver_type;
-    Py_ssize_t base_environ, parse_head, straight_response; /* where an HTTPDriver has these */
+    Py_ssize_t base_environ, parse_head, straight_response; /* where an HTTPStraightDriver has these */
     int refuse_underscores;
     int streams; /* the application reads bodies while they arrive */
     int has_ids, shows_ids; /* requests have IDs; and the field X-Request-ID of their responses has them */
@@ -1352,7 +1352,7 @@ leave_iterating(State *state, PyObject *driver, Response *response, PyObject *re
     return leave_with(state, driver, response, rest == NULL ? Py_NewRef(result) : rest);
 }
 
-/* The socket has taken `count` bytes of the response only. `rest`: see HTTPDriver.leave_sending(); NULL: none. */
+/* The socket has taken `count` bytes of the response only. `rest`: see HTTPStraightDriver.leave_sending(); NULL: none. */
 static PyObject *
 leave_sending(State *state, PyObject *driver, Response *response, struct iovec *pieces, int piece_count,
               Py_ssize_t total, Py_ssize_t count, PyObject *rest)
@@ -2056,72 +2056,105 @@ line_call(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *names)
     return outcome;
 }
 
+/* Take an attribute of a LineSettings: an object (None becomes NULL, if it may be missing), a number, or a bool. -1: an
+ * exception. */
+static int
+take_object(PyObject *settings, const char *name, int may_be_none, PyObject **value)
+{
+    *value = PyObject_GetAttrString(settings, name);
+    if (*value == Py_None && may_be_none) {
+        Py_CLEAR(*value);
+        return 0;
+    }
+    return *value == NULL ? -1 : 0;
+}
+
+static int
+take_size(PyObject *settings, const char *name, Py_ssize_t *value)
+{
+    PyObject *number = PyObject_GetAttrString(settings, name);
+    *value = number == NULL ? -1 : PyLong_AsSsize_t(number);
+    Py_XDECREF(number);
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+static int
+take_bool(PyObject *settings, const char *name, int *value)
+{
+    PyObject *object = PyObject_GetAttrString(settings, name);
+    *value = object == NULL ? -1 : PyObject_IsTrue(object);
+    Py_XDECREF(object);
+    return *value < 0 ? -1 : 0;
+}
+
+/* Take all that a LineSettings of straightline.py has. -1: an exception. */
+static int
+take_settings(Line *line, PyObject *settings)
+{
+    State *state = line->state;
+    PyObject *errors = NULL, *keep_alive = NULL;
+    int outcome = -1;
+    if (take_object(settings, "context", 0, &line->context) < 0 || take_object(settings, "server", 0, &line->server) < 0 ||
+        take_object(settings, "now", 0, &line->now) < 0 || take_object(settings, "tallies", 0, &line->tallies) < 0 ||
+        take_object(settings, "gateway", 0, &line->gateway) < 0 || take_object(settings, "app", 0, &line->app) < 0 ||
+        take_object(settings, "log", 1, &line->log) < 0 || take_object(settings, "records", 1, &line->records) < 0 ||
+        take_object(settings, "special", 1, &line->special) < 0 || take_object(settings, "paths", 1, &line->paths) < 0 ||
+        take_object(settings, "server_line", 0, &line->server_line) < 0 ||
+        take_object(settings, "errors", 0, &errors) < 0 || take_object(settings, "keep_alive", 0, &keep_alive) < 0 ||
+        take_size(settings, "most_records", &line->most_records) < 0 ||
+        take_size(settings, "longest", &line->longest) < 0 || take_size(settings, "largest", &line->largest) < 0 ||
+        take_size(settings, "most_fields", &line->most_fields) < 0 ||
+        take_bool(settings, "refuse_underscores", &line->refuse_underscores) < 0 ||
+        take_bool(settings, "streams", &line->streams) < 0 || take_bool(settings, "has_ids", &line->has_ids) < 0 ||
+        take_bool(settings, "shows_ids", &line->shows_ids) < 0) {
+        goto done;
+    }
+    line->keep_alive = PyFloat_AsDouble(keep_alive);
+    line->partial = PyObject_GetAttr(errors, state->str_partial);
+    if (PyErr_Occurred()) {
+        goto done;
+    }
+    if (!PyDict_Check(line->partial) || !PyDict_Check(line->tallies) || !PyBytes_Check(line->server_line)) {
+        PyErr_SetString(PyExc_TypeError, "the incomplete lines of wsgi.errors and the tallies are kept in dicts, and the "
+                                         "Server line is bytes");
+        goto done;
+    }
+    if (line->largest > LARGEST_HEAD) {
+        line->largest = LARGEST_HEAD;
+    }
+    if (line->records != NULL) {
+        line->append = PyObject_GetAttrString(line->records, "append");
+    }
+    outcome = line->records != NULL && line->append == NULL ? -1 : 0;
+done:
+    Py_XDECREF(errors);
+    Py_XDECREF(keep_alive);
+    return outcome;
+}
+
 static PyObject *
 line_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
 {
-    PyObject *context, *server, *now, *tallies, *app, *gateway, *errors, *log, *records, *special, *paths, *server_line;
-    double keep_alive;
-    Py_ssize_t largest, most_fields, most_records, longest;
-    int refuse_underscores, streams, has_ids, shows_ids;
-    static char *names[] = {"context", "server",       "now",     "tallies", "gateway",     "app",
-                            "errors",  "log",          "records", "special", "paths", "server_line", "keep_alive",
-                            "largest", "most_fields",  "most_records", "longest", "refuse_underscores", "streams",
-                            "has_ids", "shows_ids", NULL};
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "OOOO!OOOOOOOSdnnnnpppp:StraightLine", names, &context, &server, &now,
-                                     &PyDict_Type, &tallies, &gateway, &app, &errors, &log, &records, &special, &paths,
-                                     &server_line, &keep_alive, &largest, &most_fields, &most_records, &longest,
-                                     &refuse_underscores, &streams, &has_ids, &shows_ids)) {
+    static char *names[] = {"", NULL};
+    PyObject *settings;
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O:StraightLine", names, &settings)) {
         return NULL;
     }
     State *state = PyType_GetModuleState(type);
-    Line *line = state == NULL ? NULL : (Line *)type->tp_alloc(type, 0);
+    Line *line = state == NULL ? NULL : (Line *)type->tp_alloc(type, 0); /* all NULL and 0 */
     if (line == NULL) {
         return NULL;
     }
     line->vectorcall = line_call;
     line->state = state;
-    line->context = Py_NewRef(context);
-    line->server = Py_NewRef(server);
-    line->now = Py_NewRef(now);
-    line->tallies = Py_NewRef(tallies);
-    line->gateway = Py_NewRef(gateway);
-    line->app = Py_NewRef(app);
-    line->partial = PyObject_GetAttr(errors, state->str_partial);
-    if (line->partial == NULL || !PyDict_Check(line->partial)) {
-        if (!PyErr_Occurred()) {
-            PyErr_SetString(PyExc_TypeError, "the incomplete lines of wsgi.errors are kept in a dict");
-        }
-        Py_DECREF(line);
-        return NULL;
-    }
-    line->log = log == Py_None ? NULL : Py_NewRef(log);
-    line->records = records == Py_None ? NULL : Py_NewRef(records);
-    line->append = NULL;
-    line->most_records = most_records;
-    line->longest = longest;
-    line->paths = paths == Py_None ? NULL : Py_NewRef(paths);
-    line->special = special == Py_None ? NULL : Py_NewRef(special);
-    line->server_line = Py_NewRef(server_line);
-    line->keep_alive = keep_alive;
-    line->largest = largest < LARGEST_HEAD ? largest : LARGEST_HEAD;
-    line->most_fields = most_fields;
-    line->refuse_underscores = refuse_underscores;
-    line->streams = streams;
-    line->has_ids = has_ids;
-    line->shows_ids = shows_ids;
-    line->driver_type = import("reserve.apps.http.driver", "HTTPDriver");
-    if (line->records != NULL) {
-        line->append = PyObject_GetAttrString(line->records, "append");
-    }
-    if (line->driver_type == NULL || (line->records != NULL && line->append == NULL)) {
+    line->driver_type = import("reserve.apps.http.straightdriver", "HTTPStraightDriver");
+    if (line->driver_type == NULL || take_settings(line, settings) < 0) {
         Py_DECREF(line);
         return NULL;
     }
     line->base_environ = find_slot(line->driver_type, state->str_base_environ);
     line->parse_head = find_slot(line->driver_type, state->str_parse_head);
     line->straight_response = find_slot(line->driver_type, state->str_straight_response);
-    line->tail_second = 0;
-    line->tail_size = 0;
     return (PyObject *)line;
 }
 

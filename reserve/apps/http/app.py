@@ -7,15 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from reserve.apps._accesslog.log import AccessLog, log_format
 from reserve.apps._accesslog.requestids import RequestIds
 from reserve.apps._debug import not_local
 from reserve.apps._static.guardedpage import GuardedPage
 from reserve.apps._static.mounts import static_mounts
-from reserve.apps.http.accesslog import AccessLog, log_format
 from reserve.apps.http.context import HTTPContext
 from reserve.apps.http.driver import HTTPDriver
 from reserve.apps.http.redirect import RedirectApp
 from reserve.apps.http.settings import HTTP_NEEDS, OWN_PATHS, HTTPSettings, check_paths
+from reserve.apps.http.straightdriver import HTTPStraightDriver
 from reserve.apps.http.straightforms import form, make_straight_line
 from reserve.paramtypes import check_settings, defaults_of, without_effect
 from reserve.protocol.http1.codec import HTTP1Codec
@@ -196,4 +197,4 @@ class HTTPApp(HTTPContext):
 
     def make_driver(self, connection: Connection) -> Driver:
         """Make the driver of a connection, on the accept thread, or on the thread that completed its TLS handshake."""
-        return HTTPDriver(self, connection)
+        return (HTTPStraightDriver if self.codec.has_straight_line else HTTPDriver)(self, connection)

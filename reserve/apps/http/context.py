@@ -12,9 +12,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from reserve.apps._accesslog.formats import NOTHING
+from reserve.apps._accesslog.log import SkippedPaths, log_format
 from reserve.apps._accesslog.requestids import RequestIds
 from reserve.apps._checks import check_paths
-from reserve.apps.http.accesslog import SkippedPaths, log_format
 from reserve.engine.connections.application import Application
 from reserve.engine.connections.peers import address_of, is_proxy, name_of_client, peer_of
 from reserve.protocol.http1.codec import HTTP1Codec
@@ -23,9 +23,9 @@ from reserve.protocol.proxy.forwarded import PREFIX_KEY, ForwardedParser, forwar
 from reserve.sockets.proxies import trusted_proxies
 
 if TYPE_CHECKING:
+    from reserve.apps._accesslog.log import AccessLog
     from reserve.apps._accesslog.record import Details
     from reserve.apps._static.page import Page
-    from reserve.apps.http.accesslog import AccessLog
     from reserve.apps.http.settings import HTTPSettings
     from reserve.engine.connections.connection import Connection
     from reserve.engine.connections.context import ServerContext

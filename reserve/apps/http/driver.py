@@ -15,7 +15,7 @@ from contextvars import Context
 from functools import partial
 from io import BytesIO
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from reserve.apps._accesslog.collect import note_application
 from reserve.apps._static.exchange import StaticExchange
@@ -37,15 +37,12 @@ from reserve.apps.http.streamedbody import StreamedBody
 from reserve.engine.clients.places import HELD, WAITS
 from reserve.engine.connections.closing import reset
 from reserve.engine.connections.driver import AGAIN, CLOSE, LINGER, RUN, STORE, Action, Driver
-from reserve.engine.connections.output import Output
 from reserve.engine.connections.registry import admit_client
 from reserve.engine.connections.states import CLOSE_IDLE
-from reserve.engine.connections.straightline import DECLINED, RAN
 from reserve.engine.hooks import RequestEnd
 from reserve.engine.metrics.requests import METHODS, MOST_PENDING, OTHER
 from reserve.engine.polling.poller import READ
 from reserve.errors import ClientDisconnected, RemoteError, RequestTimeout
-from reserve.gateways.response import PartlyIterated, WSGIResponse
 from reserve.gateways.staticsite import ALREADY_MISSING
 from reserve.gateways.upgradedsocket import SOCKET_KEYS, UpgradedSocket
 from reserve.protocol.http1.framing import asks_for_upgrade
@@ -53,7 +50,6 @@ from reserve.wait import connection_reset
 
 if TYPE_CHECKING:
     from reserve.apps.http.context import HTTPContext, Upgrades
-    from reserve.apps.http.straightline import StraightResponse
     from reserve.engine.clients.places import ClientLimit, Place
     from reserve.engine.connections.connection import Connection
     from reserve.protocol.codec import Aborts, Decoder, Head
@@ -95,8 +91,6 @@ class HTTPDriver(HTTPBaseDriver):
         "_static",
         "_streamed_body",
         "_worker_error",
-        "straight",
-        "straight_response",
     )
 
     def __init__(self, context: HTTPContext, connection: Connection) -> None:
@@ -123,10 +117,6 @@ class HTTPDriver(HTTPBaseDriver):
         """The request for a file, in the phase STATIC."""
         self._refused_during_run = False
         """The client has its refusal already, because the request took too long."""
-        ordinary = self._codec.has_straight_line and self._running is None and connection.tls is None
-        self.straight = context if ordinary else None
-        self.straight_response: StraightResponse | None = None
-        """What the straight line runs the application for; None: it does not."""
 
     # ---- the driver, off the workers ----
 
@@ -152,15 +142,7 @@ class HTTPDriver(HTTPBaseDriver):
         return RUN if self._running is None else self._take_place(self._running, now, events)
 
     def running_since(self) -> float:
-        straight = self.straight_response
-        if straight is not None:
-            return straight.begun
         return self._begun if self._phase is RESPONDING else 0.0
-
-    @property
-    def shown_head(self) -> Head | None:
-        straight = self.straight_response
-        return self._head if straight is None else straight.head
 
     def expired(self, kind: str, now: float) -> Action:
         if kind == "body":
@@ -215,90 +197,6 @@ class HTTPDriver(HTTPBaseDriver):
         if (self._exchange is not None or self._static is not None) and reason in ("error", "lost"):
             reset(self._connection)  # within a response: the client must not take what it has for all of it
         return False
-
-    # ---- on the straight line, by the worker; see reserve.apps.http.straightline ----
-
-    def identify(self, environ: dict[str, Any], from_proxy: bool, begun: float) -> str:
-        """Give a request its ID, if there are such: it is returned, and in its environ.
-
-        :param begun: when it was complete, on the engine's clock.
-        """
-        ids = self._context.request_ids
-        assert ids is not None, "the line calls it for no other application"
-        self._received_at, self._details = begun, None
-        self._request_id = environ["reserve.request_id"] = ids.of(environ, from_proxy=from_proxy)
-        return self._request_id
-
-    def decline(self, data: bytes) -> int:
-        """Step as if this driver had received ``data``, because what it is is not ordinary."""
-        self._unparsed = data
-        return DECLINED
-
-    def leave_straight_response(self, response: StraightResponse) -> WSGIResponse:
-        """Make a request whose application has been called one like all others.
-
-        :return: its response, which knows what the application has said so far.
-        """
-        head = self._head = response.head
-        assert head is not None, "the response has not ended"
-        self._head_size = response.received  # with the body, which has no decoder here that has counted it
-        self._connection.body_memory = head.length or 0
-        self._begun = self._received = response.begun
-        self._phase = RESPONDING
-        exchange = self._exchange = HTTPExchange(self._context, self._connection, head, None)
-        if self._context.is_observed:
-            self._observe(head, exchange, response.begun)
-        self.straight_response = None
-        wsgi = response.wsgi = WSGIResponse(exchange, self._context.gateway.warn_once)
-        if response.lines:
-            wsgi.start_response(response.status, response.headers)
-        if response.sent >= 0:
-            exchange.is_sent(response.code, response.sent)
-        response.lines = []
-        return wsgi
-
-    def leave_with(self, response: StraightResponse, result: Any, failure: BaseException | None) -> int:
-        """Go on as for all requests, with what the application has returned or raised."""
-        wsgi = self.leave_straight_response(response) if response.wsgi is None else response.wsgi
-        response.connection = None
-        head, exchange, connection = response.head, self._exchange, self._connection
-        assert head is not None
-        assert exchange is not None
-        try:
-            response.variables.run(self._context.gateway.end, exchange, wsgi, result, failure)
-        finally:
-            failure = None  # its traceback refers to this frame
-            if response.content is not None:
-                close_content(response.content)
-            if connection.lent or connection.body_memory:
-                self._clean_up(None, None)
-        self._finish_run(head, exchange, response.referer, response.user_agent)
-        return RAN
-
-    def leave_sending(self, response: StraightResponse, message: bytes, count: int, rest: PartlyIterated | None) -> int:
-        """The response is complete, and some of it does not fit into the socket: the leader sends the rest.
-
-        :param count: bytes of ``message`` that have left.
-        :param rest: of what the application has returned, to which its iteration has to come; None: there is none.
-        """
-        try:
-            output = self._connection.output = Output()
-            output.append(memoryview(message)[count:])
-        except BaseException as error:  # no memory, as a rule
-            if rest is None:
-                raise
-            return self.leave_with(response, rest, error)  # its close() has to be called
-        if rest is not None:
-            return self.leave_with(response, rest, None)
-        self.leave_straight_response(response).detach()
-        response.connection = None
-        head, exchange = response.head, self._exchange
-        assert head is not None
-        assert exchange is not None
-        if response.content is not None:
-            close_content(response.content)
-        self._finish_run(head, exchange, response.referer, response.user_agent)
-        return RAN
 
     # ---- the parts of a step ----
 
@@ -696,8 +594,6 @@ class HTTPDriver(HTTPBaseDriver):
 
     def send_early_hints(self, headers: Iterable[tuple[str, str]]) -> None:
         """By the application, on its worker: see :meth:`HTTPExchange.send_early_hints`."""
-        if self.straight_response is not None:
-            self.leave_straight_response(self.straight_response)
         if self._exchange is not None and self._phase is RESPONDING:
             self._exchange.send_early_hints(headers)
 

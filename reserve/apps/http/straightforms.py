@@ -37,38 +37,13 @@ def make_straight_line(
     :param server: what serves the application.
     """
     # Imported only now: the command asks for form() before it needs anything of HTTP.
-    from reserve.apps._accesslog.record import LONGEST_UNCUT
-    from reserve.apps.http.straightline import StraightLine, own_records
+    from reserve.apps.http.straightline import StraightLine, line_settings
 
+    settings = line_settings(context, server)
     if form() == "Python":
-        return StraightLine(context, server.clock.now).serve
+        return StraightLine(settings).serve
     try:
         from reserve.apps.http import _straightline
     except ImportError:  # it was compiled for another system
-        return StraightLine(context, server.clock.now).serve
-
-    settings, limits, gateway, log = context.settings, context.settings.limits, context.gateway, context.access_log
-    return _straightline.StraightLine(
-        context=context,
-        server=server,
-        now=server.clock.now,
-        tallies=server.request_metrics.tallies,
-        gateway=gateway,
-        app=gateway.app,
-        errors=gateway.errors,
-        log=log,
-        records=own_records(context),
-        most_records=0 if log is None else log.limit,
-        longest=LONGEST_UNCUT,
-        special=context.is_special if context.has_special_paths else None,
-        paths=frozenset((*(context.checks or ()), *(context.pages or ()))) if context.static is None else None,
-        server_line=context.server_line,
-        keep_alive=settings.keep_alive,
-        # A head of at most this size exceeds no limit of size.
-        largest=min(limits.max_request_line, limits.max_field, limits.max_head),
-        most_fields=limits.max_fields,
-        has_ids=context.request_ids is not None,
-        shows_ids=settings.request_id == "response",
-        refuse_underscores=settings.underscores == "refuse",
-        streams=settings.stream_bodies,
-    )
+        return StraightLine(settings).serve
+    return _straightline.StraightLine(settings)

@@ -27,6 +27,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context
+from dataclasses import dataclass
 from io import BytesIO
 from os import read, write
 from threading import get_ident
@@ -49,13 +50,26 @@ from reserve.protocol.http1.responsefields import (
 )
 
 if TYPE_CHECKING:
+    from reserve.apps._accesslog.log import AccessLog
     from reserve.apps.http.context import HTTPContext
     from reserve.engine.connections.connection import Connection
-    from reserve.gateways.exchange import ExcInfo, Write
+    from reserve.engine.connections.context import ServerContext
+    from reserve.engine.metrics.requests import Tally
+    from reserve.gateways.exchange import ExcInfo, Write, WSGIApplication
+    from reserve.gateways.streams import ErrorStream
+    from reserve.gateways.wsgi import WSGIGateway
     from reserve.protocol.codec import Head, ParseHead
     from reserve.protocol.http1.limits import Limits
 
-__all__ = ["LARGEST_HEAD", "RECEIVE_SIZE", "StraightDriver", "StraightLine", "StraightResponse", "own_records"]
+__all__ = [
+    "LARGEST_HEAD",
+    "RECEIVE_SIZE",
+    "LineSettings",
+    "StraightDriver",
+    "StraightLine",
+    "StraightResponse",
+    "line_settings",
+]
 
 LARGEST_HEAD = 4095
 """Bytes. A larger head is not ordinary: the server's memory budget has a rule for it (``LARGE_HEAD``)."""
@@ -73,16 +87,84 @@ _UNFRAMED = frozenset((204, 205, 304))
 """Statuses whose responses have no content, and rules of their own for Content-Length."""
 
 
-def own_records(context: HTTPContext) -> deque[Any] | None:
+@dataclass(frozen=True, kw_only=True)
+class LineSettings:
+    """What the straight line of an application is made of, in Python and in C: the settings of a moment, and the
+    objects that it uses. Any thread may read it.
+    """
+
+    context: HTTPContext
+    """The application."""
+    server: ServerContext[Connection]
+    """What serves it."""
+    now: Callable[[], float]
+    """The engine's clock."""
+    tallies: dict[int, Tally]
+    """What the line in C has counted, by thread."""
+    gateway: WSGIGateway
+    app: WSGIApplication
+    errors: ErrorStream
+    """``wsgi.errors``."""
+    log: AccessLog | None
+    """None: there is no access log."""
+    records: deque[Any] | None
     """The queue of the access log, if the line may put records into it: the driver would do nothing else with them."""
-    log = context.access_log
-    if log is None or context.skipped is not None or context.log_needs.details:
-        return None
-    return log.records
+    most_records: int
+    """How many records wait in it at most."""
+    longest: int
+    """Characters of the texts of a record that are not cut, all together."""
+    special: Callable[[dict[str, Any]], bool] | None
+    """Whether the path of a request is not for the application; None: every path is."""
+    paths: frozenset[str] | None
+    """The paths that are not; None: they cannot be listed, because there are folders of files."""
+    server_line: bytes
+    keep_alive: float
+    """Seconds."""
+    largest: int
+    """Bytes. A head of at most this size is ordinary, and exceeds no limit of size."""
+    most_fields: int
+    refuse_underscores: bool
+    streams: bool
+    """The application reads bodies while they arrive."""
+    has_ids: bool
+    """Requests have IDs."""
+    shows_ids: bool
+    """Responses have them in a field."""
+
+
+def line_settings(context: HTTPContext, server: ServerContext[Connection]) -> LineSettings:
+    """What the straight line of an application is made of now.
+
+    :param server: what serves the application.
+    """
+    settings, limits, gateway, log = context.settings, context.settings.limits, context.gateway, context.access_log
+    return LineSettings(
+        context=context,
+        server=server,
+        now=server.clock.now,
+        tallies=server.request_metrics.tallies,
+        gateway=gateway,
+        app=gateway.app,
+        errors=gateway.errors,
+        log=log,
+        records=None if log is None or context.skipped is not None or context.log_needs.details else log.records,
+        most_records=0 if log is None else log.limit,
+        longest=LONGEST_UNCUT,
+        special=context.is_special if context.has_special_paths else None,
+        paths=frozenset((*(context.checks or ()), *(context.pages or ()))) if context.static is None else None,
+        server_line=context.server_line,
+        keep_alive=settings.keep_alive,
+        largest=min(LARGEST_HEAD, limits.max_request_line, limits.max_field, limits.max_head),
+        most_fields=limits.max_fields,
+        refuse_underscores=settings.underscores == "refuse",
+        streams=settings.stream_bodies,
+        has_ids=context.request_ids is not None,
+        shows_ids=settings.request_id == "response",
+    )
 
 
 class StraightDriver(Protocol):
-    """What the line uses of the driver of a connection (:class:`~reserve.apps.http.driver.HTTPDriver`)."""
+    """What the line uses of a connection's :class:`~reserve.apps.http.straightdriver.HTTPStraightDriver`."""
 
     parse_head: ParseHead
     base_environ: dict[str, Any]
@@ -106,32 +188,28 @@ class StraightDriver(Protocol):
 
 
 class StraightLine:
-    """The straight line of one application, with the settings of a moment. Any thread may call it.
+    """The straight line of one application, with the settings of a moment. Any thread may call it."""
 
-    :param context: the application.
-    :param now: the engine's clock.
-    """
+    __slots__ = ("_app", "_context", "_date", "_errors", "_ids", "_keep_alive", "_largest", "_log", "_most_records",
+                 "_now", "_records", "_refuse_underscores", "_server_line", "_shows_ids", "_special",
+                 "_streams")  # fmt: skip
 
-    __slots__ = ("_app", "_context", "_date", "_errors", "_ids", "_keep_alive", "_largest", "_log", "_now",
-                 "_records", "_refuse_underscores", "_server_line", "_shows_ids", "_special", "_streams")  # fmt: skip
-
-    def __init__(self, context: HTTPContext, now: Callable[[], float]) -> None:
-        settings, limits = context.settings, context.settings.limits
-        self._context = context
-        self._now = now
-        self._app = context.gateway.app
-        self._errors = context.gateway.errors
+    def __init__(self, settings: LineSettings) -> None:
+        self._context = settings.context
+        self._now = settings.now
+        self._app = settings.app
+        self._errors = settings.errors
         self._keep_alive = settings.keep_alive
-        # A head of at most this size exceeds no limit of size.
-        self._largest = min(LARGEST_HEAD, limits.max_request_line, limits.max_field, limits.max_head)
-        self._streams = settings.stream_bodies
-        self._log = context.access_log
-        self._records = own_records(context)
-        self._ids = context.request_ids is not None
-        self._shows_ids = settings.request_id == "response"
-        self._refuse_underscores = settings.underscores == "refuse"
-        self._server_line = context.server_line
-        self._special = context.is_special if context.has_special_paths else None
+        self._largest = settings.largest
+        self._streams = settings.streams
+        self._log = settings.log
+        self._records = settings.records
+        self._most_records = settings.most_records
+        self._ids = settings.has_ids
+        self._shows_ids = settings.shows_ids
+        self._refuse_underscores = settings.refuse_underscores
+        self._server_line = settings.server_line
+        self._special = settings.special
         self._date = (0.0, 0.0, b"")
         """When a second begins and ends, and the lines that end every head in it."""
 
@@ -288,7 +366,7 @@ class StraightLine:
                 self._records is None
                 or head.remote_addr
                 or len(method) + len(target) + len(referer) + len(user_agent) > LONGEST_UNCUT
-                or len(self._records) >= log.limit
+                or len(self._records) >= self._most_records
             ):
                 driver.put_record(head, response.code, sent, referer, user_agent)
             else:
@@ -318,7 +396,7 @@ class StraightLine:
 
 class StraightResponse:
     """The response to one request on the straight line. The worker that runs the application owns it;
-    :meth:`HTTPDriver.describe` and the like read it on any thread.
+    :meth:`HTTPStraightDriver.describe` and the like read it on any thread.
 
     :param begun: when the application is called, on the engine's clock.
     :param received: bytes of the request, its body included.

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from reserve.apps._accesslog.destinations import is_destination, open_destination, path_of
-from reserve.apps.http.accesslog import AccessLog, Record
+from reserve.apps._accesslog.log import AccessLog, Record
 from reserve.engine.logs.errorlog import ErrorLog
 from reserve.engine.logs.logfile import reopen_log_files
 from reserve.errors import StartupError

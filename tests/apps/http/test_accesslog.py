@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reserve.apps.http.accesslog import MAX_FIELD, AccessLog, Record, format_record
+from reserve.apps._accesslog.log import MAX_FIELD, AccessLog, Record, format_record
 from reserve.apps.http.app import HTTPApp
 from reserve.apps.http.settings import HTTPSettings
 from reserve.engine.connections.driver import RUN

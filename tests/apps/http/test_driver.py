@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from reserve.apps.http.accesslog import AccessLog
+from reserve.apps._accesslog.log import AccessLog
 from reserve.apps.http.app import HTTPApp
 from reserve.apps.http.settings import HTTPSettings
 from reserve.gateways.wsgi import WSGIGateway

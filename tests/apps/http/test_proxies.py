@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from reserve.apps.http.accesslog import AccessLog
+from reserve.apps._accesslog.log import AccessLog
 from reserve.apps.http.app import HTTPApp
 from reserve.apps.http.settings import HTTPSettings
 from reserve.engine.server import Hooks

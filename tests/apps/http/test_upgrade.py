@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import pytest
 
-from reserve.apps.http.accesslog import AccessLog, Record
+from reserve.apps._accesslog.log import AccessLog, Record
 from reserve.apps.http.app import HTTPApp
 from reserve.apps.http.settings import HTTPSettings
 from reserve.engine.server import Hooks
