@@ -72,6 +72,8 @@ class Case:
     access_log: bool = False
     base: str = ""
     """For a case with the access log: the same request without it."""
+    depth: int = 1
+    """How many requests a client sends together, before it reads their responses."""
     fresh: bool = False
     """A new connection for each request: the count has all that it costs, from the accept to the close."""
 
@@ -82,6 +84,7 @@ CASES: dict[str, Case] = {
     "hello": Case(request=head()),
     "browser": Case(request=_BROWSER),
     "post": Case(request=_POST, app="post"),
+    "pipelined": Case(request=head(), depth=8),
     "hello-log": Case(request=head(), access_log=True, base="hello"),
     "browser-log": Case(request=_BROWSER, access_log=True, base="browser"),
     "new-connection": Case(request=head(fields=("Connection: close",)), fresh=True),
@@ -255,24 +258,28 @@ class _Counter:
         With an access log there is one window as long as all of them, because the log's thread writes many lines
         together, and the last ones after the window.
         """
-        request = case.request
+        request = case.request * case.depth
         with contextlib.ExitStack() as stack:
             if case.fresh:
                 exchange = partial(_exchange_on_new_connections, self._port, request)
             else:
                 exchange = partial(
-                    _exchange, [stack.enter_context(_connect(self._port)) for _ in range(CONNECTIONS)], request
+                    _exchange,
+                    [stack.enter_context(_connect(self._port)) for _ in range(CONNECTIONS)],
+                    request,
+                    depth=case.depth,
                 )
             exchange(_ROUNDS)  # whatever the server makes on first use
             self._control("-i", "on")
             windows = []
             number, rounds = (1, _WINDOWS * _ROUNDS) if case.access_log else (_WINDOWS, _ROUNDS)
+            rounds //= case.depth
             for _ in range(number):
                 exchange(2)
                 self._control("-z")
                 exchange(rounds)
                 self._control("-d")
-                windows.append(self._newest() / (rounds * CONNECTIONS))
+                windows.append(self._newest() / (rounds * CONNECTIONS * case.depth))
             self._control("-i", "off")
         return round(min(windows))
 
@@ -330,30 +337,37 @@ def _exchange_on_new_connections(port: int, request: bytes, rounds: int) -> None
                     raise Unmeasurable("the server sent more than a response")
 
 
-def _exchange(clients: Sequence[socket.socket], request: bytes, rounds: int) -> None:
-    """Send the request on every connection, then read every response, again and again."""
+def _exchange(clients: Sequence[socket.socket], request: bytes, rounds: int, *, depth: int = 1) -> None:
+    """Send the requests on every connection, then read every response, again and again.
+
+    :param depth: how many requests ``request`` is.
+    """
     for _ in range(rounds):
         for client in clients:
             client.sendall(request)
         for client in clients:
-            _read_response(client)
+            _read_responses(client, depth)
 
 
-def _read_response(client: socket.socket) -> None:
+def _read_responses(client: socket.socket, count: int) -> None:
     received = b""
-    while True:
+    while count:
         piece = client.recv(65536)
         if not piece:
             raise Unmeasurable(f"the server closed a connection after {received!r}")
         received += piece
-        top, found, body = received.partition(b"\r\n\r\n")
-        if found:
+        while count:
+            top, found, body = received.partition(b"\r\n\r\n")
+            if not found:
+                break
             if not top.startswith(b"HTTP/1.1 200 "):
                 raise Unmeasurable(f"the server responded with {top.partition(chr(13).encode())[0]!r}")
             lines = top.lower().split(b"\r\n")
             length = next(int(line.partition(b":")[2]) for line in lines if line.startswith(b"content-length:"))
-            if len(body) >= length:
-                return
+            if len(body) < length:
+                break
+            received = body[length:]
+            count -= 1
 
 
 def _installed() -> Runtime:

@@ -1,7 +1,7 @@
 /* The straight line of HTTP in C: see straightline.py, which is the same in Python and says what each part is for.
  *
- * StraightLine.__call__ serves one request in one call: receive, check the head, make the environ, receive the rest of a
- * small body, call the application, check its status and fields, send. It accepts a part of what the Python form accepts, and declines the
+ * StraightLine.__call__ serves one request in one call: receive, or take what has come with the request before; check the
+ * head, make the environ, receive the rest of a small body, call the application, check its status and fields, send. It accepts a part of what the Python form accepts, and declines the
  * rest before it has done anything that can be seen; what it accepts has the same outcome, byte for byte.
  *
  * Threads: any number of workers call one StraightLine at the same time, each for a connection that it owns. The object
@@ -124,7 +124,7 @@ typedef struct {
 /* The names that the line uses again and again. */
 #define STRINGS(X) \
     X(REQUEST_METHOD) X(REQUEST_URI) X(PATH_INFO) X(QUERY_STRING) X(SERVER_PROTOCOL) X(HTTP_REFERER) X(HTTP_USER_AGENT) \
-    X(fd) X(driver) X(deadline) X(closing) X(base_environ) X(parse_head) X(limits) X(unix_socket) X(straight_response) X(decline) \
+    X(fd) X(driver) X(deadline) X(closing) X(base_environ) X(parse_head) X(limits) X(unix_socket) X(unparsed) X(straight_response) X(decline) \
     X(leave_with) X(leave_sending) X(leave_straight_response) X(put_record) X(retiring) X(asleep) X(wake) X(identify) X(from_proxy) X(REMOTE_ADDR) X(partial) X(flush_errors) \
     X(date_line) X(__class__) X(close) X(close_failed) X(start_response) X(write) X(environ) X(length) X(keep_alive) X(minor) X(method) X(refuse_underscores) \
     X(expect_continue) X(max_body)
@@ -137,7 +137,7 @@ typedef struct {
     PyObject *parse_head; /* reserve.protocol.http1.head.parse_head, which parse() stands in for */
     PyObject *remote_error, *ended;
     PyObject *file_wrapper, *partly_iterated, *end_item; /* of reserve.gateways.response */
-    PyObject *declined; /* DECLINED of reserve.engine.connections.straightline */
+    PyObject *declined, *more; /* DECLINED and MORE of reserve.engine.connections.straightline */
     PyObject *close, *linger; /* CLOSE and LINGER of reserve.engine.connections.driver */
     PyObject *no_args; /* () */
     PyObject *connection_type;
@@ -261,6 +261,7 @@ typedef struct {
     Py_ssize_t sent;     /* bytes of the response's body, after the connection has taken over all of them; -1: before that */
     int code;           /* 0: there is no head yet, or `wsgi` has it */
     int closes;         /* the client wants no other response on this connection */
+    int is_followed;    /* more has been received after the request, which the driver has */
     char *out;          /* the head, on the stack of the line's call; NULL outside of that */
     size_t out_size;
 } Response;
@@ -792,7 +793,7 @@ typedef struct {
     PyObject *paths;   /* the paths that are not, if there are no folders of files; NULL: `special` is asked */
     PyObject *server_line, *server, *now, *tallies;
     PyObject *driver_type;
-    Py_ssize_t base_environ, parse_head, straight_response; /* where an HTTPStraightDriver has these */
+    Py_ssize_t base_environ, parse_head, straight_response, unparsed; /* where an HTTPStraightDriver has these */
     int refuse_underscores;
     int streams; /* the application reads bodies while they arrive */
     int has_ids, shows_ids; /* requests have IDs; and the field X-Request-ID of their responses has them */
@@ -1157,12 +1158,7 @@ parse_in_python(Line *line, PyObject *driver, PyObject *parser, const char *data
     if (end == NULL) {
         return 0;
     }
-    size_t head_size = (size_t)(end + 4 - data);
-    if (head_size != size && memmem(data, head_size, "\r\nContent-Length:", 17) == NULL &&
-        memmem(data, head_size, "\r\ncontent-length:", 17) == NULL) { /* pipelined */
-        return 0;
-    }
-    size = head_size;
+    size = (size_t)(end + 4 - data);
     PyObject *block = PyBytes_FromStringAndSize(data, (Py_ssize_t)size);
     PyObject *base = PyObject_GetAttr(driver, state->str_base_environ);
     PyObject *limits = PyObject_GetAttr(driver, state->str_limits);
@@ -1240,12 +1236,12 @@ is_allowed(State *state, PyObject *driver, Py_ssize_t body)
     return is_large > 0 || body <= limit;
 }
 
-/* Receive what is missing of a small body. 1: exactly the request has been received; 0: not; -1: an exception. */
+/* Receive what is missing of a small body. 1: the request is complete; 0: not; -1: an exception. */
 static int
 receive_body(Line *line, PyObject *driver, int fd, char *data, ssize_t *size, Parsed *parsed)
 {
     ssize_t whole = parsed->head + parsed->body;
-    if (parsed->body == 0 || whole >= RECEIVE_SIZE || line->streams) { /* with no body, there is more than the request */
+    if (whole >= RECEIVE_SIZE || line->streams) {
         return 0;
     }
     int allowed = parsed->target == NULL ? 1 : is_allowed(line->state, driver, parsed->body); /* NULL: Python has checked it */
@@ -1256,7 +1252,44 @@ receive_body(Line *line, PyObject *driver, int fd, char *data, ssize_t *size, Pa
         ssize_t more = recv(fd, data + *size, RECEIVE_SIZE - (size_t)*size, MSG_DONTWAIT);
         *size += more > 0 ? more : 0; /* the driver finds out about errors */
     }
-    return *size == whole;
+    return *size >= whole;
+}
+
+/* Have the driver keep what has been received after a request. -1: an exception. */
+static int
+set_unparsed(Line *line, PyObject *driver, const char *data, ssize_t size)
+{
+    PyObject *bytes = PyBytes_FromStringAndSize(data, size);
+    int outcome = bytes == NULL
+                      ? -1
+                      : set_slot(driver, line->driver_type, line->unparsed, line->state->str_unparsed, bytes);
+    Py_XDECREF(bytes);
+    return outcome;
+}
+
+/* Receive, or take what the driver has kept, because it came with the request before. 0: nothing, or the connection has
+ * failed; -1: an exception. */
+static ssize_t
+receive(Line *line, PyObject *driver, int fd, char *data)
+{
+    PyObject *unparsed = get_slot(driver, line->driver_type, line->unparsed, line->state->str_unparsed);
+    if (unparsed == NULL) {
+        return -1;
+    }
+    ssize_t size = -1;
+    if (!PyBytes_CheckExact(unparsed) || PyBytes_GET_SIZE(unparsed) > RECEIVE_SIZE) {
+        PyErr_SetString(PyExc_SystemError, "what has been received is not bytes, or more than was asked for");
+    }
+    else if (PyBytes_GET_SIZE(unparsed) == 0) {
+        size = recv(fd, data, RECEIVE_SIZE, MSG_DONTWAIT);
+        size = size < 0 ? 0 : size;
+    }
+    else {
+        memcpy(data, PyBytes_AS_STRING(unparsed), (size_t)PyBytes_GET_SIZE(unparsed));
+        size = set_unparsed(line, driver, NULL, 0) < 0 ? -1 : PyBytes_GET_SIZE(unparsed);
+    }
+    Py_DECREF(unparsed);
+    return size;
 }
 
 /* Copy the lines that end every head in this second. 0: they are too long; -1: an exception. */
@@ -1560,6 +1593,7 @@ make_response(Line *line, PyObject *connection, Parsed *parsed, PyObject *head, 
     response->received = parsed->head + parsed->body;
     response->body = parsed->body;
     response->closes = parsed->closes;
+    response->is_followed = 0;
     response->length = response->sent = -1;
     response->code = 0;
     response->out = NULL;
@@ -1673,11 +1707,18 @@ finish(Line *line, PyObject *connection, PyObject *driver, Response *response, P
         }
         Py_DECREF(none);
     }
-    if (response->closes
-            ? set_slot(connection, state->connection_type, state->closing, state->str_closing,
-                       has_unread(state, connection) ? state->linger : state->close) < 0
-            : set_slot(connection, state->connection_type, state->deadline, state->str_deadline, deadline) < 0) {
+    if (response->closes) {
+        if (set_slot(connection, state->connection_type, state->closing, state->str_closing,
+                     response->is_followed || has_unread(state, connection) ? state->linger : state->close) < 0 ||
+            (response->is_followed && set_unparsed(line, driver, NULL, 0) < 0)) {
+            goto failed;
+        }
+    }
+    else if (set_slot(connection, state->connection_type, state->deadline, state->str_deadline, deadline) < 0) {
         goto failed;
+    }
+    else if (response->is_followed) {
+        Py_SETREF(now, Py_NewRef(state->more));
     }
     Py_DECREF(deadline);
     return now;
@@ -1977,15 +2018,16 @@ line_call(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *names)
     if (fd < 0) {
         return PyErr_Occurred() ? NULL : Py_NewRef(state->declined);
     }
-    ssize_t size = recv(fd, data, RECEIVE_SIZE, MSG_DONTWAIT);
-    if (size <= 0) { /* the driver finds out why */
-        return Py_NewRef(state->declined);
-    }
     PyObject *driver = get_slot(connection, state->connection_type, state->driver, state->str_driver);
-    PyObject *outcome = NULL, *head = NULL;
     if (driver == NULL) {
         return NULL;
     }
+    ssize_t size = receive(line, driver, fd, data);
+    if (size <= 0) { /* the driver finds out why */
+        Py_DECREF(driver);
+        return size < 0 ? NULL : Py_NewRef(state->declined);
+    }
+    PyObject *outcome = NULL, *head = NULL;
     Parsed parsed = {NULL, NULL, NULL, 0, 0, 0};
     int ordinary = 0;
     data[size] = '\0';
@@ -2012,8 +2054,16 @@ line_call(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *names)
             ordinary = special < 0 ? -1 : 0;
         }
     }
-    if (ordinary == 1 && (parsed.body != 0 || size != parsed.head)) {
+    if (ordinary == 1 && parsed.body != 0) {
         ordinary = receive_body(line, driver, fd, data, &size, &parsed);
+    }
+    int is_followed = ordinary == 1 && size != parsed.head + parsed.body;
+    if (is_followed && size == RECEIVE_SIZE) { /* the socket may have more, of which the poller has told already */
+        ordinary = 0;
+    }
+    else if (is_followed) {
+        Py_ssize_t whole = parsed.head + parsed.body;
+        ordinary = set_unparsed(line, driver, data + whole, size - whole) < 0 ? -1 : 1;
     }
     if (ordinary != 1) {
         Py_XDECREF(parsed.environ);
@@ -2032,6 +2082,7 @@ line_call(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *names)
         Py_DECREF(driver);
         return NULL;
     }
+    response->is_followed = is_followed;
     response->out = out;
     PyObject *result = call_application(line, response);
     outcome = result == NULL ? leave_with(state, driver, response, NULL)
@@ -2155,6 +2206,7 @@ line_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
     line->base_environ = find_slot(line->driver_type, state->str_base_environ);
     line->parse_head = find_slot(line->driver_type, state->str_parse_head);
     line->straight_response = find_slot(line->driver_type, state->str_straight_response);
+    line->unparsed = find_slot(line->driver_type, state->str_unparsed);
     return (PyObject *)line;
 }
 
@@ -2308,6 +2360,7 @@ module_exec(PyObject *module)
         (state->partly_iterated = import("reserve.gateways.response", "PartlyIterated")) == NULL ||
         (state->end_item = import("reserve.gateways.response", "END")) == NULL ||
         (state->declined = import("reserve.engine.connections.straightline", "DECLINED")) == NULL ||
+        (state->more = import("reserve.engine.connections.straightline", "MORE")) == NULL ||
         (state->close = import("reserve.engine.connections.driver", "CLOSE")) == NULL ||
         (state->linger = import("reserve.engine.connections.driver", "LINGER")) == NULL ||
         (state->connection_type = import("reserve.engine.connections.connection", "Connection")) == NULL ||
@@ -2346,7 +2399,7 @@ module_exec(PyObject *module)
 #define FOR_EACH_OBJECT(DO) \
     DO(state->line_type); DO(state->response_type); DO(state->tally_type); DO(state->new_head); DO(state->bytes_io); \
     DO(state->hosts); DO(state->parse_head); DO(state->remote_error); DO(state->ended); DO(state->file_wrapper); \
-    DO(state->partly_iterated); DO(state->end_item); DO(state->declined); DO(state->close); DO(state->linger); \
+    DO(state->partly_iterated); DO(state->end_item); DO(state->declined); DO(state->more); DO(state->close); DO(state->linger); \
     DO(state->connection_type); DO(state->no_args); DO(state->wsgi_input); DO(state->http11); \
     DO(state->upgrade_key); DO(state->empty);
 

@@ -65,13 +65,13 @@ class HTTPBaseDriver(Driver, ABC):
         "_reader",
         "_received_at",
         "_request_id",
-        "_unparsed",
         "_unwritten",
         "_wait",
         "base_environ",
         "limits",
         "parse_head",
         "unix_socket",
+        "unparsed",
     )
 
     def __init__(self, context: HTTPContext, connection: Connection) -> None:
@@ -88,8 +88,8 @@ class HTTPBaseDriver(Driver, ABC):
         """Finds the ends of heads; made when the first bytes come that are not for the straight line. None: there were
         none yet, or the straight line has served requests since. So a connection that is idle needs none.
         """
-        self._unparsed = b""
-        """What was received after a request."""
+        self.unparsed = b""
+        """What was received after a request, and nothing has looked at yet."""
         self._head: Head | None = None
         self._head_size = 0
         """Bytes of the last head; of the whole request, if it has left the straight line."""
@@ -195,9 +195,9 @@ class HTTPBaseDriver(Driver, ABC):
         connection = self._connection
         receive = connection.recv
         while True:
-            data = self._unparsed
+            data = self.unparsed
             if data:
-                self._unparsed = b""
+                self.unparsed = b""
                 emptied = False
             else:
                 try:
@@ -234,7 +234,7 @@ class HTTPBaseDriver(Driver, ABC):
                     )
                 except RemoteError as error:
                     return self._refuse(error, block)
-                self._unparsed, reader.rest = reader.rest, b""  # not kept twice: it may be 64 KiB of a body
+                self.unparsed, reader.rest = reader.rest, b""  # not kept twice: it may be 64 KiB of a body
                 if self._context.is_observed:
                     self._received_at = now
                     self._request_id, self._details = "", None
@@ -280,8 +280,8 @@ class HTTPBaseDriver(Driver, ABC):
         """
         if not keep_alive:
             # A close while input is unread is a reset, which would destroy the response on its way.
-            unread = self._unparsed or client_may_send or self._connection.has_unread()
-            self._unparsed = b""
+            unread = self.unparsed or client_may_send or self._connection.has_unread()
+            self.unparsed = b""
             return LINGER if unread else CLOSE
         wait = self._wait
         wait.kind = KEEP_ALIVE
@@ -335,7 +335,7 @@ class HTTPBaseDriver(Driver, ABC):
         self._head = None
         action = self._after_response(response.keep_alive, head.keep_alive or has_body, now)
         # Each request of a pipeline gets a turn of its own, because the other connections wait for this thread.
-        return AGAIN if action is self._wait and self._unparsed else action
+        return AGAIN if action is self._wait and self.unparsed else action
 
     def _refuse(
         self, error: RemoteError, block: bytes = b"", *, logged: bool = False, extra: Iterable[tuple[str, str]] = ()
@@ -350,7 +350,7 @@ class HTTPBaseDriver(Driver, ABC):
         if not logged:
             status = error.status
             self._context.log_warning(self._connection, f"{status} {text}", f"requests refused with {status}")
-        self._unparsed = b""
+        self.unparsed = b""
         head = self._head
         refused = head if head is not None else self._codec.describe_refused(block)
         data, body_size = self._codec.refusal(

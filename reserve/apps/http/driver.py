@@ -230,7 +230,7 @@ class HTTPDriver(HTTPBaseDriver):
             return RUN if self._running is None else self._take_place(self._running, now)
         connection = self._connection
         decoder = self._decoder = self._codec.make_decoder(head, self.limits, self._reply)
-        unparsed, self._unparsed = self._unparsed, b""
+        unparsed, self.unparsed = self.unparsed, b""
         interim = self._codec.continue_response if head.expect_continue else b""
         if settings.stream_bodies or (interim and settings.expect == "app"):
             connection.server.disarm(connection)  # the worker reads from it, and not the leader
@@ -305,14 +305,14 @@ class HTTPDriver(HTTPBaseDriver):
                 extra=_RETRY_AFTER,
             )
         connection.server.disarm(connection)  # what goes on with it may receive on a worker
-        outcome = upgrades.begin(self._context, connection, head, self._unparsed, log)
+        outcome = upgrades.begin(self._context, connection, head, self.unparsed, log)
         if named and connection.place is not None and not isinstance(outcome, Driver):
             connection.place.leave()
             connection.place = None
         if outcome is None:
             return None
         if isinstance(outcome, Driver):
-            self._unparsed = b""
+            self.unparsed = b""
             connection.driver = outcome
             return outcome.step(0, now)
         body = outcome.message.encode() + b"\n"
@@ -329,7 +329,7 @@ class HTTPDriver(HTTPBaseDriver):
             assert self._head is not None
             if self._head.environ:
                 self._block = b""
-            self._unparsed = body.unparsed
+            self.unparsed = body.unparsed
             self._phase = QUEUED
             now = self._received = connection.server.clock.now()
             return RUN if self._running is None else self._take_place(self._running, now)
@@ -387,11 +387,11 @@ class HTTPDriver(HTTPBaseDriver):
         if streamed_body is not None:
             if not streamed_body.raw.complete:
                 return LINGER
-            self._unparsed = streamed_body.raw.unparsed
+            self.unparsed = streamed_body.raw.unparsed
         action = self._after_response(exchange.keep_alive, head is not None and head.keep_alive, now)
         if action is self._wait:
             self._phase = HEAD
-            if self._unparsed or self._connection.server.stopping:
+            if self.unparsed or self._connection.server.stopping:
                 return self._receive_head(now)
         return action
 
@@ -409,7 +409,7 @@ class HTTPDriver(HTTPBaseDriver):
         action = self._after_response(exchange.keep_alive, head.keep_alive, now)
         if action is self._wait:
             self._phase = HEAD
-            if self._unparsed or self._connection.server.stopping:
+            if self.unparsed or self._connection.server.stopping:
                 return self._receive_head(now)
         return action
 
@@ -583,7 +583,7 @@ class HTTPDriver(HTTPBaseDriver):
 
         def take_over() -> bytes:
             exchange.upgrade()
-            early, self._unparsed = self._unparsed, b""
+            early, self.unparsed = self.unparsed, b""
             return early
 
         connection.server.disarm(connection)
@@ -634,7 +634,7 @@ class HTTPDriver(HTTPBaseDriver):
         streamed_body = self._streamed_body
         if self._head is not head:
             return False  # the application has kept the function longer than the request
-        unread = self._unparsed if streamed_body is None else streamed_body.raw.unread
+        unread = self.unparsed if streamed_body is None else streamed_body.raw.unread
         return aborts(head, self._decoder, unread + self._connection.peek(_PEEK_SIZE))
 
     def _clean_up(self, body: BufferedBody | None, content: BinaryIO | None) -> None:
@@ -660,7 +660,7 @@ class HTTPDriver(HTTPBaseDriver):
         self._head = head.without_environ(_SHOWN_TARGET)
         self._decoder = None
         exchange.forget_request(self._head)
-        unparsed = len(self._unparsed)
+        unparsed = len(self.unparsed)
         if self._streamed_body is not None:
             self._streamed_body.raw.forget()
             unparsed += len(self._streamed_body.raw.unparsed)

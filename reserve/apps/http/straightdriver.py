@@ -74,7 +74,7 @@ class HTTPStraightDriver(HTTPDriver):
 
     def decline(self, data: bytes) -> int:
         """Step as if this driver had received ``data``, because what it is is not ordinary."""
-        self._unparsed = data
+        self.unparsed = data
         return DECLINED
 
     def leave_straight_response(self, response: StraightResponse) -> WSGIResponse:

@@ -9,6 +9,10 @@ item is all that its Content-Length says, and leaves with one send. Every other 
 - afterwards, or inside ``start_response`` and ``write``, the request becomes an
   :class:`~reserve.apps.http.exchange.HTTPExchange`, which is told what the application has said so far.
 
+What was received after a request (pipelining) is kept where the driver keeps it, from before the application is called,
+so that the driver has it whenever the request leaves the line. The next call of the line begins with it, instead of a
+receive.
+
 So no rule stands here a second time: the line knows only what is certainly right, by the parser and by the caches of
 lines that have passed their checks.
 
@@ -36,7 +40,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from reserve.apps._accesslog.record import LONGEST_UNCUT
 from reserve.apps.http.bufferedbody import close_content
 from reserve.engine.connections.driver import CLOSE, LINGER
-from reserve.engine.connections.straightline import DECLINED
+from reserve.engine.connections.straightline import DECLINED, MORE
 from reserve.engine.metrics.requests import METHODS, MOST_PENDING, OTHER
 from reserve.errors import ApplicationError, RemoteError
 from reserve.gateways.response import END, PartlyIterated, WSGIResponse, ended, first_item, is_own_iterable, rest_of
@@ -80,7 +84,6 @@ what a client sends after a request that leaves the line is kept while the respo
 """
 MOST_JOINED = 65536
 """Bytes of a body that are copied after the head, to leave in one system call."""
-_LENGTH_FIELD = b"\r\ncontent-length:"
 _cached_status, _cached_line = CACHED_STATUS.get, CACHED_LINES.get
 """Bound once, because both are called for each response."""
 _UNFRAMED = frozenset((204, 205, 304))
@@ -170,6 +173,7 @@ class StraightDriver(Protocol):
     base_environ: dict[str, Any]
     limits: Limits
     unix_socket: bool
+    unparsed: bytes
     straight_response: StraightResponse | None
 
     def identify(self, environ: dict[str, Any], from_proxy: bool, begun: float) -> str: ...
@@ -218,19 +222,25 @@ class StraightLine:
         # The driver was made for this context, whose straight line this is.
         driver: StraightDriver = connection.driver  # type: ignore[assignment]
         fd = connection.fd
-        try:
-            # On a socket that does not block, read() and write() do what recv() and send() do, with fewer instructions.
-            data = read(fd, RECEIVE_SIZE)
-        except OSError:  # nothing has come, or the connection has failed: the driver finds out which
-            return DECLINED
+        data = driver.unparsed
+        if data:  # it came with the request before
+            driver.unparsed = b""
+        else:
+            try:
+                # On a socket that does not block, read() and write() do what recv() and send() do, with fewer
+                # instructions.
+                data = read(fd, RECEIVE_SIZE)
+            except OSError:  # nothing has come, or the connection has failed: the driver finds out which
+                return DECLINED
 
-        # Exactly one head, complete, and within the limits?
+        # A head, complete, and within the limits?
         size = len(data)
+        end = data.find(b"\r\n\r\n") + 4
         block = data
-        if size > self._largest or data.find(b"\r\n\r\n") != size - 4:
-            block = self._head_before_body(data)
-            if not block:
+        if end != size or size > self._largest:
+            if not 4 < end <= self._largest:
                 return driver.decline(data)
+            block = data[:end]
         try:
             # Not driver.parse_head(...), which would look for a method first; by position, not by name: both cost less.
             parse_head = driver.parse_head
@@ -246,23 +256,28 @@ class StraightLine:
             or (self._special is not None and self._special(environ))
         ):
             return driver.decline(data)
-        if head.length != 0 or block is not data:
-            length, end = head.length, len(block)
-            # None: it is chunked. 0: there is more than this request.
-            if not length or end + length >= RECEIVE_SIZE or head.expect_continue or self._streams:
+        if head.length != 0:
+            length, start = head.length, end
+            # None: it is chunked.
+            if length is None or end + length >= RECEIVE_SIZE or head.expect_continue or self._streams:
                 return driver.decline(data)
-            if size < end + length:
+            end += length
+            if size < end:
                 # Many clients send head and body one after the other. As above, the driver finds out about errors.
                 with contextlib.suppress(OSError):
                     data += read(fd, RECEIVE_SIZE - size)
                 size = len(data)
-            if size != end + length:
-                return driver.decline(data)
-            content: BytesIO | None = BytesIO(data[end:])
+                if size < end:
+                    return driver.decline(data)
+            content: BytesIO | None = BytesIO(data[start:end])
             environ["wsgi.input"] = content
         else:
             environ["wsgi.input"] = BytesIO()
             content = None
+        if size != end:
+            if size == RECEIVE_SIZE:  # the socket may have more, of which the poller has told already
+                return driver.decline(data)
+            driver.unparsed = data[end:]
 
         shown_id = b""
         if self._ids:
@@ -272,7 +287,7 @@ class StraightLine:
 
         # The application. Threads are reused: what one request sets in context variables (PEP 567) must not be there
         # for the next.
-        response = driver.straight_response = StraightResponse(connection, head, begun, size)
+        response = driver.straight_response = StraightResponse(connection, head, begun, end)
         if content is not None:
             response.content = content
         if self._log is not None:
@@ -356,7 +371,7 @@ class StraightLine:
         now = read_clock()
         metrics = server.request_metrics
         pending = metrics.pending[get_ident()]
-        pending.append((method if method in METHODS else OTHER, response.code, size, sent, 0.0, now - begun))
+        pending.append((method if method in METHODS else OTHER, response.code, end, sent, 0.0, now - begun))
         if len(pending) > MOST_PENDING:
             metrics.fold()
         log = self._log
@@ -377,21 +392,13 @@ class StraightLine:
         if self._errors.partial:
             self._context.gateway.flush_errors(None, environ)
         response.head = None  # the application may have kept the object in its environ, which would refer to itself
-        if head.keep_alive:
-            connection.deadline = now + self._keep_alive
-        else:
+        if not head.keep_alive:
             # A close while input is unread is a reset, which would destroy the response on its way.
-            connection.closing = LINGER if connection.has_unread() else CLOSE
-        return now
-
-    def _head_before_body(self, data: bytes) -> bytes:
-        """The head of what may be a request with a body; empty: that it is not, or its head is not ordinary."""
-        end = data.find(b"\r\n\r\n") + 4
-        if not 4 < end <= self._largest or data[0] <= 32:
-            return b""
-        block = data[:end]
-        # Without a length, other requests follow: the driver parses this one, and the line not before it.
-        return block if _LENGTH_FIELD in block.lower() else b""
+            connection.closing = LINGER if size != end or connection.has_unread() else CLOSE
+            driver.unparsed = b""
+            return now
+        connection.deadline = now + self._keep_alive
+        return now if size == end else MORE
 
 
 class StraightResponse:

@@ -141,7 +141,7 @@ class Connection:
         """The poller reports every arrival (:data:`~reserve.engine.polling.poller.EDGES`)."""
         self.between_requests = False
         """It was parked until its next request, and has :attr:`edges`; or it has just been accepted, and was not parked
-        yet. It holds nothing of that request, which may take the straight line.
+        yet. Nothing has looked at that request, which may take the straight line; it may have come with the one before.
         """
         self.wants_worker = False
         """Its driver asked for :meth:`Driver.run` and it waits for a worker."""

@@ -17,7 +17,7 @@ from typing import Protocol
 from reserve.engine.connections.connection import Connection
 from reserve.engine.connections.driver import KEEP_ALIVE
 from reserve.engine.connections.states import OWNED, PARKED
-from reserve.engine.connections.straightline import DECLINED, RAN
+from reserve.engine.connections.straightline import DECLINED, MORE, RAN, StraightLine
 from reserve.engine.logs.errorlog import ErrorLog
 from reserve.engine.polling.clock import Clock
 from reserve.engine.polling.poller import READ
@@ -190,6 +190,8 @@ class WorkerLoop:
                     alarm.wake()
                 try:
                     outcome = line(connection, begun)
+                    if outcome is MORE:
+                        outcome = self._serve_pipelined(worker, connection, line, begun, lead if kept else None)
                 except BaseException as error:
                     self._leave_line(worker, connection, RAN, lead if kept else None, error)
                     owned = None
@@ -228,6 +230,35 @@ class WorkerLoop:
         except BaseException:
             self._close_failed(worker, owned)
             raise
+
+    def _serve_pipelined(
+        self, worker: Worker, connection: Connection, line: StraightLine[Connection], begun: float, kept: Lead | None
+    ) -> float | int:
+        """After a request with which more has come: serve what follows on the line, until something is not ordinary, or
+        the other connections have their turn.
+
+        :param begun: when that request began.
+        :param kept: the lead that the worker intends to retake.
+        :return: of the last call of the line. MORE: the turn is over, or something else has to be done first.
+        """
+        queue = self._queue
+        turn_ends = begun + _TURN_TIME
+        for _ in range(_RUNS_IN_A_ROW - 1):
+            now = self._now()
+            if now >= turn_ends or worker.after_run or queue.closed:
+                break
+            worker.handled += 1
+            worker.exempt = None
+            if kept is not None:
+                queue.retake_lead(worker, kept)
+                kept = queue.yield_lead(worker)
+            if self._slow:
+                worker.slow_due = now + self._slow
+                queue.timed_run_begins()
+            outcome = line(connection, now)
+            if outcome is not MORE:
+                return outcome
+        return MORE
 
     def _take_turn(self, worker: Worker, connection: Connection) -> bool:
         """Step a connection, and run its driver as often as the driver asks; False when the worker was given up."""
@@ -313,11 +344,16 @@ class WorkerLoop:
                 self._stepper.end_request(connection, outcome)
                 going_on = False
         worker.connection = None
+        if outcome is MORE and going_on:
+            connection.pending = connection.pending or READ  # as if it had come now: the line is called again
         if worker.after_run:
             self._finish(worker, connection, going_on, kept)
             return False
         if kept is not None:
             self._queue.retake_lead(worker, kept)
+        if outcome is MORE and going_on:
+            self._queue.put(connection)
+            return False
         return going_on
 
     def _run(self, worker: Worker, connection: Connection) -> bool:

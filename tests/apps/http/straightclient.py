@@ -20,7 +20,7 @@ from reserve.apps.http.app import HTTPApp
 from reserve.apps.http.settings import HTTPSettings
 from reserve.engine.connections.connection import Connection
 from reserve.engine.connections.driver import AGAIN, RUN, STORE, Close, Wait
-from reserve.engine.connections.straightline import DECLINED, StraightLine
+from reserve.engine.connections.straightline import DECLINED, MORE, StraightLine
 from reserve.engine.polling.poller import READ
 from reserve.gateways.streams import ErrorStream
 from reserve.gateways.wsgi import WSGIGateway
@@ -96,7 +96,7 @@ class StraightClient:
     @property
     def straight(self) -> int:
         """How many requests the line has served to the end."""
-        return sum(type(outcome) is float for outcome in self.outcomes)
+        return sum(type(outcome) is float or outcome == MORE for outcome in self.outcomes)
 
     @property
     def log(self) -> list[str]:
@@ -149,13 +149,16 @@ class StraightClient:
         self._sock.close()
 
     def _go_on(self) -> None:
-        while not self.closed and self._readable():
+        more = False
+        while not self.closed and (more or self._readable()):
             if self._line is not None and self._wait.kind == "keep-alive" and self.driver.straight is not None:
                 outcome = self._called(lambda: cast(Any, self._line)(self.connection, self.server.clock.now()))
                 if self.closed:
                     return
                 self.outcomes.append(outcome)
-                if type(outcome) is float:
+                more = outcome == MORE
+                if type(outcome) is float or more:
+                    assert (self.driver.unparsed != b"") == more
                     if self.connection.closing is not None:
                         self._close("done")
                     continue

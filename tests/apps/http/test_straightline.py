@@ -22,14 +22,15 @@ from reserve.apps.http import basedriver
 from reserve.apps.http.app import HTTPApp
 from reserve.apps.http.settings import HTTPSettings
 from reserve.apps.http.straightline import RECEIVE_SIZE
-from reserve.engine.connections.straightline import DECLINED, RAN
+from reserve.engine.connections.driver import LINGER
+from reserve.engine.connections.straightline import DECLINED, MORE, RAN
 from reserve.engine.polling.poller import PortablePoller
 from reserve.gateways.wsgi import WSGIGateway
 from reserve.protocol.http1.head import parse_head
 from reserve.protocol.http1.host import check_host
 from reserve.protocol.http1.limits import Limits
 from tests.apps.http.doubles import QUIET, Gate, hello
-from tests.apps.http.responses import Response, receive, request
+from tests.apps.http.responses import Response, receive, request, take
 from tests.apps.http.straightclient import COMPILED, StraightClient
 from tests.engine.conftest import needs_fork
 from tests.overload.site import Site, serving
@@ -301,17 +302,35 @@ ordinary_requests = st.builds(
 )
 
 
+small_requests = st.builds(
+    request,
+    st.sampled_from(["GET", "POST", "OPTIONS"]),
+    st.sampled_from(["/", "/a?b=c"]),
+    st.sampled_from(["User-Agent: me", "Accept: */*", "Accept: */*", "Connection: close"]),
+    body=st.sampled_from([None, None, b"", b"body", b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"]),
+)
+"""Of which several fit into what is received at once."""
+
+
 @st.composite
 def conversations(draw: Any, largest: int = 100_000) -> list[list[bytes]]:
     """What the client sends: requests, alone or pipelined, whole or in pieces of at most ``largest`` bytes."""
     found = []
     for _ in range(draw(st.integers(1, 4))):
-        raw = b"".join(draw(st.one_of(st.tuples(ordinary_requests), st.lists(requests, min_size=1, max_size=2))))
+        raw = b"".join(
+            draw(
+                st.one_of(
+                    st.tuples(ordinary_requests),
+                    st.lists(requests, min_size=1, max_size=2),
+                    st.lists(st.one_of(small_requests, small_requests, requests), min_size=2, max_size=9),
+                )
+            )
+        )
         if draw(st.integers(0, 5)) == 0:
             raw = b"\r\n" + raw
         cuts = []
         if draw(st.booleans()):
-            cuts = draw(st.lists(st.integers(1, len(raw) - 1), max_size=2))
+            cuts = draw(st.lists(st.integers(1, len(raw) - 1), max_size=4))
         if draw(st.booleans()):  # as many clients send it
             cuts.append(raw.find(b"\r\n\r\n") + 4)
         cuts = sorted({*cuts} - {len(raw)})
@@ -375,7 +394,7 @@ def outcomes(form: str, app: Any, *sent: bytes, settings: HTTPSettings | None = 
     client = StraightClient(app, form, settings)
     try:
         client.send(*sent)
-        return ["served" if type(outcome) is float else outcome for outcome in client.outcomes]
+        return ["served" if type(outcome) is float or outcome == MORE else outcome for outcome in client.outcomes]
     finally:
         client.close()
 
@@ -394,6 +413,80 @@ def test_the_last_request_of_a_connection_is_served(straight_line_form: str, val
 @pytest.mark.parametrize("method", ["GET", "DELETE", "OPTIONS"])
 def test_a_request_without_a_body_is_served(straight_line_form: str, method: str) -> None:
     assert outcomes(straight_line_form, hello, request(method), request(method)) == ["served", "served"]
+
+
+@pytest.mark.parametrize("own_parser", [False, True])
+def test_every_request_of_a_pipeline_is_served_in_order(straight_line_form: str, own_parser: bool) -> None:
+    client = reading(straight_line_form, own_parser=own_parser)
+    bodies = [b"first", b"", b"third", b"GET / HTTP/1.1\r\n\r\n", b"last"]
+    received = client.send(b"".join(request("POST", body=body) if body else request() for body in bodies))
+    assert [texts.partition(b"\r\n\r\n")[2] for texts in received.split(b"HTTP/1.1 200 OK\r\n")[1:]] == bodies
+    assert client.outcomes[:-1] == [MORE] * 4
+    assert type(client.outcomes[-1]) is float
+    client.close()
+
+
+@pytest.mark.parametrize(
+    ("second", "outcome"),
+    [
+        (request("HEAD") + request() * 3, DECLINED),
+        (request()[:-1], DECLINED),
+        (request("POST", body=b"body")[:-1], DECLINED),
+        (b"x", DECLINED),
+        (b"\r\n" + request() * 3, DECLINED),
+        (request("GET", "/", "Bad Field: x") + request() * 3, DECLINED),
+        (request("GET", "/failing") + request() * 3, RAN),
+    ],
+    ids=["HEAD", "a part", "a part of a body", "a byte", "an empty line", "invalid", "an application that fails"],
+)
+def test_a_request_of_a_pipeline_leaves_the_line_with_all_that_follows(
+    straight_line_form: str, second: bytes, outcome: int
+) -> None:
+    seen = []
+    for form in (None, straight_line_form):
+        client = StraightClient(failing_at_a_path, form)
+        received = client.send(request() + second)
+        seen.append((received, client.observed()))
+        if form is not None:
+            assert client.outcomes[:2] == [MORE, outcome]
+        client.close()
+    assert seen[0] == seen[1]
+
+
+def failing_at_a_path(environ: Any, start_response: Any) -> Any:
+    if environ["PATH_INFO"] == "/failing":
+        raise ValueError
+    return hello(environ, start_response)
+
+
+def test_what_follows_the_last_request_is_not_read(straight_line_form: str) -> None:
+    seen = []
+    for form in (None, straight_line_form):
+        client = StraightClient(hello, form)
+        received = client.send(request() + request("GET", "/", "Connection: close") + request() + b"more")
+        seen.append((received, client.observed()))
+        assert received.count(b"HTTP/1.1 200") == 2
+        if form is not None:
+            assert client.connection.closing is LINGER
+            assert client.driver.unparsed == b""
+        client.close()
+    assert seen[0] == seen[1]
+
+
+@pytest.mark.parametrize("size", [8190, 8191, 8192, 8193, 12000])
+def test_a_pipeline_that_fills_what_is_received_is_served(straight_line_form: str, size: int) -> None:
+    """The line does not serve it, because the socket may have more: of that no event tells any more."""
+    client = reading(straight_line_form)
+    body = b"x" * (4000 - len(request("POST", body=b"x" * 1000)) + 1000)
+    first = request("POST", body=body)
+    second = request("POST", body=b"y" * (size - 2 * len(first) + len(body)))
+    raw = first + second
+    assert len(raw) == size
+    received = client.send(raw)
+    assert received.count(b"HTTP/1.1 200") == 2
+    assert (client.outcomes[0] == MORE) == (size < 8192)
+    assert client.send(request("POST", body=b"after")).endswith(b"\r\n\r\nafter")
+    client.close()
 
 
 def read_all(environ: Any, start_response: Any) -> list[bytes]:
@@ -640,27 +733,25 @@ def test_a_request_has_the_same_id_on_the_line_and_beside_it(shown: Any, length:
     [
         request("HEAD"),
         request("POST", body=b"body", chunks=4),
-        request("POST", body=b"body") + request(),
         request("POST", "/", "Expect: 100-continue", body=b"body"),
         request("POST", body=b"x" * 8190),
         request("POST", body=b"body")[:-1],
         request("POST", body=b"body", minor=0),
         request("POST", "/", "Content-Length: 4", body=b"body"),
-        request("GET", body=b"") + b"x",
         request(minor=0),
         request("GET", "/", "Connection: close", minor=0),
         request("GET", "/", "Connection: Upgrade", "Upgrade: other"),
         request("GET", "/", "Bad Field: x"),
         request("GET", "/", "X: " + "x" * 5000),
         b"\r\n" + request(),
-        request() + request(),
+        request("POST", body=b"x" * 8000) + request() * 10,
         request()[:-1],
         b"\x16\x03\x01\x00\x05hello",
     ],
     ids=[
-        "HEAD", "chunked", "a request after a body", "Expect", "a large body", "a part of a body", "a body in HTTP/1.0",
-        "two lengths", "something after no body", "HTTP/1.0", "Connection", "Upgrade",
-        "invalid", "large", "an empty line", "pipelined", "a part", "no HTTP",
+        "HEAD", "chunked", "Expect", "a large body", "a part of a body", "a body in HTTP/1.0",
+        "two lengths", "HTTP/1.0", "Connection", "Upgrade",
+        "invalid", "large", "an empty line", "more than is received", "a part", "no HTTP",
     ],
 )  # fmt: skip
 def test_what_is_not_ordinary_is_declined_before_the_application_is_called(straight_line_form: str, raw: bytes) -> None:
@@ -951,7 +1042,7 @@ class Counted:
     def __call__(self, connection: Any, now: float) -> Any:
         self.calls += 1
         outcome = self._line(connection, now)
-        self.served += type(outcome) is float
+        self.served += type(outcome) is float or outcome == MORE
         return outcome
 
 
@@ -995,6 +1086,29 @@ def test_every_request_of_a_connection_takes_it(straight_line_form: str) -> None
         assert dict(((method, status), count) for method, status, count in site.stats().requests.responses) == {
             ("GET", 200): 5
         }
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_the_requests_of_a_pipeline_take_it(straight_line_form: str, first: bool) -> None:
+    with straight_site(read_all, threads=1) as (site, line):
+        client = site.connect()
+        if not first:
+            exchange(site, client)
+        before = line.served
+        # As much as one receive gets.
+        client.sendall(b"".join(request("POST", body=b"%d" % number) for number in range(50)))
+        data = b""
+        while not data.endswith(b"\r\n\r\n49"):
+            data += client.recv(65536)
+        texts = []
+        while data:
+            response, data = take(data)
+            texts.append(response.text)
+        assert texts == [str(number) for number in range(50)]
+        wait_parked(site, client)
+        assert line.served - before == 50
+        assert exchange(site, client).status == 200
+        assert site.server.stats().handled == 51 + (not first)
 
 
 def test_the_only_request_of_a_connection_takes_it(straight_line_form: str) -> None:

@@ -11,9 +11,10 @@ import pytest
 from reserve.engine.connections.connection import Connection
 from reserve.engine.connections.driver import CLOSE, FIRST_REQUEST, KEEP_ALIVE, LINGER, Wait
 from reserve.engine.connections.states import CLOSE_IDLE, DEADLINE, NOTIFY, State
-from reserve.engine.connections.straightline import DECLINED, RAN
+from reserve.engine.connections.straightline import DECLINED, MORE, RAN
 from reserve.engine.polling.poller import EDGES, HANGUP, READ
 from reserve.engine.polling.timers import NEVER
+from reserve.engine.polling.token import take
 from reserve.engine.scheduler.worker import Worker
 from reserve.engine.scheduler.workers import WorkerPool
 from reserve.engine.settings import EngineSettings
@@ -68,7 +69,7 @@ class StraightWorld(World):
         poll = self.poller.poll
 
         def then_close(timeout: float | None) -> list[tuple[int, int]]:
-            if not (self.poller.events or self.queue._ready):
+            if not (self.poller.events or self.queue._ready or self.queue._more):
                 self.queue.closed = True
             return poll(0)
 
@@ -337,6 +338,145 @@ def test_many_connections_in_one_batch_are_served_without_looking_for_events_in_
     world.arrive(*[READ] * 20)
     world.serve()
     assert sorted(world.served) == list(range(7, 27))
+
+
+class Pipeline:
+    """A straight line of connections that have ``count`` requests each, which have come together.
+
+    :param takes: seconds of each request.
+    :param last: what the call for the last request returns; None: that it was served.
+    """
+
+    def __init__(self, world: StraightWorld, count: int, takes: float = 0.0, last: int | None = None) -> None:
+        self._world = world
+        self._count = count
+        self._takes = takes
+        self._last = last
+        self.leads: list[bool] = []
+        """Whether the lead was free for other threads, for each request."""
+
+    def __call__(self, connection: Connection, now: float) -> float | int:
+        world = self._world
+        assert connection.state is State.OWNED
+        assert world.worker.lead is None
+        self.leads.append(world.queue.leads.all[0].free)
+        time = world.line(connection, now)
+        world.clock.time += self._takes
+        if world.served.count(connection.fd) < self._count:
+            return MORE
+        return time if self._last is None else self._last
+
+
+def have_had_a_turn(world: StraightWorld) -> None:
+    """As if each connection had had a turn, and had more requests: they stand in one queue."""
+    world.arrive(*[READ] * len(world.parked))
+    world.poller.events.clear()
+    for connection in world.parked:
+        assert take(connection.token)
+        connection.pending = READ
+        connection.state = State.READY
+        world.queue.step_queue.more.append(connection)
+
+
+@pytest.mark.parametrize("keeps", [False, True])
+def test_other_connections_have_their_turn_after_sixteen_requests_that_came_together(keeps: bool) -> None:
+    world = straight_world(connections=3)
+    world.queue.policy.keeps = keeps
+    pipeline = world.application.straight_line = Pipeline(world, 40)
+    have_had_a_turn(world)
+    world.serve()
+    turns = [world.served[at : at + 16] for at in range(0, 96, 16)]
+    assert turns == [[7 + at % 3] * 16 for at in range(6)]
+    assert world.served[96:] == [7] * 8 + [8] * 8 + [9] * 8
+    assert (world.stepped, world.worker.handled, world.queue.runs >= 9) == ([], 120, True)
+    assert all(pipeline.leads)
+    assert world.queue.leads.all[0].releases >= (120 if keeps else 9)
+    for connection in world.parked:
+        assert (connection.state, len(connection.token), connection.pending) == (State.PARKED, 1, 0)
+    assert count_leads(world.queue.leads, world.worker) == 1
+
+
+def test_a_turn_of_requests_that_came_together_is_bounded_in_time() -> None:
+    world = straight_world(connections=2)
+    world.application.straight_line = Pipeline(world, 4, takes=0.0015)
+    have_had_a_turn(world)
+    world.serve()
+    assert world.served == [7, 7, 8, 8, 7, 7, 8, 8]
+
+
+@pytest.mark.parametrize("last", [DECLINED, RAN])
+def test_a_request_that_came_with_another_leaves_the_line(last: int) -> None:
+    world = straight_world()
+    world.application.straight_line = Pipeline(world, 3, last=last)
+    world.arrive(READ)
+    world.serve()
+    assert world.served == [7, 7, 7]
+    assert world.stepped == [(7, 0, world.clock.time + 15)]
+    assert world.worker.handled == (2 if last == DECLINED else 3)
+    assert world.parked[0].state is State.PARKED
+
+
+def test_a_line_that_fails_for_a_request_that_came_with_another_closes_the_connection() -> None:
+    world = straight_world()
+    (connection,) = world.parked
+
+    def line(connection: Connection, now: float) -> int:
+        if world.line(connection, now) and len(world.served) == 3:
+            raise ValueError
+        return MORE
+
+    world.application.straight_line = line
+    world.arrive(READ)
+    world.serve()
+    assert (world.served, connection.state) == ([7, 7, 7], State.CLOSED)
+    assert count_leads(world.queue.leads, world.worker) == 1
+
+
+def test_a_function_after_the_response_is_called_before_the_next_request_that_came_with_it() -> None:
+    world = straight_world()
+    called: list[int] = []
+    pipeline = Pipeline(world, 3)
+
+    def line(connection: Connection, now: float) -> float | int:
+        outcome = pipeline(connection, now)
+        if len(world.served) == 2:
+            world.worker.after_run.append(lambda: called.append(len(world.served)))
+        return outcome
+
+    world.application.straight_line = line
+    world.arrive(READ)
+    world.serve()
+    assert (world.served, called, world.stepped) == ([7, 7, 7], [2], [])
+
+
+def test_a_queue_that_closes_ends_the_requests_that_came_together() -> None:
+    world = straight_world()
+    (connection,) = world.parked
+
+    def line(connection: Connection, now: float) -> int:
+        world.line(connection, now)
+        world.queue.closed = len(world.served) == 2
+        return MORE
+
+    world.application.straight_line = line
+    world.arrive(READ)
+    world.serve()
+    assert (world.served, connection.state) == ([7, 7], State.CLOSED)
+
+
+def test_each_of_the_requests_that_came_together_has_its_own_time_before_it_is_slow() -> None:
+    world = straight_world(slow_request=5.0)
+    due: list[float] = []
+    pipeline = Pipeline(world, 3, takes=0.0005)
+
+    def line(connection: Connection, now: float) -> float | int:
+        due.append(world.worker.slow_due - now)
+        return pipeline(connection, now)
+
+    world.application.straight_line = line
+    world.arrive(READ)
+    world.serve()
+    assert due == pytest.approx([5.0, 5.0, 5.0])
 
 
 def test_idle_connections_that_are_wanted_are_told_of() -> None:
