@@ -15,14 +15,13 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "reserve"
 
-_GROUND = {"errors", "keywords", "paramtypes", "processors", "suggest", "wait"}
+_GROUND = {"errors", "keywords", "paramtypes", "suggest", "wait"}
 _SERVING = _GROUND | {"protocol", "sockets", "ssl", "loader", "gateways", "engine", "apps"}
 ALLOWED: dict[str, set[str]] = {
     # room of the package: which others it may import, TYPE_CHECKING and function-level imports counted
     "errors": set(),
     "keywords": set(),
     "paramtypes": {"errors"},
-    "processors": set(),
     "suggest": set(),
     "wait": set(),
     "protocol": _GROUND,
@@ -49,6 +48,7 @@ ALLOWED: dict[str, set[str]] = {
 VALUES = {
     "reserve.apps.http.settings",
     "reserve.control.metrics.target",
+    "reserve.engine.polling.processors",
     "reserve.engine.settings",
     "reserve.loader.otherservers",
     "reserve.protocol.http1.limits",

@@ -24,6 +24,7 @@ from reserve.engine.logs.errorlog import ErrorLog
 from reserve.engine.metrics.requests import RequestMetrics
 from reserve.engine.polling.clock import Clock
 from reserve.engine.polling.poller import WRITE, Poller, new_poller
+from reserve.engine.polling.processors import parallel_threads
 from reserve.engine.polling.threads import THREAD_PREFIX, start_thread
 from reserve.engine.polling.waiter import Alarm
 from reserve.engine.scheduler.handoff import AdaptiveHandOff, HandOff
@@ -37,7 +38,6 @@ from reserve.engine.scoreboard import Slot
 from reserve.engine.settings import EngineSettings
 from reserve.engine.tls import ServerTLS
 from reserve.errors import UsageError, counted, short_repr
-from reserve.processors import parallel_threads
 
 __all__ = ["Runtime"]
 

@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
 
+from reserve.engine.polling.processors import usable_processors
 from reserve.engine.settings import EngineSettings
 from reserve.errors import Correction, StartupError, UsageError, short_repr
 from reserve.loader.otherservers import BY_NAME
@@ -29,7 +30,6 @@ from reserve.options.table import (
     usual_value,
 )
 from reserve.paramtypes import Choice, Count
-from reserve.processors import usable_processors
 from reserve.sockets.addresses import parse_address
 from reserve.ssl.settings import TLSSettings
 from reserve.suggest import nearest

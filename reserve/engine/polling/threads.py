@@ -12,8 +12,8 @@ import threading
 from types import FrameType
 
 from reserve.engine.polling.patching import refuse_green_threads
+from reserve.engine.polling.processors import has_gil
 from reserve.errors import StartupError
-from reserve.processors import has_gil
 
 __all__ = [
     "LIMITS",

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
-from reserve.processors import has_gil
+from reserve.engine.polling.processors import has_gil
 
 __all__ = ["Alarm", "Lock", "Waiter", "lock_type", "new_lock"]
 

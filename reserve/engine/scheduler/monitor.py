@@ -18,6 +18,7 @@ from reserve.engine.logs.errorlog import ErrorLog
 from reserve.engine.polling.clock import Clock, SystemClock
 from reserve.engine.polling.patching import SystemThread
 from reserve.engine.polling.poller import RETRY
+from reserve.engine.polling.processors import parallel_threads
 from reserve.engine.polling.threads import start_thread
 from reserve.engine.polling.timers import NEVER
 from reserve.engine.polling.waiter import Alarm
@@ -28,7 +29,6 @@ from reserve.engine.scheduler.requesttimeout import RequestWatchdog
 from reserve.engine.scheduler.runqueue import LATE
 from reserve.engine.scheduler.stepper import Stepper
 from reserve.engine.scheduler.workers import WorkerPool
-from reserve.processors import parallel_threads
 
 __all__ = ["Monitor"]
 

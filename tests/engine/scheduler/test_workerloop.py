@@ -388,7 +388,7 @@ def test_other_connections_have_their_turn_after_sixteen_requests_that_came_toge
     turns = [world.served[at : at + 16] for at in range(0, 96, 16)]
     assert turns == [[7 + at % 3] * 16 for at in range(6)]
     assert world.served[96:] == [7] * 8 + [8] * 8 + [9] * 8
-    assert (world.stepped, world.worker.handled, world.queue.runs >= 9) == ([], 120, True)
+    assert (world.stepped, world.worker.handled, world.queue.leads.runs >= 9) == ([], 120, True)
     assert all(pipeline.leads)
     assert world.queue.leads.all[0].releases >= (120 if keeps else 9)
     for connection in world.parked:

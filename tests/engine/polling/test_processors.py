@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reserve.processors import usable_processors
+from reserve.engine.polling.processors import usable_processors
 
 
 def tree(root: Path, files: dict[str, str]) -> str:
