@@ -28,54 +28,56 @@ log = []
 http = HTTPSettings(access_log=False, head_timeout=600.0, keep_alive=600.0, body_timeout=600.0)
 hooks = Hooks(error_log=lambda level, text: log.append(text))
 limits = {"max_connections_per_client": 300, "max_running_per_client": 300}
+# The client is a process of its own: a failing allocation is the server's. It is there before the server has threads,
+# because a fork of a process with threads warns. Pipes tell it the server's port, and what to do.
+to_client, orders = os.pipe()
+done, from_client = os.pipe()
+pid = os.fork()
+if not pid:
+    os.close(orders), os.close(done)
+    address = ("127.0.0.1", int(os.read(to_client, 5)))
+    def ask(raw, timeout):
+        with socket.socket() as client:
+            client.settimeout(timeout)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # a large response has to wait
+            try:
+                client.connect(address)
+                client.sendall(raw)
+                return b"".join(iter(lambda: client.recv(65536), b""))
+            except OSError:
+                return b""
+    def ask_again(raw):
+        # The first request of a connection is stepped, and the others take the straight line.
+        with socket.socket() as client:
+            client.settimeout(0.1)
+            try:
+                client.connect(address)
+                for number in range(4):
+                    client.sendall(b"GET / HTTP/1.1\\r\\nHost: test\\r\\n\\r\\n" if number < 3 else raw)
+                    while client.recv(65536)[-7:] not in (b"served ", b""):
+                        pass
+            except OSError:
+                pass
+    fields = b"Host: test\\r\\nConnection: close\\r\\n"
+    bad = {
+        b"0": b"POST / HTTP/1.1\\r\\n" + fields + b"Content-Length: 4\\r\\n\\r\\nbody",
+        b"1": b"GET /large HTTP/1.1\\r\\n" + fields + b"\\r\\n",
+        b"2": b"POST / HTTP/1.1\\r\\n" + fields + b"Content-Length: 100000\\r\\n\\r\\n" + b"b" * 100000,
+    }
+    while order := os.read(to_client, 1):
+        if order in b"34":
+            ask_again(b"GET /large HTTP/1.1\\r\\nHost: test\\r\\n\\r\\n" if order == b"4" else bad[b"0"])
+            os.write(from_client, b".")
+        elif order in bad:  # whatever the result is
+            ask(bad[order], 0.1)
+            os.write(from_client, b".")
+        else:
+            got = ask(b"GET / HTTP/1.1\\r\\n" + fields + b"\\r\\n", 30)
+            os.write(from_client, b"+" if got.endswith(b"\\r\\n\\r\\nserved ") else b"-")
+    os._exit(0)
+os.close(to_client), os.close(from_client)
 with running(app, http=http, threads=2, hooks=hooks, **limits) as served:
-    # The client is a process of its own: a failing allocation is the server's. Pipes tell it what to do.
-    to_client, orders = os.pipe()
-    done, from_client = os.pipe()
-    pid = os.fork()
-    if not pid:
-        os.close(orders), os.close(done)
-        # The server's descriptors are closed in the child by the server itself.
-        def ask(raw, timeout):
-            with socket.socket() as client:
-                client.settimeout(timeout)
-                client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # a large response has to wait
-                try:
-                    client.connect(served.address)
-                    client.sendall(raw)
-                    return b"".join(iter(lambda: client.recv(65536), b""))
-                except OSError:
-                    return b""
-        def ask_again(raw):
-            # The first request of a connection is stepped, and the others take the straight line.
-            with socket.socket() as client:
-                client.settimeout(0.1)
-                try:
-                    client.connect(served.address)
-                    for number in range(4):
-                        client.sendall(b"GET / HTTP/1.1\\r\\nHost: test\\r\\n\\r\\n" if number < 3 else raw)
-                        while client.recv(65536)[-7:] not in (b"served ", b""):
-                            pass
-                except OSError:
-                    pass
-        fields = b"Host: test\\r\\nConnection: close\\r\\n"
-        bad = {
-            b"0": b"POST / HTTP/1.1\\r\\n" + fields + b"Content-Length: 4\\r\\n\\r\\nbody",
-            b"1": b"GET /large HTTP/1.1\\r\\n" + fields + b"\\r\\n",
-            b"2": b"POST / HTTP/1.1\\r\\n" + fields + b"Content-Length: 100000\\r\\n\\r\\n" + b"b" * 100000,
-        }
-        while order := os.read(to_client, 1):
-            if order in b"34":
-                ask_again(b"GET /large HTTP/1.1\\r\\nHost: test\\r\\n\\r\\n" if order == b"4" else bad[b"0"])
-                os.write(from_client, b".")
-            elif order in bad:  # whatever the result is
-                ask(bad[order], 0.1)
-                os.write(from_client, b".")
-            else:
-                got = ask(b"GET / HTTP/1.1\\r\\n" + fields + b"\\r\\n", 30)
-                os.write(from_client, b"+" if got.endswith(b"\\r\\n\\r\\nserved ") else b"-")
-        os._exit(0)
-    os.close(to_client), os.close(from_client)
+    os.write(orders, b"%05d" % served.address[1])
     for _ in range(300):  # the first counts of a server are small numbers, which need no memory
         os.write(orders, b"o")
         assert os.read(done, 1) == b"+"

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import _thread
 import ast
+import contextlib
 import dis
 import importlib
 import importlib.util
+import os
 import pkgutil
 import sys
 import threading
@@ -35,7 +37,15 @@ UNTRACED_FUNCTIONS = {"settle"}
 """Functions that read only what the owner of a connection owns: the same holds for them."""
 LIMIT = 30.0
 """Seconds of real time that a task may take between two points; less than a millisecond unless it is blocked."""
-_SHARED = ("STORE_ATTR", "DELETE_ATTR", "LOAD_ATTR", "LOAD_METHOD", "CALL", "STORE_SUBSCR", "BINARY_SUBSCR")
+_SHARED = (
+    "STORE_ATTR", "DELETE_ATTR", "LOAD_ATTR", "LOAD_METHOD", "CALL", "STORE_SUBSCR", "BINARY_SUBSCR", "STORE_SLICE",
+    "BINARY_SLICE",
+)  # fmt: skip
+
+
+def _is_shared(step: dis.Instruction) -> bool:
+    # From CPython 3.14 on, to read an item is one of the binary operations.
+    return step.opname.startswith(_SHARED) or (step.opname == "BINARY_OP" and step.argrepr == "[]")
 
 
 class _Killed(BaseException):
@@ -224,9 +234,7 @@ class Scheduler:
     def _interesting(self, code: Any) -> set[int]:
         found = self._offsets.get(code)
         if found is None:
-            found = self._offsets[code] = {
-                step.offset for step in dis.get_instructions(code) if step.opname.startswith(_SHARED)
-            }
+            found = self._offsets[code] = {step.offset for step in dis.get_instructions(code) if _is_shared(step)}
         return found
 
 
@@ -311,13 +319,33 @@ def _scripts(
                     )
 
 
+@contextlib.contextmanager
+def _one_processor() -> Iterator[None]:
+    """The calling thread, and every thread that it starts, run on one processor while the block runs.
+
+    One task runs at a time, so a second processor does no work. A task that it begins on another one has to wake that
+    one up, which takes many times as long as the task's step.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    allowed = os.sched_getaffinity(0)
+    # Not the same one for all processes of pytest-xdist.
+    os.sched_setaffinity(0, {sorted(allowed)[os.getpid() % len(allowed)]})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
 def explore(scenario: Scenario, tasks: int, preemptions: int, trace: str, alike: Sequence[int] = ()) -> int:
     """Try every schedule with at most so many preemptions; the number of schedules. Raises AssertionError.
 
     :param alike: tasks (in the order of their numbers) that do the same. They begin in this order only: every other
         order is one of these with their names exchanged.
     """
-    return sum(sum(_scripts(scenario, trace, [], start, preemptions, tasks, alike)) for start in range(tasks))
+    with _one_processor():
+        return sum(sum(_scripts(scenario, trace, [], start, preemptions, tasks, alike)) for start in range(tasks))
 
 
 def modules_with_locks() -> list[str]:
