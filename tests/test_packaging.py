@@ -37,7 +37,7 @@ def test_the_core_has_no_dependencies(metadata: dict[str, Any]) -> None:
     assert metadata["project"]["dependencies"] == []
 
 
-def test_the_lowest_version_of_python_is_the_same_everywhere(
+def test_the_versions_of_python_are_the_same_everywhere(
     metadata: dict[str, Any], tools: configparser.ConfigParser
 ) -> None:
     project = metadata["project"]
@@ -45,7 +45,11 @@ def test_the_lowest_version_of_python_is_the_same_everywhere(
     supported = re.findall(r"Python :: (3\.\d+)$", "\n".join(project["classifiers"]), re.M)
     assert supported[0] == lowest
     assert tools["mypy"]["python_version"] == lowest
-    assert tools["tox"]["envlist"].split(", ")[0] == f"py{lowest.replace('.', '')}"
+    assert supported == [f"3.{minor}" for minor in range(int(lowest[2:]), int(lowest[2:]) + len(supported))]
+    tested = re.findall(r"py3(\d+t?)", tools["tox"]["envlist"])
+    assert [f"3.{minor}" for minor in tested if not minor.endswith("t")] == supported
+    (checked,) = re.findall(r"^for version in (3.*); do$", (ROOT / ".ci" / "run").read_text("utf-8"), re.M)
+    assert [f"3.{minor}" for minor in tested] == checked.split()
     ruff = tomllib.loads((ROOT / "tests" / "ruff.toml").read_text("utf-8"))
     assert ruff["target-version"] == f"py{lowest.replace('.', '')}"
     assert f"CPython {supported[0]} to {supported[-1]}" in (ROOT / "README.md").read_text("utf-8")
