@@ -196,7 +196,7 @@ class Child:
             self.out, self.err = self.process.communicate(timeout=PATIENCE)
             assert self.process.returncode == code, self.err
             if quiet:
-                assert self.err == ""
+                assert self.err == "", self.err
 
 
 def connect(port: int | str) -> socket.socket:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import html
 import json
@@ -80,13 +81,18 @@ def with_table(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @pytest.fixture
-def program(tmp_path: Path) -> Handle:
+def connection() -> Iterator[sqlite3.Connection]:
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        connection.row_factory = sqlite3.Row
+        yield connection
+
+
+@pytest.fixture
+def program(tmp_path: Path, connection: sqlite3.Connection) -> Handle:
     (tmp_path / "page.tpl").write_text("<h1>{title}</h1>{body}")
     (tmp_path / "list.tpl").write_text("<loop>{caption} <?begin?>[{name}] <?else?>none</loop>")
     (tmp_path / "all.tpl").write_text("<extend>page <?title?>All {what} <?body?>{.rows}</extend>")
     folder = TemplateFolder(tmp_path)
-    connection = sqlite3.connect(":memory:")
-    connection.row_factory = sqlite3.Row
     app = Counting()
 
     @app.function("/all")

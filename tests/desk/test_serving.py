@@ -44,10 +44,16 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> SimpleQueue[str]:
     return queue
 
 
-def make_app() -> Router:
+@pytest.fixture
+def app() -> Iterator[Router]:
+    """A program with a connection to a database, which only the thread of the test may use."""
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute("create table visits (thread text)")
+        yield make_app(connection)
+
+
+def make_app(connection: sqlite3.Connection) -> Router:
     app = Router()
-    connection = sqlite3.connect(":memory:")
-    connection.execute("create table visits (thread text)")
 
     @app.function("/")
     def home() -> Any:
@@ -98,12 +104,12 @@ class Client(threading.Thread):
 
 
 def test_handlers_run_on_the_calling_thread_and_a_response_with_shut_down_ends_it_after_its_last_byte(
-    opened: SimpleQueue[str], capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    app: Router, opened: SimpleQueue[str], capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "reserve.desk")
     client = Client(opened, "/", "/", "/fail")
     client.start()
-    serve_http(make_app(), port=0, start="/tasks/new")
+    serve_http(app, port=0, start="/tasks/new")
     print("after the loop")
     client.join(PATIENCE)
     assert client.responses[:2] == [(200, "MainThread"), (200, "MainThreadMainThread")]
@@ -129,19 +135,19 @@ def test_it_works_on_another_thread(opened: SimpleQueue[str]) -> None:
     assert not thread.is_alive()
 
 
-def test_sys_exit_in_a_handler_ends_the_program(opened: SimpleQueue[str]) -> None:
+def test_sys_exit_in_a_handler_ends_the_program(app: Router, opened: SimpleQueue[str]) -> None:
     client = Client(opened, last="/exit")
     client.start()
     with pytest.raises(SystemExit, match="gone"):
-        serve_http(make_app(), port=0)
+        serve_http(app, port=0)
     client.join(PATIENCE)
     assert client.responses[0][0] == 500
 
 
-def test_hosts_and_debug(opened: SimpleQueue[str]) -> None:
+def test_hosts_and_debug(app: Router, opened: SimpleQueue[str]) -> None:
     client = Client(opened, "/", "/fail", host="desk.example.org")
     client.start()
-    serve_http(make_app(), port=0, hosts=["desk.example.org"], debug=False)
+    serve_http(app, port=0, hosts=["desk.example.org"], debug=False)
     client.join(PATIENCE)
     assert [status for status, _ in client.responses] == [200, 500, 200]
     assert "the secret" not in client.responses[1][1]
@@ -149,7 +155,7 @@ def test_hosts_and_debug(opened: SimpleQueue[str]) -> None:
 
 @pytest.mark.parametrize("failure", ["false", "error"])
 def test_a_browser_that_cannot_be_opened_is_one_line_in_the_log(
-    failure: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    app: Router, failure: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     opened: SimpleQueue[str] = SimpleQueue()
 
@@ -162,7 +168,7 @@ def test_a_browser_that_cannot_be_opened_is_one_line_in_the_log(
     monkeypatch.setattr(webbrowser, "open", open_browser)
     client = Client(opened)
     client.start()
-    serve_http(make_app(), port=0)
+    serve_http(app, port=0)
     client.join(PATIENCE)
     for thread in threading.enumerate():
         if thread.name == "reserve-browser":
@@ -173,23 +179,23 @@ def test_a_browser_that_cannot_be_opened_is_one_line_in_the_log(
 
 
 def test_without_start_no_browser_is_opened(
-    opened: SimpleQueue[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    app: Router, opened: SimpleQueue[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     addresses: SimpleQueue[str] = SimpleQueue()
     monkeypatch.setattr(serving_module, "_print", lambda line: addresses.put(line.split()[0]))
     client = Client(addresses)
     client.start()
-    serve_http(make_app(), port=0, start=None)
+    serve_http(app, port=0, start=None)
     client.join(PATIENCE)
     assert client.responses[-1][0] == 200
     assert opened.empty()
 
 
-def test_a_port_in_use_is_an_error_that_names_it_and_opens_no_browser(opened: SimpleQueue[str]) -> None:
+def test_a_port_in_use_is_an_error_that_names_it_and_opens_no_browser(app: Router, opened: SimpleQueue[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(StartupError, match=rf"port {port} is in use .*or 0"):
-            serve_http(make_app(), port=port)
+            serve_http(app, port=port)
     assert opened.empty()
 
 
@@ -221,18 +227,18 @@ def test_a_body_that_is_too_large_is_refused_by_the_name_that_the_program_knows(
         assert "--" not in text
 
 
-def test_what_cannot_be_served_is_an_error() -> None:
+def test_what_cannot_be_served_is_an_error(app: Router) -> None:
     with pytest.raises(TypeError, match="the handle itself"):
-        serve_http(Application(make_app()), port=0)  # type: ignore[arg-type]
+        serve_http(Application(app), port=0)  # type: ignore[arg-type]
     with pytest.raises(TypeError):
         serve_http("router", port=0)  # type: ignore[arg-type]
     with serving_module.refusing_calls("not now"), pytest.raises(UsageError, match="not now"):
-        serve_http(make_app(), port=0)
+        serve_http(app, port=0)
 
 
 @pytest.mark.parametrize("stdout", [None, "closed"])
 def test_a_program_without_a_console_is_served(
-    opened: SimpleQueue[str], stdout: str | None, monkeypatch: pytest.MonkeyPatch
+    app: Router, opened: SimpleQueue[str], stdout: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = Client(opened)
     client.start()
@@ -242,7 +248,7 @@ def test_a_program_without_a_console_is_served(
         stream = open("/dev/null", "w")  # noqa: SIM115
         stream.close()
         monkeypatch.setattr(sys, "stdout", stream)
-    serve_http(make_app(), port=0)
+    serve_http(app, port=0)
     client.join(PATIENCE)
     assert client.responses[-1][0] == 200
 
@@ -261,7 +267,8 @@ def visit(url):
     try:
         print(urllib.request.urlopen(url).read())
     except urllib.error.HTTPError as error:
-        print(error.code)
+        with error:  # from CPython 3.14 on it warns when nobody closes it
+            print(error.code)
     return True
 webbrowser.open = visit
 import reserve.desk.serving as serving

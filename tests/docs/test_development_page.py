@@ -40,7 +40,8 @@ def test_the_examples_run(tmp_path: Path, require_peer: Callable[[str], str]) ->
             done = subprocess.run(
                 [curl[0], "-s", "--noproxy", "*", *curl[1:]], capture_output=True, text=True, timeout=PATIENCE
             )
-            pattern = re.escape(expected).replace(r"\.\.\.", "(?:.|\n)*").replace("/home/ann", ".*")
+            # CPython 3.13 and later leave out the line of carets below an expression that is the whole line.
+            pattern = re.escape(expected).replace("\\.\\.\\.\\\n", "(?:.*\n)*").replace("/home/ann", ".*")
             assert re.fullmatch(pattern, done.stdout), done.stdout
         eventually(lambda: Path(f"{browser}.opened").exists())
         (tmp_path / "notes.py").write_text(program.replace("note {", "page {"))

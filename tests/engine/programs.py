@@ -48,5 +48,5 @@ def run_program(program: str) -> str:
         stdin=subprocess.DEVNULL,
     )
     assert completed.returncode == 0, completed.stderr
-    assert completed.stderr == ""
+    assert completed.stderr == "", completed.stderr
     return completed.stdout

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,15 @@ SOURCE = """
     if __name__ {compared} "__main__":
         serve_http({name})
 """
+
+
+@pytest.fixture(autouse=True)
+def close_databases(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The programs leave theirs open, as a process does that ends."""
+    connect = sqlite3.connect
+    with contextlib.ExitStack() as stack:
+        monkeypatch.setattr(sqlite3, "connect", lambda path: stack.enter_context(contextlib.closing(connect(path))))
+        yield
 
 
 def program(project: Project, module: str, name: str = "app", compared: str = "==") -> None:
