@@ -8,6 +8,7 @@ before the application is called or at any moment afterwards, and the general dr
 from __future__ import annotations
 
 from collections.abc import Iterable
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 from reserve.apps.http.bufferedbody import close_content
@@ -25,6 +26,12 @@ if TYPE_CHECKING:
     from reserve.protocol.codec import Head
 
 __all__ = ["HTTPStraightDriver"]
+
+_LEAVING = RLock()
+"""Held while a response leaves the straight line: an application may call ``start_response`` on several threads. One
+for all connections, because it is held for microseconds and one for each would take memory from all. A finalizer of an
+application that runs meanwhile may leave, too.
+"""
 
 
 class HTTPStraightDriver(HTTPDriver):
@@ -80,8 +87,14 @@ class HTTPStraightDriver(HTTPDriver):
     def leave_straight_response(self, response: StraightResponse) -> WSGIResponse:
         """Make a request whose application has been called one like all others.
 
+        By any thread of the application; several may come at the same time, and get the same response.
+
         :return: its response, which knows what the application has said so far.
         """
+        with _LEAVING:
+            return self._leave_straight_response(response) if response.wsgi is None else response.wsgi
+
+    def _leave_straight_response(self, response: StraightResponse) -> WSGIResponse:
         head = self._head = response.head
         assert head is not None, "the response has not ended"
         self._head_size = response.received  # with the body, which has no decoder here that has counted it
@@ -92,11 +105,14 @@ class HTTPStraightDriver(HTTPDriver):
         if self._context.is_observed:
             self._observe(head, exchange, response.begun)
         self.straight_response = None
-        wsgi = response.wsgi = WSGIResponse(exchange, self._context.gateway.warn_once)
-        if response.lines:
-            wsgi.start_response(response.status, response.headers)
-        if response.sent >= 0:
-            exchange.is_sent(response.code, response.sent)
+        wsgi = WSGIResponse(exchange, self._context.gateway.warn_once)
+        try:
+            if response.lines:
+                wsgi.start_response(response.status, response.headers)
+            if response.sent >= 0:
+                exchange.is_sent(response.code, response.sent)
+        finally:
+            response.wsgi = wsgi  # not before: from now on other threads use it, without the lock
         response.lines = []
         return wsgi
 
