@@ -14,8 +14,9 @@ def prepare_process() -> None:
     """Make this process fit for a server. Called by ``serve_http`` first.
 
     A program without a console can be started with its standard descriptors closed. Then sockets would get their
-    numbers, and what a library writes to standard error would go to a browser. So they become the null device;
-    ``sys.stdout`` and ``sys.stderr`` stay None, with which ``print`` and ``logging`` do nothing.
+    numbers, and what a library writes to standard error would go to a browser. So they become the null device, except
+    one that is a file already: libffi 3.5 keeps its own open for ``ctypes``. ``sys.stdout`` and ``sys.stderr`` stay
+    None, with which ``print`` and ``logging`` do nothing.
 
     A process that ``multiprocessing`` starts runs the program again. If it is frozen, its work begins here, unless the
     program has called ``multiprocessing.freeze_support()`` before. Else the program calls ``serve_http`` while it is

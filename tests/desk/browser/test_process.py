@@ -29,16 +29,24 @@ def test_closed_standard_descriptors_are_not_given_to_sockets(tmp_path: Path) ->
     program.write_text(
         "import os, socket, sys\n"
         "from reserve.desk.browser.process import prepare_process\n"
+        "def is_closed(number):\n"
+        "    try:\n"
+        "        os.fstat(number)\n"
+        "    except OSError:\n"
+        "        return True\n"
+        "closed = [number for number in range(3) if is_closed(number)]\n"
         "prepare_process()\n"
         "with socket.socket() as sock:\n"
         "    number = sock.fileno()\n"
         "print('nothing happens')\n"
+        "null = os.stat(os.devnull).st_rdev\n"
+        "replaced = all(os.stat(number).st_rdev == null for number in closed)\n"
         f"with open({str(tmp_path / 'result')!r}, 'w') as file:\n"
-        "    file.write(f'{number > 2} {os.stat(0).st_rdev == os.stat(os.devnull).st_rdev} {sys.stdout}')\n",
+        "    file.write(f'{number > 2} {replaced} {closed[-2:]} {sys.stdout}')\n",
         "utf-8",
     )
     assert run(program, command=("sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh")).returncode == 0
-    assert (tmp_path / "result").read_text("utf-8") == "True True None"
+    assert (tmp_path / "result").read_text("utf-8") == "True True [1, 2] None"
 
 
 @pytest.mark.parametrize("guarded", [True, False])
