@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes  # noqa: F401  # before any test, because libffi 3.5 opens a file then and keeps it open
 import gc
 import os
 import shutil

@@ -413,6 +413,7 @@ def test_a_client_has_a_number_that_no_connection_gets(tmp_path: Path) -> None:
     release(sock)
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_child_keeps_no_client(tmp_path: Path) -> None:
     with control_socket(tmp_path, EchoTarget()) as path:
         peer = Peer(path)

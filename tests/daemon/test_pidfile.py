@@ -62,6 +62,7 @@ def test_what_a_killed_process_has_left_is_no_obstacle(path: Path) -> None:
     assert os.listdir(path.parent) == ["pid"]
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_child_does_not_remove_the_file(path: Path) -> None:
     file = PidFile(str(path))
     file.create()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +40,12 @@ def test_the_programs_run(title: str, tmp_path: Path, monkeypatch: pytest.Monkey
     part = SECTIONS[title]
     assert any("assert" in block for block in BLOCK.findall(part))
     names: dict[str, Any] = {"__name__": "desk_guide"}
-    try:
+    connect = sqlite3.connect
+    with contextlib.ExitStack() as stack:
+        monkeypatch.setattr(sqlite3, "connect", lambda path: stack.enter_context(contextlib.closing(connect(path))))
         for match in BLOCK.finditer(part):
             line = TEXT[: TEXT.index(part) + match.start(1)].count("\n")
             exec(compile("\n" * line + match[1], str(GUIDE), "exec"), names)
-    finally:
-        if "connection" in names:
-            names["connection"].close()
 
 
 def test_the_first_program_serves_its_router(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,9 @@ import pytest
 from tests.engine.programs import run_program
 
 SERVING = """
-import logging, os, signal, socket, sqlite3, sys, threading, time
+import logging, os, signal, socket, sqlite3, sys, threading, time, warnings
+# What applications do that fork; CPython 3.15 makes an error of it here.
+warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
 from reserve import ReserveWSGIServer, listen
 from reserve.gateways.callingthread import CallingThread
 logging.getLogger("reserve").addHandler(logging.NullHandler())

@@ -66,6 +66,7 @@ def test_release_keeps_the_file_of_another_listener(short_path: Path) -> None:
     assert list(short_path.iterdir()) == []
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_release_in_a_forked_child_keeps_the_file(short_path: Path) -> None:
     [sock] = listen(f"unix:{short_path}/x")
     child = os.fork()

@@ -7,12 +7,15 @@ import json
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent.parent
 SOURCE = ROOT / "reserve/apps/http/_straightline.c"
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
-UNDER_SANITIZERS = {"PYTHONMALLOC": "malloc", "ASAN_OPTIONS": "detect_leaks=0"}
+WITHOUT_GIL = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
+"""A free-threaded build has an allocator of its own for objects, and no other: AddressSanitizer does not see them."""
+UNDER_SANITIZERS = {"ASAN_OPTIONS": "detect_leaks=0"} | ({} if WITHOUT_GIL else {"PYTHONMALLOC": "malloc"})
 """In the environment: each object has an allocation of its own, and what an interpreter keeps at its end is no leak."""
 _ASK = (
     "import json, sys, sysconfig as s; "

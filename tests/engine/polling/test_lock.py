@@ -205,7 +205,8 @@ def test_the_lock_in_c_is_an_ordinary_object() -> None:
     for _ in range(100):
         _lock.Lock().acquire()
     gc.collect()
-    assert sys.getrefcount(_lock.Lock) <= before + 1
+    # On a free-threaded build each thread counts the references to a class for itself.
+    assert sys.getrefcount(_lock.Lock) <= before + 1 or straightbuild.WITHOUT_GIL
 
 
 _INTERRUPTED = """\

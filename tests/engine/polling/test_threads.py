@@ -72,6 +72,7 @@ def test_no_collection_begins_while_the_frame_of_a_thread_is_looked_up(
         return real()
 
     monkeypatch.setattr(sys, "_current_frames", current_frames)
+    monkeypatch.setattr(sys, "_is_gil_enabled", lambda: True, raising=False)  # without it no frame is looked up
     if not enabled:
         gc.disable()
     try:
