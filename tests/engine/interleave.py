@@ -22,6 +22,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from types import FrameType, ModuleType, SimpleNamespace, TracebackType
 from typing import Any
 
@@ -65,8 +66,9 @@ class Task:
         self.killed = False
         self.budget = 0
         self.used = 0
-        self.go = threading.Lock()
-        self.go.acquire()
+        # Not a lock: on a free-threaded build a thread that waits for one spins first, and gives the processor away to
+        # whatever else runs on it.
+        self.go: SimpleQueue[None] = SimpleQueue()
         self._scheduler = scheduler
         self._target = target
         self.ident = _thread.start_new_thread(
@@ -78,7 +80,7 @@ class Task:
         return not self.finished and (self.waiting is None or self.waiting())
 
     def _main(self) -> None:
-        self.go.acquire()
+        self.go.get()
         try:
             if not self.killed:
                 sys.settrace(self._scheduler.tracer)
@@ -90,7 +92,7 @@ class Task:
         finally:
             sys.settrace(None)
             self.finished = True
-            self._scheduler.back.release()
+            self._scheduler.back.put(None)
 
 
 def _stack(task: Task) -> str:
@@ -141,8 +143,7 @@ class Scheduler:
     def __init__(self, trace: str = "") -> None:
         self.tasks: list[Task] = []
         self.current: Task | None = None
-        self.back = threading.Lock()
-        self.back.acquire()
+        self.back: SimpleQueue[None] = SimpleQueue()
         self._trace = trace
         self._offsets: dict[Any, set[int]] = {}
         self.tracer = self._called if trace else None
@@ -179,12 +180,14 @@ class Scheduler:
     def _switch_to(self, task: Task) -> None:
         """Let ``task`` run until it stops at a point, blocks or ends."""
         self.current = task
-        task.go.release()
-        if not self.back.acquire(timeout=LIMIT):
+        task.go.put(None)
+        try:
+            self.back.get(timeout=LIMIT)
+        except Empty:
             raise AssertionError(
                 f"{task.name} does not come to its next point within {LIMIT:g} s: it waits for a lock that"
                 f" replace_locks() has not replaced, or loops for ever:\n{_stack(task)}"
-            )
+            ) from None
         self.current = None
 
     # ---- the tasks ----
@@ -209,8 +212,8 @@ class Scheduler:
 
     def _yield(self, task: Task) -> None:
         if not task.killed:
-            self.back.release()
-            task.go.acquire()
+            self.back.put(None)
+            task.go.get()
         if task.killed:
             raise _Killed
 
