@@ -24,7 +24,7 @@ patched = set()
 def patch_thread():
     # Outside the main thread, a green thread has another number than its thread.
     real, main = threading.get_ident, threading.main_thread().ident
-    threading.get_ident = lambda: real() if real() == main else -real()
+    threading.get_ident = lambda: real() if real() == main else real() + (1 << 60)
     patched.update(("_thread", "thread", "threading"))
 def patch_socket():
     real = socket.socket
