@@ -216,7 +216,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[Quick]:
 
 def test_a_file_thread_sends_a_large_file_to_a_client_that_is_quick(quick: Quick) -> None:
     world, connection, sendfile, submitted = quick
-    assert not world.stepper.advance(connection)
+    assert not world.stepper.advance(connection, world.clock.now())
     assert submitted == [connection]
     assert (connection.state, len(sendfile.calls), bool(connection.token)) == (State.FLUSHING, 1, False)
     sendfile.room = 100 * _MIB
@@ -228,23 +228,23 @@ def test_a_file_thread_sends_a_large_file_to_a_client_that_is_quick(quick: Quick
 
 def test_a_file_thread_does_not_wait_for_a_client(quick: Quick, cached: list[int]) -> None:
     world, connection, sendfile, submitted = quick
-    world.stepper.advance(connection)
+    world.stepper.advance(connection, world.clock.now())
     sendfile.room = 5 * _MIB + 17
     world.stepper.flush_from_disk(connection)
     assert sendfile.covers(6 * _MIB + 17)
     assert (connection.state, world.poller.armed[7], bool(connection.token)) == (State.FLUSHING, WRITE, True)
     assert connection.deadline == world.clock.time + world.settings.write_timeout
     assert take(connection.token)
-    world.stepper.advance(connection)  # the leader finds out whether it is still quick
+    world.stepper.advance(connection, world.clock.now())  # the leader finds out whether it is still quick
     assert (submitted, sum(cached)) == ([connection], _MIB)
     assert take(connection.token)
-    world.stepper.advance(connection)
+    world.stepper.advance(connection, world.clock.now())
     assert (submitted, sum(cached)) == ([connection, connection], _MIB)
 
 
 def test_a_file_thread_with_other_work_leaves_a_quick_client_to_the_poller(quick: Quick) -> None:
     world, connection, sendfile, _ = quick
-    world.stepper.advance(connection)
+    world.stepper.advance(connection, world.clock.now())
     sendfile.room = 100 * _MIB
     world.stepper.files._jobs.put(lambda: None)
     world.stepper.flush_from_disk(connection)
@@ -254,7 +254,7 @@ def test_a_file_thread_with_other_work_leaves_a_quick_client_to_the_poller(quick
 
 def test_a_file_thread_leaves_a_quick_client_when_the_server_stops(quick: Quick) -> None:
     world, connection, sendfile, _ = quick
-    world.stepper.advance(connection)
+    world.stepper.advance(connection, world.clock.now())
     sendfile.room = 100 * _MIB
     world.stepper.files.stop()
     world.stepper.flush_from_disk(connection)
@@ -275,7 +275,7 @@ def test_the_leader_sends_other_files(why: str, quick: Quick, cached: list[int])
         connection.output.flush(connection.sink)  # finds no room
     else:
         world.stepper.files.stop()
-    world.stepper.advance(connection)
+    world.stepper.advance(connection, world.clock.now())
     assert submitted == []
     assert sum(cached) == (_MIB - 1 if why == "small" else _MIB)
 
