@@ -223,7 +223,7 @@ def test_a_file_thread_sends_a_large_file_to_a_client_that_is_quick(quick: Quick
     world.stepper.flush_from_disk(connection)
     assert sendfile.covers(20 * _MIB)
     assert connection.output is None
-    assert world.queue.next_ready(()) is connection  # the leader goes on with it
+    assert world.queue.next_ready(world.queue.leads.all[0], ()) is connection  # the leader goes on with it
 
 
 def test_a_file_thread_does_not_wait_for_a_client(quick: Quick, cached: list[int]) -> None:
