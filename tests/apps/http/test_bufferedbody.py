@@ -299,13 +299,13 @@ def test_a_file_thread_takes_the_next_connection_when_the_disk_is_slow(blocks: l
 
 @pytest.mark.parametrize("error", [ConnectionResetError("reset"), RemoteError(413, "too large")])
 def test_what_a_file_thread_meets_while_it_receives_is_for_the_thread_that_steps(error: Exception) -> None:
-    body, _, server = receiving(bytes(300_000), 1_000_000)
+    body, sock, server = receiving(bytes(300_000), 1_000_000)
     assert body.receive() is FULL
 
     def fail(size: int) -> bytes:
         raise error
 
-    body._connection.recv = fail
+    sock.recv = fail
     body.store()
     assert server.budget.disk == 262_144
     with pytest.raises(type(error)):

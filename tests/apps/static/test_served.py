@@ -300,7 +300,7 @@ def test_an_expecting_client_and_an_upgrade_get_the_file(folder: Path) -> None:
 
 
 def test_without_a_file_thread_a_worker_sends_the_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_thread(*arguments: object) -> None:
+    def no_thread(*arguments: object, **options: object) -> None:
         raise RuntimeError("can't start new thread")
 
     with serving(hello, http=files(folder)) as site:
