@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import stat
 from collections import Counter
 from dataclasses import dataclass
@@ -97,6 +98,14 @@ def states_in(text: str, port: int) -> Counter[str]:
         if columns[1].endswith(local):
             states[_STATES.get(columns[3], columns[3])] += 1
     return states
+
+
+def processor() -> str:
+    """The model and the architecture of the first processor."""
+    for line in Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines():
+        if line.startswith("model name"):
+            return f"{line.partition(':')[2].strip()} ({platform.machine()})"
+    return platform.machine()
 
 
 def status_fields(text: str) -> dict[str, int]:

@@ -19,6 +19,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks import procfs
 from benchmarks.compare import generator
 from benchmarks.compare.environment import DISTRIBUTIONS, Environment, locked, prepare
 from benchmarks.compare.measure import Plan, calibrate, measure
@@ -176,7 +177,7 @@ def _about(options: argparse.Namespace, environment: Environment, missing: dict[
     scale = options.scale or (0.1 if options.quick else 1.0)
     return About(
         date=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        machine=f"{_processor()}, {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f} at the end",
+        machine=f"{procfs.processor()}, {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f} at the end",
         versions=versions,
         setting=(
             f"{rounds} rounds of {number(seconds)} s, a new server for each. Pinned: the server is on processor "
@@ -185,13 +186,6 @@ def _about(options: argparse.Namespace, environment: Environment, missing: dict[
         command=shlex.join(["python", "-m", "benchmarks.compare", *(options.arguments or [])]),
         absent=missing,
     )
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines():
-        if line.startswith("model name"):
-            return f"{line.partition(':')[2].strip()} ({platform.machine()})"
-    return platform.machine()
 
 
 def _failed(results: Results) -> bool:

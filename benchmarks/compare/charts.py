@@ -12,9 +12,9 @@ from html import escape
 
 from benchmarks.compare.report import number
 
-__all__ = ["Bar", "Group", "chart"]
+__all__ = ["WIDTH", "Bar", "Group", "chart", "document"]
 
-_WIDTH = 860
+WIDTH = 860
 _LEFT = 130
 _RIGHT = 120
 _BAR = 18
@@ -32,6 +32,11 @@ text { font: 13px system-ui, sans-serif; fill: #1f2328; }
 .subject { fill: #0969da; }
 .subject.second { fill: #80b3f0; }
 .spread { stroke: #1f2328; stroke-width: 1.2; }
+.line { fill: none; stroke: #8c959f; stroke-width: 1.6; }
+.line.subject { stroke: #0969da; fill: none; stroke-width: 2.4; }
+.line.subject.second { stroke: #80b3f0; }
+.limit { stroke: #1f2328; stroke-width: 1; stroke-dasharray: 2 4; }
+.axis { stroke: #d1d9e0; stroke-width: 1; }
 @media (prefers-color-scheme: dark) {
   text { fill: #f0f6fc; }
   .quiet { fill: #9198a1; }
@@ -41,6 +46,11 @@ text { font: 13px system-ui, sans-serif; fill: #1f2328; }
   .subject { fill: #4493f8; }
   .subject.second { fill: #1f4f93; }
   .spread { stroke: #f0f6fc; }
+  .line { stroke: #9198a1; }
+  .line.subject { stroke: #4493f8; fill: none; }
+  .line.subject.second { stroke: #1f6feb; fill: none; }
+  .limit { stroke: #f0f6fc; }
+  .axis { stroke: #3d444d; }
 }
 """
 
@@ -85,7 +95,7 @@ def chart(title: str, unit: str, groups: Sequence[Group]) -> str:
         y += 12
         longest = max((bar.end for bar in group.bars), default=0.0)
         for bar in group.bars:
-            parts.append(_drawn(bar, y, (_WIDTH - _LEFT - _RIGHT) / longest if longest else 0.0))
+            parts.append(_drawn(bar, y, (WIDTH - _LEFT - _RIGHT) / longest if longest else 0.0))
             y += _BAR + _GAP
         y += _GAP
     height = y + 10
@@ -93,12 +103,21 @@ def chart(title: str, unit: str, groups: Sequence[Group]) -> str:
         f"{group.heading}: " + ", ".join(f"{bar.label} {number(bar.value + bar.second)}" for bar in group.bars)
         for group in groups
     )
+    return document(title, unit, described, height, parts)
+
+
+def document(title: str, unit: str, described: str, height: int, parts: Sequence[str]) -> str:
+    """An SVG document with the title at the top, and the colours of the page on which it is.
+
+    :param described: what the drawing says, for those who do not see it.
+    :param parts: the elements below the title.
+    """
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
         f'role="img" aria-labelledby="title description">\n'
         f'<title id="title">{escape(title)}</title>\n<desc id="description">{escape(described)}</desc>\n'
         f"<style>{_STYLE}</style>\n"
-        f'<rect class="page" width="{_WIDTH}" height="{height}" rx="8"/>\n'
+        f'<rect class="page" width="{WIDTH}" height="{height}" rx="8"/>\n'
         f'<text class="title" x="16" y="28">{escape(title)}</text>\n'
         f'<text class="quiet" x="16" y="48">{escape(unit)}</text>\n' + "\n".join(parts) + "\n</svg>\n"
     )

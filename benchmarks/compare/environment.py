@@ -1,7 +1,7 @@
 """The environment in which all servers run: a virtual environment with the peers, and reserve as it would be installed.
 
-It is built once for each version of Python, below ``.venv-bench`` in the clone; reserve is installed anew each time,
-with its extension module if it has one.
+It is built once for each version and build of Python, below ``.venv-bench`` in the clone; reserve is installed anew
+each time, with its extension module if it has one.
 """
 
 from __future__ import annotations
@@ -10,12 +10,11 @@ import contextlib
 import fcntl
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +28,14 @@ DISTRIBUTIONS = (
     "cheroot", "waitress", "gunicorn", "granian", "pyuwsgi", "bjoern-binary", "fastpysgi", "flask", "django",
 )  # fmt: skip
 """What is installed beside reserve. A distribution that cannot be installed is left out, and the report says so."""
+_COMPILED = ("markupsafe",)
+"""What is compiled here for a Python that is no final release: wheels for its version are for the binary interface of
+the final one. A server with this trouble is left out, and this is what Flask needs."""
 _INSTALL_TIMEOUT = 600.0
+_NAME = (
+    "import platform, sys; "
+    "print(f'{platform.python_implementation()}-{platform.python_version()}{sys.abiflags}'.lower(), end='')"
+)
 _VERSIONS = (
     "import json, importlib.metadata as m; "
     "print(json.dumps({d.metadata['Name'].lower(): d.version for d in m.distributions()}))"
@@ -54,17 +60,26 @@ class Environment:
         return distribution.lower() in self.versions
 
 
-def prepare(folder: Path = FOLDER, *, root: Path = ROOT) -> Environment:
+def prepare(
+    folder: Path = FOLDER,
+    *,
+    root: Path = ROOT,
+    interpreter: str = sys.executable,
+    distributions: Sequence[str] = DISTRIBUTIONS,
+) -> Environment:
     """Build the environment, or bring it up to date; a minute the first time, seconds afterwards.
 
+    :param interpreter: the Python of which it is made.
+    :param distributions: what is installed beside reserve.
     :raises Unmeasurable: it cannot be built, or reserve cannot be installed.
     """
-    python = install(folder, root=root)
+    python = install(folder, root=root, interpreter=interpreter)
+    compiled = ["--no-binary", ",".join(_COMPILED)] if _is_preview(python) else []
     present = _versions(python)
     failures = {}
-    for name in DISTRIBUTIONS:
+    for name in distributions:
         if name not in present:
-            done = _pip(python, "install", name)
+            done = _pip(python, "install", *compiled, name)
             if done.returncode != 0:
                 failures[name] = done.stderr.strip()[-200:]
     return Environment(
@@ -76,15 +91,15 @@ def prepare(folder: Path = FOLDER, *, root: Path = ROOT) -> Environment:
     )
 
 
-def install(folder: Path = FOLDER, *, root: Path = ROOT) -> Path:
+def install(folder: Path = FOLDER, *, root: Path = ROOT, interpreter: str = sys.executable) -> Path:
     """Install reserve into the environment, which is made when there is none; return the path of its Python.
 
     :raises Unmeasurable: there cannot be an environment, or reserve cannot be installed.
     """
-    home = folder / f"{platform.python_implementation()}-{platform.python_version()}".lower()
+    home = folder / _run([interpreter, "-I", "-c", _NAME], f"{interpreter} does not run").stdout
     python = home / "bin" / "python"
     if not python.exists():
-        _run([sys.executable, "-m", "venv", "--clear", str(home)], "python -m venv failed")
+        _run([interpreter, "-m", "venv", "--clear", str(home)], "python -m venv failed")
     _install_reserve(python, root)
     return python
 
@@ -116,6 +131,12 @@ def _install_reserve(python: Path, root: Path) -> None:
         done = _pip(python, "install", "--no-deps", str(copy))
     if done.returncode != 0:
         raise Unmeasurable(f"reserve cannot be installed: {done.stderr.strip()[-600:]}")
+
+
+def _is_preview(python: Path) -> bool:
+    """Whether it is an alpha, a beta or a candidate."""
+    code = "import sys; print(sys.version_info.releaselevel, end='')"
+    return _run([str(python), "-I", "-c", code], "the environment has no Python that works").stdout != "final"
 
 
 def _versions(python: Path) -> dict[str, str]:

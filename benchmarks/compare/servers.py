@@ -1,13 +1,14 @@
 """The servers that are compared, and their commands.
 
-Each has one process that serves, 16 threads where it has threads, and its own defaults otherwise, except where a
-default would end a workload: limits of connections and of a body, and timeouts of idle connections.
+Each has one process that serves and 16 threads where it has threads, unless a measurement says otherwise, and its own
+defaults otherwise, except where a default would end a workload: limits of connections and of a body, and timeouts of
+idle connections.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from benchmarks.compare.environment import Environment
@@ -34,10 +35,21 @@ class Setup:
     """For files of this start."""
     file: Path
     """The file of the workload that sends one."""
+    threads: int = THREADS
+    processes: int = 1
+    """That serve; only reserve has more than one."""
+    certificate: Path | None = None
+    """The file of the certificate with which the server speaks TLS; its key is beside it, as ``.key``. None: no TLS."""
 
     @property
     def python(self) -> str:
         return str(self.environment.python)
+
+    def tls(self, certificate: str, key: str) -> list[str]:
+        """The options of TLS, by these names; none without a certificate."""
+        if self.certificate is None:
+            return []
+        return [certificate, str(self.certificate), key, str(self.certificate.with_suffix(".key"))]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,18 +62,23 @@ class Server:
     threaded: bool = False
     """Whether threads run the application."""
     has_log: bool = True
+    has_tls: bool = False
+    """Whether it can speak TLS, as far as the commands here know."""
     only: tuple[str, ...] = ()
     """The workloads in which it takes part; empty: all that suit it."""
 
 
-def _reserve(setup: Setup, threads: int = THREADS) -> list[str]:
+def _reserve(setup: Setup) -> list[str]:
     log = ["--access-log-file", "/dev/null"] if setup.access_log else ["--no-access-log"]
-    arguments = ["--bind", f"{HOST}:{setup.port}", "--threads", str(threads), "--keep-alive", "75s", "--max-body", "2g"]
+    arguments = ["--bind", f"{HOST}:{setup.port}", "--threads", str(setup.threads), "--keep-alive", "75s"]
+    arguments += ["--max-body", "2g", *setup.tls("--tls-cert", "--tls-key")]
+    if setup.processes > 1:
+        arguments += ["--processes", str(setup.processes)]
     return [setup.python, "-m", "reserve", "app", "http", "wsgi", setup.app, *arguments, *log]
 
 
 def _reserve_with_one_thread(setup: Setup) -> list[str]:
-    return _reserve(setup, 1)
+    return _reserve(replace(setup, threads=1))
 
 
 def _reserve_that_streams(setup: Setup) -> list[str]:
@@ -69,24 +86,29 @@ def _reserve_that_streams(setup: Setup) -> list[str]:
 
 
 def _cheroot(setup: Setup) -> list[str]:
-    arguments = ["--bind", f"{HOST}:{setup.port}", "--threads", str(THREADS)]
+    if setup.certificate is not None:
+        files = [str(setup.certificate), str(setup.certificate.with_suffix(".key"))]
+        return [setup.python, "serve_cheroot.py", setup.app, str(setup.port), str(setup.threads), *files]
+    arguments = ["--bind", f"{HOST}:{setup.port}", "--threads", str(setup.threads)]
     return [setup.python, "-m", "cheroot", setup.app, *arguments]
 
 
 def _waitress(setup: Setup) -> list[str]:
     limits = [f"--connection-limit={_MANY}", "--asyncore-use-poll", f"--max-request-body-size={_BIG}"]
-    return [setup.python, "-m", "waitress", f"--listen={HOST}:{setup.port}", f"--threads={THREADS}", *limits, setup.app]
+    arguments = [f"--listen={HOST}:{setup.port}", f"--threads={setup.threads}", *limits]
+    return [setup.python, "-m", "waitress", *arguments, setup.app]
 
 
 def _gunicorn(setup: Setup, *kind: str) -> list[str]:
     log = ["--access-logfile", "/dev/null"] if setup.access_log else []
     limits = ["--worker-connections", _MANY, "--keep-alive", "75"]
+    limits += setup.tls("--certfile", "--keyfile")
     arguments = ["-b", f"{HOST}:{setup.port}", "-w", "1", *kind, *limits, *log, setup.app]
     return [setup.python, "-m", "gunicorn", *arguments]
 
 
 def _gunicorn_threads(setup: Setup) -> list[str]:
-    return _gunicorn(setup, "-k", "gthread", "--threads", str(THREADS))
+    return _gunicorn(setup, "-k", "gthread", "--threads", str(setup.threads))
 
 
 def _gunicorn_sync(setup: Setup) -> list[str]:
@@ -95,14 +117,24 @@ def _gunicorn_sync(setup: Setup) -> list[str]:
 
 def _granian(setup: Setup) -> list[str]:
     arguments = ["--interface", "wsgi", "--host", HOST, "--port", str(setup.port), "--workers", "1"]
-    arguments += ["--blocking-threads", str(THREADS), "--backpressure", _MANY]
+    arguments += ["--blocking-threads", str(setup.threads), "--backpressure", _MANY]
+    arguments += setup.tls("--ssl-certificate", "--ssl-keyfile")
     arguments += ["--access-log" if setup.access_log else "--no-access-log"]
     return [setup.python, "-m", "granian", *arguments, setup.app]
 
 
 def _uwsgi(setup: Setup) -> list[str]:
-    arguments = ["--http", f"{HOST}:{setup.port}", "--http-keepalive", "--http-auto-chunked", "--threads", str(THREADS)]
-    arguments += ["--module", setup.app, "--need-app", "--die-on-term", "--wsgi-env-behavior", "holy"]
+    arguments = ["--http", f"{HOST}:{setup.port}", "--http-keepalive", "--http-auto-chunked"]
+    arguments += [
+        "--threads",
+        str(setup.threads),
+        "--module",
+        setup.app,
+        "--need-app",
+        "--die-on-term",
+        "--wsgi-env-behavior",
+        "holy",
+    ]
     arguments += ["--logto", "/dev/null"] if setup.access_log else ["--disable-logging"]
     return [setup.python, "-c", "import pyuwsgi; pyuwsgi.run()", *arguments]
 
@@ -152,17 +184,17 @@ _PURE = FORMS["pure"]
 _COMPUTING = ("compute-2", "compute-2-20")
 _UPLOADING = ("upload",)
 SERVERS: dict[str, Server] = {
-    "reserve": Server(distribution="reserve", command=_reserve, environ=_PURE),
-    "reserve-c": Server(distribution="reserve", command=_reserve),
+    "reserve": Server(distribution="reserve", command=_reserve, environ=_PURE, has_tls=True),
+    "reserve-c": Server(distribution="reserve", command=_reserve, has_tls=True),
     "reserve-1": Server(distribution="reserve", command=_reserve_with_one_thread, environ=_PURE, only=_COMPUTING),
     "reserve-c-1": Server(distribution="reserve", command=_reserve_with_one_thread, only=_COMPUTING),
     "reserve-stream": Server(distribution="reserve", command=_reserve_that_streams, environ=_PURE, only=_UPLOADING),
     "reserve-c-stream": Server(distribution="reserve", command=_reserve_that_streams, only=_UPLOADING),
-    "cheroot": Server(distribution="cheroot", command=_cheroot, threaded=True, has_log=False),
+    "cheroot": Server(distribution="cheroot", command=_cheroot, threaded=True, has_log=False, has_tls=True),
     "waitress": Server(distribution="waitress", command=_waitress, threaded=True, has_log=False),
-    "gunicorn": Server(distribution="gunicorn", command=_gunicorn_threads, threaded=True),
+    "gunicorn": Server(distribution="gunicorn", command=_gunicorn_threads, threaded=True, has_tls=True),
     "gunicorn-sync": Server(distribution="gunicorn", command=_gunicorn_sync, only=("flask", "django")),
-    "granian": Server(distribution="granian", command=_granian, threaded=True),
+    "granian": Server(distribution="granian", command=_granian, threaded=True, has_tls=True),
     "uwsgi": Server(distribution="pyuwsgi", command=_uwsgi, threaded=True),
     "bjoern": Server(distribution="bjoern-binary", command=_bjoern, has_log=False),
     "fastpysgi": Server(distribution="fastpysgi", command=_fastpysgi, has_log=False),
