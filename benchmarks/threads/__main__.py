@@ -105,9 +105,12 @@ def _prepared(
     python: str, names: Sequence[str], applications: Sequence[Application], missing: dict[str, str]
 ) -> _Interpreter:
     """Build the environment, and leave out what does not run in it, with the reasons."""
+    path = shutil.which(python)
+    if path is None:
+        raise Unmeasurable(f"there is no interpreter {python}")
     sys.stderr.write(f"preparing the environment of {python}\n")
     needed = [SERVERS[name].distribution for name in names if name in PEERS]
-    environment = prepare(interpreter=python, distributions=[*needed, "flask"])
+    environment = prepare(interpreter=os.path.abspath(path), distributions=[*needed, "flask"])
     build = build_of(environment)
     reasons = {
         name: why for name in names if (why := absent(name, environment) or import_error(environment, MODULES[name]))

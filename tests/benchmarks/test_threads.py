@@ -282,6 +282,14 @@ def test_the_option_for_threads_is_a_sorted_list() -> None:
     ]  # fmt: skip
 
 
+def test_an_interpreter_that_does_not_exist_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(threads, "locked", lambda: locked(tmp_path))
+    assert threads.main(["--apps", "hello", "--python", "no-such-python", "--output", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == "benchmarks.threads: there is no interpreter no-such-python\n"
+
+
 @pytest.mark.peer
 def test_a_short_run_writes_a_report_json_and_a_chart(
     require_peer: Callable[[str], str],
