@@ -100,6 +100,17 @@ def states_in(text: str, port: int) -> Counter[str]:
     return states
 
 
+def machine_seconds() -> float:
+    """Seconds of processor time that all programs of the machine have used so far, on all processors together."""
+    return busy_in(Path("/proc/stat").read_text())
+
+
+def busy_in(text: str) -> float:
+    """The same from the text of ``/proc/stat``: all times of its first line but those in which a processor was idle."""
+    user, nice, system, _, _, interrupts, soft_interrupts = (int(each) for each in text.split(maxsplit=8)[1:8])
+    return (user + nice + system + interrupts + soft_interrupts) / _TICKS
+
+
 def processor() -> str:
     """The model and the architecture of the first processor."""
     for line in Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines():

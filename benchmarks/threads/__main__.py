@@ -55,9 +55,9 @@ __all__ = ["charts_of", "main"]
 
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "threads"
 _NAMES = (*SUBJECTS.values(), *PEERS)
-_START = 0.7
+_START = 0.25
 """Seconds of a start of a server, about, where two start at a time."""
-_AROUND = 0.15
+_AROUND = 0.1
 """Seconds around each measurement, about."""
 
 
@@ -271,7 +271,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--threads", type=_numbers, default=[1, 2, 4, 8, 16], help="[1,2,4,8,16]")
     parser.add_argument("--rounds", type=positive, default=3, help="how often each is measured [3]")
-    parser.add_argument("--seconds", type=float, default=0.4, help="how long each time [0.4]")
+    parser.add_argument("--seconds", type=float, default=0.3, help="how long each time [0.3]")
     parser.add_argument("--connections", type=positive, default=32, help="that are kept [32]")
     parser.add_argument("--apps", default="", help=f"by default all: {','.join(APPLICATIONS)}")
     parser.add_argument("--servers", default="", help=f"by default all: {','.join(_NAMES)}")

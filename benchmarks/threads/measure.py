@@ -246,16 +246,18 @@ def _load_of_http(one: Served, workload: Workload, plan: Plan) -> Point:
             )
             for port in one.ports
         ]
-        before, start = _used(one), time.monotonic()
+        window = _Window(one)
         found = list(pool.map(generator.Generator.measure, loads))
-        server = (_used(one) - before) / (time.monotonic() - start)
+        server, others = window.close(sum(load.busy * load.seconds for load in found))
+    seconds = max(load.seconds for load in found)
     return Point(
         rate=sum(load.rate for load in found),
         p50=max(load.latency.p50 for load in found),
         p99=max(load.latency.p99 for load in found),
         failures=sum(load.failures for load in found),
-        server=server,
+        server=server / seconds,
         load=sum(load.busy for load in found),
+        others=others,
     )
 
 
@@ -267,17 +269,37 @@ def _load_of_tls(one: Served, workload: Workload, plan: Plan) -> Point:
         return wrk(f"https://{HOST}:{port}/", seconds=seconds, connections=workload.connections)
 
     with ThreadPoolExecutor(len(one.ports)) as pool:
-        before, load, start = _used(one), _children(), time.monotonic()
+        window, before = _Window(one), _children()
         found = list(pool.map(run, one.ports))
-        elapsed = time.monotonic() - start
+        load = _children() - before
+        server, others = window.close(load)
     return Point(
         rate=sum(figures.requests_per_second for figures in found),
         p50=max(figures.p50 for figures in found),
         p99=max(figures.p99 for figures in found),
         failures=sum(figures.failures for figures in found),
-        server=(_used(one) - before) / elapsed,
-        load=(_children() - load) / elapsed,
+        server=server / seconds,
+        load=load / seconds,
+        others=others,
     )
+
+
+class _Window:
+    """What processor time the servers of a row and the whole machine use, from now on until it is closed."""
+
+    def __init__(self, one: Served) -> None:
+        self._one = one
+        self._start = time.monotonic()
+        self._own, self._server, self._machine = time.process_time(), _used(one), procfs.machine_seconds()
+
+    def close(self, load: float) -> tuple[float, float]:
+        """Seconds that the servers have used, and processors that other programs used on average.
+
+        :param load: seconds that the load generators have used. Those of this process are no other program's either.
+        """
+        server = _used(self._one) - self._server
+        others = procfs.machine_seconds() - self._machine - server - load - (time.process_time() - self._own)
+        return server, max(others, 0.0) / (time.monotonic() - self._start)
 
 
 def _used(one: Served) -> float:

@@ -28,6 +28,7 @@ def markdown(results: Results, about: About, charts: Mapping[str, str]) -> str:
         about.setting,
         f"`{about.command}`",
         _LEGEND,
+        _quiet(results),
         *(f"{name} was not measured: {why}." for name, why in about.absent.items()),
         *(f"- {note}" for note in results.notes),
         *(f"![{title}]({path})" for title, path in charts.items()),
@@ -96,6 +97,13 @@ def as_json(results: Results, about: About) -> dict[str, Any]:
 def read_about(document: Mapping[str, Any]) -> About:
     """What :func:`as_json` wrote about the run."""
     return About(**document["about"])
+
+
+def _quiet(results: Results) -> str:
+    """Whether the machine did something else as well, which makes figures of different rows incomparable."""
+    median, highest = results.others()
+    what = "the median of all measurements"
+    return f"Other programs used {number(median)} processors ({what}), and {number(highest)} at most."
 
 
 def _rates(results: Results, build: Build, application: str) -> str:

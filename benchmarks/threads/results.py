@@ -44,6 +44,8 @@ class Point:
     """Processors that the server used, on average: 1.5 is one and a half."""
     load: float
     """And the load generator."""
+    others: float
+    """And all other programs of the machine, which should have been idle."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +106,11 @@ class Results:
                 rate = self.median(build, application, row, lambda point: point.rate)
                 return (row, rate) if rate is not None else None
         return None
+
+    def others(self) -> tuple[float, float]:
+        """Processors that other programs used meanwhile: the median of all points, and the highest."""
+        found = [point.others for points in self.points.values() for point in points]
+        return (statistics.median(found), max(found)) if found else (0.0, 0.0)
 
     def failures(self, servers: Iterable[str]) -> int:
         """Requests to these servers that failed."""

@@ -49,7 +49,7 @@ APPLICATIONS: dict[str, Application] = {
         Application(name="hello", workload=WORKLOADS["hello"], kind="next to nothing a request"),
         Application(name="flask", workload=WORKLOADS["flask"], kind="a small Flask view"),
         _computing(1),
-        _computing(10, shortest=0.8),
+        _computing(10, shortest=0.6),
         Application(
             name="wait-10", workload=WORKLOADS["sleep-all-10"], kind="waits 10 ms, as for a database", waits=True
         ),

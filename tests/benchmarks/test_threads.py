@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import procfs
 from benchmarks.compare.environment import Environment, locked
 from benchmarks.compare.report import About
 from benchmarks.compare.servers import SERVERS, Setup
@@ -37,7 +38,7 @@ ABOUT = About(
 
 
 def point(rate: float, *, p50: float = 1.0, p99: float = 2.0, failures: int = 0) -> Point:
-    return Point(rate=rate, p50=p50, p99=p99, failures=failures, server=1.5, load=0.25)
+    return Point(rate=rate, p50=p50, p99=p99, failures=failures, server=1.5, load=0.25, others=0.125)
 
 
 def results_of(build: Build, application: str, rates: dict[Row, float]) -> Results:
@@ -191,6 +192,7 @@ def test_the_report_has_rates_latencies_and_targets() -> None:
     assert "| reserve-c | 1.50 / 0.250 | 1.50 / 0.250 |" in text
     assert "reserve-c with 2 processes of 8 threads: 1,500 requests/s." in text
     assert "Two processes of 1 thread, independent: 1,700 requests/s." in text
+    assert "Other programs used 0.125 processors (the median of all measurements), and 0.125 at most." in text
     assert "granian was not measured: no wheel." in text
     assert "- waitress did not start" in text
     assert "![A chart](chart.svg)" in text
@@ -251,6 +253,13 @@ def test_the_page_has_the_figures_of_the_stored_run() -> None:
 
 
 # ---- measuring ----
+def test_the_time_of_the_machine_is_without_the_idle_time() -> None:
+    text = "cpu  100 20 300 9999 9999 40 50 7 8 9\ncpu0 1 2 3 4 5 6 7 8 9 10\n"
+    assert procfs.busy_in(text) == 510 / os.sysconf("SC_CLK_TCK")
+    before = procfs.machine_seconds()
+    assert procfs.machine_seconds() >= before > 0
+
+
 def plan_in(folder: Path) -> measure.Plan:
     """With a certificate that does not exist."""
     here = Environment(python=Path(sys.executable), versions={}, extensions=[], nginx=None, failures={})
