@@ -117,12 +117,12 @@ class Monitor:
                 policy.sample(elapsed, looks, begun - sampled_runs, observer.end_sample())
                 sampled_runs = begun
             if leads.wanted:
-                looked_at = zip(leads.all, seen, strict=True)
-                stalled = [lead for lead, releases in looked_at if lead.free and lead.releases == releases]
+                looked_at = tuple(zip(leads.all, seen, strict=True))
+                none_leads = all(lead.free and lead.releases == releases for lead, releases in looked_at)
                 begun = leads.runs
-                for lead in stalled:
+                for lead, releases in looked_at:
                     # Without a follower the monitor would have to lead, which it does only if no worker leads.
-                    if (leads.followers or len(stalled) == len(seen)) and lead.take():
+                    if lead.releases == releases and (leads.followers or none_leads) and lead.take():
                         if begun != stolen_at:  # not counted when no run has begun, as at the start
                             self.steals += 1
                             stolen_at = begun
