@@ -47,11 +47,11 @@ class Admission:
 
     def may_accept(self) -> bool:
         """Say whether one more connection is within ``--max-connections``."""
-        return len(self._queue.connections) < self._most
+        return self._queue.registry.count() < self._most
 
     def count(self) -> int:
         """How many connections are open."""
-        return len(self._queue.connections)
+        return self._queue.registry.count()
 
     def close_idle(self, count: int) -> None:
         """Have the connections that have been idle longest closed, at most ``count`` of them.
@@ -60,12 +60,13 @@ class Admission:
         :meth:`ServerContext.capacity_freed`, so that the accept thread tries again.
         """
         queue = self._queue
-        # Set before the look: a thread that parks an idle connection meanwhile looks at it afterwards.
+        # Set before the look: a thread that parks an idle connection meanwhile looks at it afterwards. Both pass the
+        # lock of its token in between, here by count().
         queue.idle_wanted = self._server.capacity_freed
         idle = [
             connection
             for connection in list(queue.connections.values())
-            if connection.state is State.PARKED and connection.wait_kind in IDLE_KINDS
+            if connection.token.count(True) and connection.state is State.PARKED and connection.wait_kind in IDLE_KINDS
         ]
         if idle:
             queue.idle_wanted = None

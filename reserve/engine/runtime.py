@@ -259,6 +259,7 @@ class Runtime:
 
     def run_finished(self) -> None:
         """By a worker that has called what follows a run: a shutdown waits for that."""
+        self.pool.synchronize()
         if self.stopping:
             self.acceptor.wakeup.signal()
 

@@ -178,7 +178,7 @@ class Shutdown:
                     self._queue.registry.while_open(connection, shutdown)
                 self._queue.notify(connection, NOTIFY)
             while self._pool.finishing() or (
-                self._queue.connections and (not self._poller_wakeup.lost or self._has_owner())
+                self._queue.registry.count() and (not self._poller_wakeup.lost or self._has_owner())
             ):
                 deadline = self._deadline if self._deadline is not None else clock.now()
                 if clock.now() >= deadline:

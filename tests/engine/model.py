@@ -575,6 +575,7 @@ class ModelWorld(ServerDouble):
             elif slot:
                 assert connection.state in (State.PARKED, State.FLUSHING, State.LINGERING)
                 assert not connection.pending
+                assert not connection.notice
                 assert not connection.missed
                 assert connection.fd in self.poller.armed, "it waits for an event that is not armed"
                 assert connection.deadline == NEVER or connection.timer_at <= connection.deadline + 1
@@ -660,7 +661,7 @@ class ModelWorld(ServerDouble):
             self.clock.time, self.stopping, tuple(sorted(self.used.items())),
             tuple(
                 (
-                    c.state, len(c.token), c.pending, c.missed, c.armed, c.lent, c.output and c.output.size,
+                    c.state, len(c.token), c.pending, c.notice, c.missed, c.armed, c.lent, c.output and c.output.size,
                     c.closing is not None,
                     c.deadline, c.timer_at, c.final_run, c.reclaim_waiter is not None, c.failed, c.wait_kind,
                     c.queued_at, c.counted, len(d.refused), c.edges, c.between_requests, d.unparsed, d.on_line,

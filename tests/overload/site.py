@@ -63,7 +63,7 @@ class Site:
         eventually(lambda: len(self.server._queue.run_queue.waiting) == count)
 
     def wait_idle(self) -> None:
-        """Wait until one worker leads and all others sleep.
+        """Wait until one worker leads, or as many as may, and all others sleep.
 
         A client has its response before its worker is free, and a server accepts before its workers run. A request in
         between is served, too, but as one that finds no free worker.
@@ -71,8 +71,9 @@ class Site:
         queue = self.server._queue
 
         def is_idle() -> bool:
-            one_leads = queue._reactor.polling and queue.monitor_lead is None and not queue.leads.all[0].free
-            return one_leads and len(queue.leads.followers) == self.stats().threads - 1
+            leading = sum(not lead.free for lead in queue.leads.all)
+            all_poll = 0 < leading == len(queue._reactor.polling) and queue.monitor_lead is None
+            return all_poll and len(queue.leads.followers) == self.stats().threads - leading
 
         eventually(is_idle)
 

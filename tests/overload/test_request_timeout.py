@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 from reserve.apps.http.settings import HTTPSettings
+from reserve.engine.polling.processors import has_gil
+from reserve.engine.scheduler import requesttimeout
 from reserve.engine.server import Hooks
 from reserve.errors import RequestTimeout
 from reserve.testing import running
@@ -110,10 +112,26 @@ def test_an_application_that_runs_python_code_is_interrupted_and_its_thread_goes
         assert len(set(app.threads)) == 1
         stats = site.stats()
         assert (stats.timed_out, stats.stuck, stats.threads) == (1, 0, 1)
-        eventually(lambda: any("--request-timeout" in line for line in site.log))
-        (line,) = [line for line in site.log if "--request-timeout" in line]
-        assert "in spin" in line
+        eventually(lambda: any("in spin" in line for line in site.log))
+        assert len([line for line in site.log if "--request-timeout" in line]) == 1
         assert not [line for line in site.log if "starts again" in line]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="before CPython 3.12 the exception is made where it is caught")
+@pytest.mark.parametrize("path", ["/spin", "/swallow"])
+def test_without_the_gil_the_worker_logs_where_it_is_interrupted(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requesttimeout, "has_gil", lambda: False)
+    app = Spinner()
+    with serving(app, request_timeout=5.0) as site:
+        client = site.connect(request("GET", path))
+        assert app.entered.acquire(timeout=PATIENCE)
+        site.clock.advance(5)
+        assert receive(client).status == 503
+        eventually(lambda: any("in spin" in line for line in site.log))
+        first, second = site.log[:2]
+        assert first.endswith(f"(--request-timeout); it is interrupted in {app.threads[0]}")
+        assert second.splitlines()[0].endswith(f": {app.threads[0]} was in:")
+        assert second.splitlines()[1].endswith("in __call__")
 
 
 def test_a_response_that_has_begun_is_never_interrupted() -> None:
@@ -255,6 +273,10 @@ def test_the_client_of_a_stuck_application_is_refused_at_the_timeout(stuck: Stuc
         assert site.stats().refused == 1
 
 
+needs_stacks = pytest.mark.skipif(not has_gil(), reason="without the GIL the stack of a stuck thread cannot be read")
+
+
+@needs_stacks
 def test_the_stack_in_the_log_begins_with_the_application(stuck: Stuck) -> None:
     with serving(stuck, request_timeout=5.0) as site:
         client = send_stuck_request(site, stuck)
@@ -368,6 +390,7 @@ def test_beyond_max_stuck_no_worker_is_replaced_and_the_server_is_unhealthy(stuc
         assert site.fetch().body == b"served"  # workers are started again, as many as are needed
 
 
+@needs_stacks
 def test_the_stop_names_the_threads_that_were_given_up(stuck: Stuck) -> None:
     with serving(stuck, request_timeout=5.0) as site:
         thread = site.server._runtime.pool.workers[0].thread
@@ -383,6 +406,7 @@ def test_the_stop_names_the_threads_that_were_given_up(stuck: Stuck) -> None:
         thread.join(PATIENCE)
 
 
+@needs_stacks
 def test_only_the_thread_of_the_log_reads_source_files(stuck: Stuck, monkeypatch: pytest.MonkeyPatch) -> None:
     """The monitor must not touch the disk: no connection is stepped while it waits for one."""
     readers: set[str] = set()

@@ -6,7 +6,7 @@ connection: if an event, a deadline, a shutdown and ``server.send`` come at once
 owner uses the socket, the driver and the output.
 
 An event for a connection that is owned is noted in :attr:`Connection.missed`, a notification in
-:attr:`Connection.pending`. The owner puts the token back first and then reads both; the other thread writes first and
+:attr:`Connection.notice`. The owner puts the token back first and then reads both; the other thread writes first and
 then tries to take the token. Both pass the lock that the interpreter has for the token's deque, so one of them handles
 the event.
 """
@@ -73,6 +73,7 @@ class Connection:
         "linger_left",
         "missed",
         "must_reset",
+        "notice",
         "output",
         "peer",
         "pending",
@@ -116,7 +117,13 @@ class Connection:
         self.token: Token = new_token()
         """The right to use the connection: the deque holds it while the connection waits."""
         self.pending = 0
-        """Events that the owner has not seen: the poller's mask, DEADLINE, NOTIFY, CLOSE_IDLE."""
+        """Events that the owner has not seen: the poller's mask, DEADLINE. Written by the thread that has the token; a
+        notification is here, too, unless something comes between.
+        """
+        self.notice = 0
+        """What another thread tells the owner: NOTIFY, CLOSE_IDLE, DEADLINE; of several the last one. The owner clears
+        it when it steps.
+        """
         self.missed = False
         """An event or a notification came while the connection was owned. The owner asks the poller once more then,
         which tells of all that is there: what several threads have found at once needs no order.

@@ -42,6 +42,13 @@ class ConnectionRegistry:
         with self._lock:
             self.connections[connection.fd] = connection
 
+    def count(self) -> int:
+        """How many are open. It takes the lock: who has removed one before that, and then looks whether another thread
+        waits for that, sees what the caller has written before this call, or is seen by it.
+        """
+        with self._lock:
+            return len(self.connections)
+
     def remove(self, connection: Connection) -> None:
         """By the owner, before the socket is closed or given away. A second call does nothing."""
         fd = connection.fd

@@ -1,4 +1,4 @@
-"""The states of a connection, and the events in :attr:`Connection.pending` that do not come from the poller."""
+"""The states of a connection, and the events that do not come from the poller."""
 
 from __future__ import annotations
 
@@ -58,8 +58,10 @@ TRANSITIONS: dict[State, frozenset[State]] = {
 """Which states may follow each state. Setting the same state again is no transition."""
 
 DEADLINE = 0x10000
-"""In ``pending``: the deadline has passed. Like the next two, it is never a bit of a poller's mask."""
+"""In ``Connection.pending`` or ``notice``: the deadline has passed. Like the next two, it is never a bit of a poller's
+mask.
+"""
 NOTIFY = 0x20000
-"""In ``pending``: another thread changed something that concerns the driver (a stop, a ``server.send``)."""
+"""In ``notice``: another thread changed something that concerns the driver (a stop, a ``server.send``)."""
 CLOSE_IDLE = 0x40000
-"""In ``pending``: the server needs room for new connections; this one should close if it is idle."""
+"""In ``notice``: the server needs room for new connections; this one should close if it is idle."""

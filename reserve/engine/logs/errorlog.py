@@ -8,10 +8,11 @@ sleeps while there are no lines. Lines that may come in large numbers have a *ki
 How producers and the thread of a :class:`LineWriter` agree without a lock, with the GIL and without it: only the thread
 writes ``asleep``. It is false while the thread is about to look at the items, which takes :attr:`LineWriter.PAUSE` at
 most, and true while nothing says when it will: it sleeps, or is in ``write``, which may block. A producer appends first
-and reads ``asleep`` afterwards; the thread sets ``asleep`` first and looks for items afterwards. So an item is either
-seen by the thread, or its producer calls :meth:`LineWriter.wake`, which wakes a sleeping thread and, while the thread
-writes, removes what exceeds the limit and counts it. What is appended in the pause is not checked: the thread takes it
-at the end of the pause. Each item is removed by one ``pop`` or ``popleft``, so it is either written or counted.
+and reads ``asleep`` afterwards; the thread sets ``asleep`` first and looks for items afterwards; both pass the lock of
+the deque in between. So an item is either seen by the thread, or its producer calls :meth:`LineWriter.wake`, which
+wakes a sleeping thread and, while the thread writes, removes what exceeds the limit and counts it. What is appended in
+the pause is not checked: the thread takes it at the end of the pause. Each item is removed by one ``pop`` or
+``popleft``, so it is either written or counted.
 """
 
 from __future__ import annotations
@@ -33,11 +34,21 @@ from typing import Any, NamedTuple, Protocol
 from reserve.engine.logs.ratelimit import RateLimiter, reason_of
 from reserve.engine.polling.clock import Clock, SystemClock
 from reserve.engine.polling.patching import SystemThread
+from reserve.engine.polling.processors import has_gil
 from reserve.engine.polling.threads import start_thread
+from reserve.engine.polling.token import pass_lock
 from reserve.engine.polling.waiter import Waiter
 from reserve.errors import describe_exception, print_exception
 
-__all__ = ["ErrorHook", "ErrorLog", "LineWriter", "Log", "Stack", "is_frame_of_server", "stack_of"]
+__all__ = [
+    "ErrorHook",
+    "ErrorLog",
+    "LineWriter",
+    "Log",
+    "Stack",
+    "is_frame_of_server",
+    "stack_of",
+]
 
 _PACKAGE = sys.modules["reserve"].__path__[0]
 _SERVER_FILES = (
@@ -53,6 +64,9 @@ _CONTROL = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066
 """What could command a terminal, end a line for some readers, or change the direction of a text: it is escaped. The
 text of an exception may be a client's.
 """
+
+NO_STACK = "(without the GIL the stack of a thread that runs cannot be read by another one)"
+"""In place of a stack."""
 
 ErrorHook = Callable[[int, str], None]
 """Called with (level as in :mod:`logging`, text), on the log's thread."""
@@ -209,14 +223,9 @@ class LineWriter:
 
     def _sleep(self) -> None:
         self._sleeping = self.asleep = True
-        # Without the GIL a processor may execute a read before the write that precedes it: a producer may have read
-        # the old ``asleep`` while this thread reads the old queue. When the first wait is over both see the new ones.
-        for most in (self.PAUSE, None):
-            timeout = self._timeout() if self._timeout is not None else None
-            if most is not None:
-                timeout = most if timeout is None else min(timeout, most)
-            if self.records or self._waiter.wait(timeout):
-                break
+        pass_lock(self.records)  # an append comes before that, and is seen below, or its producer sees that it sleeps
+        if not self.records:
+            self._waiter.wait(self._timeout() if self._timeout is not None else None)
         self._sleeping = False
 
     def _drain(self) -> None:
@@ -347,9 +356,13 @@ class ErrorLog:
     def stack(self, level: int, text: str, frames: Stack, kind: str = "") -> None:
         """Add a line with a stack. The log's thread reads the source lines from the disk.
 
-        Of lines with a ``kind``, each of which is about another request, the first of a second are written
+        Without the GIL there is no stack of a thread that runs
+        (:func:`~reserve.engine.polling.threads.all_frames`): then the line says so. Of lines with a ``kind``, each of
+        which is about another request, the first of a second are written
         (:data:`~reserve.engine.logs.ratelimit.MAX_REASONS`), and the others counted.
         """
+        if not frames and not has_gil():
+            text = f"{text}\n  {NO_STACK}"
         self._writer.put(_Line(level, text, kind, self._clock.now() if kind else 0.0, frames))
 
     def _put(self, level: int, text: str, kind: str) -> None:

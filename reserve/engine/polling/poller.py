@@ -214,8 +214,11 @@ class PortablePoller:
 
     def _apply(self) -> None:
         """Apply the queued changes in their order: a number may have been closed and used again for another socket."""
-        while self._changes:
-            fd, mask = self._changes.popleft()
+        while True:
+            try:  # not len(), which takes no lock where there is no GIL: _change() looks at the flag after its append()
+                fd, mask = self._changes.popleft()
+            except IndexError:
+                return
             if fd == self.wakeup.fd:  # the application has closed one of the two
                 if self.wakeup.clear():
                     self.wakeup.signal()  # the signal that was cleared may be one for this thread

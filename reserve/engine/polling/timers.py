@@ -74,9 +74,8 @@ class Timers(Generic[Item]):
 
     def discard(self, item: Item) -> None:
         """Remove the item's entry: the item is closed, and the entry would only keep it in memory."""
-        if item.timer_at != NEVER:
-            with self._lock:
-                self._drop(item)
+        with self._lock:  # also to look at it: a thread that schedules it now looks at its state afterwards
+            self._drop(item)
 
     def due(self, now: float) -> list[Item]:
         """Remove and return the items whose entry has come due. The caller decides whether their time is over."""

@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
 from reserve.engine.polling.processors import has_gil
+from reserve.engine.polling.token import pass_lock
 
 __all__ = ["Alarm", "Lock", "Waiter", "lock_type", "new_lock"]
 
@@ -77,14 +79,21 @@ class Waiter:
 class Alarm(Waiter):
     """A waiter whose owner says when it sleeps, so that the other threads wake it only then."""
 
-    __slots__ = ("asleep",)
+    __slots__ = ("_gate", "asleep")
 
     def __init__(self) -> None:
         super().__init__()
         self.asleep = False
         """Set by the owner before its last look for work; a thread with work for it calls :meth:`wake` while it is
-        set.
+        set. Between the two steps each side passes the same lock: that of :meth:`synchronize`, or of another deque.
         """
+        self._gate: deque[None] = deque()
+
+    def synchronize(self) -> None:
+        """By the owner and by the other threads, between what they write and what they read: see
+        :func:`~reserve.engine.polling.token.pass_lock`.
+        """
+        pass_lock(self._gate)
 
     def wake(self) -> None:
         self.asleep = False

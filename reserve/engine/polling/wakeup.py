@@ -227,7 +227,7 @@ class Wakeup:
         if self._closed:
             return
         self._closed = True
-        while self._signalling:
+        while self._signalling.count(True):  # not len(), which takes no lock where there is no GIL
             time.sleep(0)
         self.fd = -1
         if self._alarm is not None:

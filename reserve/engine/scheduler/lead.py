@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable
 
 from reserve.engine.connections.connection import Connection
-from reserve.engine.polling.token import new_token
+from reserve.engine.polling.token import new_token, pass_lock
 from reserve.engine.polling.waiter import Waiter
 
 __all__ = ["Follower", "Lead", "Leads"]
@@ -128,6 +128,15 @@ class Leads:
                 continue
             return lead
         return None
+
+    def synchronize(self) -> None:
+        """By the monitor, after it has said that it sleeps: from now on it sees what the threads have counted that have
+        released or passed on a lead before, and those that do so later see that it sleeps. For each of them has passed
+        one of these locks in between.
+        """
+        for lead in self.all:
+            pass_lock(lead.token)
+        pass_lock(self.followers)
 
     # ---- by the thread that has it ----
 

@@ -141,6 +141,8 @@ class Monitor:
         alarm = self._alarm
         alarm.asleep = True
         # A thread that starts a run from now on wakes the alarm. A run that started before is counted.
+        self._queue.leads.synchronize()
+        alarm.synchronize()
         if self._queue.leads.runs != runs or self._queue.leads.wanted or self._closed:
             alarm.asleep = False
         else:
@@ -201,6 +203,9 @@ class Monitor:
         """Hand a lead over to a worker, or lead until one is free."""
         queue = self._queue
         queue.monitor_lead = lead
+        # A thread that begins a run with a time limit, or wants more workers, from now on wakes this one; what others
+        # have begun is seen below.
+        self._alarm.synchronize()
         others = [(other, other.releases) for other in queue.leads.all if other is not lead]
 
         def worker_leads() -> bool:

@@ -169,7 +169,7 @@ class ReadyQueue:
         try:
             if deadline < connection.timer_at:
                 self._reactor.schedule(connection, deadline)
-            taken = (connection.pending or connection.missed) and take(connection.token)
+            taken = (connection.missed or connection.notice) and take(connection.token)
         except MemoryError:
             try:
                 connection.token.pop()
@@ -195,7 +195,7 @@ class ReadyQueue:
             if connection.deadline < connection.timer_at:
                 self._reactor.schedule(connection, connection.deadline)
             taken = connection.missed and take(connection.token)
-            if taken and (connection.pending or not self._ask_again(connection)):
+            if taken and (connection.notice or not self._ask_again(connection)):
                 self.put(connection)
         except MemoryError:
             if taken:  # nothing has been put into the queue yet
@@ -207,7 +207,8 @@ class ReadyQueue:
             wanted()
 
     def _ask_again(self, connection: Connection) -> bool:
-        """By the owner of a connection that was between requests: park it as it was. False: the poller cannot watch it.
+        """By the owner of a connection that was between requests: park it as it was. False: the poller cannot watch it,
+        or there is a notification, and the caller still owns it.
 
         What has arrived while it was owned is reported again.
         """
@@ -218,8 +219,10 @@ class ReadyQueue:
             except OSError:
                 return False
             connection.token.append(True)
-            if not connection.missed or not take(connection.token):
+            if not (connection.missed or connection.notice) or not take(connection.token):
                 return True
+            if connection.notice:  # :meth:`notify` has set it before ``missed``, which was cleared here
+                return False
 
     def overlook(self) -> None:
         """Have every connection that waits stepped, because it is not known what was lost. Any thread."""
@@ -235,7 +238,8 @@ class ReadyQueue:
 
         :param event: NOTIFY, CLOSE_IDLE or DEADLINE.
         """
-        connection.pending = event
+        connection.pending = event  # so that an owner that sees it in time steps, and does not take the straight line
+        connection.notice = event
         connection.missed = True
         if take(connection.token):
             try:
@@ -327,6 +331,7 @@ class ReadyQueue:
 
     def timed_run_begins(self) -> None:
         """By a worker that begins a run with a time limit: tell the monitor, which looks again when the time ends."""
+        self.alarm.synchronize()
         if self.alarm.asleep:
             self.alarm.wake()
         elif self.monitor_lead is not None:

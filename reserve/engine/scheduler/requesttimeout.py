@@ -2,9 +2,11 @@
 long, once, and leaves it alone.
 
 Runs on the monitor's thread, each time it looks. For ``--request-timeout`` it first logs the worker's stack and
-raises RequestTimeout in the worker. The application may clean up, and the client gets the refusal: at once, unless the
-request body is streamed and the worker may be using the connection. If the run then does not end, because the worker is
-stuck in C code, the worker is given up, and another thread takes its place, up to ``--max-stuck``.
+raises RequestTimeout in the worker. (Without the GIL no thread can read the stack of another one that runs: then the
+worker logs its own where RequestTimeout is raised: :mod:`reserve.engine.scheduler.runguard`.) The application may
+clean up, and the client gets the refusal: at once, unless the request body is streamed and the worker may be using the
+connection. If the run then does not end, because the worker is stuck in C code, the worker is given up, and another
+thread takes its place, up to ``--max-stuck``.
 """
 
 from __future__ import annotations
@@ -16,13 +18,16 @@ from reserve.engine.connections.connection import Connection
 from reserve.engine.connections.peers import describe
 from reserve.engine.logs.errorlog import ErrorLog, stack_of
 from reserve.engine.polling.clock import Clock
+from reserve.engine.polling.processors import has_gil
 from reserve.engine.polling.threads import frame_of
 from reserve.engine.polling.timers import NEVER
+from reserve.engine.scheduler.runguard import reporting_timeout
 from reserve.engine.scheduler.startthread import StartThread
 from reserve.engine.scheduler.stepper import Stepper
 from reserve.engine.scheduler.worker import Worker
 from reserve.engine.scheduler.workers import WorkerPool
 from reserve.engine.settings import EngineSettings
+from reserve.errors import RequestTimeout
 
 __all__ = ["RequestWatchdog"]
 
@@ -114,12 +119,13 @@ class RequestWatchdog:
                     what = "no response in the time that the application asked for (reserve.deadline)"
                 else:
                     what = f"no response after {self._timeout:g} s (--request-timeout)"
-                self._log.stack(
-                    logging.WARNING,
-                    f"{describe(connection)}: {what}; it is interrupted in {worker.thread.name}:",
-                    stack_of(self._frame_of(worker)),
-                )
-                guard.interrupt()
+                text = f"{describe(connection)}: {what}; it is interrupted in {worker.thread.name}"
+                if has_gil():
+                    self._log.stack(logging.WARNING, f"{text}:", stack_of(self._frame_of(worker)))
+                    guard.interrupt()
+                else:
+                    self._log.warning(text)
+                    guard.interrupt(self._reporting_timeout(f"{describe(connection)}: {worker.thread.name} was in:"))
                 self._stepper.refuse_during_run(connection, "timeout")
             else:
                 worker.run_due = now + self._timeout  # its response has begun, or the application is not called yet
@@ -134,6 +140,9 @@ class RequestWatchdog:
             )
             self._pool.give_up(worker)
             self._stepper.refuse(connection, "timeout")
+
+    def _reporting_timeout(self, text: str) -> type[RequestTimeout]:
+        return reporting_timeout(lambda frame: self._log.stack(logging.WARNING, text, stack_of(frame)))
 
     def _frame_of(self, worker: Worker) -> FrameType | None:
         """What the run of a worker executes: on its thread, or on the one inside ``start()``."""

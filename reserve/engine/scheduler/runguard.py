@@ -2,18 +2,26 @@
 
 The worker puts a token into the guard when it enters the run, and takes it out when it leaves. The monitor decides only
 while it has the token. The worker cannot leave the run then, so the exception cannot reach the next run.
+
+Without the GIL no thread can read the stack of another one that runs: a frame may change, and end, meanwhile. But the
+interpreter makes the exception that the monitor has set (``PyThreadState_SetAsyncExc``) on the thread in which it is
+raised, by calling its class there, at that moment. So a class (:func:`reporting_timeout`) reports the stack of its own
+thread. (CPython does so from 3.12 on; older releases have a GIL, and make the exception later.)
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import sys
 import time
 from collections.abc import Callable
+from types import FrameType
 
 from reserve.engine.polling.token import new_token, take
 from reserve.errors import RequestTimeout
 
-__all__ = ["RunGuard"]
+__all__ = ["RunGuard", "reporting_timeout"]
 
 
 class RunGuard:
@@ -88,13 +96,16 @@ class RunGuard:
 
     # ---- by the monitor ----
 
-    def interrupt(self) -> None:
-        """Raise RequestTimeout in the run that the monitor holds, or do what :meth:`redirect` was given."""
+    def interrupt(self, kind: type[RequestTimeout] = RequestTimeout) -> None:
+        """Raise RequestTimeout in the run that the monitor holds, or do what :meth:`redirect` was given.
+
+        :param kind: the class of what is raised.
+        """
         if self._target is not None:
             self._target()
             return
         self._interrupted = True
-        _set_async(self._ident, RequestTimeout)
+        _set_async(self._ident, kind)
 
     def give_up(self) -> None:
         """Give up the run that the monitor holds: its worker never gets the token back."""
@@ -116,6 +127,24 @@ class RunGuard:
             return
         self._slot.append(True)
         self._deciding = False
+
+
+def reporting_timeout(report: Callable[[FrameType], object]) -> type[RequestTimeout]:
+    """What the monitor raises in a worker, once: what is made of this class is a plain RequestTimeout.
+
+    :param report: called once, on the worker, with the frame in which it is raised. It must not block.
+    """
+    reports = [report]
+
+    class Reporting(RequestTimeout):
+        def __init__(self, *arguments: object) -> None:
+            super().__init__(*arguments)
+            # The application may compare its class, and make another exception of it.
+            self.__class__ = RequestTimeout  # type: ignore[assignment]
+            with contextlib.suppress(MemoryError, IndexError):  # without memory the line is lost; it was reported
+                reports.pop()(sys._getframe(1))
+
+    return Reporting
 
 
 def _set_async(ident: int, kind: type[BaseException]) -> None:

@@ -50,6 +50,9 @@ class Stepper:
         """Step the connection. True: its driver wants :meth:`Driver.run`, and the caller still owns the connection."""
         events, armed = connection.pending, connection.armed
         connection.pending = connection.armed = 0
+        if connection.notice:
+            events |= connection.notice
+            connection.notice = 0
         if connection.between_requests:
             connection.between_requests = False
             connection.driver.leave_straight_line(connection.deadline)

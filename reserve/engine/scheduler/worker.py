@@ -38,8 +38,8 @@ class Worker(Follower):
     """
 
     __slots__ = ("after_run", "connection", "exempt", "extended_to", "finishing", "guard", "handled", "ident",
-                 "interrupted", "run_due", "seen", "serves", "slow_due", "slow_run", "stuck_since", "thread",
-                 "upgraded")  # fmt: skip
+                 "interrupted", "run_due", "seen", "serves", "slow_due", "slow_run", "stuck_since",
+                 "thread", "upgraded")  # fmt: skip
 
     def __init__(self, target: Callable[[Worker], None], name: str) -> None:
         super().__init__()

@@ -172,11 +172,13 @@ class WorkerLoop:
                 if line is None:
                     return connection
                 connection.pending = 0
-                worker.connection = connection
                 begun = served_at or now()
                 if slow:
-                    worker.slow_due = begun + slow
+                    worker.slow_due = begun + slow  # before the monitor sees that a run has begun
+                    worker.connection = connection
                     queue.timed_run_begins()
+                else:
+                    worker.connection = connection
                 # From here to the end of the call another thread may have its lead.
                 lead.runs += 1
                 kept = policy.keeps
@@ -247,13 +249,14 @@ class WorkerLoop:
             now = self._now()
             if now >= turn_ends or worker.after_run or queue.closed:
                 break
+            if self._slow:
+                worker.slow_due = now + self._slow  # before the monitor sees that this is another run
             worker.handled += 1
             worker.exempt = None
             if kept is not None:
                 queue.retake_lead(worker, kept)
                 kept = queue.yield_lead(worker)
             if self._slow:
-                worker.slow_due = now + self._slow
                 queue.timed_run_begins()
             outcome = line(connection, now)
             if outcome is not MORE:

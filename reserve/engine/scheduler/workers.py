@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from contextvars import copy_context
 from functools import partial
@@ -25,6 +26,7 @@ from reserve.engine.polling.clock import Clock, SystemClock
 from reserve.engine.polling.patching import green_library
 from reserve.engine.polling.poller import RETRY
 from reserve.engine.polling.threads import LIMITS, THREAD_PREFIX, set_signal_mask, signal_mask, start_thread
+from reserve.engine.polling.token import pass_lock
 from reserve.engine.scheduler.readyqueue import ReadyQueue
 from reserve.engine.scheduler.stepper import Stepper
 from reserve.engine.scheduler.worker import Exemption, Worker
@@ -68,6 +70,7 @@ class WorkerPool:
         self._mask = signal_mask()
         """The signals that the workers block, and the processes that applications start."""
         self._lock = threading.Lock()
+        self._gate: deque[None] = deque()
         self.thread_prefix = THREAD_PREFIX
         """What the names of its threads begin with."""
         self._created = 0
@@ -103,7 +106,14 @@ class WorkerPool:
 
     def finishing(self) -> int:
         """How many workers call what follows a run. See :meth:`call_after_run`."""
+        self.synchronize()
         return sum(worker.finishing for worker in (*self.workers, *self.upgraded))
+
+    def synchronize(self) -> None:
+        """By a worker that ends or begins something that another thread counts, after it has written that, and by that
+        thread before it counts. Neither waits for a lock in which RequestTimeout may be raised.
+        """
+        pass_lock(self._gate)
 
     def exempt_count(self, reason: Exemption) -> int:
         """How many workers are exempt for this reason."""
@@ -124,7 +134,8 @@ class WorkerPool:
 
     def handled(self) -> int:
         """Runs finished so far, also by workers that have ended."""
-        return self._former_handled + sum(worker.handled for worker in self.workers)
+        with self._lock:  # a worker that leaves meanwhile counts once
+            return self._former_handled + sum(worker.handled for worker in self.workers)
 
     def stuck(self) -> int:
         """How many workers were given up and have not ended since."""
@@ -223,6 +234,7 @@ class WorkerPool:
         before = worker.exempt
         # Set before it is counted: two workers at once may both be refused the last place, but never both get it.
         worker.exempt = reason
+        self.synchronize()
         if self.exempt_count(reason) > reason.limit:
             worker.exempt = before
             return False
@@ -275,6 +287,7 @@ class WorkerPool:
     def _want_more(self) -> None:
         """Have the monitor add workers for the requests that wait, because one worker less counts."""
         self.grow_wanted = True
+        self._queue.alarm.synchronize()
         if self._queue.monitor_lead is not None:
             self._queue.wake()
 

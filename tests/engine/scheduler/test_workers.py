@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+from reserve.engine.polling.waiter import Alarm
 from reserve.engine.scheduler.worker import Exemption, Worker
 from reserve.engine.scheduler.workers import Waiting, WorkerPool
 from reserve.engine.settings import EngineSettings
@@ -21,6 +22,7 @@ class FakeQueue:
     def __init__(self) -> None:
         self.closed = self.abandoned = False
         self.monitor_lead = object()
+        self.alarm = Alarm()
         self.woken = 0
 
     def wake(self) -> None:
