@@ -5,12 +5,16 @@ Runs on the main thread at start, after the listeners are open.
 
 from __future__ import annotations
 
+import re
 import shlex
+import warnings
 from collections.abc import Callable, Sequence
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
 from reserve.apps.http.settings import check_paths
 from reserve.cli.console import Console
+from reserve.engine.polling.processors import has_gil
 from reserve.errors import Correction, StartupError, UsageError, short_repr
 from reserve.loader.arguments import Arguments
 from reserve.loader.asgi import refuse_async
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
     from reserve.options.sources import Values
 
 __all__ = [
+    "GILWatch",
     "configure",
     "gunicorn_line",
     "launch",
@@ -30,6 +35,9 @@ __all__ = [
     "straight_line_form",
     "url_scheme",
 ]
+
+_MESSAGE = re.compile(r"The global interpreter lock \(GIL\) has been enabled to load module '([^']+)'")
+"""How CPython begins the warning."""
 
 _HANDLER = "a handler(socket, client_address, server)"
 
@@ -129,3 +137,47 @@ def url_scheme(handle: object) -> str:
     from reserve.engine.connections.application import Application
 
     return handle.url_scheme if isinstance(handle, Application) else ""
+
+
+class GILWatch:
+    """``with GILWatch() as watch:`` an import; afterwards :meth:`line` says what has become of the GIL.
+
+    A free-threaded Python (3.13 and later) switches the GIL on for the rest of the process when it imports an extension
+    module that does not declare that it needs none. It says so by a RuntimeWarning, in the place of which the command
+    writes its line. All other warnings are shown as before.
+    """
+
+    def __init__(self) -> None:
+        self._module = ""
+        self._before = has_gil()
+        self._show: Any = None
+
+    def __enter__(self) -> GILWatch:
+        self._before = has_gil()
+        self._show = warnings.showwarning
+        warnings.showwarning = self._shown
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if warnings.showwarning == self._shown:  # else the application has replaced it
+            warnings.showwarning = self._show
+
+    def _shown(self, message: Warning | str, category: type[Warning], *where: Any, **options: Any) -> None:
+        found = _MESSAGE.match(str(message)) if issubclass(category, RuntimeWarning) else None
+        if found is None:
+            self._show(message, category, *where, **options)
+        else:
+            self._module = found[1]
+
+    def line(self, shell_line: str) -> str:
+        """The line, without its end; empty: nothing has switched the GIL on.
+
+        :param shell_line: with which the command was started.
+        """
+        if self._before or not has_gil():
+            return ""
+        module = self._module or "a module that the application has imported"
+        what = f"the GIL is on: {module} does not declare that it runs without it, so one thread at a time runs Python"
+        return f"{what}; to keep it off all the same: PYTHON_GIL=0 {shell_line}"

@@ -9,6 +9,7 @@ listeners are closed and their files removed.
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -17,6 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from reserve.cli.application import (
+    GILWatch,
     configure,
     gunicorn_line,
     launch,
@@ -36,6 +38,7 @@ from reserve.cli.parser import CommandLine
 from reserve.cli.privileges import account, drop_privileges
 from reserve.cli.process import prepare_process
 from reserve.cli.processes.successor import Origin, Succession
+from reserve.cli.proposal import shell_line
 from reserve.cli.server import make_server, open_when_ready
 from reserve.cli.service import Service
 from reserve.cli.signals import StopSignals
@@ -81,6 +84,8 @@ class Start:
     """Those of the options; None: they are not loaded yet."""
     served: Sequence[str] = ()
     """What the banner says is served."""
+    announces: bool = True
+    """This process writes what a person reads at a start."""
     is_loaded: bool = False
     error_file: LogFile | None = None
     """What standard error becomes when the server is ready; None: it stays."""
@@ -110,7 +115,9 @@ def prepare(
     if application.note and announces:
         console.write(f"reserve: {application.note}\n")
     adapter = make_adapter(values)
-    return Start(command, name, before, values, error_log, application, adapter, error_file=error_file)
+    return Start(
+        command, name, before, values, error_log, application, adapter, announces=announces, error_file=error_file
+    )
 
 
 def load(start: Start, console: Console) -> None:
@@ -121,10 +128,14 @@ def load(start: Start, console: Console) -> None:
         literal=len(start.command.after),
         reserved=[flag for flag in FLAGS if len(flag) > 2],
     )
-    start.handle = _launch(start.application, arguments, console, start.values)
-    configure(start.handle, start.name, start.values)
-    report_threads(start.handle, start.values, console)
-    start.hooks = load_hooks(start.values, start.handle, start.name, start.error_log)
+    with GILWatch() as watch:
+        start.handle = _launch(start.application, arguments, console, start.values)
+        configure(start.handle, start.name, start.values)
+        report_threads(start.handle, start.values, console)
+        start.hooks = load_hooks(start.values, start.handle, start.name, start.error_log)
+    line = watch.line(shell_line(start.command.argv))
+    if line and start.announces:
+        console.write(f"reserve: {line}\n", level=logging.WARNING)
     start.served = arguments.served or [start.name]
     enable_loggers()
     start.is_loaded = True

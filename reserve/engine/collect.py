@@ -19,6 +19,7 @@ from reserve.engine.connections.peers import name_of, name_of_client
 from reserve.engine.connections.states import State
 from reserve.engine.metrics.memory import resident_memory
 from reserve.engine.metrics.stats import ListenerStats, Stats, ThreadStats
+from reserve.engine.polling.processors import free_threaded, has_gil
 
 if TYPE_CHECKING:
     from reserve.engine.endpoints import Endpoints
@@ -101,7 +102,10 @@ def collect_stats(runtime: Runtime, endpoints: Endpoints) -> Stats:
 
 
 def _build() -> str:
-    return "" if getattr(sys, "_is_gil_enabled", bool)() or not hasattr(sys, "_is_gil_enabled") else ", no GIL"
+    """What a free-threaded build has to say, behind the version."""
+    if not has_gil():
+        return ", no GIL"
+    return ", free-threaded, but a module has switched the GIL on" if free_threaded() else ""
 
 
 def _threads(runtime: Runtime, now: float) -> Iterator[ThreadStats]:

@@ -96,7 +96,7 @@ class Stats:
     software: str
     """``reserve 1.0``."""
     python: str
-    """``CPython 3.13.1``."""
+    """``CPython 3.13.1``; of a free-threaded build also whether it has the GIL: ``CPython 3.14.0, no GIL``."""
     straight_line: str
     """In which language the straight line is that serves ordinary requests, ``C`` or ``Python``; empty: none does."""
     pid: int

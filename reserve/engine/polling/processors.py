@@ -11,7 +11,7 @@ import math
 import os
 import sys
 
-__all__ = ["has_gil", "parallel_threads", "usable_processors"]
+__all__ = ["free_threaded", "has_gil", "parallel_threads", "usable_processors"]
 
 _MAX = 1 << 16
 """Bytes that are read of a file."""
@@ -22,6 +22,11 @@ def has_gil() -> bool:
     extension module that was imported has switched the GIL on again.
     """
     return bool(getattr(sys, "_is_gil_enabled", lambda: True)())
+
+
+def free_threaded() -> bool:
+    """Whether this is a build of CPython that can run without the GIL, with the GIL or without it."""
+    return "free-threading" in sys.version
 
 
 def parallel_threads() -> int:
