@@ -99,7 +99,7 @@ class Load:
         path = Path(folder, f"access-{self.servers}")
         http = HTTPSettings(access_log=True, access_log_file=str(path))
         hooks = Hooks(error_log=lambda level, text: log.append(text))
-        before, stops_at = self.verified, self.verified + min(per_server, self.left)
+        before, stops_at = self.verified, self.verified + min(per_server, max(self.left, 100))
         enough, stopping = threading.Event(), threading.Event()
         options: dict[str, Any] = {"ssl_adapter": adapter} if secure else {}
         file = Path(folder, "file")
@@ -290,7 +290,7 @@ def stress(requests: int, count: int, *, clients: int = 8, with_tls: bool = True
 
         adapter = tls.adapter()
     with leads(count), tempfile.TemporaryDirectory() as folder:
-        while load.left > 0 and not load.problems:
+        while (load.left > 0 or load.servers < 3) and not load.problems:
             secure = with_tls and load.servers % 3 == 2
             load.run(secure, max(500, requests // 8), folder, adapter)
     return load

@@ -10,8 +10,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reserve.engine.logs.errorlog import ErrorLog, stack_of
+from reserve.engine.logs.errorlog import NO_STACK, ErrorLog, stack_of
 from reserve.engine.logs.ratelimit import MAX_REASONS, RateLimiter, reason_of
+from reserve.engine.polling.processors import has_gil
 from reserve.testing import FakeClock
 from tests.engine.conftest import Log
 from tests.waiting import eventually
@@ -113,7 +114,7 @@ def test_a_stack_has_its_source_lines() -> None:
     (_, text), nowhere = log.lines
     assert text.startswith("it is in\n  File ")
     assert text.splitlines()[-1].strip() == 'log.log.stack(WARNING, "it is in", stack_of(sys._getframe()))  # this line'
-    assert nowhere == (WARNING, "it is nowhere")
+    assert nowhere == (WARNING, "it is nowhere" + ("" if has_gil() else f"\n  {NO_STACK}"))
 
 
 def test_each_reason_is_written_and_only_those_like_it_are_counted() -> None:
