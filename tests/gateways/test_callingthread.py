@@ -419,13 +419,19 @@ class Slow:
             try:
                 if self.stuck:
                     assert self.go_on.wait(PATIENCE)
-                while not self.go_on.is_set():
-                    pass
+                self._spin()
             except BaseException as error:
                 self.caught.append(error)
                 raise
         start_response("200 OK", [])
         return [b"served"]
+
+    def _spin(self) -> None:
+        """A function of its own, because CPython 3.13.0 does not find the handler around a loop in which it raises what
+        another thread has set.
+        """
+        while not self.go_on.is_set():
+            pass
 
 
 def pass_limit(site: Site, client: socket.socket) -> Response:
