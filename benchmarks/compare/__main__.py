@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks import procfs
@@ -71,8 +72,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Unmeasurable as error:
         sys.stderr.write(f"benchmarks.compare: {error}\n")
         return 2
+    about = _about(options, environment, missing, rounds)
+    if options.keep:
+        stored = json.loads((Path(options.output) / "report.json").read_text("utf-8"))
+        kept = results.keep(stored["cells"], list(WORKLOADS))
+        earlier = f" As measured before, on {stored['date']}: {', '.join(kept)} ({stored['setting']})"
+        about = replace(about, setting=about.setting + earlier)
     outcomes = judge(results, forms)
-    _write(options, results, outcomes, _about(options, environment, missing, rounds), counted)
+    _write(options, results, outcomes, about, counted)
     return 1 if _failed(results) else 0
 
 
@@ -210,6 +217,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="one short round: whether everything works")
     parser.add_argument(
         "--no-instructions", action="store_false", dest="instructions", help="do not count instructions with valgrind"
+    )
+    parser.add_argument(
+        "--keep", action="store_true", help="keep the rows of the stored report that are not measured now"
     )
     parser.add_argument("--output", default=str(RESULTS), help="the folder of the report [benchmarks/results]")
     return parser

@@ -103,5 +103,19 @@ class Results:
         """The workloads and placements that were measured."""
         return list(dict.fromkeys((cell.workload, cell.placement) for cell in self._cells.values()))
 
+    def keep(self, cells: Iterable[dict[str, Any]], order: Sequence[str]) -> list[str]:
+        """Take over the rows of an earlier run that were not measured in this one, and return their workloads.
+
+        :param cells: what :meth:`as_json` has returned then.
+        :param order: the names of all workloads, in the order of the report.
+        """
+        measured = self.rows()
+        kept = [cell for cell in cells if (cell["workload"], cell["placement"]) not in measured]
+        for cell in kept:
+            samples = [Sample(**{**sample, "load": Load(**sample["load"])}) for sample in cell["samples"]]
+            self._cells[cell["workload"], cell["placement"], cell["server"]] = Cell(**{**cell, "samples": samples})
+        self._cells = dict(sorted(self._cells.items(), key=lambda item: order.index(item[0][0])))
+        return list(dict.fromkeys(cell["workload"] for cell in kept))
+
     def as_json(self) -> list[dict[str, Any]]:
         return [asdict(cell) for cell in self._cells.values()]

@@ -46,6 +46,10 @@ _BUSY_GRACE = 0.2
 """Seconds that it waits for all workers that are in a handler together; one that is stuck is left running. Also the
 seconds that one call of ``on_close`` may take from the others after the deadline.
 """
+_MOMENT = 0.02
+"""Seconds that a thread has, after the deadline, before it is reported as busy: it may have just begun with a new
+connection, and find that this is silent.
+"""
 _LOOK = 0.05
 """Seconds between two looks at the deadline, which a second stop may have brought forward, while it joins a thread."""
 
@@ -198,6 +202,11 @@ class Shutdown:
 
     def _report_busy(self) -> None:
         threads: list[Worker | FileThread] = [*self._pool.busy(), *self._files.busy()]
+        held = [(own, own.connection) for own in threads]
+        until = time.monotonic() + _MOMENT
+        while time.monotonic() < until and any(own.connection is connection is not None for own, connection in held):
+            time.sleep(0.001)
+        threads = [*self._pool.busy(), *self._files.busy()]
         for own in threads:  # without those whose connection is taken over: they still have to be woken
             connection = own.connection
             what = f" with {describe(connection)}" if connection is not None else " after a response"

@@ -494,3 +494,16 @@ def test_a_short_run_writes_a_report_json_and_charts(
     document = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
     assert [cell["server"] for cell in document["cells"]] == ["reserve"]
     assert re.search(r"^hello \(unpinned\), requests/s: reserve \d", output.out, re.MULTILINE)
+
+
+def test_the_rows_that_are_not_measured_are_those_of_the_stored_report() -> None:
+    before, now = Results(), Results()
+    for results, workloads in ((before, ("hello", "post", "flask")), (now, ("post",))):
+        for workload in workloads:
+            results.cell(workload, "pinned", "reserve").samples.append(sample(1000.0 if results is now else 500.0))
+    assert now.keep(before.as_json(), list(WORKLOADS)) == ["hello", "flask"]
+    assert [workload for workload, _ in now.rows()] == ["hello", "post", "flask"]
+    assert [now.row(workload, "pinned") for workload in ("hello", "flask")] == [
+        before.row(workload, "pinned") for workload in ("hello", "flask")
+    ]
+    assert now.row("post", "pinned") != before.row("post", "pinned")

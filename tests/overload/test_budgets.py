@@ -7,6 +7,7 @@ import gc
 import socket
 import tracemalloc
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -263,10 +264,10 @@ def test_uploads_leave_room_for_responses() -> None:
 
 
 def test_with_both_used_up_a_client_that_reads_receives_all_of_a_generator() -> None:
-    with budgets(1, 0) as site:  # every byte that waits is too much
+    with budgets(1, 0) as site, ThreadPoolExecutor(3) as threads:  # every byte that waits is too much
         clients = [site.connect(request("GET", "/generator", "Connection: close")) for _ in range(3)]
-        for client in clients:
-            raw, reset = until_closed(client)
+        # All at once: one that does not read for a second is cut.
+        for client, (raw, reset) in zip(clients, threads.map(until_closed, clients), strict=True):
             assert not reset
             assert raw.endswith(b"0\r\n\r\n")
             assert raw.count(b"a") >= 80 * 100000
