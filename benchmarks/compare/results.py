@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from benchmarks.compare.generator import Load
+from benchmarks.compare.generator import Load, Percentiles
 
 __all__ = ["Cell", "Results", "Sample", "Spread", "spread"]
 
@@ -112,10 +112,16 @@ class Results:
         measured = self.rows()
         kept = [cell for cell in cells if (cell["workload"], cell["placement"]) not in measured]
         for cell in kept:
-            samples = [Sample(**{**sample, "load": Load(**sample["load"])}) for sample in cell["samples"]]
+            samples = [Sample(**{**sample, "load": _load(sample["load"])}) for sample in cell["samples"]]
             self._cells[cell["workload"], cell["placement"], cell["server"]] = Cell(**{**cell, "samples": samples})
         self._cells = dict(sorted(self._cells.items(), key=lambda item: order.index(item[0][0])))
         return list(dict.fromkeys(cell["workload"] for cell in kept))
 
     def as_json(self) -> list[dict[str, Any]]:
         return [asdict(cell) for cell in self._cells.values()]
+
+
+def _load(values: dict[str, Any]) -> Load:
+    """What the generator saw, from the fields in a report."""
+    both = {name: Percentiles(**values[name]) for name in ("latency", "first")}
+    return Load(**{**values, **both})
