@@ -71,7 +71,11 @@ class Reactor:
                 self.polling.pop()
             except IndexError:  # another thread wakes that leader
                 return
-            self.wake()
+            while True:  # no other thread wakes it now
+                try:
+                    return self.wake()
+                except MemoryError:
+                    continue
 
     def collect(self, timeout: float | None, found: deque[Connection]) -> float:
         """Wait in the poller. Afterwards every connection that has an event or a passed deadline is READY.

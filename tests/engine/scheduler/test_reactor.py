@@ -192,3 +192,20 @@ def test_after_a_lack_of_memory_every_waiting_connection_is_stepped(cause: str) 
     assert world.poller.timeout == 0.0
     assert list(reactor._ready) == [one, two]
     assert (one.state, two.state, reactor.overlooked) == (State.READY, State.READY, False)
+
+
+def test_a_leader_is_woken_although_there_is_no_memory_for_the_first_call() -> None:
+    world = World(Scheduler())
+    reactor = world.queue._reactor
+    reactor.polling.append(True)
+    signal, failures = reactor.wake, [MemoryError(), MemoryError()]
+
+    def wake() -> None:
+        if failures:
+            raise failures.pop()
+        signal()
+
+    reactor.wake = wake
+    reactor.wake_leader()
+    assert world.poller.signalled
+    assert not reactor.polling
