@@ -208,11 +208,11 @@ class ReadyQueue:
 
     def _ask_again(self, connection: Connection) -> bool:
         """By the owner of a connection that was between requests: park it as it was. False: the poller cannot watch it,
-        or there is a notification, and the caller still owns it.
+        there is a notification, or an event came each time, and the caller still owns it.
 
         What has arrived while it was owned is reported again.
         """
-        while True:
+        for _ in range(2):
             connection.missed = False
             try:
                 self._poller.arm(connection.fd, READ | EDGES)
@@ -222,7 +222,8 @@ class ReadyQueue:
             if not (connection.missed or connection.notice) or not take(connection.token):
                 return True
             if connection.notice:  # :meth:`notify` has set it before ``missed``, which was cleared here
-                return False
+                break
+        return False
 
     def overlook(self) -> None:
         """Have every connection that waits stepped, because it is not known what was lost. Any thread."""

@@ -9,6 +9,7 @@ import pytest
 from reserve.engine.connections.driver import AGAIN, RUN, Wait
 from reserve.engine.connections.states import State
 from reserve.engine.polling.poller import READ
+from reserve.engine.scheduler.worker import Worker
 from reserve.engine.scheduler.workers import WorkerPool
 from reserve.engine.settings import EngineSettings
 from tests.engine.interleave import Scheduler
@@ -74,22 +75,21 @@ def test_a_deadline_expires_although_a_connection_is_always_ready() -> None:
     assert late.state is State.READY
 
 
+def one_worker(world: World) -> tuple[WorkerPool, Worker]:
+    """A pool of one worker, which leads."""
+    settings, clock = EngineSettings(threads=1), cast(Any, world.clock)
+    pool = WorkerPool(settings, world.queue, world.stepper, world.log, lambda: None, lambda: None, clock)
+    worker = pool.workers[0]
+    worker.lead = world.queue.leads.take()
+    return pool, worker
+
+
 @pytest.mark.parametrize("others", [1, 4])
 def test_a_client_that_pipelines_without_end_lets_the_others_run(others: int) -> None:
     """One worker: the next connections have their turn after 16 runs of the same one."""
     world = World(Scheduler())
     runs: list[int] = []
-    pool = WorkerPool(
-        EngineSettings(threads=1),
-        world.queue,
-        world.stepper,
-        world.log,
-        lambda: None,
-        lambda: None,
-        cast(Any, world.clock),
-    )
-    worker = pool.workers[0]
-    worker.lead = world.queue.leads.take()
+    pool, worker = one_worker(world)
     for number in range(1 + others):
         connection = world.connection(7 + number)
 
@@ -113,17 +113,7 @@ def test_a_turn_of_pipelined_requests_is_bounded_in_time() -> None:
     """Each step takes 1.5 ms, for a large head say: the next connection has its turn after two runs."""
     world = World(Scheduler())
     runs: list[int] = []
-    pool = WorkerPool(
-        EngineSettings(threads=1),
-        world.queue,
-        world.stepper,
-        world.log,
-        lambda: None,
-        lambda: None,
-        cast(Any, world.clock),
-    )
-    worker = pool.workers[0]
-    worker.lead = world.queue.leads.take()
+    pool, worker = one_worker(world)
     for number in range(2):
         connection = world.connection(7 + number)
 
